@@ -1,0 +1,576 @@
+//! Everything that `ubs` sees and does, as facts in the past tense.
+//!
+//! Pure data. Rules that keep old logs readable: a variant is added at the end and never moved or
+//! renamed; a field is never added to a variant that was released without raising the variant's
+//! version in [`Event::version`] and teaching `log::codec` to read the old one. Golden frames in
+//! `schema/frames/` hold us to it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::finding::{CheckName, CheckReport, Decision};
+use super::ids::{At, Digest, MissionId, Signature};
+use super::mission::{Failure, Proposal};
+use crate::manifest::RestartPolicy;
+
+/// How much a boot does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// No pre-flight; the first error ends the boot.
+    Fast,
+    /// Pre-flight, layers, graceful degradation; no healing.
+    Layered,
+    /// Pre-flight, healing, retries, continuous validation.
+    #[default]
+    Resilient,
+}
+
+impl Mode {
+    /// The stable name, as in JSON and on the command line.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Layered => "layered",
+            Self::Resilient => "resilient",
+        }
+    }
+}
+
+/// What a boot will do, fixed when it starts.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BootPlan {
+    /// How much the boot does.
+    pub mode: Mode,
+    /// Checks of the pre-flight; empty in mode fast.
+    pub checks: Vec<CheckName>,
+    /// Layers in the order of the manifest.
+    pub layers: Vec<LayerPlan>,
+    /// Attempts within the boot.
+    pub attempts_max: u32,
+    /// Wait before the second attempt; doubles each time.
+    pub backoff_ms: u64,
+    /// Longest wait.
+    pub backoff_ms_max: u64,
+    /// How often one signature may fail in the boot.
+    pub breaker_max: u32,
+    /// Time between two validations of the live system.
+    pub validate_every_ms: Option<u64>,
+}
+
+/// One layer of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerPlan {
+    /// Its name.
+    pub name: String,
+    /// If it fails, the boot fails.
+    pub critical: bool,
+    /// Layers that must be settled first.
+    pub after: Vec<String>,
+    /// Its services, in the order of the manifest.
+    pub services: Vec<ServicePlan>,
+}
+
+/// One service of the plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServicePlan {
+    /// Its name.
+    pub name: String,
+    /// Runs to its end before the layer is up.
+    pub oneshot: bool,
+    /// When it is started again.
+    pub restart: RestartPolicy,
+    /// Restarts within `restart_window_ms` before it counts as failed.
+    pub restarts_max: u32,
+    /// Sliding window in which restarts are counted.
+    pub restart_window_ms: u64,
+    /// Wait before the first restart; doubles each time.
+    pub restart_backoff_ms: u64,
+    /// Longest wait.
+    pub restart_backoff_ms_max: u64,
+}
+
+/// What a boot ran on. Never a secret: values appear as keyed digests only.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Fingerprint {
+    /// Version of `ubs`.
+    pub ubs_version: String,
+    /// Digest of the manifest.
+    pub manifest: Digest,
+    /// Revision of the workspace's version control, if it has one.
+    pub revision: Option<String>,
+    /// Digest of each lock or requirements file found.
+    pub lock_files: BTreeMap<String, Digest>,
+    /// The interpreter's path and version.
+    pub interpreter: Option<String>,
+    /// Variables of the environment files and the manifest: keyed digest of each value.
+    pub variables: BTreeMap<String, String>,
+    /// Host facts: kernel, cores, memory.
+    pub host: BTreeMap<String, String>,
+}
+
+/// The supervisor process, so that a later one can tell whether it still runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ProcessRef {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since the host booted (`/proc/PID/stat`, field 22): with the pid
+    /// and the host's boot id it names one process for ever.
+    pub start_ticks: u64,
+    /// The host's boot id (`/proc/sys/kernel/random/boot_id`).
+    pub host_boot: String,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitKind {
+    /// Exit status.
+    Code(i32),
+    /// Killed by this signal.
+    Signal(i32),
+    /// Gone, and nobody knows how.
+    Unknown,
+}
+
+impl ExitKind {
+    /// Exit status 0.
+    #[must_use]
+    pub fn is_success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+impl std::fmt::Display for ExitKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit status {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an unknown end"),
+        }
+    }
+}
+
+/// One file of a promotion.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileChange {
+    /// Relative to the workspace.
+    pub path: String,
+    /// Before; `None` if the file did not exist.
+    pub before: Option<Digest>,
+    /// After.
+    pub after: Digest,
+}
+
+/// What a trial in the sandbox showed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// The failure is gone and nothing else got worse.
+    pub holds: bool,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// Status of each check that was run in the sandbox: before and after.
+    pub checks: Vec<CheckChange>,
+    /// What the sandbox isolated, and what it could not: one line each.
+    pub isolation: Vec<String>,
+    /// Wall time of the trial.
+    pub duration_ms: u64,
+}
+
+/// One check before and after a proposal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckChange {
+    /// Which check.
+    pub check: CheckName,
+    /// Before, in the workspace.
+    pub before: super::finding::CheckStatus,
+    /// After, in the sandbox.
+    pub after: super::finding::CheckStatus,
+}
+
+/// How work on one mission ended, as the boot sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealOutcome {
+    /// The fix is in the workspace.
+    Applied,
+    /// A fix was tried and did not hold.
+    Rejected,
+    /// A fix holds, and a person has to approve it.
+    AwaitingApproval,
+    /// Nobody here knows a fix: a person is needed.
+    NeedsPerson,
+    /// Another worker holds the mission.
+    HeldElsewhere,
+    /// The mission was closed meanwhile.
+    Closed,
+}
+
+/// Which run of the checks an event belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckPhase {
+    /// The pre-flight of an attempt.
+    Preflight,
+    /// A validation of the live system.
+    Validation,
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $kind:literal $({ $($(#[$fdoc:meta])* $field:ident : $type:ty),* $(,)? })?),* $(,)?) => {
+        /// One fact of the log.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Event {
+            $($(#[$doc])* $variant $({ $($(#[$fdoc])* $field: $type),* })?,)*
+        }
+
+        impl Event {
+            /// Every kind, in the order of the variants.
+            pub const KINDS: &'static [&'static str] = &[$($kind),*];
+
+            /// The stable name of the kind, as in the log and in JSON.
+            #[must_use]
+            pub fn kind(&self) -> &'static str {
+                match self {
+                    $(events!(@pattern $variant $({ $($field),* })?) => $kind,)*
+                }
+            }
+        }
+    };
+    (@pattern $variant:ident { $($field:ident),* }) => { Event::$variant { .. } };
+    (@pattern $variant:ident) => { Event::$variant };
+}
+
+events! {
+    // --- the boot ---------------------------------------------------------------------------
+    /// A boot began.
+    BootStarted = "boot_started" {
+        /// Name of the application.
+        app: String,
+        /// What the boot will do.
+        plan: BootPlan,
+        /// Who supervises.
+        supervisor: ProcessRef,
+        /// What it runs on.
+        fingerprint: Fingerprint,
+    },
+    /// An attempt began.
+    AttemptStarted = "attempt_started" {
+        /// From 1.
+        attempt: u32,
+    },
+    /// A check began.
+    CheckStarted = "check_started" {
+        /// Which check.
+        check: CheckName,
+        /// In the pre-flight, or while the system runs.
+        phase: CheckPhase,
+    },
+    /// A check ended.
+    CheckFinished = "check_finished" {
+        /// What it found.
+        report: CheckReport,
+        /// In the pre-flight, or while the system runs.
+        phase: CheckPhase,
+    },
+    /// GO or NO-GO.
+    DecisionMade = "decision_made" {
+        /// The verdict.
+        decision: Decision,
+        /// Codes and subjects of the findings that decided it.
+        because: Vec<String>,
+        /// Optional layers that will not start.
+        skipped_layers: Vec<String>,
+    },
+    /// The missions for this attempt's failures are filed.
+    MissionsSettled = "missions_settled" {
+        /// Missions filed or seen again.
+        open: u32,
+        /// Missions closed, because their failure is gone.
+        closed: u32,
+    },
+    /// Work on a mission ended, as far as this boot is concerned.
+    HealFinished = "heal_finished" {
+        /// Which mission.
+        mission: MissionId,
+        /// How it ended.
+        outcome: HealOutcome,
+        /// One sentence.
+        reason: String,
+    },
+    /// The boot will try again.
+    Retried = "retried" {
+        /// Number of the attempt to come.
+        attempt: u32,
+        /// When it begins.
+        at: At,
+        /// Why.
+        reason: String,
+    },
+    /// A layer began to start: from here on its services may run.
+    LayerStarted = "layer_started" {
+        /// Which layer.
+        layer: String,
+    },
+    /// All services of a layer are ready.
+    LayerUp = "layer_up" {
+        /// Which layer.
+        layer: String,
+    },
+    /// A layer cannot start, or stopped working.
+    LayerFailed = "layer_failed" {
+        /// Which layer.
+        layer: String,
+        /// The service that failed it; empty if none did.
+        service: String,
+        /// The boot fails with it.
+        critical: bool,
+        /// What happened, redacted.
+        error: String,
+        /// Last lines of the service's output, redacted.
+        output: String,
+    },
+    /// An optional layer is not started.
+    LayerSkipped = "layer_skipped" {
+        /// Which layer.
+        layer: String,
+        /// Why.
+        reason: String,
+    },
+    /// A service's process runs.
+    ServiceStarted = "service_started" {
+        /// Which service.
+        service: String,
+        /// Its process.
+        process: ProcessRef,
+    },
+    /// A service is ready.
+    ServiceReady = "service_ready" {
+        /// Which service.
+        service: String,
+    },
+    /// A service's process ended.
+    ServiceExited = "service_exited" {
+        /// Which service.
+        service: String,
+        /// How.
+        exit: ExitKind,
+        /// It was asked to.
+        expected: bool,
+    },
+    /// A service will be started again.
+    ServiceRestarting = "service_restarting" {
+        /// Which service.
+        service: String,
+        /// Restarts within the window, this one included.
+        restart: u32,
+        /// When.
+        at: At,
+        /// Why.
+        reason: String,
+    },
+    /// A service is given up.
+    ServiceFailed = "service_failed" {
+        /// Which service.
+        service: String,
+        /// Why, redacted.
+        error: String,
+    },
+    /// Everything that will start has started.
+    BootUp = "boot_up" {
+        /// At least one optional layer is missing.
+        degraded: bool,
+    },
+    /// A validation of the live system began.
+    ValidationStarted = "validation_started" {
+        /// From 1.
+        validation: u32,
+    },
+    /// A validation ended.
+    ValidationFinished = "validation_finished" {
+        /// From 1.
+        validation: u32,
+        /// What a boot would be told now.
+        decision: Decision,
+    },
+    /// A signature kept failing: no more tries in this boot.
+    BreakerTripped = "breaker_tripped" {
+        /// Which failure.
+        signature: Signature,
+        /// How often it was seen.
+        seen: u32,
+    },
+    /// Somebody asked the boot to stop.
+    StopRequested = "stop_requested" {
+        /// Who or what: `SIGINT`, `SIGTERM`, `ubs stop`, `end of the demo`.
+        by: String,
+    },
+    /// Everything is stopped, as asked.
+    BootStopped = "boot_stopped",
+    /// The boot ended without the system.
+    BootFailed = "boot_failed" {
+        /// Why, in one sentence.
+        reason: String,
+    },
+    /// The supervisor died; a later process found out.
+    BootInterrupted = "boot_interrupted" {
+        /// What was known.
+        reason: String,
+        /// Processes that were still running and were ended.
+        reaped: u32,
+    },
+    // --- the mission ------------------------------------------------------------------------
+    /// A mission was filed.
+    MissionFiled = "mission_filed" {
+        /// Which mission.
+        mission: MissionId,
+        /// What a person calls it.
+        slug: String,
+        /// Same cause, same signature.
+        signature: Signature,
+        /// What failed.
+        failure: Failure,
+    },
+    /// The failure of an open mission was seen again.
+    MissionRecurred = "mission_recurred" {
+        /// What failed, as seen now.
+        failure: Failure,
+    },
+    /// A worker took the mission.
+    MissionClaimed = "mission_claimed" {
+        /// Who.
+        worker: String,
+        /// End of the lease.
+        until: At,
+    },
+    /// The worker holds it longer.
+    LeaseExtended = "lease_extended" {
+        /// Who.
+        worker: String,
+        /// End of the lease.
+        until: At,
+    },
+    /// The worker was silent too long.
+    LeaseExpired = "lease_expired" {
+        /// Who.
+        worker: String,
+    },
+    /// The worker gave it back.
+    MissionReleased = "mission_released" {
+        /// Who.
+        worker: String,
+        /// Why.
+        reason: String,
+    },
+    /// A fix was proposed.
+    FixProposed = "fix_proposed" {
+        /// Who.
+        worker: String,
+        /// What.
+        proposal: Proposal,
+    },
+    /// The fix was tried in the sandbox.
+    FixTried = "fix_tried" {
+        /// What the trial showed.
+        verdict: Verdict,
+    },
+    /// The fix holds.
+    FixVerified = "fix_verified",
+    /// The fix does not hold, or was declined.
+    FixRejected = "fix_rejected" {
+        /// Why.
+        reason: String,
+        /// When the mission may be claimed again.
+        retry_at: At,
+    },
+    /// A person has to approve the fix.
+    ApprovalRequested = "approval_requested",
+    /// A person approved the fix.
+    FixApproved = "fix_approved" {
+        /// Who.
+        by: String,
+    },
+    /// From here on the workspace changes: the journal holds what is needed to finish or undo.
+    PromotionStarted = "promotion_started" {
+        /// Files that will change.
+        files: Vec<FileChange>,
+        /// Schemas whose database will change.
+        databases: Vec<String>,
+    },
+    /// The fix is in the workspace.
+    FixApplied = "fix_applied" {
+        /// Who proposed it.
+        fixer: String,
+        /// One line.
+        summary: String,
+    },
+    /// The promotion was undone before it was finished.
+    PromotionUndone = "promotion_undone" {
+        /// Why.
+        reason: String,
+    },
+    /// The fix was taken back after it had been applied.
+    FixRolledBack = "fix_rolled_back" {
+        /// Why.
+        reason: String,
+    },
+    /// A person is needed.
+    MissionQuarantined = "mission_quarantined" {
+        /// Why.
+        reason: String,
+    },
+    /// A person put the mission back into the queue.
+    MissionRequeued = "mission_requeued" {
+        /// Who.
+        by: String,
+    },
+    /// Done.
+    MissionClosed = "mission_closed" {
+        /// How it was shown.
+        resolution: String,
+    },
+    // --- notes ------------------------------------------------------------------------------
+    /// Something worth keeping that changes no state.
+    Note = "note" {
+        /// The text, redacted.
+        text: String,
+    },
+}
+
+impl Event {
+    /// Version of this kind's payload. Raised when a field changes.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        1
+    }
+
+    /// The event belongs to a mission's stream.
+    #[must_use]
+    pub fn is_of_mission(&self) -> bool {
+        matches!(
+            self,
+            Self::MissionFiled { .. }
+                | Self::MissionRecurred { .. }
+                | Self::MissionClaimed { .. }
+                | Self::LeaseExtended { .. }
+                | Self::LeaseExpired { .. }
+                | Self::MissionReleased { .. }
+                | Self::FixProposed { .. }
+                | Self::FixTried { .. }
+                | Self::FixVerified
+                | Self::FixRejected { .. }
+                | Self::ApprovalRequested
+                | Self::FixApproved { .. }
+                | Self::PromotionStarted { .. }
+                | Self::FixApplied { .. }
+                | Self::PromotionUndone { .. }
+                | Self::FixRolledBack { .. }
+                | Self::MissionQuarantined { .. }
+                | Self::MissionRequeued { .. }
+                | Self::MissionClosed { .. }
+        )
+    }
+}

@@ -1,0 +1,5 @@
+#![doc = "Unbreakable Boot System."]
+
+pub mod domain;
+pub mod manifest;
+pub mod sandbox;

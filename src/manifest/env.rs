@@ -1,0 +1,44 @@
+//! The environment that the application gets: process environment over environment files, with
+//! the place where each value came from.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The environment of `ubs` itself.
+    Process,
+    /// An environment file, with the 1-based line.
+    File(PathBuf, u32),
+}
+
+/// The variables of one application.
+#[derive(Debug, Clone, Default)]
+pub struct Environment {
+    /// Effective values with their origin.
+    pub values: BTreeMap<String, (String, Origin)>,
+    /// Environment files as they were read, in the order of the manifest: path relative to the
+    /// workspace, and the parsed file (`None` if it does not exist).
+    pub files: Vec<(String, Option<EnvFile>)>,
+}
+
+/// One environment file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EnvFile {
+    /// Assignments in the order of the file.
+    pub entries: Vec<EnvEntry>,
+    /// Lines that are no assignment: 1-based line and what is wrong (never the value).
+    pub malformed: Vec<(u32, String)>,
+}
+
+/// One assignment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvEntry {
+    /// Name.
+    pub name: String,
+    /// Value, unquoted and unescaped.
+    pub value: String,
+    /// 1-based line where the assignment begins.
+    pub line: u32,
+}

@@ -1,0 +1,362 @@
+//! The declaration of one application, as `ubs.toml` gives it after validation.
+//!
+//! Plain data: every duration is in milliseconds, every path is as written (relative to the
+//! workspace), every `${VARIABLE}` is still unexpanded, because its value is known only at run time.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One application, validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The file that was read.
+    pub path: PathBuf,
+    /// The directory of the application: where `ubs.toml` lies, unless told otherwise.
+    pub workspace: PathBuf,
+    /// BLAKE3 of the file's bytes.
+    pub digest: [u8; 32],
+    /// `app.name`.
+    pub name: String,
+    /// `[python]`.
+    pub python: Python,
+    /// `[config]`.
+    pub config: Config,
+    /// `[[schema]]`.
+    pub schemas: Vec<Schema>,
+    /// `[registration]`.
+    pub registration: Option<Registration>,
+    /// `[[layer]]`, in the order of the file.
+    pub layers: Vec<Layer>,
+    /// `[heal]`.
+    pub heal: Heal,
+    /// `[validate]`: time between two validations of the live system; `None` switches them off
+    /// (`every = "0"`).
+    pub validate_every_ms: Option<u64>,
+}
+
+/// `[python]`: how the application's own interpreter is found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Python {
+    /// Path or program name; without it `.venv`, `venv`, `$VIRTUAL_ENV`, then `python3`.
+    pub interpreter: Option<String>,
+    /// Directories put in front of the import path, relative to the workspace. Default `["."]`.
+    pub path: Vec<String>,
+    /// The file that pins the packages.
+    pub requirements: Option<String>,
+}
+
+/// `[config]`: the environment that the application expects.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Config {
+    /// Environment files, later ones win over earlier ones; the process environment wins over all.
+    pub files: Vec<String>,
+    /// The example file that documents the variables.
+    pub example: Option<String>,
+    /// `[config.vars.NAME]`.
+    pub vars: BTreeMap<String, Var>,
+}
+
+/// `[config.vars.NAME]`: one declared variable.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Var {
+    /// A missing value is critical.
+    pub required: bool,
+    /// The value never reaches the log, the terminal or a sandbox that does not need it.
+    pub secret: bool,
+    /// What the text must parse as.
+    pub kind: VarKind,
+    /// Smallest number (`int`, `float`), or shortest duration in seconds.
+    pub min: Option<f64>,
+    /// Largest number (`int`, `float`), or longest duration in seconds.
+    pub max: Option<f64>,
+    /// Fewest characters.
+    pub min_length: Option<usize>,
+    /// A regular expression that must match somewhere in the value.
+    pub pattern: Option<String>,
+    /// The only values allowed.
+    pub one_of: Vec<String>,
+    /// Values that are placeholders and never right.
+    pub reject: Vec<String>,
+    /// The value that a fixer may write to the environment file. Never for a secret.
+    pub default: Option<String>,
+    /// A fixer may write a random value to the environment file. Only for a secret.
+    pub generate: bool,
+    /// Line of the declaration in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// What a variable's text must parse as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum VarKind {
+    #[default]
+    String,
+    Int,
+    Float,
+    Bool,
+    Url,
+    Path,
+    Enum,
+    Duration,
+}
+
+/// `[[schema]]`: one database and what the code expects in it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Schema {
+    /// Unique among the schemas.
+    pub name: String,
+    /// Database URL, with `${VARIABLE}`.
+    pub database: String,
+    /// Where the expected schema comes from.
+    pub expect: Expect,
+    /// Glob patterns of tables that are not compared.
+    pub ignore: Vec<String>,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// Where the expected schema comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Expect {
+    /// `sqlalchemy:module:attribute`, a declarative base or a `MetaData`.
+    SqlAlchemy {
+        /// Module to import.
+        module: String,
+        /// Attribute, dots allowed.
+        attribute: String,
+    },
+    /// `sql:GLOB`, SQL files applied in the order of their names to an empty database.
+    Sql {
+        /// Pattern relative to the workspace.
+        pattern: String,
+    },
+}
+
+/// `[registration]`: the routes that the application has to serve.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Registration {
+    /// `fastapi:module:attribute`: module.
+    pub module: String,
+    /// `fastapi:module:attribute`: attribute.
+    pub attribute: String,
+    /// What must be reachable.
+    pub services: Vec<ExpectedService>,
+    /// Share of the services that must be mounted, 0 to 1; below it the check is critical.
+    pub min_coverage: f64,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// One service that the application must have mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExpectedService {
+    /// Name, as reported.
+    pub name: String,
+    /// Path prefix that at least one route must have; by default `/api/NAME`.
+    pub prefix: String,
+}
+
+/// `[[layer]]`: an ordered stage of the boot.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Layer {
+    /// Unique among the layers.
+    pub name: String,
+    /// If it fails, the boot fails; otherwise the boot goes on degraded. Default true.
+    pub critical: bool,
+    /// Layers that must be settled (up, failed or skipped) before this one starts. Without the
+    /// key: the layer before it. `[]`: none.
+    pub after: Vec<String>,
+    /// The dry run before the boot.
+    pub rehearse: Option<Rehearse>,
+    /// What runs.
+    pub services: Vec<Service>,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// `rehearse`: the dry run of one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearse {
+    /// Modules imported in a fresh interpreter.
+    pub imports: Vec<String>,
+    /// `module:callable`, called without arguments after the imports.
+    pub call: Option<String>,
+    /// A command that must exit with 0.
+    pub command: Vec<String>,
+    /// Wall time allowed. Default 30 s.
+    pub timeout_ms: u64,
+    /// The network is reachable. Default false.
+    pub network: bool,
+}
+
+/// `[[layer.service]]`: a supervised process or a one-shot task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    /// Unique in the whole manifest.
+    pub name: String,
+    /// Program and arguments, with `${VARIABLE}`; never given to a shell.
+    pub run: Vec<String>,
+    /// Working directory relative to the workspace.
+    pub cwd: Option<String>,
+    /// Variables added for this service, with `${VARIABLE}`.
+    pub env: BTreeMap<String, String>,
+    /// User to run as (name); needs privileges.
+    pub user: Option<String>,
+    /// When the service counts as ready; without it, as soon as it runs (a one-shot: when it exits with 0).
+    pub ready: Option<Probe>,
+    /// Probed while it runs; failing often enough restarts the service.
+    pub live: Option<Probe>,
+    /// What happens when it exits by itself.
+    pub restart: Restart,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// Runs to its end before the layer is up.
+    pub oneshot: bool,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// `ready` and `live`: a test of a running service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probe {
+    /// What is tested.
+    pub kind: ProbeKind,
+    /// Time between two tries.
+    pub interval_ms: u64,
+    /// `ready`: time until it counts as failed. `live`: time allowed for one try.
+    pub timeout_ms: u64,
+    /// `live`: failures in a row before the service is restarted. Default 3.
+    pub failures_max: u32,
+}
+
+/// What a probe tests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// GET answers with a status from 200 to 399. `http://` only.
+    Http(String),
+    /// A connection to `host:port` is accepted.
+    Tcp(String),
+    /// A command exits with 0.
+    Exec(Vec<String>),
+}
+
+/// `restart`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// When to restart.
+    pub policy: RestartPolicy,
+    /// Restarts within `window_ms` before the service counts as failed.
+    pub max: u32,
+    /// Sliding window in which restarts are counted.
+    pub window_ms: u64,
+    /// Wait before the first restart; doubles each time.
+    pub backoff_ms: u64,
+    /// Longest wait.
+    pub backoff_ms_max: u64,
+}
+
+/// When a service that exited is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Not after exit status 0.
+    #[default]
+    OnFailure,
+    /// After every exit.
+    Always,
+    /// After no exit: the first one is the service's failure (exit status 0 is its end).
+    Never,
+}
+
+/// `stop`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stop {
+    /// Signal name without `SIG`. Default `TERM`.
+    pub signal: String,
+    /// Time until `SIGKILL`. Default 10 s.
+    pub timeout_ms: u64,
+}
+
+/// `[heal]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Heal {
+    /// Attempts within one boot. Default 5, at most 100.
+    pub attempts: u32,
+    /// Wait before the second attempt; doubles each time. Default 200 ms.
+    pub backoff_ms: u64,
+    /// Longest wait. Default 30 s.
+    pub backoff_ms_max: u64,
+    /// How often one signature may fail in a boot before it is quarantined. Default 3.
+    pub breaker: u32,
+    /// Policy for each risk class.
+    pub policy: Policies,
+    /// What the sandbox must be able to isolate (`network`, `filesystem`); otherwise no trial.
+    pub sandbox_require: Vec<String>,
+    /// Limits of one sandboxed command.
+    pub sandbox_limits: SandboxLimits,
+}
+
+/// `heal.policy`: what may happen without a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Policies {
+    pub additive: Policy,
+    pub edit: Policy,
+    pub destructive: Policy,
+    pub open: Policy,
+}
+
+/// What may happen with a verified proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// It is applied.
+    Auto,
+    /// It waits for `ubs missions approve`.
+    Approve,
+    /// No proposal is made; the mission waits for a person.
+    Report,
+}
+
+/// `heal.sandbox.limits`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SandboxLimits {
+    /// Address space of one process, bytes. Default 4 GiB.
+    pub memory_bytes: u64,
+    /// CPU time of one process, seconds. Default 120.
+    pub cpu_s: u64,
+    /// Largest file that may be written, bytes. Default 1 GiB.
+    pub file_bytes: u64,
+    /// Wall time of one command, milliseconds. Default 120,000.
+    pub time_ms: u64,
+}
+
+impl Default for SandboxLimits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            cpu_s: 120,
+            file_bytes: 1 << 30,
+            time_ms: 120_000,
+        }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            additive: Policy::Auto,
+            edit: Policy::Auto,
+            destructive: Policy::Approve,
+            open: Policy::Approve,
+        }
+    }
+}
+
+impl Manifest {
+    /// The service of that name, with its layer.
+    pub fn service(&self, name: &str) -> Option<(&Layer, &Service)> {
+        self.layers
+            .iter()
+            .find_map(|l| l.services.iter().find(|s| s.name == name).map(|s| (l, s)))
+    }
+}
