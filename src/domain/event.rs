@@ -333,13 +333,6 @@ events! {
         /// Last lines of the service's output, redacted.
         output: String,
     },
-    /// An optional layer is not started.
-    LayerSkipped = "layer_skipped" {
-        /// Which layer.
-        layer: String,
-        /// Why.
-        reason: String,
-    },
     /// A service's process runs.
     ServiceStarted = "service_started" {
         /// Which service.
@@ -436,6 +429,10 @@ events! {
     },
     /// The failure of an open mission was seen again.
     MissionRecurred = "mission_recurred" {
+        /// What a person calls it.
+        slug: String,
+        /// Same cause, same signature.
+        signature: Signature,
         /// What failed, as seen now.
         failure: Failure,
     },

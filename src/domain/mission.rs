@@ -546,7 +546,14 @@ pub fn decide(
         },
         C::Recur { failure } => match state.status {
             S::Closed => Err(wrong(state, "seen again")),
-            _ => Ok(vec![Event::MissionRecurred { failure }]),
+            _ => Ok(vec![Event::MissionRecurred {
+                slug: state.slug.clone(),
+                signature: state
+                    .signature
+                    .clone()
+                    .unwrap_or_else(|| Signature(String::new())),
+                failure,
+            }]),
         },
         C::Claim { worker, lease_ms } => claim(state, at, worker, lease_ms),
         C::Heartbeat { worker, lease_ms } => {
@@ -723,7 +730,7 @@ pub fn evolve(
                 ..MissionState::default()
             };
         }
-        Event::MissionRecurred { failure } => {
+        Event::MissionRecurred { failure, .. } => {
             state.recurrences += 1;
             state.failure = Some(failure.clone());
             if state.status == S::Applied {
@@ -803,3 +810,7 @@ pub fn evolve(
     state.updated_at = at;
     state
 }
+
+#[cfg(test)]
+#[path = "mission_tests.rs"]
+mod tests;

@@ -1,0 +1,452 @@
+//! Folds one event into the state. Total: an event that does not fit changes nothing but the
+//! moment, so that a log of any version can be replayed.
+
+use super::state::{
+    AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
+    ServiceState, ServiceStatus,
+};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef};
+use crate::domain::ids::{At, MissionId, Signature};
+use crate::domain::mission::Failure;
+
+/// The state after `event`, which belongs to this boot; `mission` is the event's mission if it has one.
+#[must_use]
+pub fn evolve(
+    mut state: BootState,
+    at: At,
+    mission: Option<MissionId>,
+    event: &Event,
+) -> BootState {
+    state.updated_at = at;
+    match event {
+        Event::BootStarted {
+            app,
+            plan,
+            supervisor,
+            fingerprint,
+        } => {
+            state = BootState {
+                app: app.clone(),
+                layers: plan.layers.iter().map(fresh_layer).collect(),
+                plan: plan.clone(),
+                supervisor: Some(supervisor.clone()),
+                fingerprint: fingerprint.clone(),
+                started_at: at,
+                updated_at: at,
+                ..BootState::default()
+            };
+        }
+        Event::AttemptStarted { attempt } => start_attempt(&mut state, *attempt),
+        Event::CheckStarted { check, .. } => {
+            state.checks_started.insert(*check);
+        }
+        Event::CheckFinished { report, phase } => {
+            state.checks_finished.insert(report.name);
+            state.reports.insert(report.name, report.clone());
+            let last = state
+                .plan
+                .checks
+                .iter()
+                .all(|c| state.checks_finished.contains(c));
+            if last && *phase == CheckPhase::Validation {
+                state.unsettled = true;
+            }
+        }
+        Event::DecisionMade {
+            decision,
+            skipped_layers,
+            ..
+        } => {
+            state.decision = Some(*decision);
+            state.phase = Phase::Settling;
+            for layer in &mut state.layers {
+                if skipped_layers.contains(&layer.name) {
+                    layer.status = LayerStatus::Skipped;
+                    layer.reason = "its rehearsal failed".to_owned();
+                }
+            }
+        }
+        Event::MissionsSettled { .. } => {
+            state.unsettled = false;
+            if state.phase == Phase::Settling {
+                state.phase = if state.is_blocked() {
+                    Phase::Healing
+                } else {
+                    Phase::Starting
+                };
+            }
+        }
+        Event::HealFinished {
+            mission,
+            outcome,
+            reason,
+        } => {
+            with_mission(&mut state, *mission, |m| {
+                m.outcome = Some(*outcome);
+                m.reason = reason.clone();
+            });
+        }
+        Event::Retried { at, reason, .. } => {
+            state.phase = Phase::BackingOff { until: *at };
+            state.reason = reason.clone();
+        }
+        Event::BootUp { degraded } => {
+            state.phase = Phase::Running;
+            state.degraded = *degraded;
+            state.up_at.get_or_insert(at);
+            state.reason.clear();
+            state.validation_due = state.plan.validate_every_ms.map(|ms| at.plus_ms(ms));
+            state.unsettled = true;
+        }
+        Event::ValidationStarted { validation } => {
+            state.validations = *validation;
+            state.validating = true;
+            state.checks_started.clear();
+            state.checks_finished.clear();
+        }
+        Event::ValidationFinished { decision, .. } => {
+            state.validating = false;
+            state.decision = Some(*decision);
+            state.unsettled = true;
+            state.validation_due = state.plan.validate_every_ms.map(|ms| at.plus_ms(ms));
+        }
+        Event::StopRequested { by } => {
+            state.phase = Phase::Stopping;
+            state.after_stop = AfterStop::End;
+            state.reason = format!("stopped by {by}");
+            state.validating = false;
+        }
+        Event::BootStopped => end(&mut state, at, Outcome::Stopped, None),
+        Event::BootFailed { reason } => end(&mut state, at, Outcome::Failed, Some(reason)),
+        Event::BootInterrupted { reason, .. } => {
+            end(&mut state, at, Outcome::Interrupted, Some(reason));
+        }
+        Event::LayerStarted { .. } | Event::LayerUp { .. } | Event::LayerFailed { .. } => {
+            evolve_layer(&mut state, at, event)
+        }
+        Event::ServiceStarted { .. }
+        | Event::ServiceReady { .. }
+        | Event::ServiceExited { .. }
+        | Event::ServiceRestarting { .. }
+        | Event::ServiceFailed { .. } => evolve_service(&mut state, at, event),
+        _ => evolve_mission(&mut state, mission, event),
+    }
+    state
+}
+
+fn fresh_layer(plan: &crate::domain::event::LayerPlan) -> LayerState {
+    LayerState {
+        name: plan.name.clone(),
+        critical: plan.critical,
+        after: plan.after.clone(),
+        status: LayerStatus::Pending,
+        started_at: None,
+        up_at: None,
+        failure: None,
+        reason: String::new(),
+        services: plan
+            .services
+            .iter()
+            .map(|service| ServiceState {
+                plan: service.clone(),
+                status: ServiceStatus::Pending,
+                process: None,
+                started_at: None,
+                ready_at: None,
+                restarts: Vec::new(),
+                restart_at: None,
+                exit: None,
+                error: String::new(),
+            })
+            .collect(),
+    }
+}
+
+fn start_attempt(state: &mut BootState, attempt: u32) {
+    state.attempt = attempt;
+    state.phase = Phase::Preflight;
+    state.reason.clear();
+    state.decision = None;
+    state.degraded = false;
+    state.previous = state.reports.values().map(|r| (r.name, r.status)).collect();
+    state.reports.clear();
+    state.checks_started.clear();
+    state.checks_finished.clear();
+    state.after_stop = AfterStop::End;
+    state.layers = state.plan.layers.iter().map(fresh_layer).collect();
+}
+
+fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>) {
+    state.phase = Phase::Ended;
+    state.outcome = Some(outcome);
+    state.ended_at = Some(at);
+    if let Some(reason) = reason {
+        state.reason = reason.clone();
+    }
+    for layer in &mut state.layers {
+        if matches!(layer.status, LayerStatus::Up | LayerStatus::Starting) {
+            layer.status = LayerStatus::Stopped;
+        }
+        for service in &mut layer.services {
+            if service.process.take().is_some() {
+                service.status = ServiceStatus::Stopped;
+            }
+        }
+    }
+}
+
+fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
+    let (Event::LayerStarted { layer: name }
+    | Event::LayerUp { layer: name }
+    | Event::LayerFailed { layer: name, .. }) = event
+    else {
+        return;
+    };
+    let fast = state.plan.mode == Mode::Fast;
+    let Some(layer) = state.layers.iter_mut().find(|l| l.name == *name) else {
+        return;
+    };
+    match event {
+        Event::LayerStarted { .. } => {
+            let again = layer.status != LayerStatus::Pending;
+            layer.status = LayerStatus::Starting;
+            layer.started_at = Some(at);
+            layer.failure = None;
+            layer.reason.clear();
+            for service in &mut layer.services {
+                service.status = ServiceStatus::Pending;
+                service.restarts.clear();
+                service.restart_at = None;
+                service.error.clear();
+            }
+            if again {
+                for mission in &mut state.missions {
+                    if mission.layer.as_deref() == Some(name) {
+                        mission.layer_restarted = true;
+                    }
+                }
+            }
+        }
+        Event::LayerUp { .. } => {
+            layer.status = LayerStatus::Up;
+            layer.up_at = Some(at);
+            if state.phase == Phase::Running {
+                state.degraded = state.layers.iter().any(|l| l.status != LayerStatus::Up);
+                state.unsettled = true;
+            }
+        }
+        Event::LayerFailed {
+            critical,
+            service,
+            error,
+            output,
+            ..
+        } => {
+            layer.status = LayerStatus::Failed;
+            layer.failure = Some(LayerFailure {
+                service: service.clone(),
+                error: error.clone(),
+                output: output.clone(),
+            });
+            for service in &mut layer.services {
+                if service.status == ServiceStatus::Restarting {
+                    service.status = ServiceStatus::Failed;
+                    service.restart_at = None;
+                }
+            }
+            state.unsettled = true;
+            state.degraded = true;
+            if *critical && state.phase != Phase::Stopping {
+                state.phase = Phase::Stopping;
+                state.validating = false;
+                state.reason = format!("layer {name} failed: {error}");
+                state.after_stop = if fast {
+                    AfterStop::Fail {
+                        reason: state.reason.clone(),
+                    }
+                } else {
+                    AfterStop::Settle
+                };
+                after_last_exit(state);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn evolve_service(state: &mut BootState, at: At, event: &Event) {
+    let (Event::ServiceStarted { service: name, .. }
+    | Event::ServiceReady { service: name }
+    | Event::ServiceExited { service: name, .. }
+    | Event::ServiceRestarting { service: name, .. }
+    | Event::ServiceFailed { service: name, .. }) = event
+    else {
+        return;
+    };
+    let found = state
+        .layers
+        .iter_mut()
+        .flat_map(|l| &mut l.services)
+        .find(|s| s.plan.name == *name);
+    let Some(service) = found else { return };
+    match event {
+        Event::ServiceStarted { process, .. } => started(service, at, process),
+        Event::ServiceReady { .. } => {
+            service.status = if service.plan.oneshot {
+                ServiceStatus::Done
+            } else {
+                ServiceStatus::Ready
+            };
+            service.ready_at = Some(at);
+        }
+        Event::ServiceExited { exit, expected, .. } => {
+            exited(service, *exit, *expected);
+            if state.phase == Phase::Stopping {
+                after_last_exit(state);
+            }
+        }
+        Event::ServiceRestarting { at: due, .. } => {
+            let window = service.plan.restart_window_ms;
+            service
+                .restarts
+                .retain(|earlier| at.ms_since(*earlier) < window);
+            service.restarts.push(at);
+            service.restart_at = Some(*due);
+            service.status = ServiceStatus::Restarting;
+        }
+        Event::ServiceFailed { error, .. } => {
+            service.status = ServiceStatus::Failed;
+            service.error = error.clone();
+            service.restart_at = None;
+        }
+        _ => {}
+    }
+}
+
+fn started(service: &mut ServiceState, at: At, process: &ProcessRef) {
+    service.status = ServiceStatus::Starting;
+    service.process = Some(process.clone());
+    service.started_at = Some(at);
+    service.restart_at = None;
+    service.exit = None;
+}
+
+fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool) {
+    service.process = None;
+    service.exit = Some(exit);
+    let given_up = service.status == ServiceStatus::Failed;
+    if expected && !given_up {
+        service.status = if service.plan.oneshot && exit.is_success() {
+            ServiceStatus::Done
+        } else {
+            ServiceStatus::Stopped
+        };
+    }
+}
+
+/// With the last process gone, a boot that stops because of a critical layer goes on to file and
+/// heal the failure.
+fn after_last_exit(state: &mut BootState) {
+    if state.after_stop == AfterStop::Settle && !state.any_alive() {
+        state.phase = Phase::Settling;
+        for layer in &mut state.layers {
+            if matches!(layer.status, LayerStatus::Up | LayerStatus::Starting) {
+                layer.status = LayerStatus::Stopped;
+            }
+        }
+    }
+}
+
+fn with_mission(state: &mut BootState, id: MissionId, change: impl FnOnce(&mut BootMission)) {
+    if let Some(mission) = state.missions.iter_mut().find(|m| m.id == id) {
+        change(mission);
+    }
+}
+
+fn meet_mission(
+    state: &mut BootState,
+    id: MissionId,
+    slug: &str,
+    signature: &Signature,
+    failure: &Failure,
+) {
+    if state.phase == Phase::Settling && failure.critical {
+        *state.seen.entry(signature.clone()).or_default() += 1;
+    }
+    let met = BootMission {
+        id,
+        slug: slug.to_owned(),
+        signature: signature.clone(),
+        critical: failure.critical,
+        layer: failure.layer.clone(),
+        error: failure.error.clone(),
+        attempt: state.attempt,
+        outcome: None,
+        reason: String::new(),
+        rolled_back: false,
+        closed: false,
+        layer_restarted: false,
+        found_live: state.phase == Phase::Running
+            && state.validations > 0
+            && failure.check.is_some(),
+    };
+    match state.missions.iter_mut().find(|m| m.id == id) {
+        // While the system runs, a failure that is still there is no new work: what was found out
+        // about the mission stays true until somebody changes something.
+        Some(known) if state.phase == Phase::Running && !known.closed => {
+            let (outcome, reason) = (known.outcome, known.reason.clone());
+            let found_live = known.found_live;
+            *known = BootMission { found_live, ..met };
+            if outcome != Some(HealOutcome::Applied) {
+                known.outcome = outcome;
+                known.reason = reason;
+            }
+        }
+        Some(known) => *known = met,
+        None => state.missions.push(met),
+    }
+}
+
+fn evolve_mission(state: &mut BootState, mission: Option<MissionId>, event: &Event) {
+    match (event, mission) {
+        (
+            Event::MissionFiled {
+                mission,
+                slug,
+                signature,
+                failure,
+            },
+            _,
+        ) => {
+            meet_mission(state, *mission, slug, signature, failure);
+        }
+        (
+            Event::MissionRecurred {
+                slug,
+                signature,
+                failure,
+            },
+            Some(id),
+        ) => {
+            meet_mission(state, id, slug, signature, failure);
+        }
+        (Event::MissionClosed { resolution }, Some(id)) => with_mission(state, id, |m| {
+            m.closed = true;
+            m.reason = resolution.clone();
+        }),
+        (Event::FixRolledBack { reason }, Some(id)) => {
+            let attempt = state.attempt;
+            with_mission(state, id, |m| {
+                m.rolled_back = true;
+                m.attempt = attempt;
+                m.outcome = Some(HealOutcome::Rejected);
+                m.reason = reason.clone();
+            });
+        }
+        (Event::MissionQuarantined { reason }, Some(id)) => with_mission(state, id, |m| {
+            m.outcome = Some(HealOutcome::NeedsPerson);
+            m.reason = reason.clone();
+        }),
+        _ => {}
+    }
+}

@@ -1,0 +1,118 @@
+//! What is broken in a boot right now, which open missions its results close, and whether a fix
+//! made anything worse.
+
+use super::state::{BootState, LayerStatus};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
+use crate::domain::mission::{Failure, MissionState, MissionStatus, SignedFailure, group_failures};
+use crate::domain::signature::sign_layer_failure;
+
+/// Findings that keep their check from seeing anything else: while one of them is there, the
+/// absence of another finding proves nothing.
+const MASKING_CODES: [&str; 5] = [
+    "schema.duplicate_table",
+    "schema.models_unloadable",
+    "schema.unreachable",
+    "registration.app_unloadable",
+    "check.error",
+];
+
+/// Everything that is broken now: findings from `warning` on, and layers that failed while they ran.
+#[must_use]
+pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
+    let findings = state.reports.values().flat_map(|report| {
+        report
+            .findings
+            .iter()
+            .filter(|f| f.severity >= Severity::Warning)
+            .map(|f| (report.name, f))
+    });
+    let mut failures = group_failures(findings);
+    for layer in &state.layers {
+        if let Some(failure) = &layer.failure {
+            let signature = sign_layer_failure(&layer.name, &failure.service, &failure.error);
+            if failures.iter().any(|f| f.signature == signature) {
+                continue;
+            }
+            failures.push(SignedFailure {
+                signature,
+                failure: Failure {
+                    check: None,
+                    code: "layer.failed".to_owned(),
+                    subject: failure.service.clone(),
+                    layer: Some(layer.name.clone()),
+                    critical: layer.critical,
+                    error: failure.error.clone(),
+                    traceback: failure.output.clone(),
+                    location: None,
+                    criteria: vec![format!("layer {} is up", layer.name)],
+                    facts: std::collections::BTreeMap::new(),
+                },
+            });
+        }
+    }
+    failures
+}
+
+fn is_masked(report: &CheckReport) -> bool {
+    report.status == CheckStatus::Error
+        || report
+            .findings
+            .iter()
+            .any(|f| MASKING_CODES.contains(&f.code.as_str()))
+}
+
+/// Why this boot's results close `mission`, if they do: its failure is not among `still_open` and
+/// what would show it was really looked at.
+#[must_use]
+pub fn closable(
+    state: &BootState,
+    still_open: &[SignedFailure],
+    mission: &MissionState,
+) -> Option<String> {
+    let workable = matches!(
+        mission.status,
+        MissionStatus::Applied
+            | MissionStatus::Filed
+            | MissionStatus::Rejected
+            | MissionStatus::Quarantined
+            | MissionStatus::AwaitingApproval
+    );
+    let signature = mission.signature.as_ref()?;
+    let failure = mission.failure.as_ref()?;
+    if !workable || still_open.iter().any(|f| f.signature == *signature) {
+        return None;
+    }
+    match failure.check {
+        Some(check) => {
+            let report = state.reports.get(&check)?;
+            let looked = report.status != CheckStatus::Skipped && !is_masked(report);
+            looked.then(|| {
+                if mission.status == MissionStatus::Applied {
+                    format!("proved by the {check} check of attempt {}", state.attempt)
+                } else {
+                    format!("no longer reported by the {check} check")
+                }
+            })
+        }
+        None => {
+            let layer = state.layer(failure.layer.as_deref()?)?;
+            (layer.status == LayerStatus::Up).then(|| format!("layer {} is up", layer.name))
+        }
+    }
+}
+
+/// Checks that ended worse than in the attempt before.
+#[must_use]
+pub fn regressed_checks(state: &BootState) -> Vec<CheckName> {
+    state
+        .reports
+        .values()
+        .filter(|report| {
+            state
+                .previous
+                .get(&report.name)
+                .is_some_and(|before| report.status.blocks() && report.status > *before)
+        })
+        .map(|report| report.name)
+        .collect()
+}

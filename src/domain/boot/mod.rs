@@ -1,0 +1,29 @@
+//! The boot: one attempt series to bring an application up, as a state machine.
+//!
+//! [`decide`] turns what the engine reports into events or refuses it, [`evolve`] folds an event
+//! into the state, [`next`] says what the engine has to do now. Pure, so the same three functions
+//! run live, in replay, in recovery after a crash and in the property tests.
+//!
+//! ```text
+//! New ─► Preflight ─► Settling ─► Starting ─► Running ─► Stopping ─► Ended
+//!           ▲            │            │          │           │
+//!           │            ▼            └──────────┴─ critical layer failed
+//!       BackingOff ◄─ Healing ◄─────────── Settling ◄────────┘
+//! ```
+
+mod decide;
+mod evolve;
+mod failures;
+mod next;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use decide::{BootCommand, BootRefusal, Context, decide};
+pub use evolve::evolve;
+pub use failures::{closable, open_failures, regressed_checks};
+pub use next::{Step, next};
+pub use state::{
+    AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
+    ServiceState, ServiceStatus,
+};

@@ -1,0 +1,196 @@
+//! What the engine has to do now.
+
+use super::state::{BootState, LayerStatus, Phase, ServiceStatus};
+use crate::domain::event::{CheckPhase, HealOutcome, Mode};
+use crate::domain::finding::CheckName;
+use crate::domain::ids::{At, MissionId};
+
+/// One thing to do. The engine does each step once for as long as [`next`] names it, and reports
+/// what came of it as a command.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// Run a check and report it.
+    RunCheck {
+        /// Which check.
+        check: CheckName,
+        /// In the pre-flight, or while the system runs.
+        phase: CheckPhase,
+    },
+    /// File missions for the failures that are there, close those whose failure is gone.
+    Settle,
+    /// Work on a mission.
+    Heal {
+        /// Which one.
+        mission: MissionId,
+        /// Attempt in which it was seen, so that the same mission in a later attempt is a new step.
+        attempt: u32,
+    },
+    /// Wait, then begin the next attempt.
+    WaitForRetry {
+        /// Until when.
+        until: At,
+    },
+    /// Begin to start a layer.
+    StartLayer {
+        /// Which layer.
+        layer: String,
+    },
+    /// Start a service's process.
+    StartService {
+        /// Which service.
+        service: String,
+        /// Not before this moment.
+        at: Option<At>,
+    },
+    /// Stop a service's process.
+    StopService {
+        /// Which service.
+        service: String,
+    },
+    /// Wait, then begin a validation.
+    Validate {
+        /// Until when.
+        at: At,
+    },
+}
+
+/// What the engine has to do now, in this state. Empty while it has to wait for what it already
+/// does, and for ever once the boot has ended.
+#[must_use]
+pub fn next(state: &BootState) -> Vec<Step> {
+    match state.phase {
+        Phase::New | Phase::Ended => vec![],
+        Phase::Preflight => run_checks(state, CheckPhase::Preflight),
+        Phase::Settling => vec![Step::Settle],
+        Phase::Healing => state
+            .blocking_missions()
+            .find(|m| m.outcome.is_none())
+            .map(|m| Step::Heal {
+                mission: m.id,
+                attempt: m.attempt,
+            })
+            .into_iter()
+            .collect(),
+        Phase::BackingOff { until } => vec![Step::WaitForRetry { until }],
+        Phase::Starting => {
+            let mut steps = supervise(state);
+            if state.unsettled {
+                steps.push(Step::Settle);
+            }
+            steps
+        }
+        Phase::Running => run(state),
+        Phase::Stopping => stop(state),
+    }
+}
+
+fn run_checks(state: &BootState, phase: CheckPhase) -> Vec<Step> {
+    state
+        .plan
+        .checks
+        .iter()
+        .filter(|check| !state.checks_finished.contains(check))
+        .map(|&check| Step::RunCheck { check, phase })
+        .collect()
+}
+
+/// Starts what may start, restarts what is due, stops what must not run.
+fn supervise(state: &BootState) -> Vec<Step> {
+    let mut steps = Vec::new();
+    for layer in &state.layers {
+        match layer.status {
+            LayerStatus::Pending => {
+                let may_start = layer
+                    .after
+                    .iter()
+                    .filter_map(|name| state.layer(name))
+                    .all(|before| before.status.is_settled());
+                if may_start {
+                    steps.push(Step::StartLayer {
+                        layer: layer.name.clone(),
+                    });
+                }
+            }
+            LayerStatus::Starting | LayerStatus::Up => {
+                for service in &layer.services {
+                    let at = match service.status {
+                        ServiceStatus::Pending => None,
+                        ServiceStatus::Restarting => service.restart_at,
+                        _ => continue,
+                    };
+                    steps.push(Step::StartService {
+                        service: service.plan.name.clone(),
+                        at,
+                    });
+                }
+            }
+            LayerStatus::Failed | LayerStatus::Skipped | LayerStatus::Stopped => {
+                steps.extend(layer.services.iter().filter(|s| s.is_alive()).map(|s| {
+                    Step::StopService {
+                        service: s.plan.name.clone(),
+                    }
+                }));
+            }
+        }
+    }
+    steps
+}
+
+fn run(state: &BootState) -> Vec<Step> {
+    let mut steps = supervise(state);
+    if state.validating {
+        steps.extend(run_checks(state, CheckPhase::Validation));
+        return steps;
+    }
+    if state.unsettled {
+        steps.push(Step::Settle);
+        return steps;
+    }
+    if let Some(at) = state.validation_due {
+        steps.push(Step::Validate { at });
+    }
+    if state.plan.mode != Mode::Resilient {
+        return steps;
+    }
+    // Behind the running system: first the layer that a fix freed, then the next mission.
+    let healed = state.missions.iter().find(|m| {
+        m.outcome == Some(HealOutcome::Applied)
+            && !m.layer_restarted
+            && m.layer
+                .as_deref()
+                .and_then(|l| state.layer(l))
+                .is_some_and(|l| {
+                    matches!(l.status, LayerStatus::Failed | LayerStatus::Skipped)
+                        && !l.services.iter().any(|s| s.is_alive())
+                })
+    });
+    if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
+        steps.push(Step::StartLayer { layer });
+    } else if let Some(mission) = state
+        .missions
+        .iter()
+        .find(|m| m.outcome.is_none() && !m.closed)
+    {
+        steps.push(Step::Heal {
+            mission: mission.id,
+            attempt: mission.attempt,
+        });
+    }
+    steps
+}
+
+/// Stops in reverse order: a layer only when no later one has a process left.
+fn stop(state: &BootState) -> Vec<Step> {
+    let last = state
+        .layers
+        .iter()
+        .rev()
+        .find(|l| l.services.iter().any(|s| s.is_alive()));
+    last.into_iter()
+        .flat_map(|layer| layer.services.iter().rev())
+        .filter(|service| service.is_alive())
+        .map(|service| Step::StopService {
+            service: service.plan.name.clone(),
+        })
+        .collect()
+}

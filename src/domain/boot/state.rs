@@ -1,0 +1,387 @@
+//! What is known of a boot: the state that its events fold into.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::event::{BootPlan, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServicePlan};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Decision};
+use crate::domain::ids::{At, MissionId, Signature};
+
+/// Where a boot stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nothing happened yet.
+    #[default]
+    New,
+    /// The checks run.
+    Preflight,
+    /// The missions of this attempt's failures are being filed.
+    Settling,
+    /// A worker heals what blocks the boot.
+    Healing,
+    /// Waiting for the next attempt.
+    BackingOff {
+        /// When it begins.
+        until: At,
+    },
+    /// Layers start.
+    Starting,
+    /// Everything that will start has started.
+    Running,
+    /// Services are being stopped.
+    Stopping,
+    /// Over.
+    Ended,
+}
+
+impl Phase {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Preflight => "preflight",
+            Self::Settling => "settling",
+            Self::Healing => "healing",
+            Self::BackingOff { .. } => "backing_off",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+/// How a boot ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Stopped, as somebody asked.
+    Stopped,
+    /// NO-GO, or a critical layer that did not come up.
+    Failed,
+    /// The supervisor died.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What follows when every service is stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AfterStop {
+    /// The boot ends as asked.
+    #[default]
+    End,
+    /// The failure is filed, and healed if the mode heals.
+    Settle,
+    /// The boot ends as failed.
+    Fail {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Where a layer stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LayerStatus {
+    /// Not started yet.
+    Pending,
+    /// Its services are starting.
+    Starting,
+    /// All its services are ready.
+    Up,
+    /// It could not start, or stopped working.
+    Failed,
+    /// It is not started, because its rehearsal failed.
+    Skipped,
+    /// It was stopped with the boot.
+    Stopped,
+}
+
+impl LayerStatus {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    /// Layers that come after it may start.
+    #[must_use]
+    pub fn is_settled(self) -> bool {
+        matches!(self, Self::Up | Self::Failed | Self::Skipped)
+    }
+}
+
+/// Where a service stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServiceStatus {
+    /// Not started yet.
+    Pending,
+    /// Its process runs and is not ready yet.
+    Starting,
+    /// Ready.
+    Ready,
+    /// A one-shot that ended well.
+    Done,
+    /// It exited and will be started again.
+    Restarting,
+    /// Given up.
+    Failed,
+    /// Stopped as asked.
+    Stopped,
+}
+
+impl ServiceStatus {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Done => "done",
+            Self::Restarting => "restarting",
+            Self::Failed => "failed",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// A service, as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceState {
+    /// What was planned.
+    pub plan: ServicePlan,
+    /// Where it stands.
+    pub status: ServiceStatus,
+    /// Its process, while one runs.
+    pub process: Option<ProcessRef>,
+    /// When the process started.
+    pub started_at: Option<At>,
+    /// When it was last ready.
+    pub ready_at: Option<At>,
+    /// Restarts within the window, oldest first.
+    pub restarts: Vec<At>,
+    /// When it is started again, while it waits for that.
+    pub restart_at: Option<At>,
+    /// How its last process ended.
+    pub exit: Option<ExitKind>,
+    /// Why it was given up.
+    pub error: String,
+}
+
+impl ServiceState {
+    /// A process of it runs.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.process.is_some()
+    }
+}
+
+/// Why a layer failed while it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerFailure {
+    /// The service that failed it.
+    pub service: String,
+    /// What happened.
+    pub error: String,
+    /// Last lines of its output.
+    pub output: String,
+}
+
+/// A layer, as its events tell it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerState {
+    /// Its name.
+    pub name: String,
+    /// If it fails, the boot fails.
+    pub critical: bool,
+    /// Layers that must be settled first.
+    pub after: Vec<String>,
+    /// Where it stands.
+    pub status: LayerStatus,
+    /// When it began to start.
+    pub started_at: Option<At>,
+    /// When it was up.
+    pub up_at: Option<At>,
+    /// Why it failed while it ran.
+    pub failure: Option<LayerFailure>,
+    /// Why it was skipped.
+    pub reason: String,
+    /// Its services.
+    pub services: Vec<ServiceState>,
+}
+
+/// A mission that this boot filed or met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootMission {
+    /// Which one.
+    pub id: MissionId,
+    /// What a person calls it.
+    pub slug: String,
+    /// Same cause, same signature.
+    pub signature: Signature,
+    /// The boot cannot go on without the fix.
+    pub critical: bool,
+    /// The layer that waits for it.
+    pub layer: Option<String>,
+    /// What failed, in one sentence.
+    pub error: String,
+    /// Attempt in which it was last filed or seen.
+    pub attempt: u32,
+    /// How work on it ended, since it was last seen.
+    pub outcome: Option<HealOutcome>,
+    /// One sentence about the outcome.
+    pub reason: String,
+    /// Its fix was taken back in this attempt.
+    pub rolled_back: bool,
+    /// It is closed.
+    pub closed: bool,
+    /// The layer that waited for it was started again after the fix.
+    pub layer_restarted: bool,
+    /// A validation of the live system found it: it is healed before the next boot, not under the
+    /// running application.
+    pub found_live: bool,
+}
+
+/// A boot, as its events tell it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct BootState {
+    /// Name of the application.
+    pub app: String,
+    /// What the boot will do.
+    pub plan: BootPlan,
+    /// Who supervises.
+    pub supervisor: Option<ProcessRef>,
+    /// What it runs on.
+    pub fingerprint: Fingerprint,
+    /// Where it stands.
+    pub phase: Phase,
+    /// What follows when every service is stopped.
+    pub after_stop: AfterStop,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+    /// Why it ended, or why it stops.
+    pub reason: String,
+    /// When the boot began.
+    pub started_at: At,
+    /// When something last happened.
+    pub updated_at: At,
+    /// When the system was first up.
+    pub up_at: Option<At>,
+    /// When it ended.
+    pub ended_at: Option<At>,
+    /// Number of the attempt, from 1.
+    pub attempt: u32,
+    /// Checks of the present run (pre-flight or validation) that began.
+    pub checks_started: BTreeSet<CheckName>,
+    /// Checks of the present run that ended.
+    pub checks_finished: BTreeSet<CheckName>,
+    /// The newest report of each check.
+    pub reports: BTreeMap<CheckName, CheckReport>,
+    /// Status of each check in the attempt before.
+    pub previous: BTreeMap<CheckName, CheckStatus>,
+    /// The newest decision.
+    pub decision: Option<Decision>,
+    /// The layers, in the order of the plan.
+    pub layers: Vec<LayerState>,
+    /// The missions, in the order of their filing.
+    pub missions: Vec<BootMission>,
+    /// How often each signature blocked an attempt of this boot.
+    pub seen: BTreeMap<Signature, u32>,
+    /// Something happened that may file or close missions.
+    pub unsettled: bool,
+    /// At least one optional layer is missing.
+    pub degraded: bool,
+    /// Validations so far.
+    pub validations: u32,
+    /// A validation is going on.
+    pub validating: bool,
+    /// When the next validation is due.
+    pub validation_due: Option<At>,
+}
+
+impl BootState {
+    /// The layer of that name.
+    #[must_use]
+    pub fn layer(&self, name: &str) -> Option<&LayerState> {
+        self.layers.iter().find(|l| l.name == name)
+    }
+
+    /// The service of that name, with its layer.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<(&LayerState, &ServiceState)> {
+        self.layers.iter().find_map(|l| {
+            l.services
+                .iter()
+                .find(|s| s.plan.name == name)
+                .map(|s| (l, s))
+        })
+    }
+
+    /// Processes that should be running now.
+    #[must_use]
+    pub fn any_alive(&self) -> bool {
+        self.layers
+            .iter()
+            .flat_map(|l| &l.services)
+            .any(ServiceState::is_alive)
+    }
+
+    /// The first critical layer that failed while it ran, in this attempt.
+    #[must_use]
+    pub fn critical_layer_failure(&self) -> Option<(&LayerState, &LayerFailure)> {
+        self.layers
+            .iter()
+            .filter(|l| l.critical)
+            .find_map(|l| l.failure.as_ref().map(|f| (l, f)))
+    }
+
+    /// The attempt cannot go on: NO-GO, or a critical layer failed.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.decision == Some(Decision::NoGo) && !self.is_up()
+            || self.critical_layer_failure().is_some()
+    }
+
+    /// The system is up, degraded or not.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.phase == Phase::Running
+    }
+
+    /// Over.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Missions that block the present attempt.
+    pub fn blocking_missions(&self) -> impl Iterator<Item = &BootMission> {
+        self.missions
+            .iter()
+            .filter(|m| m.critical && !m.closed && m.attempt == self.attempt)
+    }
+}

@@ -1,0 +1,554 @@
+//! The boot machine driven by an engine that does everything it is told, with random outcomes.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::domain::event::{
+    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, ServicePlan,
+};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, Finding, LayerRehearsal, Measured, RehearsalOutcome,
+    Severity,
+};
+use crate::domain::ids::{At, MissionId};
+use crate::manifest::RestartPolicy;
+
+/// A source of choices: the bytes that proptest made, then zeros.
+struct Dice(Vec<u8>, usize);
+
+impl Dice {
+    fn roll(&mut self, sides: u8) -> u8 {
+        let byte = self.0.get(self.1).copied().unwrap_or(0);
+        self.1 += 1;
+        byte % sides
+    }
+}
+
+fn plan(mode: Mode, layers: usize, validate: bool) -> BootPlan {
+    let layer = |i: usize| LayerPlan {
+        name: format!("layer{i}"),
+        critical: i % 3 != 2,
+        after: if i == 0 {
+            vec![]
+        } else {
+            vec![format!("layer{}", i - 1)]
+        },
+        services: (0..=i % 3)
+            .map(|n| ServicePlan {
+                name: format!("service{i}-{n}"),
+                oneshot: n == 1,
+                restart: [
+                    RestartPolicy::OnFailure,
+                    RestartPolicy::Never,
+                    RestartPolicy::Always,
+                ][(i + n) % 3],
+                restarts_max: 2,
+                restart_window_ms: 1_000_000_000,
+                restart_backoff_ms: 10,
+                restart_backoff_ms_max: 40,
+            })
+            .collect(),
+    };
+    BootPlan {
+        mode,
+        checks: if mode == Mode::Fast {
+            vec![]
+        } else {
+            CheckName::ALL.to_vec()
+        },
+        layers: (0..layers).map(layer).collect(),
+        attempts_max: 4,
+        backoff_ms: 100,
+        backoff_ms_max: 1_000,
+        breaker_max: 3,
+        validate_every_ms: validate.then_some(1_000),
+    }
+}
+
+fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
+    let mut findings = vec![];
+    let mut measured = Measured::Nothing;
+    match dice.roll(8) {
+        0 => findings.push(Finding::new(
+            &format!("{check}.broken"),
+            Severity::Critical,
+            format!("thing{}", dice.roll(3)),
+            "broken",
+        )),
+        1 => findings.push(Finding::new(
+            &format!("{check}.odd"),
+            Severity::Warning,
+            "thing",
+            "odd",
+        )),
+        2 if layers > 2 => {
+            let mut finding = Finding::new(
+                &format!("{check}.import"),
+                Severity::Warning,
+                "layer2",
+                "broken",
+            );
+            finding.layer = Some("layer2".into());
+            findings.push(finding);
+            measured = Measured::Rehearsal {
+                layers_tested: 1,
+                layers_passed: 0,
+                issues: vec![],
+                layers: vec![LayerRehearsal {
+                    layer: "layer2".into(),
+                    outcome: RehearsalOutcome::Failed,
+                    duration_ms: 1,
+                }],
+                isolation: vec![],
+            };
+        }
+        _ => {}
+    }
+    CheckReport {
+        name: check,
+        status: CheckStatus::of(&findings),
+        duration_ms: 1,
+        summary: String::new(),
+        findings,
+        measured,
+    }
+}
+
+fn process(pid: u32) -> ProcessRef {
+    ProcessRef {
+        pid,
+        start_ticks: u64::from(pid),
+        host_boot: "host".into(),
+    }
+}
+
+type Logged = (At, Option<MissionId>, Event);
+
+/// Performs the steps of a boot until it ends or `steps_max` is reached.
+struct Engine {
+    state: BootState,
+    log: Vec<Logged>,
+    clock: i64,
+    missions: Vec<(crate::domain::ids::Signature, MissionId)>,
+    dice: Dice,
+}
+
+impl Engine {
+    fn command(&mut self, command: BootCommand) -> Result<(), BootRefusal> {
+        self.clock += 1_000;
+        let context = Context {
+            at: At(self.clock),
+            random_per_mille: 500,
+        };
+        for event in decide(&self.state, context, command)? {
+            self.record(None, event);
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, mission: Option<MissionId>, event: Event) {
+        let state = std::mem::take(&mut self.state);
+        self.state = evolve(state, At(self.clock), mission, &event);
+        self.log.push((At(self.clock), mission, event));
+    }
+
+    fn settle(&mut self) -> Result<(), BootRefusal> {
+        let failures = open_failures(&self.state);
+        let open = u32::try_from(failures.len()).unwrap();
+        for signed in failures {
+            let known = self
+                .missions
+                .iter()
+                .find(|(s, _)| *s == signed.signature)
+                .map(|m| m.1);
+            let event = match known {
+                Some(_) => Event::MissionRecurred {
+                    slug: "m".into(),
+                    signature: signed.signature,
+                    failure: signed.failure,
+                },
+                None => {
+                    let id = MissionId(Uuid::from_u128(self.missions.len() as u128 + 1));
+                    self.missions.push((signed.signature.clone(), id));
+                    Event::MissionFiled {
+                        mission: id,
+                        slug: "m".into(),
+                        signature: signed.signature,
+                        failure: signed.failure,
+                    }
+                }
+            };
+            self.record(known, event);
+        }
+        self.command(BootCommand::Settled { open, closed: 0 })
+    }
+
+    fn perform(&mut self, step: Step) -> Result<(), BootRefusal> {
+        use BootCommand as C;
+        match step {
+            Step::RunCheck { check, phase } => {
+                self.command(C::BeginCheck { check, phase })?;
+                let layers = self.state.layers.len();
+                let report = Box::new(report(check, &mut self.dice, layers));
+                self.command(C::EndCheck { report, phase })
+            }
+            Step::Settle => self.settle(),
+            Step::Heal { mission, .. } => {
+                let outcome = match self.dice.roll(4) {
+                    0 => HealOutcome::Rejected,
+                    1 => HealOutcome::NeedsPerson,
+                    2 => HealOutcome::AwaitingApproval,
+                    _ => HealOutcome::Applied,
+                };
+                self.command(C::EndHeal {
+                    mission,
+                    outcome,
+                    reason: String::new(),
+                })
+            }
+            Step::WaitForRetry { until } => {
+                self.clock = self.clock.max(until.0);
+                self.command(C::BackoffElapsed)
+            }
+            Step::StartLayer { layer } => self.command(C::StartLayer { layer }),
+            Step::StartService { service, at } => {
+                self.clock = self.clock.max(at.map_or(0, |at| at.0));
+                if self.dice.roll(10) == 9 {
+                    return self.command(C::ServiceUnstartable {
+                        service,
+                        error: "no such program".into(),
+                        output: String::new(),
+                    });
+                }
+                let pid = u32::try_from(self.log.len()).unwrap() + 100;
+                self.command(C::ServiceStarted {
+                    service,
+                    process: process(pid),
+                })
+            }
+            Step::StopService { service } => self.command(C::ServiceExited {
+                service,
+                exit: ExitKind::Signal(15),
+                reason: None,
+                output: String::new(),
+            }),
+            Step::Validate { at } => {
+                self.clock = self.clock.max(at.0);
+                self.command(C::BeginValidation)
+            }
+        }
+    }
+
+    /// Something that happens by itself: a service gets ready or exits.
+    fn happen(&mut self) -> Result<(), BootRefusal> {
+        let alive: Vec<_> = self
+            .state
+            .layers
+            .iter()
+            .flat_map(|l| &l.services)
+            .filter(|s| s.is_alive())
+            .map(|s| (s.plan.name.clone(), s.plan.oneshot, s.status))
+            .collect();
+        if alive.is_empty() {
+            return Ok(());
+        }
+        let pick = usize::from(self.dice.roll(u8::try_from(alive.len()).unwrap()));
+        let (service, oneshot, status) = alive[pick].clone();
+        if status == ServiceStatus::Starting && !oneshot && self.dice.roll(8) != 7 {
+            return self.command(BootCommand::ServiceReady { service });
+        }
+        let exit = if self.dice.roll(3) == 2 {
+            ExitKind::Code(1)
+        } else {
+            ExitKind::Code(0)
+        };
+        if status == ServiceStatus::Ready && self.dice.roll(4) != 3 {
+            return Ok(());
+        }
+        self.command(BootCommand::ServiceExited {
+            service,
+            exit,
+            reason: None,
+            output: String::new(),
+        })
+    }
+}
+
+fn run(mode: Mode, layers: usize, bytes: Vec<u8>, stop_after: usize) -> Engine {
+    let mut engine = Engine {
+        state: BootState::default(),
+        log: vec![],
+        clock: 1_000_000,
+        missions: vec![],
+        dice: Dice(bytes, 0),
+    };
+    engine
+        .command(BootCommand::Start {
+            app: "app".into(),
+            plan: plan(mode, layers, true),
+            supervisor: process(1),
+            fingerprint: Box::default(),
+        })
+        .unwrap();
+    // Far more than any boot of this size needs before it stands still or is stopped.
+    for round in 0..2_000 {
+        if engine.state.is_ended() {
+            break;
+        }
+        if round == stop_after {
+            let _ = engine.command(BootCommand::RequestStop { by: "test".into() });
+        }
+        let steps = next(&engine.state);
+        let stops = engine.state.phase == Phase::Stopping;
+        let waits = steps.iter().all(|s| matches!(s, Step::Validate { .. }));
+        let unique: HashSet<_> = steps.iter().collect();
+        assert_eq!(unique.len(), steps.len(), "a step is named once: {steps:?}");
+        if !steps.is_empty() && (!waits || engine.dice.roll(4) == 0) {
+            let pick = usize::from(engine.dice.roll(u8::try_from(steps.len()).unwrap()));
+            match engine.perform(steps[pick].clone()) {
+                Ok(()) | Err(BootRefusal::Late { .. }) => {}
+                Err(refusal) => panic!("{refusal} on {:?}", steps[pick]),
+            }
+        }
+        if !stops {
+            match engine.happen() {
+                Ok(()) | Err(BootRefusal::Late { .. }) => {}
+                Err(refusal) => panic!("{refusal}"),
+            }
+        }
+    }
+    engine
+}
+
+fn any_mode() -> impl Strategy<Value = Mode> {
+    prop_oneof![Just(Mode::Fast), Just(Mode::Layered), Just(Mode::Resilient)]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_boot_ends_when_told_and_leaves_nothing_running(
+        mode in any_mode(),
+        layers in 0usize..6,
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        stop_after in 0usize..300,
+    ) {
+        let engine = run(mode, layers, bytes, stop_after);
+        prop_assert!(engine.state.is_ended(), "stuck in {:?}", engine.state.phase);
+        prop_assert!(!engine.state.any_alive());
+        prop_assert!(engine.state.outcome.is_some());
+        prop_assert!(engine.state.attempt <= engine.state.plan.attempts_max);
+        prop_assert!(next(&engine.state).is_empty());
+    }
+
+    #[test]
+    fn the_log_alone_gives_the_same_state(
+        mode in any_mode(),
+        layers in 0usize..6,
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let engine = run(mode, layers, bytes, 200);
+        let replayed = engine.log.iter().fold(BootState::default(), |state, (at, mission, event)| {
+            evolve(state, *at, *mission, event)
+        });
+        prop_assert_eq!(replayed, engine.state);
+    }
+
+    #[test]
+    fn services_run_only_in_layers_that_began_in_order(
+        layers in 1usize..6,
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+    ) {
+        let engine = run(Mode::Resilient, layers, bytes, 150);
+        let mut state = BootState::default();
+        for (at, mission, event) in &engine.log {
+            if let Event::LayerStarted { layer } = event {
+                let after = state.layer(layer).unwrap().after.clone();
+                for before in after {
+                    prop_assert!(state.layer(&before).unwrap().status.is_settled());
+                }
+            }
+            if let Event::ServiceStarted { service, .. } = event {
+                let (layer, found) = state.service(service).unwrap();
+                prop_assert!(layer.started_at.is_some());
+                prop_assert!(!found.is_alive(), "{} started twice", service);
+            }
+            state = evolve(state, *at, *mission, event);
+        }
+    }
+
+    #[test]
+    fn the_end_is_final(
+        mode in any_mode(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+    ) {
+        let engine = run(mode, 3, bytes, 20);
+        let context = Context { at: At(i64::MAX), random_per_mille: 0 };
+        let commands = [
+            BootCommand::BackoffElapsed,
+            BootCommand::BeginValidation,
+            BootCommand::RequestStop { by: "x".into() },
+            BootCommand::Interrupt { reason: "x".into(), reaped: 0 },
+            BootCommand::StartLayer { layer: "layer0".into() },
+            BootCommand::ServiceReady { service: "service0-0".into() },
+            BootCommand::Settled { open: 0, closed: 0 },
+        ];
+        for command in commands {
+            prop_assert!(decide(&engine.state, context, command).is_err());
+        }
+    }
+}
+
+/// Drives a resilient boot whose first two attempts find something that gets fixed.
+#[test]
+fn a_boot_heals_retries_and_runs() {
+    let mut engine = Engine {
+        state: BootState::default(),
+        log: vec![],
+        clock: 0,
+        missions: vec![],
+        dice: Dice(vec![], 0),
+    };
+    let mut plan = plan(Mode::Resilient, 1, false);
+    plan.checks = vec![CheckName::Config];
+    engine
+        .command(BootCommand::Start {
+            app: "app".into(),
+            plan,
+            supervisor: process(1),
+            fingerprint: Box::default(),
+        })
+        .unwrap();
+    let check = CheckName::Config;
+    let phase = CheckPhase::Preflight;
+    let finish = |engine: &mut Engine, findings: Vec<Finding>| {
+        engine
+            .command(BootCommand::BeginCheck { check, phase })
+            .unwrap();
+        let report = Box::new(CheckReport {
+            name: check,
+            status: CheckStatus::of(&findings),
+            duration_ms: 1,
+            summary: String::new(),
+            findings,
+            measured: Measured::Nothing,
+        });
+        engine
+            .command(BootCommand::EndCheck { report, phase })
+            .unwrap();
+        engine.settle().unwrap();
+    };
+    let missing = Finding::new(
+        "config.missing",
+        Severity::Critical,
+        "PORT",
+        "PORT is missing",
+    );
+    finish(&mut engine, vec![missing]);
+    assert_eq!(engine.state.phase, Phase::Healing);
+    let mission = engine.state.missions[0].id;
+    assert_eq!(
+        next(&engine.state),
+        [Step::Heal {
+            mission,
+            attempt: 1
+        }]
+    );
+    let outcome = HealOutcome::Applied;
+    engine
+        .command(BootCommand::EndHeal {
+            mission,
+            outcome,
+            reason: String::new(),
+        })
+        .unwrap();
+    assert!(matches!(engine.state.phase, Phase::BackingOff { .. }));
+    engine.command(BootCommand::BackoffElapsed).unwrap();
+    assert_eq!(engine.state.attempt, 2);
+    finish(&mut engine, vec![]);
+    assert_eq!(engine.state.phase, Phase::Starting);
+    engine
+        .command(BootCommand::StartLayer {
+            layer: "layer0".into(),
+        })
+        .unwrap();
+    let service = "service0-0".to_owned();
+    engine
+        .command(BootCommand::ServiceStarted {
+            service: service.clone(),
+            process: process(7),
+        })
+        .unwrap();
+    engine
+        .command(BootCommand::ServiceReady { service })
+        .unwrap();
+    assert_eq!(engine.state.phase, Phase::Running);
+    assert!(!engine.state.degraded);
+}
+
+#[test]
+fn a_failing_signature_trips_the_breaker() {
+    let bytes: Vec<u8> = vec![];
+    let mut engine = run(Mode::Resilient, 1, bytes, 0);
+    engine.state = BootState::default();
+    engine
+        .command(BootCommand::Start {
+            app: "app".into(),
+            plan: BootPlan {
+                attempts_max: 50,
+                ..plan(Mode::Resilient, 1, false)
+            },
+            supervisor: process(1),
+            fingerprint: Box::default(),
+        })
+        .unwrap();
+    for _ in 0..50 {
+        if engine.state.is_ended() {
+            break;
+        }
+        for step in next(&engine.state) {
+            match step {
+                Step::RunCheck { check, phase } => {
+                    engine
+                        .command(BootCommand::BeginCheck { check, phase })
+                        .unwrap();
+                    let findings = vec![Finding::new("x.y", Severity::Critical, "z", "no")];
+                    let report = Box::new(CheckReport {
+                        name: check,
+                        status: CheckStatus::Critical,
+                        duration_ms: 0,
+                        summary: String::new(),
+                        findings,
+                        measured: Measured::Nothing,
+                    });
+                    engine
+                        .command(BootCommand::EndCheck { report, phase })
+                        .unwrap();
+                }
+                Step::Heal { mission, .. } => {
+                    let outcome = HealOutcome::Applied;
+                    engine
+                        .command(BootCommand::EndHeal {
+                            mission,
+                            outcome,
+                            reason: String::new(),
+                        })
+                        .unwrap();
+                }
+                step => engine.perform(step).unwrap(),
+            }
+        }
+    }
+    assert_eq!(engine.state.outcome, Some(Outcome::Failed));
+    assert!(
+        engine
+            .log
+            .iter()
+            .any(|(_, _, e)| matches!(e, Event::BreakerTripped { seen: 3, .. }))
+    );
+    assert_eq!(engine.state.attempt, 3);
+}
