@@ -199,7 +199,7 @@ pub enum Change {
         path: String,
         /// Name of the variable.
         name: String,
-        /// Random bytes; the value is their URL-safe base-64 text.
+        /// Random bytes; the value is their hexadecimal text.
         bytes: u32,
     },
     /// Run statements in one transaction on a database.

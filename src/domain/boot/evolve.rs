@@ -381,6 +381,7 @@ fn meet_mission(
         layer: failure.layer.clone(),
         error: failure.error.clone(),
         attempt: state.attempt,
+        validation: state.validations,
         outcome: None,
         reason: String::new(),
         rolled_back: false,

@@ -251,6 +251,8 @@ pub struct BootMission {
     pub error: String,
     /// Attempt in which it was last filed or seen.
     pub attempt: u32,
+    /// Validations that there had been when it was last filed or seen.
+    pub validation: u32,
     /// How work on it ended, since it was last seen.
     pub outcome: Option<HealOutcome>,
     /// One sentence about the outcome.
@@ -376,6 +378,17 @@ impl BootState {
     #[must_use]
     pub fn is_ended(&self) -> bool {
         self.phase == Phase::Ended
+    }
+
+    /// The mission was filed or seen for what the present reports say.
+    #[must_use]
+    pub fn has_met(&self, mission: MissionId) -> bool {
+        self.missions.iter().any(|m| {
+            m.id == mission
+                && !m.closed
+                && m.attempt == self.attempt
+                && m.validation == self.validations
+        })
     }
 
     /// Missions that block the present attempt.

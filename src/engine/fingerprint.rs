@@ -1,0 +1,122 @@
+//! What a boot ran on: enough to say later what was different, never a secret.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::domain::event::Fingerprint;
+use crate::domain::ids::Digest;
+use crate::manifest::{Environment, Manifest};
+
+/// Files that pin packages, where they exist.
+const LOCK_FILES: [&str; 8] = [
+    "requirements.txt",
+    "poetry.lock",
+    "uv.lock",
+    "Pipfile.lock",
+    "pdm.lock",
+    "package-lock.json",
+    "yarn.lock",
+    "Cargo.lock",
+];
+/// Larger lock files are not digested.
+const LOCK_FILE_BYTES_MAX: u64 = 32 << 20;
+
+/// The fingerprint of an application as it is now. What cannot be found out is left out.
+pub(super) fn fingerprint(
+    manifest: &Manifest,
+    environment: &Environment,
+    state_dir: &Path,
+) -> Fingerprint {
+    let key = value_key(state_dir);
+    let variables = environment
+        .values
+        .iter()
+        .filter_map(|(name, (value, _))| {
+            let digest = Digest(*blake3::keyed_hash(key.as_ref()?, value.as_bytes()).as_bytes());
+            Some((name.clone(), digest.short()))
+        })
+        .collect();
+    let lock_files = manifest
+        .python
+        .requirements
+        .iter()
+        .map(String::as_str)
+        .chain(LOCK_FILES)
+        .filter_map(|name| {
+            let path = manifest.workspace.join(name);
+            let small = fs::metadata(&path).ok()?.len() <= LOCK_FILE_BYTES_MAX;
+            let bytes = small.then(|| fs::read(&path).ok())??;
+            Some((name.to_owned(), Digest::of(&bytes)))
+        })
+        .collect();
+    Fingerprint {
+        ubs_version: env!("CARGO_PKG_VERSION").to_owned(),
+        manifest: Digest(manifest.digest),
+        revision: revision(&manifest.workspace),
+        lock_files,
+        interpreter: crate::checks::interpreter(manifest, &manifest.workspace, environment)
+            .ok()
+            .map(|path| path.display().to_string()),
+        variables,
+        host: host(),
+    }
+}
+
+/// A key of this state directory, so that the digest of a short value says nothing elsewhere.
+fn value_key(state_dir: &Path) -> Option<[u8; 32]> {
+    let path = state_dir.join("fingerprint.key");
+    if let Ok(bytes) = fs::read(&path) {
+        return bytes.try_into().ok();
+    }
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).ok()?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(&key))
+        .ok()?;
+    Some(key)
+}
+
+/// The commit that is checked out, read from the files of the version control.
+fn revision(workspace: &Path) -> Option<String> {
+    let git = workspace.ancestors().map(|dir| dir.join(".git")).find(|git| git.is_dir())?;
+    let head = fs::read_to_string(git.join("HEAD")).ok()?;
+    let revision = match head.trim().strip_prefix("ref: ") {
+        None => head.trim().to_owned(),
+        Some(reference) => match fs::read_to_string(git.join(reference)) {
+            Ok(text) => text.trim().to_owned(),
+            Err(_) => fs::read_to_string(git.join("packed-refs"))
+                .ok()?
+                .lines()
+                .find_map(|line| line.strip_suffix(reference)?.split_whitespace().next())
+                .map(str::to_owned)?,
+        },
+    };
+    let valid = (40..=64).contains(&revision.len())
+        && revision.chars().all(|c| c.is_ascii_hexdigit());
+    valid.then_some(revision)
+}
+
+fn host() -> BTreeMap<String, String> {
+    let mut host = BTreeMap::new();
+    if let Ok(release) = fs::read_to_string("/proc/sys/kernel/osrelease") {
+        host.insert("kernel".to_owned(), release.trim().to_owned());
+    }
+    if let Ok(cores) = std::thread::available_parallelism() {
+        host.insert("cores".to_owned(), cores.to_string());
+    }
+    let memory = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        Some(line.trim().to_owned())
+    });
+    if let Some(memory) = memory {
+        host.insert("memory".to_owned(), memory);
+    }
+    host
+}

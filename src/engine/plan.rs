@@ -1,0 +1,42 @@
+//! From the manifest to what a boot will do.
+
+use crate::domain::event::{BootPlan, LayerPlan, Mode, ServicePlan};
+use crate::domain::finding::CheckName;
+use crate::manifest::{Layer, Manifest, Service};
+
+/// What a boot of this manifest in this mode will do.
+#[must_use]
+pub fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
+    let resilient = mode == Mode::Resilient;
+    BootPlan {
+        mode,
+        checks: if mode == Mode::Fast { vec![] } else { CheckName::ALL.to_vec() },
+        layers: manifest.layers.iter().map(plan_layer).collect(),
+        attempts_max: if resilient { manifest.heal.attempts } else { 1 },
+        backoff_ms: manifest.heal.backoff_ms,
+        backoff_ms_max: manifest.heal.backoff_ms_max,
+        breaker_max: manifest.heal.breaker,
+        validate_every_ms: manifest.validate_every_ms.filter(|_| resilient),
+    }
+}
+
+fn plan_layer(layer: &Layer) -> LayerPlan {
+    LayerPlan {
+        name: layer.name.clone(),
+        critical: layer.critical,
+        after: layer.after.clone(),
+        services: layer.services.iter().map(plan_service).collect(),
+    }
+}
+
+fn plan_service(service: &Service) -> ServicePlan {
+    ServicePlan {
+        name: service.name.clone(),
+        oneshot: service.oneshot,
+        restart: service.restart.policy,
+        restarts_max: service.restart.max,
+        restart_window_ms: service.restart.window_ms,
+        restart_backoff_ms: service.restart.backoff_ms,
+        restart_backoff_ms_max: service.restart.backoff_ms_max,
+    }
+}

@@ -1,0 +1,103 @@
+//! What the next boot does about one whose supervisor died: ends what was left running, records the
+//! end, gives back its missions, finishes or undoes a half-done promotion.
+
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use super::services::BOOT_MARK;
+use super::settle::append_boot;
+use crate::domain::boot::{self, BootCommand, BootState, Context};
+use crate::domain::ids::BootId;
+use crate::domain::mission::MissionCommand;
+use crate::fix::{PromoteError, recover_promotions};
+use crate::kernel;
+use crate::log::{Log, LogError, Missions, MissionsError, Reader};
+
+/// The variable that marks what a boot runs beside its services: checks and trials.
+pub(super) const WORK_MARK: &str = "UBS_WORK";
+/// Time between `SIGTERM` and `SIGKILL` for what a dead supervisor left behind.
+const GRACE_MS: u64 = 3_000;
+
+/// The name under which a boot works on missions.
+pub(super) fn worker_name(boot: BootId) -> String {
+    format!("boot {boot}")
+}
+
+/// Records every boot that was interrupted. The caller holds the supervisor lock, so no boot of
+/// this workspace can be alive.
+pub(super) fn recover(
+    log: &Log,
+    reader: &Reader,
+    workspace: &Path,
+    state_dir: &Path,
+    context: Context,
+) -> Result<(), RecoverError> {
+    for (boot, state) in reader.unfinished_boots()? {
+        let reaped = reap(boot, &state);
+        let reason = format!(
+            "the supervisor (process {}) died while the boot was {}",
+            state.supervisor.as_ref().map_or(0, |s| s.pid),
+            state.phase.as_str()
+        );
+        log.transact(move |tx| -> Result<(), LogError> {
+            let Some(state) = tx.boot(boot)? else { return Ok(()) };
+            let command = BootCommand::Interrupt { reason, reaped };
+            match boot::decide(&state, context, command) {
+                Ok(events) => append_boot(tx, boot, context, events),
+                Err(_) => Ok(()),
+            }
+        })??;
+    }
+    let missions = Missions::new(log.clone());
+    recover_promotions(workspace, state_dir, &missions)?;
+    release_held(&missions)?;
+    Ok(())
+}
+
+/// Gives back missions that a dead boot holds, so that nobody has to wait for the lease.
+fn release_held(missions: &Missions) -> Result<(), RecoverError> {
+    for state in missions.open()? {
+        let (Some(id), Some(lease)) = (state.id, &state.lease) else { continue };
+        if !lease.worker.starts_with("boot ") {
+            continue;
+        }
+        let command = MissionCommand::Release {
+            worker: lease.worker.clone(),
+            reason: "the boot that worked on it was interrupted".to_owned(),
+        };
+        match missions.command(id, command) {
+            Ok(_) | Err(MissionsError::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Ends every process of a dead boot: those that carry its mark, and those that its log names.
+fn reap(boot: BootId, state: &BootState) -> u32 {
+    let mut reaped = kernel::reap_marked(&format!("{WORK_MARK}={boot}"), 0);
+    reaped += kernel::reap_marked(&format!("{BOOT_MARK}={boot}"), GRACE_MS);
+    // A service may have cleared its environment; its process is known from the log.
+    for service in state.layers.iter().flat_map(|layer| &layer.services) {
+        if let Some(process) = service.process.as_ref().filter(|p| kernel::is_alive(p)) {
+            let _ = kernel::kill_group(process.pid, Signal::SIGKILL);
+            reaped += 1;
+        }
+    }
+    reaped
+}
+
+/// An interrupted boot could not be cleaned up.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoverError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A mission.
+    #[error(transparent)]
+    Missions(#[from] MissionsError),
+    /// A half-done promotion.
+    #[error("cannot recover a promotion that was interrupted: {0}")]
+    Promote(#[from] PromoteError),
+}

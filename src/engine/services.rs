@@ -1,0 +1,308 @@
+//! The services of one boot: starts, watches, probes and stops their processes, and reports what
+//! happens to them as commands to the boot machine.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use super::boot::Report;
+use crate::domain::boot::BootCommand;
+use crate::domain::event::ProcessRef;
+use crate::domain::redact::Redactor;
+use crate::kernel;
+use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
+use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, probe_once, spawn};
+
+/// The variable that marks every process of a boot, so that a later one can find what was left.
+pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
+/// Bytes of output that a failure carries.
+const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+
+/// What a service's task is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Run,
+    Stop,
+    Kill,
+}
+
+/// Starts and stops the services of one boot.
+pub(super) struct Services {
+    manifest: Rc<Manifest>,
+    logs: PathBuf,
+    mark: String,
+    reports: UnboundedSender<Report>,
+    orders: Rc<RefCell<BTreeMap<String, watch::Sender<Order>>>>,
+}
+
+/// A service with every variable expanded.
+struct Expanded {
+    spec: ServiceSpec,
+    ready: Option<Probe>,
+    live: Option<Probe>,
+}
+
+impl Services {
+    pub(super) fn new(
+        manifest: Rc<Manifest>,
+        state_dir: &Path,
+        mark: String,
+        reports: UnboundedSender<Report>,
+    ) -> Self {
+        Self {
+            manifest,
+            logs: state_dir.join("logs"),
+            mark,
+            reports,
+            orders: Rc::default(),
+        }
+    }
+
+    /// Starts a service. The process runs when this returns; all else is reported.
+    pub(super) fn start(
+        &self,
+        name: &str,
+        environment: &Environment,
+        redactor: &Arc<Redactor>,
+    ) -> Result<ProcessRef, String> {
+        let (_, service) = self
+            .manifest
+            .service(name)
+            .ok_or_else(|| "is no longer in the manifest".to_owned())?;
+        let expanded = self.expand(service, environment)?;
+        let cleaner = Arc::clone(redactor);
+        let running = spawn(&expanded.spec, Arc::new(move |line| cleaner.clean(line, OUTPUT_BYTES_MAX)))
+            .map_err(|error| format!("cannot be started: {error}"))?;
+        let process = running.process.clone();
+        let (order, orders) = watch::channel(Order::Run);
+        self.orders.borrow_mut().insert(name.to_owned(), order);
+        let task = ServiceTask {
+            service: service.clone(),
+            expanded,
+            running,
+            orders,
+            reports: self.reports.clone(),
+        };
+        tokio::task::spawn_local(task.run());
+        Ok(process)
+    }
+
+    /// Stops a service: its signal, then after its timeout `SIGKILL`. The end is reported.
+    pub(super) fn stop(&self, name: &str) {
+        self.order(name, Order::Stop);
+    }
+
+    /// Kills everything at once.
+    pub(super) fn kill_all(&self) {
+        let names: Vec<String> = self.orders.borrow().keys().cloned().collect();
+        names.iter().for_each(|name| self.order(name, Order::Kill));
+    }
+
+    fn order(&self, name: &str, order: Order) {
+        if let Some(sender) = self.orders.borrow().get(name) {
+            sender.send_if_modified(|current| {
+                let stronger = *current != Order::Kill && *current != order;
+                if stronger {
+                    *current = order;
+                }
+                stronger
+            });
+        }
+    }
+
+    fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {
+        let expand = |text: &String| environment.expand(text).map_err(|e| format!("cannot be started: {e}"));
+        let all = |texts: &[String]| texts.iter().map(expand).collect::<Result<Vec<_>, _>>();
+        let probe = |probe: &Option<Probe>| {
+            probe
+                .as_ref()
+                .map(|probe| {
+                    let kind = match &probe.kind {
+                        ProbeKind::Http(url) => ProbeKind::Http(expand(url)?),
+                        ProbeKind::Tcp(address) => ProbeKind::Tcp(expand(address)?),
+                        ProbeKind::Exec(argv) => ProbeKind::Exec(all(argv)?),
+                    };
+                    Ok::<_, String>(Probe { kind, ..probe.clone() })
+                })
+                .transpose()
+        };
+        let mut env = environment.child_env();
+        for (name, value) in &service.env {
+            env.insert(name.clone(), expand(value)?);
+        }
+        if let Ok(interpreter) =
+            crate::checks::interpreter(&self.manifest, &self.manifest.workspace, environment)
+            && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
+        {
+            let path = env.get("PATH").cloned().unwrap_or_default();
+            let path = format!("{}:{path}", directory.display());
+            env.insert("PATH".to_owned(), path);
+        }
+        env.insert(BOOT_MARK.to_owned(), self.mark.clone());
+        let cwd = match &service.cwd {
+            Some(cwd) => self.manifest.workspace.join(expand(cwd)?),
+            None => self.manifest.workspace.clone(),
+        };
+        Ok(Expanded {
+            spec: ServiceSpec {
+                name: service.name.clone(),
+                argv: all(&service.run)?,
+                cwd,
+                env,
+                user: service.user.clone(),
+                log_path: self.logs.join(format!("{}.log", service.name)),
+            },
+            ready: probe(&service.ready)?,
+            live: probe(&service.live)?,
+        })
+    }
+}
+
+struct ServiceTask {
+    service: Service,
+    expanded: Expanded,
+    running: RunningService,
+    orders: watch::Receiver<Order>,
+    reports: UnboundedSender<Report>,
+}
+
+enum Happened {
+    Exited,
+    Ready,
+    NotReady(String),
+    Unlive(String),
+    Ordered(Order),
+}
+
+impl ServiceTask {
+    fn report(&self, command: BootCommand) {
+        // The engine is gone only when the boot is over.
+        let _ = self.reports.send(Report::Command(command));
+    }
+
+    async fn run(mut self) {
+        let mut reason = None;
+        let mut awaits_ready = !self.service.oneshot && self.expanded.ready.is_some();
+        let mut watches = self.service.oneshot.then_some(()).is_none() && !awaits_ready;
+        loop {
+            match self.wait(awaits_ready, watches).await {
+                Happened::Exited => break,
+                Happened::Ready => {
+                    awaits_ready = false;
+                    watches = true;
+                    self.report(BootCommand::ServiceReady { service: self.service.name.clone() });
+                }
+                Happened::NotReady(error) => {
+                    awaits_ready = false;
+                    self.report(BootCommand::ServiceUnstartable {
+                        service: self.service.name.clone(),
+                        error,
+                        output: self.tail(),
+                    });
+                }
+                Happened::Unlive(why) => {
+                    reason = Some(why);
+                    self.stop().await;
+                    break;
+                }
+                Happened::Ordered(Order::Stop) => {
+                    self.stop().await;
+                    break;
+                }
+                Happened::Ordered(Order::Kill) => {
+                    let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
+                    self.running.wait().await;
+                    break;
+                }
+                Happened::Ordered(Order::Run) => {}
+            }
+        }
+        let exit = self.running.wait().await;
+        self.report(BootCommand::ServiceExited {
+            service: self.service.name.clone(),
+            exit,
+            reason,
+            output: self.tail(),
+        });
+    }
+
+    async fn wait(&mut self, awaits_ready: bool, watches: bool) -> Happened {
+        let Expanded { spec, ready, live } = &self.expanded;
+        let readiness = async {
+            match ready.as_ref().filter(|_| awaits_ready) {
+                Some(probe) => match await_ready(probe, &spec.env, &spec.cwd).await {
+                    Readiness::Ready => Happened::Ready,
+                    Readiness::TimedOut { last } => Happened::NotReady(format!(
+                        "was not ready within {} ms: {last}",
+                        probe.timeout_ms
+                    )),
+                },
+                None => std::future::pending().await,
+            }
+        };
+        let liveness = async {
+            match live.as_ref().filter(|_| watches) {
+                Some(probe) => Happened::Unlive(until_unlive(probe, spec).await),
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            changed = self.orders.changed() => match changed {
+                Ok(()) => Happened::Ordered(*self.orders.borrow()),
+                Err(_) => Happened::Ordered(Order::Stop),
+            },
+            _ = self.running.wait() => Happened::Exited,
+            happened = readiness => happened,
+            happened = liveness => happened,
+        }
+    }
+
+    async fn stop(&mut self) {
+        let stop = &self.service.stop;
+        let signal = kernel::parse_signal(&stop.signal)
+            .unwrap_or(nix::sys::signal::Signal::SIGTERM);
+        let mut orders = self.orders.clone();
+        let killed = async {
+            while orders.changed().await.is_ok() {
+                if *orders.borrow() == Order::Kill {
+                    return;
+                }
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            _ = self.running.stop(signal, stop.timeout_ms) => return,
+            () = killed => {}
+        }
+        let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
+        self.running.wait().await;
+    }
+
+    fn tail(&self) -> String {
+        self.running.tail().join("\n")
+    }
+}
+
+/// Waits until the liveness probe has failed often enough in a row; says why.
+async fn until_unlive(probe: &Probe, spec: &ServiceSpec) -> String {
+    let mut failures = 0;
+    loop {
+        tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
+        match probe_once(&probe.kind, probe.timeout_ms, &spec.env, &spec.cwd).await {
+            Ok(()) => failures = 0,
+            Err(failure) => {
+                failures += 1;
+                if failures >= probe.failures_max {
+                    return format!("liveness failed {failures} times in a row: {failure}");
+                }
+            }
+        }
+    }
+}

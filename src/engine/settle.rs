@@ -1,0 +1,93 @@
+//! Files missions for what is broken, and closes those whose failure is gone: one transaction.
+
+use crate::domain::boot::{self, BootCommand, Context};
+use crate::domain::event::Event;
+use crate::domain::ids::{BootId, MissionId};
+use crate::domain::mission::{self, MissionCommand, MissionState};
+use crate::log::{Log, LogError, NewEvent, Tx};
+
+/// What settling did.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settled {
+    /// Missions that were closed.
+    pub closed: Vec<MissionId>,
+}
+
+/// Settles the failures of `boot` as they are now.
+pub(super) fn settle(log: &Log, boot: BootId, context: Context) -> Result<Settled, LogError> {
+    log.transact(move |tx| settle_in(tx, boot, context))?
+}
+
+fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled, LogError> {
+    let Some(state) = tx.boot(boot)? else {
+        return Ok(Settled::default());
+    };
+    let failures = boot::open_failures(&state);
+    let mut open = 0;
+    for signed in &failures {
+        open += 1;
+        match tx.open_mission_by_signature(&signed.signature)? {
+            Some(known) => {
+                let id = known.id.filter(|id| !state.has_met(*id));
+                if let Some(id) = id {
+                    let command = MissionCommand::Recur { failure: signed.failure.clone() };
+                    append_mission(tx, boot, context, id, &known, command)?;
+                }
+            }
+            None => {
+                let id = MissionId(uuid::Uuid::now_v7());
+                let command = MissionCommand::File {
+                    id,
+                    signature: signed.signature.clone(),
+                    failure: signed.failure.clone(),
+                };
+                append_mission(tx, boot, context, id, &MissionState::default(), command)?;
+            }
+        }
+    }
+    let mut settled = Settled::default();
+    for known in tx.missions_open()? {
+        let (Some(id), Some(resolution)) =
+            (known.id, boot::closable(&state, &failures, &known))
+        else {
+            continue;
+        };
+        append_mission(tx, boot, context, id, &known, MissionCommand::Close { resolution })?;
+        settled.closed.push(id);
+    }
+    let closed = u32::try_from(settled.closed.len()).unwrap_or(u32::MAX);
+    let state = tx.boot(boot)?.unwrap_or(state);
+    // Too late is harmless: the boot went on meanwhile, the missions are filed all the same.
+    if let Ok(events) = boot::decide(&state, context, BootCommand::Settled { open, closed }) {
+        append_boot(tx, boot, context, events)?;
+    }
+    Ok(settled)
+}
+
+fn append_mission(
+    tx: &mut Tx<'_>,
+    boot: BootId,
+    context: Context,
+    id: MissionId,
+    state: &MissionState,
+    command: MissionCommand,
+) -> Result<(), LogError> {
+    // Refused: another worker was faster; what it did is as good.
+    for event in mission::decide(state, context.at, command).unwrap_or_default() {
+        tx.append(NewEvent { at: context.at, boot: Some(boot), mission: Some(id), event })?;
+    }
+    Ok(())
+}
+
+/// Appends events of the boot itself.
+pub(super) fn append_boot(
+    tx: &mut Tx<'_>,
+    boot: BootId,
+    context: Context,
+    events: Vec<Event>,
+) -> Result<(), LogError> {
+    for event in events {
+        tx.append(NewEvent { at: context.at, boot: Some(boot), mission: None, event })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,419 @@
+//! From a proposal to the exact bytes of each file: computed first, written later.
+//!
+//! Every path is hostile: it stays inside the workspace, follows no symbolic link, and never
+//! reaches `ubs`' own state or the version control's.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::domain::ids::Digest;
+use crate::domain::mission::{Change, Proposal};
+use crate::domain::redact::Redactor;
+use crate::manifest::set_variable;
+
+/// Changes in one proposal.
+const CHANGES_MAX: usize = 256;
+/// A file that a proposal may touch, in bytes.
+const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Directories that no proposal may touch.
+const FORBIDDEN: [&str; 3] = [".ubs", ".git", ".hg"];
+/// Mode of a file that holds a generated secret.
+const MODE_SECRET: u32 = 0o600;
+/// Mode of any other new file.
+const MODE_NEW: u32 = 0o644;
+
+/// A proposal cannot be carried out; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The path is not one that a proposal may touch.
+    #[error("the proposal may not touch {path}: {why}")]
+    Path {
+        /// As proposed.
+        path: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The workspace changed meanwhile.
+    #[error("{path} is not what it was when the fix was proposed; look again and propose anew")]
+    Changed {
+        /// Which file.
+        path: String,
+    },
+    /// The file cannot be read or written.
+    #[error("cannot {verb} {path}: {source}")]
+    Io {
+        /// `read`, `write`.
+        verb: &'static str,
+        /// Which file.
+        path: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Not text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(String),
+    /// Too much.
+    #[error("{what}: {actual} (at most {max})")]
+    TooMuch {
+        /// What.
+        what: &'static str,
+        /// How much.
+        actual: u64,
+        /// How much is allowed.
+        max: u64,
+    },
+    /// It would write a secret into the log.
+    #[error("the proposal contains what looks like a secret; let it use generate_secret, or set the variable by hand")]
+    Secret,
+    /// The value does not fit into an environment file.
+    #[error("the value of {0} cannot be written to an environment file")]
+    Value(String),
+    /// No randomness to be had.
+    #[error("cannot get random bytes: {0}")]
+    Random(String),
+    /// The database refused.
+    #[error(transparent)]
+    Database(#[from] super::database::DatabaseError),
+    /// The proposal names a schema that the manifest does not declare.
+    #[error("the manifest declares no [[schema]] named {0} with a SQLite database")]
+    UnknownSchema(String),
+}
+
+/// One file as it is and as it will be.
+#[derive(Debug, Clone)]
+pub(super) struct PlannedFile {
+    /// Relative to the root.
+    pub path: String,
+    /// What it holds now; `None` if it does not exist.
+    pub before: Option<Vec<u8>>,
+    /// What it will hold.
+    pub after: Vec<u8>,
+    /// Permission bits of the file that will be.
+    pub mode: u32,
+}
+
+impl PlannedFile {
+    /// Digest of what it holds now.
+    pub(super) fn digest_before(&self) -> Option<Digest> {
+        self.before.as_deref().map(Digest::of)
+    }
+}
+
+/// The path inside `root`, if a proposal may touch it.
+pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
+    let refuse = |why| ApplyError::Path { path: path.escape_debug().to_string(), why };
+    if path.is_empty() || path.len() > 1024 || path.contains('\0') {
+        return Err(refuse("it is empty or too long"));
+    }
+    let mut resolved = root.to_path_buf();
+    let mut depth = 0;
+    for component in Path::new(path).components() {
+        let Component::Normal(name) = component else {
+            return Err(refuse("it leaves the workspace"));
+        };
+        if depth == 0 && FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f)) {
+            return Err(refuse("it belongs to ubs or to the version control"));
+        }
+        depth += 1;
+        resolved.push(name);
+        if fs::symlink_metadata(&resolved).is_ok_and(|m| m.file_type().is_symlink()) {
+            return Err(refuse("it goes through a symbolic link"));
+        }
+    }
+    if depth == 0 {
+        return Err(refuse("it names no file"));
+    }
+    Ok(resolved)
+}
+
+/// The bytes of a file, `None` if it does not exist.
+pub(super) fn read_file(root: &Path, path: &str) -> Result<Option<Vec<u8>>, ApplyError> {
+    let full = resolve(root, path)?;
+    let fail = |source| ApplyError::Io { verb: "read", path: path.to_owned(), source };
+    match fs::metadata(&full) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(ApplyError::Path { path: path.to_owned(), why: "it is not a file" });
+        }
+        Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
+            return Err(ApplyError::TooMuch {
+                what: "bytes of a file to change",
+                actual: metadata.len(),
+                max: FILE_BYTES_MAX,
+            });
+        }
+        Ok(_) => {}
+    }
+    fs::read(&full).map(Some).map_err(fail)
+}
+
+/// Refuses what no proposal may be, before anything of it is written to the log: too many changes,
+/// bad paths, secrets in the text.
+pub(super) fn require_sound(
+    root: &Path,
+    proposal: &Proposal,
+    redactor: &Redactor,
+) -> Result<(), ApplyError> {
+    if proposal.changes.len() > CHANGES_MAX {
+        return Err(ApplyError::TooMuch {
+            what: "changes in one proposal",
+            actual: proposal.changes.len() as u64,
+            max: CHANGES_MAX as u64,
+        });
+    }
+    let require_clean = |text: &str| {
+        if redactor.redact(text) == text { Ok(()) } else { Err(ApplyError::Secret) }
+    };
+    require_clean(&proposal.summary)?;
+    for change in &proposal.changes {
+        match change {
+            Change::Insert { path, text, .. } | Change::Write { path, text, .. } => {
+                resolve(root, path)?;
+                require_clean(text)?;
+            }
+            Change::SetVariable { path, value, .. } => {
+                resolve(root, path)?;
+                require_clean(value)?;
+            }
+            Change::GenerateSecret { path, bytes, .. } => {
+                resolve(root, path)?;
+                if !(16..=1024).contains(bytes) {
+                    return Err(ApplyError::TooMuch {
+                        what: "random bytes of a secret (at least 16)",
+                        actual: u64::from(*bytes),
+                        max: 1024,
+                    });
+                }
+            }
+            Change::Sql { statements, .. } => {
+                statements.iter().try_for_each(|statement| require_clean(statement))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The files that the proposal changes, as they are and as they will be. Reads, never writes.
+pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<PlannedFile>, ApplyError> {
+    let mut files: Vec<PlannedFile> = Vec::new();
+    for change in &proposal.changes {
+        match change {
+            Change::Sql { .. } => {}
+            Change::Insert { path, before, offset, text } => {
+                let file = planned(&mut files, root, path)?;
+                require_digest(file, Some(*before))?;
+                let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
+                if offset > file.after.len() {
+                    return Err(ApplyError::Changed { path: path.clone() });
+                }
+                file.after.splice(offset..offset, text.bytes());
+            }
+            Change::Write { path, before, text } => {
+                let file = planned(&mut files, root, path)?;
+                require_digest(file, *before)?;
+                file.after = text.clone().into_bytes();
+            }
+            Change::SetVariable { path, name, value } => {
+                let file = planned(&mut files, root, path)?;
+                assign(file, name, value)?;
+            }
+            Change::GenerateSecret { path, name, bytes } => {
+                let file = planned(&mut files, root, path)?;
+                assign(file, name, &random_text(*bytes)?)?;
+                file.mode = MODE_SECRET;
+            }
+        }
+    }
+    if let Some(file) = files.iter().find(|f| f.after.len() as u64 > FILE_BYTES_MAX) {
+        return Err(ApplyError::TooMuch {
+            what: "bytes of a changed file",
+            actual: file.after.len() as u64,
+            max: FILE_BYTES_MAX,
+        });
+    }
+    Ok(files)
+}
+
+fn planned<'a>(
+    files: &'a mut Vec<PlannedFile>,
+    root: &Path,
+    path: &str,
+) -> Result<&'a mut PlannedFile, ApplyError> {
+    let index = match files.iter().position(|f| f.path == path) {
+        Some(index) => index,
+        None => {
+            let before = read_file(root, path)?;
+            let mode = match (&before, fs::metadata(resolve(root, path)?)) {
+                (Some(_), Ok(metadata)) => metadata.permissions().mode() & 0o777,
+                _ => MODE_NEW,
+            };
+            files.push(PlannedFile {
+                path: path.to_owned(),
+                after: before.clone().unwrap_or_default(),
+                before,
+                mode,
+            });
+            files.len() - 1
+        }
+    };
+    Ok(&mut files[index])
+}
+
+fn require_digest(file: &PlannedFile, expected: Option<Digest>) -> Result<(), ApplyError> {
+    if file.digest_before() == expected {
+        Ok(())
+    } else {
+        Err(ApplyError::Changed { path: file.path.clone() })
+    }
+}
+
+fn assign(file: &mut PlannedFile, name: &str, value: &str) -> Result<(), ApplyError> {
+    let valid_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    if !valid_name || value.contains('\0') {
+        return Err(ApplyError::Value(name.escape_debug().to_string()));
+    }
+    let text = std::str::from_utf8(&file.after)
+        .map_err(|_| ApplyError::NotText(file.path.clone()))?;
+    file.after = set_variable(text, name, value).into_bytes();
+    Ok(())
+}
+
+fn random_text(bytes: u32) -> Result<String, ApplyError> {
+    use std::fmt::Write as _;
+    let mut buffer = vec![0; bytes as usize];
+    getrandom::fill(&mut buffer).map_err(|error| ApplyError::Random(error.to_string()))?;
+    let mut text = String::with_capacity(buffer.len() * 2);
+    for byte in buffer {
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+/// Writes a file so that a crash leaves the old one or the new one, never a part: temporary file in
+/// the same directory, synchronised, renamed, directory synchronised.
+pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(parent)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = parent.join(format!(".{name}.ubs-{}", std::process::id()));
+    let written = (|| {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(mode)
+            .open(&temporary)?;
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_directory(parent)
+    })();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Makes the directory's entries durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    fs::File::open(path)?.sync_all()
+}
+
+/// Writes the planned files below `root`, one after the other.
+pub(super) fn write_files(root: &Path, files: &[PlannedFile]) -> Result<(), ApplyError> {
+    for file in files {
+        let full = resolve(root, &file.path)?;
+        write_atomically(&full, &file.after, file.mode).map_err(|source| ApplyError::Io {
+            verb: "write",
+            path: file.path.clone(),
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::mission::Risk;
+
+    fn proposal(changes: Vec<Change>) -> Proposal {
+        Proposal { fixer: "test".into(), summary: "test".into(), risk: Risk::Edit, changes }
+    }
+
+    #[test]
+    fn hostile_paths_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
+        for path in ["../x", "/etc/passwd", "a/../../x", ".ubs/log.db", ".git/config", "", ".", "link/passwd", "link", ".UBS/x", "a\0b"] {
+            assert!(resolve(dir.path(), path).is_err(), "{path:?} passed");
+        }
+        assert!(resolve(dir.path(), "backend/models/a.py").is_ok());
+    }
+
+    #[test]
+    fn an_insertion_keeps_every_other_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let before = b"\xef\xbb\xbfclass A:\r\n    x = 'caf\xc3\xa9'\r\n".to_vec();
+        fs::write(dir.path().join("a.py"), &before).unwrap();
+        let change = Change::Insert {
+            path: "a.py".into(),
+            before: Digest::of(&before),
+            offset: 13,
+            text: "    y = 1\r\n".into(),
+        };
+        let files = plan_files(dir.path(), &proposal(vec![change])).unwrap();
+        write_files(dir.path(), &files).unwrap();
+        let after = fs::read(dir.path().join("a.py")).unwrap();
+        assert_eq!(after, b"\xef\xbb\xbfclass A:\r\n    y = 1\r\n    x = 'caf\xc3\xa9'\r\n");
+    }
+
+    #[test]
+    fn a_file_that_changed_meanwhile_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.py"), "new").unwrap();
+        let change = Change::Insert {
+            path: "a.py".into(),
+            before: Digest::of(b"old"),
+            offset: 0,
+            text: "x".into(),
+        };
+        let error = plan_files(dir.path(), &proposal(vec![change])).unwrap_err();
+        assert!(matches!(error, ApplyError::Changed { .. }));
+    }
+
+    #[test]
+    fn a_generated_secret_is_private_random_and_long() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".env"), "A=1\nSECRET_KEY=change-me\nB=2\n").unwrap();
+        let change =
+            Change::GenerateSecret { path: ".env".into(), name: "SECRET_KEY".into(), bytes: 32 };
+        let plan = || plan_files(dir.path(), &proposal(vec![change.clone()])).unwrap();
+        assert_ne!(plan()[0].after, plan()[0].after);
+        write_files(dir.path(), &plan()).unwrap();
+        let text = fs::read_to_string(dir.path().join(".env")).unwrap();
+        let mode = fs::metadata(dir.path().join(".env")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(text.starts_with("A=1\nSECRET_KEY=") && text.ends_with("\nB=2\n"));
+        assert!(!text.contains("change-me"));
+    }
+
+    #[test]
+    fn a_proposal_with_a_secret_in_it_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let redactor = Redactor::new(vec!["hunter2hunter2".into()]);
+        let change = Change::Write {
+            path: "a.py".into(),
+            before: None,
+            text: "KEY = 'hunter2hunter2'".into(),
+        };
+        let error = require_sound(dir.path(), &proposal(vec![change]), &redactor).unwrap_err();
+        assert!(matches!(error, ApplyError::Secret));
+    }
+}

@@ -1,0 +1,264 @@
+//! Statements of a proposal on a SQLite database: refused beyond their risk class, in one
+//! transaction, with every row still there afterwards.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use crate::domain::ids::Digest;
+use crate::domain::mission::Risk;
+
+/// Statements of one proposal.
+const STATEMENTS_MAX: usize = 256;
+/// How long a locked database is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database could not be changed; it is as it was before.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// SQLite says no.
+    #[error("{context}: {source}")]
+    Sqlite {
+        /// What was being done.
+        context: String,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// More than its risk class allows.
+    #[error("a statement does more than the risk class {0} allows (only additions: CREATE TABLE, CREATE INDEX, ALTER TABLE ... ADD COLUMN)")]
+    BeyondRisk(&'static str),
+    /// Too many.
+    #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
+    TooMany(usize),
+    /// A row is gone or new.
+    #[error("the statements change the number of rows of table {table} from {before} to {after}")]
+    RowsChanged {
+        /// Which table.
+        table: String,
+        /// Before.
+        before: i64,
+        /// After.
+        after: i64,
+    },
+}
+
+fn because(context: impl Into<String>) -> impl FnOnce(rusqlite::Error) -> DatabaseError {
+    let context = context.into();
+    move |source| DatabaseError::Sqlite { context, source }
+}
+
+fn open(path: &Path, create: bool) -> Result<Connection, DatabaseError> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if create {
+        flags |= OpenFlags::SQLITE_OPEN_CREATE;
+    }
+    let connection = Connection::open_with_flags(path, flags)
+        .map_err(because(format!("cannot open {}", path.display())))?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(because("cannot set the busy timeout"))?;
+    Ok(connection)
+}
+
+/// What an additive statement may do. `ALTER TABLE ... ADD COLUMN` and `CREATE` themselves write to
+/// the schema table, which SQLite reports as inserts and updates of it.
+fn is_additive(action: &AuthAction<'_>) -> bool {
+    use AuthAction as A;
+    let schema_table = |name: &str| matches!(name, "sqlite_master" | "sqlite_schema");
+    match action {
+        A::CreateTable { .. } | A::CreateIndex { .. } | A::AlterTable { .. } => true,
+        A::Insert { table_name } | A::Update { table_name, .. } => schema_table(table_name),
+        // ADD COLUMN checks the new column with a SELECT; REINDEX runs at the end of CREATE INDEX.
+        A::Read { .. } | A::Select | A::Reindex { .. } | A::Transaction { .. } => true,
+        A::Function { .. } => true,
+        _ => false,
+    }
+}
+
+/// Only additions may pass: a rename is an `ALTER TABLE` too, so the text is looked at as well.
+fn require_additive_text(statement: &str) -> Result<(), DatabaseError> {
+    let words: Vec<String> =
+        statement.split_whitespace().take(64).map(str::to_ascii_uppercase).collect();
+    let first = words.first().map_or("", String::as_str);
+    let adds = match first {
+        "CREATE" => true,
+        // Quoted names may hold spaces: RENAME and DROP are looked for as words anywhere before ADD.
+        "ALTER" => {
+            let add = words.iter().position(|w| w == "ADD");
+            let other = words.iter().position(|w| w == "RENAME" || w == "DROP");
+            match (add, other) {
+                (Some(add), Some(other)) => add < other,
+                (Some(_), None) => true,
+                _ => false,
+            }
+        }
+        _ => false,
+    };
+    if adds { Ok(()) } else { Err(DatabaseError::BeyondRisk(Risk::Additive.as_str())) }
+}
+
+fn row_counts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )?;
+    let names: Vec<String> =
+        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    names
+        .into_iter()
+        .map(|name| {
+            let sql = format!("SELECT count(*) FROM \"{}\"", name.replace('"', "\"\""));
+            let count = connection.query_row(&sql, [], |row| row.get(0))?;
+            Ok((name, count))
+        })
+        .collect()
+}
+
+/// Runs the statements in one transaction. Nothing changes unless all succeed, stay within the
+/// risk class, and leave the number of rows of every table as it was.
+///
+/// # Errors
+/// The database is as it was before.
+pub(super) fn apply_statements(
+    path: &Path,
+    statements: &[String],
+    risk: Risk,
+) -> Result<(), DatabaseError> {
+    if statements.len() > STATEMENTS_MAX {
+        return Err(DatabaseError::TooMany(statements.len()));
+    }
+    let mut connection = open(path, true)?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(because(format!("cannot begin a transaction on {}", path.display())))?;
+    let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
+    let guarded = risk < Risk::Destructive;
+    for statement in statements {
+        if guarded {
+            require_additive_text(statement)?;
+            transaction
+                .authorizer(Some(|context: AuthContext<'_>| {
+                    if is_additive(&context.action) {
+                        Authorization::Allow
+                    } else {
+                        Authorization::Deny
+                    }
+                }))
+                .map_err(because("cannot guard the statement"))?;
+        }
+        let outcome = transaction.execute(statement, []);
+        transaction
+            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+            .map_err(because("cannot end the guard"))?;
+        outcome.map_err(|source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => {
+                DatabaseError::BeyondRisk(risk.as_str())
+            }
+            _ => because(format!("the statement `{}` failed", first_line(statement)))(source),
+        })?;
+    }
+    if guarded {
+        let after = row_counts(&transaction).map_err(because("cannot count rows"))?;
+        for (table, before) in before {
+            let after = after.get(&table).copied().unwrap_or(0);
+            if after != before {
+                return Err(DatabaseError::RowsChanged { table, before, after });
+            }
+        }
+    }
+    transaction.commit().map_err(because("cannot commit"))
+}
+
+fn first_line(statement: &str) -> &str {
+    statement.trim().lines().next().unwrap_or("")
+}
+
+/// Digest of the definitions in a database: equal before and after a crash tells whether a
+/// transaction of DDL was committed. A missing file has the digest of an empty database.
+///
+/// # Errors
+/// The database cannot be read.
+pub(super) fn definitions_digest(path: &Path) -> Result<Digest, DatabaseError> {
+    let mut hasher = blake3::Hasher::new();
+    if path.exists() {
+        let connection = open(path, false)?;
+        let context = || because(format!("cannot read {}", path.display()));
+        let mut statement = connection
+            .prepare("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema ORDER BY 1, 2, 3")
+            .map_err(context())?;
+        let mut rows = statement.query([]).map_err(context())?;
+        while let Some(row) = rows.next().map_err(context())? {
+            for column in 0..4 {
+                let text: String = row.get(column).map_err(context())?;
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
+            }
+        }
+    }
+    Ok(Digest(*hasher.finalize().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(dir: &Path) -> std::path::PathBuf {
+        let path = dir.join("app.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT); INSERT INTO t (x) VALUES ('a'), ('b');")
+            .unwrap();
+        path
+    }
+
+    fn run(path: &Path, statements: &[&str]) -> Result<(), DatabaseError> {
+        let statements: Vec<String> = statements.iter().map(|s| (*s).to_owned()).collect();
+        apply_statements(path, &statements, Risk::Additive)
+    }
+
+    #[test]
+    fn additions_pass_and_keep_every_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        run(
+            &path,
+            &[
+                "CREATE TABLE u (id INTEGER PRIMARY KEY, t INTEGER REFERENCES t (id), UNIQUE (t))",
+                "CREATE INDEX u_t ON u (t)",
+                "ALTER TABLE t ADD COLUMN \"dropped renames\" INTEGER DEFAULT 0 NOT NULL",
+            ],
+        )
+        .unwrap();
+        let connection = Connection::open(&path).unwrap();
+        let sum: i64 = connection
+            .query_row("SELECT count(*) + sum(\"dropped renames\") FROM t", [], |r| r.get(0))
+            .unwrap();
+        assert_eq!(sum, 2);
+    }
+
+    #[test]
+    fn anything_else_is_refused_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        let before = definitions_digest(&path).unwrap();
+        for hostile in [
+            "DROP TABLE t",
+            "DELETE FROM t",
+            "UPDATE t SET x = 'z'",
+            "ALTER TABLE t RENAME TO u",
+            "ALTER TABLE t RENAME COLUMN x TO \"ADD\"",
+            "ALTER TABLE t DROP COLUMN x",
+            "CREATE TRIGGER boom AFTER INSERT ON t BEGIN DELETE FROM t; END",
+            "CREATE TABLE u AS SELECT load_extension('x')",
+            "CREATE VIEW v AS SELECT 1",
+            "ATTACH 'other.db' AS other",
+            "PRAGMA writable_schema = 1",
+            "CREATE TABLE ok (x); DROP TABLE t",
+            "",
+        ] {
+            let outcome = run(&path, &["CREATE TABLE first (x)", hostile]);
+            assert!(outcome.is_err(), "{hostile} passed");
+            assert_eq!(definitions_digest(&path).unwrap(), before, "{hostile} changed something");
+        }
+    }
+}

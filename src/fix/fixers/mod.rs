@@ -1,0 +1,34 @@
+//! The built-in fixers: each looks at a failure and proposes a change, or has nothing to say.
+//!
+//! A fixer changes nothing itself; it reads the workspace at most.
+
+mod config;
+mod schema;
+mod source;
+
+use std::path::Path;
+
+use crate::domain::mission::{Failure, Proposal};
+
+/// Turns a failure into a proposal.
+pub(super) trait Fixer {
+    /// Stable name, as in the log.
+    fn name(&self) -> &'static str;
+
+    /// A proposal for this failure, if this fixer knows one. `root` is the workspace.
+    fn propose(&self, failure: &Failure, root: &Path) -> Option<Proposal>;
+}
+
+/// All built-in fixers, in the order in which they are tried when nothing is known of their success.
+pub(super) const FIXERS: [&dyn Fixer; 6] = [
+    &source::ExtendExisting,
+    &schema::CreateTable,
+    &schema::AddColumn,
+    &schema::CreateIndex,
+    &config::SetDefault,
+    &config::GenerateSecret,
+];
+
+fn fact<'a>(failure: &'a Failure, key: &str) -> Option<&'a str> {
+    failure.facts.get(key).map(String::as_str).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,66 @@
+//! Fixers for a live database that lacks something the code expects.
+
+use std::path::Path;
+
+use super::{Fixer, fact};
+use crate::domain::mission::{Change, Failure, Proposal, Risk};
+
+/// Creates a missing table, with its indexes.
+pub(super) struct CreateTable;
+/// Adds a missing column, where the database can do it without touching a row.
+pub(super) struct AddColumn;
+/// Creates a missing index.
+pub(super) struct CreateIndex;
+
+/// The statements that the check measured, as one proposal.
+fn propose_ddl(
+    failure: &Failure,
+    code: &str,
+    fixer: &'static str,
+    verb: &str,
+) -> Option<Proposal> {
+    if failure.code != code {
+        return None;
+    }
+    let schema = fact(failure, "schema")?.to_owned();
+    let statements: Vec<String> = serde_json::from_str(fact(failure, "ddl")?).ok()?;
+    if statements.is_empty() {
+        return None;
+    }
+    Some(Proposal {
+        fixer: fixer.to_owned(),
+        summary: format!("{verb} {} in database {schema}", failure.subject),
+        risk: Risk::Additive,
+        changes: vec![Change::Sql { schema, statements }],
+    })
+}
+
+impl Fixer for CreateTable {
+    fn name(&self) -> &'static str {
+        "create_table"
+    }
+
+    fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
+        propose_ddl(failure, "schema.missing_table", self.name(), "create table")
+    }
+}
+
+impl Fixer for AddColumn {
+    fn name(&self) -> &'static str {
+        "add_column"
+    }
+
+    fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
+        propose_ddl(failure, "schema.missing_column", self.name(), "add column")
+    }
+}
+
+impl Fixer for CreateIndex {
+    fn name(&self) -> &'static str {
+        "create_index"
+    }
+
+    fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
+        propose_ddl(failure, "schema.missing_index", self.name(), "create index")
+    }
+}

@@ -1,0 +1,122 @@
+//! The journal of one promotion: what is needed to finish or undo it after a crash, durable before
+//! the workspace changes.
+//!
+//! A directory `journal/MISSION` in the state directory, readable by its owner only, because the
+//! images may hold an environment file.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::{PlannedFile, sync_directory, write_atomically};
+use crate::domain::event::FileChange;
+use crate::domain::ids::{Digest, MissionId};
+use crate::domain::mission::Risk;
+
+const PLAN: &str = "plan.json";
+/// Of everything in the journal.
+const MODE: u32 = 0o600;
+
+/// What a promotion changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalPlan {
+    /// Files, in order; images are beside the plan.
+    pub files: Vec<JournalFile>,
+    /// Databases, in order, after the files.
+    pub databases: Vec<JournalDatabase>,
+}
+
+/// One file of a promotion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalFile {
+    /// Path and digests.
+    pub change: FileChange,
+    /// Permission bits before.
+    pub mode_before: Option<u32>,
+    /// Permission bits after.
+    pub mode: u32,
+}
+
+/// One database of a promotion.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalDatabase {
+    /// Name of the manifest's `[[schema]]`.
+    pub schema: String,
+    /// The database file.
+    pub path: PathBuf,
+    /// Where it was backed up to; `None` if it did not exist.
+    pub backup: Option<PathBuf>,
+    /// What is run, in one transaction.
+    pub statements: Vec<String>,
+    /// What the statements may do.
+    pub risk: Risk,
+    /// Definitions before.
+    pub before: Digest,
+    /// Definitions after, as the trial showed them.
+    pub after: Digest,
+}
+
+/// The journal directory of one mission.
+#[derive(Debug, Clone)]
+pub(super) struct Journal {
+    directory: PathBuf,
+}
+
+impl Journal {
+    /// The journal of `mission` below the state directory; it need not exist.
+    pub(super) fn of(state_dir: &Path, mission: MissionId) -> Self {
+        Self { directory: state_dir.join("journal").join(mission.to_string()) }
+    }
+
+    fn image(&self, side: &str, index: usize) -> PathBuf {
+        self.directory.join(format!("{side}-{index}"))
+    }
+
+    /// Writes plan and images; durable when this returns.
+    pub(super) fn write(&self, plan: &JournalPlan, files: &[PlannedFile]) -> io::Result<()> {
+        self.remove()?;
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        for (index, file) in files.iter().enumerate() {
+            if let Some(before) = &file.before {
+                write_atomically(&self.image("before", index), before, MODE)?;
+            }
+            write_atomically(&self.image("after", index), &file.after, MODE)?;
+        }
+        let text = serde_json::to_vec_pretty(plan)?;
+        write_atomically(&self.directory.join(PLAN), &text, MODE)?;
+        match self.directory.parent() {
+            Some(parent) => sync_directory(parent),
+            None => Ok(()),
+        }
+    }
+
+    /// The plan, `None` if there is no journal.
+    pub(super) fn read(&self) -> io::Result<Option<JournalPlan>> {
+        match fs::read(self.directory.join(PLAN)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What file `index` held before.
+    pub(super) fn before(&self, index: usize) -> io::Result<Vec<u8>> {
+        fs::read(self.image("before", index))
+    }
+
+    /// What file `index` will hold.
+    pub(super) fn after(&self, index: usize) -> io::Result<Vec<u8>> {
+        fs::read(self.image("after", index))
+    }
+
+    /// Removes the journal.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Healing: what turns a mission into a proposal, the trial that proves it, the promotion that
+//! moves it into the workspace.
+//!
+//! May rely on `manifest`, `domain`, `log`, `checks` and `sandbox`. Knows nothing of boots: the same
+//! worker serves a boot, `ubs worker` and a program that uses the library.
+
+mod apply;
+mod database;
+mod fixers;
+mod journal;
+mod promote;
+mod trial;
+mod worker;
+
+pub use apply::ApplyError;
+pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
+pub use trial::{Baseline, TrialError, run_checks};
+pub use worker::{WorkError, Worked, Worker};

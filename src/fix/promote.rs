@@ -1,0 +1,336 @@
+//! Promotion: a verified proposal is moved into the workspace, journaled so that a crash at any
+//! instant leaves something that can be finished or undone.
+//!
+//! Order: journal durable → `PromotionStarted` durable → files (each atomically) → databases (each
+//! in one transaction, after a backup) → `FixApplied` durable. [`recover_promotions`] runs the same
+//! steps again from the journal: what is already as it should be is left alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
+use super::database::{DatabaseError, apply_statements, definitions_digest};
+use super::journal::{Journal, JournalDatabase, JournalFile, JournalPlan};
+use crate::domain::event::FileChange;
+use crate::domain::ids::{Digest, MissionId};
+use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
+use crate::log::{Missions, MissionsError};
+use crate::sandbox::{CopyError, clone_database};
+
+/// A promotion, its recovery or its rollback failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PromoteError {
+    /// The proposal no longer fits the workspace.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A database could not be changed.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A database could not be backed up.
+    #[error("cannot back up the database: {0}")]
+    Backup(#[from] CopyError),
+    /// The journal or a file could not be read or written.
+    #[error("cannot {what}: {source}")]
+    Io {
+        /// What was being done.
+        what: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The log or the mission's state says no.
+    #[error(transparent)]
+    Missions(#[from] MissionsError),
+}
+
+fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
+    let what = what.into();
+    move |source| PromoteError::Io { what, source }
+}
+
+/// What became of a promotion that a crash had interrupted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recovery {
+    /// Which mission.
+    pub mission: MissionId,
+    /// It was finished; otherwise it was undone.
+    pub finished: bool,
+    /// One sentence.
+    pub reason: String,
+}
+
+/// Where promotions happen.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub workspace: &'a Path,
+    pub state_dir: &'a Path,
+    pub missions: &'a Missions,
+}
+
+/// One promotion at a time in a workspace, across processes; released when dropped.
+struct PromotionLock(#[allow(dead_code)] nix::fcntl::Flock<fs::File>);
+
+impl PromotionLock {
+    fn take(state_dir: &Path) -> Result<Self, PromoteError> {
+        let path = state_dir.join("promotion.lock");
+        let file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io_error(format!("open {}", path.display())))?;
+        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
+            .map(Self)
+            .map_err(|(_, errno)| io_error(format!("lock {}", path.display()))(errno.into()))
+    }
+}
+
+/// Moves the verified proposal of `mission` into the workspace.
+///
+/// `databases`: file of each schema; `definitions`: what each looked like after the trial.
+///
+/// # Errors
+/// The workspace is as it was, unless the error is one of the log: then recovery decides.
+pub(super) fn promote(
+    place: Place<'_>,
+    mission: MissionId,
+    proposal: &Proposal,
+    databases: &BTreeMap<String, PathBuf>,
+    definitions: &BTreeMap<String, Digest>,
+) -> Result<(), PromoteError> {
+    let _lock = PromotionLock::take(place.state_dir)?;
+    let files = plan_files(place.workspace, proposal)?;
+    let mut plan = JournalPlan {
+        files: files.iter().map(journal_file).collect(),
+        databases: Vec::new(),
+    };
+    for change in &proposal.changes {
+        let Change::Sql { schema, statements } = change else { continue };
+        if let Some(known) = plan.databases.iter_mut().find(|d| d.schema == *schema) {
+            known.statements.extend(statements.iter().cloned());
+            continue;
+        }
+        let path =
+            databases.get(schema).ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
+        plan.databases.push(JournalDatabase {
+            schema: schema.clone(),
+            path: path.clone(),
+            backup: back_up(place.state_dir, mission, schema, path)?,
+            statements: statements.clone(),
+            risk: proposal.risk,
+            before: definitions_digest(path)?,
+            after: definitions.get(schema).copied().unwrap_or_default(),
+        });
+    }
+    let journal = Journal::of(place.state_dir, mission);
+    journal.write(&plan, &files).map_err(io_error("write the promotion's journal"))?;
+    crate::kernel::crash_point("promote.journaled");
+    place.missions.command(
+        mission,
+        MissionCommand::StartPromotion {
+            files: plan.files.iter().map(|f| f.change.clone()).collect(),
+            databases: plan.databases.iter().map(|d| d.schema.clone()).collect(),
+        },
+    )?;
+    match carry_out(place.workspace, &journal, &plan) {
+        Ok(()) => {
+            crate::kernel::crash_point("promote.carried_out");
+            place.missions.command(mission, MissionCommand::FinishPromotion)?;
+            Ok(())
+        }
+        Err(error) => {
+            undo_files(place.workspace, &journal, &plan)?;
+            let reason = format!("undone: {error}");
+            place.missions.command(mission, MissionCommand::UndoPromotion { reason })?;
+            journal.remove().map_err(io_error("remove the promotion's journal"))?;
+            Err(error)
+        }
+    }
+}
+
+fn journal_file(file: &PlannedFile) -> JournalFile {
+    JournalFile {
+        change: FileChange {
+            path: file.path.clone(),
+            before: file.digest_before(),
+            after: Digest::of(&file.after),
+        },
+        mode_before: file.before.is_some().then_some(file.mode),
+        mode: file.mode,
+    }
+}
+
+fn back_up(
+    state_dir: &Path,
+    mission: MissionId,
+    schema: &str,
+    path: &Path,
+) -> Result<Option<PathBuf>, PromoteError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    let directory = state_dir.join("backups");
+    fs::create_dir_all(&directory)
+        .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
+        .map_err(io_error(format!("make {}", directory.display())))?;
+    let backup = directory.join(format!("{schema}-{mission}.sqlite"));
+    if backup.exists() {
+        // Left by an earlier try: the database has not changed through us since.
+        fs::remove_file(&backup).map_err(io_error(format!("replace {}", backup.display())))?;
+    }
+    clone_database(path, &backup)?;
+    fs::set_permissions(&backup, fs::Permissions::from_mode(0o600))
+        .map_err(io_error(format!("protect {}", backup.display())))?;
+    Ok(Some(backup))
+}
+
+/// Brings every file and database to what the journal says. Idempotent.
+fn carry_out(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+) -> Result<(), PromoteError> {
+    for (index, file) in plan.files.iter().enumerate() {
+        let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
+        if now == Some(file.change.after) {
+            continue;
+        }
+        if now != file.change.before {
+            return Err(ApplyError::Changed { path: file.change.path.clone() }.into());
+        }
+        let bytes = journal.after(index).map_err(io_error("read the promotion's journal"))?;
+        let full = resolve(workspace, &file.change.path)?;
+        write_atomically(&full, &bytes, file.mode)
+            .map_err(io_error(format!("write {}", file.change.path)))?;
+        crate::kernel::crash_point("promote.file_written");
+    }
+    for database in &plan.databases {
+        let now = definitions_digest(&database.path)?;
+        if now == database.after && now != database.before {
+            continue;
+        }
+        if now != database.before {
+            return Err(ApplyError::Changed { path: database.path.display().to_string() }.into());
+        }
+        apply_statements(&database.path, &database.statements, database.risk)?;
+        crate::kernel::crash_point("promote.database_changed");
+    }
+    Ok(())
+}
+
+/// Puts back the files that are still as the promotion left them.
+fn undo_files(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+) -> Result<(), PromoteError> {
+    for (index, file) in plan.files.iter().enumerate().rev() {
+        let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
+        if now != Some(file.change.after) || now == file.change.before {
+            continue;
+        }
+        let full = resolve(workspace, &file.change.path)?;
+        match file.mode_before {
+            None => fs::remove_file(&full)
+                .map_err(io_error(format!("remove {}", file.change.path)))?,
+            Some(mode) => {
+                let bytes =
+                    journal.before(index).map_err(io_error("read the promotion's journal"))?;
+                write_atomically(&full, &bytes, mode)
+                    .map_err(io_error(format!("restore {}", file.change.path)))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Finishes or undoes what a crash left half-done: every mission that is `promoting`.
+///
+/// A promotion that is really going on in another process holds the lock, so this waits for it.
+///
+/// # Errors
+/// A file cannot be read or written; the mission stays as it is and the next call tries again.
+pub fn recover_promotions(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+) -> Result<Vec<Recovery>, PromoteError> {
+    let _lock = PromotionLock::take(state_dir)?;
+    let place = Place { workspace, state_dir, missions };
+    let mut recovered = Vec::new();
+    for mission in missions.with_status(MissionStatus::Promoting)? {
+        recovered.push(recover(place, mission)?);
+    }
+    Ok(recovered)
+}
+
+fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteError> {
+    let journal = Journal::of(place.state_dir, mission);
+    let plan = journal.read().map_err(io_error("read the promotion's journal"))?;
+    let outcome = match &plan {
+        None => Err("the journal is gone".to_owned()),
+        Some(plan) => match carry_out(place.workspace, &journal, plan) {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                undo_files(place.workspace, &journal, plan)?;
+                Err(error.to_string())
+            }
+        },
+    };
+    match outcome {
+        Ok(()) => {
+            place.missions.command(mission, MissionCommand::FinishPromotion)?;
+            let reason = "finished after a crash".to_owned();
+            Ok(Recovery { mission, finished: true, reason })
+        }
+        Err(why) => {
+            let reason = format!("undone after a crash: {why}");
+            place
+                .missions
+                .command(mission, MissionCommand::UndoPromotion { reason: reason.clone() })?;
+            journal.remove().map_err(io_error("remove the promotion's journal"))?;
+            Ok(Recovery { mission, finished: false, reason })
+        }
+    }
+}
+
+/// Takes an applied fix back: files that are still as it left them get their old content. What was
+/// added to a database stays there, because rows may have come since; the backup is named.
+///
+/// # Errors
+/// A file cannot be read or written, or the mission is not `applied`.
+pub fn roll_back(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+    why: &str,
+) -> Result<String, PromoteError> {
+    let _lock = PromotionLock::take(state_dir)?;
+    let journal = Journal::of(state_dir, mission);
+    let plan = journal.read().map_err(io_error("read the promotion's journal"))?;
+    let mut reason = why.to_owned();
+    if let Some(plan) = &plan {
+        undo_files(workspace, &journal, plan)?;
+        for database in &plan.databases {
+            let backup = database
+                .backup
+                .as_ref()
+                .map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+            reason = format!(
+                "{reason}; what was added to database {} stays (backup from before: {backup})",
+                database.schema
+            );
+        }
+    }
+    missions.command(mission, MissionCommand::RollBack { reason: reason.clone() })?;
+    Ok(reason)
+}
+
+/// Removes the journal of a mission that is closed: its images may hold secrets.
+pub(super) fn forget(state_dir: &Path, mission: MissionId) -> io::Result<()> {
+    Journal::of(state_dir, mission).remove()
+}

@@ -1,0 +1,445 @@
+//! The worker: claims a mission, asks the fixers for a proposal, tries it, and promotes what holds
+//! and policy allows.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::apply::{ApplyError, require_sound};
+use super::fixers::FIXERS;
+use super::promote::{Place, PromoteError, forget, promote};
+use super::trial::{Baseline, TrialError, databases, run_checks, try_proposal};
+use crate::domain::event::{HealOutcome, Verdict};
+use crate::domain::finding::CheckName;
+use crate::domain::ids::MissionId;
+use crate::domain::mission::{
+    Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
+};
+use crate::domain::redact::Redactor;
+use crate::log::{Missions, MissionsError};
+use crate::manifest::{Environment, Manifest, Policy};
+
+/// How long a worker holds a mission while it tries a proposal.
+const LEASE_MS: u64 = 10 * 60 * 1_000;
+
+/// Work on a mission could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The log or the mission's state says no.
+    #[error(transparent)]
+    Missions(#[from] MissionsError),
+    /// No trial could be made.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// The proposal could not be moved into the workspace.
+    #[error(transparent)]
+    Promote(#[from] PromoteError),
+    /// The proposal is not one that may be tried.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The environment files cannot be read.
+    #[error("{0}")]
+    Environment(String),
+    /// The mission has nothing that could be done now.
+    #[error("mission {slug} is {status}: {hint}")]
+    NotNow {
+        /// What a person calls it.
+        slug: String,
+        /// Where it stands.
+        status: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// What came of work on a mission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worked {
+    /// How it ended.
+    pub outcome: HealOutcome,
+    /// One sentence.
+    pub reason: String,
+}
+
+fn worked(outcome: HealOutcome, reason: impl Into<String>) -> Worked {
+    Worked { outcome, reason: reason.into() }
+}
+
+/// A worker on one workspace.
+///
+/// Blocking: a trial copies the workspace and runs every check in the copy.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    manifest: Manifest,
+    state_dir: PathBuf,
+    missions: Missions,
+    name: String,
+    process_env: BTreeMap<String, String>,
+    overrides: BTreeMap<String, String>,
+    baseline: Option<Baseline>,
+    cancelled: Arc<AtomicBool>,
+}
+
+impl Worker {
+    /// A worker called `name` for the application of `manifest`, whose missions are `missions`.
+    ///
+    /// `process_env` is the environment that the application would inherit.
+    #[must_use]
+    pub fn new(
+        name: impl Into<String>,
+        manifest: Manifest,
+        state_dir: &Path,
+        missions: Missions,
+        process_env: BTreeMap<String, String>,
+    ) -> Self {
+        Self {
+            manifest,
+            state_dir: state_dir.to_owned(),
+            missions,
+            name: name.into(),
+            process_env,
+            overrides: BTreeMap::new(),
+            baseline: None,
+            cancelled: Arc::default(),
+        }
+    }
+
+    /// With the status of each check as it was just measured, which saves measuring it again.
+    #[must_use]
+    pub fn with_baseline(mut self, baseline: Baseline) -> Self {
+        self.baseline = Some(baseline);
+        self
+    }
+
+    /// With this variable set in everything that the worker runs.
+    #[must_use]
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.process_env.insert(name.to_owned(), value.to_owned());
+        self.overrides.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// With a flag that makes it give a mission back instead of judging a trial that was cut short.
+    #[must_use]
+    pub fn cancelled_by(mut self, flag: Arc<AtomicBool>) -> Self {
+        self.cancelled = flag;
+        self
+    }
+
+    /// Works on a mission with the built-in fixers, from claim to promotion.
+    ///
+    /// # Errors
+    /// The log cannot be written, or the trial or the promotion could not be made at all. That a
+    /// fix does not hold is an outcome, not an error.
+    pub fn work(&self, mission: MissionId) -> Result<Worked, WorkError> {
+        let state = self.missions.get(mission)?;
+        let Some(failure) = state.failure.clone() else {
+            return Ok(worked(HealOutcome::Closed, "the mission was never filed"));
+        };
+        match state.status {
+            MissionStatus::Closed | MissionStatus::Unfiled => {
+                return Ok(worked(HealOutcome::Closed, state.reason));
+            }
+            MissionStatus::AwaitingApproval => return Ok(awaiting(&state)),
+            MissionStatus::Applied => {
+                return Ok(worked(HealOutcome::Applied, state.reason));
+            }
+            MissionStatus::Promoting => {
+                return Ok(worked(HealOutcome::HeldElsewhere, "its fix is being applied"));
+            }
+            // Approved while nobody held it.
+            MissionStatus::Verified if state.lease.is_none() => {
+                return self.promote_approved(mission, &failure);
+            }
+            MissionStatus::Quarantined => {
+                // The failure may carry more than when everybody had given up.
+                if self.propose(&state, &failure)?.is_none() {
+                    return Ok(worked(HealOutcome::NeedsPerson, state.reason));
+                }
+                let by = format!("{}: a fixer knows it now", self.name);
+                self.missions.command(mission, MissionCommand::Requeue { by })?;
+            }
+            _ => {}
+        }
+        let claim = MissionCommand::Claim { worker: self.name.clone(), lease_ms: LEASE_MS };
+        let state = match self.missions.command(mission, claim) {
+            Ok(state) => state,
+            Err(MissionsError::Refused(refusal @ MissionRefusal::TooEarly { .. })) => {
+                return Ok(worked(HealOutcome::Rejected, refusal.to_string()));
+            }
+            Err(MissionsError::Refused(refusal)) => {
+                return Ok(worked(HealOutcome::HeldElsewhere, refusal.to_string()));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if state.status == MissionStatus::Quarantined {
+            return Ok(worked(HealOutcome::NeedsPerson, state.reason));
+        }
+        let Some(proposal) = self.propose(&state, &failure)? else {
+            let reason = if state.fixers_failed.is_empty() {
+                "no built-in fixer knows this failure".to_owned()
+            } else {
+                format!("every fixer that knows it has failed ({})", state.fixers_failed.join(", "))
+            };
+            self.missions
+                .command(mission, MissionCommand::Quarantine { reason: reason.clone() })?;
+            return Ok(worked(HealOutcome::NeedsPerson, reason));
+        };
+        self.offer(mission, proposal).map(|(worked, _)| worked)
+    }
+
+    /// Proposes a fix for a mission that this worker has claimed, tries it, and promotes it if it
+    /// holds and policy allows. Gives what came of it, and the trial's verdict.
+    ///
+    /// # Errors
+    /// The worker does not hold the mission, the proposal is not sound, or nothing could be tried.
+    pub fn offer(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+    ) -> Result<(Worked, Option<Verdict>), WorkError> {
+        let state = self.missions.get(mission)?;
+        let (Some(failure), Some(signature)) = (state.failure.clone(), state.signature.clone())
+        else {
+            return Err(not_now(&state, "it was never filed"));
+        };
+        let environment = self.environment()?;
+        let redactor = Redactor::new(environment.secret_values(&self.manifest));
+        let proposal = Proposal { risk: self.effective_risk(&proposal), ..proposal };
+        require_sound(&self.manifest.workspace, &proposal, &redactor)?;
+        if self.policy(proposal.risk) == Policy::Report {
+            let reason = format!(
+                "policy for {} changes is report; proposed: {}",
+                proposal.risk.as_str(),
+                proposal.summary
+            );
+            self.missions
+                .command(mission, MissionCommand::Quarantine { reason: reason.clone() })?;
+            return Ok((worked(HealOutcome::NeedsPerson, reason), None));
+        }
+        self.missions.command(
+            mission,
+            MissionCommand::Propose { worker: self.name.clone(), proposal: proposal.clone() },
+        )?;
+        let baseline = match &self.baseline {
+            Some(baseline) => baseline.clone(),
+            None => self.measure_baseline(mission)?,
+        };
+        let trial = try_proposal(
+            &self.manifest,
+            &self.process_env,
+            &self.overrides,
+            &self.sandbox_dir(mission),
+            &signature,
+            &failure,
+            &proposal,
+            &baseline,
+        )?;
+        if self.cancelled.load(Ordering::SeqCst) {
+            let reason = "the trial was cut short".to_owned();
+            let release =
+                MissionCommand::Release { worker: self.name.clone(), reason: reason.clone() };
+            self.missions.command(mission, release)?;
+            return Ok((worked(HealOutcome::HeldElsewhere, reason), None));
+        }
+        let verdict = trial.verdict.clone();
+        let state = self.missions.command(
+            mission,
+            MissionCommand::Judge {
+                worker: self.name.clone(),
+                verdict: verdict.clone(),
+                needs_approval: self.policy(proposal.risk) == Policy::Approve,
+            },
+        )?;
+        let outcome = match state.status {
+            MissionStatus::Verified => {
+                let databases =
+                    databases(&self.manifest, &environment, &self.manifest.workspace);
+                self.promote(mission, &proposal, &databases, &trial.definitions)?
+            }
+            MissionStatus::AwaitingApproval => awaiting(&state),
+            MissionStatus::Quarantined => worked(HealOutcome::NeedsPerson, state.reason),
+            _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
+        };
+        Ok((outcome, Some(verdict)))
+    }
+
+    /// A person approves the mission's verified proposal: it is tried once more on what the
+    /// workspace is now, and moved into it.
+    ///
+    /// # Errors
+    /// The mission does not wait for approval, or nothing could be tried.
+    pub fn approve(&self, mission: MissionId, by: &str) -> Result<Worked, WorkError> {
+        let state = self
+            .missions
+            .command(mission, MissionCommand::Approve { by: by.to_owned() })?;
+        match &state.failure {
+            Some(failure) => self.promote_approved(mission, failure),
+            None => Err(not_now(&state, "it was never filed")),
+        }
+    }
+
+    fn promote_approved(
+        &self,
+        mission: MissionId,
+        failure: &Failure,
+    ) -> Result<Worked, WorkError> {
+        let state = self.missions.get(mission)?;
+        let (Some(proposal), Some(signature)) = (state.proposal.clone(), state.signature.clone())
+        else {
+            return Err(not_now(&state, "it has no proposal"));
+        };
+        let trial = try_proposal(
+            &self.manifest,
+            &self.process_env,
+            &self.overrides,
+            &self.sandbox_dir(mission),
+            &signature,
+            failure,
+            &proposal,
+            &self.measure_baseline(mission)?,
+        )?;
+        if !trial.verdict.holds {
+            let reason = trial.verdict.reason;
+            self.missions.command(
+                mission,
+                MissionCommand::Decline {
+                    by: "the trial after the approval".to_owned(),
+                    reason: reason.clone(),
+                },
+            )?;
+            return Ok(worked(HealOutcome::Rejected, reason));
+        }
+        let environment = self.environment()?;
+        let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
+        self.promote(mission, &proposal, &databases, &trial.definitions)
+    }
+
+    /// Removes what the worker keeps of a mission that is closed.
+    pub fn forget(&self, mission: MissionId) {
+        if let Err(error) = forget(&self.state_dir, mission) {
+            tracing::warn!(%mission, %error, "cannot remove the promotion's journal");
+        }
+    }
+
+    fn promote(
+        &self,
+        mission: MissionId,
+        proposal: &Proposal,
+        databases: &BTreeMap<String, PathBuf>,
+        definitions: &BTreeMap<String, crate::domain::ids::Digest>,
+    ) -> Result<Worked, WorkError> {
+        let place = Place {
+            workspace: &self.manifest.workspace,
+            state_dir: &self.state_dir,
+            missions: &self.missions,
+        };
+        match promote(place, mission, proposal, databases, definitions) {
+            Ok(()) => Ok(worked(HealOutcome::Applied, proposal.summary.clone())),
+            Err(error @ (PromoteError::Missions(_) | PromoteError::Io { .. })) => Err(error.into()),
+            // The workspace changed between trial and promotion: it is as it was.
+            Err(error) => {
+                let state = self.missions.get(mission)?;
+                if state.status == MissionStatus::Verified {
+                    let decline = MissionCommand::Decline {
+                        by: "the promotion".to_owned(),
+                        reason: error.to_string(),
+                    };
+                    self.missions.command(mission, decline)?;
+                }
+                Ok(worked(HealOutcome::Rejected, error.to_string()))
+            }
+        }
+    }
+
+    /// The first proposal of the fixers that have not failed yet, those with the better record for
+    /// this signature first.
+    fn propose(
+        &self,
+        state: &MissionState,
+        failure: &Failure,
+    ) -> Result<Option<Proposal>, WorkError> {
+        let memory = match &state.signature {
+            Some(signature) => self.missions.fix_memory(signature)?,
+            None => vec![],
+        };
+        let score = |name: &str| {
+            memory.iter().find(|record| record.fixer == name).map_or(0, |record| {
+                i64::from(record.closed) - i64::from(record.rejected) - i64::from(record.rolled_back)
+            })
+        };
+        let mut fixers: Vec<_> = FIXERS
+            .iter()
+            .filter(|fixer| !state.fixers_failed.iter().any(|failed| failed == fixer.name()))
+            .collect();
+        // Stable: among equals the built-in order stays.
+        fixers.sort_by_key(|fixer| std::cmp::Reverse(score(fixer.name())));
+        Ok(fixers
+            .into_iter()
+            .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
+    }
+
+    /// What the changes really risk, whoever proposes: a worker cannot call its own edit additive.
+    fn effective_risk(&self, proposal: &Proposal) -> Risk {
+        let built_in = FIXERS.iter().any(|fixer| fixer.name() == proposal.fixer);
+        let of_change = |change: &Change| match change {
+            Change::SetVariable { .. } | Change::GenerateSecret { .. } => Risk::Additive,
+            Change::Insert { .. } | Change::Write { .. } if built_in => Risk::Edit,
+            Change::Insert { .. } | Change::Write { .. } => Risk::Open,
+            Change::Sql { .. } => Risk::Additive,
+        };
+        proposal.changes.iter().map(of_change).max().unwrap_or(Risk::Additive).max(proposal.risk)
+    }
+
+    fn policy(&self, risk: Risk) -> Policy {
+        let policies = &self.manifest.heal.policy;
+        match risk {
+            Risk::Additive => policies.additive,
+            Risk::Edit => policies.edit,
+            Risk::Open => policies.open,
+            // Never without approval, whatever the manifest says.
+            Risk::Destructive if policies.destructive == Policy::Auto => Policy::Approve,
+            Risk::Destructive => policies.destructive,
+        }
+    }
+
+    fn environment(&self) -> Result<Environment, WorkError> {
+        Environment::load(
+            &self.manifest,
+            &self.manifest.workspace,
+            self.process_env.clone().into_iter(),
+        )
+        .map_err(|error| WorkError::Environment(error.to_string()))
+    }
+
+    fn measure_baseline(&self, mission: MissionId) -> Result<Baseline, WorkError> {
+        let scratch = self.sandbox_dir(mission).join("baseline");
+        let reports = run_checks(
+            &self.manifest,
+            &self.manifest.workspace,
+            &scratch,
+            &self.process_env,
+            self.overrides.clone(),
+            &CheckName::ALL,
+        )?;
+        let _ = std::fs::remove_dir_all(&scratch);
+        Ok(reports.into_iter().map(|report| (report.name, report.status)).collect())
+    }
+
+    fn sandbox_dir(&self, mission: MissionId) -> PathBuf {
+        self.state_dir.join("sandboxes").join(mission.to_string())
+    }
+}
+
+fn awaiting(state: &MissionState) -> Worked {
+    let summary = state.proposal.as_ref().map_or("a fix", |p| p.summary.as_str());
+    worked(
+        HealOutcome::AwaitingApproval,
+        format!("{summary}: holds in the sandbox; `ubs missions approve {}` applies it", state.slug),
+    )
+}
+
+fn not_now(state: &MissionState, hint: &'static str) -> WorkError {
+    WorkError::NotNow { slug: state.slug.clone(), status: state.status.as_str(), hint }
+}
