@@ -5,7 +5,6 @@
 
 use std::ffi::{CStr, CString, c_int, c_long};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::ptr::null;
 
 use super::confine::{CStrings, Namespaces};
 
