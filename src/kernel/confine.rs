@@ -93,9 +93,6 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// Bytes of one report.
-    pub(crate) const LEN: usize = 8;
-
     /// Reads one report.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let (step, rest) = bytes.split_first_chunk::<4>()?;
@@ -122,8 +119,15 @@ unsafe impl Sync for CStrings {}
 
 impl CStrings {
     fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect();
-        Self { _owned: owned, pointers }
+        let pointers = owned
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect();
+        Self {
+            _owned: owned,
+            pointers,
+        }
     }
 
     pub(super) fn as_ptr(&self) -> *const *const c_char {
@@ -133,7 +137,10 @@ impl CStrings {
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
     CString::new(text.as_bytes()).map_err(|_| {
-        io::Error::new(io::ErrorKind::InvalidInput, format!("{} holds a NUL byte", text.to_string_lossy()))
+        io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} holds a NUL byte", text.to_string_lossy()),
+        )
     })
 }
 
@@ -168,9 +175,21 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     let (result, result_writer) = high_pipe()?;
     let root = nix::unistd::geteuid().is_root();
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let paths = |paths: &[PathBuf]| paths.iter().map(|p| c_string(p.as_os_str())).collect::<io::Result<Vec<_>>>();
-    let argv = what.argv.iter().map(|a| c_string(OsStr::new(a))).collect::<io::Result<Vec<_>>>()?;
-    let env = what.env.iter().map(|(k, v)| c_string(OsStr::new(&format!("{k}={v}"))));
+    let paths = |paths: &[PathBuf]| {
+        paths
+            .iter()
+            .map(|p| c_string(p.as_os_str()))
+            .collect::<io::Result<Vec<_>>>()
+    };
+    let argv = what
+        .argv
+        .iter()
+        .map(|a| c_string(OsStr::new(a)))
+        .collect::<io::Result<Vec<_>>>()?;
+    let env = what
+        .env
+        .iter()
+        .map(|(k, v)| c_string(OsStr::new(&format!("{k}={v}"))));
     let mut limits = vec![
         (libc::RLIMIT_CORE, 0),
         (libc::RLIMIT_NOFILE, OPEN_FILES_MAX),
@@ -184,12 +203,22 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     let plan = Plan {
         namespaces: what.namespaces,
         root_maps: root
-            .then(|| Some((identity_map("/proc/self/uid_map")?, identity_map("/proc/self/gid_map")?)))
+            .then(|| {
+                Some((
+                    identity_map("/proc/self/uid_map")?,
+                    identity_map("/proc/self/gid_map")?,
+                ))
+            })
             .flatten(),
         own_uid_map: format!("{uid} {uid} 1\n").into_bytes(),
         own_gid_map: format!("{gid} {gid} 1\n").into_bytes(),
         // A `/dev` of its own would hide what the caller needs from there.
-        fresh_dev: !what.writable.iter().map(PathBuf::as_path).chain([what.cwd]).any(|p| p.starts_with("/dev")),
+        fresh_dev: !what
+            .writable
+            .iter()
+            .map(PathBuf::as_path)
+            .chain([what.cwd])
+            .any(|p| p.starts_with("/dev")),
         writable: paths(what.writable)?,
         hidden: what
             .hidden
@@ -207,13 +236,20 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     };
     // The program named here is never executed: `Plan::enter` executes the right one and does not return.
     let mut command = Command::new("/proc/self/exe");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     // SAFETY: `enter` keeps to async-signal-safe calls and allocates nothing; see there.
     unsafe { command.pre_exec(move || plan.enter()) };
     let child = command.spawn()?;
     // The plan, and with it our copies of the write ends, goes with the command.
     drop(command);
-    Ok(Confined { child, result, status })
+    Ok(Confined {
+        child,
+        result,
+        status,
+    })
 }
 
 /// Makes the command run as that user, with the user's groups (initgroups(3)). Costs a real `fork`.
@@ -222,7 +258,10 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
 /// No such user, or the user database cannot be read.
 pub(crate) fn run_as(command: &mut Command, name: &str) -> io::Result<()> {
     let Some(user) = nix::unistd::User::from_name(name)? else {
-        return Err(io::Error::new(io::ErrorKind::NotFound, format!("there is no user {name}")));
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no user {name}"),
+        ));
     };
     if user.uid == nix::unistd::geteuid() && !user.uid.is_root() {
         return Ok(());

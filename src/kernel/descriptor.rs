@@ -19,12 +19,20 @@ pub(crate) struct PollEntry {
 impl PollEntry {
     /// Wait until it can be read.
     pub(crate) fn readable(fd: RawFd) -> Self {
-        Self { fd, events: libc::POLLIN, ready: false }
+        Self {
+            fd,
+            events: libc::POLLIN,
+            ready: false,
+        }
     }
 
     /// Wait until it can be written.
     pub(crate) fn writable(fd: RawFd) -> Self {
-        Self { fd, events: libc::POLLOUT, ready: false }
+        Self {
+            fd,
+            events: libc::POLLOUT,
+            ready: false,
+        }
     }
 
     /// Not waited on.
@@ -35,10 +43,18 @@ impl PollEntry {
 
 /// Waits until one of the descriptors is ready, or the time is up. An interrupting signal ends the wait early.
 pub(crate) fn poll(entries: &mut [PollEntry], timeout: Option<Duration>) -> io::Result<()> {
-    let mut fds: Vec<libc::pollfd> =
-        entries.iter().map(|e| libc::pollfd { fd: e.fd, events: e.events, revents: 0 }).collect();
+    let mut fds: Vec<libc::pollfd> = entries
+        .iter()
+        .map(|e| libc::pollfd {
+            fd: e.fd,
+            events: e.events,
+            revents: 0,
+        })
+        .collect();
     // Rounded up, so that a wait for less than a millisecond does not spin.
-    let timeout_ms = timeout.map_or(-1, |t| i32::try_from(t.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+    let timeout_ms = timeout.map_or(-1, |t| {
+        i32::try_from(t.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
+    });
     // SAFETY: the pointer and the length describe one live vector of pollfd.
     let n = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout_ms) };
     if n < 0 {

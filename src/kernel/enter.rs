@@ -48,7 +48,14 @@ const CAP_FILES_LAST: c_int = 4;
 const STATUS_FAILED: c_int = 127;
 
 /// Devices that every program may expect.
-const DEVICES: [&CStr; 6] = [c"/dev/null", c"/dev/zero", c"/dev/full", c"/dev/random", c"/dev/urandom", c"/dev/tty"];
+const DEVICES: [&CStr; 6] = [
+    c"/dev/null",
+    c"/dev/zero",
+    c"/dev/full",
+    c"/dev/random",
+    c"/dev/urandom",
+    c"/dev/tty",
+];
 
 /// Links that every program may expect.
 const DEV_LINKS: [(&CStr, &CStr); 4] = [
@@ -101,7 +108,11 @@ fn errno() -> i32 {
 }
 
 fn check(step: i32, returned: c_int) -> Result<c_int, Failure> {
-    if returned < 0 { Err((step, errno())) } else { Ok(returned) }
+    if returned < 0 {
+        Err((step, errno()))
+    } else {
+        Ok(returned)
+    }
 }
 
 /// `prefix` + decimal `number` + `suffix` + NUL, without allocating. Too long is cut, and then not found.
@@ -141,15 +152,40 @@ fn write_file(path: &CStr, content: &[u8]) -> bool {
     }
 }
 
-fn mount(step: i32, source: &CStr, target: &CStr, kind: &CStr, flags: u64, data: &CStr) -> Result<(), Failure> {
+fn mount(
+    step: i32,
+    source: &CStr,
+    target: &CStr,
+    kind: &CStr,
+    flags: u64,
+    data: &CStr,
+) -> Result<(), Failure> {
     // SAFETY: all strings end with NUL and live through the call.
-    let done =
-        unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
+    let done = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    };
     check(step, done).map(drop)
 }
 
-fn set_mount_attributes(step: i32, path: &CStr, recursive: bool, set: u64, clear: u64) -> Result<(), Failure> {
-    let attr = MountAttr { set, clear, propagation: 0, userns: 0 };
+fn set_mount_attributes(
+    step: i32,
+    path: &CStr,
+    recursive: bool,
+    set: u64,
+    clear: u64,
+) -> Result<(), Failure> {
+    let attr = MountAttr {
+        set,
+        clear,
+        propagation: 0,
+        userns: 0,
+    };
     let flags = if recursive { AT_RECURSIVE } else { 0 };
     // SAFETY: `path` ends with NUL; `attr` is laid out as the kernel wants it and its size is given.
     let done = unsafe {
@@ -162,7 +198,11 @@ fn set_mount_attributes(step: i32, path: &CStr, recursive: bool, set: u64, clear
             size_of::<MountAttr>(),
         )
     };
-    if done < 0 { Err((step, errno())) } else { Ok(()) }
+    if done < 0 {
+        Err((step, errno()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Closes every descriptor but `keep`.
@@ -197,7 +237,13 @@ impl Plan {
         let (s, v) = (step.to_ne_bytes(), value.to_ne_bytes());
         let message = [s[0], s[1], s[2], s[3], v[0], v[1], v[2], v[3]];
         // SAFETY: a live array and its length. A pipe takes 8 bytes at once or not at all.
-        unsafe { libc::write(self.status.as_raw_fd(), message.as_ptr().cast(), message.len()) };
+        unsafe {
+            libc::write(
+                self.status.as_raw_fd(),
+                message.as_ptr().cast(),
+                message.len(),
+            )
+        };
     }
 
     fn confine(&self) -> Result<std::convert::Infallible, Failure> {
@@ -246,7 +292,10 @@ impl Plan {
         let mut flags = 0;
         for (wanted, flag) in [
             (ns.user, libc::CLONE_NEWUSER),
-            (ns.mount, libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS),
+            (
+                ns.mount,
+                libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
+            ),
             (ns.pid, libc::CLONE_NEWPID),
             (ns.net, libc::CLONE_NEWNET),
         ] {
@@ -296,13 +345,27 @@ impl Plan {
     }
 
     fn arrange_mounts(&self) -> Result<(), Failure> {
-        mount(PRIVATE, c"none", c"/", c"", libc::MS_REC | libc::MS_PRIVATE, c"")?;
+        mount(
+            PRIVATE,
+            c"none",
+            c"/",
+            c"",
+            libc::MS_REC | libc::MS_PRIVATE,
+            c"",
+        )?;
         for dir in &self.writable {
             mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
         }
         for (path, is_dir) in &self.hidden {
             let hidden = if *is_dir {
-                mount(HIDE, c"tmpfs", path, c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=0555,size=4k")
+                mount(
+                    HIDE,
+                    c"tmpfs",
+                    path,
+                    c"tmpfs",
+                    libc::MS_NOSUID | libc::MS_NODEV,
+                    c"mode=0555,size=4k",
+                )
             } else {
                 mount(HIDE, c"/dev/null", path, c"", libc::MS_BIND, c"")
             };
@@ -315,7 +378,13 @@ impl Plan {
         if self.fresh_dev {
             build_dev()?;
         }
-        set_mount_attributes(READ_ONLY, c"/", true, MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID, 0)?;
+        set_mount_attributes(
+            READ_ONLY,
+            c"/",
+            true,
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,
+            0,
+        )?;
         if self.fresh_dev {
             set_mount_attributes(WRITABLE, c"/dev/shm", false, 0, MOUNT_ATTR_RDONLY)?;
         }
@@ -394,9 +463,14 @@ fn map_ids_of_parent(go: RawFd, maps: &(Vec<u8>, Vec<u8>)) -> ! {
         let mut byte = 0u8;
         let parent = u32::try_from(libc::getppid()).unwrap_or(0);
         let told = libc::read(go, (&raw mut byte).cast(), 1) == 1;
-        let mapped = told
-            && write_file(as_c_str(&path_with_number(b"/proc/", parent, b"/uid_map")), &maps.0)
-            && write_file(as_c_str(&path_with_number(b"/proc/", parent, b"/gid_map")), &maps.1);
+        let mapped =
+            told && write_file(
+                as_c_str(&path_with_number(b"/proc/", parent, b"/uid_map")),
+                &maps.0,
+            ) && write_file(
+                as_c_str(&path_with_number(b"/proc/", parent, b"/gid_map")),
+                &maps.1,
+            );
         libc::_exit(c_int::from(!mapped))
     }
 }
@@ -410,9 +484,27 @@ fn build_dev() -> Result<(), Failure> {
         for (node, device) in nodes.iter_mut().zip(DEVICES) {
             *node = libc::open(device.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
         }
-        mount(DEV, c"tmpfs", c"/dev", c"tmpfs", libc::MS_NOSUID, c"mode=0755,size=64k")?;
-        for (node, device) in nodes.into_iter().zip(DEVICES).filter(|(node, _)| *node >= 0) {
-            let file = check(DEV, libc::open(device.as_ptr(), libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC, 0o600))?;
+        mount(
+            DEV,
+            c"tmpfs",
+            c"/dev",
+            c"tmpfs",
+            libc::MS_NOSUID,
+            c"mode=0755,size=64k",
+        )?;
+        for (node, device) in nodes
+            .into_iter()
+            .zip(DEVICES)
+            .filter(|(node, _)| *node >= 0)
+        {
+            let file = check(
+                DEV,
+                libc::open(
+                    device.as_ptr(),
+                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
+                    0o600,
+                ),
+            )?;
             libc::close(file);
             let source = path_with_number(b"/proc/self/fd/", node.cast_unsigned(), b"");
             mount(DEV, as_c_str(&source), device, c"", libc::MS_BIND, c"")?;
@@ -422,7 +514,14 @@ fn build_dev() -> Result<(), Failure> {
             libc::symlink(to.as_ptr(), link.as_ptr());
         }
         check(DEV, libc::mkdir(c"/dev/shm".as_ptr(), 0o700))?;
-        mount(DEV, c"tmpfs", c"/dev/shm", c"tmpfs", libc::MS_NOSUID | libc::MS_NODEV, c"mode=1777,size=512m")
+        mount(
+            DEV,
+            c"tmpfs",
+            c"/dev/shm",
+            c"tmpfs",
+            libc::MS_NOSUID | libc::MS_NODEV,
+            c"mode=1777,size=512m",
+        )
     }
 }
 
@@ -454,7 +553,11 @@ fn lower_limit(resource: libc::__rlimit_resource_t, value: u64) {
             return;
         }
         // CPU time: SIGXCPU at the soft limit, SIGKILL one second later at the hard one.
-        let hard = if resource == libc::RLIMIT_CPU { value.saturating_add(1) } else { value };
+        let hard = if resource == libc::RLIMIT_CPU {
+            value.saturating_add(1)
+        } else {
+            value
+        };
         limit.rlim_max = limit.rlim_max.min(hard);
         limit.rlim_cur = limit.rlim_max.min(value);
         libc::setrlimit(resource, &raw const limit);

@@ -17,8 +17,9 @@ mod support;
 pub(crate) use confine::{Confined, Confinement, Namespaces, Report, run_as, spawn_confined};
 pub(crate) use descriptor::{PollEntry, poll, set_nonblocking, try_reflink};
 pub use process::{
-    Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked, signal_process,
+    Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
+    signal_process,
 };
+pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;
 pub(crate) use support::{IsolationSupport, isolation_support};
-pub(crate) use process::{group_is_empty, open_pidfd};

@@ -3,14 +3,18 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 pub use nix::sys::signal::Signal;
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
-use crate::domain::event::ProcessRef;
+use crate::domain::event::{ExitKind, ProcessRef};
 
 /// Time between two looks at processes that were told to end.
 const REAP_POLL: Duration = Duration::from_millis(10);
@@ -21,7 +25,6 @@ const REAP_KILL: Duration = Duration::from_secs(5);
 /// What `/proc/PID/stat` says about a process.
 struct Stat {
     state: u8,
-    group: i32,
     start_ticks: u64,
 }
 
@@ -35,9 +38,8 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?; // field 3
-    let group = fields.nth(1)?.parse().ok()?; // field 5
-    let start_ticks = fields.nth(16)?.parse().ok()?; // field 22
-    Some(Stat { state, group, start_ticks })
+    let start_ticks = fields.nth(18)?.parse().ok()?; // field 22
+    Some(Stat { state, start_ticks })
 }
 
 fn host_boot() -> Option<String> {
@@ -53,22 +55,40 @@ fn host_boot() -> Option<String> {
 #[must_use]
 pub fn process_ref(pid: u32) -> Option<ProcessRef> {
     let start_ticks = read_stat(pid)?.start_ticks;
-    Some(ProcessRef { pid, start_ticks, host_boot: host_boot()? })
+    Some(ProcessRef {
+        pid,
+        start_ticks,
+        host_boot: host_boot()?,
+    })
 }
 
 /// That very process still runs: same pid, start time and host boot. A zombie is dead.
 #[must_use]
 pub fn is_alive(process: &ProcessRef) -> bool {
     host_boot().as_deref() == Some(process.host_boot.as_str())
-        && read_stat(process.pid)
-            .is_some_and(|s| s.start_ticks == process.start_ticks && !matches!(s.state, b'Z' | b'X' | b'x'))
+        && read_stat(process.pid).is_some_and(|s| {
+            s.start_ticks == process.start_ticks && !matches!(s.state, b'Z' | b'X' | b'x')
+        })
+}
+
+/// How a child ended, from what wait(2) said.
+pub(crate) fn exit_kind(status: ExitStatus) -> ExitKind {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => ExitKind::Code(code),
+        (None, Some(signal)) => ExitKind::Signal(signal),
+        (None, None) => ExitKind::Unknown,
+    }
 }
 
 /// The signal of that name, with or without `SIG`, in any case: `TERM`, `sigint`.
 #[must_use]
 pub fn parse_signal(name: &str) -> Option<Signal> {
     let upper = name.trim().to_ascii_uppercase();
-    let full = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };
+    let full = if upper.starts_with("SIG") {
+        upper
+    } else {
+        format!("SIG{upper}")
+    };
     full.parse().ok()
 }
 
@@ -78,18 +98,15 @@ pub fn parse_signal(name: &str) -> Option<Signal> {
 /// The group belongs to somebody else, or is 0 or 1 (which would mean ourselves, or everybody).
 pub fn kill_group(pgid: u32, signal: Signal) -> io::Result<()> {
     let Some(group) = i32::try_from(pgid).ok().filter(|g| *g > 1) else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{pgid} is no process group")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{pgid} is no process group"),
+        ));
     };
     match killpg(Pid::from_raw(group), signal) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(errno.into()),
     }
-}
-
-/// No live process belongs to the group (zombies do not count).
-pub(crate) fn group_is_empty(pgid: u32) -> bool {
-    let Ok(group) = i32::try_from(pgid) else { return true };
-    !pids().any(|pid| read_stat(pid).is_some_and(|s| s.group == group && !matches!(s.state, b'Z' | b'X' | b'x')))
 }
 
 /// Signals that very process, and never another one that got its pid. `false`: it is gone.
@@ -113,7 +130,8 @@ pub fn signal_process(process: &ProcessRef, signal: Signal) -> bool {
         };
         return sent == 0;
     }
-    i32::try_from(process.pid).is_ok_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), signal).is_ok())
+    i32::try_from(process.pid)
+        .is_ok_and(|pid| nix::sys::signal::kill(Pid::from_raw(pid), signal).is_ok())
 }
 
 /// A descriptor that stands for the process and becomes readable when it ends (pidfd_open(2), Linux 5.3).
@@ -126,6 +144,13 @@ pub(crate) fn open_pidfd(pid: u32) -> io::Result<OwnedFd> {
     }
     // SAFETY: the kernel has just given us this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// As [`open_pidfd`], for waiting in the current tokio runtime.
+pub(crate) fn watch_pidfd(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
+    let pidfd = open_pidfd(pid)?;
+    // SAFETY: the `OwnedFd` belongs to the `AsyncFd` from here on and names the same descriptor until both are dropped.
+    unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
 fn pids() -> impl Iterator<Item = u32> {
@@ -148,7 +173,10 @@ pub fn processes_with_env(marker: &str) -> Vec<ProcessRef> {
             // Named before its environment is read: a pid that changes hands in between is then not alive.
             let process = process_ref(pid)?;
             let environ = fs::read(format!("/proc/{pid}/environ")).ok()?;
-            environ.split(|&b| b == 0).any(|entry| entry == marker.as_bytes()).then_some(process)
+            environ
+                .split(|&b| b == 0)
+                .any(|entry| entry == marker.as_bytes())
+                .then_some(process)
         })
         .filter(is_alive)
         .collect()
@@ -186,9 +214,10 @@ mod tests {
 
     #[test]
     fn the_name_of_a_program_cannot_confuse_the_fields() {
-        let stat = b"42 (a) S 1 9) x (b) R 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 4711 26";
+        let stat =
+            b"42 (a) S 1 9) x (b) R 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 4711 26";
         let stat = parse_stat(stat).unwrap();
-        assert_eq!((stat.state, stat.group, stat.start_ticks), (b'R', 8, 4711));
+        assert_eq!((stat.state, stat.start_ticks), (b'R', 4711));
         assert!(parse_stat(b"42 (a").is_none());
         assert!(parse_stat(b"").is_none());
     }
@@ -197,8 +226,14 @@ mod tests {
     fn a_process_is_alive_until_it_is_a_zombie() {
         let own = process_ref(std::process::id()).unwrap();
         assert!(is_alive(&own));
-        assert!(!is_alive(&ProcessRef { start_ticks: own.start_ticks + 1, ..own.clone() }));
-        assert!(!is_alive(&ProcessRef { host_boot: "another".into(), ..own }));
+        assert!(!is_alive(&ProcessRef {
+            start_ticks: own.start_ticks + 1,
+            ..own.clone()
+        }));
+        assert!(!is_alive(&ProcessRef {
+            host_boot: "another".into(),
+            ..own
+        }));
 
         let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
         let process = process_ref(child.id()).unwrap();
@@ -239,8 +274,15 @@ mod tests {
             .unwrap();
         let mut line = [0; 6];
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
-        assert!(processes_with_env(&marker).iter().any(|p| p.pid == child.id()));
-        assert!(processes_with_env(&marker[..marker.len() - 1]).is_empty(), "only exact entries");
+        assert!(
+            processes_with_env(&marker)
+                .iter()
+                .any(|p| p.pid == child.id())
+        );
+        assert!(
+            processes_with_env(&marker[..marker.len() - 1]).is_empty(),
+            "only exact entries"
+        );
         assert!(reap_marked(&marker, 50) >= 1);
         assert!(processes_with_env(&marker).is_empty());
         child.wait().unwrap();

@@ -13,9 +13,16 @@ const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
 ///
 /// # Errors
 /// Not found, no file, or not executable: the text names what was tried.
-pub(crate) fn find_program(name: &str, env: &BTreeMap<String, String>, cwd: &Path) -> io::Result<PathBuf> {
+pub(crate) fn find_program(
+    name: &str,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> io::Result<PathBuf> {
     if name.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the command is empty"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the command is empty",
+        ));
     }
     if !cwd.is_dir() {
         let text = format!("the working directory {} does not exist", cwd.display());
@@ -34,7 +41,12 @@ pub(crate) fn find_program(name: &str, env: &BTreeMap<String, String>, cwd: &Pat
             Err(_) => {}
         }
     }
-    Err(denied.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} is not in PATH ({path})"))))
+    Err(denied.unwrap_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("{name} is not in PATH ({path})"),
+        )
+    }))
 }
 
 fn executable(file: &Path) -> io::Result<PathBuf> {
@@ -57,7 +69,9 @@ mod tests {
         let file = dir.path().join("prog");
         std::fs::write(&file, "#!/bin/sh\n").unwrap();
         let env = BTreeMap::from([("PATH".to_owned(), dir.path().display().to_string())]);
-        let find = |name: &str| find_program(name, &env, dir.path()).map_err(|e| (e.kind(), e.to_string()));
+        let find = |name: &str| {
+            find_program(name, &env, dir.path()).map_err(|e| (e.kind(), e.to_string()))
+        };
         assert_eq!(find("prog").unwrap_err().0, io::ErrorKind::PermissionDenied);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert_eq!(find("prog").unwrap(), file);
@@ -65,6 +79,11 @@ mod tests {
         assert!(find("sh").unwrap_err().1.contains("sh is not in PATH"));
         assert!(find("").is_err());
         assert!(find_program("sh", &BTreeMap::new(), dir.path()).is_ok());
-        assert!(find_program("sh", &env, &dir.path().join("gone")).unwrap_err().to_string().contains("gone"));
+        assert!(
+            find_program("sh", &env, &dir.path().join("gone"))
+                .unwrap_err()
+                .to_string()
+                .contains("gone")
+        );
     }
 }

@@ -28,12 +28,23 @@ fn probe(attempt: &dyn Fn(Namespaces) -> Result<(), String>) -> IsolationSupport
     let mut best = IsolationSupport::default();
     let mut first = true;
     for user in [true, false] {
-        let full = Namespaces { user, mount: true, pid: true, net: true };
-        let mut found = IsolationSupport { namespaces: Namespaces { user, ..full }, ..Default::default() };
+        let full = Namespaces {
+            user,
+            mount: true,
+            pid: true,
+            net: true,
+        };
+        let mut found = IsolationSupport {
+            namespaces: Namespaces { user, ..full },
+            ..Default::default()
+        };
         if attempt(full).is_ok() {
             return found;
         }
-        let only = Namespaces { user, ..Namespaces::default() };
+        let only = Namespaces {
+            user,
+            ..Namespaces::default()
+        };
         let mut note = |name, wanted| match attempt(wanted) {
             Ok(()) => true,
             Err(why) => {
@@ -42,18 +53,46 @@ fn probe(attempt: &dyn Fn(Namespaces) -> Result<(), String>) -> IsolationSupport
             }
         };
         let net = note("network", Namespaces { net: true, ..only });
-        let mount = note("filesystem", Namespaces { mount: true, ..only });
-        let pid = note("processes", Namespaces { mount: true, pid: true, ..only });
+        let mount = note(
+            "filesystem",
+            Namespaces {
+                mount: true,
+                ..only
+            },
+        );
+        let pid = note(
+            "processes",
+            Namespaces {
+                mount: true,
+                pid: true,
+                ..only
+            },
+        );
         // Each alone works and all together do not: hardly, but then the network matters most.
         found.namespaces = [
-            Namespaces { user, mount, pid: pid && mount, net },
-            Namespaces { user, mount, pid: false, net },
-            Namespaces { user, net, ..Namespaces::default() },
+            Namespaces {
+                user,
+                mount,
+                pid: pid && mount,
+                net,
+            },
+            Namespaces {
+                user,
+                mount,
+                pid: false,
+                net,
+            },
+            Namespaces {
+                user,
+                net,
+                ..Namespaces::default()
+            },
         ]
         .into_iter()
         .find(|n| (n.mount || n.net) && attempt(*n).is_ok())
         .unwrap_or_default();
-        let count = |s: &IsolationSupport| u8::from(s.namespaces.mount) + u8::from(s.namespaces.net);
+        let count =
+            |s: &IsolationSupport| u8::from(s.namespaces.mount) + u8::from(s.namespaces.net);
         // The refusal of the unprivileged way is the one that tells an administrator what to change.
         if first || count(&found) > count(&best) {
             best = found;
@@ -79,11 +118,14 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
     let mut confined = started.map_err(|e| format!("no process could be started: {e}"))?;
     let ended = confined.child.wait().map_err(|e| e.to_string())?;
     let mut message = Vec::new();
-    let _ = std::fs::File::from(confined.status).take(64).read_to_end(&mut message);
+    let _ = std::fs::File::from(confined.status)
+        .take(64)
+        .read_to_end(&mut message);
     match Report::parse(&message) {
-        Some(Report::Failed { step, errno }) => {
-            Err(format!("this host does not let us {step}: {}", io::Error::from_raw_os_error(errno)))
-        }
+        Some(Report::Failed { step, errno }) => Err(format!(
+            "this host does not let us {step}: {}",
+            io::Error::from_raw_os_error(errno)
+        )),
         Some(Report::Ended(0)) => Ok(()),
         Some(Report::Ended(status)) => Err(format!("a trial ended with wait status {status}")),
         None if ended.success() => Ok(()),
@@ -105,9 +147,26 @@ mod tests {
 
     #[test]
     fn what_works_is_used_and_what_does_not_is_named() {
-        let found = probe(&|n| if n.pid || !n.user { Err("no".into()) } else { Ok(()) });
-        assert_eq!(found.namespaces, Namespaces { user: true, mount: true, pid: false, net: true });
-        assert_eq!(found.refused.keys().copied().collect::<Vec<_>>(), ["processes"]);
+        let found = probe(&|n| {
+            if n.pid || !n.user {
+                Err("no".into())
+            } else {
+                Ok(())
+            }
+        });
+        assert_eq!(
+            found.namespaces,
+            Namespaces {
+                user: true,
+                mount: true,
+                pid: false,
+                net: true
+            }
+        );
+        assert_eq!(
+            found.refused.keys().copied().collect::<Vec<_>>(),
+            ["processes"]
+        );
     }
 
     #[test]

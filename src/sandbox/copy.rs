@@ -23,7 +23,14 @@ const FILES_MAX: u64 = 200_000;
 
 /// Directories that a trial does not need, wherever they lie: history, our own state, installed
 /// packages (used in place, through the interpreter's own path), caches.
-const SKIPPED: &[&str] = &[".git", ".ubs", ".venv", "venv", "node_modules", "__pycache__"];
+const SKIPPED: &[&str] = &[
+    ".git",
+    ".ubs",
+    ".venv",
+    "venv",
+    "node_modules",
+    "__pycache__",
+];
 
 /// What SQLite keeps beside a database.
 const SQLITE_SIBLINGS: &[&str] = &["-wal", "-shm", "-journal"];
@@ -71,7 +78,10 @@ pub enum CopyError {
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
-    move |source| CopyError::Io { path: path.to_path_buf(), source }
+    move |source| CopyError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
 }
 
 /// A copy of the workspace; removed when dropped.
@@ -101,9 +111,15 @@ impl WorkspaceCopy {
             .tempdir_in(into)
             .and_then(|dir| dir.path().canonicalize().inspect(|_| drop(dir.keep())))
             .map_err(io_error(into))?;
-        let mut copy = Self { root, skipped_links: Vec::new(), kept: false };
-        let databases: Vec<PathBuf> =
-            databases.iter().filter_map(|d| workspace.join(d).canonicalize().ok()).collect();
+        let mut copy = Self {
+            root,
+            skipped_links: Vec::new(),
+            kept: false,
+        };
+        let databases: Vec<PathBuf> = databases
+            .iter()
+            .filter_map(|d| workspace.join(d).canonicalize().ok())
+            .collect();
         let into = into.canonicalize().map_err(io_error(into))?;
         let entries = scan(&workspace, &into, &copy.root)?;
         copy.fill(&workspace, &entries, &databases)?;
@@ -129,7 +145,12 @@ impl WorkspaceCopy {
         std::mem::take(&mut self.root)
     }
 
-    fn fill(&mut self, workspace: &Path, entries: &[Entry], databases: &[PathBuf]) -> Result<(), CopyError> {
+    fn fill(
+        &mut self,
+        workspace: &Path,
+        entries: &[Entry],
+        databases: &[PathBuf],
+    ) -> Result<(), CopyError> {
         // Modes of directories come last: one may forbid us to write into it.
         let mut modes = Vec::new();
         for entry in entries {
@@ -154,7 +175,8 @@ impl WorkspaceCopy {
             }
         }
         for (target, mode) in modes.into_iter().rev() {
-            fs::set_permissions(&target, fs::Permissions::from_mode(mode)).map_err(io_error(&target))?;
+            fs::set_permissions(&target, fs::Permissions::from_mode(mode))
+                .map_err(io_error(&target))?;
         }
         Ok(())
     }
@@ -162,7 +184,10 @@ impl WorkspaceCopy {
 
 impl Drop for WorkspaceCopy {
     fn drop(&mut self) {
-        if !self.kept && !self.root.as_os_str().is_empty() && fs::remove_dir_all(&self.root).is_err() {
+        if !self.kept
+            && !self.root.as_os_str().is_empty()
+            && fs::remove_dir_all(&self.root).is_err()
+        {
             make_writable(&self.root);
             if let Err(error) = fs::remove_dir_all(&self.root) {
                 tracing::warn!(path = %self.root.display(), %error, "a workspace copy could not be removed");
@@ -214,10 +239,15 @@ fn scan_limited(
             let entry = entry.map_err(io_error(&full))?;
             let path = dir.join(entry.file_name());
             let full = entry.path();
-            let Ok(found) = entry.metadata() else { continue };
+            let Ok(found) = entry.metadata() else {
+                continue;
+            };
             let mode = found.permissions().mode() & 0o7777;
             let kind = if found.is_dir() {
-                let named = entry.file_name().to_str().is_some_and(|name| SKIPPED.contains(&name));
+                let named = entry
+                    .file_name()
+                    .to_str()
+                    .is_some_and(|name| SKIPPED.contains(&name));
                 if named || full == root || (full == into && into != workspace) {
                     continue;
                 }
@@ -233,7 +263,10 @@ fn scan_limited(
             let size = if found.is_file() { found.len() } else { 0 };
             bytes = bytes.saturating_add(size);
             files += 1;
-            let top = dir.components().next().map_or_else(|| PathBuf::from("."), |c| PathBuf::from(c.as_os_str()));
+            let top = dir
+                .components()
+                .next()
+                .map_or_else(|| PathBuf::from("."), |c| PathBuf::from(c.as_os_str()));
             let tally = by_top.entry(top).or_default();
             *tally = (tally.0.saturating_add(size), tally.1 + 1);
             // Past the limit, only the sums are still needed.
@@ -250,8 +283,17 @@ fn scan_limited(
         .into_iter()
         .max_by_key(|(_, (bytes, files))| if many { *files } else { *bytes })
         .unwrap_or_default();
-    let limit = if many { format!("{files_max} files") } else { format!("{bytes_max} bytes") };
-    Err(CopyError::TooLarge { limit, biggest: workspace.join(biggest), biggest_bytes, biggest_files })
+    let limit = if many {
+        format!("{files_max} files")
+    } else {
+        format!("{bytes_max} bytes")
+    };
+    Err(CopyError::TooLarge {
+        limit,
+        biggest: workspace.join(biggest),
+        biggest_bytes,
+        biggest_files,
+    })
 }
 
 /// Where the link has to lead in the copy; `None`: it leaves the workspace.
@@ -264,10 +306,12 @@ fn link_target(workspace: &Path, root: &Path, link: &Path) -> io::Result<Option<
     if !real.starts_with(workspace) || !lexical.starts_with(workspace) {
         return Ok(None);
     }
-    Ok(match (written.is_absolute(), lexical.strip_prefix(workspace)) {
-        (true, Ok(inside)) => Some(root.join(inside)),
-        _ => Some(written),
-    })
+    Ok(
+        match (written.is_absolute(), lexical.strip_prefix(workspace)) {
+            (true, Ok(inside)) => Some(root.join(inside)),
+            _ => Some(written),
+        },
+    )
 }
 
 fn normalise(path: &Path) -> PathBuf {
@@ -283,17 +327,27 @@ fn normalise(path: &Path) -> PathBuf {
 }
 
 fn belongs_to_database(file: &Path, databases: &[PathBuf]) -> bool {
-    let Some(file) = file.to_str() else { return false };
+    let Some(file) = file.to_str() else {
+        return false;
+    };
     databases.iter().filter_map(|d| d.to_str()).any(|database| {
-        file.strip_prefix(database).is_some_and(|suffix| SQLITE_SIBLINGS.contains(&suffix))
+        file.strip_prefix(database)
+            .is_some_and(|suffix| SQLITE_SIBLINGS.contains(&suffix))
     })
 }
 
 fn copy_file(source: &Path, target: &Path, mode: u32) -> io::Result<()> {
     // Not through a link, and not waiting, should the file have been replaced by one or by a pipe meanwhile.
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let mut from = fs::OpenOptions::new().read(true).custom_flags(flags).open(source)?;
-    let mut to = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
+    let mut from = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(source)?;
+    let mut to = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(target)?;
     if !try_reflink(&from, &to) {
         io::copy(&mut from, &mut to)?;
     }
@@ -306,8 +360,15 @@ fn copy_file(source: &Path, target: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// No SQLite database, not readable, or locked for longer than 15 s.
 pub fn clone_database(source: &Path, target: &Path) -> Result<(), CopyError> {
-    let database_error = |e| CopyError::Database { path: source.to_path_buf(), source: e };
-    let mode = fs::metadata(source).map_err(io_error(source))?.permissions().mode() & 0o777;
+    let database_error = |e| CopyError::Database {
+        path: source.to_path_buf(),
+        source: e,
+    };
+    let mode = fs::metadata(source)
+        .map_err(io_error(source))?
+        .permissions()
+        .mode()
+        & 0o777;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let from = Connection::open_with_flags(source, flags).map_err(database_error)?;
     let mut to = Connection::open(target).map_err(database_error)?;

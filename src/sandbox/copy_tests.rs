@@ -15,7 +15,13 @@ fn a_tree_is_copied_with_modes_and_links_and_without_what_no_trial_needs() {
     for sub in ["pkg/sub", ".git", "venv", "pkg/__pycache__", ".ubs/tmp"] {
         fs::create_dir_all(ws.join(sub)).unwrap();
     }
-    for file in ["a.py", "pkg/b.py", ".git/HEAD", "venv/x", "pkg/__pycache__/c.pyc"] {
+    for file in [
+        "a.py",
+        "pkg/b.py",
+        ".git/HEAD",
+        "venv/x",
+        "pkg/__pycache__/c.pyc",
+    ] {
         fs::write(ws.join(file), file).unwrap();
     }
     fs::set_permissions(ws.join("a.py"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -33,12 +39,26 @@ fn a_tree_is_copied_with_modes_and_links_and_without_what_no_trial_needs() {
     assert_eq!(mode(&root.join("a.py")), 0o755);
     assert_eq!(mode(&root.join("pkg/sub")), 0o555);
     assert_eq!(fs::read_to_string(root.join("pkg/inside")).unwrap(), "a.py");
-    assert_eq!(fs::read_link(root.join("absolute")).unwrap(), root.join("a.py"));
-    assert_eq!(fs::read_link(root.join("dangling")).unwrap(), Path::new("gone"));
+    assert_eq!(
+        fs::read_link(root.join("absolute")).unwrap(),
+        root.join("a.py")
+    );
+    assert_eq!(
+        fs::read_link(root.join("dangling")).unwrap(),
+        Path::new("gone")
+    );
     let mut skipped = copy.skipped_links().to_vec();
     skipped.sort();
     assert_eq!(skipped, [PathBuf::from("climbs"), PathBuf::from("outside")]);
-    for gone in ["outside", "climbs", ".git", "venv", "pkg/__pycache__", ".ubs", "socket"] {
+    for gone in [
+        "outside",
+        "climbs",
+        ".git",
+        "venv",
+        "pkg/__pycache__",
+        ".ubs",
+        "socket",
+    ] {
         assert!(fs::symlink_metadata(root.join(gone)).is_err(), "{gone}");
     }
     fs::write(root.join("a.py"), "changed").unwrap();
@@ -57,13 +77,31 @@ fn a_workspace_that_is_too_large_is_refused_and_the_culprit_named() {
     fs::create_dir_all(ws.join("media/deep")).unwrap();
     fs::write(ws.join("small/a"), [0; 10]).unwrap();
     fs::write(ws.join("media/deep/b"), [0; 1000]).unwrap();
-    let error = |bytes, files| scan_limited(ws, Path::new("/none"), Path::new("/none"), bytes, files).err().unwrap();
-    assert!(error(500, 100).to_string().ends_with("media"), "{}", error(500, 100));
+    let error = |bytes, files| {
+        scan_limited(ws, Path::new("/none"), Path::new("/none"), bytes, files)
+            .err()
+            .unwrap()
+    };
+    assert!(
+        error(500, 100).to_string().ends_with("media"),
+        "{}",
+        error(500, 100)
+    );
     assert!(error(5000, 2).to_string().contains("2 files"));
     let before = fs::read_dir(ws).unwrap().count();
-    fs::File::create(ws.join("media/huge")).unwrap().set_len(BYTES_MAX + 1).unwrap();
-    assert!(matches!(WorkspaceCopy::create(ws, ws, &[]), Err(CopyError::TooLarge { .. })));
-    assert_eq!(fs::read_dir(ws).unwrap().count(), before, "nothing is left behind");
+    fs::File::create(ws.join("media/huge"))
+        .unwrap()
+        .set_len(BYTES_MAX + 1)
+        .unwrap();
+    assert!(matches!(
+        WorkspaceCopy::create(ws, ws, &[]),
+        Err(CopyError::TooLarge { .. })
+    ));
+    assert_eq!(
+        fs::read_dir(ws).unwrap().count(),
+        before,
+        "nothing is left behind"
+    );
 }
 
 #[test]
@@ -104,9 +142,13 @@ fn a_database_that_is_being_written_is_copied_as_of_one_moment() {
         for _ in 0..10 {
             let copy = WorkspaceCopy::create(&ws, &into, &[PathBuf::from("data/app.db")]).unwrap();
             let clone = Connection::open(copy.root().join("data/app.db")).unwrap();
-            let ok: String = clone.query_row("PRAGMA integrity_check", [], |r| r.get(0)).unwrap();
+            let ok: String = clone
+                .query_row("PRAGMA integrity_check", [], |r| r.get(0))
+                .unwrap();
             assert_eq!(ok, "ok");
-            let sum: i64 = clone.query_row("SELECT sum(balance) FROM account", [], |r| r.get(0)).unwrap();
+            let sum: i64 = clone
+                .query_row("SELECT sum(balance) FROM account", [], |r| r.get(0))
+                .unwrap();
             assert_eq!(sum, 50_000, "no half transaction is seen");
         }
         stop.store(true, Ordering::Relaxed);
@@ -118,7 +160,11 @@ fn a_database_that_is_being_written_is_copied_as_of_one_moment() {
 #[test]
 fn what_is_no_database_is_an_error_that_names_it() {
     let dir = tempfile::tempdir().unwrap();
-    fs::write(dir.path().join("app.db"), "this is not a database, but long enough to be looked at ".repeat(20)).unwrap();
+    fs::write(
+        dir.path().join("app.db"),
+        "this is not a database, but long enough to be looked at ".repeat(20),
+    )
+    .unwrap();
     let into = tempfile::tempdir().unwrap();
     let error = WorkspaceCopy::create(dir.path(), into.path(), &["app.db".into()]).unwrap_err();
     assert!(error.to_string().contains("app.db"), "{error}");

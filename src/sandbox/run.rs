@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
-use crate::kernel::{Confinement, IsolationSupport, Namespaces, find_program, isolation_support, spawn_confined};
+use crate::kernel::{
+    Confinement, IsolationSupport, Namespaces, find_program, isolation_support, spawn_confined,
+};
 use crate::manifest::SandboxLimits;
 
 /// One command to run in the sandbox. The environment is exactly `env`; standard input is empty.
@@ -85,10 +87,16 @@ pub fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError>
 }
 
 /// As [`run_sandboxed`], on a host that can isolate only so much.
-pub(super) fn run_with(spec: &SandboxSpec, support: &IsolationSupport) -> Result<SandboxOutcome, SandboxError> {
+pub(super) fn run_with(
+    spec: &SandboxSpec,
+    support: &IsolationSupport,
+) -> Result<SandboxOutcome, SandboxError> {
     let started = Instant::now();
     let shown = spec.argv.first().cloned().unwrap_or_default();
-    let failed = |source| SandboxError::Spawn { program: shown.clone(), source };
+    let failed = |source| SandboxError::Spawn {
+        program: shown.clone(),
+        source,
+    };
     let program = find_program(&shown, &spec.env, &spec.cwd).map_err(failed)?;
 
     let marker = uuid::Uuid::now_v7().to_string();
@@ -96,7 +104,10 @@ pub(super) fn run_with(spec: &SandboxSpec, support: &IsolationSupport) -> Result
     env.insert("UBS_RESULT_FD".into(), "3".into());
     env.insert("UBS_SANDBOX".into(), marker.clone());
     let hidden = private_paths(spec);
-    let namespaces = Namespaces { net: support.namespaces.net && !spec.network, ..support.namespaces };
+    let namespaces = Namespaces {
+        net: support.namespaces.net && !spec.network,
+        ..support.namespaces
+    };
     let confinement = Confinement {
         namespaces,
         program: &program,
@@ -109,7 +120,10 @@ pub(super) fn run_with(spec: &SandboxSpec, support: &IsolationSupport) -> Result
         rehearse: false,
     };
     let confined = spawn_confined(&confinement).map_err(failed)?;
-    let strays = Strays { group: confined.child.id(), marker: format!("UBS_SANDBOX={marker}") };
+    let strays = Strays {
+        group: confined.child.id(),
+        marker: format!("UBS_SANDBOX={marker}"),
+    };
     let ended = Watch::new(confined, &spec.stdin, strays)
         .and_then(|watch| watch.run(started + Duration::from_millis(spec.timeout_ms)))
         .map_err(failed)?;
@@ -131,7 +145,11 @@ pub(super) fn run_with(spec: &SandboxSpec, support: &IsolationSupport) -> Result
 /// What is isolated, in the words of the report.
 fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSupport) -> Isolation {
     let refused = |name: &str| {
-        support.refused.get(name).cloned().unwrap_or_else(|| "not together with the other namespaces here".into())
+        support
+            .refused
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| "not together with the other namespaces here".into())
     };
     let no_mounts = || refused("filesystem");
     let mib = |bytes: u64| bytes >> 20;
@@ -148,7 +166,10 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
         (
             "filesystem",
             if namespaces.mount {
-                Ok(format!("read-only but for {} writable directories", spec.writable.len()))
+                Ok(format!(
+                    "read-only but for {} writable directories",
+                    spec.writable.len()
+                ))
             } else {
                 Err(no_mounts())
             },
@@ -175,22 +196,39 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
             if namespaces.pid {
                 Ok("own namespace".into())
             } else {
-                Err(format!("{}; strays are ended by their marker", refused("processes")))
+                Err(format!(
+                    "{}; strays are ended by their marker",
+                    refused("processes")
+                ))
             },
         ),
-        ("memory", Ok(format!("{} MiB of address space a process", mib(limits.memory_bytes)))),
+        (
+            "memory",
+            Ok(format!(
+                "{} MiB of address space a process",
+                mib(limits.memory_bytes)
+            )),
+        ),
         ("cpu time", Ok(format!("{} s a process", limits.cpu_s))),
-        ("file size", Ok(format!("{} MiB a file", mib(limits.file_bytes)))),
+        (
+            "file size",
+            Ok(format!("{} MiB a file", mib(limits.file_bytes))),
+        ),
         ("time", Ok(format!("{} ms of wall time", spec.timeout_ms))),
     ];
-    let mut isolation = Isolation { lines: Vec::new(), isolated: Vec::new() };
+    let mut isolation = Isolation {
+        lines: Vec::new(),
+        isolated: Vec::new(),
+    };
     for (name, fact) in facts {
         match fact {
             Ok(how) => {
                 isolation.lines.push(format!("{name}: isolated ({how})"));
                 isolation.isolated.push(name.to_owned());
             }
-            Err(why) => isolation.lines.push(format!("{name}: not isolated ({why})")),
+            Err(why) => isolation
+                .lines
+                .push(format!("{name}: not isolated ({why})")),
         }
     }
     isolation
@@ -198,23 +236,60 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
 
 /// Credential stores below the home directory that no trial needs.
 const PRIVATE_IN_HOME: &[&str] = &[
-    ".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", ".config/gcloud", ".config/gh", ".config/op", ".password-store",
-    ".local/share/keyrings", ".mozilla", ".netrc", ".pgpass", ".my.cnf", ".git-credentials", ".npmrc", ".pypirc",
-    ".vault-token", ".bash_history", ".zsh_history", ".python_history", ".psql_history", ".cargo/credentials.toml",
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/op",
+    ".password-store",
+    ".local/share/keyrings",
+    ".mozilla",
+    ".netrc",
+    ".pgpass",
+    ".my.cnf",
+    ".git-credentials",
+    ".npmrc",
+    ".pypirc",
+    ".vault-token",
+    ".bash_history",
+    ".zsh_history",
+    ".python_history",
+    ".psql_history",
+    ".cargo/credentials.toml",
 ];
 
 /// Local sockets lead out of a network namespace; the file system's read-only flag does not stop them.
 const LOCAL_SERVICES: &[&str] = &[
-    "/run/docker.sock", "/run/docker", "/run/podman", "/run/containerd", "/run/dbus", "/run/postgresql", "/run/mysqld",
-    "/run/redis", "/run/user", "/run/systemd/private", "/run/snapd.socket", "/run/nscd",
+    "/run/docker.sock",
+    "/run/docker",
+    "/run/podman",
+    "/run/containerd",
+    "/run/dbus",
+    "/run/postgresql",
+    "/run/mysqld",
+    "/run/redis",
+    "/run/user",
+    "/run/systemd/private",
+    "/run/snapd.socket",
+    "/run/nscd",
 ];
 
 /// What the command shall find empty. Nothing that it was given explicitly lies in there.
 fn private_paths(spec: &SandboxSpec) -> Vec<PathBuf> {
-    let home = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten().map(|user| user.dir);
-    let homes = home.into_iter().chain(std::env::var_os("HOME").map(PathBuf::from));
-    let mut paths: Vec<PathBuf> =
-        homes.flat_map(|home| PRIVATE_IN_HOME.iter().map(move |name| home.join(name))).collect();
+    let home = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .ok()
+        .flatten()
+        .map(|user| user.dir);
+    let homes = home
+        .into_iter()
+        .chain(std::env::var_os("HOME").map(PathBuf::from));
+    let mut paths: Vec<PathBuf> = homes
+        .flat_map(|home| PRIVATE_IN_HOME.iter().map(move |name| home.join(name)))
+        .collect();
     if !spec.network {
         paths.extend(LOCAL_SERVICES.iter().map(PathBuf::from));
     }
@@ -222,6 +297,12 @@ fn private_paths(spec: &SandboxSpec) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = paths.iter().filter_map(|p| p.canonicalize().ok()).collect();
     paths.sort();
     paths.dedup();
-    paths.retain(|p| !spec.writable.iter().chain([&spec.cwd]).any(|given| given.starts_with(p)));
+    paths.retain(|p| {
+        !spec
+            .writable
+            .iter()
+            .chain([&spec.cwd])
+            .any(|given| given.starts_with(p))
+    });
     paths
 }

@@ -30,8 +30,12 @@ fn sh(dir: &Path, script: &str) -> SandboxSpec {
 }
 
 fn nothing() -> IsolationSupport {
-    let refused = ["network", "filesystem", "processes"].map(|n| (n, "switched off by this test".to_owned()));
-    IsolationSupport { refused: BTreeMap::from(refused), ..Default::default() }
+    let refused =
+        ["network", "filesystem", "processes"].map(|n| (n, "switched off by this test".to_owned()));
+    IsolationSupport {
+        refused: BTreeMap::from(refused),
+        ..Default::default()
+    }
 }
 
 /// Both ends of what a host may offer.
@@ -42,9 +46,14 @@ fn both(test: impl Fn(&IsolationSupport)) {
 
 /// The host can isolate that; otherwise the test says so, and fails in CI.
 fn host_has(name: &str) -> bool {
-    let Some(why) = isolation_support().refused.get(name) else { return true };
+    let Some(why) = isolation_support().refused.get(name) else {
+        return true;
+    };
     eprintln!("SKIPPED: {name} cannot be isolated: {why}");
-    assert!(std::env::var_os("CI").is_none(), "CI must be able to isolate {name}: {why}");
+    assert!(
+        std::env::var_os("CI").is_none(),
+        "CI must be able to isolate {name}: {why}"
+    );
     false
 }
 
@@ -74,8 +83,10 @@ fn the_environment_is_exactly_what_was_given() {
     let dir = tempfile::tempdir().unwrap();
     both(|support| {
         let out = run_with(&spec(dir.path(), &["env"]), support).unwrap();
-        let mut names: Vec<_> =
-            text(&out.stdout).lines().filter_map(|l| l.split_once('=').map(|p| p.0.to_owned())).collect();
+        let mut names: Vec<_> = text(&out.stdout)
+            .lines()
+            .filter_map(|l| l.split_once('=').map(|p| p.0.to_owned()))
+            .collect();
         names.sort();
         assert_eq!(names, ["PATH", "UBS_RESULT_FD", "UBS_SANDBOX"]);
     });
@@ -92,8 +103,17 @@ fn a_secret_of_the_parent_is_nowhere_to_be_found() {
     let script = "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -c ^CARGO_MANIFEST_DIR; \
         head -c 1 /proc/1/environ; ls -d /proc/[0-9]* | wc -l";
     let out = run_sandboxed(&sh(dir.path(), script)).unwrap();
-    assert!(text(&out.stdout).starts_with("0\n"), "{} {}", text(&out.stdout), text(&out.stderr));
-    assert!(text(&out.stderr).contains("/proc/1/environ"), "the init may not be read: {}", text(&out.stderr));
+    assert!(
+        text(&out.stdout).starts_with("0\n"),
+        "{} {}",
+        text(&out.stdout),
+        text(&out.stderr)
+    );
+    assert!(
+        text(&out.stderr).contains("/proc/1/environ"),
+        "the init may not be read: {}",
+        text(&out.stderr)
+    );
     // Where all else is refused, at least another process's environment is out of reach for root.
     if nix::unistd::geteuid().is_root() {
         let script = format!("cat /proc/{}/environ", std::process::id());
@@ -122,11 +142,24 @@ print(reach(('127.0.0.1', int(sys.argv[1]))), reach(('1.1.1.1', 53)), reach(own.
         run_sandboxed(&spec).unwrap()
     };
     let out = run(false);
-    assert_eq!(text(&out.stdout), "refused refused reached\n", "{}", text(&out.stderr));
+    assert_eq!(
+        text(&out.stdout),
+        "refused refused reached\n",
+        "{}",
+        text(&out.stderr)
+    );
     assert!(out.isolation.isolated.contains(&"network".into()));
     let out = run(true);
-    assert!(text(&out.stdout).starts_with("reached "), "{}", text(&out.stderr));
-    assert!(out.isolation.lines.contains(&"network: not isolated (allowed for this command)".into()));
+    assert!(
+        text(&out.stdout).starts_with("reached "),
+        "{}",
+        text(&out.stderr)
+    );
+    assert!(
+        out.isolation
+            .lines
+            .contains(&"network: not isolated (allowed for this command)".into())
+    );
 }
 
 #[test]
@@ -150,9 +183,20 @@ fn only_the_writable_directories_can_be_written() {
     spec.writable = vec![dir.path().join("in")];
     let out = run_sandboxed(&spec).unwrap();
     assert_eq!(out.exit, ExitKind::Code(0), "{}", text(&out.stderr));
-    assert!(!text(&out.stdout).contains("wrote") && !text(&out.stdout).contains("remounted"), "{}", text(&out.stdout));
-    assert!(!text(&out.stdout).contains("da\n"), "no disks: {}", text(&out.stdout));
-    assert_eq!(std::fs::read_to_string(inside.join("here")).unwrap(), "ok\n");
+    assert!(
+        !text(&out.stdout).contains("wrote") && !text(&out.stdout).contains("remounted"),
+        "{}",
+        text(&out.stdout)
+    );
+    assert!(
+        !text(&out.stdout).contains("da\n"),
+        "no disks: {}",
+        text(&out.stdout)
+    );
+    assert_eq!(
+        std::fs::read_to_string(inside.join("here")).unwrap(),
+        "ok\n"
+    );
     assert!(dir.path().join("in/above").exists());
     assert!(!Path::new("/dev/shm/x").exists());
 }
@@ -161,21 +205,35 @@ fn only_the_writable_directories_can_be_written() {
 fn memory_file_size_and_cpu_time_are_limited() {
     let dir = tempfile::tempdir().unwrap();
     both(|support| {
-        let mut spec = spec(dir.path(), &["python3", "-c", "x = bytearray(1 << 30); print('got it')"]);
+        let mut spec = spec(
+            dir.path(),
+            &["python3", "-c", "x = bytearray(1 << 30); print('got it')"],
+        );
         spec.limits.memory_bytes = 512 << 20;
         let out = run_with(&spec, support).unwrap();
-        assert!(text(&out.stderr).contains("MemoryError"), "{}", text(&out.stderr));
+        assert!(
+            text(&out.stderr).contains("MemoryError"),
+            "{}",
+            text(&out.stderr)
+        );
 
         let mut spec = sh(dir.path(), "exec head -c 100000 /dev/zero > big");
         spec.limits.file_bytes = 4096;
         let out = run_with(&spec, support).unwrap();
         assert_ne!(out.exit, ExitKind::Code(0));
-        assert_eq!(std::fs::metadata(dir.path().join("big")).unwrap().len(), 4096);
+        assert_eq!(
+            std::fs::metadata(dir.path().join("big")).unwrap().len(),
+            4096
+        );
 
         let mut spec = sh(dir.path(), "while :; do :; done");
         spec.limits.cpu_s = 1;
         let out = run_with(&spec, support).unwrap();
-        assert!(matches!(out.exit, ExitKind::Signal(libc::SIGXCPU | libc::SIGKILL)), "{:?}", out.exit);
+        assert!(
+            matches!(out.exit, ExitKind::Signal(libc::SIGXCPU | libc::SIGKILL)),
+            "{:?}",
+            out.exit
+        );
         assert!(!out.timed_out);
     });
 }
@@ -184,14 +242,22 @@ fn memory_file_size_and_cpu_time_are_limited() {
 fn a_signal_is_reported_as_one() {
     let dir = tempfile::tempdir().unwrap();
     both(|support| {
-        for (script, signal) in [("kill -SEGV $$", libc::SIGSEGV), ("kill -KILL $$", 9), ("trap '' TERM; kill -9 0", 9)] {
+        for (script, signal) in [
+            ("kill -SEGV $$", libc::SIGSEGV),
+            ("kill -KILL $$", 9),
+            ("trap '' TERM; kill -9 0", 9),
+        ] {
             let out = run_with(&sh(dir.path(), script), support).unwrap();
             assert_eq!(out.exit, ExitKind::Signal(signal), "{script}");
         }
         let crash = "import ctypes; ctypes.string_at(0)";
         let out = run_with(&spec(dir.path(), &["python3", "-c", crash]), support).unwrap();
         assert_eq!(out.exit, ExitKind::Signal(libc::SIGSEGV));
-        let out = run_with(&spec(dir.path(), &["python3", "-c", "import os; os._exit(5)"]), support).unwrap();
+        let out = run_with(
+            &spec(dir.path(), &["python3", "-c", "import os; os._exit(5)"]),
+            support,
+        )
+        .unwrap();
         assert_eq!(out.exit, ExitKind::Code(5));
     });
 }
@@ -209,7 +275,10 @@ open('env', 'w').write(os.environ['UBS_SANDBOX'])
 ";
 
 fn no_stray(dir: &Path) {
-    let marker = format!("UBS_SANDBOX={}", std::fs::read_to_string(dir.join("env")).unwrap());
+    let marker = format!(
+        "UBS_SANDBOX={}",
+        std::fs::read_to_string(dir.join("env")).unwrap()
+    );
     assert!(processes_with_env(&marker).is_empty());
     std::fs::remove_file(dir.join("daemon")).unwrap();
 }
@@ -221,7 +290,10 @@ fn what_a_program_leaves_behind_is_ended() {
         let began = Instant::now();
         let out = run_with(&spec(dir.path(), &["python3", "-c", DAEMON]), support).unwrap();
         assert_eq!(out.exit, ExitKind::Code(0), "{}", text(&out.stderr));
-        assert!(began.elapsed() < Duration::from_millis(TIMEOUT_MS / 2), "the stray's open pipe kept us");
+        assert!(
+            began.elapsed() < Duration::from_millis(TIMEOUT_MS / 2),
+            "the stray's open pipe kept us"
+        );
         no_stray(dir.path());
     });
 }
@@ -230,7 +302,9 @@ fn what_a_program_leaves_behind_is_ended() {
 fn a_timeout_ends_the_program_and_its_grandchildren() {
     let dir = tempfile::tempdir().unwrap();
     both(|support| {
-        let script = format!("{DAEMON}\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.closerange(0, 4)\ntime.sleep(600)");
+        let script = format!(
+            "{DAEMON}\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nos.closerange(0, 4)\ntime.sleep(600)"
+        );
         let mut spec = spec(dir.path(), &["python3", "-c", &script]);
         spec.timeout_ms = 3000;
         let out = run_with(&spec, support).unwrap();
@@ -245,9 +319,19 @@ fn a_timeout_ends_the_program_and_its_grandchildren() {
 fn a_gigabyte_of_output_is_read_and_mostly_dropped() {
     let dir = tempfile::tempdir().unwrap();
     both(|support| {
-        let out = run_with(&sh(dir.path(), "head -c 1000000000 /dev/zero; head -c 20000000 /dev/zero >&3"), support).unwrap();
+        let out = run_with(
+            &sh(
+                dir.path(),
+                "head -c 1000000000 /dev/zero; head -c 20000000 /dev/zero >&3",
+            ),
+            support,
+        )
+        .unwrap();
         assert_eq!(out.exit, ExitKind::Code(0));
-        assert_eq!((out.stdout.len(), out.result.len(), out.result_truncated), (256 << 10, 16 << 20, true));
+        assert_eq!(
+            (out.stdout.len(), out.result.len(), out.result_truncated),
+            (256 << 10, 16 << 20, true)
+        );
     });
 }
 
@@ -258,9 +342,17 @@ fn what_cannot_be_started_is_an_error_that_says_why() {
     std::fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     both(|support| {
-        let error = |argv: &[&str]| run_with(&spec(dir.path(), argv), support).unwrap_err().to_string();
+        let error = |argv: &[&str]| {
+            run_with(&spec(dir.path(), argv), support)
+                .unwrap_err()
+                .to_string()
+        };
         assert!(error(&["no-such-program"]).contains("no-such-program is not in PATH"));
-        assert!(error(&["./bad-interpreter"]).contains("execute the program"), "{}", error(&["./bad-interpreter"]));
+        assert!(
+            error(&["./bad-interpreter"]).contains("execute the program"),
+            "{}",
+            error(&["./bad-interpreter"])
+        );
         assert!(error(&[]).contains("empty"));
         let mut gone = spec(dir.path(), &["true"]);
         gone.cwd = dir.path().join("gone");
@@ -275,7 +367,11 @@ fn a_host_without_namespaces_is_told_of_in_every_line() {
     for name in ["network", "filesystem", "home", "processes"] {
         assert!(!out.isolation.isolated.contains(&name.to_owned()));
         let line = format!("{name}: not isolated (switched off by this test");
-        assert!(out.isolation.lines.iter().any(|l| l.starts_with(&line)), "{name}: {:?}", out.isolation.lines);
+        assert!(
+            out.isolation.lines.iter().any(|l| l.starts_with(&line)),
+            "{name}: {:?}",
+            out.isolation.lines
+        );
     }
     assert!(out.isolation.isolated.contains(&"memory".to_owned()));
 }

@@ -59,16 +59,25 @@ impl Stream {
     fn new(fd: impl Into<OwnedFd>, max: usize) -> io::Result<Self> {
         let fd = fd.into();
         kernel::set_nonblocking(fd.as_fd())?;
-        Ok(Self { file: Some(File::from(fd)), max, kept: Vec::new(), truncated: false })
+        Ok(Self {
+            file: Some(File::from(fd)),
+            max,
+            kept: Vec::new(),
+            truncated: false,
+        })
     }
 
     fn entry(&self) -> PollEntry {
-        self.file.as_ref().map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd()))
+        self.file
+            .as_ref()
+            .map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd()))
     }
 
     /// Reads once; `false` if there is nothing to read now.
     fn read_some(&mut self, buffer: &mut [u8]) -> bool {
-        let Some(file) = &mut self.file else { return false };
+        let Some(file) = &mut self.file else {
+            return false;
+        };
         match file.read(buffer) {
             Ok(n) if n > 0 => {
                 let room = self.max - self.kept.len();
@@ -121,7 +130,11 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     /// Takes over a started program. If that fails, the program is ended.
     pub(super) fn new(confined: Confined, input: &'a [u8], strays: Strays) -> io::Result<Self> {
-        let Confined { mut child, result, status } = confined;
+        let Confined {
+            mut child,
+            result,
+            status,
+        } = confined;
         let mut streams = || {
             let missing = || io::Error::other("a standard stream is not piped");
             let stdin: OwnedFd = child.stdin.take().ok_or_else(missing)?.into();
@@ -130,13 +143,28 @@ impl<'a> Watch<'a> {
             let stderr = Stream::new(child.stderr.take().ok_or_else(missing)?, OUTPUT_KEPT_MAX)?;
             Ok::<_, io::Error>((File::from(stdin), stdout, stderr))
         };
-        let streams = streams()
-            .and_then(|s| Ok((s, Stream::new(result, RESULT_KEPT_MAX)?, Stream::new(status, CHUNK)?)));
+        let streams = streams().and_then(|s| {
+            Ok((
+                s,
+                Stream::new(result, RESULT_KEPT_MAX)?,
+                Stream::new(status, CHUNK)?,
+            ))
+        });
         match streams {
             Ok(((stdin, stdout, stderr), result, status)) => {
                 let pidfd = kernel::open_pidfd(child.id()).ok();
                 let stdin = (!input.is_empty()).then_some(stdin);
-                Ok(Self { child, pidfd, strays, stdin, input, stdout, stderr, result, status })
+                Ok(Self {
+                    child,
+                    pidfd,
+                    strays,
+                    stdin,
+                    input,
+                    stdout,
+                    stderr,
+                    result,
+                    status,
+                })
             }
             Err(error) => {
                 let _ = child.kill();
@@ -177,7 +205,10 @@ impl<'a> Watch<'a> {
         while self.status.file.is_some() && Instant::now() < vanished {
             if !self.status.read_some(&mut buffer) && self.status.file.is_some() {
                 let mut entries = [self.status.entry()];
-                kernel::poll(&mut entries, Some(vanished.saturating_duration_since(Instant::now())))?;
+                kernel::poll(
+                    &mut entries,
+                    Some(vanished.saturating_duration_since(Instant::now())),
+                )?;
             }
         }
         self.strays.end();
@@ -187,16 +218,31 @@ impl<'a> Watch<'a> {
         let status = outcome?;
         let mut not_started = None;
         let exit = match Report::parse(&self.status.kept) {
-            Some(Report::Ended(raw)) => exit_kind(ExitStatus::from_raw(raw)),
+            Some(Report::Ended(raw)) => kernel::exit_kind(ExitStatus::from_raw(raw)),
             Some(Report::Failed { step, errno }) => {
                 let cause = io::Error::from_raw_os_error(errno);
-                not_started = Some(io::Error::new(cause.kind(), format!("could not {step}: {cause}")));
+                not_started = Some(io::Error::new(
+                    cause.kind(),
+                    format!("could not {step}: {cause}"),
+                ));
                 ExitKind::Unknown
             }
-            None => exit_kind(status),
+            None => kernel::exit_kind(status),
         };
-        let Self { stdout, stderr, result, .. } = self;
-        Ok(Ended { exit, timed_out, not_started, stdout, stderr, result })
+        let Self {
+            stdout,
+            stderr,
+            result,
+            ..
+        } = self;
+        Ok(Ended {
+            exit,
+            timed_out,
+            not_started,
+            stdout,
+            stderr,
+            result,
+        })
     }
 
     fn kill(&mut self) -> io::Result<ExitStatus> {
@@ -208,13 +254,21 @@ impl<'a> Watch<'a> {
     /// Waits for the next thing that happens, and does it.
     fn step(&mut self, wait: Duration, buffer: &mut [u8]) -> io::Result<()> {
         let mut entries = [
-            self.pidfd.as_ref().map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd())),
-            self.stdin.as_ref().map_or_else(PollEntry::none, |f| PollEntry::writable(f.as_raw_fd())),
+            self.pidfd
+                .as_ref()
+                .map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd())),
+            self.stdin
+                .as_ref()
+                .map_or_else(PollEntry::none, |f| PollEntry::writable(f.as_raw_fd())),
             self.stdout.entry(),
             self.stderr.entry(),
             self.result.entry(),
         ];
-        let wait = if self.pidfd.is_some() { wait } else { wait.min(POLL_WITHOUT_PIDFD) };
+        let wait = if self.pidfd.is_some() {
+            wait
+        } else {
+            wait.min(POLL_WITHOUT_PIDFD)
+        };
         kernel::poll(&mut entries, Some(wait))?;
         let [ended, stdin, stdout, stderr, result] = entries;
         if ended.ready {
@@ -224,9 +278,11 @@ impl<'a> Watch<'a> {
         if stdin.ready {
             self.feed();
         }
-        for (entry, stream) in
-            [(stdout, &mut self.stdout), (stderr, &mut self.stderr), (result, &mut self.result)]
-        {
+        for (entry, stream) in [
+            (stdout, &mut self.stdout),
+            (stderr, &mut self.stderr),
+            (result, &mut self.result),
+        ] {
             if entry.ready {
                 stream.read_some(buffer);
             }
@@ -245,13 +301,5 @@ impl<'a> Watch<'a> {
         if self.input.is_empty() {
             self.stdin = None;
         }
-    }
-}
-
-fn exit_kind(status: ExitStatus) -> ExitKind {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => ExitKind::Code(code),
-        (None, Some(signal)) => ExitKind::Signal(signal),
-        (None, None) => ExitKind::Unknown,
     }
 }
