@@ -22,4 +22,4 @@ pub use process::{
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;
-pub(crate) use support::{IsolationSupport, isolation_support};
+pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

@@ -23,6 +23,18 @@ pub(crate) fn isolation_support() -> &'static IsolationSupport {
     SUPPORT.get_or_init(|| probe(&try_namespaces))
 }
 
+/// We run with capabilities that a confined program loses. The kernel then keeps it from tracing us and
+/// from reading our environment, namespaces or not (ptrace(2), "Ptrace access mode checking").
+pub(crate) fn outranks_the_confined() -> bool {
+    /// `CAP_SETPCAP`: needed to take capabilities away, and itself among those taken.
+    const CAP_SETPCAP: u32 = 8;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|l| l.strip_prefix("CapEff:"));
+    effective
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .is_some_and(|set| set & (1 << CAP_SETPCAP) != 0)
+}
+
 /// Asks `attempt` about everything at once, then about each feature; with user namespaces, then without.
 fn probe(attempt: &dyn Fn(Namespaces) -> Result<(), String>) -> IsolationSupport {
     let mut best = IsolationSupport::default();
@@ -122,10 +134,17 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
         .take(64)
         .read_to_end(&mut message);
     match Report::parse(&message) {
-        Some(Report::Failed { step, errno }) => Err(format!(
-            "this host does not let us {step}: {}",
-            io::Error::from_raw_os_error(errno)
-        )),
+        Some(Report::Failed { step, errno }) => {
+            let hint = match errno {
+                libc::ENOSPC => " (a limit in /proc/sys/user/max_*_namespaces)",
+                libc::EPERM => {
+                    " (forbidden by the kernel's settings, or by the container we run in)"
+                }
+                _ => "",
+            };
+            let cause = io::Error::from_raw_os_error(errno);
+            Err(format!("this host does not let us {step}: {cause}{hint}"))
+        }
         Some(Report::Ended(0)) => Ok(()),
         Some(Report::Ended(status)) => Err(format!("a trial ended with wait status {status}")),
         None if ended.success() => Ok(()),

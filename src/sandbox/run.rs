@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
-    Confinement, IsolationSupport, Namespaces, find_program, isolation_support, spawn_confined,
+    Confinement, IsolationSupport, Namespaces, find_program, isolation_support,
+    outranks_the_confined, spawn_confined,
 };
 use crate::manifest::SandboxLimits;
 
@@ -98,12 +99,27 @@ pub(super) fn run_with(
         source,
     };
     let program = find_program(&shown, &spec.env, &spec.cwd).map_err(failed)?;
+    // Real names: mounts are made by name, and a link would lead them astray.
+    let real = |path: &PathBuf| {
+        path.canonicalize().map_err(|e| {
+            failed(std::io::Error::new(
+                e.kind(),
+                format!("{}: {e}", path.display()),
+            ))
+        })
+    };
+    let cwd = real(&spec.cwd)?;
+    let writable = spec
+        .writable
+        .iter()
+        .map(real)
+        .collect::<Result<Vec<_>, _>>()?;
 
     let marker = uuid::Uuid::now_v7().to_string();
     let mut env = spec.env.clone();
     env.insert("UBS_RESULT_FD".into(), "3".into());
     env.insert("UBS_SANDBOX".into(), marker.clone());
-    let hidden = private_paths(spec);
+    let hidden = private_paths(spec.network, writable.iter().chain([&cwd, &program]));
     let namespaces = Namespaces {
         net: support.namespaces.net && !spec.network,
         ..support.namespaces
@@ -113,8 +129,8 @@ pub(super) fn run_with(
         program: &program,
         argv: &spec.argv,
         env: &env,
-        cwd: &spec.cwd,
-        writable: &spec.writable,
+        cwd: &cwd,
+        writable: &writable,
         hidden: &hidden,
         limits: spec.limits,
         rehearse: false,
@@ -177,7 +193,7 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
         (
             "environment",
             // Without a user namespace, another process of the same user may be asked for its environment.
-            if namespaces.user || namespaces.pid || nix::unistd::geteuid().is_root() {
+            if namespaces.user || namespaces.pid || outranks_the_confined() {
                 Ok("only the given variables".into())
             } else {
                 Err("only the given variables, but /proc shows those of other processes of this user".into())
@@ -279,7 +295,10 @@ const LOCAL_SERVICES: &[&str] = &[
 ];
 
 /// What the command shall find empty. Nothing that it was given explicitly lies in there.
-fn private_paths(spec: &SandboxSpec) -> Vec<PathBuf> {
+pub(super) fn private_paths<'a>(
+    network: bool,
+    given: impl Iterator<Item = &'a PathBuf> + Clone,
+) -> Vec<PathBuf> {
     let home = nix::unistd::User::from_uid(nix::unistd::geteuid())
         .ok()
         .flatten()
@@ -290,19 +309,13 @@ fn private_paths(spec: &SandboxSpec) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = homes
         .flat_map(|home| PRIVATE_IN_HOME.iter().map(move |name| home.join(name)))
         .collect();
-    if !spec.network {
+    if !network {
         paths.extend(LOCAL_SERVICES.iter().map(PathBuf::from));
     }
     // Real names, each once: a mount on a link would go astray.
     let mut paths: Vec<PathBuf> = paths.iter().filter_map(|p| p.canonicalize().ok()).collect();
     paths.sort();
     paths.dedup();
-    paths.retain(|p| {
-        !spec
-            .writable
-            .iter()
-            .chain([&spec.cwd])
-            .any(|given| given.starts_with(p))
-    });
+    paths.retain(|p| !given.clone().any(|given| given.starts_with(p)));
     paths
 }
