@@ -3,10 +3,11 @@
 //! Only async-signal-safe calls (signal-safety(7)), no allocation, no lock, no panic: other threads of
 //! the parent may have held any lock at the time of the `fork`. All data is prepared in the [`Plan`].
 
-use std::ffi::{CStr, CString, c_int, c_long};
+use std::ffi::{CStr, CString, c_int};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use super::confine::{CStrings, Namespaces};
+use super::mounts::mount;
 
 /// What can fail, by the number that the child reports; 0 is the program's end.
 pub(super) const STEPS: [&str; 13] = [
@@ -27,12 +28,12 @@ pub(super) const STEPS: [&str; 13] = [
 
 const UNSHARE: i32 = 1;
 const MAP_IDS: i32 = 2;
-const PRIVATE: i32 = 3;
-const BIND: i32 = 4;
-const HIDE: i32 = 5;
-const DEV: i32 = 6;
-const READ_ONLY: i32 = 7;
-const WRITABLE: i32 = 8;
+pub(super) const PRIVATE: i32 = 3;
+pub(super) const BIND: i32 = 4;
+pub(super) const HIDE: i32 = 5;
+pub(super) const DEV: i32 = 6;
+pub(super) const READ_ONLY: i32 = 7;
+pub(super) const WRITABLE: i32 = 8;
 const FORK: i32 = 9;
 const PROC: i32 = 10;
 const CHDIR: i32 = 11;
@@ -46,37 +47,6 @@ const CAP_FILES_LAST: c_int = 4;
 
 /// Exit status of a child that could not execute the program; nobody sees it, the report says more.
 const STATUS_FAILED: c_int = 127;
-
-/// Devices that every program may expect.
-const DEVICES: [&CStr; 6] = [
-    c"/dev/null",
-    c"/dev/zero",
-    c"/dev/full",
-    c"/dev/random",
-    c"/dev/urandom",
-    c"/dev/tty",
-];
-
-/// Links that every program may expect.
-const DEV_LINKS: [(&CStr, &CStr); 4] = [
-    (c"/proc/self/fd", c"/dev/fd"),
-    (c"/proc/self/fd/0", c"/dev/stdin"),
-    (c"/proc/self/fd/1", c"/dev/stdout"),
-    (c"/proc/self/fd/2", c"/dev/stderr"),
-];
-
-/// mount_setattr(2): `struct mount_attr`.
-#[repr(C)]
-struct MountAttr {
-    set: u64,
-    clear: u64,
-    propagation: u64,
-    userns: u64,
-}
-
-const MOUNT_ATTR_RDONLY: u64 = 1;
-const MOUNT_ATTR_NOSUID: u64 = 2;
-const AT_RECURSIVE: c_int = 0x8000;
 
 /// Everything that the child needs, prepared before the `fork`.
 pub(super) struct Plan {
@@ -100,14 +70,14 @@ pub(super) struct Plan {
 }
 
 /// A failed step and its errno.
-type Failure = (i32, i32);
+pub(super) type Failure = (i32, i32);
 
-fn errno() -> i32 {
+pub(super) fn errno() -> i32 {
     // SAFETY: errno of this thread always exists.
     unsafe { *libc::__errno_location() }
 }
 
-fn check(step: i32, returned: c_int) -> Result<c_int, Failure> {
+pub(super) fn check(step: i32, returned: c_int) -> Result<c_int, Failure> {
     if returned < 0 {
         Err((step, errno()))
     } else {
@@ -116,7 +86,7 @@ fn check(step: i32, returned: c_int) -> Result<c_int, Failure> {
 }
 
 /// `prefix` + decimal `number` + `suffix` + NUL, without allocating. Too long is cut, and then not found.
-fn path_with_number(prefix: &[u8], number: u32, suffix: &[u8]) -> [u8; 64] {
+pub(super) fn path_with_number(prefix: &[u8], number: u32, suffix: &[u8]) -> [u8; 64] {
     let mut digits = [0u8; 10];
     let (mut n, mut first) = (number, digits.len());
     loop {
@@ -135,7 +105,7 @@ fn path_with_number(prefix: &[u8], number: u32, suffix: &[u8]) -> [u8; 64] {
     path
 }
 
-fn as_c_str(path: &[u8; 64]) -> &CStr {
+pub(super) fn as_c_str(path: &[u8; 64]) -> &CStr {
     CStr::from_bytes_until_nul(path).unwrap_or(c"")
 }
 
@@ -149,59 +119,6 @@ fn write_file(path: &CStr, content: &[u8]) -> bool {
         let written = libc::write(fd, content.as_ptr().cast(), content.len());
         libc::close(fd);
         usize::try_from(written) == Ok(content.len())
-    }
-}
-
-fn mount(
-    step: i32,
-    source: &CStr,
-    target: &CStr,
-    kind: &CStr,
-    flags: u64,
-    data: &CStr,
-) -> Result<(), Failure> {
-    // SAFETY: all strings end with NUL and live through the call.
-    let done = unsafe {
-        libc::mount(
-            source.as_ptr(),
-            target.as_ptr(),
-            kind.as_ptr(),
-            flags,
-            data.as_ptr().cast(),
-        )
-    };
-    check(step, done).map(drop)
-}
-
-fn set_mount_attributes(
-    step: i32,
-    path: &CStr,
-    recursive: bool,
-    set: u64,
-    clear: u64,
-) -> Result<(), Failure> {
-    let attr = MountAttr {
-        set,
-        clear,
-        propagation: 0,
-        userns: 0,
-    };
-    let flags = if recursive { AT_RECURSIVE } else { 0 };
-    // SAFETY: `path` ends with NUL; `attr` is laid out as the kernel wants it and its size is given.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            libc::AT_FDCWD as c_long,
-            path.as_ptr(),
-            c_long::from(flags),
-            &raw const attr,
-            size_of::<MountAttr>(),
-        )
-    };
-    if done < 0 {
-        Err((step, errno()))
-    } else {
-        Ok(())
     }
 }
 
@@ -344,58 +261,6 @@ impl Plan {
         Ok(())
     }
 
-    fn arrange_mounts(&self) -> Result<(), Failure> {
-        mount(
-            PRIVATE,
-            c"none",
-            c"/",
-            c"",
-            libc::MS_REC | libc::MS_PRIVATE,
-            c"",
-        )?;
-        for dir in &self.writable {
-            mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
-        }
-        for (path, is_dir) in &self.hidden {
-            let hidden = if *is_dir {
-                mount(
-                    HIDE,
-                    c"tmpfs",
-                    path,
-                    c"tmpfs",
-                    libc::MS_NOSUID | libc::MS_NODEV,
-                    c"mode=0555,size=4k",
-                )
-            } else {
-                mount(HIDE, c"/dev/null", path, c"", libc::MS_BIND, c"")
-            };
-            match hidden {
-                // Gone, or out of our reach anyway.
-                Err((_, libc::ENOENT | libc::ENOTDIR | libc::EACCES)) | Ok(()) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        if self.fresh_dev {
-            build_dev()?;
-        }
-        set_mount_attributes(
-            READ_ONLY,
-            c"/",
-            true,
-            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,
-            0,
-        )?;
-        if self.fresh_dev {
-            set_mount_attributes(WRITABLE, c"/dev/shm", false, 0, MOUNT_ATTR_RDONLY)?;
-        }
-        for dir in &self.writable {
-            // Recursion is refused if something below is read-only on the host too: then it stays so.
-            set_mount_attributes(WRITABLE, dir, true, 0, MOUNT_ATTR_RDONLY)
-                .or_else(|_| set_mount_attributes(WRITABLE, dir, false, 0, MOUNT_ATTR_RDONLY))?;
-        }
-        Ok(())
-    }
-
     fn wait_as_monitor(&self, init: libc::pid_t) -> ! {
         // SAFETY: plain system calls, then the end of this process. It keeps no descriptor, so that neither our
         // caller's `spawn` nor a reader of the program's output waits for it.
@@ -472,56 +337,6 @@ fn map_ids_of_parent(go: RawFd, maps: &(Vec<u8>, Vec<u8>)) -> ! {
                 &maps.1,
             );
         libc::_exit(c_int::from(!mapped))
-    }
-}
-
-/// A `/dev` that holds the harmless devices only, and an empty `/dev/shm`: a read-only mount does not
-/// keep root from writing to a disk's device.
-fn build_dev() -> Result<(), Failure> {
-    let mut nodes = [-1; DEVICES.len()];
-    // SAFETY: plain system calls on strings that end with NUL.
-    unsafe {
-        for (node, device) in nodes.iter_mut().zip(DEVICES) {
-            *node = libc::open(device.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
-        }
-        mount(
-            DEV,
-            c"tmpfs",
-            c"/dev",
-            c"tmpfs",
-            libc::MS_NOSUID,
-            c"mode=0755,size=64k",
-        )?;
-        for (node, device) in nodes
-            .into_iter()
-            .zip(DEVICES)
-            .filter(|(node, _)| *node >= 0)
-        {
-            let file = check(
-                DEV,
-                libc::open(
-                    device.as_ptr(),
-                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
-                    0o600,
-                ),
-            )?;
-            libc::close(file);
-            let source = path_with_number(b"/proc/self/fd/", node.cast_unsigned(), b"");
-            mount(DEV, as_c_str(&source), device, c"", libc::MS_BIND, c"")?;
-            libc::close(node);
-        }
-        for (to, link) in DEV_LINKS {
-            libc::symlink(to.as_ptr(), link.as_ptr());
-        }
-        check(DEV, libc::mkdir(c"/dev/shm".as_ptr(), 0o700))?;
-        mount(
-            DEV,
-            c"tmpfs",
-            c"/dev/shm",
-            c"tmpfs",
-            libc::MS_NOSUID | libc::MS_NODEV,
-            c"mode=1777,size=512m",
-        )
     }
 }
 

@@ -10,6 +10,7 @@
 mod confine;
 mod descriptor;
 mod enter;
+mod mounts;
 mod process;
 mod program;
 mod support;
