@@ -2,6 +2,11 @@
 //!
 //! May rely on `manifest` and `domain`. Knows nothing of missions or boots.
 
+mod copy;
 mod run;
+#[cfg(test)]
+mod tests;
+mod watch;
 
+pub use copy::{CopyError, WorkspaceCopy, clone_database};
 pub use run::{Isolation, SandboxError, SandboxOutcome, SandboxSpec, run_sandboxed};

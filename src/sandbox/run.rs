@@ -2,8 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
+use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
+use crate::kernel::{
+    Confinement, IsolationSupport, Namespaces, find_program, isolation_support,
+    outranks_the_confined, spawn_confined,
+};
 use crate::manifest::SandboxLimits;
 
 /// One command to run in the sandbox. The environment is exactly `env`; standard input is empty.
@@ -72,8 +78,244 @@ pub enum SandboxError {
 
 /// Runs the command and waits for it. Blocking; leaves no process of it behind.
 ///
+/// The program sees exactly `spec.env`, plus `UBS_RESULT_FD=3` and `UBS_SANDBOX=<uuid>`, by which
+/// strays are found where the host has no process namespaces.
+///
 /// # Errors
 /// The command could not be started.
-pub fn run_sandboxed(_spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
-    todo!()
+pub fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+    run_with(spec, isolation_support())
+}
+
+/// As [`run_sandboxed`], on a host that can isolate only so much.
+pub(super) fn run_with(
+    spec: &SandboxSpec,
+    support: &IsolationSupport,
+) -> Result<SandboxOutcome, SandboxError> {
+    let started = Instant::now();
+    let shown = spec.argv.first().cloned().unwrap_or_default();
+    let failed = |source| SandboxError::Spawn {
+        program: shown.clone(),
+        source,
+    };
+    let program = find_program(&shown, &spec.env, &spec.cwd).map_err(failed)?;
+    // Real names: mounts are made by name, and a link would lead them astray.
+    let real = |path: &PathBuf| {
+        path.canonicalize().map_err(|e| {
+            failed(std::io::Error::new(
+                e.kind(),
+                format!("{}: {e}", path.display()),
+            ))
+        })
+    };
+    let cwd = real(&spec.cwd)?;
+    let writable = spec
+        .writable
+        .iter()
+        .map(real)
+        .collect::<Result<Vec<_>, _>>()?;
+
+    let marker = uuid::Uuid::now_v7().to_string();
+    let mut env = spec.env.clone();
+    env.insert("UBS_RESULT_FD".into(), "3".into());
+    env.insert("UBS_SANDBOX".into(), marker.clone());
+    let hidden = private_paths(spec.network, writable.iter().chain([&cwd, &program]));
+    let namespaces = Namespaces {
+        net: support.namespaces.net && !spec.network,
+        ..support.namespaces
+    };
+    let confinement = Confinement {
+        namespaces,
+        program: &program,
+        argv: &spec.argv,
+        env: &env,
+        cwd: &cwd,
+        writable: &writable,
+        hidden: &hidden,
+        limits: spec.limits,
+        rehearse: false,
+    };
+    let confined = spawn_confined(&confinement).map_err(failed)?;
+    let strays = Strays {
+        group: confined.child.id(),
+        marker: format!("UBS_SANDBOX={marker}"),
+    };
+    let ended = Watch::new(confined, &spec.stdin, strays)
+        .and_then(|watch| watch.run(started + Duration::from_millis(spec.timeout_ms)))
+        .map_err(failed)?;
+    if let Some(source) = ended.not_started {
+        return Err(failed(source));
+    }
+    Ok(SandboxOutcome {
+        exit: ended.exit,
+        timed_out: ended.timed_out,
+        stdout: ended.stdout.kept,
+        stderr: ended.stderr.kept,
+        result_truncated: ended.result.truncated,
+        result: ended.result.kept,
+        duration_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        isolation: describe(spec, namespaces, support),
+    })
+}
+
+/// What is isolated, in the words of the report.
+fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSupport) -> Isolation {
+    let refused = |name: &str| {
+        support
+            .refused
+            .get(name)
+            .cloned()
+            .unwrap_or_else(|| "not together with the other namespaces here".into())
+    };
+    let no_mounts = || refused("filesystem");
+    let mib = |bytes: u64| bytes >> 20;
+    let limits = spec.limits;
+    let facts: [(&str, Result<String, String>); 9] = [
+        (
+            "network",
+            match (namespaces.net, spec.network) {
+                (true, _) => Ok("own namespace with a loopback device only".into()),
+                (false, true) => Err("allowed for this command".into()),
+                (false, false) => Err(refused("network")),
+            },
+        ),
+        (
+            "filesystem",
+            if namespaces.mount {
+                Ok(format!(
+                    "read-only but for {} writable directories",
+                    spec.writable.len()
+                ))
+            } else {
+                Err(no_mounts())
+            },
+        ),
+        (
+            "environment",
+            // Without a user namespace, another process of the same user may be asked for its environment.
+            if namespaces.user || namespaces.pid || outranks_the_confined() {
+                Ok("only the given variables".into())
+            } else {
+                Err("only the given variables, but /proc shows those of other processes of this user".into())
+            },
+        ),
+        (
+            "home",
+            if namespaces.mount {
+                Ok("read-only, known credential files hidden".into())
+            } else {
+                Err(no_mounts())
+            },
+        ),
+        (
+            "processes",
+            if namespaces.pid {
+                Ok("own namespace".into())
+            } else {
+                Err(format!(
+                    "{}; strays are ended by their marker",
+                    refused("processes")
+                ))
+            },
+        ),
+        (
+            "memory",
+            Ok(format!(
+                "{} MiB of address space a process",
+                mib(limits.memory_bytes)
+            )),
+        ),
+        ("cpu time", Ok(format!("{} s a process", limits.cpu_s))),
+        (
+            "file size",
+            Ok(format!("{} MiB a file", mib(limits.file_bytes))),
+        ),
+        ("time", Ok(format!("{} ms of wall time", spec.timeout_ms))),
+    ];
+    let mut isolation = Isolation {
+        lines: Vec::new(),
+        isolated: Vec::new(),
+    };
+    for (name, fact) in facts {
+        match fact {
+            Ok(how) => {
+                isolation.lines.push(format!("{name}: isolated ({how})"));
+                isolation.isolated.push(name.to_owned());
+            }
+            Err(why) => isolation
+                .lines
+                .push(format!("{name}: not isolated ({why})")),
+        }
+    }
+    isolation
+}
+
+/// Credential stores below the home directory that no trial needs.
+const PRIVATE_IN_HOME: &[&str] = &[
+    ".ssh",
+    ".gnupg",
+    ".aws",
+    ".azure",
+    ".kube",
+    ".docker",
+    ".config/gcloud",
+    ".config/gh",
+    ".config/op",
+    ".password-store",
+    ".local/share/keyrings",
+    ".mozilla",
+    ".netrc",
+    ".pgpass",
+    ".my.cnf",
+    ".git-credentials",
+    ".npmrc",
+    ".pypirc",
+    ".vault-token",
+    ".bash_history",
+    ".zsh_history",
+    ".python_history",
+    ".psql_history",
+    ".cargo/credentials.toml",
+];
+
+/// Local sockets lead out of a network namespace; the file system's read-only flag does not stop them.
+const LOCAL_SERVICES: &[&str] = &[
+    "/run/docker.sock",
+    "/run/docker",
+    "/run/podman",
+    "/run/containerd",
+    "/run/dbus",
+    "/run/postgresql",
+    "/run/mysqld",
+    "/run/redis",
+    "/run/user",
+    "/run/systemd/private",
+    "/run/snapd.socket",
+    "/run/nscd",
+];
+
+/// What the command shall find empty. Nothing that it was given explicitly lies in there.
+pub(super) fn private_paths<'a>(
+    network: bool,
+    given: impl Iterator<Item = &'a PathBuf> + Clone,
+) -> Vec<PathBuf> {
+    let home = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .ok()
+        .flatten()
+        .map(|user| user.dir);
+    let homes = home
+        .into_iter()
+        .chain(std::env::var_os("HOME").map(PathBuf::from));
+    let mut paths: Vec<PathBuf> = homes
+        .flat_map(|home| PRIVATE_IN_HOME.iter().map(move |name| home.join(name)))
+        .collect();
+    if !network {
+        paths.extend(LOCAL_SERVICES.iter().map(PathBuf::from));
+    }
+    // Real names, each once: a mount on a link would go astray.
+    let mut paths: Vec<PathBuf> = paths.iter().filter_map(|p| p.canonicalize().ok()).collect();
+    paths.sort();
+    paths.dedup();
+    paths.retain(|p| !given.clone().any(|given| given.starts_with(p)));
+    paths
 }

@@ -1,0 +1,26 @@
+//! The one room that talks to the kernel: processes, signals, namespaces, limits, file clones.
+//!
+//! Everything here is Linux. It relies on nothing else of the crate but the plain types of
+//! `domain`, and never decides anything: callers say what is wanted, and get what the kernel said.
+
+// The reason for `unsafe`: code between `fork` and `exec` and system calls that no safe crate wraps
+// (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
+#![allow(unsafe_code)]
+
+mod confine;
+mod descriptor;
+mod enter;
+mod mounts;
+mod process;
+mod program;
+mod support;
+
+pub(crate) use confine::{Confined, Confinement, Namespaces, Report, run_as, spawn_confined};
+pub(crate) use descriptor::{PollEntry, poll, set_nonblocking, try_reflink};
+pub use process::{
+    Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
+    signal_process,
+};
+pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
+pub(crate) use program::find_program;
+pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

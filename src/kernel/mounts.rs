@@ -1,0 +1,199 @@
+//! The confined side's view of the file system: read-only, but for what may be written.
+//!
+//! Runs between `fork` and `exec`: the rules of [`super::enter`] hold here too.
+
+use std::ffi::{CStr, c_int, c_long};
+
+use super::enter::{
+    BIND, DEV, Failure, HIDE, PRIVATE, Plan, READ_ONLY, WRITABLE, as_c_str, check, errno,
+    path_with_number,
+};
+
+/// Devices that every program may expect.
+const DEVICES: [&CStr; 6] = [
+    c"/dev/null",
+    c"/dev/zero",
+    c"/dev/full",
+    c"/dev/random",
+    c"/dev/urandom",
+    c"/dev/tty",
+];
+
+/// Links that every program may expect.
+const DEV_LINKS: [(&CStr, &CStr); 4] = [
+    (c"/proc/self/fd", c"/dev/fd"),
+    (c"/proc/self/fd/0", c"/dev/stdin"),
+    (c"/proc/self/fd/1", c"/dev/stdout"),
+    (c"/proc/self/fd/2", c"/dev/stderr"),
+];
+
+/// mount_setattr(2): `struct mount_attr`.
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    userns: u64,
+}
+
+const MOUNT_ATTR_RDONLY: u64 = 1;
+const MOUNT_ATTR_NOSUID: u64 = 2;
+const AT_RECURSIVE: c_int = 0x8000;
+
+pub(super) fn mount(
+    step: i32,
+    source: &CStr,
+    target: &CStr,
+    kind: &CStr,
+    flags: u64,
+    data: &CStr,
+) -> Result<(), Failure> {
+    // SAFETY: all strings end with NUL and live through the call.
+    let done = unsafe {
+        libc::mount(
+            source.as_ptr(),
+            target.as_ptr(),
+            kind.as_ptr(),
+            flags,
+            data.as_ptr().cast(),
+        )
+    };
+    check(step, done).map(drop)
+}
+
+fn set_mount_attributes(
+    step: i32,
+    path: &CStr,
+    recursive: bool,
+    set: u64,
+    clear: u64,
+) -> Result<(), Failure> {
+    let attr = MountAttr {
+        set,
+        clear,
+        propagation: 0,
+        userns: 0,
+    };
+    let flags = if recursive { AT_RECURSIVE } else { 0 };
+    // SAFETY: `path` ends with NUL; `attr` is laid out as the kernel wants it and its size is given.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD as c_long,
+            path.as_ptr(),
+            c_long::from(flags),
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if done < 0 {
+        Err((step, errno()))
+    } else {
+        Ok(())
+    }
+}
+
+impl Plan {
+    /// Arranges all mounts; the process has its own mount namespace.
+    pub(super) fn arrange_mounts(&self) -> Result<(), Failure> {
+        mount(
+            PRIVATE,
+            c"none",
+            c"/",
+            c"",
+            libc::MS_REC | libc::MS_PRIVATE,
+            c"",
+        )?;
+        for dir in &self.writable {
+            mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
+        }
+        for (path, is_dir) in &self.hidden {
+            let hidden = if *is_dir {
+                mount(
+                    HIDE,
+                    c"tmpfs",
+                    path,
+                    c"tmpfs",
+                    libc::MS_NOSUID | libc::MS_NODEV,
+                    c"mode=0555,size=4k",
+                )
+            } else {
+                mount(HIDE, c"/dev/null", path, c"", libc::MS_BIND, c"")
+            };
+            match hidden {
+                // Gone, or out of our reach anyway.
+                Err((_, libc::ENOENT | libc::ENOTDIR | libc::EACCES)) | Ok(()) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        if self.fresh_dev {
+            build_dev()?;
+        }
+        set_mount_attributes(
+            READ_ONLY,
+            c"/",
+            true,
+            MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID,
+            0,
+        )?;
+        if self.fresh_dev {
+            set_mount_attributes(WRITABLE, c"/dev/shm", false, 0, MOUNT_ATTR_RDONLY)?;
+        }
+        for dir in &self.writable {
+            // Recursion is refused if something below is read-only on the host too: then it stays so.
+            set_mount_attributes(WRITABLE, dir, true, 0, MOUNT_ATTR_RDONLY)
+                .or_else(|_| set_mount_attributes(WRITABLE, dir, false, 0, MOUNT_ATTR_RDONLY))?;
+        }
+        Ok(())
+    }
+}
+
+/// A `/dev` that holds the harmless devices only, and an empty `/dev/shm`: a read-only mount does not
+/// keep root from writing to a disk's device.
+fn build_dev() -> Result<(), Failure> {
+    let mut nodes = [-1; DEVICES.len()];
+    // SAFETY: plain system calls on strings that end with NUL.
+    unsafe {
+        for (node, device) in nodes.iter_mut().zip(DEVICES) {
+            *node = libc::open(device.as_ptr(), libc::O_PATH | libc::O_CLOEXEC);
+        }
+        mount(
+            DEV,
+            c"tmpfs",
+            c"/dev",
+            c"tmpfs",
+            libc::MS_NOSUID,
+            c"mode=0755,size=64k",
+        )?;
+        for (node, device) in nodes
+            .into_iter()
+            .zip(DEVICES)
+            .filter(|(node, _)| *node >= 0)
+        {
+            let file = check(
+                DEV,
+                libc::open(
+                    device.as_ptr(),
+                    libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC,
+                    0o600,
+                ),
+            )?;
+            libc::close(file);
+            let source = path_with_number(b"/proc/self/fd/", node.cast_unsigned(), b"");
+            mount(DEV, as_c_str(&source), device, c"", libc::MS_BIND, c"")?;
+            libc::close(node);
+        }
+        for (to, link) in DEV_LINKS {
+            libc::symlink(to.as_ptr(), link.as_ptr());
+        }
+        check(DEV, libc::mkdir(c"/dev/shm".as_ptr(), 0o700))?;
+        mount(
+            DEV,
+            c"tmpfs",
+            c"/dev/shm",
+            c"tmpfs",
+            libc::MS_NOSUID | libc::MS_NODEV,
+            c"mode=1777,size=512m",
+        )
+    }
+}

@@ -1,0 +1,18 @@
+//! Runs services: starts, watches, probes and stops processes, and keeps what they print.
+//!
+//! May rely on `kernel` and the plain types of `manifest` and `domain`. Decides nothing: when to restart
+//! and what a failure means is the boot's business. Meant for one tokio current-thread runtime with I/O
+//! and time enabled; polls nothing.
+
+mod group;
+mod output;
+mod probe;
+mod process;
+mod restart;
+#[cfg(test)]
+mod tests;
+
+pub use output::{Clean, Output};
+pub use probe::{ProbeFailure, Readiness, await_ready, probe_once};
+pub use process::{RunningService, ServiceSpec, SpawnError, spawn};
+pub use restart::backoff_ms;

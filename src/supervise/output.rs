@@ -1,0 +1,284 @@
+//! Keeps what a service prints: line by line, cleaned, with the time, in a file of bounded size.
+//!
+//! A silent service costs a task and a descriptor: buffers and files come with the first byte. Writing to
+//! the log file blocks the runtime for the time of a write(2) to the page cache; that is on purpose, since
+//! handing each line to another thread would cost more.
+
+use std::collections::VecDeque;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::net::unix::pipe;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// Takes what must not be kept out of a line (redaction).
+pub type Clean = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// Longest line that is kept, bytes; the rest of a longer one is dropped.
+pub(super) const LINE_MAX: usize = 16 << 10;
+
+/// Bytes of a line that are seen by `clean` past those that are kept, so that it is not shown half a secret.
+const LINE_SLACK: usize = 1 << 10;
+
+/// Size at which a log file is put aside.
+pub(super) const FILE_MAX: u64 = 10 << 20;
+
+/// Log files put aside: `.1` is the newest.
+const FILES_KEPT: u32 = 3;
+
+/// Lines kept in memory.
+const TAIL_LINES: usize = 40;
+
+/// Bytes read at once.
+const CHUNK: usize = 8 << 10;
+
+/// Reads taken from the pipe after the service's end: a stray writer may not stop.
+const READS_AFTER_END: usize = 256;
+
+/// The output of one service.
+#[derive(Debug)]
+pub struct Output {
+    tail: Arc<Mutex<VecDeque<String>>>,
+    stop: Option<oneshot::Sender<()>>,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Output {
+    /// Sees to it that the log can be written: its directory (mode 0700) and file (mode 0600) exist.
+    pub(super) fn prepare(path: &Path) -> io::Result<()> {
+        open_log(path).map(drop)
+    }
+
+    /// Reads the pipe in a task until [`Output::finish`], or until nobody holds it open for writing.
+    pub(super) fn start(pipe: pipe::Receiver, path: PathBuf, clean: Clean) -> Self {
+        let tail = Arc::new(Mutex::new(VecDeque::new()));
+        let (stop, stopped) = oneshot::channel();
+        let lines = Lines {
+            log: Log::new(path),
+            clean,
+            tail: Arc::clone(&tail),
+            partial: Vec::new(),
+            dropped: 0,
+        };
+        let task = tokio::spawn(read(pipe, lines, stopped));
+        Self {
+            tail,
+            stop: Some(stop),
+            task: Some(task),
+        }
+    }
+
+    /// Takes what is in the pipe now, and stops: a stray process may hold it open for ever.
+    pub(super) async fn finish(&mut self) {
+        self.stop = None;
+        if let Some(task) = &mut self.task {
+            let _ = task.await;
+            self.task = None;
+        }
+    }
+
+    /// The last lines, cleaned, the oldest first.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        self.tail
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
+    }
+}
+
+async fn read(pipe: pipe::Receiver, mut lines: Lines, mut stopped: oneshot::Receiver<()>) {
+    loop {
+        let last = tokio::select! {
+            biased;
+            _ = &mut stopped => true,
+            ready = pipe.readable() => ready.is_err(),
+        };
+        // The buffer lives between two waits only, so it is no part of a waiting task.
+        let mut reads = if last { READS_AFTER_END } else { 1 };
+        let mut ended = last;
+        while reads > 0 {
+            reads -= 1;
+            let mut buffer = [0; CHUNK];
+            match pipe.try_read(&mut buffer) {
+                Ok(n) if n > 0 => lines.take(&buffer[..n]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => {
+                    ended = true;
+                    break;
+                }
+            }
+        }
+        lines.log.flush();
+        if ended {
+            lines.end();
+            return;
+        }
+    }
+}
+
+/// Makes lines of bytes.
+struct Lines {
+    log: Log,
+    clean: Clean,
+    tail: Arc<Mutex<VecDeque<String>>>,
+    partial: Vec<u8>,
+    dropped: usize,
+}
+
+impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        for piece in bytes.split_inclusive(|&b| b == b'\n') {
+            let (text, complete) = match piece.split_last() {
+                Some((b'\n', text)) => (text, true),
+                _ => (piece, false),
+            };
+            let room = (LINE_MAX + LINE_SLACK).saturating_sub(self.partial.len());
+            self.partial
+                .extend_from_slice(&text[..text.len().min(room)]);
+            self.dropped += text.len().saturating_sub(room);
+            if complete {
+                self.line();
+            }
+        }
+    }
+
+    fn line(&mut self) {
+        let mut bytes = std::mem::take(&mut self.partial);
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
+        let mut text = (self.clean)(&String::from_utf8_lossy(&bytes));
+        if text.len() > LINE_MAX {
+            let end = (0..=LINE_MAX)
+                .rev()
+                .find(|&i| text.is_char_boundary(i))
+                .unwrap_or(0);
+            self.dropped += text.len() - end;
+            text.truncate(end);
+        }
+        if self.dropped > 0 {
+            text.push_str(&format!(" [{} bytes cut]", self.dropped));
+            self.dropped = 0;
+        }
+        self.log.write(&text);
+        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
+        if tail.len() == TAIL_LINES {
+            tail.pop_front();
+        }
+        tail.push_back(text);
+    }
+
+    fn end(&mut self) {
+        if !self.partial.is_empty() {
+            self.line();
+        }
+        self.log.flush();
+    }
+}
+
+/// The file, and those put aside.
+struct Log {
+    path: PathBuf,
+    file: Option<File>,
+    size: u64,
+    pending: Vec<u8>,
+    failed: bool,
+}
+
+impl Log {
+    fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            file: None,
+            size: 0,
+            pending: Vec::new(),
+            failed: false,
+        }
+    }
+
+    fn write(&mut self, line: &str) {
+        let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
+        self.pending.extend_from_slice(now.as_bytes());
+        self.pending.push(b' ');
+        self.pending.extend_from_slice(line.as_bytes());
+        self.pending.push(b'\n');
+        if self.pending.len() >= LINE_MAX {
+            self.flush();
+        }
+    }
+
+    fn flush(&mut self) {
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() {
+            return;
+        }
+        // A full disk must not end the service: its output is lost, and that is said once.
+        match self.append(&pending) {
+            Ok(()) => self.failed = false,
+            Err(error) => {
+                self.file = None;
+                if !std::mem::replace(&mut self.failed, true) {
+                    tracing::warn!(path = %self.path.display(), %error, "the output of a service cannot be kept");
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_none() {
+            let file = open_log(&self.path)?;
+            self.size = file.metadata()?.len();
+            self.file = Some(file);
+        }
+        let length = bytes.len() as u64;
+        if self.size > 0 && self.size + length > FILE_MAX {
+            self.file = None;
+            rotate(&self.path)?;
+            self.size = 0;
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(open_log(&self.path)?),
+        };
+        file.write_all(bytes)?;
+        self.size += length;
+        Ok(())
+    }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty() && !d.exists())
+    {
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    }
+    OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+fn rotate(path: &Path) -> io::Result<()> {
+    let aside = |n: u32| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{n}"));
+        PathBuf::from(name)
+    };
+    for n in (1..FILES_KEPT).rev() {
+        match fs::rename(aside(n), aside(n + 1)) {
+            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    fs::rename(path, aside(1))
+}

@@ -1,0 +1,228 @@
+//! Asks a service whether it is ready, or still alive.
+
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use http_body_util::Empty;
+use hyper::body::Bytes;
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::net::unix::pipe;
+use tokio::time::Instant;
+
+use super::group::GroupChild;
+use crate::kernel;
+use crate::manifest::{Probe, ProbeKind};
+
+/// Largest response head that is read: line and headers.
+const HEAD_MAX: usize = 64 << 10;
+
+/// Last bytes kept of a command's output.
+const OUTPUT_KEPT: usize = 4 << 10;
+
+/// Time allowed for one try over the network while waiting for readiness: a port that accepts and then says
+/// nothing must not use up the time of the tries to come.
+const NETWORK_TRY_MS_MAX: u64 = 10_000;
+
+/// Why a probe failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ProbeFailure {
+    /// One sentence.
+    pub message: String,
+    /// The last output of a command; not redacted.
+    pub output: String,
+}
+
+impl ProbeFailure {
+    fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            output: String::new(),
+        }
+    }
+}
+
+/// How the wait for readiness ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    /// A try succeeded.
+    Ready,
+    /// None did, in the time allowed.
+    TimedOut {
+        /// What the last one said.
+        last: ProbeFailure,
+    },
+}
+
+/// Tries until one try succeeds or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
+pub async fn await_ready(probe: &Probe, env: &BTreeMap<String, String>, cwd: &Path) -> Readiness {
+    let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
+    let mut last: Option<ProbeFailure> = None;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+        let try_ms = match probe.kind {
+            ProbeKind::Exec(_) => left_ms,
+            ProbeKind::Http(_) | ProbeKind::Tcp(_) => left_ms.min(NETWORK_TRY_MS_MAX),
+        };
+        match probe_once(&probe.kind, try_ms.max(1), env, cwd).await {
+            Ok(()) => return Readiness::Ready,
+            // A try that was cut short by the end knows less than the one before.
+            Err(failure) if last.is_none() || Instant::now() < end => last = Some(failure),
+            Err(_) => {}
+        }
+        let next = Instant::now() + Duration::from_millis(probe.interval_ms.max(1));
+        if next >= end {
+            tokio::time::sleep_until(end.min(next)).await;
+            return Readiness::TimedOut {
+                last: last.unwrap_or_else(|| ProbeFailure::new("not tried")),
+            };
+        }
+        tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Tries once.
+///
+/// `env` and `cwd` are those of a command. HTTP: one GET without redirects and proxies; a status from 200
+/// to 399 is good, and the body is not read.
+///
+/// # Errors
+/// What was wrong, in one sentence, with a command's last output.
+pub async fn probe_once(
+    kind: &ProbeKind,
+    timeout_ms: u64,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Result<(), ProbeFailure> {
+    let limit = Duration::from_millis(timeout_ms);
+    let late =
+        |what: &str| ProbeFailure::new(format!("{what} did not answer within {timeout_ms} ms"));
+    match kind {
+        ProbeKind::Http(url) => tokio::time::timeout(limit, get(url))
+            .await
+            .unwrap_or_else(|_| Err(late(&format!("GET {url}")))),
+        ProbeKind::Tcp(address) => tokio::time::timeout(limit, TcpStream::connect(address))
+            .await
+            .map_err(|_| late(address))?
+            .map(drop)
+            .map_err(|e| ProbeFailure::new(format!("cannot connect to {address}: {e}"))),
+        ProbeKind::Exec(argv) => run(argv, limit, env, cwd).await,
+    }
+}
+
+async fn get(url: &str) -> Result<(), ProbeFailure> {
+    let wrong = |why: &str| ProbeFailure::new(format!("GET {url}: {why}"));
+    let uri: Uri = url.parse().map_err(|e| wrong(&format!("not a URL: {e}")))?;
+    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(wrong("only http:// can be probed"));
+    };
+    let host = authority
+        .host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
+        .await
+        .map_err(|e| wrong(&format!("cannot connect: {e}")))?;
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(HEAD_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|e| wrong(&e.to_string()))?;
+    let request = Request::get(uri.path_and_query().map_or("/", |p| p.as_str()))
+        .header("host", authority.as_str())
+        .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")))
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|e| wrong(&e.to_string()))?;
+    let answer = sender.send_request(request);
+    tokio::pin!(answer, connection);
+    // The connection does its work while it is polled; it goes when we have the head.
+    let answered = tokio::select! {
+        biased;
+        answered = &mut answer => answered,
+        ended = &mut connection => match ended {
+            Ok(()) => answer.await,
+            Err(error) => Err(error),
+        },
+    };
+    let status = answered.map_err(|e| wrong(&cause(&e)))?.status();
+    if (200..400).contains(&status.as_u16()) {
+        return Ok(());
+    }
+    Err(wrong(&format!("status {}", status.as_u16())))
+}
+
+/// hyper says what it was doing, and its source says what went wrong.
+fn cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+async fn run(
+    argv: &[String],
+    limit: Duration,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Result<(), ProbeFailure> {
+    let name = argv.first().cloned().unwrap_or_default();
+    let failed = |e: std::io::Error| ProbeFailure::new(format!("cannot run {name}: {e}"));
+    let mut command = Command::new(kernel::find_program(&name, env, cwd).map_err(failed)?);
+    command
+        .args(&argv[1..])
+        .env_clear()
+        .envs(env)
+        .current_dir(cwd);
+    let (mut child, pipe) = GroupChild::start(command).map_err(failed)?;
+    let mut output = Vec::new();
+    let exit = {
+        let ended = tokio::time::timeout(limit, child.wait());
+        tokio::pin!(ended);
+        let mut open = true;
+        loop {
+            tokio::select! {
+                biased;
+                exit = &mut ended => break exit.ok(),
+                ready = pipe.readable(), if open => open = ready.is_ok() && drain(&pipe, &mut output),
+            }
+        }
+    };
+    if exit.is_none() {
+        let _ = child.stop(kernel::Signal::SIGKILL, Duration::ZERO).await;
+    }
+    drain(&pipe, &mut output);
+    let message = match exit {
+        Some(exit) if exit.is_success() => return Ok(()),
+        Some(exit) => format!("{name} ended with {exit}"),
+        None => format!("{name} did not end within {} ms", limit.as_millis()),
+    };
+    Err(ProbeFailure {
+        message,
+        output: String::from_utf8_lossy(&output).trim_end().to_owned(),
+    })
+}
+
+/// Takes what is in the pipe, and keeps the last bytes of all; `false` at its end.
+fn drain(pipe: &pipe::Receiver, kept: &mut Vec<u8>) -> bool {
+    let mut buffer = [0; 4096];
+    // Bounded, so that a command that prints for ever does not keep us from its timeout.
+    for _ in 0..64 {
+        match pipe.try_read(&mut buffer) {
+            Ok(n) if n > 0 => {
+                kept.extend_from_slice(&buffer[..n]);
+                kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
+            }
+            Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    true
+}

@@ -1,0 +1,172 @@
+//! A service: one supervised process with its group and its output.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use super::group::GroupChild;
+use super::output::{Clean, Output};
+use crate::domain::event::{ExitKind, ProcessRef};
+use crate::kernel::{self, Signal};
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct ServiceSpec {
+    /// Name of the service.
+    pub name: String,
+    /// Program and arguments; the program is looked up in `PATH` of `env`.
+    pub argv: Vec<String>,
+    /// Working directory.
+    pub cwd: PathBuf,
+    /// The whole environment.
+    pub env: BTreeMap<String, String>,
+    /// User to run as; needs privileges.
+    pub user: Option<String>,
+    /// Where its output is kept.
+    pub log_path: PathBuf,
+}
+
+/// The service could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The program does not exist or cannot be executed.
+    #[error("cannot run {program} for service {service}: {source}")]
+    Program {
+        /// Which service.
+        service: String,
+        /// Which program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It cannot run as that user.
+    #[error("cannot run service {service} as user {user}: {source}")]
+    User {
+        /// Which service.
+        service: String,
+        /// Which user.
+        user: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Its output cannot be kept.
+    #[error("cannot keep the output of service {service} in {}: {source}", path.display())]
+    Log {
+        /// Which service.
+        service: String,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A service that was started. Dropped before its end, it is killed with its group.
+#[derive(Debug)]
+pub struct RunningService {
+    /// The process, the leader of its group.
+    pub process: ProcessRef,
+    /// Name of the service.
+    pub name: String,
+    group: GroupChild,
+    output: Output,
+}
+
+/// Starts a service in its own process group, without input, and keeps its output, each line passed
+/// through `clean`. Needs a tokio runtime with I/O.
+///
+/// Only processes that leave the group on purpose (setsid(2)) can outlive the service; an entry of `env`
+/// that marks them lets [`kernel::reap_marked`] find them.
+///
+/// # Errors
+/// No such program or user, or the log cannot be written.
+pub fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, SpawnError> {
+    let program = spec.argv.first().cloned().unwrap_or_default();
+    let failed = |source| SpawnError::Program {
+        service: spec.name.clone(),
+        program: program.clone(),
+        source,
+    };
+    let file = kernel::find_program(&program, &spec.env, &spec.cwd).map_err(failed)?;
+    // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
+    let mut command = Command::new(file);
+    command
+        .args(&spec.argv[1..])
+        .env_clear()
+        .envs(&spec.env)
+        .current_dir(&spec.cwd);
+    if let Some(user) = &spec.user {
+        kernel::run_as(&mut command, user).map_err(|source| SpawnError::User {
+            service: spec.name.clone(),
+            user: user.clone(),
+            source,
+        })?;
+    }
+    Output::prepare(&spec.log_path).map_err(|source| SpawnError::Log {
+        service: spec.name.clone(),
+        path: spec.log_path.clone(),
+        source,
+    })?;
+    let (group, pipe) = GroupChild::start(command).map_err(|source| match &spec.user {
+        Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
+            service: spec.name.clone(),
+            user: user.clone(),
+            source,
+        },
+        _ => failed(source),
+    })?;
+    // Not waited for yet, so it still has its entry in /proc, dead or alive.
+    let process = kernel::process_ref(group.id()).unwrap_or_else(|| ProcessRef {
+        pid: group.id(),
+        ..ProcessRef::default()
+    });
+    let output = Output::start(pipe, spec.log_path.clone(), clean);
+    Ok(RunningService {
+        process,
+        name: spec.name.clone(),
+        group,
+        output,
+    })
+}
+
+impl RunningService {
+    /// Waits for the end of the main process. When this returns, nothing of its group runs, and its output
+    /// is in the log. May be dropped (in a `select!`) and called again.
+    pub async fn wait(&mut self) -> ExitKind {
+        let exit = self.group.wait().await;
+        self.output.finish().await;
+        exit
+    }
+
+    /// How it ended, if that is known already.
+    #[must_use]
+    pub fn exit(&self) -> Option<ExitKind> {
+        self.group.exit()
+    }
+
+    /// Signals the group. Nothing happens if the service has ended.
+    ///
+    /// # Errors
+    /// The group runs as another user.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        self.group.signal(signal)
+    }
+
+    /// Signals the group and waits for the main process; after `timeout_ms` the group is killed.
+    pub async fn stop(&mut self, signal: Signal, timeout_ms: u64) -> ExitKind {
+        let exit = self
+            .group
+            .stop(signal, Duration::from_millis(timeout_ms))
+            .await;
+        self.output.finish().await;
+        exit
+    }
+
+    /// The last lines of its output, cleaned, without timestamps.
+    #[must_use]
+    pub fn tail(&self) -> Vec<String> {
+        self.output.tail()
+    }
+}
