@@ -9,4 +9,5 @@ pub mod finding;
 pub mod health;
 pub mod ids;
 pub mod mission;
+pub mod redact;
 pub mod signature;

@@ -20,9 +20,7 @@ use crate::domain::boot::{
     self, BootCommand, BootRefusal, BootState, Context, Outcome, Phase, Step,
 };
 use crate::domain::event::{CheckPhase, HealOutcome, Mode};
-use crate::domain::finding::{
-    CheckName, CheckReport, CheckStatus, Finding, Measured, Severity,
-};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
 use crate::domain::ids::{At, BootId, MissionId, Seq};
 use crate::domain::redact::Redactor;
 use crate::fix::{Worker, roll_back, run_checks};
@@ -211,14 +209,23 @@ fn context() -> Context {
     let mut random = [0; 2];
     // Without randomness there is no jitter; nothing else depends on it.
     let _ = getrandom::fill(&mut random);
-    Context { at: now(), random_per_mille: u16::from_le_bytes(random) % 1001 }
+    Context {
+        at: now(),
+        random_per_mille: u16::from_le_bytes(random) % 1001,
+    }
 }
 
 impl<'a> Engine<'a> {
     fn start(boot: Boot<'a>, reports: UnboundedSender<Report>) -> Result<Self, EngineError> {
         let mut lock = SupervisorLock::take(&boot.state_dir)?;
         let workspace = &boot.manifest.workspace;
-        recover(&boot.log, &boot.reader, workspace, &boot.state_dir, context())?;
+        recover(
+            &boot.log,
+            &boot.reader,
+            workspace,
+            &boot.state_dir,
+            context(),
+        )?;
         let id = BootId(uuid::Uuid::now_v7());
         let process = kernel::process_ref(std::process::id()).unwrap_or_default();
         lock.announce(&Supervisor {
@@ -226,7 +233,10 @@ impl<'a> Engine<'a> {
             process: process.clone(),
             boot: id,
         })
-        .map_err(|source| EngineError::Io { what: "write the supervisor's lock file", source })?;
+        .map_err(|source| EngineError::Io {
+            what: "write the supervisor's lock file",
+            source,
+        })?;
         let environment = load_environment(&boot.manifest, &boot.process_env)?;
         let redactor = Arc::new(Redactor::new(environment.secret_values(&boot.manifest)));
         let manifest = Rc::new(boot.manifest);
@@ -256,8 +266,7 @@ impl<'a> Engine<'a> {
             redactor,
             _lock: lock,
         };
-        let fingerprint =
-            fingerprint(&engine.manifest, &engine.environment, &engine.state_dir);
+        let fingerprint = fingerprint(&engine.manifest, &engine.environment, &engine.state_dir);
         let plan = plan_boot(&engine.manifest, boot.mode);
         engine.command(vec![BootCommand::Start {
             app: engine.manifest.name.clone(),
@@ -278,7 +287,10 @@ impl<'a> Engine<'a> {
             if self.state.is_ended() {
                 self.end_work().await;
                 self.pump()?;
-                return Ok(BootEnd { boot: self.boot, state: self.state.clone() });
+                return Ok(BootEnd {
+                    boot: self.boot,
+                    state: self.state.clone(),
+                });
             }
             if let Some(by) = stop_wanted
                 && !self.is_healing()
@@ -300,8 +312,11 @@ impl<'a> Engine<'a> {
                     continue;
                 }
             }
-            let interval =
-                if self.in_flight.is_empty() || self.is_quiet() { PUMP_INTERVAL_IDLE } else { PUMP_INTERVAL };
+            let interval = if self.in_flight.is_empty() || self.is_quiet() {
+                PUMP_INTERVAL_IDLE
+            } else {
+                PUMP_INTERVAL
+            };
             let stopped_by = tokio::select! {
                 report = inbox.recv() => {
                     let mut batch: Vec<Report> = report.into_iter().collect();
@@ -327,22 +342,32 @@ impl<'a> Engine<'a> {
 
     /// Only waits for a validation to be due.
     fn is_quiet(&self) -> bool {
-        self.in_flight.iter().all(|step| matches!(step, Step::Validate { .. }))
+        self.in_flight
+            .iter()
+            .all(|step| matches!(step, Step::Validate { .. }))
     }
 
     fn is_healing(&self) -> bool {
-        self.in_flight.iter().any(|step| matches!(step, Step::Heal { .. }))
+        self.in_flight
+            .iter()
+            .any(|step| matches!(step, Step::Heal { .. }))
     }
 
     fn is_settled(&self) -> bool {
         self.state.is_up()
             && !self.state.unsettled
-            && boot::next(&self.state).iter().all(|step| matches!(step, Step::Validate { .. }))
+            && boot::next(&self.state)
+                .iter()
+                .all(|step| matches!(step, Step::Validate { .. }))
     }
 
     /// Folds what is new in the log, whoever wrote it.
     fn pump(&mut self) -> Result<(), EngineError> {
-        let filter = EventFilter { boot: Some(self.boot), after: Some(self.seen), ..EventFilter::default() };
+        let filter = EventFilter {
+            boot: Some(self.boot),
+            after: Some(self.seen),
+            ..EventFilter::default()
+        };
         for recorded in self.reader.events(filter)? {
             let recorded = recorded?;
             self.seen = recorded.seq;
@@ -359,17 +384,19 @@ impl<'a> Engine<'a> {
     fn command(&mut self, commands: Vec<BootCommand>) -> Result<(), EngineError> {
         let boot = self.boot;
         let context = context();
-        let refused = self.log.transact(move |tx| -> Result<Option<BootRefusal>, LogError> {
-            for command in commands {
-                let state = tx.boot(boot)?.unwrap_or_default();
-                match boot::decide(&state, context, command) {
-                    Ok(events) => append_boot(tx, boot, context, events)?,
-                    Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
-                    Err(refusal) => return Ok(Some(refusal)),
+        let refused = self
+            .log
+            .transact(move |tx| -> Result<Option<BootRefusal>, LogError> {
+                for command in commands {
+                    let state = tx.boot(boot)?.unwrap_or_default();
+                    match boot::decide(&state, context, command) {
+                        Ok(events) => append_boot(tx, boot, context, events)?,
+                        Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
+                        Err(refusal) => return Ok(Some(refusal)),
+                    }
                 }
-            }
-            Ok(None)
-        })??;
+                Ok(None)
+            })??;
         self.pump()?;
         match refused {
             None => Ok(()),
@@ -384,8 +411,9 @@ impl<'a> Engine<'a> {
                 Report::Command(command) => {
                     if let BootCommand::EndHeal { mission, .. } = &command {
                         let ended = *mission;
-                        self.in_flight
-                            .retain(|s| !matches!(s, Step::Heal { mission, .. } if *mission == ended));
+                        self.in_flight.retain(
+                            |s| !matches!(s, Step::Heal { mission, .. } if *mission == ended),
+                        );
                     }
                     commands.push(command);
                 }
@@ -395,8 +423,10 @@ impl<'a> Engine<'a> {
                         Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
                         Step::Validate { .. } => commands.push(BootCommand::BeginValidation),
                         Step::StartService { service, at }
-                            if boot::next(&self.state)
-                                .contains(&Step::StartService { service: service.clone(), at }) =>
+                            if boot::next(&self.state).contains(&Step::StartService {
+                                service: service.clone(),
+                                at,
+                            }) =>
                         {
                             self.start_service(&service, &mut commands);
                         }
@@ -405,14 +435,19 @@ impl<'a> Engine<'a> {
                 }
             }
         }
-        if commands.is_empty() { Ok(()) } else { self.command(commands) }
+        if commands.is_empty() {
+            Ok(())
+        } else {
+            self.command(commands)
+        }
     }
 
     /// Performs what is to be done and not yet being done. True if the state may have changed.
     fn perform_steps(&mut self) -> Result<bool, EngineError> {
         let steps = boot::next(&self.state);
         // A heal is waited for even if the boot no longer asks for it.
-        self.in_flight.retain(|s| steps.contains(s) || matches!(s, Step::Heal { .. }));
+        self.in_flight
+            .retain(|s| steps.contains(s) || matches!(s, Step::Heal { .. }));
         let mut commands = Vec::new();
         for step in steps {
             if self.in_flight.contains(&step) {
@@ -470,9 +505,15 @@ impl<'a> Engine<'a> {
             .service(service)
             .is_some_and(|(_, s)| s.oneshot || s.ready.is_some());
         let service = service.to_owned();
-        match self.services.start(&service, &self.environment, &self.redactor) {
+        match self
+            .services
+            .start(&service, &self.environment, &self.redactor)
+        {
             Ok(process) => {
-                commands.push(BootCommand::ServiceStarted { service: service.clone(), process });
+                commands.push(BootCommand::ServiceStarted {
+                    service: service.clone(),
+                    process,
+                });
                 if !probed {
                     commands.push(BootCommand::ServiceReady { service });
                 }
@@ -497,7 +538,10 @@ impl<'a> Engine<'a> {
             .spawn(move || {
                 let _ = reports.send(Report::Command(work()));
             })
-            .map_err(|source| EngineError::Io { what: "start a thread", source })?;
+            .map_err(|source| EngineError::Io {
+                what: "start a thread",
+                source,
+            })?;
         self.threads.retain(|thread| !thread.is_finished());
         self.threads.push(thread);
         Ok(())
@@ -510,7 +554,14 @@ impl<'a> Engine<'a> {
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
         self.spawn(check.as_str(), move || {
             let reports = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                run_checks(&manifest, &manifest.workspace, &scratch, &process_env, overrides, &[check])
+                run_checks(
+                    &manifest,
+                    &manifest.workspace,
+                    &scratch,
+                    &process_env,
+                    overrides,
+                    &[check],
+                )
             }));
             let report = match reports {
                 Ok(Ok(mut reports)) => reports.pop().ok_or_else(|| "it gave no report".to_owned()),
@@ -518,12 +569,20 @@ impl<'a> Engine<'a> {
                 Err(_) => Err("it panicked, which is a bug of ours".to_owned()),
             };
             let report = report.unwrap_or_else(|error| failed_report(check, &error));
-            BootCommand::EndCheck { report: Box::new(report), phase }
+            BootCommand::EndCheck {
+                report: Box::new(report),
+                phase,
+            }
         })
     }
 
     fn heal(&mut self, mission: MissionId) -> Result<(), EngineError> {
-        let baseline = self.state.reports.values().map(|r| (r.name, r.status)).collect();
+        let baseline = self
+            .state
+            .reports
+            .values()
+            .map(|r| (r.name, r.status))
+            .collect();
         let worker = Worker::new(
             worker_name(self.boot),
             (*self.manifest).clone(),
@@ -540,15 +599,25 @@ impl<'a> Engine<'a> {
             let (outcome, reason) = match std::panic::catch_unwind(work) {
                 Ok(Ok(worked)) => (worked.outcome, worked.reason),
                 Ok(Err(error)) => (HealOutcome::Rejected, error.to_string()),
-                Err(_) => (HealOutcome::Rejected, "the worker panicked, a bug of ours".to_owned()),
+                Err(_) => (
+                    HealOutcome::Rejected,
+                    "the worker panicked, a bug of ours".to_owned(),
+                ),
             };
-            BootCommand::EndHeal { mission, outcome, reason: redactor.clean(&reason, 4096) }
+            BootCommand::EndHeal {
+                mission,
+                outcome,
+                reason: redactor.clean(&reason, 4096),
+            }
         })
     }
 
     fn settle(&mut self) -> Result<(), EngineError> {
         let regressed = boot::regressed_checks(&self.state);
-        if self.state.phase == Phase::Settling && !regressed.is_empty() && self.roll_back(&regressed)? {
+        if self.state.phase == Phase::Settling
+            && !regressed.is_empty()
+            && self.roll_back(&regressed)?
+        {
             return self.command(vec![BootCommand::Settled { open: 0, closed: 0 }]);
         }
         let settled = settle(&self.log, self.boot, context())?;
@@ -559,10 +628,15 @@ impl<'a> Engine<'a> {
             Missions::new(self.log.clone()),
             BTreeMap::new(),
         );
-        settled.closed.into_iter().for_each(|mission| worker.forget(mission));
+        settled
+            .closed
+            .into_iter()
+            .for_each(|mission| worker.forget(mission));
         // A fix may have changed the environment file.
         self.environment = load_environment(&self.manifest, &self.process_env)?;
-        self.redactor = Arc::new(Redactor::new(self.environment.secret_values(&self.manifest)));
+        self.redactor = Arc::new(Redactor::new(
+            self.environment.secret_values(&self.manifest),
+        ));
         self.pump()
     }
 
@@ -581,7 +655,13 @@ impl<'a> Engine<'a> {
         let why = format!("with it the {} check got worse", checks.join(", "));
         let mut any = false;
         for mission in applied.into_iter().rev() {
-            match roll_back(&self.manifest.workspace, &self.state_dir, &missions, mission, &why) {
+            match roll_back(
+                &self.manifest.workspace,
+                &self.state_dir,
+                &missions,
+                mission,
+                &why,
+            ) {
                 Ok(_) => any = true,
                 Err(error) => tracing::warn!(%mission, %error, "cannot take a fix back"),
             }
@@ -613,7 +693,10 @@ impl<'a> Engine<'a> {
     async fn abandon(&mut self) {
         self.services.kill_all();
         self.end_work().await;
-        kernel::reap_marked(&format!("{}={}", super::services::BOOT_MARK, self.boot), 3_000);
+        kernel::reap_marked(
+            &format!("{}={}", super::services::BOOT_MARK, self.boot),
+            3_000,
+        );
     }
 }
 
@@ -621,8 +704,12 @@ fn load_environment(
     manifest: &Manifest,
     process_env: &BTreeMap<String, String>,
 ) -> Result<Environment, EngineError> {
-    Environment::load(manifest, &manifest.workspace, process_env.clone().into_iter())
-        .map_err(|error| EngineError::Environment(error.to_string()))
+    Environment::load(
+        manifest,
+        &manifest.workspace,
+        process_env.clone().into_iter(),
+    )
+    .map_err(|error| EngineError::Environment(error.to_string()))
 }
 
 fn failed_report(check: CheckName, error: &str) -> CheckReport {

@@ -85,7 +85,10 @@ fn value_key(state_dir: &Path) -> Option<[u8; 32]> {
 
 /// The commit that is checked out, read from the files of the version control.
 fn revision(workspace: &Path) -> Option<String> {
-    let git = workspace.ancestors().map(|dir| dir.join(".git")).find(|git| git.is_dir())?;
+    let git = workspace
+        .ancestors()
+        .map(|dir| dir.join(".git"))
+        .find(|git| git.is_dir())?;
     let head = fs::read_to_string(git.join("HEAD")).ok()?;
     let revision = match head.trim().strip_prefix("ref: ") {
         None => head.trim().to_owned(),
@@ -98,8 +101,8 @@ fn revision(workspace: &Path) -> Option<String> {
                 .map(str::to_owned)?,
         },
     };
-    let valid = (40..=64).contains(&revision.len())
-        && revision.chars().all(|c| c.is_ascii_hexdigit());
+    let valid =
+        (40..=64).contains(&revision.len()) && revision.chars().all(|c| c.is_ascii_hexdigit());
     valid.then_some(revision)
 }
 
@@ -112,7 +115,9 @@ fn host() -> BTreeMap<String, String> {
         host.insert("cores".to_owned(), cores.to_string());
     }
     let memory = fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("MemTotal:"))?;
         Some(line.trim().to_owned())
     });
     if let Some(memory) = memory {

@@ -15,7 +15,9 @@ use crate::domain::ids::BootId;
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another supervisor runs.
-    #[error("{app} is already supervised here by process {pid}; `ubs status` shows it, `ubs stop` stops it")]
+    #[error(
+        "{app} is already supervised here by process {pid}; `ubs status` shows it, `ubs stop` stops it"
+    )]
     Held {
         /// Name of the application.
         app: String,
@@ -62,7 +64,10 @@ fn open(path: &Path) -> Result<fs::File, LockError> {
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW)
         .open(path)
-        .map_err(|source| LockError::Io { path: path.to_owned(), source })
+        .map_err(|source| LockError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 fn read_holder(file: &mut fs::File) -> Option<Supervisor> {
@@ -89,7 +94,10 @@ impl SupervisorLock {
                 );
                 Err(LockError::Held { app, pid })
             }
-            Err((_, errno)) => Err(LockError::Io { path, source: errno.into() }),
+            Err((_, errno)) => Err(LockError::Io {
+                path,
+                source: errno.into(),
+            }),
         }
     }
 

@@ -10,7 +10,11 @@ pub fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
     let resilient = mode == Mode::Resilient;
     BootPlan {
         mode,
-        checks: if mode == Mode::Fast { vec![] } else { CheckName::ALL.to_vec() },
+        checks: if mode == Mode::Fast {
+            vec![]
+        } else {
+            CheckName::ALL.to_vec()
+        },
         layers: manifest.layers.iter().map(plan_layer).collect(),
         attempts_max: if resilient { manifest.heal.attempts } else { 1 },
         backoff_ms: manifest.heal.backoff_ms,

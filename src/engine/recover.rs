@@ -41,7 +41,9 @@ pub(super) fn recover(
             state.phase.as_str()
         );
         log.transact(move |tx| -> Result<(), LogError> {
-            let Some(state) = tx.boot(boot)? else { return Ok(()) };
+            let Some(state) = tx.boot(boot)? else {
+                return Ok(());
+            };
             let command = BootCommand::Interrupt { reason, reaped };
             match boot::decide(&state, context, command) {
                 Ok(events) => append_boot(tx, boot, context, events),
@@ -58,7 +60,9 @@ pub(super) fn recover(
 /// Gives back missions that a dead boot holds, so that nobody has to wait for the lease.
 fn release_held(missions: &Missions) -> Result<(), RecoverError> {
     for state in missions.open()? {
-        let (Some(id), Some(lease)) = (state.id, &state.lease) else { continue };
+        let (Some(id), Some(lease)) = (state.id, &state.lease) else {
+            continue;
+        };
         if !lease.worker.starts_with("boot ") {
             continue;
         }

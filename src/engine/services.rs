@@ -77,8 +77,11 @@ impl Services {
             .ok_or_else(|| "is no longer in the manifest".to_owned())?;
         let expanded = self.expand(service, environment)?;
         let cleaner = Arc::clone(redactor);
-        let running = spawn(&expanded.spec, Arc::new(move |line| cleaner.clean(line, OUTPUT_BYTES_MAX)))
-            .map_err(|error| format!("cannot be started: {error}"))?;
+        let running = spawn(
+            &expanded.spec,
+            Arc::new(move |line| cleaner.clean(line, OUTPUT_BYTES_MAX)),
+        )
+        .map_err(|error| format!("cannot be started: {error}"))?;
         let process = running.process.clone();
         let (order, orders) = watch::channel(Order::Run);
         self.orders.borrow_mut().insert(name.to_owned(), order);
@@ -117,7 +120,11 @@ impl Services {
     }
 
     fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {
-        let expand = |text: &String| environment.expand(text).map_err(|e| format!("cannot be started: {e}"));
+        let expand = |text: &String| {
+            environment
+                .expand(text)
+                .map_err(|e| format!("cannot be started: {e}"))
+        };
         let all = |texts: &[String]| texts.iter().map(expand).collect::<Result<Vec<_>, _>>();
         let probe = |probe: &Option<Probe>| {
             probe
@@ -128,7 +135,10 @@ impl Services {
                         ProbeKind::Tcp(address) => ProbeKind::Tcp(expand(address)?),
                         ProbeKind::Exec(argv) => ProbeKind::Exec(all(argv)?),
                     };
-                    Ok::<_, String>(Probe { kind, ..probe.clone() })
+                    Ok::<_, String>(Probe {
+                        kind,
+                        ..probe.clone()
+                    })
                 })
                 .transpose()
         };
@@ -196,7 +206,9 @@ impl ServiceTask {
                 Happened::Ready => {
                     awaits_ready = false;
                     watches = true;
-                    self.report(BootCommand::ServiceReady { service: self.service.name.clone() });
+                    self.report(BootCommand::ServiceReady {
+                        service: self.service.name.clone(),
+                    });
                 }
                 Happened::NotReady(error) => {
                     awaits_ready = false;
@@ -266,8 +278,8 @@ impl ServiceTask {
 
     async fn stop(&mut self) {
         let stop = &self.service.stop;
-        let signal = kernel::parse_signal(&stop.signal)
-            .unwrap_or(nix::sys::signal::Signal::SIGTERM);
+        let signal =
+            kernel::parse_signal(&stop.signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
         let mut orders = self.orders.clone();
         let killed = async {
             while orders.changed().await.is_ok() {

@@ -30,7 +30,9 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
             Some(known) => {
                 let id = known.id.filter(|id| !state.has_met(*id));
                 if let Some(id) = id {
-                    let command = MissionCommand::Recur { failure: signed.failure.clone() };
+                    let command = MissionCommand::Recur {
+                        failure: signed.failure.clone(),
+                    };
                     append_mission(tx, boot, context, id, &known, command)?;
                 }
             }
@@ -47,12 +49,18 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
     }
     let mut settled = Settled::default();
     for known in tx.missions_open()? {
-        let (Some(id), Some(resolution)) =
-            (known.id, boot::closable(&state, &failures, &known))
+        let (Some(id), Some(resolution)) = (known.id, boot::closable(&state, &failures, &known))
         else {
             continue;
         };
-        append_mission(tx, boot, context, id, &known, MissionCommand::Close { resolution })?;
+        append_mission(
+            tx,
+            boot,
+            context,
+            id,
+            &known,
+            MissionCommand::Close { resolution },
+        )?;
         settled.closed.push(id);
     }
     let closed = u32::try_from(settled.closed.len()).unwrap_or(u32::MAX);
@@ -74,7 +82,12 @@ fn append_mission(
 ) -> Result<(), LogError> {
     // Refused: another worker was faster; what it did is as good.
     for event in mission::decide(state, context.at, command).unwrap_or_default() {
-        tx.append(NewEvent { at: context.at, boot: Some(boot), mission: Some(id), event })?;
+        tx.append(NewEvent {
+            at: context.at,
+            boot: Some(boot),
+            mission: Some(id),
+            event,
+        })?;
     }
     Ok(())
 }
@@ -87,7 +100,12 @@ pub(super) fn append_boot(
     events: Vec<Event>,
 ) -> Result<(), LogError> {
     for event in events {
-        tx.append(NewEvent { at: context.at, boot: Some(boot), mission: None, event })?;
+        tx.append(NewEvent {
+            at: context.at,
+            boot: Some(boot),
+            mission: None,
+            event,
+        })?;
     }
     Ok(())
 }

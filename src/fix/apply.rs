@@ -65,7 +65,9 @@ pub enum ApplyError {
         max: u64,
     },
     /// It would write a secret into the log.
-    #[error("the proposal contains what looks like a secret; let it use generate_secret, or set the variable by hand")]
+    #[error(
+        "the proposal contains what looks like a secret; let it use generate_secret, or set the variable by hand"
+    )]
     Secret,
     /// The value does not fit into an environment file.
     #[error("the value of {0} cannot be written to an environment file")]
@@ -103,7 +105,10 @@ impl PlannedFile {
 
 /// The path inside `root`, if a proposal may touch it.
 pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
-    let refuse = |why| ApplyError::Path { path: path.escape_debug().to_string(), why };
+    let refuse = |why| ApplyError::Path {
+        path: path.escape_debug().to_string(),
+        why,
+    };
     if path.is_empty() || path.len() > 1024 || path.contains('\0') {
         return Err(refuse("it is empty or too long"));
     }
@@ -131,12 +136,19 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
 /// The bytes of a file, `None` if it does not exist.
 pub(super) fn read_file(root: &Path, path: &str) -> Result<Option<Vec<u8>>, ApplyError> {
     let full = resolve(root, path)?;
-    let fail = |source| ApplyError::Io { verb: "read", path: path.to_owned(), source };
+    let fail = |source| ApplyError::Io {
+        verb: "read",
+        path: path.to_owned(),
+        source,
+    };
     match fs::metadata(&full) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(fail(error)),
         Ok(metadata) if !metadata.is_file() => {
-            return Err(ApplyError::Path { path: path.to_owned(), why: "it is not a file" });
+            return Err(ApplyError::Path {
+                path: path.to_owned(),
+                why: "it is not a file",
+            });
         }
         Ok(metadata) if metadata.len() > FILE_BYTES_MAX => {
             return Err(ApplyError::TooMuch {
@@ -165,7 +177,11 @@ pub(super) fn require_sound(
         });
     }
     let require_clean = |text: &str| {
-        if redactor.redact(text) == text { Ok(()) } else { Err(ApplyError::Secret) }
+        if redactor.redact(text) == text {
+            Ok(())
+        } else {
+            Err(ApplyError::Secret)
+        }
     };
     require_clean(&proposal.summary)?;
     for change in &proposal.changes {
@@ -189,7 +205,9 @@ pub(super) fn require_sound(
                 }
             }
             Change::Sql { statements, .. } => {
-                statements.iter().try_for_each(|statement| require_clean(statement))?;
+                statements
+                    .iter()
+                    .try_for_each(|statement| require_clean(statement))?;
             }
         }
     }
@@ -202,7 +220,12 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
     for change in &proposal.changes {
         match change {
             Change::Sql { .. } => {}
-            Change::Insert { path, before, offset, text } => {
+            Change::Insert {
+                path,
+                before,
+                offset,
+                text,
+            } => {
                 let file = planned(&mut files, root, path)?;
                 require_digest(file, Some(*before))?;
                 let offset = usize::try_from(*offset).unwrap_or(usize::MAX);
@@ -266,7 +289,9 @@ fn require_digest(file: &PlannedFile, expected: Option<Digest>) -> Result<(), Ap
     if file.digest_before() == expected {
         Ok(())
     } else {
-        Err(ApplyError::Changed { path: file.path.clone() })
+        Err(ApplyError::Changed {
+            path: file.path.clone(),
+        })
     }
 }
 
@@ -277,8 +302,8 @@ fn assign(file: &mut PlannedFile, name: &str, value: &str) -> Result<(), ApplyEr
     if !valid_name || value.contains('\0') {
         return Err(ApplyError::Value(name.escape_debug().to_string()));
     }
-    let text = std::str::from_utf8(&file.after)
-        .map_err(|_| ApplyError::NotText(file.path.clone()))?;
+    let text =
+        std::str::from_utf8(&file.after).map_err(|_| ApplyError::NotText(file.path.clone()))?;
     file.after = set_variable(text, name, value).into_bytes();
     Ok(())
 }
@@ -344,14 +369,31 @@ mod tests {
     use crate::domain::mission::Risk;
 
     fn proposal(changes: Vec<Change>) -> Proposal {
-        Proposal { fixer: "test".into(), summary: "test".into(), risk: Risk::Edit, changes }
+        Proposal {
+            fixer: "test".into(),
+            summary: "test".into(),
+            risk: Risk::Edit,
+            changes,
+        }
     }
 
     #[test]
     fn hostile_paths_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", dir.path().join("link")).unwrap();
-        for path in ["../x", "/etc/passwd", "a/../../x", ".ubs/log.db", ".git/config", "", ".", "link/passwd", "link", ".UBS/x", "a\0b"] {
+        for path in [
+            "../x",
+            "/etc/passwd",
+            "a/../../x",
+            ".ubs/log.db",
+            ".git/config",
+            "",
+            ".",
+            "link/passwd",
+            "link",
+            ".UBS/x",
+            "a\0b",
+        ] {
             assert!(resolve(dir.path(), path).is_err(), "{path:?} passed");
         }
         assert!(resolve(dir.path(), "backend/models/a.py").is_ok());
@@ -371,7 +413,10 @@ mod tests {
         let files = plan_files(dir.path(), &proposal(vec![change])).unwrap();
         write_files(dir.path(), &files).unwrap();
         let after = fs::read(dir.path().join("a.py")).unwrap();
-        assert_eq!(after, b"\xef\xbb\xbfclass A:\r\n    y = 1\r\n    x = 'caf\xc3\xa9'\r\n");
+        assert_eq!(
+            after,
+            b"\xef\xbb\xbfclass A:\r\n    y = 1\r\n    x = 'caf\xc3\xa9'\r\n"
+        );
     }
 
     #[test]
@@ -392,13 +437,19 @@ mod tests {
     fn a_generated_secret_is_private_random_and_long() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(".env"), "A=1\nSECRET_KEY=change-me\nB=2\n").unwrap();
-        let change =
-            Change::GenerateSecret { path: ".env".into(), name: "SECRET_KEY".into(), bytes: 32 };
+        let change = Change::GenerateSecret {
+            path: ".env".into(),
+            name: "SECRET_KEY".into(),
+            bytes: 32,
+        };
         let plan = || plan_files(dir.path(), &proposal(vec![change.clone()])).unwrap();
         assert_ne!(plan()[0].after, plan()[0].after);
         write_files(dir.path(), &plan()).unwrap();
         let text = fs::read_to_string(dir.path().join(".env")).unwrap();
-        let mode = fs::metadata(dir.path().join(".env")).unwrap().permissions().mode();
+        let mode = fs::metadata(dir.path().join(".env"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(text.starts_with("A=1\nSECRET_KEY=") && text.ends_with("\nB=2\n"));
         assert!(!text.contains("change-me"));

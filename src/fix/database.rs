@@ -28,7 +28,9 @@ pub enum DatabaseError {
         source: rusqlite::Error,
     },
     /// More than its risk class allows.
-    #[error("a statement does more than the risk class {0} allows (only additions: CREATE TABLE, CREATE INDEX, ALTER TABLE ... ADD COLUMN)")]
+    #[error(
+        "a statement does more than the risk class {0} allows (only additions: CREATE TABLE, CREATE INDEX, ALTER TABLE ... ADD COLUMN)"
+    )]
     BeyondRisk(&'static str),
     /// Too many.
     #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
@@ -57,7 +59,9 @@ fn open(path: &Path, create: bool) -> Result<Connection, DatabaseError> {
     }
     let connection = Connection::open_with_flags(path, flags)
         .map_err(because(format!("cannot open {}", path.display())))?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(because("cannot set the busy timeout"))?;
+    connection
+        .busy_timeout(BUSY_TIMEOUT)
+        .map_err(because("cannot set the busy timeout"))?;
     Ok(connection)
 }
 
@@ -78,8 +82,11 @@ fn is_additive(action: &AuthAction<'_>) -> bool {
 
 /// Only additions may pass: a rename is an `ALTER TABLE` too, so the text is looked at as well.
 fn require_additive_text(statement: &str) -> Result<(), DatabaseError> {
-    let words: Vec<String> =
-        statement.split_whitespace().take(64).map(str::to_ascii_uppercase).collect();
+    let words: Vec<String> = statement
+        .split_whitespace()
+        .take(64)
+        .map(str::to_ascii_uppercase)
+        .collect();
     let first = words.first().map_or("", String::as_str);
     let adds = match first {
         "CREATE" => true,
@@ -95,15 +102,20 @@ fn require_additive_text(statement: &str) -> Result<(), DatabaseError> {
         }
         _ => false,
     };
-    if adds { Ok(()) } else { Err(DatabaseError::BeyondRisk(Risk::Additive.as_str())) }
+    if adds {
+        Ok(())
+    } else {
+        Err(DatabaseError::BeyondRisk(Risk::Additive.as_str()))
+    }
 }
 
 fn row_counts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     )?;
-    let names: Vec<String> =
-        statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    let names: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
     names
         .into_iter()
         .map(|name| {
@@ -130,26 +142,25 @@ pub(super) fn apply_statements(
     let mut connection = open(path, true)?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(because(format!("cannot begin a transaction on {}", path.display())))?;
+        .map_err(because(format!(
+            "cannot begin a transaction on {}",
+            path.display()
+        )))?;
     let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
     let guarded = risk < Risk::Destructive;
     for statement in statements {
         if guarded {
             require_additive_text(statement)?;
-            transaction
-                .authorizer(Some(|context: AuthContext<'_>| {
-                    if is_additive(&context.action) {
-                        Authorization::Allow
-                    } else {
-                        Authorization::Deny
-                    }
-                }))
-                .map_err(because("cannot guard the statement"))?;
+            transaction.authorizer(Some(|context: AuthContext<'_>| {
+                if is_additive(&context.action) {
+                    Authorization::Allow
+                } else {
+                    Authorization::Deny
+                }
+            }));
         }
         let outcome = transaction.execute(statement, []);
-        transaction
-            .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
-            .map_err(because("cannot end the guard"))?;
+        transaction.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
         outcome.map_err(|source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => {
                 DatabaseError::BeyondRisk(risk.as_str())
@@ -162,7 +173,11 @@ pub(super) fn apply_statements(
         for (table, before) in before {
             let after = after.get(&table).copied().unwrap_or(0);
             if after != before {
-                return Err(DatabaseError::RowsChanged { table, before, after });
+                return Err(DatabaseError::RowsChanged {
+                    table,
+                    before,
+                    after,
+                });
             }
         }
     }
@@ -231,7 +246,11 @@ mod tests {
         .unwrap();
         let connection = Connection::open(&path).unwrap();
         let sum: i64 = connection
-            .query_row("SELECT count(*) + sum(\"dropped renames\") FROM t", [], |r| r.get(0))
+            .query_row(
+                "SELECT count(*) + sum(\"dropped renames\") FROM t",
+                [],
+                |r| r.get(0),
+            )
             .unwrap();
         assert_eq!(sum, 2);
     }
@@ -258,7 +277,11 @@ mod tests {
         ] {
             let outcome = run(&path, &["CREATE TABLE first (x)", hostile]);
             assert!(outcome.is_err(), "{hostile} passed");
-            assert_eq!(definitions_digest(&path).unwrap(), before, "{hostile} changed something");
+            assert_eq!(
+                definitions_digest(&path).unwrap(),
+                before,
+                "{hostile} changed something"
+            );
         }
     }
 }

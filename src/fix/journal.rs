@@ -68,7 +68,9 @@ pub(super) struct Journal {
 impl Journal {
     /// The journal of `mission` below the state directory; it need not exist.
     pub(super) fn of(state_dir: &Path, mission: MissionId) -> Self {
-        Self { directory: state_dir.join("journal").join(mission.to_string()) }
+        Self {
+            directory: state_dir.join("journal").join(mission.to_string()),
+        }
     }
 
     fn image(&self, side: &str, index: usize) -> PathBuf {
@@ -78,7 +80,10 @@ impl Journal {
     /// Writes plan and images; durable when this returns.
     pub(super) fn write(&self, plan: &JournalPlan, files: &[PlannedFile]) -> io::Result<()> {
         self.remove()?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.directory)?;
         for (index, file) in files.iter().enumerate() {
             if let Some(before) = &file.before {
                 write_atomically(&self.image("before", index), before, MODE)?;

@@ -108,13 +108,16 @@ pub(super) fn promote(
         databases: Vec::new(),
     };
     for change in &proposal.changes {
-        let Change::Sql { schema, statements } = change else { continue };
+        let Change::Sql { schema, statements } = change else {
+            continue;
+        };
         if let Some(known) = plan.databases.iter_mut().find(|d| d.schema == *schema) {
             known.statements.extend(statements.iter().cloned());
             continue;
         }
-        let path =
-            databases.get(schema).ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
+        let path = databases
+            .get(schema)
+            .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
         plan.databases.push(JournalDatabase {
             schema: schema.clone(),
             path: path.clone(),
@@ -126,7 +129,9 @@ pub(super) fn promote(
         });
     }
     let journal = Journal::of(place.state_dir, mission);
-    journal.write(&plan, &files).map_err(io_error("write the promotion's journal"))?;
+    journal
+        .write(&plan, &files)
+        .map_err(io_error("write the promotion's journal"))?;
     crate::kernel::crash_point("promote.journaled");
     place.missions.command(
         mission,
@@ -138,14 +143,20 @@ pub(super) fn promote(
     match carry_out(place.workspace, &journal, &plan) {
         Ok(()) => {
             crate::kernel::crash_point("promote.carried_out");
-            place.missions.command(mission, MissionCommand::FinishPromotion)?;
+            place
+                .missions
+                .command(mission, MissionCommand::FinishPromotion)?;
             Ok(())
         }
         Err(error) => {
             undo_files(place.workspace, &journal, &plan)?;
             let reason = format!("undone: {error}");
-            place.missions.command(mission, MissionCommand::UndoPromotion { reason })?;
-            journal.remove().map_err(io_error("remove the promotion's journal"))?;
+            place
+                .missions
+                .command(mission, MissionCommand::UndoPromotion { reason })?;
+            journal
+                .remove()
+                .map_err(io_error("remove the promotion's journal"))?;
             Err(error)
         }
     }
@@ -188,20 +199,21 @@ fn back_up(
 }
 
 /// Brings every file and database to what the journal says. Idempotent.
-fn carry_out(
-    workspace: &Path,
-    journal: &Journal,
-    plan: &JournalPlan,
-) -> Result<(), PromoteError> {
+fn carry_out(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<(), PromoteError> {
     for (index, file) in plan.files.iter().enumerate() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
         if now == Some(file.change.after) {
             continue;
         }
         if now != file.change.before {
-            return Err(ApplyError::Changed { path: file.change.path.clone() }.into());
+            return Err(ApplyError::Changed {
+                path: file.change.path.clone(),
+            }
+            .into());
         }
-        let bytes = journal.after(index).map_err(io_error("read the promotion's journal"))?;
+        let bytes = journal
+            .after(index)
+            .map_err(io_error("read the promotion's journal"))?;
         let full = resolve(workspace, &file.change.path)?;
         write_atomically(&full, &bytes, file.mode)
             .map_err(io_error(format!("write {}", file.change.path)))?;
@@ -213,7 +225,10 @@ fn carry_out(
             continue;
         }
         if now != database.before {
-            return Err(ApplyError::Changed { path: database.path.display().to_string() }.into());
+            return Err(ApplyError::Changed {
+                path: database.path.display().to_string(),
+            }
+            .into());
         }
         apply_statements(&database.path, &database.statements, database.risk)?;
         crate::kernel::crash_point("promote.database_changed");
@@ -222,11 +237,7 @@ fn carry_out(
 }
 
 /// Puts back the files that are still as the promotion left them.
-fn undo_files(
-    workspace: &Path,
-    journal: &Journal,
-    plan: &JournalPlan,
-) -> Result<(), PromoteError> {
+fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<(), PromoteError> {
     for (index, file) in plan.files.iter().enumerate().rev() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
         if now != Some(file.change.after) || now == file.change.before {
@@ -234,11 +245,13 @@ fn undo_files(
         }
         let full = resolve(workspace, &file.change.path)?;
         match file.mode_before {
-            None => fs::remove_file(&full)
-                .map_err(io_error(format!("remove {}", file.change.path)))?,
+            None => {
+                fs::remove_file(&full).map_err(io_error(format!("remove {}", file.change.path)))?
+            }
             Some(mode) => {
-                let bytes =
-                    journal.before(index).map_err(io_error("read the promotion's journal"))?;
+                let bytes = journal
+                    .before(index)
+                    .map_err(io_error("read the promotion's journal"))?;
                 write_atomically(&full, &bytes, mode)
                     .map_err(io_error(format!("restore {}", file.change.path)))?;
             }
@@ -259,7 +272,11 @@ pub fn recover_promotions(
     missions: &Missions,
 ) -> Result<Vec<Recovery>, PromoteError> {
     let _lock = PromotionLock::take(state_dir)?;
-    let place = Place { workspace, state_dir, missions };
+    let place = Place {
+        workspace,
+        state_dir,
+        missions,
+    };
     let mut recovered = Vec::new();
     for mission in missions.with_status(MissionStatus::Promoting)? {
         recovered.push(recover(place, mission)?);
@@ -269,7 +286,9 @@ pub fn recover_promotions(
 
 fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteError> {
     let journal = Journal::of(place.state_dir, mission);
-    let plan = journal.read().map_err(io_error("read the promotion's journal"))?;
+    let plan = journal
+        .read()
+        .map_err(io_error("read the promotion's journal"))?;
     let outcome = match &plan {
         None => Err("the journal is gone".to_owned()),
         Some(plan) => match carry_out(place.workspace, &journal, plan) {
@@ -282,17 +301,32 @@ fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteErro
     };
     match outcome {
         Ok(()) => {
-            place.missions.command(mission, MissionCommand::FinishPromotion)?;
+            place
+                .missions
+                .command(mission, MissionCommand::FinishPromotion)?;
             let reason = "finished after a crash".to_owned();
-            Ok(Recovery { mission, finished: true, reason })
+            Ok(Recovery {
+                mission,
+                finished: true,
+                reason,
+            })
         }
         Err(why) => {
             let reason = format!("undone after a crash: {why}");
-            place
-                .missions
-                .command(mission, MissionCommand::UndoPromotion { reason: reason.clone() })?;
-            journal.remove().map_err(io_error("remove the promotion's journal"))?;
-            Ok(Recovery { mission, finished: false, reason })
+            place.missions.command(
+                mission,
+                MissionCommand::UndoPromotion {
+                    reason: reason.clone(),
+                },
+            )?;
+            journal
+                .remove()
+                .map_err(io_error("remove the promotion's journal"))?;
+            Ok(Recovery {
+                mission,
+                finished: false,
+                reason,
+            })
         }
     }
 }
@@ -311,7 +345,9 @@ pub fn roll_back(
 ) -> Result<String, PromoteError> {
     let _lock = PromotionLock::take(state_dir)?;
     let journal = Journal::of(state_dir, mission);
-    let plan = journal.read().map_err(io_error("read the promotion's journal"))?;
+    let plan = journal
+        .read()
+        .map_err(io_error("read the promotion's journal"))?;
     let mut reason = why.to_owned();
     if let Some(plan) = &plan {
         undo_files(workspace, &journal, plan)?;
@@ -326,7 +362,12 @@ pub fn roll_back(
             );
         }
     }
-    missions.command(mission, MissionCommand::RollBack { reason: reason.clone() })?;
+    missions.command(
+        mission,
+        MissionCommand::RollBack {
+            reason: reason.clone(),
+        },
+    )?;
     Ok(reason)
 }
 

@@ -73,16 +73,28 @@ pub fn run_checks(
     overrides: BTreeMap<String, String>,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {
-    run_checks_at(&CheckPlace { manifest, root, scratch, process_env, overrides }, checks)
+    run_checks_at(
+        &CheckPlace {
+            manifest,
+            root,
+            scratch,
+            process_env,
+            overrides,
+        },
+        checks,
+    )
 }
 
 fn run_checks_at(
     place: &CheckPlace<'_>,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {
-    let environment =
-        Environment::load(place.manifest, place.root, place.process_env.clone().into_iter())
-            .map_err(|error| TrialError::Environment(error.to_string()))?;
+    let environment = Environment::load(
+        place.manifest,
+        place.root,
+        place.process_env.clone().into_iter(),
+    )
+    .map_err(|error| TrialError::Environment(error.to_string()))?;
     let redactor = Redactor::new(environment.secret_values(place.manifest));
     let run = |check: CheckName| -> Result<CheckReport, TrialError> {
         let scratch = place.scratch.join(check.as_str());
@@ -100,11 +112,17 @@ fn run_checks_at(
         ))
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            checks.iter().map(|&check| scope.spawn(move || run(check))).collect();
+        let threads: Vec<_> = checks
+            .iter()
+            .map(|&check| scope.spawn(move || run(check)))
+            .collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
             .collect()
     })
 }
@@ -115,7 +133,10 @@ pub(super) fn make_directory(path: &Path) -> Result<(), TrialError> {
         .recursive(true)
         .mode(0o700)
         .create(path)
-        .map_err(|source| TrialError::Io { path: path.to_owned(), source })
+        .map_err(|source| TrialError::Io {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// The SQLite file of each `[[schema]]` of the manifest, as the application in `root` would open it.
@@ -151,9 +172,8 @@ impl Stage {
         directory: &Path,
     ) -> Result<Self, TrialError> {
         let workspace = &manifest.workspace;
-        let environment =
-            Environment::load(manifest, workspace, process_env.clone().into_iter())
-                .map_err(|error| TrialError::Environment(error.to_string()))?;
+        let environment = Environment::load(manifest, workspace, process_env.clone().into_iter())
+            .map_err(|error| TrialError::Environment(error.to_string()))?;
         let live = databases(manifest, &environment, workspace);
         let files: Vec<PathBuf> = live.values().cloned().collect();
         make_directory(directory)?;
@@ -250,14 +270,21 @@ pub(super) fn try_proposal(
     let no_definitions = BTreeMap::new;
     if let Err(error) = stage.carry_out(proposal) {
         let reason = format!("the proposal cannot be carried out: {error}");
-        return Ok(Trial { verdict: verdict(false, reason, vec![]), definitions: no_definitions() });
+        return Ok(Trial {
+            verdict: verdict(false, reason, vec![]),
+            definitions: no_definitions(),
+        });
     }
     let place = CheckPlace {
         manifest: &stage.manifest,
         root: stage.copy.root(),
         scratch: &stage.scratch,
         process_env,
-        overrides: overrides.iter().chain(&stage.overrides).map(owned).collect(),
+        overrides: overrides
+            .iter()
+            .chain(&stage.overrides)
+            .map(owned)
+            .collect(),
     };
     let reports = run_checks_at(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);
@@ -267,7 +294,10 @@ pub(super) fn try_proposal(
         let digest = super::database::definitions_digest(path).map_err(ApplyError::from)?;
         definitions.insert(schema.clone(), digest);
     }
-    Ok(Trial { verdict: verdict(holds, reason, changes), definitions })
+    Ok(Trial {
+        verdict: verdict(holds, reason, changes),
+        definitions,
+    })
 }
 
 fn owned((name, value): (&String, &String)) -> (String, String) {
@@ -283,7 +313,7 @@ impl Drop for RemoveOnDrop<'_> {
 }
 
 fn require_isolation(manifest: &Manifest) -> Result<Vec<String>, TrialError> {
-    let isolation = crate::sandbox::host_isolation();
+    let isolation = crate::sandbox::host_isolation(manifest.heal.sandbox_limits);
     let missing: Vec<&str> = manifest
         .heal
         .sandbox_require
@@ -294,7 +324,9 @@ fn require_isolation(manifest: &Manifest) -> Result<Vec<String>, TrialError> {
     if missing.is_empty() {
         Ok(isolation.lines)
     } else {
-        Err(TrialError::Isolation { missing: missing.join(", ") })
+        Err(TrialError::Isolation {
+            missing: missing.join(", "),
+        })
     }
 }
 
@@ -303,7 +335,10 @@ fn compare(baseline: &Baseline, after: &[CheckReport]) -> Vec<CheckChange> {
         .iter()
         .map(|report| CheckChange {
             check: report.name,
-            before: baseline.get(&report.name).copied().unwrap_or(CheckStatus::Skipped),
+            before: baseline
+                .get(&report.name)
+                .copied()
+                .unwrap_or(CheckStatus::Skipped),
             after: report.status,
         })
         .collect()
@@ -325,9 +360,15 @@ fn judge(
     });
     let open = group_failures(findings);
     if let Some(still) = open.iter().find(|f| f.signature == *signature) {
-        return (false, format!("the failure is still there: {}", still.failure.error));
+        return (
+            false,
+            format!("the failure is still there: {}", still.failure.error),
+        );
     }
-    if let Some(worse) = changes.iter().find(|c| c.after.blocks() && c.after > c.before) {
+    if let Some(worse) = changes
+        .iter()
+        .find(|c| c.after.blocks() && c.after > c.before)
+    {
         let what = reports
             .iter()
             .find(|r| r.name == worse.check)
@@ -349,20 +390,31 @@ fn judge(
             && f.failure.subject == failure.subject
             && f.failure.check == failure.check
     }) {
-        return (false, format!("{} is still broken: {}", failure.subject, moved.failure.error));
+        return (
+            false,
+            format!(
+                "{} is still broken: {}",
+                failure.subject, moved.failure.error
+            ),
+        );
     }
     let looked = match failure.check {
-        Some(check) => reports
-            .iter()
-            .any(|r| r.name == check && !matches!(r.status, CheckStatus::Skipped | CheckStatus::Error)),
+        Some(check) => reports.iter().any(|r| {
+            r.name == check && !matches!(r.status, CheckStatus::Skipped | CheckStatus::Error)
+        }),
         None => true,
     };
     if !looked {
-        return (false, "the check that found the failure could not be carried out".to_owned());
+        return (
+            false,
+            "the check that found the failure could not be carried out".to_owned(),
+        );
     }
     let reason = match failure.check {
         Some(check) => format!("the {check} check no longer reports {}", failure.subject),
-        None => "no check is worse; only the next start shows whether the layer comes up".to_owned(),
+        None => {
+            "no check is worse; only the next start shows whether the layer comes up".to_owned()
+        }
     };
     (true, reason)
 }
@@ -388,7 +440,12 @@ mod tests {
         let finding = before[0].findings[0].clone();
         let failure = Failure::of_finding(before[0].name, &finding);
         let baseline: Baseline = before.iter().map(|r| (r.name, r.status)).collect();
-        judge(&sign_finding(&finding), &failure, &compare(&baseline, &after), &after)
+        judge(
+            &sign_finding(&finding),
+            &failure,
+            &compare(&baseline, &after),
+            &after,
+        )
     }
 
     fn broken(code: &str, subject: &str) -> Finding {
@@ -397,8 +454,14 @@ mod tests {
 
     #[test]
     fn a_fix_holds_when_its_failure_is_gone_even_if_its_check_now_sees_more() {
-        let before = vec![report(CheckName::Schema, vec![broken("schema.duplicate_table", "m")])];
-        let after = vec![report(CheckName::Schema, vec![broken("schema.missing_table", "s")])];
+        let before = vec![report(
+            CheckName::Schema,
+            vec![broken("schema.duplicate_table", "m")],
+        )];
+        let after = vec![report(
+            CheckName::Schema,
+            vec![broken("schema.missing_table", "s")],
+        )];
         assert!(verdict_of(before, after).0);
     }
 
@@ -410,7 +473,10 @@ mod tests {
         ];
         let after = vec![
             report(CheckName::Schema, vec![]),
-            report(CheckName::Rehearsal, vec![broken("rehearsal.failed", "apis")]),
+            report(
+                CheckName::Rehearsal,
+                vec![broken("rehearsal.failed", "apis")],
+            ),
         ];
         let (holds, reason) = verdict_of(before, after);
         assert!(!holds);
@@ -420,9 +486,13 @@ mod tests {
     #[test]
     fn a_failure_that_only_changes_its_words_is_still_there() {
         let mut first = broken("rehearsal.failed", "apis");
-        first.facts.insert("exception".into(), "ValueError: a".into());
+        first
+            .facts
+            .insert("exception".into(), "ValueError: a".into());
         let mut second = first.clone();
-        second.facts.insert("exception".into(), "TypeError: b".into());
+        second
+            .facts
+            .insert("exception".into(), "TypeError: b".into());
         let before = vec![report(CheckName::Rehearsal, vec![first])];
         let after = vec![report(CheckName::Rehearsal, vec![second])];
         assert!(!verdict_of(before, after).0);

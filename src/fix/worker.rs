@@ -63,7 +63,10 @@ pub struct Worked {
 }
 
 fn worked(outcome: HealOutcome, reason: impl Into<String>) -> Worked {
-    Worked { outcome, reason: reason.into() }
+    Worked {
+        outcome,
+        reason: reason.into(),
+    }
 }
 
 /// A worker on one workspace.
@@ -146,7 +149,10 @@ impl Worker {
                 return Ok(worked(HealOutcome::Applied, state.reason));
             }
             MissionStatus::Promoting => {
-                return Ok(worked(HealOutcome::HeldElsewhere, "its fix is being applied"));
+                return Ok(worked(
+                    HealOutcome::HeldElsewhere,
+                    "its fix is being applied",
+                ));
             }
             // Approved while nobody held it.
             MissionStatus::Verified if state.lease.is_none() => {
@@ -158,11 +164,15 @@ impl Worker {
                     return Ok(worked(HealOutcome::NeedsPerson, state.reason));
                 }
                 let by = format!("{}: a fixer knows it now", self.name);
-                self.missions.command(mission, MissionCommand::Requeue { by })?;
+                self.missions
+                    .command(mission, MissionCommand::Requeue { by })?;
             }
             _ => {}
         }
-        let claim = MissionCommand::Claim { worker: self.name.clone(), lease_ms: LEASE_MS };
+        let claim = MissionCommand::Claim {
+            worker: self.name.clone(),
+            lease_ms: LEASE_MS,
+        };
         let state = match self.missions.command(mission, claim) {
             Ok(state) => state,
             Err(MissionsError::Refused(refusal @ MissionRefusal::TooEarly { .. })) => {
@@ -180,10 +190,17 @@ impl Worker {
             let reason = if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {
-                format!("every fixer that knows it has failed ({})", state.fixers_failed.join(", "))
+                format!(
+                    "every fixer that knows it has failed ({})",
+                    state.fixers_failed.join(", ")
+                )
             };
-            self.missions
-                .command(mission, MissionCommand::Quarantine { reason: reason.clone() })?;
+            self.missions.command(
+                mission,
+                MissionCommand::Quarantine {
+                    reason: reason.clone(),
+                },
+            )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         };
         self.offer(mission, proposal).map(|(worked, _)| worked)
@@ -206,7 +223,10 @@ impl Worker {
         };
         let environment = self.environment()?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
-        let proposal = Proposal { risk: self.effective_risk(&proposal), ..proposal };
+        let proposal = Proposal {
+            risk: self.effective_risk(&proposal),
+            ..proposal
+        };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;
         if self.policy(proposal.risk) == Policy::Report {
             let reason = format!(
@@ -214,13 +234,20 @@ impl Worker {
                 proposal.risk.as_str(),
                 proposal.summary
             );
-            self.missions
-                .command(mission, MissionCommand::Quarantine { reason: reason.clone() })?;
+            self.missions.command(
+                mission,
+                MissionCommand::Quarantine {
+                    reason: reason.clone(),
+                },
+            )?;
             return Ok((worked(HealOutcome::NeedsPerson, reason), None));
         }
         self.missions.command(
             mission,
-            MissionCommand::Propose { worker: self.name.clone(), proposal: proposal.clone() },
+            MissionCommand::Propose {
+                worker: self.name.clone(),
+                proposal: proposal.clone(),
+            },
         )?;
         let baseline = match &self.baseline {
             Some(baseline) => baseline.clone(),
@@ -238,8 +265,10 @@ impl Worker {
         )?;
         if self.cancelled.load(Ordering::SeqCst) {
             let reason = "the trial was cut short".to_owned();
-            let release =
-                MissionCommand::Release { worker: self.name.clone(), reason: reason.clone() };
+            let release = MissionCommand::Release {
+                worker: self.name.clone(),
+                reason: reason.clone(),
+            };
             self.missions.command(mission, release)?;
             return Ok((worked(HealOutcome::HeldElsewhere, reason), None));
         }
@@ -254,8 +283,7 @@ impl Worker {
         )?;
         let outcome = match state.status {
             MissionStatus::Verified => {
-                let databases =
-                    databases(&self.manifest, &environment, &self.manifest.workspace);
+                let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
                 self.promote(mission, &proposal, &databases, &trial.definitions)?
             }
             MissionStatus::AwaitingApproval => awaiting(&state),
@@ -280,11 +308,7 @@ impl Worker {
         }
     }
 
-    fn promote_approved(
-        &self,
-        mission: MissionId,
-        failure: &Failure,
-    ) -> Result<Worked, WorkError> {
+    fn promote_approved(&self, mission: MissionId, failure: &Failure) -> Result<Worked, WorkError> {
         let state = self.missions.get(mission)?;
         let (Some(proposal), Some(signature)) = (state.proposal.clone(), state.signature.clone())
         else {
@@ -365,13 +389,23 @@ impl Worker {
             None => vec![],
         };
         let score = |name: &str| {
-            memory.iter().find(|record| record.fixer == name).map_or(0, |record| {
-                i64::from(record.closed) - i64::from(record.rejected) - i64::from(record.rolled_back)
-            })
+            memory
+                .iter()
+                .find(|record| record.fixer == name)
+                .map_or(0, |record| {
+                    i64::from(record.closed)
+                        - i64::from(record.rejected)
+                        - i64::from(record.rolled_back)
+                })
         };
         let mut fixers: Vec<_> = FIXERS
             .iter()
-            .filter(|fixer| !state.fixers_failed.iter().any(|failed| failed == fixer.name()))
+            .filter(|fixer| {
+                !state
+                    .fixers_failed
+                    .iter()
+                    .any(|failed| failed == fixer.name())
+            })
             .collect();
         // Stable: among equals the built-in order stays.
         fixers.sort_by_key(|fixer| std::cmp::Reverse(score(fixer.name())));
@@ -389,7 +423,13 @@ impl Worker {
             Change::Insert { .. } | Change::Write { .. } => Risk::Open,
             Change::Sql { .. } => Risk::Additive,
         };
-        proposal.changes.iter().map(of_change).max().unwrap_or(Risk::Additive).max(proposal.risk)
+        proposal
+            .changes
+            .iter()
+            .map(of_change)
+            .max()
+            .unwrap_or(Risk::Additive)
+            .max(proposal.risk)
     }
 
     fn policy(&self, risk: Risk) -> Policy {
@@ -424,7 +464,10 @@ impl Worker {
             &CheckName::ALL,
         )?;
         let _ = std::fs::remove_dir_all(&scratch);
-        Ok(reports.into_iter().map(|report| (report.name, report.status)).collect())
+        Ok(reports
+            .into_iter()
+            .map(|report| (report.name, report.status))
+            .collect())
     }
 
     fn sandbox_dir(&self, mission: MissionId) -> PathBuf {
@@ -433,13 +476,23 @@ impl Worker {
 }
 
 fn awaiting(state: &MissionState) -> Worked {
-    let summary = state.proposal.as_ref().map_or("a fix", |p| p.summary.as_str());
+    let summary = state
+        .proposal
+        .as_ref()
+        .map_or("a fix", |p| p.summary.as_str());
     worked(
         HealOutcome::AwaitingApproval,
-        format!("{summary}: holds in the sandbox; `ubs missions approve {}` applies it", state.slug),
+        format!(
+            "{summary}: holds in the sandbox; `ubs missions approve {}` applies it",
+            state.slug
+        ),
     )
 }
 
 fn not_now(state: &MissionState, hint: &'static str) -> WorkError {
-    WorkError::NotNow { slug: state.slug.clone(), status: state.status.as_str(), hint }
+    WorkError::NotNow {
+        slug: state.slug.clone(),
+        status: state.status.as_str(),
+        hint,
+    }
 }

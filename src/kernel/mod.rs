@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 mod confine;
+mod crash;
 mod descriptor;
 mod enter;
 mod mounts;
@@ -16,6 +17,7 @@ mod program;
 mod support;
 
 pub(crate) use confine::{Confined, Confinement, Namespaces, Report, run_as, spawn_confined};
+pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{PollEntry, poll, set_nonblocking, try_reflink};
 pub use process::{
     Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,

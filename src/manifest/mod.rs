@@ -1,7 +1,9 @@
 //! `ubs.toml`: the declaration of one application.
 
 mod env;
+mod load;
 mod types;
 
 pub use env::*;
+pub use load::*;
 pub use types::*;

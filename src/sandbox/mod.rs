@@ -9,4 +9,6 @@ mod tests;
 mod watch;
 
 pub use copy::{CopyError, WorkspaceCopy, clone_database};
-pub use run::{Isolation, SandboxError, SandboxOutcome, SandboxSpec, run_sandboxed};
+pub use run::{
+    Isolation, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_sandboxed,
+};

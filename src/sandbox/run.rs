@@ -87,6 +87,23 @@ pub fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError>
     run_with(spec, isolation_support())
 }
 
+/// What a command with these limits, without network, would be isolated from on this host.
+#[must_use]
+pub fn host_isolation(limits: SandboxLimits) -> Isolation {
+    let support = isolation_support();
+    let spec = SandboxSpec {
+        argv: Vec::new(),
+        cwd: PathBuf::new(),
+        env: BTreeMap::new(),
+        writable: vec![PathBuf::new()],
+        network: false,
+        limits,
+        timeout_ms: limits.time_ms,
+        stdin: Vec::new(),
+    };
+    describe(&spec, support.namespaces, support)
+}
+
 /// As [`run_sandboxed`], on a host that can isolate only so much.
 pub(super) fn run_with(
     spec: &SandboxSpec,

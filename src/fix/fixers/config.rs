@@ -53,7 +53,11 @@ impl Fixer for GenerateSecret {
             fixer: self.name().to_owned(),
             summary: format!("write a random value for {name} to {path}"),
             risk: Risk::Additive,
-            changes: vec![Change::GenerateSecret { path, name, bytes: SECRET_BYTES }],
+            changes: vec![Change::GenerateSecret {
+                path,
+                name,
+                bytes: SECRET_BYTES,
+            }],
         })
     }
 }

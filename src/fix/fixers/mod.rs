@@ -30,5 +30,9 @@ pub(super) const FIXERS: [&dyn Fixer; 6] = [
 ];
 
 fn fact<'a>(failure: &'a Failure, key: &str) -> Option<&'a str> {
-    failure.facts.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    failure
+        .facts
+        .get(key)
+        .map(String::as_str)
+        .filter(|text| !text.is_empty())
 }

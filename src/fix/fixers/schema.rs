@@ -13,12 +13,7 @@ pub(super) struct AddColumn;
 pub(super) struct CreateIndex;
 
 /// The statements that the check measured, as one proposal.
-fn propose_ddl(
-    failure: &Failure,
-    code: &str,
-    fixer: &'static str,
-    verb: &str,
-) -> Option<Proposal> {
+fn propose_ddl(failure: &Failure, code: &str, fixer: &'static str, verb: &str) -> Option<Proposal> {
     if failure.code != code {
         return None;
     }

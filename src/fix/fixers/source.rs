@@ -19,7 +19,11 @@ impl Fixer for ExtendExisting {
             return None;
         }
         let path = fact(failure, "file")?.to_owned();
-        let text = failure.facts.get("insert_text").filter(|text| !text.is_empty())?.clone();
+        let text = failure
+            .facts
+            .get("insert_text")
+            .filter(|text| !text.is_empty())?
+            .clone();
         let offset = fact(failure, "insert_offset")?.parse().ok()?;
         let before = fact(failure, "file_digest")?.parse().ok()?;
         Some(Proposal {
@@ -29,7 +33,12 @@ impl Fixer for ExtendExisting {
                 failure.subject
             ),
             risk: Risk::Edit,
-            changes: vec![Change::Insert { path, before, offset, text }],
+            changes: vec![Change::Insert {
+                path,
+                before,
+                offset,
+                text,
+            }],
         })
     }
 }

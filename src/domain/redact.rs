@@ -1,0 +1,294 @@
+//! Keeps secrets out of the log and control characters off the terminal.
+//!
+//! Pure. What is taken out: the values of variables marked secret, wherever they appear, and text in
+//! the shape of a known credential (keys of well-known services, tokens, passwords in URLs, private
+//! keys). A shape can be missed; a value that is declared secret cannot.
+
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+
+/// What stands in place of a secret.
+pub const REDACTED: &str = "[redacted]";
+
+/// Shorter secret values are only taken out where they stand as a word of their own: `1` or `dev`
+/// inside other words says nothing, and taking it out would make the text unreadable.
+const VALUE_LENGTH_MIN: usize = 6;
+
+struct Shape {
+    pattern: Regex,
+    /// Groups 1 and 2, if there, are what stands around the secret and is kept.
+    keeps_around: bool,
+}
+
+static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
+    [
+        // A private key in PEM form; one that is cut off too.
+        (
+            r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\z)",
+            false,
+        ),
+        // `scheme://user:password@host`: the password.
+        (
+            r"([A-Za-z][A-Za-z0-9+.-]*://[^\s:/@'\x22]*:)[^\s/@'\x22]+(@)",
+            true,
+        ),
+        (r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b", false),
+        (r"\bgh[pousr]_[A-Za-z0-9]{20,}\b", false),
+        (r"\bgithub_pat_[A-Za-z0-9_]{20,}\b", false),
+        (r"\bglpat-[A-Za-z0-9_-]{20,}", false),
+        (r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}", false),
+        (r"\b(?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}\b", false),
+        (r"\bsk-[A-Za-z0-9_-]{20,}", false),
+        (r"\bAIza[0-9A-Za-z_-]{35}\b", false),
+        (r"\bhv[sbr]\.[A-Za-z0-9_-]{20,}", false),
+        (r"\bpypi-[A-Za-z0-9_-]{30,}", false),
+        (r"\bnpm_[A-Za-z0-9]{36}\b", false),
+        // A JSON web token.
+        (
+            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+            false,
+        ),
+        (
+            r"((?i:\b(?:bearer|basic)\s+))[A-Za-z0-9+/._~-]{12,}=*()",
+            true,
+        ),
+        // `password=...`, `api_key: "..."`: a name that says what its value is.
+        (
+            r#"((?i:\b[\w-]*(?:password|passwd|passphrase|secret|secret_key|api_?key|access_?key|auth_?token|access_?token|private_?key)['"]?\s*[=:]\s*['"]?))[^\s'",;&)\]}]{4,}()"#,
+            true,
+        ),
+    ]
+    .into_iter()
+    .map(|(pattern, keeps_around)| Shape {
+        pattern: Regex::new(pattern).expect("a constant pattern, compiled in a test"),
+        keeps_around,
+    })
+    .collect()
+});
+
+/// Takes secrets out of text.
+#[derive(Debug, Clone, Default)]
+pub struct Redactor {
+    /// Longest first, so that a secret that contains another one goes as a whole.
+    values: Vec<String>,
+}
+
+impl Redactor {
+    /// One that takes out these values, and what has the shape of a credential.
+    #[must_use]
+    pub fn new(values: Vec<String>) -> Self {
+        let mut all: Vec<String> = Vec::new();
+        for value in values {
+            // A value over several lines is printed line by line.
+            all.extend(
+                value
+                    .lines()
+                    .map(str::trim)
+                    .filter(|line| line.len() >= VALUE_LENGTH_MIN)
+                    .map(str::to_owned),
+            );
+            all.push(value);
+        }
+        all.retain(|value| !value.trim().is_empty());
+        all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        all.dedup();
+        Self { values: all }
+    }
+
+    /// The text without secrets.
+    #[must_use]
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for value in &self.values {
+            if value.len() >= VALUE_LENGTH_MIN {
+                if text.contains(value.as_str()) {
+                    text = text.replace(value.as_str(), REDACTED);
+                }
+            } else {
+                text = replace_word(&text, value);
+            }
+        }
+        for shape in SHAPES.iter() {
+            if !shape.pattern.is_match(&text) {
+                continue;
+            }
+            text = shape
+                .pattern
+                .replace_all(&text, |found: &Captures<'_>| {
+                    let around = |group| match found.get(group) {
+                        Some(kept) if shape.keeps_around => kept.as_str(),
+                        _ => "",
+                    };
+                    format!("{}{REDACTED}{}", around(1), around(2))
+                })
+                .into_owned();
+        }
+        text
+    }
+
+    /// The text without secrets and without control characters, at most `bytes_max` bytes of it:
+    /// what may go into the log.
+    #[must_use]
+    pub fn clean(&self, text: &str, bytes_max: usize) -> String {
+        // Cut last: half a secret would not be recognised.
+        truncate(&sanitise(&self.redact(text)), bytes_max)
+    }
+}
+
+/// Replaces `word` where no letter, digit or `_` touches it.
+fn replace_word(text: &str, word: &str) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut replaced = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(word) {
+        let (before, after) = (&rest[..at], &rest[at + word.len()..]);
+        let touches = before
+            .chars()
+            .next_back()
+            .or_else(|| replaced.chars().next_back())
+            .is_some_and(is_word)
+            || after.chars().next().is_some_and(is_word);
+        replaced.push_str(before);
+        replaced.push_str(if touches { word } else { REDACTED });
+        rest = after;
+    }
+    replaced.push_str(rest);
+    replaced
+}
+
+/// At most `bytes_max` bytes of the text, with a mark where it was cut.
+#[must_use]
+pub fn truncate(text: &str, bytes_max: usize) -> String {
+    const MARK: &str = " [...]";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut end = bytes_max.saturating_sub(MARK.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{MARK}", &text[..end])
+}
+
+/// The text without what could steer a terminal: control characters but line feed and tab, escape
+/// sequences, and characters that reverse or hide text (Unicode bidirectional controls).
+#[must_use]
+pub fn sanitise(text: &str) -> String {
+    let hostile = |c: char| {
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')
+    };
+    if !text.contains(hostile) {
+        return text.to_owned();
+    }
+    let mut clean = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' if chars.peek() == Some(&'\n') => {}
+            // CSI sequences go whole, so that `[31m` is not left behind (ECMA-48, 5.4).
+            '\u{1b}' if chars.peek() == Some(&'[') => {
+                chars.next();
+                while let Some(&next) = chars.peek() {
+                    if !('\u{20}'..='\u{7e}').contains(&next) {
+                        break;
+                    }
+                    chars.next();
+                    if ('\u{40}'..='\u{7e}').contains(&next) {
+                        break;
+                    }
+                }
+            }
+            c if hostile(c) => clean.push('\u{fffd}'),
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn declared_values_go_wherever_they_are() {
+        let redactor = Redactor::new(vec!["hunter2hunter2".into(), "abc".into()]);
+        let text = redactor.redact("login hunter2hunter2 failed for xhunter2hunter2y; abc abcd");
+        assert_eq!(
+            text,
+            "login [redacted] failed for x[redacted]y; [redacted] abcd"
+        );
+    }
+
+    #[test]
+    fn known_shapes_go_and_what_is_around_them_stays() {
+        let redactor = Redactor::default();
+        for (text, expected) in [
+            (
+                "postgresql://ann:s3cr3t@db/app",
+                "postgresql://ann:[redacted]@db/app",
+            ),
+            ("key AKIAABCDEFGHIJKLMNOP used", "key [redacted] used"),
+            (
+                "Authorization: Bearer abcdefghijklmnop",
+                "Authorization: Bearer [redacted]",
+            ),
+            (
+                "connect(password='pa55word', user='ann')",
+                "connect(password='[redacted]', user='ann')",
+            ),
+            (
+                "sqlite:////srv/app.db is fine",
+                "sqlite:////srv/app.db is fine",
+            ),
+        ] {
+            assert_eq!(redactor.redact(text), expected);
+        }
+        let pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----";
+        assert_eq!(redactor.redact(pem), REDACTED);
+    }
+
+    #[test]
+    fn a_secret_over_several_lines_goes_line_by_line() {
+        let redactor = Redactor::new(vec!["first-line\nsecond-line".into()]);
+        assert_eq!(
+            redactor.redact("a first-line b\nc second-line"),
+            "a [redacted] b\nc [redacted]"
+        );
+    }
+
+    #[test]
+    fn terminals_are_not_steered() {
+        assert_eq!(
+            sanitise("a\u{1b}[31mred\u{1b}[0m\r\nb\u{7}"),
+            "ared\nb\u{fffd}"
+        );
+        assert_eq!(sanitise("x\u{202e}gpj.exe"), "x\u{fffd}gpj.exe");
+    }
+
+    #[test]
+    fn cut_text_is_marked_and_whole() {
+        assert_eq!(truncate("short", 10), "short");
+        let cut = truncate(&"é".repeat(20), 11);
+        assert!(cut.len() <= 11 && cut.ends_with("[...]"), "{cut}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_declared_value_survives(
+            secret in "[A-Za-z0-9!@#%^&*]{6,40}", before in ".{0,40}", after in ".{0,40}",
+        ) {
+            let redactor = Redactor::new(vec![secret.clone()]);
+            prop_assert!(!redactor.clean(&format!("{before}{secret}{after}"), 4096).contains(&secret));
+        }
+
+        #[test]
+        fn clean_text_has_no_controls_and_keeps_its_bound(text in "(?s).{0,200}", max in 8usize..64) {
+            let clean = Redactor::default().clean(&text, max);
+            prop_assert!(clean.len() <= max);
+            prop_assert!(clean.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
+        }
+    }
+}
