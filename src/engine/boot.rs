@@ -302,7 +302,7 @@ impl<'a> Engine<'a> {
             if self.perform_steps()? {
                 continue;
             }
-            if self.is_settled() {
+            if is_settled(&self.state) {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.state);
                 }
@@ -351,14 +351,6 @@ impl<'a> Engine<'a> {
         self.in_flight
             .iter()
             .any(|step| matches!(step, Step::Heal { .. }))
-    }
-
-    fn is_settled(&self) -> bool {
-        self.state.is_up()
-            && !self.state.unsettled
-            && boot::next(&self.state)
-                .iter()
-                .all(|step| matches!(step, Step::Validate { .. }))
     }
 
     /// Folds what is new in the log, whoever wrote it.
@@ -698,6 +690,16 @@ impl<'a> Engine<'a> {
             3_000,
         );
     }
+}
+
+/// The system is up, and nothing is left to do but to supervise and to validate.
+#[must_use]
+pub fn is_settled(state: &BootState) -> bool {
+    state.is_up()
+        && !state.unsettled
+        && boot::next(state)
+            .iter()
+            .all(|step| matches!(step, Step::Validate { .. }))
 }
 
 fn load_environment(

@@ -80,6 +80,13 @@ impl Missions {
     pub fn find(&self, _name: &str) -> Result<MissionState, MissionsError> {
         todo!()
     }
+    /// As [`Missions::find`], among missions that were read already.
+    ///
+    /// # Errors
+    /// None, or more than one.
+    pub fn find_in(_states: Vec<MissionState>, _name: &str) -> Result<MissionState, MissionsError> {
+        todo!()
+    }
     /// Every mission that is not closed, oldest first.
     ///
     /// # Errors
