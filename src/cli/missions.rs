@@ -177,7 +177,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         C::List { all } => list(ui, &place, all),
         C::Show { mission } => {
             let reader = place.existing_reader()?;
-            let state = Missions::find_in(reader.missions(true)?, &mission)?;
+            let state = reader.find_mission(&mission)?;
             show(ui, &state)?;
             Ok(exit::GOOD)
         }
