@@ -300,3 +300,17 @@ pub fn free_port() -> u16 {
         .expect("a free port")
         .port()
 }
+
+/// Runs an example program of the library; gives what it printed.
+#[track_caller]
+pub fn example(name: &str, arguments: &[&str]) -> String {
+    // Cargo builds examples for the tests, beside the directory of the test programs.
+    let tests = std::env::current_exe().expect("this test's program");
+    let target = tests.ancestors().nth(2).expect("target/debug");
+    let output = Command::new(target.join("examples").join(name))
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("example {name}: {error}"));
+    let run = Run::of(&output).expect(0);
+    run.stdout
+}
