@@ -1,1 +1,1 @@
-"""A small operations backend in six layers: database, logs, governance, mission control, ingestion, APIs."""
+"""A small operations backend in six layers, from the database up to the APIs."""

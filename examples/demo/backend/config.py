@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 SECRET_KEY_LENGTH_MIN = 32
-"""Characters. A shorter key, such as a placeholder, is refused before anything is signed with it."""
+"""Characters. Nothing is signed with a shorter key, such as a placeholder."""
 
 
 class ConfigError(RuntimeError):

@@ -33,12 +33,9 @@ def run_worker(name: str, interval_s: int, work: Callable[[Session], None]) -> i
         signal.signal(number, lambda *_: stop.set())
 
     with SessionLocal.begin() as session:
-        now = utc_now()
-        session.merge(
-            Heartbeat(
-                worker=name, pid=os.getpid(), interval_s=interval_s, rounds=0, started_at=now, beat_at=now
-            )
-        )
+        beat = session.merge(Heartbeat(worker=name, pid=os.getpid(), interval_s=interval_s))
+        beat.rounds = 0
+        beat.started_at = beat.beat_at = utc_now()
     log.info("worker started", extra={"pid": os.getpid(), "interval_s": interval_s})
 
     while not stop.is_set():
@@ -50,6 +47,8 @@ def run_worker(name: str, interval_s: int, work: Callable[[Session], None]) -> i
                 beat.beat_at = utc_now()
                 session.commit()
         except OperationalError as error:
+            if "locked" not in str(error.orig):
+                raise
             # Another process holds the database; the next round is soon enough.
             log.warning("round skipped: %s", error.orig)
         stop.wait(interval_s)

@@ -54,6 +54,4 @@ def write(session: DatabaseSession, room: str, message: MessageIn) -> MessageOut
 
 
 def _message_out(row: ChatMessage) -> MessageOut:
-    return MessageOut(
-        id=row.id, author=row.user.name, text=row.text, created_at=row.created_at
-    )
+    return MessageOut(id=row.id, author=row.user.name, text=row.text, created_at=row.created_at)

@@ -70,4 +70,5 @@ def ask(session: DatabaseSession, question: Question):
 @router.get("/decisions", response_model=list[DecisionOut])
 def decisions(session: DatabaseSession, limit: Limit = 50):
     """The newest first."""
-    return session.scalars(select(PolicyDecision).order_by(PolicyDecision.id.desc()).limit(limit)).all()
+    newest_first = select(PolicyDecision).order_by(PolicyDecision.id.desc())
+    return session.scalars(newest_first.limit(limit)).all()

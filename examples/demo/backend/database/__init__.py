@@ -1,7 +1,7 @@
 """The database layer: engine, sessions, and the base class of all models.
 
-Creating the engine connects to nothing; the first query does. Schema changes are meant to go through
-Alembic, which is pinned in requirements.txt; there are no migrations yet.
+Creating the engine connects to nothing; the first query does. Schema changes are meant to go
+through Alembic, which is pinned in requirements.txt; there are no migrations yet.
 """
 
 from collections.abc import Iterator

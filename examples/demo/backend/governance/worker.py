@@ -1,31 +1,23 @@
-"""Keeps what governance keeps in bounds: ends expired sessions, forgets old decisions."""
+"""Ends sessions that have expired, and tells the guardian how many."""
 
-import logging
 import sys
-from datetime import timedelta
 
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from backend.database import utc_now
-from backend.models import PolicyDecision, UserSession
+from backend.guardian.events import record
+from backend.models import UserSession
 from backend.worker import run_worker
 
 INTERVAL_S = 30
-DECISIONS_KEPT = timedelta(days=365)
-
-log = logging.getLogger(__name__)
 
 
-def tidy(session: Session) -> None:
-    now = utc_now()
-    sessions = session.execute(delete(UserSession).where(UserSession.expires_at < now)).rowcount
-    decisions = session.execute(
-        delete(PolicyDecision).where(PolicyDecision.created_at < now - DECISIONS_KEPT)
-    ).rowcount
-    if sessions or decisions:
-        log.info("tidied", extra={"sessions_ended": sessions, "decisions_forgotten": decisions})
+def end_expired_sessions(session: Session) -> None:
+    ended = session.execute(delete(UserSession).where(UserSession.expires_at < utc_now())).rowcount
+    if ended:
+        record(session, "sessions_ended", "info", "governance", f"expired sessions: {ended}")
 
 
 if __name__ == "__main__":
-    sys.exit(run_worker("governance", INTERVAL_S, tidy))
+    sys.exit(run_worker("governance", INTERVAL_S, end_expired_sessions))

@@ -1,4 +1,4 @@
-"""Watches the signs of life of all workers: says once when one falls silent, and when it is back."""
+"""Watches the signs of life of all workers: says once when one falls silent or is back."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ class Guardian:
             record(session, "guardian_started", "info", "guardian", f"pid {os.getpid()}")
             self.silent = silent
         for worker in sorted(silent - self.silent):
-            record(session, "worker_silent", "warning", "guardian", f"{worker} gives no sign of life")
+            record(session, "worker_silent", "warning", "guardian", f"{worker} shows no life")
         for worker in sorted(self.silent - silent):
             record(session, "worker_back", "info", "guardian", f"{worker} is back")
         self.silent = silent

@@ -1,6 +1,6 @@
 """What the observations add up to."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -9,7 +9,8 @@ from backend.database import utc_now
 from backend.learning.models import LearningEvent, RecalledMemory
 
 
-class Lesson(NamedTuple):
+@dataclass(frozen=True)
+class Lesson:
     kind: str
     observations: int
     mean_score: float

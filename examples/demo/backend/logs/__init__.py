@@ -11,7 +11,7 @@ from backend.config import settings
 
 LOG_FILE = Path("var/log/app.jsonl")
 
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName", "color_message"}
+_STANDARD_FIELDS = {*vars(logging.makeLogRecord({})), "message", "taskName", "color_message"}
 
 
 class JsonFormatter(logging.Formatter):
@@ -22,8 +22,9 @@ class JsonFormatter(logging.Formatter):
         self.service = service
 
     def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, timezone.utc)
         entry = {
-            "at": datetime.fromtimestamp(record.created, timezone.utc).isoformat(timespec="milliseconds"),
+            "at": at.isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "service": self.service,
             "logger": record.name,
@@ -36,14 +37,14 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure_logging(service: str) -> None:
-    """Sends the log of this process, uvicorn's lines included, to standard output and the file."""
+    """Sends the log of this process, with uvicorn's own lines, to standard output and the file."""
     LOG_FILE.parent.mkdir(parents=True, exist_ok=True)
     # The file is opened anew after `backend.logs.rotate` has moved it away.
     handlers = [logging.StreamHandler(sys.stdout), WatchedFileHandler(LOG_FILE, encoding="utf-8")]
     for handler in handlers:
         handler.setFormatter(JsonFormatter(service))
     logging.basicConfig(level=settings.log_level, handlers=handlers, force=True)
-    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+    for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True

@@ -1,4 +1,4 @@
-"""One-shot: makes room for the log of this run. Moves a large log file away and keeps the last few."""
+"""One-shot: makes room for the log of this run. Moves a large file away, keeps the last few."""
 
 import logging
 import sys

@@ -13,14 +13,14 @@ def check_database(session: Session) -> str:
     problems = integrity_problems(session)
     if problems:
         raise RuntimeError("; ".join(problems))
-    return f"{sum(row_counts(session).values())} rows, no problem"
+    return f"no problem, rows: {sum(row_counts(session).values())}"
 
 
 def summarize_documents(session: Session) -> str:
     count, words = session.execute(
         select(func.count(Document.id), func.coalesce(func.sum(Document.words), 0))
     ).one()
-    return f"{count} documents with {words} words"
+    return f"documents: {count}, words: {words}"
 
 
 def remember_documents(session: Session) -> str:
@@ -30,7 +30,7 @@ def remember_documents(session: Session) -> str:
     for document in documents:
         first_line = document.body.strip().partition("\n")[0]
         session.add(Memory(topic=document.title[:100], content=first_line, document=document))
-    return f"{len(documents)} documents remembered"
+    return f"documents remembered: {len(documents)}"
 
 
 ACTIONS: dict[str, Callable[[Session], str]] = {

@@ -10,8 +10,9 @@ from backend.models.missions import Heartbeat, Mission
 from backend.models.security import SecurityEvent
 from backend.models.vault import VaultEntry
 
-# Tables that live beside their service. They need `Base`, so they come last.
-import backend.learning.models  # noqa: E402, F401, I001
+# Tables that live beside their service; they need `Base`, so they come last.
+# isort: split
+import backend.learning.models  # noqa: F401
 
 __all__ = [
     "Base",

@@ -32,6 +32,8 @@ class PolicyDecision(Base):
     role: Mapped[str] = mapped_column(String(20))
     allowed: Mapped[bool]
     reason: Mapped[str] = mapped_column(Text)
-    created_at: Mapped[datetime] = mapped_column(server_default=func.current_timestamp(), index=True)
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.current_timestamp(), index=True
+    )
 
     policy: Mapped[Policy | None] = relationship(back_populates="decisions")

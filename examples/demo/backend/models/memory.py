@@ -15,9 +15,7 @@ class Memory(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     topic: Mapped[str] = mapped_column(String(100), index=True)
     content: Mapped[str] = mapped_column(Text)
-    document_id: Mapped[int | None] = mapped_column(
-        ForeignKey("documents.id", ondelete="SET NULL")
-    )
+    document_id: Mapped[int | None] = mapped_column(ForeignKey("documents.id", ondelete="SET NULL"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.current_timestamp())
 
     document: Mapped[Document | None] = relationship()

@@ -21,6 +21,8 @@ class SecurityEvent(Base):
     source: Mapped[str] = mapped_column(String(50))
     detail: Mapped[str] = mapped_column(Text)
     user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id", ondelete="SET NULL"))
-    created_at: Mapped[datetime] = mapped_column(server_default=func.current_timestamp(), index=True)
+    created_at: Mapped[datetime] = mapped_column(
+        server_default=func.current_timestamp(), index=True
+    )
 
     user: Mapped[User | None] = relationship()
