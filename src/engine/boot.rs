@@ -379,10 +379,15 @@ impl<'a> Engine<'a> {
         let refused = self
             .log
             .transact(move |tx| -> Result<Option<BootRefusal>, LogError> {
+                let mut state = tx.boot(boot)?.unwrap_or_default();
                 for command in commands {
-                    let state = tx.boot(boot)?.unwrap_or_default();
                     match boot::decide(&state, context, command) {
-                        Ok(events) => append_boot(tx, boot, context, events)?,
+                        Ok(events) => {
+                            for event in &events {
+                                state = boot::evolve(state, context.at, None, event);
+                            }
+                            append_boot(tx, boot, context, events)?;
+                        }
                         Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
                         Err(refusal) => return Ok(Some(refusal)),
                     }

@@ -5,7 +5,11 @@ use super::super::render::{self, Tone};
 use crate::supervise::fetch;
 
 /// What is asked.
-const PATHS: [&str; 3] = ["/health", "/api/governance/policies", "/api/memory"];
+const PATHS: [&str; 3] = [
+    "/health",
+    "/api/guardian/workers",
+    "/api/mission_control/missions",
+];
 /// Time allowed for one answer, milliseconds.
 const ANSWER_MS_MAX: u64 = 5_000;
 
