@@ -1,13 +1,35 @@
 //! The pre-flight checks: each looks at a workspace and says what it saw as findings.
 //!
-//! May rely on `manifest`, `domain` and `sandbox`. Knows nothing of missions, fixers or boots.
+//! May rely on `manifest`, `domain` and `sandbox`. Knows nothing of missions, fixers or boots. A check
+//! changes nothing: application code runs only in the sandbox, databases are opened for reading.
+
+mod config;
+mod python;
+mod registration;
+mod rehearsal;
+mod scan;
+mod schema;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::Instant;
 
-use crate::domain::finding::{CheckName, CheckReport};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
+};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
+
+pub use python::{NoInterpreter, interpreter};
+pub use schema::sqlite_path;
+
+/// Findings of one check; one more says how many there were.
+const FINDINGS_MAX: usize = 200;
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+const FACT_BYTES_MAX: usize = 64 << 10;
+const NAME_BYTES_MAX: usize = 256;
 
 /// What a check looks at.
 #[derive(Debug)]
@@ -26,31 +48,123 @@ pub struct CheckContext<'a> {
     pub overrides: BTreeMap<String, String>,
 }
 
-/// Runs one check.
-#[must_use]
-pub fn run_check(_check: CheckName, _context: &CheckContext<'_>) -> CheckReport {
-    todo!()
+/// What one check gives, before it is cleaned and judged.
+#[derive(Debug, Default)]
+struct Outcome {
+    summary: String,
+    findings: Vec<Finding>,
+    measured: Measured,
+    /// Nothing in the manifest asks for the check.
+    skipped: bool,
 }
 
-/// No interpreter was found.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct NoInterpreter(pub String);
-
-/// The application's own Python interpreter.
-///
-/// # Errors
-/// None was found.
-pub fn interpreter(
-    _manifest: &Manifest,
-    _root: &Path,
-    _environment: &Environment,
-) -> Result<PathBuf, NoInterpreter> {
-    todo!()
+impl Outcome {
+    fn skipped(why: &str) -> Self {
+        Self {
+            summary: why.to_owned(),
+            skipped: true,
+            ..Self::default()
+        }
+    }
 }
 
-/// The file that a SQLite URL names, as an application with working directory `root` would open it.
+/// Runs one check. Never fails and never hangs: what cannot be carried out is a finding.
 #[must_use]
-pub fn sqlite_path(_url: &str, _root: &Path) -> Option<PathBuf> {
-    todo!()
+pub fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
+    let begun = Instant::now();
+    let outcome = match check {
+        CheckName::Config => Ok(config::check(context)),
+        CheckName::Schema => schema::check(context),
+        CheckName::Rehearsal => rehearsal::check(context),
+        CheckName::Registration => registration::check(context),
+    };
+    let (outcome, status) = match outcome {
+        Ok(outcome) if outcome.skipped => (outcome, CheckStatus::Skipped),
+        Ok(outcome) => {
+            let status = CheckStatus::of(&outcome.findings);
+            (outcome, status)
+        }
+        Err(error) => (cannot_be_carried_out(check, &error), CheckStatus::Error),
+    };
+    CheckReport {
+        name: check,
+        status,
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+        summary: context.redactor.clean(&outcome.summary, MESSAGE_BYTES_MAX),
+        findings: tidy(check, outcome.findings, context.redactor),
+        measured: outcome.measured,
+    }
+}
+
+fn cannot_be_carried_out(check: CheckName, error: &python::ProbeError) -> Outcome {
+    let finding = Finding::new(
+        "check.error",
+        Severity::Critical,
+        check.as_str(),
+        format!("the {check} check could not be carried out: {error}"),
+    );
+    Outcome {
+        summary: format!("could not be carried out: {error}"),
+        findings: vec![finding],
+        ..Outcome::default()
+    }
+}
+
+/// Worst first, clean, bounded.
+fn tidy(check: CheckName, mut findings: Vec<Finding>, redactor: &Redactor) -> Vec<Finding> {
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+    let more = findings.len().saturating_sub(FINDINGS_MAX);
+    findings.truncate(FINDINGS_MAX);
+    let mut findings: Vec<Finding> = findings
+        .into_iter()
+        .map(|finding| clean_finding(finding, redactor))
+        .collect();
+    if more > 0 {
+        findings.push(Finding::new(
+            "check.more",
+            Severity::Info,
+            check.as_str(),
+            format!("{more} more findings are not listed"),
+        ));
+    }
+    findings
+}
+
+fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
+    let one_line = |text: &str, max| redactor.clean(&text.replace(['\n', '\t'], " "), max);
+    Finding {
+        subject: one_line(&finding.subject, NAME_BYTES_MAX),
+        message: one_line(&finding.message, MESSAGE_BYTES_MAX),
+        location: finding.location.map(|location| Location {
+            file: one_line(&location.file, 2 * NAME_BYTES_MAX),
+            ..location
+        }),
+        remedy: finding
+            .remedy
+            .map(|remedy| one_line(&remedy, MESSAGE_BYTES_MAX)),
+        layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
+        detail: redactor.clean(&finding.detail, python::DETAIL_BYTES_MAX),
+        facts: finding
+            .facts
+            .into_iter()
+            .filter(|(_, value)| value.len() <= FACT_BYTES_MAX)
+            // A fixer needs its facts to the letter: one that would have to be changed is left out.
+            .filter(|(_, value)| !has_secret(value, redactor))
+            .collect(),
+        ..finding
+    }
+}
+
+fn has_secret(text: &str, redactor: &Redactor) -> bool {
+    redactor.redact(text) != text
+}
+
+/// `1 table`, `2 tables`.
+fn count(n: usize, noun: &str) -> String {
+    match (n, noun.strip_suffix('x'), noun.strip_suffix('y')) {
+        (1, _, _) => format!("1 {noun}"),
+        (_, Some(_), _) => format!("{n} {noun}es"),
+        (_, _, Some(stem)) => format!("{n} {stem}ies"),
+        _ => format!("{n} {noun}s"),
+    }
 }

@@ -1,0 +1,159 @@
+# The schema that SQLAlchemy models expect, in the words of SQLite's dialect. SQLAlchemy 1.4 and 2.
+def _metadata_of(value):
+    from sqlalchemy import MetaData
+
+    for candidate in (value, getattr(value, "metadata", None)):
+        if isinstance(candidate, MetaData):
+            return candidate
+    raise TypeError(
+        "%s:%s is no declarative base and no MetaData, but %s"
+        % (given["module"], given["attribute"], type(value).__name__)
+    )
+
+
+class _Reader:
+    def __init__(self):
+        import sqlalchemy
+        from sqlalchemy import schema
+        from sqlalchemy.dialects import sqlite
+
+        self.sa = sqlalchemy
+        self.schema = schema
+        self.dialect = sqlite.dialect()
+        self.preparer = self.dialect.identifier_preparer
+        self.ddl = self.dialect.ddl_compiler(self.dialect, None)
+
+    def compiled(self, element):
+        try:
+            return str(element.compile(dialect=self.dialect)).strip()
+        except Exception:
+            return None
+
+    def table(self, table):
+        problem = ""
+        ddl = None
+        try:
+            ddl = str(self.schema.CreateTable(table).compile(dialect=self.dialect)).strip()
+        except Exception as error:
+            problem = _text(error)
+        return {
+            "name": table.name,
+            "schema": table.schema,
+            "ddl": ddl,
+            "problem": problem[:500],
+            "columns": [self.column(table, column) for column in table.columns],
+            "indexes": [self.index(index) for index in table.indexes],
+        }
+
+    def column(self, table, column):
+        kind = self.compiled(column.type)
+        default = None
+        if column.server_default is not None:
+            try:
+                default = self.ddl.get_column_default_string(column)
+            except Exception:
+                default = ""
+        references, problem = self.references(column)
+        return {
+            "name": column.name,
+            "type": kind,
+            "nullable": bool(column.nullable),
+            "primary_key": bool(column.primary_key),
+            "unique": bool(column.unique) or 1 in self.unique_with(table, column),
+            "generated": getattr(column, "computed", None) is not None
+            or getattr(column, "identity", None) is not None,
+            "server_default": default,
+            "default": self.literal_default(column),
+            "references": references,
+            "checked": problem
+            or self.is_checked(table, column)
+            or any(columns > 1 for columns in self.unique_with(table, column)),
+            "quoted": self.preparer.format_column(column),
+        }
+
+    def unique_with(self, table, column):
+        """How many columns each unique constraint with this column has."""
+        return [
+            len(constraint.columns)
+            for constraint in table.constraints
+            if isinstance(constraint, self.schema.UniqueConstraint)
+            and column.name in [c.name for c in constraint.columns]
+        ]
+
+    def is_checked(self, table, column):
+        for constraint in table.constraints:
+            if isinstance(constraint, self.schema.CheckConstraint):
+                # A constraint that the column's type brings (Boolean, Enum), or one that names it.
+                names = [c.name for c in constraint.columns]
+                if column.name in names or column.name in _text(constraint.sqltext):
+                    return True
+        return False
+
+    def references(self, column):
+        """The REFERENCES clause of the column's single foreign key; whether there is more to it."""
+        keys = list(column.foreign_keys)
+        if not keys:
+            return None, False
+        constraint = keys[0].constraint
+        if len(keys) > 1 or constraint is None or len(constraint.elements) != 1:
+            return None, True
+        try:
+            target = keys[0].column
+            if target.table.schema:
+                return None, True
+            clause = "REFERENCES %s (%s)" % (
+                self.preparer.format_table(target.table),
+                self.preparer.format_column(target),
+            )
+            clause += self.ddl.define_constraint_cascades(constraint)
+            clause += self.ddl.define_constraint_deferrability(constraint)
+            return clause.strip(), False
+        except Exception:
+            return None, True
+
+    def literal_default(self, column):
+        default = column.default
+        if default is None or not getattr(default, "is_scalar", False):
+            return None
+        value = default.arg
+        if type(value) not in (bool, int, float, str):
+            return None
+        try:
+            literal = self.sa.literal(value, column.type)
+            text = str(
+                literal.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True})
+            )
+        except Exception:
+            return None
+        return text[:1000]
+
+    def index(self, index):
+        columns = []
+        for expression in index.expressions:
+            name = getattr(expression, "name", None)
+            if type(expression).__name__ != "Column" and not isinstance(
+                expression, self.schema.Column
+            ):
+                name = None
+            columns.append(name)
+        options = index.dialect_options["sqlite"] if "sqlite" in index.dialect_options else {}
+        return {
+            "name": index.name,
+            "columns": columns,
+            "unique": bool(index.unique),
+            "partial": options.get("where") is not None,
+            "ddl": self.compiled(self.schema.CreateIndex(index)),
+        }
+
+
+def _read():
+    try:
+        metadata = _metadata_of(attribute_of(given["module"], given["attribute"]))
+        reader = _Reader()
+        tables = [reader.table(table) for table in metadata.tables.values()]
+        return {"sqlalchemy": _text(reader.sa.__version__), "tables": tables}
+    except BaseException as error:
+        return {"raised": describe(error)}
+
+
+answer(_read())

@@ -1,0 +1,202 @@
+# Runs in front of every probe program, in the application's own interpreter (3.9 or newer).
+#
+# It takes the private channel (descriptor 3) and the nonce before any application code runs, puts the
+# application's import path in place, and says what an exception was. The answer is one line,
+# `NONCE JSON`; whatever else reaches the descriptor is not an answer.
+import sys
+
+import errno as _errno
+import fcntl as _fcntl
+import faulthandler as _faulthandler
+import json as _json
+import os as _os
+import site as _site
+import time as _time
+import traceback as _traceback
+
+_TEXT_MAX = 65536
+_FRAMES_MAX = 256
+_PACKAGE_DIRECTORIES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", ".tox"}
+
+
+def _read_input():
+    chunks = []
+    while True:
+        chunk = _os.read(0, 1 << 20)
+        if not chunk:
+            break
+        chunks.append(chunk)
+    null = _os.open(_os.devnull, _os.O_RDONLY)
+    _os.dup2(null, 0)
+    _os.close(null)
+    return _json.loads(b"".join(chunks).decode("utf-8"))
+
+
+def _take_channel():
+    private = _fcntl.fcntl(3, _fcntl.F_DUPFD_CLOEXEC, 500)
+    _os.close(3)
+    return private
+
+
+_given = _read_input()
+_channel = _take_channel()
+_nonce = _given.pop("nonce")
+_pid = _os.getpid()
+_root = _os.path.realpath(_given["root"])
+given = _given["input"]
+
+_faulthandler.enable()
+if _given["hang_s"] > 0:
+    # Says on standard error where the program hangs, shortly before the sandbox ends it.
+    _faulthandler.dump_traceback_later(_given["hang_s"])
+
+
+def _set_import_path():
+    paths = [_os.path.join(_given["root"], part) for part in _given["path"]]
+    # The services see this variable too.
+    paths += [part for part in _os.environ.get("PYTHONPATH", "").split(_os.pathsep) if part]
+    front = []
+    for path in paths:
+        path = _os.path.normpath(_os.path.join(_given["root"], path))
+        if path not in front:
+            front.append(path)
+    sys.path[:] = front + [path for path in sys.path if path and path not in front]
+    user_base = _given.get("user_base")
+    if user_base:
+        directory = _os.path.join(
+            user_base, "lib", "python%d.%d" % sys.version_info[:2], "site-packages"
+        )
+        if _os.path.isdir(directory):
+            _site.addsitedir(directory)
+    sys.argv[:] = [""]
+
+
+def answer(document):
+    """Hands over the answer and ends the process; threads and exit handlers are not waited for."""
+    if _os.getpid() != _pid:
+        # A child that the application forked came back here.
+        _os._exit(0)
+    text = _json.dumps(document, ensure_ascii=True, default=lambda value: _text(value))
+    data = ("\n%s %s\n" % (_nonce, text)).encode("ascii")
+    while data:
+        data = data[_os.write(_channel, data) :]
+    _os._exit(0)
+
+
+def _text(value):
+    try:
+        text = str(value)
+    except BaseException:
+        text = "<unprintable>"
+    return text[:_TEXT_MAX].encode("utf-8", "replace").decode("utf-8")
+
+
+def relative(file):
+    """The file relative to the workspace, if it is the application's own; else None."""
+    if not isinstance(file, str) or file.startswith("<"):
+        return None
+    path = _os.path.realpath(file)
+    if not path.startswith(_root + _os.sep):
+        return None
+    inside = path[len(_root) + 1 :]
+    if _PACKAGE_DIRECTORIES.intersection(inside.split(_os.sep)):
+        return None
+    return inside
+
+
+def _is_ours(frame):
+    return (
+        frame.filename == "<string>"
+        or frame.filename.startswith("<frozen importlib")
+        or frame.filename.endswith("importlib/__init__.py")
+    )
+
+
+def _strip(error, seen):
+    # Frames of the probe and of the import machinery say nothing about the application.
+    if error is None or id(error) in seen:
+        return
+    seen.add(id(error))
+    kept = [frame for frame in error.stack if not _is_ours(frame)]
+    error.stack[:] = kept[:64] + kept[-64:] if len(kept) > 128 else kept
+    _strip(error.__cause__, seen)
+    _strip(error.__context__, seen)
+
+
+def _is_read_only(error):
+    """It failed because nothing may be written here: the file system says so, or SQLite does."""
+    seen = 0
+    while error is not None and seen < 32:
+        seen += 1
+        if isinstance(error, OSError) and error.errno == _errno.EROFS:
+            return True
+        if type(error).__name__ == "OperationalError":
+            message = _text(error)
+            if "readonly database" in message or "unable to open database file" in message:
+                return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def describe(error):
+    """An exception as data: `type`, `message`, `traceback`, the application's own frames, and more."""
+    kind = type(error)
+    raised = {
+        "type": getattr(kind, "__name__", "Exception"),
+        "module": _text(getattr(kind, "__module__", "")),
+        "message": _text(error),
+        "traceback": "",
+        "frames": [],
+        "read_only": _is_read_only(error),
+    }
+    try:
+        told = _traceback.TracebackException(kind, error, error.__traceback__)
+        frames = [frame for frame in told.stack if not _is_ours(frame)][-_FRAMES_MAX:]
+        for frame in frames:
+            inside = relative(frame.filename)
+            if inside is not None:
+                raised["frames"].append(
+                    {
+                        "file": inside,
+                        "line": frame.lineno or 0,
+                        "function": frame.name,
+                        "code": (frame.line or "")[:200],
+                    }
+                )
+        _strip(told, set())
+        raised["traceback"] = _text("".join(told.format()))
+    except BaseException:
+        raised["traceback"] = "%s: %s" % (raised["type"], raised["message"])
+    if isinstance(error, SyntaxError):
+        raised["syntax"] = {
+            "file": relative(error.filename) or "",
+            "line": error.lineno or 0,
+            "column": error.offset or 0,
+            "text": _text(error.msg),
+        }
+    if isinstance(error, ImportError):
+        name = getattr(error, "name", None)
+        raised["name"] = _text(name) if name else ""
+        module = sys.modules.get(name) if isinstance(name, str) else None
+        if module is not None:
+            try:
+                raised["names"] = [n for n in vars(module) if not n.startswith("__")][:500]
+            except BaseException:
+                pass
+    return raised
+
+
+def load(module):
+    """Imports a module by its dotted name; frames of the import machinery stay out of tracebacks."""
+    __import__(module)
+    return sys.modules[module]
+
+
+def attribute_of(module, dotted):
+    value = load(module)
+    for part in dotted.split("."):
+        value = getattr(value, part)
+    return value
+
+
+_set_import_path()

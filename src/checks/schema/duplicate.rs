@@ -1,0 +1,302 @@
+//! Two definitions of one table: seen when the models are imported, and found in the source where it is
+//! beyond doubt, so that all of them are reported at once.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::checks::CheckContext;
+use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, Raised, run_probe};
+use crate::checks::scan::{Scan, TableDefinition};
+use crate::domain::finding::{Finding, Severity};
+use crate::domain::ids::Digest;
+use crate::domain::signature::FACT_EXCEPTION;
+
+/// Largest source file that is edited, in bytes.
+const SOURCE_BYTES_MAX: u64 = 2 << 20;
+
+/// The table that an exception says is defined already.
+pub(super) fn table_of(raised: &Raised) -> Option<&str> {
+    if raised.kind != "InvalidRequestError" {
+        return None;
+    }
+    let rest = raised.message.strip_prefix("Table '")?;
+    let (table, rest) = rest.split_once('\'')?;
+    rest.starts_with(" is already defined for this MetaData instance")
+        .then_some(table)
+}
+
+/// What SQLAlchemy (1.4 and 2) says of a second definition.
+fn exception_for(table: &str) -> String {
+    format!(
+        "InvalidRequestError: Table '{table}' is already defined for this MetaData instance.  Specify \
+         'extend_existing=True' to redefine options and columns on an existing Table object."
+    )
+}
+
+/// Definitions that a finding is about.
+struct Pair<'a> {
+    first: Option<&'a TableDefinition>,
+    second: &'a TableDefinition,
+}
+
+/// A finding for the exception, with the edit that would mend it.
+pub(super) fn raised_duplicate(
+    context: &CheckContext<'_>,
+    scan: &Scan,
+    raised: &Raised,
+    table: &str,
+) -> Result<Finding, ProbeError> {
+    let redactor = context.redactor;
+    let definitions: Vec<&TableDefinition> = scan
+        .tables
+        .iter()
+        .filter(|definition| definition.table == table)
+        .collect();
+    // The innermost frame that is a definition of that table; a base class of the application may have
+    // frames of its own behind it.
+    let second = raised.frames.iter().rev().find_map(|frame| {
+        definitions
+            .iter()
+            .filter(|d| d.file == frame.file && (d.first_line..=d.end_line).contains(&frame.line))
+            .max_by_key(|d| d.first_line)
+            .copied()
+    });
+    let finding = |message: String| {
+        Finding::new("schema.duplicate_table", Severity::Critical, table, message)
+            .fact(FACT_EXCEPTION, raised.text(redactor))
+            .fact("table", table)
+    };
+    let mut finding = match second {
+        Some(second) if definitions.len() > 1 => {
+            let is_other = |d: &&&TableDefinition| **d != second;
+            let same_metadata =
+                |d: &&&TableDefinition| d.metadata == second.metadata || d.metadata.is_empty();
+            let first = definitions
+                .iter()
+                .filter(is_other)
+                .find(same_metadata)
+                .or_else(|| definitions.iter().find(is_other))
+                .copied();
+            let pair = Pair { first, second };
+            let mut finding = describe(finding(told(table, &pair)), &pair);
+            add_edits(context, std::slice::from_mut(&mut finding), &[pair.second])?;
+            finding
+        }
+        Some(only) => finding(format!(
+            "table {table} is defined once ({}), but its module is imported by two names",
+            place(only)
+        ))
+        .at(only.file.as_str(), only.line, 0)
+        .remedy("import the module by one name everywhere: imported by two, it runs twice"),
+        None => finding(format!("table {table} is defined twice"))
+            .remedy("rename one of the two tables, or let the second one extend the first"),
+    };
+    if finding.location.is_none() {
+        finding.location = raised.location(redactor);
+    }
+    finding.detail = raised.detail(redactor);
+    Ok(finding)
+}
+
+/// Tables that the source defines twice for one `MetaData`, other than `seen`: those that importing an
+/// entry module is sure to meet are critical, with the exception that it will raise; others are warnings.
+///
+/// `loaded` are the entry modules that were imported without an exception: there the source was read
+/// wrongly, and nothing is said.
+pub(super) fn source_duplicates(
+    context: &CheckContext<'_>,
+    scan: &Scan,
+    entries: &[&str],
+    loaded: &[&str],
+    seen: &[String],
+) -> Result<Vec<Finding>, ProbeError> {
+    let mut certain: BTreeMap<&str, Pair<'_>> = BTreeMap::new();
+    let mut refuted: Vec<&str> = Vec::new();
+    for (entry, order) in entries.iter().zip(&scan.reached) {
+        let tables = order.iter().filter_map(|index| scan.tables.get(*index));
+        for pair in pairs(tables) {
+            let table = pair.second.table.as_str();
+            if loaded.contains(entry) {
+                refuted.push(table);
+            } else {
+                certain.entry(table).or_insert(pair);
+            }
+        }
+    }
+    let mut possible: BTreeMap<&str, Pair<'_>> = BTreeMap::new();
+    for pair in pairs(scan.tables.iter()) {
+        possible.entry(pair.second.table.as_str()).or_insert(pair);
+    }
+    let is_new = |table: &str| !refuted.contains(&table) && !seen.iter().any(|s| s == table);
+    let mut findings = Vec::new();
+    let mut seconds = Vec::new();
+    for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
+        let finding = Finding::new(
+            "schema.duplicate_table",
+            Severity::Critical,
+            *table,
+            told(table, pair),
+        )
+        .fact(FACT_EXCEPTION, exception_for(table))
+        .fact("table", *table);
+        findings.push(describe(finding, pair));
+        seconds.push(pair.second);
+    }
+    add_edits(context, &mut findings, &seconds)?;
+    for (table, pair) in possible {
+        if is_new(table) && !certain.contains_key(table) {
+            let message = format!(
+                "{}; it fails as soon as both modules are imported",
+                told(table, &pair)
+            );
+            let finding = Finding::new("schema.duplicate_table", Severity::Warning, table, message)
+                .fact("table", table);
+            findings.push(describe(finding, &pair));
+        }
+    }
+    Ok(findings)
+}
+
+/// Later definitions of a table that do not extend the earlier one of the same `MetaData`.
+fn pairs<'a>(tables: impl Iterator<Item = &'a TableDefinition>) -> Vec<Pair<'a>> {
+    let mut first: BTreeMap<(&str, &str), &TableDefinition> = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for table in tables.filter(|table| table.sure) {
+        match first.get(&(table.table.as_str(), table.metadata.as_str())) {
+            None => {
+                first.insert((&table.table, &table.metadata), table);
+            }
+            // If the first one has the option, it may be the second one in another order.
+            Some(known) if !table.extends && !known.extends && *known != table => {
+                pairs.push(Pair {
+                    first: Some(known),
+                    second: table,
+                });
+            }
+            Some(_) => {}
+        }
+    }
+    pairs
+}
+
+fn place(definition: &TableDefinition) -> String {
+    let place = format!("{}:{}", definition.file, definition.line);
+    if definition.class.is_empty() {
+        place
+    } else {
+        format!("class {}, {place}", definition.class)
+    }
+}
+
+fn told(table: &str, pair: &Pair<'_>) -> String {
+    let second = place(pair.second);
+    match pair.first {
+        Some(first) => format!(
+            "table {table} is defined twice: {}, and again {second}",
+            place(first)
+        ),
+        None => format!("table {table} is defined twice, the second time {second}"),
+    }
+}
+
+fn describe(finding: Finding, pair: &Pair<'_>) -> Finding {
+    let second = pair.second;
+    let mut finding = finding
+        .at(second.file.as_str(), second.line, 0)
+        .remedy(format!(
+            "rename one of the two tables, or let the second one extend the first with \
+             __table_args__ = {{\"extend_existing\": True}} ({})",
+            place(second)
+        ))
+        .fact("second", format!("{}:{}", second.file, second.line));
+    if let Some(first) = pair.first {
+        finding = finding.fact("first", format!("{}:{}", first.file, first.line));
+    }
+    finding
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Edits {
+    edits: Vec<Edit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Edit {
+    offset: usize,
+    text: String,
+    /// Why there is none.
+    unclear: String,
+}
+
+/// Adds to each finding the one insertion that lets its definition extend the first, where there is one
+/// beyond doubt.
+fn add_edits(
+    context: &CheckContext<'_>,
+    findings: &mut [Finding],
+    definitions: &[&TableDefinition],
+) -> Result<(), ProbeError> {
+    let mut wanted = Vec::new();
+    let mut sources = Vec::new();
+    for (index, definition) in definitions.iter().enumerate() {
+        // Its own `__table_args__` would hide those of the base class.
+        if definition.inherits_args {
+            continue;
+        }
+        let Some(text) = read_source(context, &definition.file) else {
+            continue;
+        };
+        wanted.push(serde_json::json!({
+            "text": text,
+            "line": definition.line,
+            "column": definition.column,
+        }));
+        sources.push((index, text));
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let input = serde_json::json!({ "edits": wanted });
+    let ran = run_probe::<Edits>(context, Program::Edit, input, PROBE_TIMEOUT_MS, false)?;
+    let Answer::Given(Edits { edits }) = ran.answer else {
+        return Ok(());
+    };
+    for ((index, source), edit) in sources.iter().zip(edits) {
+        let (Some(finding), Some(definition)) = (findings.get_mut(*index), definitions.get(*index))
+        else {
+            continue;
+        };
+        if edit.text.is_empty() || !source.is_char_boundary(edit.offset) {
+            tracing::debug!(
+                table = definition.table,
+                why = edit.unclear,
+                "there is no edit beyond doubt"
+            );
+            continue;
+        }
+        *finding = finding
+            .clone()
+            .fact("file", definition.file.as_str())
+            .fact("file_digest", Digest::of(source.as_bytes()).to_string())
+            .fact("insert_offset", edit.offset.to_string())
+            .fact("insert_text", edit.text);
+    }
+    Ok(())
+}
+
+/// The file's text, if it is UTF-8 and lies in the workspace.
+fn read_source(context: &CheckContext<'_>, file: &str) -> Option<String> {
+    let root = context.root.canonicalize().ok()?;
+    let path = root.join(file).canonicalize().ok()?;
+    let metadata = path.metadata().ok()?;
+    if !path.starts_with(&root) || !metadata.is_file() || metadata.len() > SOURCE_BYTES_MAX {
+        return None;
+    }
+    String::from_utf8(std::fs::read(path).ok()?).ok()
+}
+
+#[cfg(test)]
+#[path = "duplicate_tests.rs"]
+mod tests;

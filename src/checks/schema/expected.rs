@@ -1,0 +1,298 @@
+//! The schema that the code expects: from SQLAlchemy models, by the application's own interpreter, or
+//! from SQL files, applied to an empty database in memory.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use serde::Deserialize;
+
+use super::live::{LiveSchema, LiveTable, read_schema};
+use crate::checks::CheckContext;
+use crate::checks::python::{
+    Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, Raised, run_probe,
+};
+use crate::domain::finding::{Finding, Severity};
+
+/// Files and bytes of SQL that are applied.
+const SQL_FILES_MAX: usize = 1_000;
+const SQL_BYTES_MAX: u64 = 8 << 20;
+/// Time for all of them.
+const SQL_TIME_MAX: Duration = Duration::from_secs(20);
+/// Pages of the database in memory: 256 MiB of 4 KiB each.
+const SQL_PAGES_MAX: u32 = 65_536;
+/// Virtual machine steps between two looks at the clock.
+const SQL_STEPS: i32 = 10_000;
+
+/// One expected table.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExpectedTable {
+    pub name: String,
+    /// A schema other than the main one, which SQLite does not have.
+    pub schema: Option<String>,
+    pub ddl: Option<String>,
+    /// Why there is no `ddl`.
+    pub problem: String,
+    pub columns: Vec<ExpectedColumn>,
+    pub indexes: Vec<ExpectedIndex>,
+}
+
+/// One expected column.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExpectedColumn {
+    pub name: String,
+    /// In SQLite's words; `None` if SQLite has none for it.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub nullable: bool,
+    pub primary_key: bool,
+    pub unique: bool,
+    pub generated: bool,
+    /// SQL text of the database's own default; empty if it has one that cannot be written.
+    pub server_default: Option<String>,
+    /// SQL literal of the default that the code gives.
+    pub default: Option<String>,
+    /// `REFERENCES ...`.
+    pub references: Option<String>,
+    /// A constraint of the table is about it, which `ADD COLUMN` cannot bring.
+    pub checked: bool,
+    /// The name, quoted where it must be.
+    pub quoted: String,
+}
+
+/// One expected index; `None` among the columns is an expression.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct ExpectedIndex {
+    pub name: Option<String>,
+    pub columns: Vec<Option<String>>,
+    pub unique: bool,
+    pub partial: bool,
+    pub ddl: Option<String>,
+}
+
+/// What the models gave.
+pub(super) enum Models {
+    Tables(Vec<ExpectedTable>),
+    Raised(Box<Raised>),
+    NoAnswer(NoAnswer),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ModelsAnswer {
+    tables: Vec<ExpectedTable>,
+    raised: Option<Box<Raised>>,
+}
+
+/// Imports the models in the sandbox and reads what they expect.
+pub(super) fn read_models(
+    context: &CheckContext<'_>,
+    module: &str,
+    attribute: &str,
+) -> Result<Models, ProbeError> {
+    let input = serde_json::json!({"module": module, "attribute": attribute});
+    let ran = run_probe::<ModelsAnswer>(context, Program::Models, input, PROBE_TIMEOUT_MS, false)?;
+    Ok(match ran.answer {
+        Answer::Given(ModelsAnswer {
+            raised: Some(raised),
+            ..
+        }) => Models::Raised(raised),
+        Answer::Given(answer) => Models::Tables(answer.tables),
+        Answer::None(why) => Models::NoAnswer(why),
+    })
+}
+
+/// Applies the SQL files that match `pattern` below the workspace, in the order of their names.
+///
+/// # Errors
+/// A finding that says what is wrong with the files.
+pub(super) fn read_sql(
+    context: &CheckContext<'_>,
+    pattern: &str,
+) -> Result<Vec<ExpectedTable>, Box<Finding>> {
+    let fail = |message: String| {
+        Box::new(
+            Finding::new(
+                "schema.models_unloadable",
+                Severity::Critical,
+                pattern,
+                message,
+            )
+            .remedy("correct the SQL files, or `expect` in the manifest"),
+        )
+    };
+    let files = sql_files(context.root, pattern).map_err(&fail)?;
+    let connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
+    for file in &files {
+        let shown = file.strip_prefix(context.root).unwrap_or(file).display();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| fail(format!("{shown} cannot be read: {error}")))?;
+        connection.execute_batch(&text).map_err(|error| {
+            let (line, why) = place_in(&text, &error);
+            fail(format!(
+                "{shown} cannot be applied to an empty SQLite database: {why}"
+            ))
+            .at(shown.to_string(), line, 0)
+        })?;
+    }
+    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    let schema = read_schema(&connection).map_err(|error| fail(error.to_string()))?;
+    Ok(expected_of(&schema))
+}
+
+/// Line of the statement that failed, 0 if it is not known, and what SQLite says.
+fn place_in(text: &str, error: &rusqlite::Error) -> (u32, String) {
+    match error {
+        // The offset is within `sql`, which is the rest of the text from the statement on.
+        rusqlite::Error::SqlInputError {
+            msg, offset, sql, ..
+        } => {
+            let begin = text.find(sql.as_str()).unwrap_or(0);
+            let at = begin + usize::try_from(*offset).unwrap_or(0);
+            let before = text.as_bytes().iter().take(at).filter(|b| **b == b'\n');
+            (
+                u32::try_from(before.count() + 1).unwrap_or(0),
+                msg.to_owned(),
+            )
+        }
+        other => (0, other.to_string()),
+    }
+}
+
+fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+    if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
+        return Err(format!("{pattern} leads out of the workspace"));
+    }
+    let root = root
+        .canonicalize()
+        .map_err(|error| format!("the workspace cannot be read: {error}"))?;
+    let escaped = glob::Pattern::escape(&root.display().to_string());
+    let matches = glob::glob(&format!("{escaped}/{pattern}"))
+        .map_err(|error| format!("{pattern} is no pattern: {error}"))?;
+    let mut files = Vec::new();
+    let mut bytes = 0;
+    for file in matches {
+        let file = file.map_err(|error| error.to_string())?;
+        let is_inside = file.canonicalize().is_ok_and(|f| f.starts_with(&root));
+        let Ok(metadata) = file.metadata() else {
+            continue;
+        };
+        if !is_inside || !metadata.is_file() {
+            continue;
+        }
+        bytes += metadata.len();
+        files.push(file);
+        if files.len() > SQL_FILES_MAX || bytes > SQL_BYTES_MAX {
+            return Err(format!(
+                "{pattern} matches too much: at most {SQL_FILES_MAX} files and {SQL_BYTES_MAX} bytes are read"
+            ));
+        }
+    }
+    if files.is_empty() {
+        return Err(format!("no file matches {pattern}"));
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.
+fn guarded_memory() -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    connection.pragma_update(None, "max_page_count", SQL_PAGES_MAX)?;
+    let deadline = Instant::now() + SQL_TIME_MAX;
+    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline));
+    connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
+        AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
+        AuthAction::Function { function_name } => {
+            // `printf` stays: ALTER TABLE calls it inside.
+            let refused = ["load_extension", "zeroblob", "randomblob"];
+            if refused
+                .iter()
+                .any(|name| function_name.eq_ignore_ascii_case(name))
+            {
+                Authorization::Deny
+            } else {
+                Authorization::Allow
+            }
+        }
+        // `PRAGMA foreign_keys = ON` and the like stand in such files, and mean nothing here.
+        AuthAction::Pragma { .. } => Authorization::Ignore,
+        _ => Authorization::Allow,
+    }));
+    Ok(connection)
+}
+
+/// What SQL files created, as an expectation.
+fn expected_of(schema: &LiveSchema) -> Vec<ExpectedTable> {
+    schema
+        .values()
+        .filter(|table| !table.is_view)
+        .map(|table| ExpectedTable {
+            name: table.name.clone(),
+            ddl: Some(table.sql.clone()).filter(|sql| !sql.is_empty()),
+            columns: table
+                .columns
+                .iter()
+                .map(|column| ExpectedColumn {
+                    name: column.name.clone(),
+                    kind: Some(column.kind.clone()),
+                    nullable: !column.not_null,
+                    primary_key: column.primary_key,
+                    unique: constraint_columns(table, &column.name).contains(&1),
+                    generated: column.generated,
+                    server_default: column.default.clone(),
+                    default: None,
+                    references: None,
+                    // A constraint of the statement is not told apart by column: a table that has any
+                    // is extended by a person.
+                    checked: has_constraint(&table.sql)
+                        || constraint_columns(table, &column.name)
+                            .iter()
+                            .any(|n| *n > 1),
+                    quoted: quote(&column.name),
+                })
+                .collect(),
+            indexes: table
+                .indexes
+                .iter()
+                .filter_map(|index| {
+                    Some(ExpectedIndex {
+                        name: Some(index.name.clone()),
+                        columns: index.columns.clone(),
+                        unique: index.unique,
+                        partial: index.partial,
+                        ddl: Some(index.sql.clone()?),
+                    })
+                })
+                .collect(),
+            ..ExpectedTable::default()
+        })
+        .collect()
+}
+
+/// How many columns each unique constraint with this column has.
+fn constraint_columns(table: &LiveTable, column: &str) -> Vec<usize> {
+    table
+        .indexes
+        .iter()
+        .filter(|index| index.sql.is_none() && index.unique)
+        .filter(|index| index.columns.iter().flatten().any(|c| c == column))
+        .map(|index| index.columns.len())
+        .collect()
+}
+
+fn has_constraint(sql: &str) -> bool {
+    let upper = sql.to_uppercase();
+    ["CHECK", "REFERENCES", "COLLATE"]
+        .iter()
+        .any(|word| upper.contains(word))
+}
+
+/// The name as an SQL identifier.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,366 @@
+//! The schema check: what the code expects in each database against what is there, and tables that the
+//! code defines twice.
+
+mod diff;
+mod duplicate;
+mod expected;
+mod live;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::python::{NoAnswer, ProbeError, Raised};
+use super::scan::{Scan, scan};
+use super::{CheckContext, Outcome, count};
+use crate::domain::finding::{Finding, Location, Measured, Severity};
+use crate::domain::signature::FACT_EXCEPTION;
+use crate::manifest::{Expect, Schema};
+use diff::Comparison;
+use expected::{ExpectedTable, Models};
+use live::{Database, LiveSchema};
+
+pub use live::sqlite_path;
+
+/// A `module:attribute`.
+type Target<'a> = (&'a str, &'a str);
+
+/// Runs the check.
+pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
+    let schemas = &context.manifest.schemas;
+    if schemas.is_empty() {
+        return Ok(Outcome::skipped("the manifest has no [[schema]] section"));
+    }
+    let source = Source::read(context)?;
+    let mut findings = source.findings(context)?;
+    let (mut tables_expected, mut tables_live) = (0, 0);
+    for schema in schemas {
+        let expected = match &schema.expect {
+            Expect::SqlAlchemy { module, attribute } => {
+                match source.models.get(&(module.as_str(), attribute.as_str())) {
+                    Some(Models::Tables(tables)) => Some(tables.clone()),
+                    _ => None,
+                }
+            }
+            Expect::Sql { pattern } => match expected::read_sql(context, pattern) {
+                Ok(tables) => Some(tables),
+                Err(finding) => {
+                    findings.push(*finding);
+                    None
+                }
+            },
+        };
+        let compared = Compared::of(context, schema, &source.scan, expected.as_deref());
+        tables_expected += compared.expected;
+        tables_live += compared.live;
+        findings.extend(compared.findings);
+    }
+    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(Outcome {
+        summary: summary(tables_expected, tables_live, &findings),
+        findings,
+        measured: Measured::Schema {
+            tables_expected: narrow(tables_expected),
+            tables_live: narrow(tables_live),
+        },
+        skipped: false,
+    })
+}
+
+/// `12 tables expected, 11 live: 1 missing table`.
+fn summary(expected: usize, live: usize, findings: &[Finding]) -> String {
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    for finding in findings.iter().filter(|f| f.severity >= Severity::Warning) {
+        *kinds.entry(finding.code.as_str()).or_default() += 1;
+    }
+    let noun = |code: &str| match code {
+        "schema.missing_table" => "missing table",
+        "schema.missing_column" => "missing column",
+        "schema.missing_index" => "missing index",
+        "schema.type_mismatch" => "type mismatch",
+        "schema.nullable_mismatch" => "nullability mismatch",
+        "schema.duplicate_table" => "table defined twice",
+        "schema.unreachable" => "database out of reach",
+        "schema.unsupported_database" => "database of another kind",
+        _ => "other problem",
+    };
+    let told: Vec<String> = kinds
+        .iter()
+        .map(|(code, n)| match (*code, *n) {
+            ("schema.models_unloadable", _) => "the models cannot be loaded".to_owned(),
+            ("schema.duplicate_table", n @ 2..) => format!("{n} tables defined twice"),
+            ("schema.unreachable", n @ 2..) => format!("{n} databases out of reach"),
+            ("schema.unsupported_database", n @ 2..) => format!("{n} databases of another kind"),
+            (code, n) => count(n, noun(code)),
+        })
+        .collect();
+    let counts = format!("{} expected, {live} live", count(expected, "table"));
+    if told.is_empty() {
+        counts
+    } else {
+        format!("{counts}: {}", told.join(", "))
+    }
+}
+
+/// What the source and its models say.
+struct Source<'a> {
+    scan: Scan,
+    /// Modules that a boot imports, in the order of `scan.reached`.
+    entries: Vec<&'a str>,
+    models: BTreeMap<Target<'a>, Models>,
+}
+
+impl<'a> Source<'a> {
+    fn read(context: &CheckContext<'a>) -> Result<Self, ProbeError> {
+        let manifest = context.manifest;
+        let mut targets: Vec<Target<'a>> = Vec::new();
+        for schema in &manifest.schemas {
+            if let Expect::SqlAlchemy { module, attribute } = &schema.expect {
+                let target = (module.as_str(), attribute.as_str());
+                if !targets.contains(&target) {
+                    targets.push(target);
+                }
+            }
+        }
+        let mut source = Self {
+            scan: Scan::default(),
+            entries: Vec::new(),
+            models: BTreeMap::new(),
+        };
+        if targets.is_empty() {
+            return Ok(source);
+        }
+        let mut add = |entry: &'a str| {
+            if !source.entries.contains(&entry) {
+                source.entries.push(entry);
+            }
+        };
+        targets.iter().for_each(|(module, _)| add(module));
+        if let Some(registration) = &manifest.registration {
+            add(&registration.module);
+        }
+        for rehearse in manifest.layers.iter().filter_map(|l| l.rehearse.as_ref()) {
+            rehearse.imports.iter().for_each(|module| add(module));
+        }
+        let entries = &source.entries;
+        let (scanned, models) = std::thread::scope(|scope| {
+            let scanned = scope.spawn(|| scan(context, true, false, entries));
+            let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
+                .iter()
+                .map(|&(module, attribute)| {
+                    let models = expected::read_models(context, module, attribute)?;
+                    Ok(((module, attribute), models))
+                })
+                .collect();
+            let scanned = scanned
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (scanned, models)
+        });
+        source.scan = scanned?;
+        source.models = models?;
+        Ok(source)
+    }
+
+    /// What is wrong with the models themselves.
+    fn findings(&self, context: &CheckContext<'_>) -> Result<Vec<Finding>, ProbeError> {
+        let mut findings: Vec<Finding> = Vec::new();
+        let mut seen = Vec::new();
+        let mut loaded = Vec::new();
+        for ((module, attribute), models) in &self.models {
+            let target = format!("{module}:{attribute}");
+            let finding = match models {
+                Models::Tables(_) => {
+                    loaded.push(*module);
+                    continue;
+                }
+                Models::Raised(raised) => match duplicate::table_of(raised) {
+                    Some(table) => {
+                        seen.push(table.to_owned());
+                        duplicate::raised_duplicate(context, &self.scan, raised, table)?
+                    }
+                    None => raised_otherwise(context, &target, raised),
+                },
+                Models::NoAnswer(why) => unanswered(&target, why),
+            };
+            findings.push(finding);
+        }
+        let duplicates =
+            duplicate::source_duplicates(context, &self.scan, &self.entries, &loaded, &seen)?;
+        findings.extend(duplicates);
+        Ok(findings)
+    }
+}
+
+fn raised_otherwise(context: &CheckContext<'_>, target: &str, raised: &Raised) -> Finding {
+    let redactor = context.redactor;
+    let location = raised.location(redactor);
+    let place = location
+        .as_ref()
+        .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
+    let line = raised.line(redactor);
+    let (severity, why) = if raised.read_only {
+        (
+            Severity::Warning,
+            "; the check is read-only, so this may be its fault",
+        )
+    } else {
+        (Severity::Critical, "")
+    };
+    let module = target.split(':').next().unwrap_or(target);
+    let mut finding = Finding::new(
+        "schema.models_unloadable",
+        severity,
+        target,
+        format!("the models {target} cannot be loaded: {line}{place}{why}"),
+    )
+    .remedy(format!("make `import {module}` work: read the traceback"))
+    .fact(FACT_EXCEPTION, raised.text(redactor))
+    .fact("module", module);
+    finding.location = location;
+    finding.detail = raised.detail(redactor);
+    finding
+}
+
+fn unanswered(target: &str, why: &NoAnswer) -> Finding {
+    let mut finding = Finding::new(
+        "schema.models_unloadable",
+        Severity::Critical,
+        target,
+        format!("loading the models {target} {}", why.why),
+    )
+    .remedy("models must come from their import alone, without running anything");
+    finding.location = why.location.clone();
+    finding.detail = why.output.clone();
+    finding
+}
+
+/// One database, compared.
+#[derive(Default)]
+struct Compared {
+    expected: usize,
+    live: usize,
+    findings: Vec<Finding>,
+}
+
+impl Compared {
+    fn of(
+        context: &CheckContext<'_>,
+        schema: &Schema,
+        scan: &Scan,
+        expected: Option<&[ExpectedTable]>,
+    ) -> Self {
+        let name = schema.name.as_str();
+        let one = |finding: Finding| Self {
+            findings: vec![finding],
+            ..Self::default()
+        };
+        let unreachable = |message: String, remedy: &str| {
+            one(
+                Finding::new("schema.unreachable", Severity::Critical, name, message)
+                    .remedy(remedy)
+                    .fact("schema", name),
+            )
+        };
+        let url = match context.environment.expand(&schema.database) {
+            Ok(url) => url,
+            Err(error) => {
+                return unreachable(
+                    format!("the URL of database {name} is not known: {error}"),
+                    "set the variable, or correct `database` in the manifest",
+                );
+            }
+        };
+        let path = match live::parse_url(&url, context.root) {
+            Database::File(path) => path,
+            Database::Memory => {
+                return one(Finding::new(
+                    "schema.not_compared",
+                    Severity::Info,
+                    name,
+                    format!("database {name} is in memory: it begins empty with the application"),
+                ));
+            }
+            Database::Other => {
+                let kind = url.split(['+', ':']).next().unwrap_or_default();
+                return one(Finding::new(
+                    "schema.unsupported_database",
+                    Severity::Critical,
+                    name,
+                    format!(
+                        "database {name} is of kind {kind:?}, and this version compares SQLite only"
+                    ),
+                )
+                .remedy("take this [[schema]] out of the manifest, or use a sqlite:/// URL"));
+            }
+        };
+        let shown = path
+            .strip_prefix(context.root)
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        let exists = path.exists();
+        let live = match read_or_empty(&path, exists) {
+            Ok(live) => live,
+            Err((why, remedy)) => {
+                return unreachable(format!("database {name} is out of reach: {why}"), remedy);
+            }
+        };
+        let database = if exists {
+            format!("database {name} ({shown})")
+        } else {
+            format!("database {name} ({shown} does not exist yet)")
+        };
+        let comparison = Comparison {
+            schema: name,
+            database,
+            ignore: &schema.ignore,
+            live: &live,
+            locate: &|table| locate(scan, table),
+        };
+        let expected = expected.unwrap_or_default();
+        Self {
+            expected: comparison.compared(expected).count(),
+            live: live.values().filter(|table| !table.is_view).count(),
+            findings: comparison.differences(expected),
+        }
+    }
+}
+
+/// The live schema, or why there is none and what to do. A file that does not exist is empty.
+fn read_or_empty(path: &Path, exists: bool) -> Result<LiveSchema, (String, &'static str)> {
+    if exists {
+        return live::read_live(path).map_err(|error| {
+            (
+                error.to_string(),
+                "make the file a readable database for whoever runs ubs, and end what holds it",
+            )
+        });
+    }
+    if path.parent().unwrap_or(path).is_dir() {
+        return Ok(LiveSchema::new());
+    }
+    Err((
+        format!(
+            "{} does not exist, and neither does its directory",
+            path.display()
+        ),
+        "create the directory, or correct the database's URL",
+    ))
+}
+
+/// Where a table is defined, if there is one place only.
+fn locate(scan: &Scan, table: &str) -> Option<Location> {
+    let mut places = scan.tables.iter().filter(|d| d.table == table);
+    let (first, None) = (places.next()?, places.next()) else {
+        return None;
+    };
+    Some(Location {
+        file: first.file.clone(),
+        line: first.line,
+        column: 0,
+    })
+}
+
+#[cfg(test)]
+#[path = "schema_tests.rs"]
+mod tests;

@@ -1,0 +1,99 @@
+//! One virtual environment for all tests that need a real Python application, built once and shared by
+//! test processes.
+//!
+//! Included with `#[path]` by unit tests and by whole-program tests. Where it cannot be built, a test
+//! says so loudly and is skipped; in CI that is a failure.
+
+#![allow(dead_code)] // Each includer uses what it needs.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What the tests' applications are made of; pinned, so that every run sees the same.
+pub const PACKAGES: [&str; 4] = [
+    "fastapi==0.165.0",
+    "sqlalchemy==2.1.9",
+    "uvicorn==0.54.0",
+    "alembic==1.20.1",
+];
+
+/// Older packages whose insides differ: applications that were not brought up to date.
+pub const OLD_PACKAGES: [&str; 2] = ["fastapi==0.115.0", "sqlalchemy==1.4.54"];
+
+/// The interpreter of the environment with [`PACKAGES`], or `None` after saying why the test is skipped.
+pub fn application_python() -> Option<PathBuf> {
+    python_with(&PACKAGES)
+}
+
+/// The interpreter of an environment with these packages; see [`application_python`].
+pub fn python_with(packages: &[&str]) -> Option<PathBuf> {
+    match build(packages) {
+        Ok(python) => Some(python),
+        Err(why) => {
+            eprintln!("SKIPPED: no Python environment for this test: {why}");
+            assert!(
+                std::env::var_os("CI").is_none(),
+                "CI must have a Python environment: {why}"
+            );
+            None
+        }
+    }
+}
+
+fn build(packages: &[&str]) -> Result<PathBuf, String> {
+    let version = run(Command::new("python3").args(["-c", "import sys; print(sys.version)"]))?;
+    let mut hasher = DefaultHasher::new();
+    (packages, &version).hash(&mut hasher);
+    let base = target_directory()?;
+    fs::create_dir_all(&base).map_err(|e| format!("{}: {e}", base.display()))?;
+    let home = base.join(format!("{:016x}", hasher.finish()));
+    let python = home.join("bin/python");
+    let ready = home.join("ready");
+    if ready.exists() {
+        return Ok(python);
+    }
+    // Test processes run side by side; one builds, the others wait.
+    let lock = fs::File::create(home.with_extension("lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    if ready.exists() {
+        return Ok(python);
+    }
+    let _ = fs::remove_dir_all(&home);
+    run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    run(Command::new(&python)
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+        ])
+        .args(packages))?;
+    fs::write(&ready, "").map_err(|e| e.to_string())?;
+    Ok(python)
+}
+
+/// `target/test-venv`, wherever the target directory of this very program is.
+fn target_directory() -> Result<PathBuf, String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    program
+        .ancestors()
+        .find(|dir| dir.join("CACHEDIR.TAG").exists())
+        .map(|target: &Path| target.join("test-venv"))
+        .ok_or_else(|| format!("{} lies in no target directory", program.display()))
+}
+
+fn run(command: &mut Command) -> Result<String, String> {
+    let shown = format!("{command:?}");
+    let output = command
+        .output()
+        .map_err(|e| format!("cannot run {shown}: {e}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let last = text.lines().rev().find(|line| !line.trim().is_empty());
+    Err(format!("{shown} failed: {}", last.unwrap_or_default()))
+}
