@@ -10,6 +10,7 @@
 mod chain;
 mod codec;
 mod error;
+mod handoff;
 mod migrate;
 mod projection;
 mod queue;
@@ -25,7 +26,6 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use chain::GENESIS;
 pub use codec::{FRAME_BYTES_MAX, decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
 pub use migrate::{APPLICATION_ID, BUSY_TIMEOUT, SCHEMA_VERSION};

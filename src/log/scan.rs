@@ -29,8 +29,7 @@ pub(super) struct RawEvent<'a> {
     pub boot: Option<Uuid>,
     pub mission: Option<Uuid>,
     pub kind: &'a str,
-    /// As the column has it: an edited one may not fit a `u16`.
-    pub version: i64,
+    pub version: u16,
     pub at: i64,
     pub payload: &'a [u8],
     pub chain: Digest,
@@ -74,10 +73,16 @@ impl<'a> RawEvent<'a> {
         let Some(mission) = uuid_of(row, 3)? else {
             return malformed("mission_id");
         };
-        let Ok(kind) = row.get_ref(4)?.as_str() else {
+        // The widths that the chain gives their lengths.
+        let kind = row.get_ref(4)?.as_str().ok();
+        let Some(kind) = kind.filter(|kind| u16::try_from(kind.len()).is_ok()) else {
             return malformed("kind");
         };
-        let Ok(payload) = row.get_ref(7)?.as_blob() else {
+        let Ok(version) = u16::try_from(row.get::<_, i64>(5)?) else {
+            return malformed("version");
+        };
+        let payload = row.get_ref(7)?.as_blob().ok();
+        let Some(payload) = payload.filter(|payload| u32::try_from(payload.len()).is_ok()) else {
             return malformed("payload");
         };
         let Some(chain) = row
@@ -94,22 +99,26 @@ impl<'a> RawEvent<'a> {
             boot,
             mission,
             kind,
-            version: row.get(5)?,
+            version,
             at: row.get(6)?,
             payload,
             chain: Digest(chain),
         }))
     }
 
+    /// Length of the kind, which [`Self::of_row`] has seen to fit.
+    pub(super) fn kind_bytes(&self) -> u16 {
+        u16::try_from(self.kind.len()).unwrap_or(u16::MAX)
+    }
+
+    /// Length of the payload, which fits too.
+    pub(super) fn payload_bytes(&self) -> u32 {
+        u32::try_from(self.payload.len()).unwrap_or(u32::MAX)
+    }
+
     /// The event, if this program understands it; else why not.
     pub(super) fn decode(&self) -> Result<Event, Unread> {
-        match u16::try_from(self.version) {
-            Ok(version) => codec::decode(self.kind, version, self.payload),
-            Err(_) => Err(Unread::Broken(format!(
-                "version {} is out of range",
-                self.version
-            ))),
-        }
+        codec::decode(self.kind, self.version, self.payload)
     }
 
     pub(super) fn boot_id(&self) -> Option<BootId> {
@@ -128,7 +137,7 @@ impl<'a> RawEvent<'a> {
             boot: self.boot_id(),
             mission: self.mission_id(),
             kind: self.kind.to_owned(),
-            version: u16::try_from(self.version).unwrap_or(u16::MAX),
+            version: self.version,
             at: At(self.at),
             body: match self.decode() {
                 Ok(event) => Body::Known(Box::new(event)),
@@ -167,7 +176,7 @@ struct PackedRow {
     id: Uuid,
     boot: Option<Uuid>,
     mission: Option<Uuid>,
-    version: i64,
+    version: u16,
     at: i64,
     chain: Digest,
     /// Where the kind ends and the payload begins, and where that ends, in [`Page::bytes`].

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
+use super::handoff::{Doorbell, answer};
 use super::writer::{Job, Ledger, Prepared, QUEUE_JOBS_MAX, Ran};
 use super::{LogError, NewEvent, Reader, migrate, tables};
 use crate::domain::boot::BootState;
@@ -29,6 +30,7 @@ struct Shared {
     /// `None` only while being dropped.
     queue: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
+    bell: Arc<Doorbell>,
     /// For reads that come through the log, opened by the first of them.
     reader: Mutex<Option<Reader>>,
     commits: Arc<AtomicU64>,
@@ -41,9 +43,12 @@ impl Drop for Shared {
             reader.take();
         }
         self.queue.take();
-        if let Some(writer) = self.writer.take()
-            && writer.thread().id() != std::thread::current().id()
-        {
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        self.bell.ring(writer.thread());
+        // A job may hold the last clone; then the writer ends by itself after it.
+        if writer.thread().id() != std::thread::current().id() {
             // It catches every panic of a job; one of its own has been printed already.
             let _ = writer.join();
         }
@@ -61,15 +66,20 @@ impl Log {
         let ledger = Ledger::new(conn, &path)?;
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
+        let bell = Arc::new(Doorbell::default());
         let writer = std::thread::Builder::new()
             .name("ubs-log".to_owned())
-            .spawn(move || ledger.serve(&jobs))
+            .spawn({
+                let bell = Arc::clone(&bell);
+                move || ledger.serve(&jobs, &bell)
+            })
             .map_err(LogError::io("start the writer thread of", &path))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path,
                 queue: Some(queue),
                 writer: Some(writer),
+                bell,
                 reader: Mutex::new(None),
                 commits,
             }),
@@ -89,14 +99,15 @@ impl Log {
     }
 
     fn send(&self, job: Job) -> Result<(), LogError> {
-        let writer = self.shared.writer.as_ref().map(|w| w.thread().id());
-        if writer == Some(std::thread::current().id()) {
+        let (Some(queue), Some(writer)) = (&self.shared.queue, &self.shared.writer) else {
+            return Err(LogError::Stopped);
+        };
+        if writer.thread().id() == std::thread::current().id() {
             return Err(LogError::Reentrant);
         }
-        match &self.shared.queue {
-            Some(queue) => queue.send(job).map_err(|_| LogError::Stopped),
-            None => Err(LogError::Stopped),
-        }
+        queue.send(job).map_err(|_| LogError::Stopped)?;
+        self.shared.bell.ring(writer.thread());
+        Ok(())
     }
 
     /// Appends events; durable when this returns.
@@ -111,9 +122,9 @@ impl Log {
             .into_iter()
             .map(Prepared::new)
             .collect::<Result<_, _>>()?;
-        let (reply, answer) = bounded(1);
+        let (reply, awaited) = answer();
         self.send(Job::Append { events, reply })?;
-        answer.recv().map_err(|_| LogError::Stopped)?
+        awaited.wait().unwrap_or(Err(LogError::Stopped))
     }
 
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
@@ -128,7 +139,7 @@ impl Log {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
-        let (reply, answer) = bounded(1);
+        let (reply, awaited) = answer();
         let nothing = || Ran {
             keep: false,
             deliver: Box::new(|_| {}),
@@ -137,7 +148,7 @@ impl Log {
             let tx = match tx {
                 Ok(tx) => tx,
                 Err(error) => {
-                    let _ = reply.send(Err(error));
+                    reply.give(Err(error));
                     return nothing();
                 }
             };
@@ -152,11 +163,11 @@ impl Log {
             Ran {
                 keep: matches!(outcome, Ok(Ok(_))),
                 deliver: Box::new(move |committed| {
-                    let _ = reply.send(committed.and(outcome));
+                    reply.give(committed.and(outcome));
                 }),
             }
         })))?;
-        answer.recv().map_err(|_| LogError::Stopped)?
+        awaited.wait().unwrap_or(Err(LogError::Stopped))
     }
 
     /// A reader of the same file.

@@ -50,7 +50,7 @@ impl ChainCheck {
     pub(super) fn new() -> Self {
         Self {
             seq: 0,
-            chain: chain::GENESIS,
+            chain: *chain::GENESIS,
             gap: false,
             buffer: Vec::with_capacity(4096),
         }
@@ -183,7 +183,7 @@ impl Reader {
     pub fn verify(&self) -> Result<Verification, LogError> {
         let _snapshot = self.snapshot()?;
         let head = read_head(self.conn()).map_err(|source| self.error(source))?;
-        let mut fold = Fold {
+        let fold = Fold {
             chain: ChainCheck::new(),
             events: 0,
             opaque: 0,
@@ -191,11 +191,22 @@ impl Reader {
             projector: Projector::default(),
             scratch: migrate::open_scratch(self.path())?,
         };
-        for problem in self.quick_check()? {
-            fold.problems.add(problem);
+        // On a connection of its own, so that its reading runs beside the folding.
+        let pages = Self::open(self.path())?;
+        let (damage, scanned) = std::thread::scope(|scope| {
+            let checking = scope.spawn(move || pages.quick_check());
+            let scanned = self.scan_and_fold(fold);
+            let damage = checking
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (damage, scanned)
+        });
+        let (fold, unreadable) = scanned?;
+        let mut problems = Problems::default();
+        for problem in damage.into_iter().chain(fold.problems.told) {
+            problems.add(problem);
         }
-        let (fold, unreadable) = self.scan_and_fold(fold)?;
-        let mut problems = fold.problems;
+        problems.more += fold.problems.more;
         if let Some(error) = unreadable {
             problems.add(format!(
                 "nothing can be read after event {}: {error}",
@@ -220,7 +231,7 @@ impl Reader {
     }
 
     /// SQLite's own check of the file's pages.
-    fn quick_check(&self) -> Result<Vec<String>, LogError> {
+    fn quick_check(&self) -> Vec<String> {
         let run = || -> rusqlite::Result<Vec<String>> {
             let mut statement = self.conn().prepare("PRAGMA quick_check(20)")?;
             statement.query_map([], |row| row.get(0))?.collect()
@@ -229,11 +240,11 @@ impl Reader {
             Ok(lines) => lines,
             Err(error) => vec![error.to_string()],
         };
-        Ok(lines
+        lines
             .into_iter()
             .filter(|line| line != "ok")
             .map(|line| format!("the file is damaged: {line}"))
-            .collect())
+            .collect()
     }
 
     /// Reads all rows; what stopped the reading, if something did, comes with the result.

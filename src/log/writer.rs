@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
+use super::handoff::{Doorbell, Reply};
 use super::projection::{self, PROJECTION_FORMAT, Projector};
 use super::record::mission_of;
 use super::scan::RawEvent;
@@ -68,7 +69,7 @@ pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Se
 pub(super) enum Job {
     Append {
         events: Vec<Prepared>,
-        reply: Sender<Result<Vec<Seq>, LogError>>,
+        reply: Reply<Result<Vec<Seq>, LogError>>,
     },
     Work(Work),
 }
@@ -76,8 +77,7 @@ pub(super) enum Job {
 impl Job {
     fn refuse(self, error: LogError) {
         match self {
-            // Nobody waits any more: nothing to tell.
-            Self::Append { reply, .. } => drop(reply.send(Err(error))),
+            Self::Append { reply, .. } => reply.give(Err(error)),
             Self::Work(work) => (work(Err(error.clone())).deliver)(Err(error)),
         }
     }
@@ -85,14 +85,14 @@ impl Job {
 
 /// Somebody who waits for the commit.
 enum Waiting {
-    Append(Sender<Result<Vec<Seq>, LogError>>, Vec<Seq>),
+    Append(Reply<Result<Vec<Seq>, LogError>>, Vec<Seq>),
     Work(Deliver),
 }
 
 impl Waiting {
     fn tell(self, outcome: Result<(), LogError>) {
         match self {
-            Self::Append(reply, seqs) => drop(reply.send(outcome.map(|()| seqs))),
+            Self::Append(reply, seqs) => reply.give(outcome.map(|()| seqs)),
             Self::Work(deliver) => deliver(outcome),
         }
     }
@@ -125,7 +125,7 @@ impl Ledger {
             path: path.to_owned(),
             head: Head {
                 seq: 0,
-                chain: chain::GENESIS,
+                chain: *chain::GENESIS,
             },
             projector: Projector::default(),
             wrote: false,
@@ -248,7 +248,7 @@ impl Ledger {
             boot: new.boot.map(|boot| boot.0),
             mission: new.mission.map(|mission| mission.0),
             kind: new.event.kind(),
-            version: i64::from(new.event.version()),
+            version: new.event.version(),
             at: new.at.0,
             payload: &new.frame,
             chain: Digest::default(),
@@ -342,7 +342,7 @@ impl Ledger {
         match job {
             Job::Append { events, reply } => match self.append_all(&events) {
                 Ok(seqs) => waiting.push(Waiting::Append(reply, seqs)),
-                Err(error) => drop(reply.send(Err(error))),
+                Err(error) => reply.give(Err(error)),
             },
             Job::Work(work) => {
                 let before = match self.begin_part() {
@@ -394,9 +394,9 @@ impl Ledger {
     }
 
     /// Serves jobs until the last sender is gone and the queue is empty.
-    pub(super) fn serve(mut self, queue: &Receiver<Job>) {
+    pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
-        while let Ok(job) = queue.recv() {
+        while let Some(job) = bell.wait(queue) {
             jobs.push_back(job);
             jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
             while !jobs.is_empty() {
