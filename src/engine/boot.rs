@@ -523,17 +523,20 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Runs a thread whose result is reported.
+    /// Runs a thread whose result is reported, whatever happens in it: a panic reports `if_it_panics`.
     fn spawn(
         &mut self,
         name: &str,
         work: impl FnOnce() -> BootCommand + Send + 'static,
+        if_it_panics: BootCommand,
     ) -> Result<(), EngineError> {
         let reports = self.reports.clone();
         let thread = std::thread::Builder::new()
             .name(name.to_owned())
             .spawn(move || {
-                let _ = reports.send(Report::Command(work()));
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                // The engine is gone only when the boot is over.
+                let _ = reports.send(Report::Command(outcome.unwrap_or(if_it_panics)));
             })
             .map_err(|source| EngineError::Io {
                 what: "start a thread",
@@ -549,28 +552,27 @@ impl<'a> Engine<'a> {
         let process_env = self.process_env.clone();
         let scratch = self.state_dir.join("scratch");
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
-        self.spawn(check.as_str(), move || {
-            let reports = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                run_checks(
-                    &manifest,
-                    &manifest.workspace,
-                    &scratch,
-                    &process_env,
-                    overrides,
-                    &[check],
-                )
-            }));
+        let end = move |report: CheckReport| BootCommand::EndCheck {
+            report: Box::new(report),
+            phase,
+        };
+        let work = move || {
+            let reports = run_checks(
+                &manifest,
+                &manifest.workspace,
+                &scratch,
+                &process_env,
+                overrides,
+                &[check],
+            );
             let report = match reports {
-                Ok(Ok(mut reports)) => reports.pop().ok_or_else(|| "it gave no report".to_owned()),
-                Ok(Err(error)) => Err(error.to_string()),
-                Err(_) => Err("it panicked, which is a bug of ours".to_owned()),
+                Ok(mut reports) => reports.pop().ok_or_else(|| "it gave no report".to_owned()),
+                Err(error) => Err(error.to_string()),
             };
-            let report = report.unwrap_or_else(|error| failed_report(check, &error));
-            BootCommand::EndCheck {
-                report: Box::new(report),
-                phase,
-            }
-        })
+            end(report.unwrap_or_else(|error| failed_report(check, &error)))
+        };
+        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        self.spawn(check.as_str(), work, end(panicked))
     }
 
     fn heal(&mut self, mission: MissionId) -> Result<(), EngineError> {
@@ -591,22 +593,23 @@ impl<'a> Engine<'a> {
         .with_variable(WORK_MARK, &self.boot.to_string())
         .cancelled_by(Arc::clone(&self.cancelled));
         let redactor = Arc::clone(&self.redactor);
-        self.spawn("heal", move || {
-            let work = std::panic::AssertUnwindSafe(|| worker.work(mission));
-            let (outcome, reason) = match std::panic::catch_unwind(work) {
-                Ok(Ok(worked)) => (worked.outcome, worked.reason),
-                Ok(Err(error)) => (HealOutcome::Rejected, error.to_string()),
-                Err(_) => (
-                    HealOutcome::Rejected,
-                    "the worker panicked, a bug of ours".to_owned(),
-                ),
+        let end = move |outcome, reason| BootCommand::EndHeal {
+            mission,
+            outcome,
+            reason,
+        };
+        let work = move || {
+            let (outcome, reason) = match worker.work(mission) {
+                Ok(worked) => (worked.outcome, worked.reason),
+                Err(error) => (HealOutcome::Rejected, error.to_string()),
             };
-            BootCommand::EndHeal {
-                mission,
-                outcome,
-                reason: redactor.clean(&reason, 4096),
-            }
-        })
+            end(outcome, redactor.clean(&reason, 4096))
+        };
+        let panicked = end(
+            HealOutcome::Rejected,
+            "the worker panicked, which is a bug of ours".to_owned(),
+        );
+        self.spawn("heal", work, panicked)
     }
 
     fn settle(&mut self) -> Result<(), EngineError> {

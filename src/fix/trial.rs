@@ -177,7 +177,7 @@ impl Stage {
         let live = databases(manifest, &environment, workspace);
         let files: Vec<PathBuf> = live.values().cloned().collect();
         make_directory(directory)?;
-        let copy = WorkspaceCopy::create(workspace, &directory.join("workspace"), &files)?;
+        let copy = WorkspaceCopy::create(workspace, directory, &files)?;
         let scratch = directory.join("scratch");
         make_directory(&scratch)?;
         let mut stage = Self {

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
-use super::trial::{Baseline, TrialError, databases, run_checks, still_there, try_proposal};
+use super::trial::{Baseline, Trial, TrialError, databases, run_checks, still_there, try_proposal};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
-use crate::domain::ids::MissionId;
+use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
@@ -249,20 +249,19 @@ impl Worker {
                 proposal: proposal.clone(),
             },
         )?;
-        let baseline = match &self.baseline {
-            Some(baseline) => baseline.clone(),
-            None => self.measure_baseline(mission)?,
+        let trial = self.try_on_a_copy(mission, &signature, &failure, &proposal);
+        let trial = match trial {
+            Ok(trial) => trial,
+            // Not the proposal's fault: whoever comes next may try it again at once.
+            Err(error) => {
+                let release = MissionCommand::Release {
+                    worker: self.name.clone(),
+                    reason: format!("no trial could be made: {error}"),
+                };
+                self.missions.command(mission, release)?;
+                return Err(error.into());
+            }
         };
-        let trial = try_proposal(
-            &self.manifest,
-            &self.process_env,
-            &self.overrides,
-            &self.sandbox_dir(mission),
-            &signature,
-            &failure,
-            &proposal,
-            &baseline,
-        )?;
         if self.cancelled.load(Ordering::SeqCst) {
             let reason = "the trial was cut short".to_owned();
             let release = MissionCommand::Release {
@@ -293,6 +292,29 @@ impl Worker {
         Ok((outcome, Some(verdict)))
     }
 
+    fn try_on_a_copy(
+        &self,
+        mission: MissionId,
+        signature: &Signature,
+        failure: &Failure,
+        proposal: &Proposal,
+    ) -> Result<Trial, TrialError> {
+        let baseline = match &self.baseline {
+            Some(baseline) => baseline.clone(),
+            None => self.measure_baseline(mission)?,
+        };
+        try_proposal(
+            &self.manifest,
+            &self.process_env,
+            &self.overrides,
+            &self.sandbox_dir(mission),
+            signature,
+            failure,
+            proposal,
+            &baseline,
+        )
+    }
+
     /// A person approves the mission's verified proposal: it is tried once more on what the
     /// workspace is now, and moved into it.
     ///
@@ -314,16 +336,12 @@ impl Worker {
         else {
             return Err(not_now(&state, "it has no proposal"));
         };
-        let trial = try_proposal(
-            &self.manifest,
-            &self.process_env,
-            &self.overrides,
-            &self.sandbox_dir(mission),
-            &signature,
-            failure,
-            &proposal,
-            &self.measure_baseline(mission)?,
-        )?;
+        // What holds now is what counts, not what held when the fix was proposed.
+        let anew = Self {
+            baseline: None,
+            ..self.clone()
+        };
+        let trial = anew.try_on_a_copy(mission, &signature, failure, &proposal)?;
         if !trial.verdict.holds {
             let reason = trial.verdict.reason;
             self.missions.command(
@@ -502,7 +520,7 @@ impl Worker {
         .map_err(|error| WorkError::Environment(error.to_string()))
     }
 
-    fn measure_baseline(&self, mission: MissionId) -> Result<Baseline, WorkError> {
+    fn measure_baseline(&self, mission: MissionId) -> Result<Baseline, TrialError> {
         let scratch = self.sandbox_dir(mission).join("baseline");
         let reports = run_checks(
             &self.manifest,
