@@ -54,9 +54,26 @@ impl Doorbell {
 #[derive(Debug)]
 enum Answer<T> {
     Awaited,
-    Given(T),
+    Given(T, Option<Relay>),
     /// Given and taken, or never to come.
     Gone,
+}
+
+/// The waiters of one commit, and whom of them this one has to wake.
+#[derive(Debug)]
+struct Relay {
+    waiters: Arc<[Thread]>,
+    place: usize,
+}
+
+impl Relay {
+    fn pass_on(&self) {
+        for next in [2 * self.place + 1, 2 * self.place + 2] {
+            if let Some(waiter) = self.waiters.get(next) {
+                waiter.unpark();
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -77,7 +94,7 @@ impl<T> Slot<T> {
 
 /// Gives one answer.
 #[derive(Debug)]
-pub(super) struct Reply<T>(Arc<Slot<T>>);
+pub(super) struct Reply<T>(Option<Arc<Slot<T>>>);
 
 /// Waits for it, on the thread that made the pair.
 #[derive(Debug)]
@@ -89,24 +106,40 @@ pub(super) fn answer<T>() -> (Reply<T>, Awaited<T>) {
         answer: Mutex::new(Answer::Awaited),
         waiter: std::thread::current(),
     });
-    (Reply(Arc::clone(&slot)), Awaited(slot))
+    (Reply(Some(Arc::clone(&slot))), Awaited(slot))
 }
 
 impl<T> Reply<T> {
-    pub(super) fn give(self, answer: T) {
-        *self.0.lock() = Answer::Given(answer);
-        // Dropping wakes.
+    pub(super) fn give(mut self, answer: T) {
+        if let Some(slot) = self.0.take() {
+            *slot.lock() = Answer::Given(answer, None);
+            slot.waiter.unpark();
+        }
     }
 }
 
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
-        let mut answer = self.0.lock();
-        if matches!(*answer, Answer::Awaited) {
-            *answer = Answer::Gone;
+        if let Some(slot) = self.0.take() {
+            *slot.lock() = Answer::Gone;
+            slot.waiter.unpark();
         }
-        drop(answer);
-        self.0.waiter.unpark();
+    }
+}
+
+/// Gives many answers and wakes the first waiter; each one that wakes wakes two more. Waking a
+/// thread is a system call, and dozens of them would keep the writer from its next commit.
+pub(super) fn give_all<T>(answers: Vec<(Reply<T>, T)>) {
+    let slots = answers.iter().filter_map(|(reply, _)| reply.0.as_ref());
+    let waiters: Arc<[Thread]> = slots.map(|slot| slot.waiter.clone()).collect();
+    for (place, (mut reply, answer)) in answers.into_iter().enumerate() {
+        let waiters = Arc::clone(&waiters);
+        if let Some(slot) = reply.0.take() {
+            *slot.lock() = Answer::Given(answer, Some(Relay { waiters, place }));
+        }
+    }
+    if let Some(first) = waiters.first() {
+        first.unpark();
     }
 }
 
@@ -116,7 +149,13 @@ impl<T> Awaited<T> {
         loop {
             let mut answer = self.0.lock();
             match std::mem::replace(&mut *answer, Answer::Gone) {
-                Answer::Given(value) => return Some(value),
+                Answer::Given(value, relay) => {
+                    drop(answer);
+                    if let Some(relay) = relay {
+                        relay.pass_on();
+                    }
+                    return Some(value);
+                }
                 Answer::Gone => return None,
                 Answer::Awaited => *answer = Answer::Awaited,
             }
@@ -143,6 +182,26 @@ mod tests {
     }
 
     #[test]
+    fn every_waiter_of_a_commit_is_woken() {
+        let (send, replies) = crossbeam_channel::unbounded();
+        let waiters: Vec<_> = (0..33)
+            .map(|_| {
+                let send = send.clone();
+                std::thread::spawn(move || {
+                    let (reply, awaited) = answer();
+                    send.send(reply).unwrap();
+                    awaited.wait()
+                })
+            })
+            .collect();
+        let replies = replies.iter().take(33);
+        give_all(replies.enumerate().map(|(n, reply)| (reply, n)).collect());
+        let mut given: Vec<_> = waiters.into_iter().map(|w| w.join().unwrap()).collect();
+        given.sort_unstable();
+        assert_eq!(given, (0..33).map(Some).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn no_job_is_slept_through() {
         let (send, queue) = crossbeam_channel::bounded::<u32>(4);
         let bell = Arc::new(Doorbell::default());
@@ -162,6 +221,6 @@ mod tests {
         }
         drop(send);
         bell.ring(sleeper.thread());
-        assert_eq!(sleeper.join().unwrap(), (0..20_000).sum());
+        assert_eq!(sleeper.join().unwrap(), (0..20_000).sum::<u32>());
     }
 }
