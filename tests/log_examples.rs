@@ -8,11 +8,17 @@ use ubs::domain::ids::{At, BootId};
 use ubs::log::{Log, NewEvent};
 use uuid::Uuid;
 
-/// Cargo builds examples with the tests, beside them, and gives no variable for their place.
+/// Built if it is not yet: `cargo test --test` builds no examples.
 fn example(name: &str) -> Command {
-    let tests = std::env::current_exe().unwrap();
-    let target = tests.ancestors().nth(2).unwrap();
-    Command::new(target.join("examples").join(name))
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).args([
+        "run",
+        "--quiet",
+        "--example",
+        name,
+        "--",
+    ]);
+    command
 }
 
 fn run(name: &str, log: &Path, moment: Option<&str>) -> String {
