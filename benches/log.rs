@@ -28,19 +28,16 @@ const PRODUCERS: usize = 64;
 const ROUNDS: usize = 5;
 
 fn text() -> String {
-    "layer database: migration 0042 applied in 18 ms; "
-        .chars()
-        .cycle()
-        .take(TEXT_BYTES)
-        .collect()
+    let sentence = "layer database: migration 0042 applied in 18 ms; ";
+    sentence.chars().cycle().take(TEXT_BYTES).collect()
 }
 
-fn note(boot: Option<BootId>) -> NewEvent {
+fn note(boot: Option<BootId>, text: &str) -> NewEvent {
     NewEvent {
         at: now(),
         boot,
         mission: None,
-        event: Event::Note { text: text() },
+        event: Event::Note { text: text.into() },
     }
 }
 
@@ -74,7 +71,7 @@ fn bare_appends(dir: &Path, batch: usize) -> f64 {
         .unwrap();
     conn.execute_batch(include_str!("../schema/0001_log.sql"))
         .unwrap();
-    let frame = encode_frame(&note(None).event).unwrap();
+    let frame = encode_frame(&note(None, &text()).event).unwrap();
     let (id, chain) = (*Uuid::now_v7().as_bytes(), [7_u8; 32]);
     let (mut seq, started) = (0_i64, Instant::now());
     while started.elapsed() < RUN {
@@ -121,9 +118,9 @@ fn our_appends(dir: &Path, producers: usize, in_boot: bool) -> (f64, f64) {
             let (log, barrier) = (log.clone(), Arc::clone(&barrier));
             std::thread::spawn(move || {
                 barrier.wait();
-                let (started, mut count) = (Instant::now(), 0_u64);
+                let (text, started, mut count) = (text(), Instant::now(), 0_u64);
                 while started.elapsed() < RUN {
-                    log.append(vec![note(boot)]).unwrap();
+                    log.append(vec![note(boot, &text)]).unwrap();
                     count += 1;
                 }
                 count
@@ -144,10 +141,10 @@ fn make_log(dir: &Path, count: u64) -> (PathBuf, BootId) {
     let log = Log::open(&path).unwrap();
     let boot = BootId(Uuid::now_v7());
     log.append(vec![boot_started(boot)]).unwrap();
-    let mut left = count - 1;
+    let (text, mut left) = (text(), count - 1);
     while left > 0 {
         let batch = left.min(5_000);
-        log.append((0..batch).map(|_| note(Some(boot))).collect())
+        log.append((0..batch).map(|_| note(Some(boot), &text)).collect())
             .unwrap();
         left -= batch;
     }

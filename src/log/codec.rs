@@ -166,7 +166,7 @@ fn decode_with(
 }
 
 /// The bytes of a projected state. No header: a projection is rebuilt when its format changes.
-pub(super) fn encode_state<T: Serialize>(
+pub(super) fn encode_state<T: Serialize + ?Sized>(
     what: &'static str,
     state: &T,
 ) -> Result<Vec<u8>, LogError> {
@@ -259,7 +259,7 @@ mod tests {
             read: read_lines,
         }];
         let mut frame = vec![CODEC_BINCODE_2, 0, 0];
-        frame.extend(encode_state("lines", &["a", "b"]).unwrap());
+        frame.extend(encode_state("lines", &["a", "b"][..]).unwrap());
         assert_eq!(decode_with(&table, "note", 0, &frame), Ok(note("a\nb")));
         assert!(decode_with(&table, "boot_up", 0, &frame).is_err());
         assert!(

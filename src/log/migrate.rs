@@ -355,10 +355,11 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()
             .and_then(|n| migrations.get(n));
         let Some(sql) = next else { return Ok(()) };
         tx.execute_batch(sql).map_err(|source| match source {
-            source if source.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => damaged(
+            // Without the statement, which is the whole migration.
+            rusqlite::Error::SqlInputError { msg, .. } => damaged(
                 path,
                 format!(
-                    "it cannot be brought from layout {applied} to {}: {source}",
+                    "it cannot be brought from layout {applied} to {}: {msg}",
                     applied + 1
                 ),
             ),
@@ -406,4 +407,75 @@ pub(super) fn open_scratch(path: &Path) -> Result<Connection, LogError> {
     let mut conn = Connection::open_in_memory().map_err(error)?;
     migrate(&mut conn, path, MIGRATIONS)?;
     Ok(conn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The next layout, as it might be: applied to a log of this one, its events stay.
+    #[test]
+    fn an_older_layout_is_brought_up_to_date_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.db");
+        drop(open_writer(&path).unwrap());
+        let next = "ALTER TABLE boots ADD COLUMN host TEXT; CREATE TABLE extra (x INTEGER) STRICT;";
+        let migrations = [MIGRATIONS[0], next];
+        let mut conn = Connection::open(&path).unwrap();
+        for _ in 0..2 {
+            migrate(&mut conn, &path, &migrations).unwrap();
+            assert_eq!(layout_of(&conn), 2);
+        }
+        conn.execute("INSERT INTO extra VALUES (1)", []).unwrap();
+        drop(conn);
+        // This program knows layout 1 only.
+        let error = open_reader(&path).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                LogError::Newer {
+                    found: 2,
+                    known: 1,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_migration_that_fails_leaves_the_layout_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log.db");
+        drop(open_writer(&path).unwrap());
+        let mut conn = Connection::open(&path).unwrap();
+        let broken = "CREATE TABLE extra (x INTEGER) STRICT; CREATE TABLE events (x INTEGER);";
+        let error = migrate(&mut conn, &path, &[MIGRATIONS[0], broken]).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("from layout 1 to 2: table events already exists"),
+            "{error}"
+        );
+        assert_eq!(layout_of(&conn), 1);
+        assert!(conn.prepare("SELECT * FROM extra").is_err());
+    }
+
+    #[test]
+    fn the_uri_of_a_path_escapes_what_is_special_in_uris() {
+        let uri = file_uri(Path::new("/a b/c?d#e%f/log.db"));
+        assert_eq!(uri, "file:/a%20b/c%3fd%23e%25f/log.db?immutable=1");
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a b?c#d%e.db");
+        drop(open_writer(&path).unwrap());
+        assert_eq!(
+            layout(&connect_reader(&path, true).unwrap()).unwrap(),
+            SCHEMA_VERSION
+        );
+    }
+
+    fn layout_of(conn: &Connection) -> i64 {
+        conn.pragma_query_value(None, "user_version", |row| row.get(0))
+            .unwrap()
+    }
 }

@@ -48,6 +48,12 @@ impl Missions {
         self
     }
 
+    /// The log that the queue lies in.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
     /// One mission.
     ///
     /// # Errors

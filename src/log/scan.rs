@@ -226,10 +226,8 @@ impl Page {
         &self,
         from: usize,
     ) -> impl Iterator<Item = Result<RawEvent<'_>, Malformed>> {
-        let mut start = match from.checked_sub(1).and_then(|before| self.end_of(before)) {
-            Some(end) => end,
-            None => 0,
-        };
+        let before = from.checked_sub(1).and_then(|before| self.end_of(before));
+        let mut start = before.unwrap_or_default();
         self.rows.iter().skip(from).map(move |row| {
             let row = row.as_ref().map_err(Clone::clone)?;
             let kind = &self.bytes[start..row.kind_end];
@@ -303,11 +301,12 @@ impl Iterator for Events<'_> {
     type Item = Result<Recorded, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.page.is_empty() && !self.exhausted {
-            if let Err(error) = self.read_page() {
-                self.exhausted = true;
-                return Some(Err(error));
-            }
+        if self.page.is_empty()
+            && !self.exhausted
+            && let Err(error) = self.read_page()
+        {
+            self.exhausted = true;
+            return Some(Err(error));
         }
         self.page.pop_front().map(Ok)
     }

@@ -98,6 +98,12 @@ impl Log {
         self.shared.commits.load(Ordering::Relaxed)
     }
 
+    /// Jobs that wait for the writer.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.shared.queue.as_ref().map_or(0, Sender::len)
+    }
+
     fn send(&self, job: Job) -> Result<(), LogError> {
         let (Some(queue), Some(writer)) = (&self.shared.queue, &self.shared.writer) else {
             return Err(LogError::Stopped);

@@ -15,7 +15,7 @@ use crossbeam_channel::Receiver;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::handoff::{Doorbell, Reply};
+use super::handoff::{Doorbell, Reply, give_all};
 use super::projection::{self, PROJECTION_FORMAT, Projector};
 use super::record::mission_of;
 use super::scan::RawEvent;
@@ -69,7 +69,7 @@ pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Se
 pub(super) enum Job {
     Append {
         events: Vec<Prepared>,
-        reply: Reply<Result<Vec<Seq>, LogError>>,
+        reply: Reply<Appended>,
     },
     Work(Work),
 }
@@ -83,17 +83,25 @@ impl Job {
     }
 }
 
-/// Somebody who waits for the commit.
-enum Waiting {
-    Append(Reply<Result<Vec<Seq>, LogError>>, Vec<Seq>),
-    Work(Deliver),
+type Appended = Result<Vec<Seq>, LogError>;
+
+/// Those who wait for the commit.
+#[derive(Default)]
+struct Waiting {
+    appends: Vec<(Reply<Appended>, Appended)>,
+    works: Vec<Deliver>,
 }
 
 impl Waiting {
-    fn tell(self, outcome: Result<(), LogError>) {
-        match self {
-            Self::Append(reply, seqs) => reply.give(outcome.map(|()| seqs)),
-            Self::Work(deliver) => deliver(outcome),
+    fn tell(mut self, outcome: &Result<(), LogError>) {
+        if let Err(error) = outcome {
+            for (_, answer) in &mut self.appends {
+                *answer = Err(error.clone());
+            }
+        }
+        give_all(self.appends);
+        for deliver in self.works {
+            deliver(outcome.clone());
         }
     }
 }
@@ -241,9 +249,8 @@ impl Ledger {
     pub(super) fn insert(&mut self, new: &Prepared) -> Result<Seq, LogError> {
         self.projector
             .load(&self.conn, &self.path, new.boot, new.mission)?;
-        let seq = self.head.seq + 1;
-        let raw = RawEvent {
-            seq,
+        let seq = self.insert_row(RawEvent {
+            seq: self.head.seq + 1,
             id: new.id,
             boot: new.boot.map(|boot| boot.0),
             mission: new.mission.map(|mission| mission.0),
@@ -252,8 +259,15 @@ impl Ledger {
             at: new.at.0,
             payload: &new.frame,
             chain: Digest::default(),
-        };
-        let chain = chain::link(&self.head.chain, &raw, &mut self.buffer);
+        })?;
+        self.projector
+            .apply(seq.0, new.at, new.boot, new.mission, &new.event);
+        Ok(seq)
+    }
+
+    /// Appends the row that is next, with its chain value.
+    fn insert_row(&mut self, row: RawEvent<'_>) -> Result<Seq, LogError> {
+        let chain = chain::link(&self.head.chain, &row, &mut self.buffer);
         let insert = || {
             self.conn
                 .prepare_cached(
@@ -261,28 +275,51 @@ impl Ledger {
                      payload, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
                 )?
                 .execute(params![
-                    to_sql(seq),
-                    raw.id.as_bytes(),
-                    raw.boot.as_ref().map(Uuid::as_bytes),
-                    raw.mission.as_ref().map(Uuid::as_bytes),
-                    raw.kind,
-                    raw.version,
-                    raw.at,
-                    raw.payload,
+                    to_sql(row.seq),
+                    row.id.as_bytes(),
+                    row.boot.as_ref().map(Uuid::as_bytes),
+                    row.mission.as_ref().map(Uuid::as_bytes),
+                    row.kind,
+                    row.version,
+                    row.at,
+                    row.payload,
                     chain.0,
                 ])
         };
         insert().map_err(|source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::ConstraintViolation) => self.damaged(&format!(
-                "its head row says that event {seq} is the next, yet there is one already"
+                "its head row says that event {} is the next, yet there is one already",
+                row.seq
             )),
             _ => self.error(source),
         })?;
-        self.head = Head { seq, chain };
+        self.head = Head {
+            seq: row.seq,
+            chain,
+        };
         self.wrote = true;
-        self.projector
-            .apply(seq, new.at, new.boot, new.mission, &new.event);
-        Ok(Seq(seq))
+        Ok(Seq(row.seq))
+    }
+
+    /// Appends a row as a newer program might.
+    #[cfg(test)]
+    pub(super) fn insert_raw(
+        &mut self,
+        kind: &str,
+        version: u16,
+        payload: &[u8],
+    ) -> Result<Seq, LogError> {
+        self.insert_row(RawEvent {
+            seq: self.head.seq + 1,
+            id: Uuid::now_v7(),
+            boot: None,
+            mission: None,
+            kind,
+            version,
+            at: 1,
+            payload,
+            chain: Digest::default(),
+        })
     }
 
     /// Makes every projection anew, within the present transaction.
@@ -338,10 +375,10 @@ impl Ledger {
         ended.map(|()| seqs)
     }
 
-    fn run(&mut self, job: Job, waiting: &mut Vec<Waiting>) {
+    fn run(&mut self, job: Job, waiting: &mut Waiting) {
         match job {
             Job::Append { events, reply } => match self.append_all(&events) {
-                Ok(seqs) => waiting.push(Waiting::Append(reply, seqs)),
+                Ok(seqs) => waiting.appends.push((reply, Ok(seqs))),
                 Err(error) => reply.give(Err(error)),
             },
             Job::Work(work) => {
@@ -352,7 +389,7 @@ impl Ledger {
                 let ran = work(Ok(&mut Tx::new(self)));
                 match self.end_part(before, ran.keep) {
                     Err(error) if ran.keep => (ran.deliver)(Err(error)),
-                    _ if ran.keep => waiting.push(Waiting::Work(ran.deliver)),
+                    _ if ran.keep => waiting.works.push(ran.deliver),
                     _ => (ran.deliver)(Ok(())),
                 }
             }
@@ -368,7 +405,7 @@ impl Ledger {
             return;
         }
         let first = self.head.seq + 1;
-        let mut waiting = Vec::with_capacity(jobs.len());
+        let mut waiting = Waiting::default();
         while let Some(job) = jobs.pop_front() {
             self.run(job, &mut waiting);
             // A full disk or a failed read can make SQLite give up the whole transaction. The jobs
@@ -378,19 +415,14 @@ impl Ledger {
                 let error = LogError::RolledBack {
                     path: self.path.clone(),
                 };
-                for one in waiting {
-                    one.tell(Err(error.clone()));
-                }
-                return;
+                return waiting.tell(&Err(error));
             }
         }
         let outcome = self.commit(first);
         if outcome.is_err() {
             self.roll_back();
         }
-        for one in waiting {
-            one.tell(outcome.clone());
-        }
+        waiting.tell(&outcome);
     }
 
     /// Serves jobs until the last sender is gone and the queue is empty.

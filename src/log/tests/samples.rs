@@ -1,0 +1,446 @@
+//! One event of every kind with every field filled, and more where an enum has more variants.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::domain::event::{
+    CheckChange, CheckPhase, ExitKind, FileChange, HealOutcome, LayerPlan, Mode, ServicePlan,
+    Verdict,
+};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
+    RehearsalOutcome, Severity,
+};
+use crate::domain::ids::Digest;
+use crate::domain::mission::{Change, Proposal, Risk};
+use crate::manifest::RestartPolicy;
+
+const AT: At = At(1_764_000_000_123_456);
+
+fn texts(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|text| (*text).to_owned()).collect()
+}
+
+fn map<V: Clone>(pairs: &[(&str, V)]) -> BTreeMap<String, V> {
+    let pair = |(key, value): &(&str, V)| ((*key).to_owned(), value.clone());
+    pairs.iter().map(pair).collect()
+}
+
+fn process(pid: u32) -> ProcessRef {
+    ProcessRef {
+        pid,
+        start_ticks: 8_123_456_789,
+        host_boot: "6f1d0f0a-1b2c-4d3e-8f90-a1b2c3d4e5f6".into(),
+    }
+}
+
+fn service(name: &str, oneshot: bool, restart: RestartPolicy) -> ServicePlan {
+    ServicePlan {
+        name: name.into(),
+        oneshot,
+        restart,
+        restarts_max: 5,
+        restart_window_ms: 60_000,
+        restart_backoff_ms: 250,
+        restart_backoff_ms_max: 30_000,
+    }
+}
+
+fn plan(mode: Mode) -> BootPlan {
+    BootPlan {
+        mode,
+        checks: CheckName::ALL.to_vec(),
+        layers: vec![
+            LayerPlan {
+                name: "database".into(),
+                critical: true,
+                after: vec![],
+                services: vec![service("migrate", true, RestartPolicy::Never)],
+            },
+            LayerPlan {
+                name: "api".into(),
+                critical: false,
+                after: texts(&["database"]),
+                services: vec![
+                    service("web", false, RestartPolicy::OnFailure),
+                    service("jobs", false, RestartPolicy::Always),
+                ],
+            },
+        ],
+        attempts_max: 3,
+        backoff_ms: 1_000,
+        backoff_ms_max: 60_000,
+        breaker_max: 3,
+        validate_every_ms: Some(3_600_000),
+    }
+}
+
+fn started(mode: Mode) -> Event {
+    Event::BootStarted {
+        app: "grace".into(),
+        plan: plan(mode),
+        supervisor: process(4_711),
+        fingerprint: Fingerprint {
+            ubs_version: "0.1.0".into(),
+            manifest: Digest::of(b"ubs.toml"),
+            revision: Some("9b1c2d3e".into()),
+            lock_files: map(&[("requirements.txt", Digest::of(b"fastapi==0.115.0"))]),
+            interpreter: Some(".venv/bin/python 3.12.4".into()),
+            variables: map(&[("DATABASE_URL", "5f3a".to_owned())]),
+            host: map(&[("cores", "8".to_owned()), ("kernel", "6.8.0".to_owned())]),
+        },
+    }
+}
+
+fn location() -> Location {
+    Location {
+        file: "backend/models/security.py".into(),
+        line: 42,
+        column: 7,
+    }
+}
+
+fn finding(severity: Severity) -> Finding {
+    Finding {
+        code: "schema.missing_table".into(),
+        severity,
+        subject: "security_events".into(),
+        message: "the table security_events does not exist".into(),
+        location: Some(location()),
+        remedy: Some("create it".into()),
+        layer: Some("database".into()),
+        detail: "Traceback (most recent call last):\n  …".into(),
+        facts: map(&[("table", "security_events".to_owned())]),
+    }
+}
+
+fn finished(name: CheckName, status: CheckStatus, measured: Measured) -> Event {
+    Event::CheckFinished {
+        report: CheckReport {
+            name,
+            status,
+            duration_ms: 1_234,
+            summary: "3 tables, 1 missing".into(),
+            findings: vec![
+                finding(Severity::Critical),
+                finding(Severity::Warning),
+                finding(Severity::Info),
+            ],
+            measured,
+        },
+        phase: match status {
+            CheckStatus::Warning => CheckPhase::Validation,
+            _ => CheckPhase::Preflight,
+        },
+    }
+}
+
+pub(super) fn failure() -> Failure {
+    Failure {
+        check: Some(CheckName::Schema),
+        code: "schema.missing_table".into(),
+        subject: "security_events".into(),
+        layer: Some("database".into()),
+        critical: true,
+        error: "the table security_events does not exist".into(),
+        traceback: "Traceback (most recent call last):\n  …".into(),
+        location: Some(location()),
+        criteria: texts(&["the schema check no longer reports it"]),
+        facts: map(&[(
+            "ddl",
+            "CREATE TABLE security_events (id INTEGER)".to_owned(),
+        )]),
+    }
+}
+
+pub(super) fn proposal(fixer: &str, risk: Risk) -> Proposal {
+    Proposal {
+        fixer: fixer.into(),
+        summary: "create security_events".into(),
+        risk,
+        changes: vec![
+            Change::Insert {
+                path: "backend/models/security.py".into(),
+                before: Digest::of(b"before"),
+                offset: 300,
+                text: "    __table_args__ = {\"extend_existing\": True}\n".into(),
+            },
+            Change::Write {
+                path: "backend/new.py".into(),
+                before: Some(Digest::of(b"old")),
+                text: "x = 1\n".into(),
+            },
+            Change::SetVariable {
+                path: ".env".into(),
+                name: "LOG_LEVEL".into(),
+                value: "info".into(),
+            },
+            Change::GenerateSecret {
+                path: ".env".into(),
+                name: "SECRET_KEY".into(),
+                bytes: 32,
+            },
+            Change::Sql {
+                schema: "main".into(),
+                statements: texts(&["CREATE TABLE security_events (id INTEGER)"]),
+            },
+        ],
+    }
+}
+
+pub(super) fn verdict(holds: bool) -> Verdict {
+    Verdict {
+        holds,
+        reason: "the schema check passes, nothing else is worse".into(),
+        checks: vec![CheckChange {
+            check: CheckName::Schema,
+            before: CheckStatus::Critical,
+            after: CheckStatus::Healthy,
+        }],
+        isolation: texts(&["no network", "own process tree"]),
+        duration_ms: 2_345,
+    }
+}
+
+/// The samples, in the order of [`Event::KINDS`].
+pub(super) fn all() -> Vec<Event> {
+    let worker = || "boot 0195".to_owned();
+    let text = |text: &str| text.to_owned();
+    let mission = mission_id(0x0195_0000_0000_7000_8000_0000_0000_0001);
+    let heal = |outcome| Event::HealFinished {
+        mission,
+        outcome,
+        reason: "create_table: applied".into(),
+    };
+    let exited = |exit, expected| Event::ServiceExited {
+        service: "web".into(),
+        exit,
+        expected,
+    };
+    let decided = |decision| Event::DecisionMade {
+        decision,
+        because: texts(&["schema.missing_table security_events"]),
+        skipped_layers: texts(&["agents"]),
+    };
+    vec![
+        started(Mode::Resilient),
+        started(Mode::Layered),
+        started(Mode::Fast),
+        Event::AttemptStarted { attempt: 2 },
+        Event::CheckStarted {
+            check: CheckName::Config,
+            phase: CheckPhase::Preflight,
+        },
+        Event::CheckStarted {
+            check: CheckName::Rehearsal,
+            phase: CheckPhase::Validation,
+        },
+        finished(
+            CheckName::Config,
+            CheckStatus::Healthy,
+            Measured::Config {
+                declared: 12,
+                present: 11,
+            },
+        ),
+        finished(
+            CheckName::Schema,
+            CheckStatus::Critical,
+            Measured::Schema {
+                tables_expected: 300,
+                tables_live: 299,
+            },
+        ),
+        finished(
+            CheckName::Rehearsal,
+            CheckStatus::Warning,
+            Measured::Rehearsal {
+                layers_tested: 3,
+                layers_passed: 1,
+                issues: texts(&["agents: No module named 'langgraph'"]),
+                layers: [
+                    RehearsalOutcome::Pass,
+                    RehearsalOutcome::Degraded,
+                    RehearsalOutcome::Failed,
+                ]
+                .map(|outcome| LayerRehearsal {
+                    layer: "agents".into(),
+                    outcome,
+                    duration_ms: 812,
+                })
+                .to_vec(),
+                isolation: texts(&["no network"]),
+            },
+        ),
+        finished(
+            CheckName::Registration,
+            CheckStatus::Error,
+            Measured::Registration {
+                expected: 6,
+                mounted: 5,
+                routes: 210,
+                coverage_per_mille: 833,
+            },
+        ),
+        finished(CheckName::Config, CheckStatus::Skipped, Measured::Nothing),
+        decided(Decision::NoGo),
+        decided(Decision::Go),
+        decided(Decision::GoDegraded),
+        Event::MissionsSettled { open: 2, closed: 1 },
+        heal(HealOutcome::Applied),
+        heal(HealOutcome::Rejected),
+        heal(HealOutcome::AwaitingApproval),
+        heal(HealOutcome::NeedsPerson),
+        heal(HealOutcome::HeldElsewhere),
+        heal(HealOutcome::Closed),
+        Event::Retried {
+            attempt: 2,
+            at: AT,
+            reason: text("1 mission was healed"),
+        },
+        Event::LayerStarted { layer: text("api") },
+        Event::LayerUp { layer: text("api") },
+        Event::LayerFailed {
+            layer: text("api"),
+            service: text("web"),
+            critical: true,
+            error: text("exit status 3"),
+            output: text("ImportError: no module\n"),
+        },
+        Event::ServiceStarted {
+            service: text("web"),
+            process: process(4_712),
+        },
+        Event::ServiceReady {
+            service: text("web"),
+        },
+        exited(ExitKind::Code(-3), true),
+        exited(ExitKind::Signal(9), false),
+        exited(ExitKind::Unknown, false),
+        Event::ServiceRestarting {
+            service: text("web"),
+            restart: 2,
+            at: AT,
+            reason: text("signal 9"),
+        },
+        Event::ServiceFailed {
+            service: text("web"),
+            error: text("5 restarts within 60 s"),
+        },
+        Event::BootUp { degraded: true },
+        Event::ValidationStarted { validation: 4 },
+        Event::ValidationFinished {
+            validation: 4,
+            decision: Decision::GoDegraded,
+        },
+        Event::BreakerTripped {
+            signature: signature("0123456789abcdef"),
+            seen: 3,
+        },
+        Event::StopRequested {
+            by: text("SIGTERM"),
+        },
+        Event::BootStopped,
+        Event::BootFailed {
+            reason: text("NO-GO: 1 critical finding"),
+        },
+        Event::BootInterrupted {
+            reason: text("the supervisor (process 4711) died"),
+            reaped: 3,
+        },
+        Event::MissionFiled {
+            mission,
+            slug: text("schema_fix_security_events"),
+            signature: signature("0123456789abcdef"),
+            failure: failure(),
+        },
+        Event::MissionRecurred {
+            slug: text("schema_fix_security_events"),
+            signature: signature("0123456789abcdef"),
+            failure: Failure {
+                check: None,
+                layer: None,
+                location: None,
+                critical: false,
+                ..failure()
+            },
+        },
+        Event::MissionClaimed {
+            worker: worker(),
+            until: AT,
+        },
+        Event::LeaseExtended {
+            worker: worker(),
+            until: AT,
+        },
+        Event::LeaseExpired { worker: worker() },
+        Event::MissionReleased {
+            worker: worker(),
+            reason: text("interrupted"),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("create_table", Risk::Additive),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("extend_existing", Risk::Edit),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("agent", Risk::Open),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("ann", Risk::Destructive),
+        },
+        Event::FixTried {
+            verdict: verdict(true),
+        },
+        Event::FixTried {
+            verdict: verdict(false),
+        },
+        Event::FixVerified,
+        Event::FixRejected {
+            reason: text("rehearsal is worse"),
+            retry_at: AT,
+        },
+        Event::ApprovalRequested,
+        Event::FixApproved { by: text("ann") },
+        Event::PromotionStarted {
+            files: vec![
+                FileChange {
+                    path: text("backend/models/security.py"),
+                    before: Some(Digest::of(b"before")),
+                    after: Digest::of(b"after"),
+                },
+                FileChange {
+                    path: text("backend/new.py"),
+                    before: None,
+                    after: Digest::of(b"new"),
+                },
+            ],
+            databases: texts(&["main"]),
+        },
+        Event::FixApplied {
+            fixer: text("create_table"),
+            summary: text("create security_events"),
+        },
+        Event::PromotionUndone {
+            reason: text("backend/models/security.py changed meanwhile"),
+        },
+        Event::FixRolledBack {
+            reason: text("config is worse than before"),
+        },
+        Event::MissionQuarantined {
+            reason: text("5 fixes were tried and none held"),
+        },
+        Event::MissionRequeued { by: text("ann") },
+        Event::MissionClosed {
+            resolution: text("the schema check is healthy again"),
+        },
+        Event::Note {
+            text: text("the clock went back by 3 s · ünïcode"),
+        },
+    ]
+}
