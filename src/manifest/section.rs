@@ -75,6 +75,8 @@ pub(super) struct Section<'r> {
     /// Its header, or the inline table.
     span: Span,
     keys: &'static Keys,
+    /// Known keys that unknown ones were probably meant to be.
+    meant: Vec<&'static str>,
 }
 
 impl<'r> Section<'r> {
@@ -86,22 +88,25 @@ impl<'r> Section<'r> {
         span: Span,
         keys: &'static Keys,
     ) -> Self {
-        let section = Self {
+        let mut section = Self {
             faults,
             text,
             table,
             span,
             keys,
+            meant: Vec::new(),
         };
         for (key, _) in table.iter() {
             if !keys.known.contains(&key) {
-                faults.report(section.key_span(key), section.unknown(key));
+                let (fault, meant) = section.unknown(key);
+                faults.report(section.key_span(key), fault);
+                section.meant.extend(meant);
             }
         }
         section
     }
 
-    fn unknown(&self, key: &str) -> Fault {
+    fn unknown(&self, key: &str) -> (Fault, Option<&'static str>) {
         let title = self.keys.title;
         if self.keys.later.contains(&key) {
             let full = if self.keys.path.is_empty() {
@@ -109,11 +114,12 @@ impl<'r> Section<'r> {
             } else {
                 format!("{}.{key}", self.keys.path)
             };
-            return Fault::new(
+            let fault = Fault::new(
                 "not supported in this version",
                 format!("`{full}` is not supported in this version"),
                 "take it out; this version would not do what it asks for",
             );
+            return (fault, None);
         }
         let near = self.faults.suggest(key, self.keys.known.iter().copied());
         let elsewhere = || TABLES.iter().find(|table| table.known.contains(&key));
@@ -121,11 +127,8 @@ impl<'r> Section<'r> {
             (None, Some(table)) => format!("`{key}` belongs into {}", table.title),
             _ => format!("{title} has the keys {}", self.keys.known.join(", ")),
         };
-        Fault::new(
-            "unknown key",
-            format!("unknown key `{}`{}", shown(key), did_you_mean(near)),
-            help,
-        )
+        let message = format!("unknown key `{}`{}", shown(key), did_you_mean(near));
+        (Fault::new("unknown key", message, help), near)
     }
 
     pub(super) fn faults(&self) -> &'r Faults {
@@ -179,8 +182,11 @@ impl<'r> Section<'r> {
         self.faults.report(self.value_span(key), fault);
     }
 
-    /// Reports that a key has to be there.
+    /// Reports that a key has to be there, unless it is, with a slip in its name.
     pub(super) fn missing(&self, key: &str, example: &str) {
+        if self.meant.contains(&key) {
+            return;
+        }
         self.faults.report(
             self.span(),
             Fault::new(
