@@ -56,7 +56,13 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         "attribute": registration.attribute,
         "routers": routers
             .iter()
-            .map(|router| serde_json::json!({"file": router.file, "name": router.name}))
+            .map(|router| {
+                serde_json::json!({
+                    "file": router.file,
+                    "name": router.name,
+                    "endpoints": router.endpoints,
+                })
+            })
             .collect::<Vec<_>>(),
     });
     let ran = run_probe::<Routes>(context, Program::Routes, input, PROBE_TIMEOUT_MS, false)?;
