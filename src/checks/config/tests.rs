@@ -4,6 +4,7 @@ use super::*;
 use crate::checks::testing::{App, only, problems};
 use crate::domain::finding::{CheckName, CheckStatus};
 use crate::domain::redact::Redactor;
+use crate::manifest::VarKind;
 
 fn app() -> App {
     let mut app = App::with_interpreter(None);
@@ -154,75 +155,6 @@ fn a_bad_value_of_the_process_environment_is_not_mended_in_a_file() {
 }
 
 #[test]
-fn values_are_what_their_kind_says() {
-    let kind = |kind| Var {
-        kind,
-        ..Var::default()
-    };
-    let range = |kind, min: f64, max: f64| Var {
-        kind,
-        min: Some(min),
-        max: Some(max),
-        ..Var::default()
-    };
-    let one_of = Var {
-        kind: VarKind::Enum,
-        one_of: vec!["dev".into(), "prod".into()],
-        ..Var::default()
-    };
-    let shaped = Var {
-        pattern: Some("^[a-z]+$".into()),
-        min_length: Some(3),
-        ..Var::default()
-    };
-    for (var, value, fails) in [
-        (kind(VarKind::Int), "42", ""),
-        (kind(VarKind::Int), " -1 ", ""),
-        (kind(VarKind::Int), "4.2", "no whole number"),
-        (range(VarKind::Int, 1.0, 65_535.0), "0", "less than 1"),
-        (
-            range(VarKind::Int, 1.0, 65_535.0),
-            "65536",
-            "more than 65535",
-        ),
-        (kind(VarKind::Float), "1e3", ""),
-        (kind(VarKind::Float), "NaN", "no number"),
-        (kind(VarKind::Bool), "Yes", ""),
-        (kind(VarKind::Bool), "maybe", "neither true nor false"),
-        (kind(VarKind::Url), "sqlite:///app.db", ""),
-        (kind(VarKind::Url), "postgresql+psycopg://a@b/c?d=e", ""),
-        (kind(VarKind::Url), "app.db", "no URL"),
-        (kind(VarKind::Url), "http://a b", "no URL"),
-        (kind(VarKind::Path), "/srv/x y", ""),
-        (kind(VarKind::Duration), "1.5h", ""),
-        (
-            range(VarKind::Duration, 1.0, 60.0),
-            "500ms",
-            "less than 1 s",
-        ),
-        (range(VarKind::Duration, 1.0, 60.0), "2m", "more than 60 s"),
-        (kind(VarKind::Duration), "soon", "no duration"),
-        (one_of.clone(), "prod", ""),
-        (one_of, "Prod", "none of dev, prod"),
-        (shaped.clone(), "abc", ""),
-        (
-            shaped.clone(),
-            "ab",
-            "2 characters, and must have at least 3",
-        ),
-        (shaped, "ABC", "does not match the pattern"),
-    ] {
-        let why = invalid(&var, value);
-        if fails.is_empty() {
-            assert_eq!(why, None, "{value} as {:?}", var.kind);
-        } else {
-            let why = why.unwrap_or_else(|| panic!("{value} passed as {:?}", var.kind));
-            assert!(why.contains(fails), "{why}");
-        }
-    }
-}
-
-#[test]
 fn a_long_value_is_cut() {
     let app = app()
         .file(".env.example", "")
@@ -279,19 +211,4 @@ fn the_files_themselves_are_read_closely() {
 fn without_declarations_there_is_nothing_to_check() {
     let report = app().check(CheckName::Config);
     assert_eq!(report.status, CheckStatus::Skipped);
-}
-
-#[test]
-fn entropy_tells_patterns_from_secrets() {
-    for weak in ["aaaaaaaaaaaa", "abababab", "11111112"] {
-        assert!(entropy_bits(weak) < ENTROPY_BITS_MIN, "{weak}");
-    }
-    for strong in [
-        "hunter2hunter2",
-        "f3a9c1d07be24856",
-        "correct horse",
-        "12345678",
-    ] {
-        assert!(entropy_bits(strong) >= ENTROPY_BITS_MIN, "{strong}");
-    }
 }
