@@ -13,7 +13,7 @@
 //! `manifest → domain → log → checks, sandbox, supervise → fix → engine → cli`.
 
 pub mod checks;
-
+pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod fix;

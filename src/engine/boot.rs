@@ -302,7 +302,7 @@ impl<'a> Engine<'a> {
             if self.perform_steps()? {
                 continue;
             }
-            if self.is_settled() {
+            if is_settled(&self.state) {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.state);
                 }
@@ -353,14 +353,6 @@ impl<'a> Engine<'a> {
             .any(|step| matches!(step, Step::Heal { .. }))
     }
 
-    fn is_settled(&self) -> bool {
-        self.state.is_up()
-            && !self.state.unsettled
-            && boot::next(&self.state)
-                .iter()
-                .all(|step| matches!(step, Step::Validate { .. }))
-    }
-
     /// Folds what is new in the log, whoever wrote it.
     fn pump(&mut self) -> Result<(), EngineError> {
         let filter = EventFilter {
@@ -387,10 +379,15 @@ impl<'a> Engine<'a> {
         let refused = self
             .log
             .transact(move |tx| -> Result<Option<BootRefusal>, LogError> {
+                let mut state = tx.boot(boot)?.unwrap_or_default();
                 for command in commands {
-                    let state = tx.boot(boot)?.unwrap_or_default();
                     match boot::decide(&state, context, command) {
-                        Ok(events) => append_boot(tx, boot, context, events)?,
+                        Ok(events) => {
+                            for event in &events {
+                                state = boot::evolve(state, context.at, None, event);
+                            }
+                            append_boot(tx, boot, context, events)?;
+                        }
                         Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
                         Err(refusal) => return Ok(Some(refusal)),
                     }
@@ -698,6 +695,16 @@ impl<'a> Engine<'a> {
             3_000,
         );
     }
+}
+
+/// The system is up, and nothing is left to do but to supervise and to validate.
+#[must_use]
+pub fn is_settled(state: &BootState) -> bool {
+    state.is_up()
+        && !state.unsettled
+        && boot::next(state)
+            .iter()
+            .all(|step| matches!(step, Step::Validate { .. }))
 }
 
 fn load_environment(

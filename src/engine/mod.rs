@@ -11,6 +11,6 @@ mod recover;
 mod services;
 mod settle;
 
-pub use boot::{Boot, BootEnd, EngineError, Until};
+pub use boot::{Boot, BootEnd, EngineError, Until, is_settled};
 pub use lock::{LockError, SupervisorLock, supervisor_of};
 pub use plan::plan_boot;

@@ -9,10 +9,12 @@ mod database;
 mod fixers;
 mod journal;
 mod promote;
+mod proposal;
 mod trial;
 mod worker;
 
 pub use apply::ApplyError;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
+pub use proposal::{ProposalError, parse_proposal};
 pub use trial::{Baseline, TrialError, run_checks};
 pub use worker::{WorkError, Worked, Worker};

@@ -13,7 +13,7 @@ use crate::checks::{CheckContext, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
-use crate::domain::mission::{Change, Failure, Proposal, group_failures};
+use crate::domain::mission::{Change, Failure, Proposal, SignedFailure, group_failures};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{CopyError, WorkspaceCopy, clone_database};
@@ -344,6 +344,27 @@ fn compare(baseline: &Baseline, after: &[CheckReport]) -> Vec<CheckChange> {
         .collect()
 }
 
+/// Why these reports do not show that the failure is gone, if they do not.
+pub(super) fn still_there(signature: &Signature, reports: &[CheckReport]) -> Option<String> {
+    if let Some(report) = reports.iter().find(|r| r.status == CheckStatus::Error) {
+        return Some(format!("the {} check {}", report.name, report.summary));
+    }
+    open_failures(reports)
+        .iter()
+        .find(|f| f.signature == *signature)
+        .map(|still| format!("the failure is still there: {}", still.failure.error))
+}
+
+fn open_failures(reports: &[CheckReport]) -> Vec<SignedFailure> {
+    group_failures(reports.iter().flat_map(|report| {
+        report
+            .findings
+            .iter()
+            .filter(|f| f.severity >= Severity::Warning)
+            .map(|f| (report.name, f))
+    }))
+}
+
 /// Whether the trial's reports show that the failure is gone and nothing else got worse.
 fn judge(
     signature: &Signature,
@@ -351,14 +372,7 @@ fn judge(
     changes: &[CheckChange],
     reports: &[CheckReport],
 ) -> (bool, String) {
-    let findings = reports.iter().flat_map(|report| {
-        report
-            .findings
-            .iter()
-            .filter(|f| f.severity >= Severity::Warning)
-            .map(|f| (report.name, f))
-    });
-    let open = group_failures(findings);
+    let open = open_failures(reports);
     if let Some(still) = open.iter().find(|f| f.signature == *signature) {
         return (
             false,

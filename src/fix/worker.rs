@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
-use super::trial::{Baseline, TrialError, databases, run_checks, try_proposal};
+use super::trial::{Baseline, TrialError, databases, run_checks, still_there, try_proposal};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::MissionId;
@@ -17,7 +17,7 @@ use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
 use crate::domain::redact::Redactor;
-use crate::log::{Missions, MissionsError};
+use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
 
 /// How long a worker holds a mission while it tries a proposal.
@@ -338,6 +338,55 @@ impl Worker {
         let environment = self.environment()?;
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
         self.promote(mission, &proposal, &databases, &trial.definitions)
+    }
+
+    /// Closes a mission that was fixed outside of the sandbox, if its failure is really gone: the
+    /// check that found it runs again. A layer that failed while it ran is taken at its word; only
+    /// the next boot shows.
+    ///
+    /// # Errors
+    /// Somebody else holds the mission, it cannot be closed, or the check could not be run. That
+    /// the failure is still there is an outcome ([`HealOutcome::Rejected`]), and changes nothing.
+    pub fn complete(&self, mission: MissionId, resolution: &str) -> Result<Worked, WorkError> {
+        let state = self.missions.get(mission)?;
+        let (Some(failure), Some(signature)) = (&state.failure, &state.signature) else {
+            return Err(not_now(&state, "it was never filed"));
+        };
+        let held = state
+            .lease
+            .as_ref()
+            .is_some_and(|lease| lease.worker != self.name && now() < lease.until);
+        if held {
+            return Err(not_now(
+                &state,
+                "another worker holds it; wait for its lease to end",
+            ));
+        }
+        let mut resolution = resolution.to_owned();
+        if let Some(check) = failure.check {
+            let scratch = self.sandbox_dir(mission).join("complete");
+            let reports = run_checks(
+                &self.manifest,
+                &self.manifest.workspace,
+                &scratch,
+                &self.process_env,
+                self.overrides.clone(),
+                &[check],
+            )?;
+            let _ = std::fs::remove_dir_all(&scratch);
+            if let Some(why) = still_there(signature, &reports) {
+                return Ok(worked(HealOutcome::Rejected, why));
+            }
+            resolution = format!("{resolution} (the {check} check no longer reports it)");
+        }
+        self.missions.command(
+            mission,
+            MissionCommand::Close {
+                resolution: resolution.clone(),
+            },
+        )?;
+        self.forget(mission);
+        Ok(worked(HealOutcome::Closed, resolution))
     }
 
     /// Removes what the worker keeps of a mission that is closed.

@@ -252,6 +252,17 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     })
 }
 
+/// Makes the command the leader of a session of its own (setsid(2)): no terminal, no signals of ours.
+pub(crate) fn in_new_session(command: &mut Command) {
+    // SAFETY: one async-signal-safe system call; nothing is allocated.
+    unsafe {
+        command.pre_exec(|| {
+            nix::unistd::setsid()?;
+            Ok(())
+        });
+    }
+}
+
 /// Makes the command run as that user, with the user's groups (initgroups(3)). Costs a real `fork`.
 ///
 /// # Errors

@@ -16,7 +16,9 @@ mod process;
 mod program;
 mod support;
 
-pub(crate) use confine::{Confined, Confinement, Namespaces, Report, run_as, spawn_confined};
+pub(crate) use confine::{
+    Confined, Confinement, Namespaces, Report, in_new_session, run_as, spawn_confined,
+};
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{PollEntry, poll, set_nonblocking, try_reflink};
 pub use process::{

@@ -1,16 +1,26 @@
-//! stub
-use super::{LogError, Recorded};
-use crate::domain::boot::BootState;
-use crate::domain::health::Health;
-use crate::domain::ids::{At, BootId, Digest, MissionId, Seq};
-use crate::domain::mission::MissionState;
+//! Looks at the log without changing anything: the connection is read-only, and it neither creates
+//! nor migrates. Safe beside any number of writers, and on a copy of a log in a read-only directory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::Serialize;
-use std::path::Path;
+use uuid::Uuid;
+
+use super::queue::find_mission;
+use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
+use super::{Events, LogError, MissionsError, SCHEMA_VERSION, migrate};
+use crate::domain::boot::{self, BootState};
+use crate::domain::health::Health;
+use crate::domain::ids::{At, BootId, MissionId, Seq};
+use crate::domain::mission::{self, MissionState, MissionStatus};
 
 /// The log, open for reading.
 #[derive(Debug)]
 pub struct Reader {
-    _p: (),
+    conn: Connection,
+    path: PathBuf,
 }
 
 /// Which events are wanted; the default is all.
@@ -61,17 +71,28 @@ pub struct BootSummary {
     pub seq_last: Seq,
 }
 
-/// What `verify` found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Verification {
-    /// Events looked at.
-    pub events: u64,
-    /// Events of a kind or version that this program does not know.
-    pub opaque: u64,
-    /// Chain value of the last event.
-    pub head: Digest,
-    /// Where the chain breaks or a row is wrong, worst first; empty if all is well.
-    pub problems: Vec<String>,
+impl BootSummary {
+    const COLUMNS: &'static str = "boot_id, app, mode, phase, outcome, decision, attempts, \
+         degraded, started_at, up_at, ended_at, reason, seq_first, seq_last";
+
+    fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            boot_id: BootId(Uuid::from_bytes(row.get(0)?)),
+            app: row.get(1)?,
+            mode: row.get(2)?,
+            phase: row.get(3)?,
+            outcome: row.get(4)?,
+            decision: row.get(5)?,
+            attempts: row.get(6)?,
+            degraded: row.get(7)?,
+            started_at: At(row.get(8)?),
+            up_at: row.get::<_, Option<i64>>(9)?.map(At),
+            ended_at: row.get::<_, Option<i64>>(10)?.map(At),
+            reason: row.get(11)?,
+            seq_first: Seq(from_sql(row.get(12)?)),
+            seq_last: Seq(from_sql(row.get(13)?)),
+        })
+    }
 }
 
 /// Size of the log.
@@ -83,7 +104,7 @@ pub struct LogStats {
     pub boots: u64,
     /// Missions.
     pub missions: u64,
-    /// Bytes of the file.
+    /// Bytes of the file, without what waits in its `-wal`.
     pub bytes: u64,
     /// Version of the file's layout.
     pub schema_version: u32,
@@ -92,102 +113,342 @@ pub struct LogStats {
     /// Last event.
     pub last_at: Option<At>,
     /// Events of each kind.
-    pub kinds: std::collections::BTreeMap<String, u64>,
+    pub kinds: BTreeMap<String, u64>,
 }
 
 impl Reader {
     /// Opens an existing log for reading only.
     ///
     /// # Errors
-    /// It cannot be.
-    pub fn open(_path: &Path) -> Result<Self, LogError> {
-        todo!()
+    /// There is none, it is not a log, it is of another layout, or it is damaged.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let (conn, path) = migrate::open_reader(path)?;
+        Ok(Self { conn, path })
     }
+
+    /// Where it is: absolute, with the directory's links resolved.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn conn(&self) -> &Connection {
+        &self.conn
+    }
+
+    pub(super) fn error(&self, source: rusqlite::Error) -> LogError {
+        LogError::of(&self.path, source)
+    }
+
+    pub(super) fn damaged(&self, detail: String) -> LogError {
+        LogError::Damaged {
+            path: self.path.clone(),
+            detail,
+        }
+    }
+
+    /// One moment of the log, for several queries that must agree. Ends when it is dropped.
+    pub(super) fn snapshot(&self) -> Result<Transaction<'_>, LogError> {
+        self.conn
+            .unchecked_transaction()
+            .map_err(|source| self.error(source))
+    }
+
+    fn query<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, LogError> {
+        let run = || -> rusqlite::Result<Vec<T>> {
+            let mut statement = self.conn.prepare_cached(sql)?;
+            statement.query_map(values, read)?.collect()
+        };
+        run().map_err(|source| self.error(source))
+    }
+
+    fn query_one<T>(
+        &self,
+        sql: &str,
+        values: impl rusqlite::Params,
+        read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, LogError> {
+        let run = || self.conn.prepare_cached(sql)?.query_row(values, read);
+        run().optional().map_err(|source| self.error(source))
+    }
+
+    fn count(&self, sql: &str) -> Result<u64, LogError> {
+        let count = self.query_one(sql, [], |row| row.get(0))?;
+        Ok(from_sql(count.unwrap_or(0)))
+    }
+
     /// Place of the newest event; 0 if there is none.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn head(&self) -> Result<Seq, LogError> {
-        todo!()
+        self.count("SELECT seq FROM head").map(Seq)
     }
+
     /// Events in order.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn events(
-        &self,
-        _filter: EventFilter,
-    ) -> Result<Box<dyn Iterator<Item = Result<Recorded, LogError>> + '_>, LogError> {
-        todo!()
+    pub fn events(&self, filter: EventFilter) -> Result<Events<'_>, LogError> {
+        Events::new(self, filter)
     }
-    /// The boot's state now.
+
+    /// The boot's state now; `None` if it has not begun.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn boot(&self, _boot: BootId) -> Result<Option<BootState>, LogError> {
-        todo!()
+    pub fn boot(&self, boot: BootId) -> Result<Option<BootState>, LogError> {
+        Ok(load_boot(&self.conn, &self.path, boot)?.map(|row| row.state))
     }
-    /// The newest boot.
+
+    /// The newest boot: the one that began last.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn last_boot(&self) -> Result<Option<BootId>, LogError> {
-        todo!()
+        self.query_one(
+            "SELECT boot_id FROM boots ORDER BY seq_first DESC LIMIT 1",
+            [],
+            |row| Ok(BootId(Uuid::from_bytes(row.get(0)?))),
+        )
     }
+
     /// Boots, newest first, at most `limit`.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn boots(&self, _limit: u32) -> Result<Vec<BootSummary>, LogError> {
-        todo!()
+    pub fn boots(&self, limit: u32) -> Result<Vec<BootSummary>, LogError> {
+        let sql = format!(
+            "SELECT {} FROM boots ORDER BY seq_first DESC LIMIT ?1",
+            BootSummary::COLUMNS
+        );
+        self.query(&sql, [limit], BootSummary::of_row)
     }
-    /// Boots that have begun and not ended.
+
+    /// Boots that have begun and not ended, oldest first.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn unfinished_boots(&self) -> Result<Vec<(BootId, BootState)>, LogError> {
-        todo!()
+        let rows = self.query(
+            "SELECT seq_first, seq_last, state, boot_id FROM boots WHERE phase <> 'ended' \
+             ORDER BY seq_first",
+            [],
+            |row| Ok((BootId(Uuid::from_bytes(row.get(3)?)), parts(row)?)),
+        )?;
+        rows.into_iter()
+            .map(|(boot, row)| {
+                let row = placed(&self.path, || format!("boot {boot}"), row)?;
+                Ok((boot, row.state))
+            })
+            .collect()
     }
+
+    /// The mission's state now.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn mission(&self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
+        Ok(load_mission(&self.conn, &self.path, mission)?.map(|row| row.state))
+    }
+
     /// Missions, oldest first; the closed ones too if `all`.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn missions(&self, _all: bool) -> Result<Vec<MissionState>, LogError> {
-        todo!()
+    pub fn missions(&self, all: bool) -> Result<Vec<MissionState>, LogError> {
+        let condition = if all { "TRUE" } else { "status <> 'closed'" };
+        self.missions_where(condition, [])
     }
+
+    pub(super) fn missions_where(
+        &self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<MissionState>, LogError> {
+        load_missions(&self.conn, &self.path, condition, values)
+    }
+
+    pub(super) fn mission_ids_with_status(
+        &self,
+        status: MissionStatus,
+    ) -> Result<Vec<MissionId>, LogError> {
+        self.query(
+            "SELECT mission_id FROM missions WHERE status = ?1 ORDER BY seq_first",
+            [status.as_str()],
+            |row| Ok(MissionId(Uuid::from_bytes(row.get(0)?))),
+        )
+    }
+
+    pub(super) fn fix_records(
+        &self,
+        signature: &crate::domain::ids::Signature,
+    ) -> Result<Vec<super::FixRecord>, LogError> {
+        self.query(
+            "SELECT fixer, closed, rejected, rolled_back FROM fix_memory WHERE signature = ?1 \
+             ORDER BY fixer",
+            [&signature.0],
+            |row| {
+                Ok(super::FixRecord {
+                    fixer: row.get(0)?,
+                    closed: row.get(1)?,
+                    rejected: row.get(2)?,
+                    rolled_back: row.get(3)?,
+                })
+            },
+        )
+    }
+
+    /// Finds a mission by its id, the beginning of it (at least 4 digits), or its slug; of several
+    /// with one slug the open one.
+    ///
+    /// # Errors
+    /// None, or more than one; or the log cannot be read.
+    pub fn find_mission(&self, name: &str) -> Result<MissionState, MissionsError> {
+        find_mission(self, name)
+    }
+
     /// Missions that are open, and those of them that need a person.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn mission_counts(&self) -> Result<(u64, u64), LogError> {
-        todo!()
+        let counts = self.query_one(
+            "SELECT count(*), coalesce(sum(status IN ('quarantined', 'awaiting_approval')), 0) \
+             FROM missions WHERE status <> 'closed'",
+            [],
+            |row| Ok((from_sql(row.get(0)?), from_sql(row.get(1)?))),
+        )?;
+        Ok(counts.unwrap_or_default())
     }
+
     /// Health now. `supervisor_alive` is asked whether the newest boot's supervisor still runs.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn health(&self, _alive: impl FnOnce(&BootState) -> bool) -> Result<Health, LogError> {
-        todo!()
+    pub fn health(
+        &self,
+        supervisor_alive: impl FnOnce(&BootState) -> bool,
+    ) -> Result<Health, LogError> {
+        let snapshot = self.snapshot()?;
+        let counts = self.mission_counts()?;
+        let newest = match self.last_boot()? {
+            Some(boot) => self.boot(boot)?.map(|state| (boot, state)),
+            None => None,
+        };
+        drop(snapshot);
+        Ok(match newest {
+            Some((boot, state)) => {
+                let alive = supervisor_alive(&state);
+                Health::of(boot, &state, Some(alive), counts.0, counts.1)
+            }
+            None => unknown(counts),
+        })
     }
-    /// Health as it was at that moment.
+
+    /// Health as it was at that moment: the newest boot that had begun by then, and the missions
+    /// that were open then, both folded from their events.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn health_at(&self, _at: At) -> Result<Health, LogError> {
-        todo!()
+    pub fn health_at(&self, at: At) -> Result<Health, LogError> {
+        let _snapshot = self.snapshot()?;
+        let counts = self.mission_counts_at(at)?;
+        let boot = self.query_one(
+            "SELECT boot_id FROM boots WHERE started_at <= ?1 ORDER BY seq_first DESC LIMIT 1",
+            [at.0],
+            |row| Ok(BootId(Uuid::from_bytes(row.get(0)?))),
+        )?;
+        let Some(boot) = boot else {
+            return Ok(unknown(counts));
+        };
+        let filter = EventFilter {
+            boot: Some(boot),
+            until_at: Some(at),
+            ..EventFilter::default()
+        };
+        let mut state = BootState::default();
+        for recorded in self.events(filter)? {
+            let recorded = recorded?;
+            if let Some(event) = recorded.event() {
+                state = boot::evolve(state, recorded.at, recorded.mission, event);
+            }
+        }
+        Ok(Health::of(boot, &state, None, counts.0, counts.1))
     }
-    /// Reads every event and checks the chain and the projections.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn verify(&self) -> Result<Verification, LogError> {
-        todo!()
+
+    fn mission_counts_at(&self, at: At) -> Result<(u64, u64), LogError> {
+        // Closed is final, so what was closed by then needs no folding.
+        let candidates = self.query(
+            "SELECT mission_id FROM missions \
+             WHERE filed_at <= ?1 AND NOT (status = 'closed' AND updated_at <= ?1)",
+            [at.0],
+            |row| Ok(MissionId(Uuid::from_bytes(row.get(0)?))),
+        )?;
+        let (mut open, mut need_person) = (0, 0);
+        for id in candidates {
+            let filter = EventFilter {
+                mission: Some(id),
+                until_at: Some(at),
+                ..EventFilter::default()
+            };
+            let mut state = MissionState::default();
+            for recorded in self.events(filter)? {
+                let recorded = recorded?;
+                if let Some(event) = recorded.event() {
+                    state = mission::evolve(state, recorded.at, recorded.boot, event);
+                }
+            }
+            match state.status {
+                MissionStatus::Unfiled | MissionStatus::Closed => {}
+                MissionStatus::Quarantined | MissionStatus::AwaitingApproval => {
+                    open += 1;
+                    need_person += 1;
+                }
+                _ => open += 1,
+            }
+        }
+        Ok((open, need_person))
     }
-    /// Size of the log.
+
+    /// Size of the log. Reads every event's kind.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn stats(&self) -> Result<LogStats, LogError> {
-        todo!()
+        let _snapshot = self.snapshot()?;
+        let moment = |sql| self.query_one(sql, [], |row| Ok(At(row.get(0)?)));
+        let kinds = self.query(
+            "SELECT kind, count(*) FROM events GROUP BY kind",
+            [],
+            |row| Ok((row.get(0)?, from_sql(row.get(1)?))),
+        )?;
+        Ok(LogStats {
+            events: kinds.iter().map(|(_, count)| count).sum(),
+            boots: self.count("SELECT count(*) FROM boots")?,
+            missions: self.count("SELECT count(*) FROM missions")?,
+            bytes: std::fs::metadata(&self.path)
+                .map_err(LogError::io("look at", &self.path))?
+                .len(),
+            // Checked when it was opened.
+            schema_version: u32::try_from(SCHEMA_VERSION).unwrap_or(u32::MAX),
+            first_at: moment("SELECT at FROM events ORDER BY seq LIMIT 1")?,
+            last_at: moment("SELECT at FROM events ORDER BY seq DESC LIMIT 1")?,
+            kinds: kinds.into_iter().collect(),
+        })
+    }
+}
+
+/// Health before the first boot, when there may be missions all the same.
+fn unknown((open, need_person): (u64, u64)) -> Health {
+    Health {
+        missions_open: open,
+        missions_need_person: need_person,
+        ..Health::unknown()
     }
 }

@@ -1,36 +1,257 @@
-//! stub
+//! A past boot, event by event, with the state after each: the same `evolve` that ran live.
+
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::scan::{Events, Page, scan};
+use super::verify::{ChainCheck, read_head};
 use super::{EventFilter, LogError, Reader, Recorded};
-use crate::domain::boot::BootState;
-use crate::domain::ids::BootId;
+use crate::domain::boot::{BootState, evolve};
+use crate::domain::ids::{BootId, Digest, Seq};
+
+/// Pages that a checked replay reads ahead.
+const PAGES_AHEAD: usize = 4;
+
 /// A past boot, event by event, with the state after each.
+///
+/// ```no_run
+/// # use ubs::log::{EventFilter, Reader, Replay};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let reader = Reader::open(".ubs/log.db".as_ref())?;
+/// let boot = reader.last_boot()?.ok_or("nothing was ever booted")?;
+/// for step in Replay::new(&reader, boot, EventFilter::default())? {
+///     let (recorded, state) = step?;
+///     println!("{} {} {}", recorded.at, recorded.kind, state.phase.as_str());
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
 pub struct Replay<'a> {
-    _e: Box<dyn Iterator<Item = Result<Recorded, LogError>> + 'a>,
+    source: Source<'a>,
     state: BootState,
+    boot: BootId,
+    filter: EventFilter,
 }
+
+#[derive(Debug)]
+enum Source<'a> {
+    /// The boot's events, by their index.
+    Boot(Events<'a>),
+    /// Every event, with its chain.
+    Checked(Checked),
+}
+
 impl<'a> Replay<'a> {
-    /// Replays `boot` as far as `filter` says.
+    /// Replays `boot` as far as `filter` says. Events that the filter leaves out by place or mission
+    /// still count for the state; those after its end do not.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn new(reader: &'a Reader, boot: BootId, filter: EventFilter) -> Result<Self, LogError> {
-        let filter = EventFilter {
+        let events = reader.events(EventFilter {
             boot: Some(boot),
-            ..filter
-        };
+            mission: None,
+            after: None,
+            ..filter.clone()
+        })?;
         Ok(Self {
-            _e: reader.events(filter)?,
+            source: Source::Boot(events),
             state: BootState::default(),
+            boot,
+            filter,
         })
     }
+
+    /// The same, reading the whole log from its first event and checking the chain on the way: the
+    /// first event that does not fit ends the replay with [`LogError::Broken`].
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn verified(
+        reader: &'a Reader,
+        boot: BootId,
+        filter: EventFilter,
+    ) -> Result<Self, LogError> {
+        Ok(Self {
+            source: Source::Checked(Checked::start(reader.path().to_owned())?),
+            state: BootState::default(),
+            boot,
+            filter,
+        })
+    }
+
     /// The state after the events so far.
     #[must_use]
     pub fn state(&self) -> &BootState {
         &self.state
     }
+
+    /// The next event; [`Self::state`] is then the state after it. What the iterator does, without
+    /// the copy of the state.
+    pub fn advance(&mut self) -> Option<Result<Recorded, LogError>> {
+        loop {
+            let next = match &mut self.source {
+                Source::Boot(events) => events.next(),
+                Source::Checked(checked) => checked.next_of(self.boot, &self.filter),
+            };
+            let recorded = match next? {
+                Ok(recorded) => recorded,
+                Err(error) => return Some(Err(error)),
+            };
+            if let Some(event) = recorded.event() {
+                let state = std::mem::take(&mut self.state);
+                self.state = evolve(state, recorded.at, recorded.mission, event);
+            }
+            let wanted = recorded.seq > self.filter.after.unwrap_or_default()
+                && (self.filter.mission.is_none() || self.filter.mission == recorded.mission);
+            if wanted {
+                return Some(Ok(recorded));
+            }
+        }
+    }
 }
+
 impl Iterator for Replay<'_> {
     type Item = Result<(Recorded, BootState), LogError>;
+
     fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+        let recorded = self.advance()?;
+        Some(recorded.map(|recorded| (recorded, self.state.clone())))
     }
+}
+
+enum Ahead {
+    Head(Option<(u64, Digest)>),
+    Page(Page),
+    Failed(LogError),
+}
+
+/// The whole log with its chain; a second thread reads ahead.
+#[derive(Debug)]
+struct Checked {
+    path: PathBuf,
+    ahead: Receiver<Ahead>,
+    head: Option<(u64, Digest)>,
+    page: Page,
+    row: usize,
+    chain: ChainCheck,
+    ended: bool,
+}
+
+impl Checked {
+    fn start(path: PathBuf) -> Result<Self, LogError> {
+        let reader = Reader::open(&path)?;
+        let (send, ahead) = bounded(PAGES_AHEAD);
+        std::thread::Builder::new()
+            .name("ubs-replay".to_owned())
+            .spawn(move || {
+                // A failed send: nobody wants the rest.
+                if let Err(Some(error)) = read_ahead(&reader, &send) {
+                    let _ = send.send(Ahead::Failed(error));
+                }
+            })
+            .map_err(LogError::io("start a thread that reads", &path))?;
+        Ok(Self {
+            path,
+            ahead,
+            head: None,
+            page: Page::default(),
+            row: 0,
+            chain: ChainCheck::new(),
+            ended: false,
+        })
+    }
+
+    fn broken(&mut self, what: String) -> Option<Result<Recorded, LogError>> {
+        self.ended = true;
+        Some(Err(LogError::Broken {
+            path: self.path.clone(),
+            what,
+        }))
+    }
+
+    /// The next event of `boot` up to the filter's end.
+    fn next_of(
+        &mut self,
+        boot: BootId,
+        filter: &EventFilter,
+    ) -> Option<Result<Recorded, LogError>> {
+        loop {
+            if self.ended {
+                return None;
+            }
+            let (mut found, mut problem) = (None, None);
+            for row in self.page.rows(self.row) {
+                self.row += 1;
+                let checked = match &row {
+                    Ok(raw) => self.chain.check(raw),
+                    Err(malformed) => Err(malformed.to_string()),
+                };
+                if let Err(what) = checked {
+                    problem = Some(what);
+                    break;
+                }
+                let Ok(raw) = row else { continue };
+                if filter.until.is_some_and(|until| Seq(raw.seq) > until) {
+                    self.ended = true;
+                    break;
+                }
+                let in_time = filter.until_at.is_none_or(|at| raw.at <= at.0);
+                if raw.boot == Some(boot.0) && in_time {
+                    found = Some(raw.to_recorded());
+                    break;
+                }
+            }
+            if let Some(what) = problem {
+                return self.broken(what);
+            }
+            if let Some(recorded) = found {
+                return Some(Ok(recorded));
+            }
+            if self.ended {
+                return None;
+            }
+            match self.ahead.recv() {
+                Ok(Ahead::Head(head)) => self.head = head,
+                Ok(Ahead::Page(page)) => {
+                    self.page = page;
+                    self.row = 0;
+                }
+                Ok(Ahead::Failed(error)) => {
+                    self.ended = true;
+                    return Some(Err(error));
+                }
+                Err(_) => {
+                    self.ended = true;
+                    return match self.chain.check_end(self.head) {
+                        Ok(()) => None,
+                        Err(what) => self.broken(what),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// `Err(None)`: the receiver is gone.
+fn read_ahead(
+    reader: &Reader,
+    send: &crossbeam_channel::Sender<Ahead>,
+) -> Result<(), Option<LogError>> {
+    let error = |source| Some(reader.error(source));
+    let _snapshot = reader.snapshot().map_err(Some)?;
+    let head = read_head(reader.conn()).map_err(error)?;
+    send.send(Ahead::Head(head)).map_err(|_| None)?;
+    let mut page = Page::default();
+    scan(reader.conn(), 0, error, |row| {
+        page.push(row);
+        if !page.is_full() {
+            return Ok(());
+        }
+        let page = std::mem::take(&mut page);
+        send.send(Ahead::Page(page)).map_err(|_| None)
+    })?;
+    send.send(Ahead::Page(page)).map_err(|_| None)
 }

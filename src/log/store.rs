@@ -1,173 +1,289 @@
-//! stub
-use super::{LogError, Reader};
-use crate::domain::boot::BootState;
-use crate::domain::event::Event;
-use crate::domain::ids::{At, BootId, Digest, EventId, MissionId, Seq, Signature};
-use crate::domain::mission::MissionState;
+//! The log, open for writing: what the rest of the program holds.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 
-/// Now, by the system's clock.
-#[must_use]
-pub fn now() -> At {
-    At(chrono::Utc::now().timestamp_micros())
+use crossbeam_channel::{Sender, bounded};
+
+use super::handoff::{Doorbell, answer};
+use super::writer::{Job, Ledger, Prepared, QUEUE_JOBS_MAX, Ran};
+use super::{LogError, NewEvent, Reader, migrate, tables};
+use crate::domain::boot::BootState;
+use crate::domain::ids::{BootId, MissionId, Seq, Signature};
+use crate::domain::mission::MissionState;
+
+/// The log, open for writing. Cheap to clone; all clones share one writer thread.
+///
+/// The last clone that is dropped waits for what is queued. Several processes may have the same
+/// file open.
+#[derive(Debug, Clone)]
+pub struct Log {
+    shared: Arc<Shared>,
 }
 
-/// An event to be appended.
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewEvent {
-    /// When it happened.
-    pub at: At,
-    /// The boot it belongs to.
-    pub boot: Option<BootId>,
-    /// The mission it belongs to.
-    pub mission: Option<MissionId>,
-    /// What happened.
-    pub event: Event,
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// `None` only while being dropped.
+    queue: Option<Sender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    bell: Arc<Doorbell>,
+    /// For reads that come through the log, opened by the first of them.
+    reader: Mutex<Option<Reader>>,
+    commits: Arc<AtomicU64>,
 }
 
-/// What an event says, as far as this version understands it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Body {
-    /// Understood.
-    Known(Box<Event>),
-    /// A kind or version that this program does not know: kept and shown as it is.
-    Opaque {
-        /// Why it could not be read.
-        why: String,
-        /// The frame.
-        payload: Vec<u8>,
-    },
-}
-
-/// One event of the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Recorded {
-    /// Its place.
-    pub seq: Seq,
-    /// Its id.
-    pub id: EventId,
-    /// The boot it belongs to.
-    pub boot: Option<BootId>,
-    /// The mission it belongs to.
-    pub mission: Option<MissionId>,
-    /// Its kind, `boot_started`.
-    pub kind: String,
-    /// Version of the payload.
-    pub version: u16,
-    /// When it happened.
-    pub at: At,
-    /// What it says.
-    pub body: Body,
-    /// The chain value.
-    pub chain: Digest,
-}
-
-impl Recorded {
-    /// The event, if this version understands it.
-    #[must_use]
-    pub fn event(&self) -> Option<&Event> {
-        match &self.body {
-            Body::Known(event) => Some(event),
-            Body::Opaque { .. } => None,
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Before the writer, so that its connection is the last one and tidies up the WAL.
+        if let Ok(reader) = self.reader.get_mut() {
+            reader.take();
+        }
+        self.queue.take();
+        let Some(writer) = self.writer.take() else {
+            return;
+        };
+        self.bell.ring(writer.thread());
+        // A job may hold the last clone; then the writer ends by itself after it.
+        if writer.thread().id() != std::thread::current().id() {
+            // It catches every panic of a job; one of its own has been printed already.
+            let _ = writer.join();
         }
     }
 }
 
-/// The log, open for writing. Cheap to clone; all clones share one writer thread.
-#[derive(Debug, Clone)]
-pub struct Log {
-    path: PathBuf,
-}
-
-/// Inside one write transaction.
-#[derive(Debug)]
-pub struct Tx<'a> {
-    _x: &'a (),
-}
-
 impl Log {
-    /// Opens the log, making it if it does not exist.
+    /// Opens the log, making it (mode 0600, in a directory of mode 0700) if it does not exist.
     ///
     /// # Errors
-    /// It cannot be.
-    pub fn open(_path: &Path) -> Result<Self, LogError> {
-        todo!()
+    /// The file is not a log, is of a newer layout, is damaged, or cannot be written; it is not
+    /// changed then.
+    pub fn open(path: &Path) -> Result<Self, LogError> {
+        let (conn, path) = migrate::open_writer(path)?;
+        let ledger = Ledger::new(conn, &path)?;
+        let commits = ledger.commits();
+        let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
+        let bell = Arc::new(Doorbell::default());
+        let writer = std::thread::Builder::new()
+            .name("ubs-log".to_owned())
+            .spawn({
+                let bell = Arc::clone(&bell);
+                move || ledger.serve(&jobs, &bell)
+            })
+            .map_err(LogError::io("start the writer thread of", &path))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path,
+                queue: Some(queue),
+                writer: Some(writer),
+                bell,
+                reader: Mutex::new(None),
+                commits,
+            }),
+        })
     }
-    /// Where it is.
+
+    /// Where it is: absolute, with the directory's links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.shared.path
     }
+
+    /// Commits that this process made through this log, each of which synced the disk once.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.shared.commits.load(Ordering::Relaxed)
+    }
+
+    fn send(&self, job: Job) -> Result<(), LogError> {
+        let (Some(queue), Some(writer)) = (&self.shared.queue, &self.shared.writer) else {
+            return Err(LogError::Stopped);
+        };
+        if writer.thread().id() == std::thread::current().id() {
+            return Err(LogError::Reentrant);
+        }
+        queue.send(job).map_err(|_| LogError::Stopped)?;
+        self.shared.bell.ring(writer.thread());
+        Ok(())
+    }
+
     /// Appends events; durable when this returns.
     ///
     /// # Errors
     /// None of them was appended.
-    pub fn append(&self, _events: Vec<NewEvent>) -> Result<Vec<Seq>, LogError> {
-        todo!()
+    pub fn append(&self, events: Vec<NewEvent>) -> Result<Vec<Seq>, LogError> {
+        if events.is_empty() {
+            return Ok(vec![]);
+        }
+        let events = events
+            .into_iter()
+            .map(Prepared::new)
+            .collect::<Result<_, _>>()?;
+        let (reply, awaited) = answer();
+        self.send(Job::Append { events, reply })?;
+        awaited.wait().unwrap_or(Err(LogError::Stopped))
     }
+
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
     ///
+    /// `work` runs on the writer thread and every other append waits for it, so it decides and
+    /// appends and does nothing slow. What it sees is the log with everything that was appended
+    /// before it, by whatever process.
+    ///
     /// # Errors
-    /// The outer error: the transaction could not be made or committed.
+    /// The outer error: the transaction could not be made or committed, or `work` panicked.
     pub fn transact<T: Send + 'static, E: Send + 'static>(
         &self,
-        _work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
-        todo!()
+        let (reply, awaited) = answer();
+        let nothing = || Ran {
+            keep: false,
+            deliver: Box::new(|_| {}),
+        };
+        self.send(Job::Work(Box::new(move |tx| {
+            let tx = match tx {
+                Ok(tx) => tx,
+                Err(error) => {
+                    reply.give(Err(error));
+                    return nothing();
+                }
+            };
+            let outcome = catch_unwind(AssertUnwindSafe(|| work(tx)));
+            let outcome = match outcome {
+                Ok(Ok(_)) if tx.incomplete => Err(LogError::Incomplete),
+                Ok(outcome) => Ok(outcome),
+                Err(panic) => Err(LogError::Panicked {
+                    message: panic_message(panic.as_ref()),
+                }),
+            };
+            Ran {
+                keep: matches!(outcome, Ok(Ok(_))),
+                deliver: Box::new(move |committed| {
+                    reply.give(committed.and(outcome));
+                }),
+            }
+        })))?;
+        awaited.wait().unwrap_or(Err(LogError::Stopped))
     }
+
     /// A reader of the same file.
     ///
     /// # Errors
     /// It cannot be opened.
     pub fn reader(&self) -> Result<Reader, LogError> {
-        Reader::open(&self.path)
+        Reader::open(&self.shared.path)
     }
+
+    /// Reads through the reader that all clones share.
+    pub(super) fn read<T, E: From<LogError>>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, E>,
+    ) -> Result<T, E> {
+        // A panic while reading leaves a reader that is as good as before.
+        let mut shared = match self.shared.reader.lock() {
+            Ok(shared) => shared,
+            Err(poisoned) => poisoned.into_inner(),
+        };
+        match &*shared {
+            Some(reader) => read(reader),
+            None => read(shared.insert(self.reader()?)),
+        }
+    }
+
     /// Rebuilds every projection from the events; gives the number of events folded.
     ///
     /// # Errors
     /// Nothing was changed.
     pub fn rebuild(&self) -> Result<u64, LogError> {
-        todo!()
+        self.transact(|tx| tx.ledger.rebuild())?
     }
 }
 
-impl Tx<'_> {
-    /// The boot as this transaction sees it.
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it said nothing".to_owned())
+}
+
+/// Inside one write transaction.
+#[derive(Debug)]
+pub struct Tx<'a> {
+    pub(super) ledger: &'a mut Ledger,
+    /// An append failed.
+    incomplete: bool,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(ledger: &'a mut Ledger) -> Self {
+        Self {
+            ledger,
+            incomplete: false,
+        }
+    }
+
+    /// The boot as this transaction sees it; `None` if it has not begun.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn boot(&mut self, _boot: BootId) -> Result<Option<BootState>, LogError> {
-        todo!()
+    pub fn boot(&mut self, boot: BootId) -> Result<Option<BootState>, LogError> {
+        self.ledger
+            .read(|projector, conn, path| projector.boot(conn, path, boot))
     }
+
     /// The mission as this transaction sees it.
     ///
     /// # Errors
     /// The log cannot be read.
-    pub fn mission(&mut self, _mission: MissionId) -> Result<Option<MissionState>, LogError> {
-        todo!()
+    pub fn mission(&mut self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
+        self.ledger
+            .read(|projector, conn, path| projector.mission(conn, path, mission))
     }
+
     /// The mission with that signature that is not closed.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn open_mission_by_signature(
         &mut self,
-        _s: &Signature,
+        signature: &Signature,
     ) -> Result<Option<MissionState>, LogError> {
-        todo!()
+        let condition = "signature = ?1 AND status <> 'closed'";
+        let open = self.missions_where(condition, [&signature.0])?;
+        Ok(open.into_iter().next())
     }
+
     /// Every mission that is not closed, oldest first.
     ///
     /// # Errors
     /// The log cannot be read.
     pub fn missions_open(&mut self) -> Result<Vec<MissionState>, LogError> {
-        todo!()
+        self.missions_where("status <> 'closed'", [])
     }
+
+    /// Missions selected by the table's columns, oldest first.
+    pub(super) fn missions_where(
+        &mut self,
+        condition: &str,
+        values: impl rusqlite::Params,
+    ) -> Result<Vec<MissionState>, LogError> {
+        self.ledger.flush()?;
+        self.ledger
+            .read(|_, conn, path| tables::load_missions(conn, path, condition, values))
+    }
+
     /// Appends one event.
     ///
     /// # Errors
-    /// It was not appended.
-    pub fn append(&mut self, _event: NewEvent) -> Result<Seq, LogError> {
-        todo!()
+    /// It was not appended; the transaction is rolled back, whatever the work gives.
+    pub fn append(&mut self, event: NewEvent) -> Result<Seq, LogError> {
+        let appended = Prepared::new(event).and_then(|event| self.ledger.insert(&event));
+        self.incomplete |= appended.is_err();
+        appended
     }
 }

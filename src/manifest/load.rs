@@ -1,120 +1,79 @@
-//! stub
-use super::{Environment, Manifest};
-use std::collections::BTreeMap;
+//! Finds, reads and validates `ubs.toml`.
+
 use std::path::{Path, PathBuf};
-/// The manifest is missing or bad.
-#[derive(Debug, thiserror::Error, miette::Diagnostic)]
-#[error("{0}")]
-pub struct ManifestError(String);
-/// The environment cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct EnvironmentError(String);
-/// `ubs.toml` in `start` or above it.
+
+use super::parse::{MANIFEST_BYTES_MAX, parse, too_large};
+use super::problem::{Fault, ManifestError, invalid};
+use super::read::{Unread, read_small};
+use super::types::Manifest;
+
+/// Name of the manifest.
+pub const MANIFEST_NAME: &str = "ubs.toml";
+
+/// `ubs.toml` in `start` or in a directory above it, up to the root of the file system.
+///
+/// A relative `start` is taken from the current directory.
 #[must_use]
-pub fn find_manifest(_start: &Path) -> Option<PathBuf> {
-    todo!()
+pub fn find_manifest(start: &Path) -> Option<PathBuf> {
+    let start = std::path::absolute(start).ok()?;
+    start
+        .ancestors()
+        .map(|directory| directory.join(MANIFEST_NAME))
+        .find(|file| file.is_file())
 }
+
 impl Manifest {
-    /// Reads and validates it.
+    /// Reads and validates the manifest at `path`. Its directory is the workspace, as an absolute path.
     ///
     /// # Errors
-    /// It is missing or bad.
-    pub fn load(_path: &Path) -> Result<Self, ManifestError> {
-        todo!()
-    }
-}
-impl Environment {
-    /// Reads the environment files below `root` and merges them under the process environment.
-    ///
-    /// # Errors
-    /// A file cannot be read.
-    pub fn load(
-        manifest: &Manifest,
-        root: &Path,
-        process: impl Iterator<Item = (String, String)>,
-    ) -> Result<Self, EnvironmentError> {
-        // Stub: as much as the tests of the checks need.
-        let mut environment = Self::default();
-        for name in &manifest.config.files {
-            let text = std::fs::read_to_string(root.join(name)).ok();
-            let file = text.map(|text| {
-                let mut file = super::EnvFile::default();
-                for (line, row) in (1_u32..).zip(text.lines()) {
-                    match row.split_once('=') {
-                        _ if row.is_empty() || row.starts_with('#') => {}
-                        Some((name, value)) => file.entries.push(super::EnvEntry {
-                            name: name.to_owned(),
-                            value: value.to_owned(),
-                            line,
-                        }),
-                        None => file.malformed.push((line, "there is no `=`".to_owned())),
-                    }
-                }
-                file
-            });
-            for entry in file.iter().flat_map(|file| &file.entries) {
-                let origin = super::Origin::File(name.into(), entry.line);
-                let value = (entry.value.clone(), origin);
-                environment.values.insert(entry.name.clone(), value);
+    /// It is missing, not a readable regular file, larger than 1 MiB, not UTF-8, or has problems: all of
+    /// them are reported at once.
+    pub fn load(path: &Path) -> Result<Self, ManifestError> {
+        let unreadable = |why: &str, help: &str| ManifestError::Unreadable {
+            path: path.to_owned(),
+            why: why.to_owned(),
+            help: help.to_owned(),
+        };
+        let bytes = read_small(path, MANIFEST_BYTES_MAX).map_err(|unread| match unread {
+            Unread::Missing => unreadable(
+                "there is no such file",
+                "`ubs init` writes a manifest for the application in the current directory; `-C DIR` or `--manifest FILE` names another place",
+            ),
+            Unread::NotRegular(what) => {
+                unreadable(&format!("is {what}, not a file"), "name the file itself")
             }
-            environment.files.push((name.clone(), file));
+            Unread::TooLarge(bytes) => too_large(path, bytes),
+            Unread::Io(error) => unreadable(
+                &format!("cannot be read: {error}"),
+                "make it readable for the user that runs ubs",
+            ),
+        })?;
+        let text = match std::str::from_utf8(&bytes) {
+            Ok(text) => text,
+            Err(error) => {
+                let at = error.valid_up_to();
+                let fault = Fault::new(
+                    "not UTF-8",
+                    "the manifest is not UTF-8 text",
+                    "save the file as UTF-8",
+                );
+                // The text before the bad byte is the same, so its place is too.
+                let text = String::from_utf8_lossy(&bytes);
+                return Err(invalid(path, &text, vec![(at..at + 1, fault)]));
+            }
+        };
+        let mut manifest = Self::parse(text, path)?;
+        if let Ok(absolute) = std::path::absolute(&manifest.workspace) {
+            manifest.workspace = absolute;
         }
-        for (name, value) in process {
-            environment
-                .values
-                .insert(name, (value, super::Origin::Process));
-        }
-        Ok(environment)
+        Ok(manifest)
     }
-    /// `text` with each `${NAME}` and `${NAME:-default}` replaced; `$$` is a dollar sign.
+
+    /// Validates the text of a manifest that lies, or will lie, at `path`. Reads no file.
     ///
     /// # Errors
-    /// A variable has no value.
-    pub fn expand(&self, text: &str) -> Result<String, EnvironmentError> {
-        // Stub: as much as the tests of the checks need.
-        let mut text = text.to_owned();
-        for (name, (value, _)) in &self.values {
-            text = text.replace(&format!("${{{name}}}"), value);
-        }
-        if text.contains("${") {
-            return Err(EnvironmentError(format!("{text}: a variable has no value")));
-        }
-        Ok(text)
+    /// It has problems: all of them are reported at once.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ManifestError> {
+        parse(text, path)
     }
-    /// The environment of a service.
-    #[must_use]
-    pub fn child_env(&self) -> BTreeMap<String, String> {
-        todo!()
-    }
-    /// The environment of a sandboxed check: variables of the environment files, declared
-    /// variables, and `PATH`, `LANG`, `LC_ALL`, `TZ`.
-    #[must_use]
-    pub fn declared_env(&self, manifest: &Manifest) -> BTreeMap<String, String> {
-        let plain = ["PATH", "LANG", "LC_ALL", "TZ"];
-        self.values
-            .iter()
-            .filter(|(name, (_, origin))| {
-                matches!(origin, super::Origin::File(..))
-                    || manifest.config.vars.contains_key(*name)
-                    || plain.contains(&name.as_str())
-            })
-            .map(|(name, (value, _))| (name.clone(), value.clone()))
-            .collect()
-    }
-    /// The values of variables marked secret.
-    #[must_use]
-    pub fn secret_values(&self, manifest: &Manifest) -> Vec<String> {
-        let secret = |name: &String| manifest.config.vars.get(name).is_some_and(|v| v.secret);
-        self.values
-            .iter()
-            .filter(|(name, _)| secret(name))
-            .map(|(_, (value, _))| value.clone())
-            .collect()
-    }
-}
-/// The text of an environment file with this variable set.
-#[must_use]
-pub fn set_variable(_text: &str, _name: &str, _value: &str) -> String {
-    todo!()
 }

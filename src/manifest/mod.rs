@@ -1,9 +1,41 @@
-//! `ubs.toml`: the declaration of one application.
+//! `ubs.toml`: the declaration of one application, and the environment that goes with it.
+//!
+//! The leftmost room: it relies on nothing else of the crate. Reading goes from the text
+//! ([`Manifest::parse`], `section`, one file a table) to plain data (`types`); every mistake of a file
+//! is reported at once, with its place and what to do (`problem`). Nothing here starts a process.
 
+mod command;
+mod config;
 mod env;
+mod env_file;
+mod env_write;
+mod environment;
+mod interpolate;
+mod keys;
+mod layer;
 mod load;
+mod measure;
+mod order;
+mod parse;
+mod problem;
+mod read;
+mod section;
 mod types;
+mod value_check;
+mod words;
+
+#[cfg(test)]
+mod documents_tests;
+#[cfg(test)]
+mod environment_tests;
+#[cfg(test)]
+mod error_tests;
+#[cfg(test)]
+mod parse_tests;
 
 pub use env::*;
-pub use load::*;
+pub use env_write::set_variable;
+pub use environment::EnvironmentError;
+pub use load::{MANIFEST_NAME, find_manifest};
+pub use problem::{InvalidManifest, ManifestError, Problem};
 pub use types::*;

@@ -49,6 +49,7 @@ pub struct Python {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Config {
     /// Environment files, later ones win over earlier ones; the process environment wins over all.
+    /// Default `[".env"]`. The first one lies in the workspace: fixers write into it.
     pub files: Vec<String>,
     /// The example file that documents the variables.
     pub example: Option<String>,
@@ -141,7 +142,7 @@ pub struct Registration {
     pub attribute: String,
     /// What must be reachable.
     pub services: Vec<ExpectedService>,
-    /// Share of the services that must be mounted, 0 to 1; below it the check is critical.
+    /// Share of the services that must be mounted, 0 to 1; below it the check is critical. Default 1.
     pub min_coverage: f64,
     /// Line in the manifest, 1-based.
     pub line: u32,
@@ -196,7 +197,7 @@ pub struct Service {
     pub name: String,
     /// Program and arguments, with `${VARIABLE}`; never given to a shell.
     pub run: Vec<String>,
-    /// Working directory relative to the workspace.
+    /// Working directory relative to the workspace, with `${VARIABLE}`; an absolute one is as written.
     pub cwd: Option<String>,
     /// Variables added for this service, with `${VARIABLE}`.
     pub env: BTreeMap<String, String>,
@@ -221,9 +222,10 @@ pub struct Service {
 pub struct Probe {
     /// What is tested.
     pub kind: ProbeKind,
-    /// Time between two tries.
+    /// Time between two tries. Default of `ready` 100 ms, of `live` 10 s.
     pub interval_ms: u64,
-    /// `ready`: time until it counts as failed. `live`: time allowed for one try.
+    /// `ready`: time until it counts as failed, default 30 s. `live`: time allowed for one try,
+    /// default 5 s.
     pub timeout_ms: u64,
     /// `live`: failures in a row before the service is restarted. Default 3.
     pub failures_max: u32,
@@ -243,15 +245,15 @@ pub enum ProbeKind {
 /// `restart`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restart {
-    /// When to restart.
+    /// When to restart. Default on failure; a one-shot task never.
     pub policy: RestartPolicy,
-    /// Restarts within `window_ms` before the service counts as failed.
+    /// Restarts within `window_ms` before the service counts as failed. Default 5.
     pub max: u32,
-    /// Sliding window in which restarts are counted.
+    /// Sliding window in which restarts are counted. Default 60 s.
     pub window_ms: u64,
-    /// Wait before the first restart; doubles each time.
+    /// Wait before the first restart; doubles each time. Default 200 ms.
     pub backoff_ms: u64,
-    /// Longest wait.
+    /// Longest wait. Default 10 s.
     pub backoff_ms_max: u64,
 }
 
@@ -328,6 +330,63 @@ pub struct SandboxLimits {
     pub file_bytes: u64,
     /// Wall time of one command, milliseconds. Default 120,000.
     pub time_ms: u64,
+}
+
+impl Rehearse {
+    /// Wall time of a rehearsal, if the manifest does not say.
+    pub(super) const TIMEOUT_MS_DEFAULT: u64 = 30_000;
+}
+
+impl Probe {
+    /// What `ready` is, but for the test itself, if the manifest does not say.
+    pub(super) const READY_DEFAULT: Self = Self {
+        kind: ProbeKind::Exec(Vec::new()),
+        interval_ms: 100,
+        timeout_ms: 30_000,
+        failures_max: 3,
+    };
+    /// What `live` is, but for the test itself, if the manifest does not say.
+    pub(super) const LIVE_DEFAULT: Self = Self {
+        kind: ProbeKind::Exec(Vec::new()),
+        interval_ms: 10_000,
+        timeout_ms: 5_000,
+        failures_max: 3,
+    };
+}
+
+impl Default for Restart {
+    fn default() -> Self {
+        Self {
+            policy: RestartPolicy::OnFailure,
+            max: 5,
+            window_ms: 60_000,
+            backoff_ms: 200,
+            backoff_ms_max: 10_000,
+        }
+    }
+}
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self {
+            signal: "TERM".to_owned(),
+            timeout_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Heal {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            backoff_ms: 200,
+            backoff_ms_max: 30_000,
+            breaker: 3,
+            policy: Policies::default(),
+            sandbox_require: Vec::new(),
+            sandbox_limits: SandboxLimits::default(),
+        }
+    }
 }
 
 impl Default for SandboxLimits {

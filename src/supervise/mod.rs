@@ -13,6 +13,6 @@ mod restart;
 mod tests;
 
 pub use output::{Clean, Output};
-pub use probe::{ProbeFailure, Readiness, await_ready, probe_once};
+pub use probe::{ProbeFailure, Readiness, await_ready, fetch, probe_once};
 pub use process::{RunningService, ServiceSpec, SpawnError, spawn};
 pub use restart::backoff_ms;

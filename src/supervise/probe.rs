@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use http_body_util::Empty;
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -20,6 +20,9 @@ use crate::manifest::{Probe, ProbeKind};
 
 /// Largest response head that is read: line and headers.
 const HEAD_MAX: usize = 64 << 10;
+
+/// First bytes of a body that are kept.
+const BODY_MAX: usize = 64 << 10;
 
 /// Last bytes kept of a command's output.
 const OUTPUT_KEPT: usize = 4 << 10;
@@ -104,7 +107,7 @@ pub async fn probe_once(
     let late =
         |what: &str| ProbeFailure::new(format!("{what} did not answer within {timeout_ms} ms"));
     match kind {
-        ProbeKind::Http(url) => tokio::time::timeout(limit, get(url))
+        ProbeKind::Http(url) => tokio::time::timeout(limit, probe_http(url))
             .await
             .unwrap_or_else(|_| Err(late(&format!("GET {url}")))),
         ProbeKind::Tcp(address) => tokio::time::timeout(limit, TcpStream::connect(address))
@@ -116,7 +119,21 @@ pub async fn probe_once(
     }
 }
 
-async fn get(url: &str) -> Result<(), ProbeFailure> {
+/// Gets a URL: status and the first bytes of the body. HTTP without redirects and proxies.
+///
+/// # Errors
+/// What was wrong, in one sentence.
+pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
+    tokio::time::timeout(Duration::from_millis(timeout_ms), get(url, true))
+        .await
+        .unwrap_or_else(|_| {
+            let message = format!("GET {url} did not answer within {timeout_ms} ms");
+            Err(ProbeFailure::new(message))
+        })
+}
+
+/// One GET; the body is only read if it is wanted.
+async fn get(url: &str, with_body: bool) -> Result<(u16, String), ProbeFailure> {
     let wrong = |why: &str| ProbeFailure::new(format!("GET {url}: {why}"));
     let uri: Uri = url.parse().map_err(|e| wrong(&format!("not a URL: {e}")))?;
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -140,9 +157,23 @@ async fn get(url: &str) -> Result<(), ProbeFailure> {
         .header("connection", "close")
         .body(Empty::<Bytes>::new())
         .map_err(|e| wrong(&e.to_string()))?;
-    let answer = sender.send_request(request);
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status().as_u16();
+        let mut body = Vec::new();
+        let mut frames = response.into_body();
+        while with_body && body.len() < BODY_MAX {
+            let Some(frame) = frames.frame().await else {
+                break;
+            };
+            if let Ok(data) = frame?.into_data() {
+                body.extend_from_slice(&data[..data.len().min(BODY_MAX - body.len())]);
+            }
+        }
+        Ok::<_, hyper::Error>((status, String::from_utf8_lossy(&body).into_owned()))
+    };
     tokio::pin!(answer, connection);
-    // The connection does its work while it is polled; it goes when we have the head.
+    // The connection does its work while it is polled; it goes when we have what we want.
     let answered = tokio::select! {
         biased;
         answered = &mut answer => answered,
@@ -151,11 +182,15 @@ async fn get(url: &str) -> Result<(), ProbeFailure> {
             Err(error) => Err(error),
         },
     };
-    let status = answered.map_err(|e| wrong(&cause(&e)))?.status();
-    if (200..400).contains(&status.as_u16()) {
-        return Ok(());
+    answered.map_err(|e| wrong(&cause(&e)))
+}
+
+/// A status from 200 to 399 is good.
+async fn probe_http(url: &str) -> Result<(), ProbeFailure> {
+    match get(url, false).await? {
+        (200..=399, _) => Ok(()),
+        (status, _) => Err(ProbeFailure::new(format!("GET {url}: status {status}"))),
     }
-    Err(wrong(&format!("status {}", status.as_u16())))
 }
 
 /// hyper says what it was doing, and its source says what went wrong.

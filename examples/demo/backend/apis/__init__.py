@@ -1,0 +1,1 @@
+"""The API layer: one router for each service, under `/api/NAME`."""

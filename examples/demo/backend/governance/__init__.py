@@ -1,0 +1,1 @@
+"""The governance layer: who may do what. Every answer is kept."""

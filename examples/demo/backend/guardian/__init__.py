@@ -1,0 +1,1 @@
+"""The guardian: watches the workers and writes down what security should know."""

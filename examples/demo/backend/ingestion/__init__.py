@@ -1,0 +1,1 @@
+"""The ingestion layer: files and texts become documents."""

@@ -1,0 +1,1 @@
+"""Learning: what worked, what did not, and which memories proved useful."""

@@ -1,0 +1,304 @@
+//! `ubs boot`: check, heal, start the layers, supervise.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::context::{find_boot, supervisor_lives};
+use super::preflight::check_json;
+use super::progress::Progress;
+use super::render::{self, Tone};
+use super::{CliError, Global, Place, Ui, exit};
+use crate::domain::boot::{BootState, Outcome};
+use crate::domain::event::{HealOutcome, Mode};
+use crate::domain::finding::Decision;
+use crate::domain::health::Health;
+use crate::domain::ids::{At, BootId};
+use crate::engine::{Boot, BootEnd, Until, supervisor_of};
+use crate::log::now;
+
+/// Time between two looks at a boot that runs in the background.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Check, heal, start the layers, and supervise; Ctrl-C stops everything in order.
+///
+/// Exit code: 0 the system was up and was stopped as asked, 1 NO-GO or it failed, 3 it was up
+/// degraded (with --strict).
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How much the boot does
+    #[arg(long, value_enum, default_value_t = ModeArg::Resilient)]
+    mode: ModeArg,
+    /// Supervise in the background; return when the system is up and nothing is left to heal
+    #[arg(long)]
+    detach: bool,
+    /// Stop everything as soon as the system is up and nothing is left to heal (for tests and CI)
+    #[arg(long, conflicts_with = "detach")]
+    until_up: bool,
+    /// Exit with 3 if something optional is missing
+    #[arg(long)]
+    strict: bool,
+}
+
+/// A mode on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ModeArg {
+    /// No pre-flight; the first error ends the boot
+    Fast,
+    /// Pre-flight, layers, graceful degradation; no healing
+    Layered,
+    /// Pre-flight, healing, retries, continuous validation
+    Resilient,
+}
+
+impl ModeArg {
+    fn mode(self) -> Mode {
+        match self {
+            Self::Fast => Mode::Fast,
+            Self::Layered => Mode::Layered,
+            Self::Resilient => Mode::Resilient,
+        }
+    }
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
+    let place = Place::find(global)?;
+    let manifest = place.manifest()?;
+    if args.detach {
+        return detach(ui, &place, &args);
+    }
+    let until = if args.until_up {
+        Until::Settled
+    } else {
+        Until::Stopped
+    };
+    let log = place.open_log()?;
+    let reader = log.reader()?;
+    let mut progress = Progress::new(ui);
+    let end = Boot::new(
+        manifest,
+        log,
+        reader,
+        &place.state_dir,
+        Place::process_env(),
+    )
+    .mode(args.mode.mode())
+    .until(until)
+    .observe(|recorded, state| progress.show(recorded, state))
+    .on_settled(|state| settled(ui, state, until))
+    .run()?;
+    finish(ui, &end, args.strict)
+}
+
+/// Prints how the boot ended; gives the exit code.
+pub(super) fn finish(ui: &Ui, end: &BootEnd, strict: bool) -> Result<u8, CliError> {
+    if ui.json {
+        ui.print_json(&boot_json(end.boot, &end.state))?;
+    } else if ui.quiet {
+        let word = end.state.outcome.map_or("running", Outcome::as_str);
+        ui.print(&format!("{word}\n"))?;
+    } else {
+        ui.print(&person_text(ui, &end.state))?;
+    }
+    Ok(code_of(&end.state, strict))
+}
+
+fn code_of(state: &BootState, strict: bool) -> u8 {
+    let good = match state.outcome {
+        Some(Outcome::Stopped) | None => state.up_at.is_some(),
+        Some(Outcome::Failed | Outcome::Interrupted) => false,
+    };
+    match (good, state.degraded && strict) {
+        (false, _) => exit::BAD,
+        (true, true) => exit::DEGRADED,
+        (true, false) => exit::GOOD,
+    }
+}
+
+fn settled(ui: &Ui, state: &BootState, until: Until) {
+    if ui.json || ui.quiet || until == Until::Settled {
+        return;
+    }
+    let text = person_text(ui, state);
+    // A reader that went away must not stop a running system.
+    let _ = ui.print(&format!(
+        "{text}{}\n",
+        ui.paint
+            .tone(Tone::Dim, "supervising; Ctrl-C stops everything in order")
+    ));
+}
+
+/// What a person must still do.
+pub(super) fn person_text(ui: &Ui, state: &BootState) -> String {
+    let mut text = String::new();
+    for mission in state.missions.iter().filter(|m| !m.closed) {
+        let todo = match mission.outcome {
+            Some(HealOutcome::NeedsPerson) => "needs a person",
+            Some(HealOutcome::AwaitingApproval) => "waits for your approval",
+            Some(HealOutcome::Rejected) => "no fix held so far",
+            _ => continue,
+        };
+        if text.is_empty() {
+            text.push_str("\nLeft for a person:\n");
+        }
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "  ! ",
+            Tone::Warn,
+            &format!("{} {todo}: {}", mission.slug, mission.error),
+        ));
+        if mission.outcome != Some(HealOutcome::NeedsPerson) {
+            text.push_str(&render::labelled(
+                ui.paint,
+                ui.width,
+                "    → ",
+                Tone::Dim,
+                &mission.reason,
+            ));
+        }
+    }
+    text
+}
+
+/// A boot as programs read it.
+pub(super) fn boot_json(boot: BootId, state: &BootState) -> Value {
+    let end = state.ended_at.unwrap_or(state.updated_at);
+    let ms = |at: At| at.ms_since(state.started_at);
+    json!({
+        "boot_id": boot,
+        "app": state.app,
+        "mode": state.plan.mode,
+        "phase": state.phase.as_str(),
+        "outcome": state.outcome,
+        "decision": state.decision.map(Decision::as_str),
+        "degraded": state.degraded,
+        "attempts": state.attempt,
+        "reason": state.reason,
+        "started_at": state.started_at,
+        "up_at": state.up_at,
+        "ended_at": state.ended_at,
+        "up_after_ms": state.up_at.map(ms),
+        "duration_ms": ms(end),
+        "checks": state.reports.values().map(check_json).collect::<Vec<_>>(),
+        "layers": Health::of(boot, state, None, 0, 0).layers,
+        "missions": state.missions.iter().map(|mission| json!({
+            "mission_id": mission.id,
+            "slug": mission.slug,
+            "critical": mission.critical,
+            "layer": mission.layer,
+            "error": mission.error,
+            "outcome": mission.outcome,
+            "reason": mission.reason,
+            "closed": mission.closed,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// Starts the same boot in a session of its own, and waits until it is up or over.
+fn detach(ui: &Ui, place: &Place, args: &Args) -> Result<u8, CliError> {
+    if let Some(running) = supervisor_of(&place.state_dir) {
+        return Err(CliError::usage(
+            format!(
+                "{} is already supervised here by process {}",
+                running.app, running.process.pid
+            ),
+            "`ubs status` shows it, `ubs stop` stops it",
+        ));
+    }
+    // Made (and found to be ours) before anything runs in the background.
+    drop(place.open_log()?);
+    let output = place.state_dir.join("supervisor.log");
+    let begun = now();
+    let mut child = start_in_background(place, args, &output).map_err(|error| {
+        CliError::usage(
+            format!("cannot start the supervisor in the background: {error}"),
+            "try without --detach",
+        )
+    })?;
+    let reader = place.existing_reader()?;
+    let mine = loop {
+        let ended = child.try_wait().ok().flatten().is_some();
+        let newest = reader.last_boot()?;
+        if let Some(boot) = newest
+            && let Some(state) = reader.boot(boot)?
+            && state.started_at >= begun
+        {
+            break Some(boot);
+        }
+        if ended {
+            break None;
+        }
+        std::thread::sleep(POLL);
+    };
+    let Some(boot) = mine else {
+        let said = std::fs::read_to_string(&output).unwrap_or_default();
+        let last = said.lines().rev().find(|line| !line.trim().is_empty());
+        return Err(CliError::usage(
+            format!(
+                "the supervisor ended before it began: {}",
+                last.unwrap_or("it said nothing")
+            ),
+            format!("see {}", output.display()),
+        ));
+    };
+    if !ui.json && !ui.quiet {
+        ui.print(&format!("boot {boot} runs in the background\n"))?;
+    }
+    wait_until_settled(ui, place, boot, args.strict)
+}
+
+fn start_in_background(
+    place: &Place,
+    args: &Args,
+    output: &Path,
+) -> std::io::Result<std::process::Child> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(output)?;
+    let mode = args.mode.mode();
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .args(place.as_arguments())
+        .args(["--color", "never", "boot", "--mode", mode.as_str()])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    crate::kernel::in_new_session(&mut command);
+    command.spawn()
+}
+
+fn wait_until_settled(ui: &Ui, place: &Place, boot: BootId, strict: bool) -> Result<u8, CliError> {
+    let reader = place.existing_reader()?;
+    let boot = find_boot(&reader, &boot.to_string())?;
+    loop {
+        let state = reader.boot(boot)?.unwrap_or_default();
+        let over = state.is_ended() || !supervisor_lives(&state);
+        if over || crate::engine::is_settled(&state) {
+            if ui.json {
+                ui.print_json(&boot_json(boot, &state))?;
+            } else {
+                let health = Health::of(boot, &state, Some(!over), 0, 0);
+                ui.print(&super::health::text(ui, &health, None))?;
+                ui.print(&person_text(ui, &state))?;
+                if !over {
+                    ui.note(
+                        "`ubs status` shows it, `ubs logs SERVICE` its output, `ubs stop` stops it",
+                    );
+                }
+            }
+            return Ok(if over && !state.is_ended() {
+                exit::BAD
+            } else {
+                code_of(&state, strict)
+            });
+        }
+        std::thread::sleep(POLL);
+    }
+}

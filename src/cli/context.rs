@@ -1,0 +1,445 @@
+//! What every command needs: where things are, how to speak, how to fail.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::render::Paint;
+use super::{Color, Global, exit};
+use crate::domain::boot::BootState;
+use crate::domain::ids::{At, BootId};
+use crate::domain::redact::sanitise;
+use crate::engine::EngineError;
+use crate::fix::{PromoteError, TrialError, WorkError};
+use crate::log::{Log, LogError, MissionsError, Reader, now};
+use crate::manifest::{Manifest, ManifestError, find_manifest};
+
+/// A command that could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// The manifest is missing or bad.
+    #[error("{}", .0)]
+    Manifest(Box<ManifestError>),
+    /// The log cannot be used.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A mission does not allow it.
+    #[error(transparent)]
+    Missions(#[from] MissionsError),
+    /// Work on a mission.
+    #[error(transparent)]
+    Work(#[from] WorkError),
+    /// The boot.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The checks.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// Wrong use, with what to do.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
+    /// Standard output is gone.
+    #[error("cannot write to standard output: {0}")]
+    Output(std::io::Error),
+}
+
+impl From<ManifestError> for CliError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(Box::new(error))
+    }
+}
+
+impl From<PromoteError> for CliError {
+    fn from(error: PromoteError) -> Self {
+        Self::Work(error.into())
+    }
+}
+
+impl CliError {
+    pub(crate) fn usage(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
+    /// 2 for what the user can mend by calling differently, 1 for what failed.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::GOOD,
+            Self::Engine(EngineError::Bug(_)) | Self::Output(_) => exit::BAD,
+            _ => exit::USAGE,
+        }
+    }
+}
+
+/// How a command speaks: what goes to standard output, what to standard error.
+pub(crate) struct Ui {
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+    pub(crate) verbose: bool,
+    pub(crate) paint: Paint,
+    /// Columns of standard output.
+    pub(crate) width: usize,
+    /// Standard error is a terminal: progress may be shown there.
+    pub(crate) progress: bool,
+}
+
+/// Columns when standard output is no terminal.
+const WIDTH_DEFAULT: usize = 80;
+/// Lines longer than this are hard to read.
+const WIDTH_MAX: usize = 100;
+/// Narrower terminals get lines that wrap.
+const WIDTH_MIN: usize = 40;
+
+impl Ui {
+    pub(super) fn new(global: &Global) -> Self {
+        let terminal = std::io::stdout().is_terminal();
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let color = match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && !no_color && !dumb,
+        };
+        let width = if terminal {
+            terminal_size::terminal_size().map_or(WIDTH_DEFAULT, |(width, _)| usize::from(width.0))
+        } else {
+            WIDTH_DEFAULT
+        };
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose > 0,
+            paint: Paint::new(color && !global.json),
+            width: width.clamp(WIDTH_MIN, WIDTH_MAX),
+            progress: std::io::stderr().is_terminal() && !global.json && !global.quiet && !dumb,
+        }
+    }
+
+    /// Writes text to standard output.
+    pub(crate) fn print(&self, text: &str) -> Result<(), CliError> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(CliError::Output)
+    }
+
+    /// Writes text to standard output, unless only the outcome or one JSON document is wanted there.
+    pub(crate) fn print_unless_silent(&self, text: &str) -> Result<(), CliError> {
+        if self.json || self.quiet {
+            return Ok(());
+        }
+        self.print(text)
+    }
+
+    /// Writes one JSON document to standard output, pretty on a terminal.
+    pub(crate) fn print_json(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = if std::io::stdout().is_terminal() {
+            serde_json::to_string_pretty(value)
+        } else {
+            serde_json::to_string(value)
+        };
+        let text = text.map_err(|error| CliError::Output(error.into()))?;
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Writes one JSON document on one line of standard output.
+    pub(crate) fn print_json_line(&self, value: &impl Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string(value).map_err(|error| CliError::Output(error.into()))?;
+        self.print(&format!("{text}\n"))
+    }
+
+    /// Says something to the person on standard error, unless quiet.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{text}");
+        }
+    }
+
+    /// Says on standard error why the command failed.
+    pub(crate) fn error(&self, error: &CliError) {
+        let mut err = std::io::stderr().lock();
+        let _ = match error {
+            CliError::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            CliError::Manifest(problem) => {
+                let handler =
+                    miette::GraphicalReportHandler::new_themed(self.theme()).with_width(self.width);
+                let mut text = String::new();
+                match handler.render_report(&mut text, problem.as_ref()) {
+                    Ok(()) => write!(err, "{text}"),
+                    Err(_) => writeln!(err, "error: {problem}"),
+                }
+            }
+            CliError::Usage { message, help } => {
+                writeln!(
+                    err,
+                    "error: {}\n  help: {}",
+                    sanitise(message),
+                    sanitise(help)
+                )
+            }
+            other => writeln!(err, "error: {}", sanitise(&chain_of(other))),
+        };
+    }
+
+    fn theme(&self) -> miette::GraphicalTheme {
+        let terminal = std::io::stderr().is_terminal();
+        if terminal && self.paint.is_on() {
+            miette::GraphicalTheme::unicode()
+        } else {
+            miette::GraphicalTheme::unicode_nocolor()
+        }
+    }
+}
+
+/// The error with its causes, unless they repeat what is already said.
+fn chain_of(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Where an application, its manifest and its state are.
+pub(crate) struct Place {
+    pub(crate) workspace: PathBuf,
+    manifest: Option<PathBuf>,
+    pub(crate) state_dir: PathBuf,
+}
+
+impl Place {
+    /// That of an application whose manifest lies in its workspace.
+    pub(crate) fn of_workspace(workspace: &Path) -> Result<Self, CliError> {
+        let workspace = workspace.canonicalize().map_err(|error| {
+            CliError::usage(
+                format!("cannot enter {}: {error}", workspace.display()),
+                "give another directory",
+            )
+        })?;
+        Ok(Self {
+            manifest: Some(workspace.join("ubs.toml")),
+            state_dir: workspace.join(".ubs"),
+            workspace,
+        })
+    }
+
+    /// Finds it as the global options say. The manifest need not exist: looking back works without it.
+    pub(crate) fn find(global: &Global) -> Result<Self, CliError> {
+        let start = match &global.workspace {
+            Some(dir) => dir.clone(),
+            None => PathBuf::from("."),
+        };
+        let start = start.canonicalize().map_err(|error| {
+            CliError::usage(
+                format!("cannot enter {}: {error}", start.display()),
+                "give the application's directory with -C DIR",
+            )
+        })?;
+        if !start.is_dir() {
+            return Err(CliError::usage(
+                format!("{} is not a directory", start.display()),
+                "give the application's directory with -C DIR",
+            ));
+        }
+        let manifest = match &global.manifest {
+            Some(file) if file.is_absolute() => Some(file.clone()),
+            Some(file) => Some(std::env::current_dir().map_or(file.clone(), |dir| dir.join(file))),
+            None => find_manifest(&start),
+        };
+        let workspace = match (&global.workspace, &manifest) {
+            // An explicit manifest elsewhere does not move the workspace.
+            (Some(_), Some(file)) if global.manifest.is_none() => parent_of(file, &start),
+            (Some(_), _) => start,
+            (None, Some(file)) => parent_of(file, &start),
+            (None, None) => start,
+        };
+        let workspace = workspace.canonicalize().unwrap_or(workspace);
+        let state_dir = match &global.state {
+            Some(dir) => dir.clone(),
+            None => workspace.join(".ubs"),
+        };
+        Ok(Self {
+            workspace,
+            manifest,
+            state_dir,
+        })
+    }
+
+    /// Reads the manifest.
+    pub(crate) fn manifest(&self) -> Result<Manifest, CliError> {
+        let path = self.manifest.clone().ok_or_else(|| {
+            CliError::usage(
+                format!(
+                    "there is no ubs.toml in {} or above it",
+                    self.workspace.display()
+                ),
+                "write one (docs/manifest.md has every key), name it with --manifest FILE, or see a complete one with `ubs demo`",
+            )
+        })?;
+        let mut manifest = Manifest::load(&path)?;
+        manifest.workspace.clone_from(&self.workspace);
+        Ok(manifest)
+    }
+
+    /// The global options that lead another `ubs` to the same place.
+    pub(crate) fn as_arguments(&self) -> Vec<OsString> {
+        let mut arguments = vec!["-C".into(), self.workspace.clone().into_os_string()];
+        let options = [
+            ("--manifest", self.manifest.as_ref()),
+            ("--state", Some(&self.state_dir)),
+        ];
+        for (name, path) in options {
+            if let Some(path) = path.and_then(|path| std::path::absolute(path).ok()) {
+                arguments.extend([name.into(), path.into_os_string()]);
+            }
+        }
+        arguments
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.state_dir.join("log.db")
+    }
+
+    /// Opens the log for writing, making it and its directory if need be.
+    pub(crate) fn open_log(&self) -> Result<Log, CliError> {
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.state_dir)
+            .map_err(|error| {
+                CliError::usage(
+                    format!("cannot make {}: {error}", self.state_dir.display()),
+                    "give a directory that may be written with --state DIR",
+                )
+            })?;
+        Ok(Log::open(&self.log_path())?)
+    }
+
+    /// Opens the log for reading; `None` if there never was a boot here.
+    pub(crate) fn reader(&self) -> Result<Option<Reader>, CliError> {
+        let path = self.log_path();
+        if !path.exists() {
+            return Ok(None);
+        }
+        Ok(Some(Reader::open(&path)?))
+    }
+
+    /// Opens the log for reading, or says that there is none.
+    pub(crate) fn existing_reader(&self) -> Result<Reader, CliError> {
+        self.reader()?.ok_or_else(|| {
+            CliError::usage(
+                format!("there is no log at {}", self.log_path().display()),
+                "boot first (`ubs boot`), or say where the application is with -C DIR",
+            )
+        })
+    }
+
+    /// The environment of this process, as far as it is text.
+    pub(crate) fn process_env() -> BTreeMap<String, String> {
+        std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect()
+    }
+}
+
+fn parent_of(file: &Path, otherwise: &Path) -> PathBuf {
+    match file.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => otherwise.to_owned(),
+    }
+}
+
+/// The supervisor that the state names still runs.
+pub(crate) fn supervisor_lives(state: &BootState) -> bool {
+    state
+        .supervisor
+        .as_ref()
+        .is_some_and(crate::kernel::is_alive)
+}
+
+/// A moment as a person gives it: RFC 3339, a date and time in UTC, or so long ago (`90s`, `10m`,
+/// `2h`, `3d`).
+pub(crate) fn moment_of(text: &str) -> Result<At, CliError> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<At>() {
+        return Ok(at);
+    }
+    for format in ["%Y-%m-%d %H:%M:%S%.fZ", "%Y-%m-%d %H:%M:%S%.f"] {
+        if let Ok(moment) = chrono::NaiveDateTime::parse_from_str(text, format) {
+            return Ok(At(moment.and_utc().timestamp_micros()));
+        }
+    }
+    let ago = text.strip_suffix(" ago").unwrap_or(text);
+    let (digits, unit) = ago.split_at(ago.find(|c: char| !c.is_ascii_digit()).unwrap_or(ago.len()));
+    let unit_us: Option<i64> = match unit.trim() {
+        "s" => Some(1_000_000),
+        "m" | "min" => Some(60_000_000),
+        "h" => Some(3_600_000_000),
+        "d" => Some(86_400_000_000),
+        _ => None,
+    };
+    match (digits.parse::<i64>(), unit_us) {
+        (Ok(number), Some(unit_us)) => {
+            Ok(At(now().0.saturating_sub(number.saturating_mul(unit_us))))
+        }
+        _ => Err(CliError::usage(
+            format!("`{text}` is no moment"),
+            "give RFC 3339 (2026-11-24T10:00:00Z), or so long ago: 90s, 10m, 2h, 3d",
+        )),
+    }
+}
+
+/// The boot that a person names: `last`, an id, or the beginning of one.
+pub(crate) fn find_boot(reader: &Reader, name: &str) -> Result<BootId, CliError> {
+    let help = "`ubs boots` lists the boots; give an id, its beginning, or `last`";
+    if name == "last" {
+        return reader
+            .last_boot()?
+            .ok_or_else(|| CliError::usage("there was no boot here yet", "`ubs boot` makes one"));
+    }
+    if let Ok(id) = name.parse::<BootId>()
+        && reader.boot(id)?.is_some()
+    {
+        return Ok(id);
+    }
+    let wanted = name.to_ascii_lowercase();
+    let mut found = reader
+        .boots(u32::MAX)?
+        .into_iter()
+        .map(|boot| boot.boot_id)
+        .filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted));
+    match (found.next(), found.next()) {
+        (Some(id), None) => Ok(id),
+        (None, _) => Err(CliError::usage(format!("there is no boot `{name}`"), help)),
+        (Some(_), Some(_)) => Err(CliError::usage(
+            format!("`{name}` is the beginning of more than one boot's id"),
+            help,
+        )),
+    }
+}
+
+/// `; did you mean ...?`, if one of the names is near.
+pub(crate) fn nearest(wanted: &str, names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| (strsim::jaro_winkler(wanted, name), name))
+        .filter(|(score, _)| *score > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+}

@@ -1,0 +1,131 @@
+//! `ubs demo`: a real application that comes broken, healed and booted before one's eyes.
+
+mod set_up;
+mod tour;
+
+use std::path::PathBuf;
+
+use super::boot::{finish, person_text};
+use super::progress::Progress;
+use super::render::{self, Tone};
+use super::{CliError, Global, Place, Ui, exit};
+use crate::domain::boot::BootState;
+use crate::engine::{Boot, BootEnd, Until};
+
+/// Unpack a real, broken example application, heal it, boot it, show what happened.
+///
+/// Needs Python 3 with venv, and the network for the packages that the application pins. Exit
+/// code: 0 if the application came up, 1 if it did not, 2 if something that is needed is missing.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Where to: a directory that is empty or does not exist
+    #[arg(default_value = "ubs-demo", value_name = "DIR")]
+    directory: PathBuf,
+    /// Keep the application running in the foreground until Ctrl-C
+    #[arg(long)]
+    keep: bool,
+    /// The Python to make the virtual environment with [default: python3, then python, in PATH]
+    #[arg(long, value_name = "PROGRAM")]
+    python: Option<PathBuf>,
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
+    if global.names_a_place() {
+        return Err(CliError::usage(
+            "`ubs demo` brings its own workspace, manifest and state",
+            "say where with `ubs demo DIR`, without -C, --manifest and --state",
+        ));
+    }
+    let port = set_up::set_up(ui, &args.directory, args.python.as_deref())?;
+    let place = Place::of_workspace(&args.directory)?;
+    say(ui, "boot it in mode resilient: check, heal, retry, start")?;
+    let manifest = place.manifest()?;
+    let log = place.open_log()?;
+    let reader = log.reader()?;
+    let until = if args.keep {
+        Until::Stopped
+    } else {
+        Until::Settled
+    };
+    let mut progress = Progress::new(ui);
+    let end = Boot::new(
+        manifest,
+        log,
+        reader,
+        &place.state_dir,
+        Place::process_env(),
+    )
+    .until(until)
+    .observe(|recorded, state| progress.show(recorded, state))
+    .on_settled(|_| {
+        let text = tour::tour(ui, port, args.keep);
+        let _ = ui.print_unless_silent(&text);
+    })
+    .run()?;
+    if ui.json || ui.quiet {
+        return finish(ui, &end, false);
+    }
+    ui.print(&farewell(ui, &args.directory, &end))?;
+    Ok(if end.state.up_at.is_some() && end.is_good() {
+        exit::GOOD
+    } else {
+        exit::BAD
+    })
+}
+
+/// A step of the demo, so that nobody wonders what is going on.
+fn say(ui: &Ui, text: &str) -> Result<(), CliError> {
+    let line = format!("{} {text}\n", ui.paint.tone(Tone::Accent, "[DEMO]"));
+    ui.print_unless_silent(&line)
+}
+
+fn farewell(ui: &Ui, directory: &std::path::Path, end: &BootEnd) -> String {
+    let rule = ui.paint.tone(Tone::Accent, &render::rule(ui.width, '='));
+    let mut text = format!(
+        "\n{rule}\n{}\n{rule}\n",
+        ui.paint.tone(Tone::Strong, "  WHAT HAPPENED")
+    );
+    text.push_str(&healed_text(ui, &end.state));
+    text.push_str(&person_text(ui, &end.state));
+    if end.state.up_at.is_none() {
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "\nThe application did not come up: ",
+            Tone::Bad,
+            &end.state.reason,
+        ));
+    }
+    let dir = directory.display();
+    text.push_str("\nLook around (the application need not run):\n");
+    for (command, what) in [
+        ("replay last", "the whole boot, event by event"),
+        ("health", "how it is, and why"),
+        ("missions", "what is left for a person"),
+        ("boot", "boot it again: nothing is left to heal"),
+    ] {
+        text.push_str(&format!("  ubs -C {dir} {command:<12} {what}\n"));
+    }
+    text
+}
+
+fn healed_text(ui: &Ui, state: &BootState) -> String {
+    let healed: Vec<_> = state.missions.iter().filter(|m| m.closed).collect();
+    if healed.is_empty() {
+        return String::new();
+    }
+    let mut text = format!(
+        "Healed in {}:\n",
+        render::count(state.attempt as usize, "attempt")
+    );
+    for mission in healed {
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "  ✓ ",
+            Tone::Good,
+            &format!("{}: {}", mission.slug, mission.error),
+        ));
+    }
+    text
+}

@@ -1,0 +1,156 @@
+//! `ubs diff`: what was different between two boots.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::context::find_boot;
+use super::render::{self, Tone};
+use super::{CliError, Global, Place, Ui, exit};
+use crate::domain::boot::{BootState, Outcome};
+use crate::domain::finding::Decision;
+use crate::log::Reader;
+
+/// Show what was different between two boots: what they ran on, findings, timings, outcome.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The one: an id, its beginning, or `last`
+    boot_a: String,
+    /// The other
+    boot_b: String,
+}
+
+/// One thing that is different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Difference {
+    /// `fingerprint`, `finding`, `check`, `layer`, `service`, `outcome`.
+    about: &'static str,
+    name: String,
+    a: Option<String>,
+    b: Option<String>,
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
+    let place = Place::find(global)?;
+    let reader = place.existing_reader()?;
+    let (id_a, a) = load(&reader, &args.boot_a)?;
+    let (id_b, b) = load(&reader, &args.boot_b)?;
+    let differences = differences(&a, &b);
+    if ui.json {
+        ui.print_json(&serde_json::json!({
+            "boot_a": id_a,
+            "boot_b": id_b,
+            "differences": differences,
+        }))?;
+        return Ok(exit::GOOD);
+    }
+    if differences.is_empty() {
+        ui.print("no difference\n")?;
+    }
+    for difference in &differences {
+        let side = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".to_owned());
+        ui.print(&render::labelled(
+            ui.paint,
+            ui.width,
+            &format!(
+                "{} {}: ",
+                difference.about,
+                render::cut(&difference.name, 50)
+            ),
+            Tone::Strong,
+            &format!("{} → {}", side(&difference.a), side(&difference.b)),
+        ))?;
+    }
+    Ok(exit::GOOD)
+}
+
+fn load(reader: &Reader, name: &str) -> Result<(crate::domain::ids::BootId, BootState), CliError> {
+    let id = find_boot(reader, name)?;
+    Ok((id, reader.boot(id)?.unwrap_or_default()))
+}
+
+/// What the two say differently; each fact by its name.
+fn differences(a: &BootState, b: &BootState) -> Vec<Difference> {
+    let sides = [facts(a), facts(b)];
+    let names: BTreeSet<&(&'static str, String)> = sides.iter().flat_map(|s| s.keys()).collect();
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let [a, b] = [&sides[0], &sides[1]].map(|side| side.get(name).cloned());
+            (a != b).then(|| Difference {
+                about: name.0,
+                name: name.1.clone(),
+                a,
+                b,
+            })
+        })
+        .collect()
+}
+
+fn facts(state: &BootState) -> BTreeMap<(&'static str, String), String> {
+    let mut facts = BTreeMap::new();
+    let mut say = |about, name: &str, value: String| {
+        facts.insert((about, name.to_owned()), value);
+    };
+    let print = &state.fingerprint;
+    say("fingerprint", "ubs", print.ubs_version.clone());
+    say("fingerprint", "manifest", print.manifest.short());
+    for (name, value) in [
+        ("revision", &print.revision),
+        ("interpreter", &print.interpreter),
+    ] {
+        if let Some(value) = value {
+            say("fingerprint", name, value.clone());
+        }
+    }
+    for (file, digest) in &print.lock_files {
+        say("fingerprint", file, digest.short());
+    }
+    for (name, digest) in &print.variables {
+        // A keyed digest: says that the value is another one, never what it is.
+        say("fingerprint", &format!("variable {name}"), digest.clone());
+    }
+    for (name, value) in &print.host {
+        say("fingerprint", &format!("host {name}"), value.clone());
+    }
+    for report in state.reports.values() {
+        say(
+            "check",
+            report.name.as_str(),
+            report.status.as_str().to_owned(),
+        );
+        for finding in &report.findings {
+            say(
+                "finding",
+                &format!("{} {}", finding.code, finding.subject),
+                finding.message.clone(),
+            );
+        }
+    }
+    for layer in &state.layers {
+        say("layer", &layer.name, layer.status.as_str().to_owned());
+        if let (Some(from), Some(to)) = (layer.started_at, layer.up_at) {
+            say(
+                "timing",
+                &format!("layer {}", layer.name),
+                render::duration(to.ms_since(from)),
+            );
+        }
+    }
+    say("outcome", "mode", state.plan.mode.as_str().to_owned());
+    say("outcome", "attempts", state.attempt.to_string());
+    if let Some(decision) = state.decision {
+        say("outcome", "decision", Decision::as_str(decision).to_owned());
+    }
+    if let Some(outcome) = state.outcome {
+        say("outcome", "outcome", Outcome::as_str(outcome).to_owned());
+    }
+    if let Some(up) = state.up_at {
+        say(
+            "timing",
+            "up after",
+            render::duration(up.ms_since(state.started_at)),
+        );
+    }
+    facts
+}

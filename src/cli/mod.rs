@@ -1,0 +1,186 @@
+//! The command line: one file a command; what they print is made in `render`.
+
+mod boot;
+mod boots;
+mod context;
+mod demo;
+mod diff;
+mod health;
+mod log;
+mod logs;
+mod missions;
+mod preflight;
+mod progress;
+mod render;
+mod replay;
+mod stop;
+mod timeline;
+mod worker;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use context::{CliError, Place, Ui};
+
+/// Exit codes, stable from the first version.
+pub(crate) mod exit {
+    /// GO, healthy, done.
+    pub(crate) const GOOD: u8 = 0;
+    /// NO-GO, unhealthy, a problem was found.
+    pub(crate) const BAD: u8 = 1;
+    /// Wrong use, bad manifest, bad file.
+    pub(crate) const USAGE: u8 = 2;
+    /// Degraded, with `--strict`.
+    pub(crate) const DEGRADED: u8 = 3;
+}
+
+/// Unbreakable Boot System: checks an application before it boots, boots it layer by layer, heals
+/// what fails, and remembers everything.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ubs",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Global {
+    /// The workspace: the application's directory
+    #[arg(short = 'C', long = "workspace", global = true, value_name = "DIR")]
+    workspace: Option<PathBuf>,
+    /// The manifest [default: ubs.toml, searched upwards from the workspace]
+    #[arg(long, global = true, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Where ubs keeps its log and state [default: .ubs in the workspace]
+    #[arg(long, global = true, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Print one JSON document on standard output, and nothing else there
+    #[arg(long, global = true)]
+    json: bool,
+    /// Colour
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    color: Color,
+    /// Print only the outcome
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// Print more: details and tracebacks; twice: also what ubs itself does
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Global {
+    /// It says where the application is.
+    fn names_a_place(&self) -> bool {
+        self.workspace.is_some() || self.manifest.is_some() || self.state.is_some()
+    }
+}
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Unpack a real, broken application, heal it, boot it, show what happened
+    Demo(demo::Args),
+    /// Run the checks and decide GO or NO-GO, without a boot
+    Preflight(preflight::Args),
+    /// Check, heal, start the layers, and supervise; Ctrl-C stops everything in order
+    Boot(boot::Args),
+    /// Show the running system (the health of the newest boot)
+    Status(health::StatusArgs),
+    /// Stop the running system in order
+    Stop(stop::Args),
+    /// Print what a service printed
+    Logs(logs::Args),
+    /// Show the health projection, also of a past moment
+    Health(health::Args),
+    /// List the boots, newest first
+    Boots(boots::Args),
+    /// Show what happened in a boot, as a timeline, a state or events
+    Replay(replay::Args),
+    /// Show what was different between two boots
+    Diff(diff::Args),
+    /// The missions: list, show, and work on them
+    Missions(missions::Args),
+    /// Claim missions and work on them with the built-in fixers
+    Worker(worker::Args),
+    /// The event log: verify, rebuild, export, stats
+    Log(log::Args),
+}
+
+/// Runs the program; gives its exit code.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; a broken pipe while printing them is nobody's fault.
+            let code = if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::GOOD
+            };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let ui = Ui::new(&cli.global);
+    start_tracing(cli.global.verbose);
+    let outcome = match cli.command {
+        Command::Demo(args) => demo::run(&ui, &cli.global, args),
+        Command::Preflight(args) => preflight::run(&ui, &cli.global, args),
+        Command::Boot(args) => boot::run(&ui, &cli.global, args),
+        Command::Status(args) => health::run_status(&ui, &cli.global, args),
+        Command::Stop(args) => stop::run(&ui, &cli.global, args),
+        Command::Logs(args) => logs::run(&ui, &cli.global, args),
+        Command::Health(args) => health::run(&ui, &cli.global, args),
+        Command::Boots(args) => boots::run(&ui, &cli.global, args),
+        Command::Replay(args) => replay::run(&ui, &cli.global, args),
+        Command::Diff(args) => diff::run(&ui, &cli.global, args),
+        Command::Missions(args) => missions::run(&ui, &cli.global, args),
+        Command::Worker(args) => worker::run(&ui, &cli.global, args),
+        Command::Log(args) => log::run(&ui, &cli.global, args),
+    };
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            ui.error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+/// What ubs itself does, on standard error: off, unless asked for with `-vv` or `UBS_LOG`.
+fn start_tracing(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let default = if verbose >= 2 {
+        "ubs=debug"
+    } else {
+        "ubs=warn"
+    };
+    let filter = EnvFilter::try_from_env("UBS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    // A second initialisation is harmless: the first one stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .try_init();
+}

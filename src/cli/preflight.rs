@@ -1,0 +1,218 @@
+//! `ubs preflight`: the checks and the decision, no boot. Changes nothing in the workspace.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::render;
+use super::{CliError, Global, Place, Ui, exit};
+use crate::domain::finding::{
+    CheckName, CheckReport, Decision, Finding, Measured, Severity, decide_go,
+};
+use crate::fix::run_checks;
+
+/// Run the checks and decide GO or NO-GO, without a boot.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only these checks: config, schema, rehearsal, registration
+    #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
+    only: Vec<CheckArg>,
+    /// Exit with 3 if the decision is GO (degraded)
+    #[arg(long)]
+    strict: bool,
+}
+
+/// A check's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum CheckArg {
+    Config,
+    Schema,
+    Rehearsal,
+    Registration,
+}
+
+impl CheckArg {
+    fn name(self) -> CheckName {
+        match self {
+            Self::Config => CheckName::Config,
+            Self::Schema => CheckName::Schema,
+            Self::Rehearsal => CheckName::Rehearsal,
+            Self::Registration => CheckName::Registration,
+        }
+    }
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
+    let place = Place::find(global)?;
+    let manifest = place.manifest()?;
+    let only: Vec<CheckName> = args.only.iter().map(|check| check.name()).collect();
+    let checks: Vec<CheckName> = CheckName::ALL
+        .into_iter()
+        .filter(|check| only.is_empty() || only.contains(check))
+        .collect();
+    let scratch = tempfile::tempdir().map_err(|error| {
+        CliError::usage(
+            format!("cannot make a temporary directory: {error}"),
+            "see to it that $TMPDIR (or /tmp) can be written and has room",
+        )
+    })?;
+    if ui.progress {
+        ui.note(&format!(
+            "running {} side by side ...",
+            render::count(checks.len(), "check")
+        ));
+    }
+    let begun = Instant::now();
+    let reports = run_checks(
+        &manifest,
+        &manifest.workspace,
+        scratch.path(),
+        &Place::process_env(),
+        BTreeMap::new(),
+        &checks,
+    )?;
+    let decision = decide_go(&reports);
+    if ui.json {
+        ui.print_json(&Report {
+            app: &manifest.name,
+            workspace: manifest.workspace.display().to_string(),
+            decision: decision.as_str(),
+            because: because(&reports),
+            duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            checks: reports.iter().map(check_json).collect(),
+        })?;
+    } else {
+        ui.print(&text(ui, &manifest.name, &reports, decision))?;
+    }
+    Ok(match decision {
+        Decision::Go => exit::GOOD,
+        Decision::GoDegraded if args.strict => exit::DEGRADED,
+        Decision::GoDegraded => exit::GOOD,
+        Decision::NoGo => exit::BAD,
+    })
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    app: &'a str,
+    workspace: String,
+    decision: &'static str,
+    because: Vec<String>,
+    duration_ms: u64,
+    checks: Vec<Value>,
+}
+
+/// Codes and subjects of the critical findings.
+fn because(reports: &[CheckReport]) -> Vec<String> {
+    reports
+        .iter()
+        .flat_map(|report| &report.findings)
+        .filter(|finding| finding.severity == Severity::Critical)
+        .map(|finding| format!("{} {}", finding.code, finding.subject))
+        .collect()
+}
+
+fn text(ui: &Ui, app: &str, reports: &[CheckReport], decision: Decision) -> String {
+    let mut text = String::new();
+    if !ui.quiet {
+        let rule = ui
+            .paint
+            .tone(render::Tone::Accent, &render::rule(ui.width, '='));
+        text = format!(
+            "{rule}\n{}\n{rule}\n",
+            ui.paint.tone(
+                render::Tone::Strong,
+                &format!("  PRE-FLIGHT · {}", render::cut(app, 40))
+            )
+        );
+        for (index, report) in reports.iter().enumerate() {
+            text.push('\n');
+            text.push_str(&render::check(
+                ui.paint,
+                ui.width,
+                index + 1,
+                reports.len(),
+                report,
+                ui.verbose,
+            ));
+        }
+        text.push('\n');
+    }
+    let because = match decision {
+        Decision::NoGo => because(reports).join(", "),
+        Decision::GoDegraded => {
+            let layers: Vec<&str> = reports
+                .iter()
+                .flat_map(CheckReport::failed_layers)
+                .collect();
+            format!("will not start: {}", layers.join(", "))
+        }
+        Decision::Go => String::new(),
+    };
+    text.push_str(&render::decision(ui.paint, ui.width, decision, &because));
+    text.push('\n');
+    text
+}
+
+/// A check as programs read it.
+pub(crate) fn check_json(report: &CheckReport) -> Value {
+    let mut check = json!({
+        "name": report.name.as_str(),
+        "status": report.status.as_str(),
+        "duration_ms": report.duration_ms,
+        "summary": report.summary,
+        "findings": report.findings.iter().map(finding_json).collect::<Vec<_>>(),
+    });
+    let measured = match &report.measured {
+        Measured::Nothing => return check,
+        Measured::Config { declared, present } => {
+            json!({ "declared": declared, "present": present })
+        }
+        Measured::Schema {
+            tables_expected,
+            tables_live,
+        } => json!({ "tables_expected": tables_expected, "tables_live": tables_live }),
+        Measured::Rehearsal {
+            layers_tested,
+            layers_passed,
+            issues,
+            layers,
+            isolation,
+        } => json!({
+            "layers_tested": layers_tested,
+            "layers_passed": layers_passed,
+            "issues": issues,
+            "layers": layers,
+            "isolation": isolation,
+        }),
+        Measured::Registration {
+            expected,
+            mounted,
+            routes,
+            coverage_per_mille,
+        } => json!({
+            "expected": expected,
+            "mounted": mounted,
+            "routes": routes,
+            "coverage_percent": f64::from(*coverage_per_mille) / 10.0,
+        }),
+    };
+    check[report.name.as_str()] = measured;
+    check
+}
+
+/// A finding as programs read it.
+pub(crate) fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "code": finding.code,
+        "severity": finding.severity,
+        "subject": finding.subject,
+        "message": finding.message,
+        "location": finding.location,
+        "remedy": finding.remedy,
+        "layer": finding.layer,
+        "detail": finding.detail,
+    })
+}

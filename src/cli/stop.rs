@@ -1,0 +1,78 @@
+//! `ubs stop`: asks the supervisor to stop everything in order, and waits for it.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::{CliError, Global, Place, Ui, exit};
+use crate::engine::supervisor_of;
+use crate::kernel::{self, Signal};
+
+/// Time between two looks at the supervisor.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Stop the running system in order.
+///
+/// Exit code: 0 if nothing runs any more, 1 if it still runs after the time allowed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Seconds to wait for its end
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    timeout: u64,
+}
+
+pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
+    let place = Place::find(global)?;
+    let Some(supervisor) = supervisor_of(&place.state_dir) else {
+        if ui.json {
+            ui.print_json(&json!({ "stopped": true, "was_running": false }))?;
+        } else {
+            ui.note("nothing runs here");
+        }
+        return Ok(exit::GOOD);
+    };
+    let begun = Instant::now();
+    if !kernel::signal_process(&supervisor.process, Signal::SIGTERM)
+        && kernel::is_alive(&supervisor.process)
+    {
+        return Err(CliError::usage(
+            format!(
+                "cannot signal the supervisor, process {}",
+                supervisor.process.pid
+            ),
+            "call this as the user who booted the application",
+        ));
+    }
+    let deadline = begun + Duration::from_secs(args.timeout);
+    while kernel::is_alive(&supervisor.process) {
+        if Instant::now() >= deadline {
+            if ui.json {
+                ui.print_json(
+                    &json!({ "stopped": false, "was_running": true, "boot_id": supervisor.boot }),
+                )?;
+            }
+            ui.note(&format!(
+                "{} still runs after {} s; process {} supervises it",
+                supervisor.app, args.timeout, supervisor.process.pid
+            ));
+            return Ok(exit::BAD);
+        }
+        std::thread::sleep(POLL);
+    }
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    if ui.json {
+        ui.print_json(&json!({
+            "stopped": true,
+            "was_running": true,
+            "boot_id": supervisor.boot,
+            "duration_ms": duration_ms,
+        }))?;
+    } else if !ui.quiet {
+        ui.print(&format!(
+            "{} is stopped ({})\n",
+            super::render::cut(&supervisor.app, 60),
+            super::render::duration(duration_ms)
+        ))?;
+    }
+    Ok(exit::GOOD)
+}

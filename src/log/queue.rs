@@ -1,0 +1,254 @@
+//! The durable queue of missions. Every command is decided inside the write transaction that records
+//! it, so two workers, in whatever process, never both get a mission.
+
+use std::fmt::Write;
+
+use uuid::Uuid;
+
+use super::{Log, LogError, MissionsError, NewEvent, Reader, Tx, now};
+use crate::domain::ids::{At, BootId, MissionId, Signature};
+use crate::domain::mission::{self, Failure, MissionCommand, MissionState, MissionStatus};
+
+/// Hexadecimal digits of an id that are enough to look for it.
+const ID_DIGITS_MIN: usize = 4;
+/// Missions that an ambiguous name is explained with.
+const CANDIDATES_MAX: usize = 8;
+
+/// The durable queue of missions.
+#[derive(Debug, Clone)]
+pub struct Missions {
+    log: Log,
+    boot: Option<BootId>,
+}
+
+/// How one fixer fared with one signature. Each proposal counts once.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FixRecord {
+    /// Which fixer.
+    pub fixer: String,
+    /// Missions that it closed.
+    pub closed: u32,
+    /// Proposals that did not hold, or were declined or undone.
+    pub rejected: u32,
+    /// Fixes that were taken back after they had been applied.
+    pub rolled_back: u32,
+}
+
+impl Missions {
+    /// The queue in this log.
+    #[must_use]
+    pub fn new(log: Log) -> Self {
+        Self { log, boot: None }
+    }
+
+    /// With every event that is recorded through it belonging to this boot too.
+    #[must_use]
+    pub fn in_boot(mut self, boot: BootId) -> Self {
+        self.boot = Some(boot);
+        self
+    }
+
+    /// One mission.
+    ///
+    /// # Errors
+    /// No such mission, or the log cannot be read.
+    pub fn get(&self, mission: MissionId) -> Result<MissionState, MissionsError> {
+        let state = self.log.read(|reader| reader.mission(mission))?;
+        state.ok_or_else(|| MissionsError::NotFound(mission.to_string()))
+    }
+
+    /// Gives a command to a mission; decided and recorded in one transaction. Gives the state after it.
+    ///
+    /// # Errors
+    /// No such mission, its state does not allow the command, or the log cannot be written.
+    pub fn command(
+        &self,
+        mission: MissionId,
+        command: MissionCommand,
+    ) -> Result<MissionState, MissionsError> {
+        let boot = self.boot;
+        self.log.transact(move |tx| {
+            let files = matches!(command, MissionCommand::File { .. });
+            let state = match tx.mission(mission)? {
+                Some(state) => state,
+                None if files => MissionState::default(),
+                None => return Err(MissionsError::NotFound(mission.to_string())),
+            };
+            record(tx, boot, mission, state, now(), command)
+        })?
+    }
+
+    /// Files a mission for a failure, or records that its open mission's failure was seen again.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn file(
+        &self,
+        signature: Signature,
+        failure: Failure,
+    ) -> Result<MissionState, MissionsError> {
+        let boot = self.boot;
+        self.log.transact(move |tx| {
+            let known = tx.open_mission_by_signature(&signature)?;
+            if let Some((id, state)) = known.and_then(|state| Some((state.id?, state))) {
+                let command = MissionCommand::Recur { failure };
+                return record(tx, boot, id, state, now(), command);
+            }
+            let id = MissionId(Uuid::now_v7());
+            let command = MissionCommand::File {
+                id,
+                signature,
+                failure,
+            };
+            record(tx, boot, id, MissionState::default(), now(), command)
+        })?
+    }
+
+    /// Claims the oldest mission that may be claimed now, also one whose lease ran out; `None` if
+    /// there is none. A mission whose fix was approved waits for its promotion, not for a claim.
+    ///
+    /// # Errors
+    /// The lease is zero or too long, or the log cannot be written.
+    pub fn claim_next(
+        &self,
+        worker: &str,
+        lease_ms: u64,
+    ) -> Result<Option<MissionState>, MissionsError> {
+        let (boot, worker) = (self.boot, worker.to_owned());
+        self.log.transact(move |tx| {
+            let at = now();
+            loop {
+                let next = tx.missions_where(CLAIMABLE, [at.0])?.into_iter().next();
+                let Some((id, state)) = next.and_then(|state| Some((state.id?, state))) else {
+                    return Ok(None);
+                };
+                let command = MissionCommand::Claim {
+                    worker: worker.clone(),
+                    lease_ms,
+                };
+                let state = record(tx, boot, id, state, at, command)?;
+                // One that was claimed too often is quarantined instead; then the next one.
+                if state.status == MissionStatus::Claimed {
+                    return Ok(Some(state));
+                }
+            }
+        })?
+    }
+
+    /// Finds a mission by its id, the beginning of it (at least 4 digits), or its slug; of several
+    /// with one slug the open one.
+    ///
+    /// # Errors
+    /// None, or more than one; or the log cannot be read.
+    pub fn find(&self, name: &str) -> Result<MissionState, MissionsError> {
+        self.log.read(|reader| find_mission(reader, name))
+    }
+
+    /// Every mission that is not closed, oldest first.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn open(&self) -> Result<Vec<MissionState>, MissionsError> {
+        self.log.read(|reader| Ok(reader.missions(false)?))
+    }
+
+    /// Missions that stand there, oldest first.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn with_status(&self, status: MissionStatus) -> Result<Vec<MissionId>, MissionsError> {
+        self.log
+            .read(|reader| Ok(reader.mission_ids_with_status(status)?))
+    }
+
+    /// What is remembered of fixes for this signature, by the fixers' names.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn fix_memory(&self, signature: &Signature) -> Result<Vec<FixRecord>, MissionsError> {
+        self.log.read(|reader| Ok(reader.fix_records(signature)?))
+    }
+}
+
+/// The oldest mission that `mission::decide` lets be claimed at moment `?1`.
+const CLAIMABLE: &str = "seq_first = (SELECT min(seq_first) FROM missions \
+     WHERE status <> 'closed' AND (status = 'filed' OR status = 'rejected' AND not_before <= ?1 \
+     OR status IN ('claimed', 'proposed', 'verified') AND lease_until <= ?1))";
+
+/// Decides, records, and gives the state after.
+fn record(
+    tx: &mut Tx<'_>,
+    boot: Option<BootId>,
+    id: MissionId,
+    mut state: MissionState,
+    at: At,
+    command: MissionCommand,
+) -> Result<MissionState, MissionsError> {
+    for event in mission::decide(&state, at, command)? {
+        state = mission::evolve(state, at, boot, &event);
+        tx.append(NewEvent {
+            at,
+            boot,
+            mission: Some(id),
+            event,
+        })?;
+    }
+    Ok(state)
+}
+
+pub(super) fn find_mission(reader: &Reader, name: &str) -> Result<MissionState, MissionsError> {
+    if let Ok(id) = name.parse::<MissionId>() {
+        let state = reader.mission(id)?;
+        return state.ok_or_else(|| MissionsError::NotFound(name.to_owned()));
+    }
+    let mut found = reader.missions_where("slug = ?1", [name])?;
+    if found.len() > 1 && found.iter().any(|m| m.status != MissionStatus::Closed) {
+        found.retain(|m| m.status != MissionStatus::Closed);
+    }
+    if found.is_empty() {
+        found = find_by_digits(reader, name)?;
+    }
+    match found.len() {
+        0 => Err(MissionsError::NotFound(name.to_owned())),
+        1 => Ok(found.remove(0)),
+        count => Err(MissionsError::Ambiguous {
+            name: name.to_owned(),
+            candidates: name_candidates(&found, count),
+        }),
+    }
+}
+
+fn name_candidates(found: &[MissionState], count: usize) -> Vec<String> {
+    let mut candidates: Vec<String> = found
+        .iter()
+        .take(CANDIDATES_MAX)
+        .map(|m| {
+            let mut name = m.id.map_or_else(String::new, |id| id.to_string());
+            // Writing to a string never fails.
+            let _ = write!(name, " ({}, {})", m.slug, m.status.as_str());
+            name
+        })
+        .collect();
+    if count > CANDIDATES_MAX {
+        candidates.push(format!("{} more", count - CANDIDATES_MAX));
+    }
+    candidates
+}
+
+/// Missions whose id begins with these hexadecimal digits; hyphens do not matter.
+fn find_by_digits(reader: &Reader, name: &str) -> Result<Vec<MissionState>, LogError> {
+    let digits: String = name.chars().filter(|c| *c != '-').collect();
+    if !(ID_DIGITS_MIN..=32).contains(&digits.len()) {
+        return Ok(vec![]);
+    }
+    let bound = |fill: &str| {
+        let missing = 32 - digits.len();
+        u128::from_str_radix(&format!("{digits}{}", fill.repeat(missing)), 16)
+            .map(|id| id.to_be_bytes())
+    };
+    match (bound("0"), bound("f")) {
+        (Ok(low), Ok(high)) => reader.missions_where("mission_id BETWEEN ?1 AND ?2", [low, high]),
+        // Not hexadecimal.
+        _ => Ok(vec![]),
+    }
+}

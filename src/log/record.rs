@@ -1,0 +1,82 @@
+//! Events on their way into the log and out of it.
+
+use serde::Serialize;
+
+use crate::domain::event::Event;
+use crate::domain::ids::{At, BootId, Digest, EventId, MissionId, Seq};
+
+/// Now, by the system's clock.
+#[must_use]
+pub fn now() -> At {
+    At(chrono::Utc::now().timestamp_micros())
+}
+
+/// An event to be appended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewEvent {
+    /// When it happened.
+    pub at: At,
+    /// The boot it belongs to.
+    pub boot: Option<BootId>,
+    /// The mission it belongs to; a `mission_filed` always belongs to the mission that it names.
+    pub mission: Option<MissionId>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// An event's mission: the one that it files, else the one that its row names.
+pub(super) fn mission_of(mission: Option<MissionId>, event: &Event) -> Option<MissionId> {
+    match event {
+        Event::MissionFiled { mission, .. } => Some(*mission),
+        _ => mission,
+    }
+}
+
+/// What an event says, as far as this version understands it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Understood.
+    Known(Box<Event>),
+    /// A kind or version that this program does not know, or a damaged frame: kept and shown as it is.
+    Opaque {
+        /// Why it could not be read.
+        why: String,
+        /// The frame.
+        payload: Vec<u8>,
+    },
+}
+
+/// One event of the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recorded {
+    /// Its place.
+    pub seq: Seq,
+    /// Its id.
+    pub id: EventId,
+    /// The boot it belongs to.
+    pub boot: Option<BootId>,
+    /// The mission it belongs to.
+    pub mission: Option<MissionId>,
+    /// Its kind, `boot_started`.
+    pub kind: String,
+    /// Version of the payload.
+    pub version: u16,
+    /// When it happened.
+    pub at: At,
+    /// What it says.
+    pub body: Body,
+    /// The chain value.
+    pub chain: Digest,
+}
+
+impl Recorded {
+    /// The event, if this version understands it.
+    #[must_use]
+    pub fn event(&self) -> Option<&Event> {
+        match &self.body {
+            Body::Known(event) => Some(event),
+            Body::Opaque { .. } => None,
+        }
+    }
+}

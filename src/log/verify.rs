@@ -1,0 +1,365 @@
+//! `ubs log verify`: is every event as it was written, and are the projections what they add up to?
+//!
+//! Two threads: this one scans the rows, the other hashes, decodes and folds. Memory is bounded by
+//! a few pages of rows, whatever the size of the log; the rebuilt projections are compared in a
+//! second database in memory.
+
+use std::path::Path;
+
+use crossbeam_channel::bounded;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+use serde::Serialize;
+
+use super::codec::Unread;
+use super::projection::{PROJECTION_FORMAT, Projector};
+use super::scan::{Malformed, Page, RawEvent, scan};
+use super::tables::from_sql;
+use super::{LogError, Reader, chain, migrate};
+use crate::domain::ids::Digest;
+
+/// Problems that are told one by one; more are counted.
+const PROBLEMS_MAX: usize = 100;
+/// Pages on their way from one thread to the other.
+const PAGES_AHEAD: usize = 4;
+
+/// What `verify` found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Verification {
+    /// Events looked at.
+    pub events: u64,
+    /// Events of a kind or version that this program does not know.
+    pub opaque: u64,
+    /// Chain value of the last event. Kept elsewhere, it shows that nobody rewrote the whole log.
+    pub head: Digest,
+    /// Where the chain breaks or a row is wrong, worst first; empty if all is well.
+    pub problems: Vec<String>,
+}
+
+/// Follows the chain from row to row.
+#[derive(Debug)]
+pub(super) struct ChainCheck {
+    seq: u64,
+    chain: Digest,
+    /// The row before is not there or not readable: the next one cannot be checked against it.
+    gap: bool,
+    buffer: Vec<u8>,
+}
+
+impl ChainCheck {
+    pub(super) fn new() -> Self {
+        Self {
+            seq: 0,
+            chain: *chain::GENESIS,
+            gap: false,
+            buffer: Vec::with_capacity(4096),
+        }
+    }
+
+    /// Checks that `raw` is the next row; what is wrong with it, if something is.
+    pub(super) fn check(&mut self, raw: &RawEvent<'_>) -> Result<(), String> {
+        let (before, chain) = (self.seq, self.chain);
+        let skipped = std::mem::take(&mut self.gap);
+        self.seq = raw.seq;
+        self.chain = raw.chain;
+        if raw.seq <= before {
+            return Err(format!("event {} was inserted", raw.seq));
+        }
+        match raw.seq - before {
+            1 if skipped => Ok(()),
+            1 if chain::link(&chain, raw, &mut self.buffer) == raw.chain => Ok(()),
+            1 => Err(format!(
+                "event {} ({}) does not fit the chain: it was edited, moved or inserted, or the \
+                 chain value of event {before} was",
+                raw.seq, raw.kind
+            )),
+            2 => Err(format!("event {} is missing", before + 1)),
+            _ => Err(format!(
+                "events {} to {} are missing",
+                before + 1,
+                raw.seq - 1
+            )),
+        }
+    }
+
+    fn skip(&mut self, malformed: &Malformed) {
+        self.seq = from_sql(malformed.seq);
+        self.gap = true;
+    }
+
+    /// Checks that the last row is where the head row says.
+    pub(super) fn check_end(&self, head: Option<(u64, Digest)>) -> Result<(), String> {
+        match head {
+            None => Err("the head row, which says where the log ends, is missing".to_owned()),
+            Some((seq, _)) if seq == self.seq + 1 => {
+                Err(format!("event {seq}, the last one, is missing"))
+            }
+            Some((seq, _)) if seq > self.seq => Err(format!(
+                "events {} to {seq}, the last ones, are missing",
+                self.seq + 1
+            )),
+            Some((seq, _)) if seq < self.seq => Err(format!(
+                "events {} to {} were inserted after the end of the log",
+                seq + 1,
+                self.seq
+            )),
+            Some((seq, chain)) if chain != self.chain && !self.gap => Err(format!(
+                "the chain value of the last event, {seq}, is not the one that the head row has"
+            )),
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// The head row.
+pub(super) fn read_head(conn: &Connection) -> rusqlite::Result<Option<(u64, Digest)>> {
+    conn.query_row("SELECT seq, chain FROM head", [], |row| {
+        Ok((from_sql(row.get(0)?), Digest(row.get(1)?)))
+    })
+    .optional()
+}
+
+#[derive(Default)]
+struct Problems {
+    told: Vec<String>,
+    more: u64,
+}
+
+impl Problems {
+    fn add(&mut self, problem: String) {
+        if self.told.len() < PROBLEMS_MAX {
+            self.told.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// The second thread's work: what it found and the projections that it rebuilt.
+struct Fold {
+    chain: ChainCheck,
+    events: u64,
+    opaque: u64,
+    problems: Problems,
+    projector: Projector,
+    scratch: Connection,
+}
+
+impl Fold {
+    fn take(&mut self, path: &Path, row: Result<RawEvent<'_>, Malformed>) -> Result<(), LogError> {
+        self.events += 1;
+        let raw = match row {
+            Ok(raw) => raw,
+            Err(malformed) => {
+                self.chain.skip(&malformed);
+                self.problems.add(malformed.to_string());
+                return Ok(());
+            }
+        };
+        if let Err(problem) = self.chain.check(&raw) {
+            self.problems.add(problem);
+        }
+        match raw.decode() {
+            Ok(event) => self.projector.fold(&self.scratch, path, &raw, &event)?,
+            Err(unread) => {
+                self.opaque += 1;
+                if let Unread::Broken(why) = unread {
+                    self.problems
+                        .add(format!("event {} ({}): {why}", raw.seq, raw.kind));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Reads every event and checks the chain, the frames and the projections.
+    ///
+    /// What is wrong with the file is a problem in the answer; the log may be in use meanwhile.
+    ///
+    /// # Errors
+    /// The log cannot be read at all.
+    pub fn verify(&self) -> Result<Verification, LogError> {
+        let _snapshot = self.snapshot()?;
+        let head = read_head(self.conn()).map_err(|source| self.error(source))?;
+        let fold = Fold {
+            chain: ChainCheck::new(),
+            events: 0,
+            opaque: 0,
+            problems: Problems::default(),
+            projector: Projector::default(),
+            scratch: migrate::open_scratch(self.path())?,
+        };
+        // On a connection of its own, so that its reading runs beside the folding.
+        let pages = Self::open(self.path())?;
+        let (damage, scanned) = std::thread::scope(|scope| {
+            let checking = scope.spawn(move || pages.quick_check());
+            let scanned = self.scan_and_fold(fold);
+            let damage = checking
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (damage, scanned)
+        });
+        let (fold, unreadable) = scanned?;
+        let mut problems = Problems::default();
+        for problem in damage.into_iter().chain(fold.problems.told) {
+            problems.add(problem);
+        }
+        problems.more += fold.problems.more;
+        if let Some(error) = unreadable {
+            problems.add(format!(
+                "nothing can be read after event {}: {error}",
+                fold.chain.seq
+            ));
+        } else if let Err(problem) = fold.chain.check_end(head) {
+            problems.add(problem);
+        }
+        for problem in self.compare_projections(&fold.scratch)? {
+            problems.add(problem);
+        }
+        if problems.more > 0 {
+            let more = format!("and {} more", problems.more);
+            problems.told.push(more);
+        }
+        Ok(Verification {
+            events: fold.events,
+            opaque: fold.opaque,
+            head: fold.chain.chain,
+            problems: problems.told,
+        })
+    }
+
+    /// SQLite's own check of the file's pages.
+    fn quick_check(&self) -> Vec<String> {
+        let run = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.conn().prepare("PRAGMA quick_check(20)")?;
+            statement.query_map([], |row| row.get(0))?.collect()
+        };
+        let lines = match run() {
+            Ok(lines) => lines,
+            Err(error) => vec![error.to_string()],
+        };
+        lines
+            .into_iter()
+            .filter(|line| line != "ok")
+            .map(|line| format!("the file is damaged: {line}"))
+            .collect()
+    }
+
+    /// Reads all rows; what stopped the reading, if something did, comes with the result.
+    fn scan_and_fold(&self, mut fold: Fold) -> Result<(Fold, Option<rusqlite::Error>), LogError> {
+        let (pages, full) = bounded::<Page>(PAGES_AHEAD);
+        let (empties, empty) = bounded::<Page>(PAGES_AHEAD + 2);
+        let path = self.path();
+        std::thread::scope(|scope| {
+            let folding = scope.spawn(move || -> Result<Fold, LogError> {
+                for mut page in full {
+                    for row in page.rows(0) {
+                        fold.take(path, row)?;
+                    }
+                    page.clear();
+                    // Full: the page is simply dropped.
+                    let _ = empties.try_send(page);
+                }
+                fold.projector.flush(&fold.scratch, path)?;
+                Ok(fold)
+            });
+            let mut page = Page::default();
+            let scanned = scan(
+                self.conn(),
+                0,
+                Some,
+                |row| -> Result<(), Option<rusqlite::Error>> {
+                    page.push(row);
+                    if !page.is_full() {
+                        return Ok(());
+                    }
+                    let next = empty.try_recv().unwrap_or_default();
+                    // The other end is gone only if folding failed, which is reported below.
+                    pages
+                        .send(std::mem::replace(&mut page, next))
+                        .map_err(|_| None)
+                },
+            );
+            let _ = pages.send(page);
+            drop(pages);
+            let fold = match folding.join() {
+                Ok(fold) => fold?,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            Ok((fold, scanned.err().flatten()))
+        })
+    }
+
+    /// Compares every row of every projection with a rebuilt one.
+    fn compare_projections(&self, rebuilt: &Connection) -> Result<Vec<String>, LogError> {
+        let error = |source| self.error(source);
+        let mut problems = vec![];
+        let format: Option<i64> = self
+            .conn()
+            .query_row("SELECT projection_format FROM head", [], |row| row.get(0))
+            .optional()
+            .map_err(error)?;
+        if let Some(format) = format.filter(|format| *format != PROJECTION_FORMAT) {
+            problems.push(format!(
+                "the projections have format {format}, this ubs makes format \
+                 {PROJECTION_FORMAT}; `ubs log rebuild` makes them anew"
+            ));
+            return Ok(problems);
+        }
+        for (table, order) in [
+            ("boots", "seq_first"),
+            ("missions", "seq_first"),
+            ("fix_memory", "signature, fixer"),
+        ] {
+            let sql = format!("SELECT * FROM {table} ORDER BY {order}");
+            if let Some(row) = first_difference(self.conn(), rebuilt, &sql).map_err(error)? {
+                problems.push(format!(
+                    "projection {table} differs from its events, first in the row {row}; \
+                     `ubs log rebuild` makes it anew"
+                ));
+            }
+        }
+        Ok(problems)
+    }
+}
+
+/// The key of the first row that one has and the other has not.
+fn first_difference(
+    ours: &Connection,
+    rebuilt: &Connection,
+    sql: &str,
+) -> rusqlite::Result<Option<String>> {
+    let (mut ours, mut rebuilt) = (ours.prepare(sql)?, rebuilt.prepare(sql)?);
+    let columns = ours.column_count();
+    let (mut ours, mut rebuilt) = (ours.query([])?, rebuilt.query([])?);
+    loop {
+        let values = |row: Option<&rusqlite::Row<'_>>| -> rusqlite::Result<Option<Vec<Value>>> {
+            row.map(|row| (0..columns).map(|i| row.get(i)).collect())
+                .transpose()
+        };
+        let (left, right) = (values(ours.next()?)?, values(rebuilt.next()?)?);
+        match (&left, &right) {
+            (None, None) => return Ok(None),
+            (left, right) if left == right => {}
+            _ => {
+                let key = left.or(right).unwrap_or_default();
+                let key: Vec<_> = key.iter().take(2).map(name_value).collect();
+                return Ok(Some(key.join(" ")));
+            }
+        }
+    }
+}
+
+fn name_value(value: &Value) -> String {
+    match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Text(text) => text.clone(),
+        Value::Blob(bytes) => match uuid::Uuid::from_slice(bytes) {
+            Ok(id) => id.to_string(),
+            Err(_) => format!("{} bytes", bytes.len()),
+        },
+        other => format!("{other:?}"),
+    }
+}

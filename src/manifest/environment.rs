@@ -1,0 +1,303 @@
+//! The environment of the application: reads the environment files, puts the process environment
+//! over them, and expands `${NAME}` in values of the manifest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::env::{EnvFile, Environment, Origin};
+use super::interpolate::{EXPANDED_BYTES_MAX, Piece, pieces};
+use super::measure::show_size;
+use super::read::{Unread, read_small};
+use super::types::Manifest;
+
+/// Largest environment file.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Variables that steer `ubs` itself and mean nothing to what it starts.
+const OWN_VARIABLES: [&str; 2] = ["UBS_CRASH_AT", "UBS_LOG"];
+/// What a program needs to find others and to speak the user's language.
+const BASIC_VARIABLES: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+/// Ends of names that say that the value is a secret.
+const SECRET_ENDINGS: [&str; 11] = [
+    "_KEY",
+    "_SECRET",
+    "_TOKEN",
+    "_CREDENTIAL",
+    "_CREDENTIALS",
+    "_DSN",
+    "PASSWORD",
+    "PASSWD",
+    "PASSPHRASE",
+    "APIKEY",
+    "_PWD",
+];
+/// Names that are a secret as a whole.
+const SECRET_NAMES: [&str; 3] = ["SECRET", "TOKEN", "CREDENTIALS"];
+/// Shorter values of variables that nobody declared secret are no secrets.
+const GUESSED_SECRET_BYTES_MIN: usize = 4;
+/// The same for variables of the process environment, which has much that is not the application's.
+const GUESSED_PROCESS_SECRET_BYTES_MIN: usize = 8;
+
+/// The environment cannot be read, or a text in the manifest cannot be expanded with it.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// An environment file cannot be read.
+    #[error("{path}: cannot be read: {source}; make it readable for the user that runs ubs", path = path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Something else than a file stands there.
+    #[error("{path}: is {what}, not a file; name a file in config.files", path = path.display())]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        what: &'static str,
+    },
+    /// An environment file is larger than 1 MiB.
+    #[error("{path}: has {bytes} bytes, and an environment file may have {max}; is it the right file?", path = path.display(), max = show_size(FILE_BYTES_MAX))]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// An environment file is not UTF-8.
+    #[error("{path}:{line}: is not UTF-8 text; save the file as UTF-8", path = path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The first line that is not, 1-based.
+        line: u32,
+    },
+    /// A text asks for a variable that has no value.
+    #[error(
+        "variable {name} is not set; set it in an environment file or in the environment, or write ${{{name}:-default}}"
+    )]
+    Unset {
+        /// Name of the variable.
+        name: String,
+    },
+    /// A text has something after `${` that is no reference.
+    #[error("{why}; {help}")]
+    BadReference {
+        /// What is wrong.
+        why: String,
+        /// What to do.
+        help: &'static str,
+    },
+    /// A text grows past 1 MiB as variables are put in.
+    #[error("a text grows past {max} when variable {name} is put in; give it a shorter value", max = show_size(EXPANDED_BYTES_MAX as u64))]
+    TooLong {
+        /// Name of the variable.
+        name: String,
+    },
+}
+
+impl Environment {
+    /// Reads the environment files below `root` and merges them under the process environment.
+    ///
+    /// A file that does not exist is no error. Malformed lines are kept in [`Environment::files`].
+    ///
+    /// # Errors
+    /// A file cannot be read, is no regular file, is larger than 1 MiB or is not UTF-8.
+    pub fn load(
+        manifest: &Manifest,
+        root: &Path,
+        process: impl Iterator<Item = (String, String)>,
+    ) -> Result<Self, EnvironmentError> {
+        let process: BTreeMap<String, String> = process.collect();
+        let mut environment = Self::default();
+        let mut earlier: BTreeMap<String, String> = BTreeMap::new();
+        for name in &manifest.config.files {
+            let file =
+                read_file(&root.join(name))?.map(|text| EnvFile::parse(&text, &process, &earlier));
+            for entry in file.iter().flat_map(|file| &file.entries) {
+                let origin = Origin::File(name.into(), entry.line);
+                let value = entry.value.clone();
+                earlier.insert(entry.name.clone(), value.clone());
+                environment
+                    .values
+                    .insert(entry.name.clone(), (value, origin));
+            }
+            environment.files.push((name.clone(), file));
+        }
+        let process = process.into_iter();
+        let process = process.map(|(name, value)| (name, (value, Origin::Process)));
+        environment.values.extend(process);
+        Ok(environment)
+    }
+
+    /// `text` with each `${NAME}` and `${NAME:-default}` replaced; `$$` is a dollar sign.
+    ///
+    /// The default stands in for a variable that is unset or empty, as in a shell. A lone `$` and
+    /// `$NAME` stay as they are, and values are not looked into again.
+    ///
+    /// # Errors
+    /// A variable without default is not set, a reference is broken, or the result is longer than 1 MiB.
+    pub fn expand(&self, text: &str) -> Result<String, EnvironmentError> {
+        let parts = pieces(text).map_err(|bad| {
+            let (why, help) = bad.explain();
+            EnvironmentError::BadReference { why, help }
+        })?;
+        let mut expanded = String::with_capacity(text.len());
+        for part in parts {
+            match part {
+                Piece::Text(text) => expanded.push_str(text),
+                Piece::Variable { name, default } => {
+                    let value = self.values.get(name).map(|(value, _)| value.as_str());
+                    let value = match default {
+                        Some(default) => value.filter(|value| !value.is_empty()).or(Some(default)),
+                        None => value,
+                    };
+                    let name = || name.to_owned();
+                    expanded
+                        .push_str(value.ok_or_else(|| EnvironmentError::Unset { name: name() })?);
+                    if expanded.len() > EXPANDED_BYTES_MAX {
+                        return Err(EnvironmentError::TooLong { name: name() });
+                    }
+                }
+            }
+        }
+        Ok(expanded)
+    }
+
+    /// The environment of a service: everything but the variables that steer `ubs` itself.
+    #[must_use]
+    pub fn child_env(&self) -> BTreeMap<String, String> {
+        self.select(|_, _| true)
+    }
+
+    /// The environment of a sandboxed check: variables of the environment files, declared variables,
+    /// and `PATH`, `LANG`, `LC_ALL` and `TZ`; nothing else of the process environment.
+    #[must_use]
+    pub fn declared_env(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+        let in_files: BTreeSet<&str> = self.entries().map(|(name, _)| name).collect();
+        self.select(|name, _| {
+            in_files.contains(name)
+                || manifest.config.vars.contains_key(name)
+                || BASIC_VARIABLES.contains(&name)
+        })
+    }
+
+    fn select(&self, wanted: impl Fn(&str, &Origin) -> bool) -> BTreeMap<String, String> {
+        self.values
+            .iter()
+            .filter(|(name, (_, origin))| {
+                !OWN_VARIABLES.contains(&name.as_str()) && wanted(name, origin)
+            })
+            .map(|(name, (value, _))| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Names and values of every assignment in the environment files, those that do not count too.
+    fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.files.iter().filter_map(|(_, file)| file.as_ref());
+        files
+            .flat_map(|file| &file.entries)
+            .map(|entry| (entry.name.as_str(), entry.value.as_str()))
+    }
+
+    /// What must not reach the log or a terminal: the values of variables marked secret, also where an
+    /// environment file assigns one that does not count; the values of undeclared variables whose name
+    /// says that they are secret; and passwords inside URLs of declared variables and environment files
+    /// (not where the password is the user's name, which is no secret).
+    #[must_use]
+    pub fn secret_values(&self, manifest: &Manifest) -> Vec<String> {
+        let mut secrets: BTreeSet<String> = BTreeSet::new();
+        let mut collect = |name: &str, value: &str, bytes_min: usize, is_ours: bool| {
+            let declared = manifest.config.vars.get(name);
+            let is_secret = match declared {
+                Some(var) => var.secret,
+                None => sounds_secret(name) && value.len() >= bytes_min,
+            };
+            if is_secret {
+                secrets.insert(value.to_owned());
+            }
+            if is_ours || declared.is_some() {
+                secrets.extend(url_passwords(value));
+            }
+        };
+        for (name, value) in self.entries() {
+            collect(name, value, GUESSED_SECRET_BYTES_MIN, true);
+        }
+        for (name, (value, _)) in &self.values {
+            collect(name, value, GUESSED_PROCESS_SECRET_BYTES_MIN, false);
+        }
+        secrets.retain(|secret| !secret.trim().is_empty());
+        secrets.into_iter().collect()
+    }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    SECRET_NAMES.contains(&name.as_str())
+        || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
+/// The password of a URL, as written and as the server sees it.
+fn url_passwords(value: &str) -> Vec<String> {
+    let password = value.split_once("://").and_then(|(_, rest)| {
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        // A password that nobody encoded may have an `@` of its own.
+        let (user, password) = authority.rsplit_once('@')?.0.split_once(':')?;
+        (user != password && !password.is_empty()).then_some(password)
+    });
+    let Some(password) = password else {
+        return vec![];
+    };
+    let mut all = vec![password.to_owned()];
+    all.extend(percent_decoded(password));
+    all
+}
+
+/// RFC 3986, section 2.1. `None` if nothing is encoded, or it is no text.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|_| *first == b'%');
+        let byte = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(*first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8(bytes)
+        .ok()
+        .filter(|decoded| decoded != text)
+}
+
+/// The text of an environment file; `None` if it does not exist.
+fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
+    let path = || path.to_owned();
+    let bytes = match read_small(&path(), FILE_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(Unread::Missing) => return Ok(None),
+        Err(Unread::NotRegular(what)) => {
+            return Err(EnvironmentError::NotRegular { path: path(), what });
+        }
+        Err(Unread::TooLarge(bytes)) => {
+            return Err(EnvironmentError::TooLarge {
+                path: path(),
+                bytes,
+            });
+        }
+        Err(Unread::Io(source)) => {
+            return Err(EnvironmentError::Unreadable {
+                path: path(),
+                source,
+            });
+        }
+    };
+    String::from_utf8(bytes).map(Some).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let lines = error.as_bytes()[..good].iter().filter(|b| **b == b'\n');
+        EnvironmentError::NotUtf8 {
+            path: path(),
+            line: u32::try_from(lines.count() + 1).unwrap_or(u32::MAX),
+        }
+    })
+}

@@ -1,0 +1,59 @@
+//! Every key that a manifest may have: the one list behind the refusal of unknown keys, the JSON
+//! Schema and the documentation (tests hold all three together).
+
+/// The keys of one table.
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// Dotted path of the table, empty for the file itself.
+    pub path: &'static str,
+    /// How the table is called in a message.
+    pub title: &'static str,
+    /// Keys that are understood.
+    pub known: &'static [&'static str],
+    /// Keys that the design names and this version does not support: refused by name, never
+    /// passed over.
+    pub later: &'static [&'static str],
+}
+
+macro_rules! tables {
+    ($($name:ident = $path:literal, $title:literal, [$($known:literal),* $(,)?] $(, later [$($later:literal),*])?;)*) => {
+        $(pub(super) static $name: Keys = Keys {
+            path: $path,
+            title: $title,
+            known: &[$($known),*],
+            later: &[$($($later),*)?],
+        };)*
+
+        /// Every table.
+        pub(super) static TABLES: &[&Keys] = &[$(&$name),*];
+    };
+}
+
+tables! {
+    ROOT = "", "the manifest",
+        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate"], later ["vault"];
+    APP = "app", "[app]", ["name"];
+    PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
+    CONFIG = "config", "[config]", ["files", "example", "vars"], later ["scan"];
+    VAR = "config.vars.NAME", "a variable",
+        ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
+    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
+    REGISTRATION = "registration", "[registration]", ["app", "services", "min_coverage"], later ["openapi"];
+    EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
+    LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
+    REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];
+    SERVICE = "layer.service", "[[layer.service]]",
+        ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot"];
+    READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout"],
+        later ["file", "log", "notify", "sql"];
+    LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures"],
+        later ["file", "log", "notify", "sql"];
+    RESTART = "layer.service.restart", "`restart`", ["policy", "max", "window", "backoff", "max_backoff"];
+    STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];
+    HEAL = "heal", "[heal]",
+        ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];
+    POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "destructive"];
+    SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
+    LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time"];
+    VALIDATE = "validate", "[validate]", ["every"];
+}

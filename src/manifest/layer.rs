@@ -1,0 +1,410 @@
+//! Reads `[[layer]]` and `[[layer.service]]`.
+
+use super::command::{require_argv, split};
+use super::interpolate::require_sound;
+use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
+use super::problem::{Fault, shown};
+use super::section::{Section, Spanned};
+use super::types::{Layer, Probe, ProbeKind, Rehearse, Restart, RestartPolicy, Service, Stop};
+use super::words::{
+    did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
+};
+
+/// Most layers.
+pub(super) const LAYERS_MAX: usize = 1000;
+/// Most services of all layers together.
+pub(super) const SERVICES_MAX: usize = 10_000;
+/// Most restarts within a window.
+const RESTARTS_MAX: u32 = 1000;
+/// Most failures of `live` in a row.
+const FAILURES_MAX: u32 = 1000;
+/// Shorter waits between two tries would only load the machine.
+const INTERVAL_MS_MIN: u64 = 10;
+
+const POLICIES: [(&str, RestartPolicy); 3] = [
+    ("on-failure", RestartPolicy::OnFailure),
+    ("always", RestartPolicy::Always),
+    ("never", RestartPolicy::Never),
+];
+
+/// Signals that can ask a process to end.
+const SIGNALS: [&str; 9] = [
+    "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "ABRT", "KILL",
+];
+
+/// A layer with the places of what other layers are compared with.
+pub(super) struct ReadLayer {
+    pub layer: Layer,
+    pub name: Spanned<String>,
+    /// `None` if the key is missing.
+    pub after: Option<Vec<Spanned<String>>>,
+    pub service_names: Vec<Spanned<String>>,
+}
+
+/// Every `[[layer]]`, in the order of the file. `after` is not resolved yet.
+pub(super) fn read_layers(root: &Section<'_>) -> Vec<ReadLayer> {
+    let sections = root.sections("layer", &LAYER, LAYERS_MAX);
+    sections.iter().map(read_layer).collect()
+}
+
+/// `name`, which has to be there; empty if it is not right.
+pub(super) fn read_name(section: &Section<'_>, example: &str) -> Spanned<String> {
+    if !section.has("name") {
+        section.missing("name", &format!("\"{example}\""));
+    }
+    Spanned {
+        value: section.parse("name", name).unwrap_or_default(),
+        span: section.value_span("name"),
+    }
+}
+
+fn read_layer(section: &Section<'_>) -> ReadLayer {
+    let name = read_name(section, "database");
+    let after = section.list("after", |text| Ok(text.to_owned()));
+    let services = section.sections("service", &SERVICE, SERVICES_MAX);
+    let services: Vec<_> = services.iter().map(read_service).collect();
+    ReadLayer {
+        layer: Layer {
+            name: name.value.clone(),
+            critical: section.boolean("critical").unwrap_or(true),
+            after: vec![],
+            rehearse: section
+                .section("rehearse", &REHEARSE)
+                .map(|section| read_rehearse(&section)),
+            services: services
+                .iter()
+                .map(|(service, _)| service.clone())
+                .collect(),
+            line: section.line(),
+        },
+        name,
+        after,
+        service_names: services.into_iter().map(|(_, name)| name).collect(),
+    }
+}
+
+fn read_rehearse(section: &Section<'_>) -> Rehearse {
+    let rehearse = Rehearse {
+        imports: section
+            .list("imports", module)
+            .into_iter()
+            .flatten()
+            .map(|module| module.value)
+            .collect(),
+        call: section.parse("call", |text| {
+            module_attribute(text).map(|_| text.to_owned())
+        }),
+        command: read_command(section, "command").unwrap_or_default(),
+        timeout_ms: section
+            .duration("timeout", 1)
+            .unwrap_or(Rehearse::TIMEOUT_MS_DEFAULT),
+        network: section.boolean("network").unwrap_or(false),
+    };
+    if !["imports", "call", "command"]
+        .iter()
+        .any(|key| section.has(key))
+    {
+        section.faults().report(
+            section.span(),
+            Fault::new(
+                "nothing to rehearse",
+                "`rehearse` names nothing that could be tried",
+                "add `imports`, `call` or `command`, or take `rehearse` out",
+            ),
+        );
+    }
+    rehearse
+}
+
+fn read_service(section: &Section<'_>) -> (Service, Spanned<String>) {
+    let name = read_name(section, "api");
+    if !section.has("run") {
+        section.missing("run", "\"program argument\"");
+    }
+    let oneshot = section.boolean("oneshot").unwrap_or(false);
+    if oneshot {
+        refuse_for_oneshot(section);
+    }
+    let service = Service {
+        name: name.value.clone(),
+        run: read_command(section, "run").unwrap_or_default(),
+        cwd: section.parse("cwd", |text| {
+            require_sound(text)?;
+            inside_or_absolute_path(text)
+        }),
+        env: read_env(section),
+        user: section.parse("user", user),
+        ready: section
+            .section("ready", &READY)
+            .map(|section| read_probe(&section, &Probe::READY_DEFAULT)),
+        live: section
+            .section("live", &LIVE)
+            .map(|section| read_probe(&section, &Probe::LIVE_DEFAULT)),
+        restart: read_restart(section, oneshot),
+        stop: read_stop(section),
+        oneshot,
+        line: section.line(),
+    };
+    (service, name)
+}
+
+/// A one-shot task is ready when it has ended well, and is not started again.
+fn refuse_for_oneshot(section: &Section<'_>) {
+    for key in ["ready", "live", "restart"] {
+        if section.has(key) {
+            section.faults().report(
+                section.key_span(key),
+                Fault::new(
+                    "not for a one-shot task",
+                    format!("`{key}` has no meaning with `oneshot = true`"),
+                    "take one of the two out: a one-shot task counts as ready when it exits with 0, and is not restarted",
+                ),
+            );
+        }
+    }
+}
+
+/// A command as one string or as a list of words.
+fn read_command(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
+    let item = section.item(key)?;
+    if item.is_str() {
+        return section.parse_lines(key, split);
+    }
+    let words = section.list_of_lines(key)?;
+    if let Err(fault) = require_argv(&words) {
+        section.fault(key, fault);
+    }
+    Some(words)
+}
+
+fn read_env(section: &Section<'_>) -> std::collections::BTreeMap<String, String> {
+    let mut env = std::collections::BTreeMap::new();
+    for (name, value) in section.texts("env") {
+        match variable_name(name.value) {
+            Ok(name) => {
+                if let Err(fault) = require_sound(&value.value) {
+                    section.faults().report(value.span, fault);
+                }
+                env.insert(name, value.value);
+            }
+            Err(fault) => section.faults().report(name.span, fault),
+        }
+    }
+    env
+}
+
+/// The name of a user, as the host's own tools allow it.
+fn user(text: &str) -> Result<String, Fault> {
+    name(text).map_err(|_| {
+        Fault::new(
+            "not a user name",
+            format!("`{}` cannot be the name of a user", shown(text)),
+            "write the user's name, not a number, for example \"www-data\"",
+        )
+    })
+}
+
+fn read_probe(section: &Section<'_>, defaults: &Probe) -> Probe {
+    let found: Vec<&str> = ["http", "tcp", "exec"]
+        .into_iter()
+        .filter(|key| section.has(key))
+        .collect();
+    if found.len() != 1 {
+        let (label, message) = if found.is_empty() {
+            (
+                "tests nothing",
+                "a probe needs one of `http`, `tcp` and `exec`",
+            )
+        } else {
+            (
+                "several tests",
+                "a probe has one of `http`, `tcp` and `exec`, not several",
+            )
+        };
+        let help = "write for example { http = \"http://127.0.0.1:8000/health\" }, { tcp = \"127.0.0.1:5432\" } or { exec = [\"pg_isready\"] }";
+        let fault = Fault::new(label, message, help);
+        section.faults().report(section.span(), fault);
+    }
+    let http = || section.parse("http", http_url).map(ProbeKind::Http);
+    let tcp = || section.parse("tcp", host_port).map(ProbeKind::Tcp);
+    let exec = || read_command(section, "exec").map(ProbeKind::Exec);
+    // Each is read, so that each mistake is reported.
+    let kinds = [http(), tcp(), exec()];
+    Probe {
+        kind: kinds
+            .into_iter()
+            .flatten()
+            .next()
+            .unwrap_or_else(|| defaults.kind.clone()),
+        interval_ms: section
+            .duration("interval", INTERVAL_MS_MIN)
+            .unwrap_or(defaults.interval_ms),
+        timeout_ms: section
+            .duration("timeout", 1)
+            .unwrap_or(defaults.timeout_ms),
+        failures_max: section
+            .knows("failures")
+            .then(|| section.integer("failures", 1..=FAILURES_MAX))
+            .flatten()
+            .unwrap_or(defaults.failures_max),
+    }
+}
+
+fn http_url(text: &str) -> Result<String, Fault> {
+    require_sound(text)?;
+    let wrong = |label: &str, message: &str, help: &str| Err(Fault::new(label, message, help));
+    let help = "write for example \"http://127.0.0.1:8000/health\"";
+    // What a variable holds is known only at run time.
+    if text.starts_with("${") {
+        return Ok(text.to_owned());
+    }
+    if text.starts_with("https://") {
+        return wrong(
+            "not supported in this version",
+            "probes over https are not supported in this version",
+            "probe the service's plain port, or use `exec` with a program that speaks https",
+        );
+    }
+    let Some(rest) = text.strip_prefix("http://") else {
+        return wrong(
+            "not a URL",
+            "the probe's URL does not begin with http://",
+            help,
+        );
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    if authority.is_empty() || text.contains(char::is_whitespace) {
+        return wrong("not a URL", "the probe's URL names no host", help);
+    }
+    if authority.contains('@') && !authority.contains("${") {
+        return wrong(
+            "a user in the URL",
+            "a probe sends no user and password",
+            "probe a path that needs none, or use `exec`",
+        );
+    }
+    if !authority.contains("${") {
+        let port = authority
+            .rsplit_once(':')
+            .filter(|(_, port)| !port.ends_with(']'))
+            .map(|(_, port)| port);
+        if port.is_some_and(|port| !is_port(port)) {
+            return wrong("not a port", "the probe's URL has no right port", help);
+        }
+    }
+    Ok(text.to_owned())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn host_port(text: &str) -> Result<String, Fault> {
+    require_sound(text)?;
+    if text.contains("${") {
+        return Ok(text.to_owned());
+    }
+    let help = if is_port(text) {
+        format!("write host and port: \"127.0.0.1:{text}\"")
+    } else {
+        "write host and port, for example \"127.0.0.1:5432\" or \"[::1]:5432\"".to_owned()
+    };
+    let right = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']');
+        let plain = !host.is_empty() && !host.contains([':', '/', ' ', '@']);
+        is_port(port) && (plain || bracketed)
+    });
+    if right {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        "not host:port",
+        format!("`{}` is not of the form host:port", shown(text)),
+        help,
+    ))
+}
+
+fn read_restart(service: &Section<'_>, oneshot: bool) -> Restart {
+    let policy = if oneshot {
+        RestartPolicy::Never
+    } else {
+        RestartPolicy::OnFailure
+    };
+    let mut restart = Restart {
+        policy,
+        ..Restart::default()
+    };
+    if service.item("restart").is_some_and(toml_edit::Item::is_str) {
+        let word = service.parse("restart", |text| one_of(text, &POLICIES));
+        restart.policy = word.unwrap_or(policy);
+        return restart;
+    }
+    let Some(section) = service.section("restart", &RESTART) else {
+        return restart;
+    };
+    restart = Restart {
+        policy: section
+            .parse("policy", |text| one_of(text, &POLICIES))
+            .unwrap_or(policy),
+        max: section
+            .integer("max", 0..=RESTARTS_MAX)
+            .unwrap_or(restart.max),
+        window_ms: section
+            .duration("window", 1000)
+            .unwrap_or(restart.window_ms),
+        ..restart
+    };
+    (restart.backoff_ms, restart.backoff_ms_max) =
+        read_backoff(&section, restart.backoff_ms, restart.backoff_ms_max);
+    restart
+}
+
+/// `backoff` and `max_backoff`. One that is given moves the other's default out of its way.
+pub(super) fn read_backoff(section: &Section<'_>, first: u64, longest: u64) -> (u64, u64) {
+    let backoff = section.duration("backoff", 0);
+    let max = section.duration("max_backoff", 0);
+    if let (Some(backoff), Some(max)) = (backoff, max)
+        && backoff > max
+    {
+        section.fault(
+            "backoff",
+            Fault::new(
+                "longer than `max_backoff`",
+                "`backoff` is longer than `max_backoff`",
+                "`backoff` is the first wait, which doubles up to `max_backoff`",
+            ),
+        );
+    }
+    (
+        backoff.unwrap_or(first.min(max.unwrap_or(first))),
+        max.unwrap_or(longest.max(backoff.unwrap_or(longest))),
+    )
+}
+
+fn read_stop(service: &Section<'_>) -> Stop {
+    let defaults = Stop::default();
+    let Some(section) = service.section("stop", &STOP) else {
+        return defaults;
+    };
+    let faults = section.faults();
+    Stop {
+        signal: section
+            .parse("signal", |text| {
+                let upper = text.to_ascii_uppercase();
+                let short = upper.strip_prefix("SIG").unwrap_or(&upper);
+                if SIGNALS.contains(&short) {
+                    return Ok(short.to_owned());
+                }
+                let near = did_you_mean(faults.suggest(short, SIGNALS));
+                Err(Fault::new(
+                    "not a signal that ends a process",
+                    format!("`{}` is not a signal for stopping{near}", shown(text)),
+                    format!("write one of {}", SIGNALS.join(", ")),
+                ))
+            })
+            .unwrap_or(defaults.signal),
+        timeout_ms: section
+            .duration("timeout", 0)
+            .unwrap_or(defaults.timeout_ms),
+    }
+}

@@ -1,0 +1,483 @@
+//! Reads the text of a manifest: the file as a whole, and its smaller tables.
+
+use std::path::Path;
+
+use toml_edit::Document;
+
+use super::config::read_config;
+use super::interpolate::require_sound;
+use super::keys::{
+    APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SCHEMA,
+    VALIDATE,
+};
+use super::layer::{read_backoff, read_layers, read_name};
+use super::measure::{show_size, size_bytes};
+use super::order::{order_layers, require_unique};
+use super::problem::{Fault, ManifestError, invalid, shown};
+use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, plain_string};
+use super::types::{
+    Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration, SandboxLimits,
+    Schema,
+};
+use super::words::{did_you_mean, inside_path, module_attribute, name, nearest, one_of};
+
+/// Largest manifest.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Most databases.
+const SCHEMAS_MAX: usize = 100;
+/// Most attempts within one boot, and most failures of one signature in it.
+const ATTEMPTS_MAX: u32 = 100;
+/// An interpreter does not start in less address space.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// A validation that is shorter than this would never end before the next.
+const VALIDATE_EVERY_MS_MIN: u64 = 1000;
+/// Time between two validations.
+const VALIDATE_EVERY_MS_DEFAULT: u64 = 60 * 60 * 1000;
+/// Where an expected service is mounted, if the manifest does not say.
+const PREFIX_DEFAULT: &str = "/api/";
+
+const POLICIES: [(&str, Policy); 3] = [
+    ("auto", Policy::Auto),
+    ("approve", Policy::Approve),
+    ("report", Policy::Report),
+];
+
+/// What `heal.sandbox.require` may ask for: what the sandbox knows how to isolate.
+const ISOLATION: [(&str, &str); 5] = [
+    ("network", "network"),
+    ("filesystem", "filesystem"),
+    ("home", "home"),
+    ("processes", "processes"),
+    ("environment", "environment"),
+];
+
+/// Reads and validates the text of the manifest at `path`.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> {
+    if text.len() as u64 > MANIFEST_BYTES_MAX {
+        return Err(too_large(path, text.len() as u64));
+    }
+    let document = Document::parse(text)
+        .map_err(|error| invalid(path, text, vec![syntax_fault(text, &error)]))?;
+    let faults = Faults::default();
+    let root = Section::open(&faults, text, document.as_table(), 0..0, &ROOT);
+    let manifest = Manifest {
+        path: path.to_owned(),
+        workspace: workspace(path),
+        digest: *blake3::hash(text.as_bytes()).as_bytes(),
+        name: read_app(&root),
+        python: read_python(&root),
+        config: read_config(&root),
+        schemas: read_schemas(&root, text),
+        registration: read_registration(&root, text),
+        layers: order_layers(&faults, text, read_layers(&root)),
+        heal: read_heal(&root),
+        validate_every_ms: read_validate(&root),
+    };
+    let found = faults.into_found();
+    if found.is_empty() {
+        Ok(manifest)
+    } else {
+        Err(invalid(path, text, found))
+    }
+}
+
+pub(super) fn too_large(path: &Path, bytes: u64) -> ManifestError {
+    ManifestError::Unreadable {
+        path: path.to_owned(),
+        why: format!(
+            "has {bytes} bytes, and a manifest may have {}",
+            show_size(MANIFEST_BYTES_MAX)
+        ),
+        help: "is this the manifest? A real one has a few kilobytes".to_owned(),
+    }
+}
+
+/// Where the manifest lies.
+fn workspace(path: &Path) -> std::path::PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => Path::new(".").to_owned(),
+    }
+}
+
+fn syntax_fault(text: &str, error: &toml_edit::TomlError) -> (super::section::Span, Fault) {
+    let span = error.span().unwrap_or(text.len()..text.len());
+    let message = error.message();
+    let help = if message.contains("duplicate key") {
+        "each key and each [table] stands once; a table that repeats has two brackets, as in [[layer]]"
+    } else {
+        "see https://toml.io for the syntax"
+    };
+    let message = format!("not valid TOML: {}", shown(message));
+    (span, Fault::new("here", message, help))
+}
+
+fn read_app(root: &Section<'_>) -> String {
+    if !root.has("app") {
+        root.faults().report(
+            0..0,
+            Fault::new(
+                "`[app]` is missing",
+                "the manifest does not name its application",
+                "add `[app]` with `name = \"myapp\"`",
+            ),
+        );
+    }
+    let Some(app) = root.section("app", &APP) else {
+        return String::new();
+    };
+    read_name(&app, "myapp").value
+}
+
+fn read_python(root: &Section<'_>) -> Python {
+    let defaults = Python {
+        path: vec![".".to_owned()],
+        ..Python::default()
+    };
+    let Some(section) = root.section("python", &PYTHON) else {
+        return defaults;
+    };
+    let path = section.list("path", inside_path);
+    Python {
+        interpreter: section.parse("interpreter", |text| {
+            if text.trim().is_empty() {
+                let help = "write a path or the name of a program, or take the key out";
+                return Err(Fault::new("empty", "`interpreter` is empty", help));
+            }
+            Ok(text.to_owned())
+        }),
+        path: path.map_or(defaults.path, |path| values(path)),
+        requirements: section.parse("requirements", inside_path),
+    }
+}
+
+fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
+    list.into_iter().map(|entry| entry.value).collect()
+}
+
+fn read_schemas(root: &Section<'_>, text: &str) -> Vec<Schema> {
+    let mut names = Vec::new();
+    let mut schemas = Vec::new();
+    for section in root.sections("schema", &SCHEMA, SCHEMAS_MAX) {
+        let name = read_name(&section, "main");
+        for (key, example) in [
+            ("database", "\"${DATABASE_URL}\""),
+            ("expect", "\"sqlalchemy:backend.models:Base\""),
+        ] {
+            if !section.has(key) {
+                section.missing(key, example);
+            }
+        }
+        let database = section.parse("database", database_url);
+        let expect = section.parse("expect", expect);
+        schemas.push(Schema {
+            name: name.value.clone(),
+            database: database.unwrap_or_default(),
+            expect: expect.unwrap_or(Expect::Sql {
+                pattern: String::new(),
+            }),
+            ignore: section.list("ignore", table_pattern).map_or(vec![], values),
+            line: section.line(),
+        });
+        names.push(name);
+    }
+    require_unique(root.faults(), text, "schema", names.iter());
+    schemas
+}
+
+fn database_url(text: &str) -> Result<String, Fault> {
+    require_sound(text)?;
+    if text.contains("://") || text.contains("${") {
+        return Ok(text.to_owned());
+    }
+    Err(Fault::new(
+        "not a URL",
+        "`database` is not a URL",
+        "write a URL such as \"sqlite:///app.db\", or a variable that holds one: \"${DATABASE_URL}\"",
+    ))
+}
+
+fn table_pattern(text: &str) -> Result<String, Fault> {
+    glob_pattern(text, "write a table's name, with `*` for any characters")
+}
+
+fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
+    match glob::Pattern::new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err(Fault::new("empty", "the pattern is empty", help)),
+        Err(error) => Err(Fault::new(
+            "not a pattern",
+            format!("`{}` is not a pattern: {}", shown(text), error.msg),
+            help,
+        )),
+    }
+}
+
+fn expect(text: &str) -> Result<Expect, Fault> {
+    const HELP: &str = "write \"sqlalchemy:module:attribute\" or \"sql:schema/*.sql\"";
+    let (source, rest) = text.split_once(':').unwrap_or((text, ""));
+    match source {
+        "sqlalchemy" => {
+            let (module, attribute) = module_attribute(rest).map_err(|fault| Fault {
+                help: "write for example \"sqlalchemy:backend.models:Base\"".to_owned(),
+                ..fault
+            })?;
+            Ok(Expect::SqlAlchemy { module, attribute })
+        }
+        "sql" => {
+            let help = "write for example \"sql:schema/*.sql\"";
+            let pattern = glob_pattern(rest, help)?;
+            inside_path(&pattern)?;
+            Ok(Expect::Sql { pattern })
+        }
+        "alembic" | "django" => Err(Fault::new(
+            "not supported in this version",
+            format!("`expect = \"{source}:...\"` is not supported in this version"),
+            HELP,
+        )),
+        _ => {
+            let near = did_you_mean(nearest(source, ["sqlalchemy", "sql"]));
+            Err(Fault::new(
+                "not a source of a schema",
+                format!(
+                    "`{}` is not where a schema can come from{near}",
+                    shown(source)
+                ),
+                HELP,
+            ))
+        }
+    }
+}
+
+fn read_registration(root: &Section<'_>, text: &str) -> Option<Registration> {
+    let section = root.section("registration", &REGISTRATION)?;
+    if !section.has("app") {
+        section.missing("app", "\"fastapi:backend.main:app\"");
+    }
+    let (module, attribute) = section.parse("app", fastapi_app).unwrap_or_default();
+    let services = read_expected_services(&section);
+    let names: Vec<Spanned<String>> = services
+        .iter()
+        .map(|service| Spanned {
+            value: service.value.name.clone(),
+            span: service.span.clone(),
+        })
+        .collect();
+    require_unique(root.faults(), text, "expected service", names.iter());
+    Some(Registration {
+        module,
+        attribute,
+        services: values(services),
+        min_coverage: read_coverage(&section).unwrap_or(1.0),
+        line: section.line(),
+    })
+}
+
+fn fastapi_app(text: &str) -> Result<(String, String), Fault> {
+    const HELP: &str = "write for example \"fastapi:backend.main:app\"";
+    let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+    if kind == "fastapi" {
+        return module_attribute(rest).map_err(|fault| Fault {
+            help: HELP.to_owned(),
+            ..fault
+        });
+    }
+    if ["starlette", "flask", "django"].contains(&kind) {
+        let message = format!("`app = \"{kind}:...\"` is not supported in this version");
+        return Err(Fault::new("not supported in this version", message, HELP));
+    }
+    let help = if module_attribute(text).is_ok() {
+        format!("write \"fastapi:{text}\"")
+    } else {
+        HELP.to_owned()
+    };
+    Err(Fault::new(
+        "no kind of application",
+        format!(
+            "`{}` does not say which kind of application it is{}",
+            shown(text),
+            did_you_mean(nearest(kind, ["fastapi"]))
+        ),
+        help,
+    ))
+}
+
+fn read_coverage(section: &Section<'_>) -> Option<f64> {
+    let share = section.number("min_coverage")?;
+    if (0.0..=1.0).contains(&share) {
+        return Some(share);
+    }
+    let help = if (1.0..=100.0).contains(&share) {
+        format!("write {} for {share} percent", share / 100.0)
+    } else {
+        "write a number from 0 to 1, for example 0.9".to_owned()
+    };
+    let fault = Fault::new(
+        "out of range",
+        format!("`min_coverage` cannot be {share}"),
+        help,
+    );
+    section.fault("min_coverage", fault);
+    None
+}
+
+fn read_expected_services(section: &Section<'_>) -> Vec<Spanned<ExpectedService>> {
+    let by_default = |name: String| ExpectedService {
+        prefix: format!("{PREFIX_DEFAULT}{name}"),
+        name,
+    };
+    // [[registration.services]] is another way to write a list of inline tables.
+    let is_tables = section
+        .item("services")
+        .is_some_and(toml_edit::Item::is_array_of_tables);
+    if is_tables {
+        let tables = section.sections("services", &EXPECTED_SERVICE, LIST_ENTRIES_MAX);
+        return tables.iter().map(|table| read_expected(table)).collect();
+    }
+    let entries = section.entries("services", "names or tables", |value| {
+        match value.as_inline_table() {
+            Some(table) => {
+                let span = value.span().unwrap_or_default();
+                Ok(read_expected(&section.entry(table, span, &EXPECTED_SERVICE)).value)
+            }
+            None => name(plain_string(value, "services")?).map(by_default),
+        }
+    });
+    entries.unwrap_or_default()
+}
+
+fn read_expected(section: &Section<'_>) -> Spanned<ExpectedService> {
+    let name = read_name(section, "users");
+    let prefix = section.parse("prefix", |text| {
+        if text.starts_with('/') && !text.contains(char::is_whitespace) {
+            return Ok(text.to_owned());
+        }
+        Err(Fault::new(
+            "not a path",
+            format!("`{}` is not the path of a URL", shown(text)),
+            "write it from the root, for example \"/api/users\"",
+        ))
+    });
+    Spanned {
+        value: ExpectedService {
+            prefix: prefix.unwrap_or_else(|| format!("{PREFIX_DEFAULT}{}", name.value)),
+            name: name.value,
+        },
+        span: name.span,
+    }
+}
+
+fn read_heal(root: &Section<'_>) -> Heal {
+    let defaults = Heal::default();
+    let Some(section) = root.section("heal", &HEAL) else {
+        return defaults;
+    };
+    let (backoff_ms, backoff_ms_max) =
+        read_backoff(&section, defaults.backoff_ms, defaults.backoff_ms_max);
+    let (sandbox_require, sandbox_limits) = read_sandbox(&section);
+    Heal {
+        attempts: section
+            .integer("attempts", 1..=ATTEMPTS_MAX)
+            .unwrap_or(defaults.attempts),
+        backoff_ms,
+        backoff_ms_max,
+        breaker: section
+            .integer("breaker", 1..=ATTEMPTS_MAX)
+            .unwrap_or(defaults.breaker),
+        policy: read_policies(&section),
+        sandbox_require,
+        sandbox_limits,
+    }
+}
+
+fn read_policies(heal: &Section<'_>) -> Policies {
+    let defaults = Policies::default();
+    let Some(section) = heal.section("policy", &POLICY) else {
+        return defaults;
+    };
+    let read = |key, default| {
+        let policy = section.parse(key, |text| one_of(text, &POLICIES));
+        policy.unwrap_or(default)
+    };
+    let policies = Policies {
+        additive: read("additive", defaults.additive),
+        edit: read("edit", defaults.edit),
+        destructive: read("destructive", defaults.destructive),
+        open: read("open", defaults.open),
+    };
+    if policies.destructive == Policy::Auto {
+        section.fault(
+            "destructive",
+            Fault::new(
+                "needs a person",
+                "`destructive` cannot be `auto`: what drops or deletes data is never done without a person's approval",
+                "write \"approve\" or \"report\"",
+            ),
+        );
+    }
+    policies
+}
+
+fn read_sandbox(heal: &Section<'_>) -> (Vec<String>, SandboxLimits) {
+    let defaults = SandboxLimits::default();
+    let Some(section) = heal.section("sandbox", &SANDBOX) else {
+        return (vec![], defaults);
+    };
+    let mut require: Vec<String> = Vec::new();
+    for word in section
+        .list("require", |text| one_of(text, &ISOLATION))
+        .unwrap_or_default()
+    {
+        if !require.iter().any(|known| known == word.value) {
+            require.push(word.value.to_owned());
+        }
+    }
+    let Some(limits) = section.section("limits", &LIMITS) else {
+        return (require, defaults);
+    };
+    let limits = SandboxLimits {
+        memory_bytes: limits
+            .size("memory", |text| {
+                at_least("memory", size_bytes(text)?, MEMORY_BYTES_MIN)
+            })
+            .unwrap_or(defaults.memory_bytes),
+        cpu_s: limits
+            .duration("cpu", 1000)
+            .map_or(defaults.cpu_s, |ms| ms.div_ceil(1000)),
+        file_bytes: limits
+            .size("file_size", |text| {
+                at_least("file_size", size_bytes(text)?, 1)
+            })
+            .unwrap_or(defaults.file_bytes),
+        time_ms: limits.duration("time", 100).unwrap_or(defaults.time_ms),
+    };
+    (require, limits)
+}
+
+fn at_least(key: &str, bytes: u64, bytes_min: u64) -> Result<u64, Fault> {
+    if bytes >= bytes_min {
+        return Ok(bytes);
+    }
+    let least = show_size(bytes_min);
+    Err(Fault::new(
+        "too small",
+        format!("`{key}` cannot be smaller than {least}"),
+        format!("write at least \"{least}\""),
+    ))
+}
+
+fn read_validate(root: &Section<'_>) -> Option<u64> {
+    let every = root
+        .section("validate", &VALIDATE)
+        .and_then(|section| {
+            let every = section.duration("every", 0)?;
+            if every > 0 && every < VALIDATE_EVERY_MS_MIN {
+                let help = "write at least \"1s\", or \"0\" to switch validation off";
+                let fault = Fault::new("too short", "`every` cannot be shorter than 1s", help);
+                section.fault("every", fault);
+            }
+            Some(every)
+        })
+        .unwrap_or(VALIDATE_EVERY_MS_DEFAULT);
+    (every > 0).then_some(every)
+}

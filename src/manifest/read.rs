@@ -1,0 +1,60 @@
+//! Reads one small text file, whatever stands at its path: a pipe that nobody writes to, a device or a
+//! directory must neither hang nor surprise.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Why a file was not read.
+#[derive(Debug)]
+pub(super) enum Unread {
+    Missing,
+    /// What it is instead of a file.
+    NotRegular(&'static str),
+    TooLarge(u64),
+    Io(std::io::Error),
+}
+
+/// The bytes of a regular file of at most `bytes_max`.
+pub(super) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+    // Opening a device can have an effect, so it is not opened to find out what it is.
+    require_regular(&fs::metadata(path).map_err(unread)?)?;
+    let file = fs::OpenOptions::new()
+        .read(true)
+        // If it has become a pipe meanwhile, opening it does not wait.
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(unread)?;
+    let metadata = file.metadata().map_err(unread)?;
+    require_regular(&metadata)?;
+    if metadata.len() > bytes_max {
+        return Err(Unread::TooLarge(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read.
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unread)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(Unread::TooLarge(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+fn require_regular(metadata: &fs::Metadata) -> Result<(), Unread> {
+    if metadata.is_file() {
+        Ok(())
+    } else if metadata.is_dir() {
+        Err(Unread::NotRegular("a directory"))
+    } else {
+        Err(Unread::NotRegular("a pipe, socket or device"))
+    }
+}
+
+fn unread(error: std::io::Error) -> Unread {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::NotADirectory => Unread::Missing,
+        _ => Unread::Io(error),
+    }
+}
