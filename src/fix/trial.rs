@@ -176,7 +176,7 @@ impl Stage {
             .map_err(|error| TrialError::Environment(error.to_string()))?;
         let live = databases(manifest, &environment, workspace);
         let files: Vec<PathBuf> = live.values().cloned().collect();
-        make_directory(directory)?;
+        make_directory(&directory.join("workspace"))?;
         let copy = WorkspaceCopy::create(workspace, &directory.join("workspace"), &files)?;
         let scratch = directory.join("scratch");
         make_directory(&scratch)?;
