@@ -3,8 +3,10 @@
 //! May rely on `manifest`, `domain` and `sandbox`. Knows nothing of missions, fixers or boots. A check
 //! changes nothing: application code runs only in the sandbox, databases are opened for reading.
 
+mod advice;
 mod config;
 mod python;
+mod raised;
 mod registration;
 mod rehearsal;
 mod scan;
@@ -46,6 +48,19 @@ pub struct CheckContext<'a> {
     pub scratch: &'a Path,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+}
+
+impl CheckContext<'_> {
+    /// The manifest's name, for locations.
+    fn manifest_name(&self) -> String {
+        let manifest = self.manifest;
+        manifest
+            .path
+            .strip_prefix(&manifest.workspace)
+            .unwrap_or(&manifest.path)
+            .display()
+            .to_string()
+    }
 }
 
 /// What one check gives, before it is cleaned and judged.
@@ -143,7 +158,7 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
             .remedy
             .map(|remedy| one_line(&remedy, MESSAGE_BYTES_MAX)),
         layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
-        detail: redactor.clean(&finding.detail, python::DETAIL_BYTES_MAX),
+        detail: redactor.clean(&finding.detail, raised::DETAIL_BYTES_MAX),
         facts: finding
             .facts
             .into_iter()

@@ -9,22 +9,19 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
+use super::raised::{DETAIL_BYTES_MAX, clip_middle};
 use crate::domain::event::ExitKind;
 use crate::domain::finding::Location;
-use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{Isolation, SandboxOutcome, SandboxSpec, run_sandboxed};
 
 /// Wall time of a probe whose time the manifest does not set.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 30_000;
-/// Longest `type: message` of an exception, in bytes.
-const EXCEPTION_BYTES_MAX: usize = 4096;
-/// Longest detail of a finding, in bytes.
-pub(super) const DETAIL_BYTES_MAX: usize = 16 << 10;
+/// A program that hangs says where at most that long before it is ended.
+const HANG_MARGIN_MS_MAX: u64 = 2_000;
 /// Where interpreters lie below a workspace.
 const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
 
@@ -106,110 +103,6 @@ pub(super) struct Ran<T> {
     pub answer: Answer<T>,
     pub duration_ms: u64,
     pub isolation: Isolation,
-}
-
-/// An exception, as the prelude describes it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Raised {
-    #[serde(rename = "type")]
-    pub kind: String,
-    pub message: String,
-    pub traceback: String,
-    /// The application's own frames, outermost first.
-    pub frames: Vec<Frame>,
-    pub syntax: Option<Syntax>,
-    /// `ImportError.name`.
-    pub name: Option<String>,
-    /// Names in the module that `name` means.
-    pub names: Vec<String>,
-    /// It failed only because the dry run may write nothing in the workspace.
-    pub read_only: bool,
-}
-
-/// One frame of a traceback, in a file of the workspace.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Frame {
-    pub file: String,
-    pub line: u32,
-    pub function: String,
-    pub code: String,
-}
-
-/// The place of a syntax error.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Syntax {
-    pub file: String,
-    pub line: u32,
-    pub column: u32,
-}
-
-impl Raised {
-    /// `type: message`, the same whichever check saw it: what a failure is signed by.
-    pub(super) fn text(&self, redactor: &Redactor) -> String {
-        let text = if self.message.is_empty() {
-            self.kind.clone()
-        } else {
-            format!("{}: {}", self.kind, self.message)
-        };
-        redactor.clean(text.trim(), EXCEPTION_BYTES_MAX)
-    }
-
-    /// The first line of [`Self::text`], for a sentence.
-    pub(super) fn line(&self, redactor: &Redactor) -> String {
-        let text = self.text(redactor);
-        let line = text.lines().next().unwrap_or_default().trim();
-        crate::domain::redact::truncate(line, 400)
-    }
-
-    /// Where it happened: the place of a syntax error, else the application's innermost frame.
-    pub(super) fn location(&self, redactor: &Redactor) -> Option<Location> {
-        if let Some(syntax) = self.syntax.as_ref().filter(|s| !s.file.is_empty()) {
-            return Some(Location {
-                file: redactor.clean(&syntax.file, 512),
-                line: syntax.line,
-                column: syntax.column,
-            });
-        }
-        self.frames.last().map(|frame| Location {
-            file: redactor.clean(&frame.file, 512),
-            line: frame.line,
-            column: 0,
-        })
-    }
-
-    /// The application's own frame, then the traceback; its end is kept, which says most.
-    pub(super) fn detail(&self, redactor: &Redactor) -> String {
-        let own = self.frames.last().map_or_else(String::new, |frame| {
-            format!(
-                "{}:{} in {}\n    {}\n\n",
-                frame.file, frame.line, frame.function, frame.code
-            )
-        });
-        clip_middle(
-            &redactor.clean(&format!("{own}{}", self.traceback), usize::MAX),
-            DETAIL_BYTES_MAX,
-        )
-    }
-}
-
-/// At most `bytes_max` bytes: the beginning and, mostly, the end.
-fn clip_middle(text: &str, bytes_max: usize) -> String {
-    const MARK: &str = "\n[...]\n";
-    if text.len() <= bytes_max {
-        return text.to_owned();
-    }
-    let mut head = bytes_max / 4;
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    let mut tail = text.len() - (bytes_max - head - MARK.len());
-    while !text.is_char_boundary(tail) {
-        tail += 1;
-    }
-    format!("{}{MARK}{}", &text[..head], &text[tail..])
 }
 
 /// The application's own interpreter: the manifest's, the virtual environment of `root` or of the
@@ -342,13 +235,13 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         .values
         .get("HOME")
         .map(|(home, _)| Path::new(home).join(".local"));
-    let hang_s = (timeout_ms as f64 / 1000.0) * 0.9;
+    let hang_at_ms = epoch_ms() + timeout_ms - (timeout_ms / 4).min(HANG_MARGIN_MS_MAX);
     let stdin = serde_json::json!({
         "nonce": nonce,
         "root": context.root,
         "path": path,
         "user_base": user_base.filter(|_| !is_in_venv(&interpreter)),
-        "hang_s": hang_s,
+        "hang_at_ms": hang_at_ms,
         "input": input,
     });
     let outcome = run_sandboxed(&SandboxSpec {
@@ -381,6 +274,12 @@ pub(super) fn run_probe<T: DeserializeOwned>(
     })
 }
 
+fn epoch_ms() -> u64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX / 2))
+}
+
 /// The interpreter belongs to a virtual environment, which knows its packages itself.
 fn is_in_venv(interpreter: &Path) -> bool {
     interpreter
@@ -411,6 +310,8 @@ pub(super) fn no_answer(
 ) -> NoAnswer {
     let why = if outcome.timed_out {
         format!("was not done after {timeout_ms} ms and was ended")
+    } else if outcome.result_truncated {
+        "answered more than is read".to_owned()
     } else {
         match outcome.exit {
             ExitKind::Code(code) => format!("exited with status {code} before it was done"),
@@ -494,14 +395,5 @@ mod tests {
         assert_eq!(parse(b"\nabd 7\n"), None);
         assert_eq!(parse(b"\nabc 7"), Some(7));
         assert_eq!(parse(b""), None);
-    }
-
-    #[test]
-    fn a_clipped_text_keeps_its_ends() {
-        let text = format!("begin{}end", "é".repeat(100));
-        let clipped = clip_middle(&text, 60);
-        assert!(clipped.len() <= 60, "{}", clipped.len());
-        assert!(clipped.starts_with("begin") && clipped.ends_with("end"));
-        assert_eq!(clip_middle("short", 60), "short");
     }
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, Raised, run_probe};
+use super::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use super::raised::Raised;
 use super::scan::{RouterDefinition, scan};
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Measured, Severity};
@@ -56,7 +57,13 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         "attribute": registration.attribute,
         "routers": routers
             .iter()
-            .map(|router| serde_json::json!({"file": router.file, "name": router.name}))
+            .map(|router| {
+                serde_json::json!({
+                    "file": router.file,
+                    "name": router.name,
+                    "endpoints": router.endpoints,
+                })
+            })
             .collect::<Vec<_>>(),
     });
     let ran = run_probe::<Routes>(context, Program::Routes, input, PROBE_TIMEOUT_MS, false)?;
@@ -244,9 +251,14 @@ impl Loader<'_> {
 fn is_mounted(service: &ExpectedService, routes: &[Route]) -> bool {
     let prefix = service.prefix.trim_end_matches('/');
     routes.iter().any(|route| {
-        route
+        // `//host/path`: a route of one host.
+        let path = route
             .path
-            .strip_prefix(prefix)
+            .strip_prefix("//")
+            .map_or(route.path.as_str(), |rest| {
+                rest.find('/').map_or("/", |slash| &rest[slash..])
+            });
+        path.strip_prefix(prefix)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde::Deserialize;
 
+use super::advice::{import_remedy, package_of};
 use super::python::{
-    Answer, NoAnswer, ProbeError, Program, Raised, no_answer, run_directory, run_environment,
-    run_probe,
+    Answer, NoAnswer, ProbeError, Program, no_answer, run_directory, run_environment, run_probe,
 };
+use super::raised::Raised;
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{
     Finding, LayerRehearsal, Location, Measured, RehearsalOutcome, Severity,
@@ -25,43 +26,6 @@ use crate::sandbox::{Isolation, SandboxSpec, host_isolation, run_sandboxed};
 const SLOW_IMPORT_MS: u64 = 5_000;
 /// Dry runs at once, at least: most of their time goes into reading files.
 const THREADS_MIN: usize = 2;
-/// A name counts as meant if it is that similar (Jaro-Winkler, 0 to 1).
-const SIMILARITY_MIN: f64 = 0.85;
-
-/// Names of modules whose packages are called otherwise. The rest are called as they are imported.
-const PACKAGES: [(&str, &str); 30] = [
-    ("yaml", "PyYAML"),
-    ("PIL", "Pillow"),
-    ("cv2", "opencv-python"),
-    ("sklearn", "scikit-learn"),
-    ("skimage", "scikit-image"),
-    ("dotenv", "python-dotenv"),
-    ("jose", "python-jose"),
-    ("jwt", "PyJWT"),
-    ("bs4", "beautifulsoup4"),
-    ("psycopg2", "psycopg2-binary"),
-    ("multipart", "python-multipart"),
-    ("magic", "python-magic"),
-    ("dateutil", "python-dateutil"),
-    ("attr", "attrs"),
-    ("OpenSSL", "pyOpenSSL"),
-    ("Crypto", "pycryptodome"),
-    ("git", "GitPython"),
-    ("serial", "pyserial"),
-    ("zmq", "pyzmq"),
-    ("MySQLdb", "mysqlclient"),
-    ("docx", "python-docx"),
-    ("pptx", "python-pptx"),
-    ("slugify", "python-slugify"),
-    ("socketio", "python-socketio"),
-    ("telegram", "python-telegram-bot"),
-    ("ldap", "python-ldap"),
-    ("pkg_resources", "setuptools"),
-    ("flask_sqlalchemy", "Flask-SQLAlchemy"),
-    ("memcache", "python-memcached"),
-    ("usb", "pyusb"),
-];
-
 /// What `rehearse.py` answers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -323,6 +287,8 @@ impl LayerFailures<'_> {
         let missing = (raised.kind == "ModuleNotFoundError")
             .then(|| raised.name.as_deref().unwrap_or_default())
             .filter(|name| !name.is_empty() && !self.is_in_workspace(name));
+        let is_named_in_manifest = raised.frames.is_empty()
+            && missing.is_some_and(|name| step.split(['.', ':']).next() == Some(name));
         let line = raised.line(redactor);
         let (code, remedy) = if raised.read_only {
             (
@@ -335,6 +301,13 @@ impl LayerFailures<'_> {
             (
                 "rehearsal.syntax_error",
                 "mend the syntax at that place".to_owned(),
+            )
+        } else if is_named_in_manifest {
+            (
+                "rehearsal.import_error",
+                format!(
+                    "correct {step} in `rehearse` of the layer, or add its directory to python.path"
+                ),
             )
         } else if let Some(module) = missing {
             let package = package_of(module);
@@ -367,7 +340,9 @@ impl LayerFailures<'_> {
         finding = finding
             .fact(FACT_EXCEPTION, raised.text(redactor))
             .fact("module", step);
-        if let Some(module) = missing {
+        if is_named_in_manifest {
+            finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
+        } else if let Some(module) = missing {
             finding = finding.fact("package", package_of(&redactor.clean(module, 256)));
         }
         finding
@@ -409,47 +384,6 @@ impl LayerFailures<'_> {
 
 fn in_brackets(location: &Location) -> String {
     format!(" ({}:{})", location.file, location.line)
-}
-
-/// The package that brings a module.
-fn package_of(module: &str) -> String {
-    if module == "google.protobuf" || module.starts_with("google.protobuf.") {
-        return "protobuf".to_owned();
-    }
-    let top = module.split('.').next().unwrap_or(module);
-    PACKAGES
-        .iter()
-        .find(|(name, _)| *name == top)
-        .map_or_else(|| top.to_owned(), |(_, package)| (*package).to_owned())
-}
-
-/// What to do about a name that a module does not have.
-fn import_remedy(raised: &Raised) -> String {
-    let wanted = raised
-        .message
-        .strip_prefix("cannot import name '")
-        .and_then(|rest| rest.split_once('\''))
-        .map(|(name, _)| name);
-    let module = raised.name.as_deref().unwrap_or_default();
-    let Some(wanted) = wanted else {
-        return "correct the name of the module, or add the module".to_owned();
-    };
-    if raised.message.contains("circular import") {
-        return format!(
-            "{module} is still being imported when {wanted} is taken from it: break the circle, for \
-             example by importing inside of the function that needs it"
-        );
-    }
-    let nearest = raised
-        .names
-        .iter()
-        .map(|name| (strsim::jaro_winkler(name, wanted), name))
-        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match nearest {
-        Some((_, name)) => format!("{module} has no {wanted}, but {name}: correct one of the two"),
-        None => format!("define {wanted} in {module}, or import it from where it is"),
-    }
 }
 
 #[cfg(test)]

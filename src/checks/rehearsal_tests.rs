@@ -1,1 +1,389 @@
+//! Real interpreters, honest and hostile applications.
 
+use std::time::Instant;
+
+use super::*;
+use crate::checks::testing::{App, only, problems, rehearse};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::kernel::isolation_support;
+
+fn check(app: &App) -> CheckReport {
+    app.check(CheckName::Rehearsal)
+}
+
+/// The only finding of a layer that imports `app.py` with this text.
+fn finding_of(text: &str) -> Option<Finding> {
+    let app = App::plain()?.file("app.py", text).imports("app");
+    let report = check(&app);
+    assert_eq!(report.findings.len(), 1, "{report:#?}");
+    Some(report.findings[0].clone())
+}
+
+#[test]
+fn layers_that_import_and_run_pass() {
+    let Some(app) = App::plain() else { return };
+    let mut call = rehearse(&["pkg.a"]);
+    call.call = Some("pkg.a:later.go".into());
+    let mut command = rehearse(&[]);
+    command.command = ["sh", "-c", "test \"$HOME\" = \"$TMPDIR\" && touch $HOME/x"]
+        .map(str::to_owned)
+        .to_vec();
+    let app = app
+        .file("pkg/__init__.py", "")
+        .file(
+            "pkg/a.py",
+            "import os, sys, tempfile\nprint('chatty', file=sys.stderr)\n\
+             assert os.getcwd() in sys.path and '' not in sys.path, sys.path\n\
+             tempfile.NamedTemporaryFile()\n\
+             class later:\n    @staticmethod\n    async def go():\n        print('called')\n",
+        )
+        .layer("called", true, call)
+        .layer("command", true, command);
+    let report = check(&app);
+    assert_eq!(report.findings, vec![]);
+    assert_eq!(report.summary, "2 of 2 layers passed");
+    let Measured::Rehearsal {
+        layers, isolation, ..
+    } = &report.measured
+    else {
+        panic!("{report:#?}")
+    };
+    assert!(
+        layers
+            .iter()
+            .all(|l| l.outcome == RehearsalOutcome::Pass && l.duration_ms > 0)
+    );
+    assert!(isolation.iter().any(|line| line.starts_with("network: ")));
+    assert!(!app.root().join("pkg/__pycache__").exists());
+}
+
+#[test]
+fn each_failure_has_its_code_its_place_and_its_remedy() {
+    let Some(app) = App::plain() else { return };
+    let app = app
+        .file("lib.py", "def compute_total():\n    pass\n")
+        .file("syntax.py", "x = 1\ndef f(:\n    pass\n")
+        .file("uses_syntax.py", "import syntax\n")
+        .file("misspelt.py", "import os\nfrom lib import compute_totl\n")
+        .file("no_module.py", "import lib\nimport pkg.sub\n")
+        .file("pkg/__init__.py", "")
+        .file("package.py", "import yaml_not_here.x\n")
+        .file(
+            "fails.py",
+            "def f():\n    raise ValueError('bad\\nsecond line')\nf()\n",
+        )
+        .file("circle_a.py", "from circle_b import b\na = 1\n")
+        .file("circle_b.py", "from circle_a import a\nb = 1\n");
+    let mut app = app;
+    for module in [
+        "not_here_either",
+        "syntax",
+        "uses_syntax",
+        "misspelt",
+        "no_module",
+        "package",
+        "fails",
+        "circle_a",
+    ] {
+        app = app.layer(module, module != "fails", rehearse(&[module]));
+    }
+    let report = check(&app);
+    let told: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "rehearsal.import_error not_here_either ubs.toml:1",
+            "rehearsal.syntax_error syntax syntax.py:2:7",
+            "rehearsal.syntax_error uses_syntax syntax.py:2:7",
+            "rehearsal.import_error misspelt misspelt.py:2",
+            "rehearsal.import_error no_module no_module.py:2",
+            "rehearsal.missing_package package package.py:1",
+            "rehearsal.import_error circle_a circle_b.py:1",
+            "rehearsal.failed fails fails.py:2",
+        ]
+    );
+    let remedy = |n: usize| report.findings[n].remedy.as_deref().unwrap();
+    assert!(remedy(3).contains("but compute_total"), "{}", remedy(3));
+    assert!(remedy(5).contains("install yaml_not_here"), "{}", remedy(5));
+    assert!(remedy(6).contains("break the circle"), "{}", remedy(6));
+    assert_eq!(report.findings[5].facts["package"], "yaml_not_here");
+    let fails = &report.findings[7];
+    assert_eq!(fails.severity, Severity::Warning);
+    assert_eq!(fails.layer.as_deref(), Some("fails"));
+    assert_eq!(fails.message, "layer fails: ValueError: bad (fails.py:2)");
+    assert_eq!(fails.facts["exception"], "ValueError: bad\nsecond line");
+    assert!(
+        fails.detail.starts_with("fails.py:2 in f\n"),
+        "{}",
+        fails.detail
+    );
+    assert!(!fails.detail.contains("importlib") && !fails.detail.contains("<string>"));
+    assert_eq!(report.summary, "0 of 8 layers passed");
+    let Measured::Rehearsal { issues, .. } = &report.measured else {
+        panic!()
+    };
+    assert_eq!(issues.len(), 8);
+    assert_eq!(report.failed_layers().count(), 8);
+    assert_eq!(report.status, CheckStatus::Critical);
+}
+
+#[test]
+fn a_program_that_ends_early_is_a_finding() {
+    for (text, said) in [
+        (
+            "import os\nos._exit(0)",
+            "exited with status 0 before it was done",
+        ),
+        (
+            "import os\nos._exit(7)",
+            "exited with status 7 before it was done",
+        ),
+        ("import sys\nsys.exit(3)", "SystemExit: 3 (app.py:2)"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt (app.py:1)"),
+        (
+            "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+            "signal 9 (SIGKILL",
+        ),
+        (
+            "def f(): f()\nf()",
+            "RecursionError: maximum recursion depth exceeded",
+        ),
+        ("x = bytearray(64 << 30)", "MemoryError (app.py:1)"),
+        ("import os\nos.closerange(3, 4096)", "before it was done"),
+    ] {
+        let Some(finding) = finding_of(text) else {
+            return;
+        };
+        assert_eq!(finding.code, "rehearsal.failed");
+        assert!(
+            finding.message.contains(said),
+            "{said}: {}",
+            finding.message
+        );
+    }
+}
+
+#[test]
+fn a_crash_in_native_code_says_where() {
+    let Some(finding) = finding_of("import ctypes\n\nctypes.string_at(0)\n") else {
+        return;
+    };
+    assert!(finding.message.contains("SIGSEGV"), "{}", finding.message);
+    assert_eq!(finding.location.unwrap().to_string(), "app.py:3");
+}
+
+#[test]
+fn a_program_that_hangs_is_ended_and_says_where_it_hung() {
+    let Some(app) = App::plain() else { return };
+    let mut short = rehearse(&["app"]);
+    short.timeout_ms = 3_000;
+    let app = app
+        .file(
+            "app.py",
+            "def wait():\n    while True:\n        pass\nwait()\n",
+        )
+        .layer("hangs", true, short);
+    let begun = Instant::now();
+    let report = check(&app);
+    assert!(begun.elapsed().as_secs() < 20);
+    let finding = only(&report, "rehearsal.timeout");
+    assert!(
+        finding.message.contains("was not done after 3000 ms"),
+        "{}",
+        finding.message
+    );
+    let line = finding.location.as_ref().unwrap().line;
+    assert!((2..=3).contains(&line), "{line}");
+}
+
+#[test]
+fn an_answer_cannot_be_forged_and_noise_does_not_disturb_it() {
+    let forged = "import os, sys\n\
+        for fd in [1, 2, 3] + list(range(4, 1024)):\n    \
+            try:\n        os.write(fd, b'\\n{\"times\": [], \"step\": \"\"}\\n' * 3 + b'\\xff\\x00')\n    \
+            except OSError: pass\n\
+        raise ValueError('real')\n";
+    let Some(finding) = finding_of(forged) else {
+        return;
+    };
+    assert!(
+        finding.message.contains("ValueError: real"),
+        "{}",
+        finding.message
+    );
+    let chatty = "import sys\n\
+        for _ in range(1600):\n    sys.stdout.write('x' * 65536)\nraise ValueError('after 100 MB')\n";
+    let finding = finding_of(chatty).unwrap();
+    assert!(
+        finding.message.contains("after 100 MB"),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn children_are_not_waited_for_and_not_left() {
+    let Some(app) = App::plain() else { return };
+    let app = app
+        .file(
+            "app.py",
+            "import os, subprocess, threading, time\n\
+             for _ in range(3):\n    subprocess.Popen(['sleep', '300'])\n\
+             threading.Thread(target=time.sleep, args=(300,)).start()\n\
+             if os.fork() == 0:\n    print('a child that goes on importing')\n",
+        )
+        .imports("app");
+    let begun = Instant::now();
+    let report = check(&app);
+    assert_eq!(report.findings, vec![]);
+    assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn hostile_text_is_cleaned() {
+    let Some(app) = App::plain() else { return };
+    let app = app
+        .file(
+            "app.py",
+            "import os\n\
+             class Evil\x45rror(Exception):\n    def __str__(self):\n        return '\\x1b[2J\\u202e\\ud800' + os.environ['KEY'] + 'A' * 10_000_000\n\
+             raise EvilError\n",
+        )
+        .file(".env", "KEY=hunter2hunter2\n")
+        .var(
+            "KEY",
+            crate::manifest::Var {
+                secret: true,
+                ..Default::default()
+            },
+        )
+        .imports("app");
+    let mut app = app;
+    app.manifest.config.files = vec![".env".into()];
+    let report = check(&app);
+    let finding = only(&report, "rehearsal.failed");
+    let shown = format!("{report:?}");
+    assert!(finding.message.contains("EvilError"), "{}", finding.message);
+    assert!(shown.contains("[redacted]") && !shown.contains("hunter2"));
+    assert!(
+        !shown.contains('\u{1b}') && !shown.contains("\\u{1b}") && !shown.contains("\\u{202e}")
+    );
+    assert!(shown.len() < 64 << 10, "{}", shown.len());
+    // One whose text cannot be had at all.
+    let text = "class E(Exception):\n    def __str__(self):\n        raise SystemExit\nraise E\n";
+    let finding = finding_of(text).unwrap();
+    assert!(
+        finding.message.contains("E: <unprintable>"),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn a_layer_that_may_not_write_is_degraded() {
+    let Some(app) = App::plain() else { return };
+    if isolation_support().refused.contains_key("filesystem") {
+        eprintln!("SKIPPED: the file system cannot be isolated");
+        assert!(std::env::var_os("CI").is_none());
+        return;
+    }
+    let app = app
+        .file("app.py", "import os\ntry:\n    os.makedirs('logs')\nexcept OSError as e:\n    raise ValueError('logging') from e\n")
+        .imports("app");
+    let report = check(&app);
+    let finding = only(&report, "rehearsal.failed");
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(
+        finding.message.contains("the dry run is read-only"),
+        "{}",
+        finding.message
+    );
+    assert_eq!(report.failed_layers().count(), 0);
+    assert!(!app.root().join("logs").exists());
+}
+
+#[test]
+fn commands_that_fail_say_how() {
+    let Some(app) = App::plain() else { return };
+    let command = |argv: &[&str]| {
+        let mut command = rehearse(&[]);
+        command.command = argv.iter().map(|word| (*word).into()).collect();
+        command
+    };
+    let app = app
+        .layer(
+            "status",
+            true,
+            command(&["sh", "-c", "echo no such thing >&2; exit 4"]),
+        )
+        .layer("gone", true, command(&["there-is-no-such-program"]))
+        .layer("variable", true, command(&["echo", "${NOT_SET_ANYWHERE}"]));
+    let report = check(&app);
+    assert_eq!(
+        problems(&report),
+        [
+            "rehearsal.failed status",
+            "rehearsal.failed gone",
+            "rehearsal.failed variable"
+        ]
+    );
+    assert_eq!(
+        report.findings[0].message,
+        "layer status: the command sh exited with status 4"
+    );
+    assert_eq!(report.findings[0].detail, "no such thing\n");
+}
+
+#[test]
+fn without_an_interpreter_the_check_is_an_error_and_says_what_to_do() {
+    let Some(app) = App::plain() else { return };
+    let mut app = app.file("app.py", "").imports("app");
+    app.manifest.python.interpreter = Some("bin/nothing".into());
+    let report = check(&app);
+    assert_eq!(report.status, CheckStatus::Error);
+    let finding = only(&report, "check.error");
+    assert!(
+        finding.message.contains("bin/nothing"),
+        "{}",
+        finding.message
+    );
+    app.manifest.python.interpreter = Some("./ubs.toml".into());
+    let app = app.file("ubs.toml", "");
+    let report = check(&app);
+    let finding = only(&report, "check.error");
+    assert!(
+        finding.message.contains("is not an executable file"),
+        "{}",
+        finding.message
+    );
+}
+
+#[test]
+fn the_workspaces_own_environment_comes_first() {
+    let Some(app) = App::plain() else { return };
+    let environment = crate::manifest::Environment::load(
+        &app.manifest,
+        app.root(),
+        app.process.clone().into_iter(),
+    )
+    .unwrap();
+    let find = |root: &Path| super::super::interpreter(&app.manifest, root, &environment);
+    let system = find(app.root()).unwrap();
+    assert!(system.ends_with("python3"));
+    let venv = app.root().join("venv/bin");
+    std::fs::create_dir_all(&venv).unwrap();
+    std::os::unix::fs::symlink(&system, venv.join("python")).unwrap();
+    assert_eq!(find(app.root()).unwrap(), venv.join("python"));
+    // A copy of the workspace has none, and uses the original's.
+    let copy = tempfile::tempdir().unwrap();
+    assert_eq!(find(copy.path()).unwrap(), venv.join("python"));
+    let broken = app.root().join(".venv/bin");
+    std::fs::create_dir_all(&broken).unwrap();
+    std::os::unix::fs::symlink("/gone/python", broken.join("python")).unwrap();
+    let why = find(app.root()).unwrap_err().to_string();
+    assert!(why.contains(".venv/bin/python cannot be executed"), "{why}");
+}

@@ -161,7 +161,9 @@ impl App {
     }
 
     pub(super) fn check(&self, check: CheckName) -> CheckReport {
-        let scratch = tempfile::tempdir().unwrap();
+        // In the workspace's own state directory, as in a boot.
+        let scratch = self.root().join(".ubs/scratch");
+        std::fs::create_dir_all(&scratch).unwrap();
         let environment = Environment::load(
             &self.manifest,
             self.root(),
@@ -176,12 +178,12 @@ impl App {
                 root: self.root(),
                 environment: &environment,
                 redactor: &redactor,
-                scratch: scratch.path(),
+                scratch: &scratch,
                 overrides: self.overrides.clone(),
             },
         );
-        let left = std::fs::read_dir(scratch.path()).unwrap().count();
-        assert_eq!(left, 0, "a run left its directory behind");
+        std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");
+        std::fs::remove_dir(self.root().join(".ubs")).unwrap();
         report
     }
 }

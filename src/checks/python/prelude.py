@@ -46,9 +46,8 @@ _root = _os.path.realpath(_given["root"])
 given = _given["input"]
 
 _faulthandler.enable()
-if _given["hang_s"] > 0:
-    # Says on standard error where the program hangs, shortly before the sandbox ends it.
-    _faulthandler.dump_traceback_later(_given["hang_s"])
+# Says on standard error where the program hangs, shortly before the sandbox ends it.
+_faulthandler.dump_traceback_later(max(0.01, _given["hang_at_ms"] / 1000 - _time.time()))
 
 
 def _set_import_path():
@@ -138,6 +137,21 @@ def _is_read_only(error):
     return False
 
 
+def _imported_twice(error):
+    """Files of the traceback that a module of another name was imported from before."""
+    names = {}
+    for frame, _ in _traceback.walk_tb(error.__traceback__):
+        inside = relative(frame.f_code.co_filename)
+        if inside is not None:
+            names[inside] = frame.f_globals.get("__name__")
+    found = set()
+    for module in list(sys.modules.values()):
+        inside = relative(getattr(module, "__file__", None))
+        if inside in names and names[inside] != getattr(module, "__name__", None):
+            found.add(inside)
+    return sorted(found)
+
+
 def describe(error):
     """An exception as data: `type`, `message`, `traceback`, the application's own frames, and more."""
     kind = type(error)
@@ -148,6 +162,7 @@ def describe(error):
         "traceback": "",
         "frames": [],
         "read_only": _is_read_only(error),
+        "twice": [],
     }
     try:
         told = _traceback.TracebackException(kind, error, error.__traceback__)
@@ -163,6 +178,7 @@ def describe(error):
                         "code": (frame.line or "")[:200],
                     }
                 )
+        raised["twice"] = _imported_twice(error)
         _strip(told, set())
         raised["traceback"] = _text("".join(told.format()))
     except BaseException:

@@ -108,7 +108,11 @@ def _routers(mounted):
         found.append(entry)
     for inner, entry in enumerate(found):
         for outer, ids in enumerate(endpoints):
-            if inner != outer and endpoints[inner] and endpoints[inner] < ids:
+            if inner == outer or not endpoints[inner] or not endpoints[inner] <= ids:
+                continue
+            # One that only includes the other has no functions of its own.
+            own = [given["routers"][index]["endpoints"] for index in (inner, outer)]
+            if endpoints[inner] < ids or own[0] > own[1]:
                 entry["inside"] = outer
     return found
 

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::checks::CheckContext;
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, Raised, run_probe};
+use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::raised::Raised;
 use crate::checks::scan::{Scan, TableDefinition};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
@@ -68,7 +69,13 @@ pub(super) fn raised_duplicate(
             .fact("table", table)
     };
     let mut finding = match second {
-        Some(second) if definitions.len() > 1 => {
+        Some(second) if raised.twice.contains(&second.file) => finding(format!(
+            "table {table} is defined once ({}), but its module is imported by two names",
+            place(second)
+        ))
+        .at(second.file.as_str(), second.line, 0)
+        .remedy("import the module by one name everywhere: imported by two, it runs twice"),
+        Some(second) => {
             let is_other = |d: &&&TableDefinition| **d != second;
             let same_metadata =
                 |d: &&&TableDefinition| d.metadata == second.metadata || d.metadata.is_empty();
@@ -83,12 +90,6 @@ pub(super) fn raised_duplicate(
             add_edits(context, std::slice::from_mut(&mut finding), &[pair.second])?;
             finding
         }
-        Some(only) => finding(format!(
-            "table {table} is defined once ({}), but its module is imported by two names",
-            place(only)
-        ))
-        .at(only.file.as_str(), only.line, 0)
-        .remedy("import the module by one name everywhere: imported by two, it runs twice"),
         None => finding(format!("table {table} is defined twice"))
             .remedy("rename one of the two tables, or let the second one extend the first"),
     };

@@ -1,1 +1,184 @@
+//! The edit on every shape of source: it is one insertion, and the application imports afterwards.
 
+use crate::checks::testing::{App, only, problems};
+use crate::domain::finding::CheckName;
+
+const HEAD: &str = "from sqlalchemy import Column, Index, Integer, Table, UniqueConstraint\nfrom base import Base\n\n";
+
+/// Second definitions of table `t`, and what is to be inserted (`None`: a person has to).
+const SHAPES: &[(&str, Option<&str>)] = &[
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    id = Column(Integer, primary_key=True)\n",
+        Some("    __table_args__ = {\"extend_existing\": True}\n"),
+    ),
+    (
+        "class B(Base):\n\t'''Ümläut'''; x = 'é'\n\t__tablename__: str = 't'  # é\n\tid = Column(Integer, primary_key=True)\n",
+        Some("\t__table_args__ = {\"extend_existing\": True}\n"),
+    ),
+    (
+        "class B(Base):\n    id = Column(Integer, primary_key=True)\n    __tablename__ = (\n        't'\n    )",
+        Some("\n    __table_args__ = {\"extend_existing\": True}"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = {'info': {'é': 1}}\n    id = Column(Integer, primary_key=True)\n",
+        Some("\"extend_existing\": True, "),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = {\n        'info': {},\n    }\n    id = Column(Integer, primary_key=True)\n",
+        Some("\"extend_existing\": True,"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = {}\n    id = Column(Integer, primary_key=True)\n",
+        Some("\"extend_existing\": True"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = (Index('i', 'id'), {'info': {}},)\n    id = Column(Integer, primary_key=True)\n",
+        Some("\"extend_existing\": True, "),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = (Index('i', 'id'),)\n    id = Column(Integer, primary_key=True)\n",
+        Some(", {\"extend_existing\": True}"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = (\n        Index('i', 'id'),\n        UniqueConstraint('id'),  # a, b)\n    )\n    id = Column(Integer, primary_key=True)\n",
+        Some(", {\"extend_existing\": True}"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = ()\n    id = Column(Integer, primary_key=True)\n",
+        Some("{\"extend_existing\": True},"),
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = Index('i', 'id'), UniqueConstraint('id')\n    id = Column(Integer, primary_key=True)\n",
+        Some(", {\"extend_existing\": True}"),
+    ),
+    (
+        "t = Table('t', Base.metadata, Column('id', Integer, primary_key=True))\n",
+        Some(", extend_existing=True"),
+    ),
+    (
+        "t = Table(\n    't',\n    Base.metadata,\n    Column('id', Integer, primary_key=True),  # é\n    info={},\n)\n",
+        Some(", extend_existing=True"),
+    ),
+    (
+        "def deco(cls):\n    return cls\n\n@deco\nclass B(Base):\n    __tablename__ = 't'\n    id = Column(Integer, primary_key=True)\n",
+        Some("    __table_args__ = {\"extend_existing\": True}\n"),
+    ),
+    (
+        "if True:\n    class B(Base):\n        __tablename__ = 't'\n        id = Column(Integer, primary_key=True)\n",
+        Some("        __table_args__ = {\"extend_existing\": True}\n"),
+    ),
+    // Anything unclear is for a person.
+    (
+        "class B(Base): __tablename__ = 't'; id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'; id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "ARGS = {'info': {}}\nclass B(Base):\n    __tablename__ = 't'\n    __table_args__ = ARGS\n    id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "ARGS = {'info': {}}\nclass B(Base):\n    __tablename__ = 't'\n    __table_args__ = (Index('i', 'id'), ARGS)\n    id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = ((Index('i', 'id')),)\n    id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "class B(Base):\n    __tablename__ = 't'\n    __table_args__ = {'extend_existing': False}\n    id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "class Mixin:\n    __table_args__ = {'info': {}}\nclass B(Mixin, Base):\n    __tablename__ = 't'\n    id = Column(Integer, primary_key=True)\n",
+        None,
+    ),
+    (
+        "more = {}\nt = Table('t', Base.metadata, Column('id', Integer, primary_key=True), **more)\n",
+        None,
+    ),
+    (
+        "def make(name):\n    return Table(name, Base.metadata, Column('id', Integer, primary_key=True))\nmake('t')\n",
+        None,
+    ),
+];
+
+fn app_with(second: &[u8]) -> Option<App> {
+    Some(
+        App::with_packages()?
+            .file("base.py", "from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n")
+            .file("first.py", format!("{HEAD}class A(Base):\n    __tablename__ = 't'\n    id = Column(Integer, primary_key=True)\n"))
+            .file("second.py", second)
+            .file("models.py", "import first, second\nfrom base import Base\n")
+            .schema("sqlite:///app.db", "models:Base"),
+    )
+}
+
+fn expect(second: &[u8], inserted: Option<&str>, name: &str) {
+    let Some(app) = app_with(second) else { return };
+    let report = app.check(CheckName::Schema);
+    let finding = only(&report, "schema.duplicate_table");
+    let text = finding.facts.get("insert_text").map(String::as_str);
+    assert_eq!(text, inserted, "{name}");
+    let Some(text) = text else { return };
+    let at: usize = finding.facts["insert_offset"].parse().unwrap();
+    let mut edited = second.to_vec();
+    edited.splice(at..at, text.bytes());
+    let app = app.file("second.py", &edited);
+    let report = app.check(CheckName::Schema);
+    assert_eq!(
+        problems(&report),
+        ["schema.missing_table t"],
+        "{name}\n{}",
+        String::from_utf8_lossy(&edited)
+    );
+}
+
+#[test]
+fn the_edit_is_exact_on_every_shape() {
+    for (shape, inserted) in SHAPES {
+        expect(format!("{HEAD}{shape}").as_bytes(), *inserted, shape);
+    }
+}
+
+#[test]
+fn line_ends_marks_and_encodings_are_kept() {
+    let (shape, inserted) = SHAPES[0];
+    let inserted = inserted.unwrap();
+    let text = format!("{HEAD}{shape}");
+    let windows = text.replace('\n', "\r\n");
+    let windows_inserted = inserted.replace('\n', "\r\n");
+    expect(windows.as_bytes(), Some(&windows_inserted), "CRLF");
+    expect(
+        format!("\u{feff}{windows}").as_bytes(),
+        Some(&windows_inserted),
+        "BOM and CRLF",
+    );
+    expect(
+        format!("# -*- coding: utf-8 -*-\n# é\n{text}").as_bytes(),
+        Some(inserted),
+        "cookie",
+    );
+    let mut latin = b"# -*- coding: latin-1 -*-\n# \xe9\n".to_vec();
+    latin.extend_from_slice(text.as_bytes());
+    expect(&latin, None, "latin-1");
+    let ascii_in_latin = format!("# -*- coding: latin-1 -*-\n{text}");
+    expect(
+        ascii_in_latin.as_bytes(),
+        None,
+        "latin-1 without special characters",
+    );
+    expect(
+        format!("\u{c}\n{text}").as_bytes(),
+        Some(inserted),
+        "form feed",
+    );
+    expect(
+        format!("X = '''\u{2028}\u{85}'''\n{text}").as_bytes(),
+        Some(inserted),
+        "line separators that Python does not count",
+    );
+}

@@ -10,9 +10,8 @@ use serde::Deserialize;
 
 use super::live::{LiveSchema, LiveTable, read_schema};
 use crate::checks::CheckContext;
-use crate::checks::python::{
-    Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, Raised, run_probe,
-};
+use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::raised::Raised;
 use crate::domain::finding::{Finding, Severity};
 
 /// Files and bytes of SQL that are applied.

@@ -1,6 +1,8 @@
 //! The schema check: what the code expects in each database against what is there, and tables that the
 //! code defines twice.
 
+mod add_column;
+mod affinity;
 mod diff;
 mod duplicate;
 mod expected;
@@ -9,7 +11,8 @@ mod live;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::python::{NoAnswer, ProbeError, Raised};
+use super::python::{NoAnswer, ProbeError};
+use super::raised::Raised;
 use super::scan::{Scan, scan};
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Location, Measured, Severity};

@@ -1,0 +1,107 @@
+//! The environment files themselves, and how they differ from the example file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::checks::CheckContext;
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::EnvFile;
+
+/// What is wrong with the environment files themselves.
+pub(super) fn file_findings(
+    context: &CheckContext<'_>,
+    example: Option<&(&str, Option<EnvFile>)>,
+    examples: &BTreeMap<&str, &str>,
+) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let config = &context.manifest.config;
+    let mut in_files: BTreeSet<&str> = BTreeSet::new();
+    let mut unused: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
+    for (file, parsed) in &context.environment.files {
+        let Some(parsed) = parsed else { continue };
+        for (line, why) in &parsed.malformed {
+            findings.push(
+                Finding::new(
+                    "config.env_file_syntax",
+                    Severity::Warning,
+                    format!("{file}:{line}"),
+                    format!("line {line} of {file} is no assignment: {why}"),
+                )
+                .at(file.as_str(), *line, 0)
+                .remedy("write it as NAME=value, or begin it with # to make it a comment"),
+            );
+        }
+        let mut lines: BTreeMap<&str, u32> = BTreeMap::new();
+        for entry in &parsed.entries {
+            let name = entry.name.as_str();
+            in_files.insert(name);
+            if let Some(first) = lines.insert(name, entry.line) {
+                findings.push(
+                    Finding::new(
+                        "config.env_file_syntax",
+                        Severity::Warning,
+                        name,
+                        format!(
+                            "{name} is set twice in {file}, in lines {first} and {}; the later one counts",
+                            entry.line
+                        ),
+                    )
+                    .at(file.as_str(), entry.line, 0)
+                    .remedy(format!("remove one of the two lines that set {name}")),
+                );
+            }
+            if !config.vars.contains_key(name) && !examples.contains_key(name) {
+                unused.entry(name).or_insert((file, entry.line));
+            }
+        }
+    }
+    for (name, (file, line)) in unused {
+        findings.push(
+            Finding::new(
+                "config.unused",
+                Severity::Info,
+                name,
+                format!("{name} is set in {file}, but declared nowhere"),
+            )
+            .at(file, line, 0)
+            .remedy(format!("declare it as [config.vars.{name}], or remove it")),
+        );
+    }
+    let Some((example_name, parsed)) = example else {
+        return findings;
+    };
+    let Some(parsed) = parsed else {
+        findings.push(
+            Finding::new(
+                "config.env_file_drift",
+                Severity::Info,
+                *example_name,
+                format!("the example file {example_name} does not exist"),
+            )
+            .remedy("create it, or take config.example out of the manifest"),
+        );
+        return findings;
+    };
+    for entry in &parsed.entries {
+        let name = entry.name.as_str();
+        // A declared variable that is missing has its own finding.
+        if config.vars.contains_key(name)
+            || in_files.contains(name)
+            || context.environment.values.contains_key(name)
+        {
+            continue;
+        }
+        findings.push(
+            Finding::new(
+                "config.env_file_drift",
+                Severity::Info,
+                name,
+                format!("{name} is in {example_name}, but set nowhere"),
+            )
+            .at(*example_name, entry.line, 0)
+            .remedy(format!(
+                "set {name}, or remove it from {example_name} if nothing reads it"
+            )),
+        );
+    }
+    findings
+}

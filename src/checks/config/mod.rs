@@ -1,0 +1,204 @@
+//! The config check: the variables that the manifest declares against the environment that the
+//! application would get, and the environment files against the example file.
+//!
+//! The value of a secret never leaves this file: findings say what is wrong with it, not what it is.
+
+mod files;
+mod value;
+
+use std::collections::BTreeMap;
+
+use super::{CheckContext, Outcome, count};
+use crate::domain::finding::{Finding, Measured, Severity};
+use crate::domain::redact::truncate;
+use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var};
+use files::file_findings;
+use value::{invalid, is_pattern, is_placeholder};
+
+/// Longest value that is shown, in bytes.
+const VALUE_BYTES_MAX: usize = 60;
+/// Runs the check.
+pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
+    let config = &context.manifest.config;
+    if config.vars.is_empty() {
+        return Outcome::skipped("the manifest declares no variables");
+    }
+    let example = config
+        .example
+        .as_deref()
+        .map(|name| (name, read_example(context, name)));
+    let examples: BTreeMap<&str, &str> = example
+        .iter()
+        .filter_map(|(_, file)| file.as_ref())
+        .flat_map(|file| &file.entries)
+        .map(|entry| (entry.name.as_str(), entry.value.as_str()))
+        .collect();
+    let mut findings = Vec::new();
+    let mut present = 0;
+    for (name, var) in &config.vars {
+        let variable = Variable {
+            context,
+            name,
+            var,
+            example: examples.get(name.as_str()).copied(),
+        };
+        let set = context.environment.values.get(name);
+        let value = set.map(|(value, _)| value.as_str());
+        if value.is_some_and(|value| !value.is_empty() || !var.required) {
+            present += 1;
+        }
+        findings.extend(variable.finding(value));
+    }
+    findings.extend(file_findings(context, example.as_ref(), &examples));
+    let declared = config.vars.len();
+    Outcome {
+        summary: format!("{present} of {} are set", count(declared, "variable")),
+        findings,
+        measured: Measured::Config {
+            declared: u32::try_from(declared).unwrap_or(u32::MAX),
+            present,
+        },
+        skipped: false,
+    }
+}
+
+/// The example file, read as any environment file is.
+fn read_example(context: &CheckContext<'_>, name: &str) -> Option<EnvFile> {
+    let manifest = Manifest {
+        config: Config {
+            files: vec![name.to_owned()],
+            ..Config::default()
+        },
+        ..context.manifest.clone()
+    };
+    Environment::load(&manifest, context.root, std::iter::empty())
+        .ok()?
+        .files
+        .pop()?
+        .1
+}
+
+/// One declared variable.
+struct Variable<'a> {
+    context: &'a CheckContext<'a>,
+    name: &'a str,
+    var: &'a Var,
+    example: Option<&'a str>,
+}
+
+impl Variable<'_> {
+    /// What is wrong with it; one finding at most, the gravest.
+    fn finding(&self, value: Option<&str>) -> Option<Finding> {
+        let Some(value) = value.filter(|v| !v.is_empty()) else {
+            return self.missing(value.is_some());
+        };
+        if let Some(why) = self.placeholder(value) {
+            let severity = if self.var.required || self.var.secret {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            let message = format!("{} is still a placeholder: {why}", self.name);
+            return Some(self.about("config.placeholder", severity, message));
+        }
+        let why = invalid(self.var, value).or_else(|| self.weak(value))?;
+        let severity = if self.var.required {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let shown = if self.var.secret {
+            String::new()
+        } else {
+            format!(" ({})", truncate(value, VALUE_BYTES_MAX))
+        };
+        let message = format!("{}{shown} {why}", self.name);
+        Some(self.about("config.invalid", severity, message))
+    }
+
+    fn missing(&self, is_empty: bool) -> Option<Finding> {
+        let state = if is_empty { "is empty" } else { "is not set" };
+        if self.var.required {
+            let message = format!("{} {state}, and the application requires it", self.name);
+            return Some(self.about("config.missing", Severity::Critical, message));
+        }
+        // An optional variable that is set to nothing was set to nothing on purpose.
+        if is_empty {
+            return None;
+        }
+        let message = format!("{} {state}; it is optional", self.name);
+        Some(self.about("config.missing", Severity::Info, message))
+    }
+
+    fn placeholder(&self, value: &str) -> Option<&'static str> {
+        if self.var.reject.iter().any(|rejected| rejected == value) {
+            return Some("the manifest rejects this value");
+        }
+        if !self.var.secret {
+            return None;
+        }
+        if is_placeholder(value) {
+            return Some("its value is a well-known one");
+        }
+        let example = self.example.filter(|example| !example.is_empty());
+        (example == Some(value)).then_some("its value is the one of the example file")
+    }
+
+    fn weak(&self, value: &str) -> Option<String> {
+        (self.var.secret && is_pattern(value))
+            .then(|| "repeats so few characters that anybody could guess it".to_owned())
+    }
+
+    /// A finding with the place of the variable and what a fixer may do about it.
+    fn about(&self, code: &str, severity: Severity, message: String) -> Finding {
+        let finding = Finding::new(code, severity, self.name, message);
+        let origin = self.context.environment.values.get(self.name);
+        let finding = match origin.map(|(_, origin)| origin) {
+            Some(Origin::File(file, line)) => finding.at(file.display().to_string(), *line, 0),
+            _ => finding.at(self.context.manifest_name(), self.var.line, 0),
+        };
+        if matches!(origin, Some((_, Origin::Process))) {
+            // The process environment wins over every file.
+            return finding.remedy(format!(
+                "set {} to a proper value where ubs is started, or take it out of that environment",
+                self.name
+            ));
+        }
+        let remedy = self.remedy();
+        let mut finding = finding.remedy(remedy);
+        let Some(file) = self.context.manifest.config.files.last() else {
+            return finding;
+        };
+        finding = finding.fact("name", self.name).fact("file", file.as_str());
+        if self.var.secret {
+            finding = finding.fact("secret", "true");
+            if self.var.generate {
+                finding = finding.fact("generate", "true");
+            }
+        } else if let Some(default) = &self.var.default {
+            finding = finding.fact("default", default.as_str());
+        }
+        finding
+    }
+
+    fn remedy(&self) -> String {
+        let target = match self.context.manifest.config.files.last() {
+            Some(file) => format!("in {file}"),
+            None => "in the environment of ubs".to_owned(),
+        };
+        let name = self.name;
+        if self.var.secret && self.var.generate {
+            format!("set {name} {target} to a random value")
+        } else if self.var.secret {
+            format!("set {name} {target} to its real value, which only a person knows")
+        } else if let Some(default) = &self.var.default {
+            format!("set {name} {target}, for example to its default {default}")
+        } else {
+            format!("set {name} {target}")
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

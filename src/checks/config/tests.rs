@@ -1,0 +1,214 @@
+//! Each thing that may be wrong with a variable or an environment file.
+
+use super::*;
+use crate::checks::testing::{App, only, problems};
+use crate::domain::finding::{CheckName, CheckStatus};
+use crate::domain::redact::Redactor;
+use crate::manifest::VarKind;
+
+fn app() -> App {
+    let mut app = App::with_interpreter(None);
+    app.manifest.config.files = vec![".env".into(), ".env.local".into()];
+    app.manifest.config.example = Some(".env.example".into());
+    app
+}
+
+fn required() -> Var {
+    Var {
+        required: true,
+        line: 7,
+        ..Var::default()
+    }
+}
+
+fn secret() -> Var {
+    Var {
+        secret: true,
+        generate: true,
+        ..required()
+    }
+}
+
+fn facts(finding: &Finding) -> Vec<(&str, &str)> {
+    finding
+        .facts
+        .iter()
+        .map(|(k, v)| (k.as_str(), v.as_str()))
+        .collect()
+}
+
+#[test]
+fn a_missing_variable_carries_what_a_fixer_may_do() {
+    let with_default = Var {
+        default: Some("8000".into()),
+        ..required()
+    };
+    let app = app()
+        .file(".env.example", "")
+        .file(".env", "EMPTY=\n")
+        .var("PORT", with_default)
+        .var("KEY", secret())
+        .var("EMPTY", required())
+        .var("OPTIONAL", Var::default());
+    let report = app.check(CheckName::Config);
+    assert_eq!(report.status, CheckStatus::Critical);
+    assert_eq!(report.summary, "0 of 4 variables are set");
+    assert_eq!(
+        report.measured,
+        Measured::Config {
+            declared: 4,
+            present: 0
+        }
+    );
+    assert_eq!(
+        problems(&report),
+        [
+            "config.missing EMPTY",
+            "config.missing KEY",
+            "config.missing PORT"
+        ]
+    );
+    let [empty, key, port, optional] = report.findings.as_slice() else {
+        panic!("{report:#?}")
+    };
+    assert_eq!(empty.location.as_ref().unwrap().to_string(), ".env:1");
+    assert_eq!(key.location.as_ref().unwrap().to_string(), "ubs.toml:7");
+    assert_eq!(
+        facts(key),
+        [
+            ("file", ".env.local"),
+            ("generate", "true"),
+            ("name", "KEY"),
+            ("secret", "true")
+        ]
+    );
+    assert_eq!(
+        facts(port),
+        [
+            ("default", "8000"),
+            ("file", ".env.local"),
+            ("name", "PORT")
+        ]
+    );
+    assert_eq!(optional.severity, Severity::Info);
+}
+
+#[test]
+fn placeholders_are_found_and_no_secret_is_ever_shown() {
+    let mut app = app()
+        .file(".env.example", "COPIED=looks-like-a-real-one-9f8a\nPLAIN=same\n")
+        .file(
+            ".env",
+            "A=change-me\nB=YOUR-KEY-HERE\nC=<secret>\nCOPIED=looks-like-a-real-one-9f8a\nD=aaaaaaaaaaaaaaaa\n\
+             GOOD=f3a9c1d07be24856\nPLAIN=same\nREJECTED=localhost\n",
+        )
+        .var("PLAIN", required())
+        .var(
+            "REJECTED",
+            Var {
+                reject: vec!["localhost".into()],
+                ..Var::default()
+            },
+        );
+    for name in ["A", "B", "C", "COPIED", "D", "GOOD"] {
+        app = app.var(name, secret());
+    }
+    let report = app.check(CheckName::Config);
+    assert_eq!(
+        problems(&report),
+        [
+            "config.placeholder A",
+            "config.placeholder B",
+            "config.placeholder C",
+            "config.placeholder COPIED",
+            "config.invalid D",
+            "config.placeholder REJECTED"
+        ]
+    );
+    assert_eq!(report.findings[5].severity, Severity::Warning);
+    // Even without the redactor's help.
+    let environment =
+        Environment::load(&app.manifest, app.root(), app.process.clone().into_iter()).unwrap();
+    let bare = check(&CheckContext {
+        manifest: &app.manifest,
+        root: app.root(),
+        environment: &environment,
+        redactor: &Redactor::default(),
+        scratch: app.root(),
+        overrides: BTreeMap::new(),
+    });
+    let shown = format!("{:?}", bare.findings);
+    for secret in ["change-me", "YOUR-KEY", "looks-like", "aaaaaaaa", "f3a9c1"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[test]
+fn a_bad_value_of_the_process_environment_is_not_mended_in_a_file() {
+    let mut app = app().file(".env.example", "").var("KEY", secret());
+    app.process.insert("KEY".into(), "changeme".into());
+    let report = app.check(CheckName::Config);
+    let finding = only(&report, "config.placeholder");
+    assert_eq!(facts(finding), []);
+    let remedy = finding.remedy.as_deref().unwrap();
+    assert!(remedy.contains("where ubs is started"), "{remedy}");
+}
+
+#[test]
+fn a_long_value_is_cut() {
+    let app = app()
+        .file(".env.example", "")
+        .file(".env", format!("N={}\n", "9x".repeat(500)));
+    let app = app.var(
+        "N",
+        Var {
+            kind: VarKind::Int,
+            ..required()
+        },
+    );
+    let report = app.check(CheckName::Config);
+    let finding = only(&report, "config.invalid");
+    assert!(finding.message.len() < 120, "{}", finding.message);
+    assert_eq!(finding.severity, Severity::Critical);
+}
+
+#[test]
+fn the_files_themselves_are_read_closely() {
+    let app = app()
+        .file(
+            ".env.example",
+            "DECLARED=\nSET=1\nNOWHERE=1\nIN_PROCESS=1\n",
+        )
+        .file(
+            ".env",
+            "DECLARED=1\nSET=1\nthis is nothing\nSET=2\nUNKNOWN=1\nOVER=1\n",
+        )
+        .file(".env.local", "OVER=2\n")
+        .var("DECLARED", required())
+        .var("OVER", required());
+    let mut app = app;
+    app.process.insert("IN_PROCESS".into(), "1".into());
+    let report = app.check(CheckName::Config);
+    let told: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "config.env_file_syntax .env:3 .env:3",
+            "config.env_file_syntax SET .env:4",
+            "config.unused UNKNOWN .env:5",
+            "config.env_file_drift NOWHERE .env.example:3"
+        ]
+    );
+    assert!(report.findings[1].message.contains("lines 2 and 4"));
+    assert_eq!(report.status, CheckStatus::Warning);
+}
+
+#[test]
+fn without_declarations_there_is_nothing_to_check() {
+    let report = app().check(CheckName::Config);
+    assert_eq!(report.status, CheckStatus::Skipped);
+}

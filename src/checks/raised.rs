@@ -1,0 +1,132 @@
+//! An exception of the application, as a probe program describes it: its text for signatures, its place
+//! for people, its traceback in full. All of it is hostile text until it is cleaned here.
+
+use serde::Deserialize;
+
+use crate::domain::finding::Location;
+use crate::domain::redact::Redactor;
+
+/// Longest `type: message` of an exception, in bytes.
+const EXCEPTION_BYTES_MAX: usize = 4096;
+/// Longest detail of a finding, in bytes.
+pub(super) const DETAIL_BYTES_MAX: usize = 16 << 10;
+
+/// An exception, as the prelude describes it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Raised {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub message: String,
+    pub traceback: String,
+    /// The application's own frames, outermost first.
+    pub frames: Vec<Frame>,
+    pub syntax: Option<Syntax>,
+    /// `ImportError.name`.
+    pub name: Option<String>,
+    /// Names in the module that `name` means.
+    pub names: Vec<String>,
+    /// It failed only because the dry run may write nothing in the workspace.
+    pub read_only: bool,
+    /// Files of its frames that were imported before, by another name.
+    pub twice: Vec<String>,
+}
+
+/// One frame of a traceback, in a file of the workspace.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Frame {
+    pub file: String,
+    pub line: u32,
+    pub function: String,
+    pub code: String,
+}
+
+/// The place of a syntax error.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Syntax {
+    pub file: String,
+    pub line: u32,
+    pub column: u32,
+}
+
+impl Raised {
+    /// `type: message`, the same whichever check saw it: what a failure is signed by.
+    pub(super) fn text(&self, redactor: &Redactor) -> String {
+        let text = if self.message.is_empty() {
+            self.kind.clone()
+        } else {
+            format!("{}: {}", self.kind, self.message)
+        };
+        redactor.clean(text.trim(), EXCEPTION_BYTES_MAX)
+    }
+
+    /// The first line of [`Self::text`], for a sentence.
+    pub(super) fn line(&self, redactor: &Redactor) -> String {
+        let text = self.text(redactor);
+        let line = text.lines().next().unwrap_or_default().trim();
+        crate::domain::redact::truncate(line, 400)
+    }
+
+    /// Where it happened: the place of a syntax error, else the application's innermost frame.
+    pub(super) fn location(&self, redactor: &Redactor) -> Option<Location> {
+        if let Some(syntax) = self.syntax.as_ref().filter(|s| !s.file.is_empty()) {
+            return Some(Location {
+                file: redactor.clean(&syntax.file, 512),
+                line: syntax.line,
+                column: syntax.column,
+            });
+        }
+        self.frames.last().map(|frame| Location {
+            file: redactor.clean(&frame.file, 512),
+            line: frame.line,
+            column: 0,
+        })
+    }
+
+    /// The application's own frame, then the traceback; its end is kept, which says most.
+    pub(super) fn detail(&self, redactor: &Redactor) -> String {
+        let own = self.frames.last().map_or_else(String::new, |frame| {
+            format!(
+                "{}:{} in {}\n    {}\n\n",
+                frame.file, frame.line, frame.function, frame.code
+            )
+        });
+        clip_middle(
+            &redactor.clean(&format!("{own}{}", self.traceback), usize::MAX),
+            DETAIL_BYTES_MAX,
+        )
+    }
+}
+
+/// At most `bytes_max` bytes: the beginning and, mostly, the end.
+pub(super) fn clip_middle(text: &str, bytes_max: usize) -> String {
+    const MARK: &str = "\n[...]\n";
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    let mut head = bytes_max / 4;
+    while !text.is_char_boundary(head) {
+        head -= 1;
+    }
+    let mut tail = text.len() - (bytes_max - head - MARK.len());
+    while !text.is_char_boundary(tail) {
+        tail += 1;
+    }
+    format!("{}{MARK}{}", &text[..head], &text[tail..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clipped_text_keeps_its_ends() {
+        let text = format!("begin{}end", "é".repeat(100));
+        let clipped = clip_middle(&text, 60);
+        assert!(clipped.len() <= 60, "{}", clipped.len());
+        assert!(clipped.starts_with("begin") && clipped.ends_with("end"));
+        assert_eq!(clip_middle("short", 60), "short");
+    }
+}
