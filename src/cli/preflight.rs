@@ -152,7 +152,6 @@ fn text(ui: &Ui, app: &str, reports: &[CheckReport], decision: Decision) -> Stri
         Decision::Go => String::new(),
     };
     text.push_str(&render::decision(ui.paint, ui.width, decision, &because));
-    text.push('\n');
     text
 }
 

@@ -66,7 +66,7 @@ impl<'a> Progress<'a> {
                 let text = line.text.split_once(": ").map_or("", |(_, rest)| rest);
                 match state.decision {
                     Some(decision) => format!(
-                        "\n{}\n",
+                        "\n{}",
                         render::decision(self.ui.paint, self.ui.width, decision, text)
                     ),
                     None => String::new(),

@@ -72,6 +72,8 @@ pub(crate) fn wrap(first: &str, text: &str, width: usize) -> String {
     let options = textwrap::Options::new(width)
         .initial_indent(first)
         .subsequent_indent(&indent)
+        // Paths and names stay whole where they can.
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
         .word_splitter(textwrap::WordSplitter::NoHyphenation);
     textwrap::fill(&text, options)
 }
@@ -244,12 +246,15 @@ pub(crate) fn check(
     text
 }
 
-/// The last line of a pre-flight.
+/// The last lines of a pre-flight: the verdict, and what decided it.
 pub(crate) fn decision(paint: Paint, width: usize, decision: Decision, because: &str) -> String {
-    let label = format!("DECISION: {} ", decision.title());
-    labelled(paint, width, &label, tone_of_decision(decision), because)
-        .trim_end()
-        .to_owned()
+    let verdict = format!("DECISION: {}", decision.title());
+    let mut text = format!("{}\n", paint.tone(tone_of_decision(decision), &verdict));
+    if !because.is_empty() {
+        text.push_str(&wrap("    ", because, width));
+        text.push('\n');
+    }
+    text
 }
 
 #[cfg(test)]

@@ -307,7 +307,7 @@ impl<'a> Engine<'a> {
                     hook(&self.state);
                 }
                 if self.until == Until::Settled {
-                    let by = "its end, as asked".to_owned();
+                    let by = "ubs itself, because all is done".to_owned();
                     self.command(vec![BootCommand::RequestStop { by }])?;
                     continue;
                 }

@@ -181,7 +181,8 @@ const CLAIMABLE: &str = "seq_first = (SELECT min(seq_first) FROM missions \
      WHERE status <> 'closed' AND (status = 'filed' OR status = 'rejected' AND not_before <= ?1 \
      OR status IN ('claimed', 'proposed', 'verified') AND lease_until <= ?1))";
 
-/// Decides, records, and gives the state after.
+/// Decides, records, and gives the state after. `boot` is the one that works on the mission; what
+/// others do belongs to the running boot that waits for the mission, if one does.
 fn record(
     tx: &mut Tx<'_>,
     boot: Option<BootId>,
@@ -190,7 +191,12 @@ fn record(
     at: At,
     command: MissionCommand,
 ) -> Result<MissionState, MissionsError> {
-    for event in mission::decide(&state, at, command)? {
+    let events = mission::decide(&state, at, command)?;
+    let boot = match boot {
+        Some(boot) => Some(boot),
+        None => tx.boot_concerned(id)?,
+    };
+    for event in events {
         state = mission::evolve(state, at, boot, &event);
         tx.append(NewEvent {
             at,

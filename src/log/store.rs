@@ -272,6 +272,26 @@ impl<'a> Tx<'a> {
         self.missions_where("status <> 'closed'", [])
     }
 
+    /// The running boot that filed or met the mission, so that what happens to it reaches that boot.
+    pub(super) fn boot_concerned(
+        &mut self,
+        mission: MissionId,
+    ) -> Result<Option<BootId>, LogError> {
+        self.ledger.flush()?;
+        let running = self
+            .ledger
+            .read(|_, conn, path| tables::unfinished_boots(conn, path))?;
+        for boot in running {
+            let met = self
+                .boot(boot)?
+                .is_some_and(|state| state.missions.iter().any(|known| known.id == mission));
+            if met {
+                return Ok(Some(boot));
+            }
+        }
+        Ok(None)
+    }
+
     /// Missions selected by the table's columns, oldest first.
     pub(super) fn missions_where(
         &mut self,

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
 
 use super::LogError;
 use super::codec::{decode_state, encode_state};
@@ -70,6 +71,18 @@ pub(super) fn load_boot(
         .map_err(error)?
         .map(|row| placed(path, || format!("boot {boot}"), row))
         .transpose()
+}
+
+/// The boots that have begun and not ended, newest first.
+pub(super) fn unfinished_boots(conn: &Connection, path: &Path) -> Result<Vec<BootId>, LogError> {
+    let error = |source| LogError::of(path, source);
+    let mut statement = conn
+        .prepare_cached("SELECT boot_id FROM boots WHERE phase <> 'ended' ORDER BY seq_first DESC")
+        .map_err(error)?;
+    let rows = statement
+        .query_map([], |row| Ok(BootId(Uuid::from_bytes(row.get(0)?))))
+        .map_err(error)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(error)
 }
 
 pub(super) fn load_mission(

@@ -435,6 +435,16 @@ fn evolve_mission(state: &mut BootState, mission: Option<MissionId>, event: &Eve
             m.closed = true;
             m.reason = resolution.clone();
         }),
+        // Others work on missions too: a person who approves, a worker beside this boot.
+        (Event::FixApplied { summary, .. }, Some(id)) if state.phase == Phase::Running => {
+            with_mission(state, id, |m| {
+                m.outcome = Some(HealOutcome::Applied);
+                m.reason = summary.clone();
+            });
+        }
+        (Event::MissionRequeued { .. }, Some(id)) if state.phase == Phase::Running => {
+            with_mission(state, id, |m| m.outcome = None);
+        }
         (Event::FixRolledBack { reason }, Some(id)) => {
             let attempt = state.attempt;
             with_mission(state, id, |m| {

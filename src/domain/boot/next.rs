@@ -100,11 +100,7 @@ fn supervise(state: &BootState) -> Vec<Step> {
     for layer in &state.layers {
         match layer.status {
             LayerStatus::Pending => {
-                let may_start = layer
-                    .after
-                    .iter()
-                    .filter_map(|name| state.layer(name))
-                    .all(|before| before.status.is_settled());
+                let may_start = layer.after.iter().all(|before| state.is_passed(before));
                 if may_start {
                     steps.push(Step::StartLayer {
                         layer: layer.name.clone(),

@@ -332,6 +332,27 @@ impl BootState {
         self.layers.iter().find(|l| l.name == name)
     }
 
+    /// The layer and all that it comes after are settled: those that come after it may start. A
+    /// layer that is skipped passes nothing on before its own turn.
+    #[must_use]
+    pub fn is_passed(&self, name: &str) -> bool {
+        let mut wanted = vec![name];
+        let mut seen = BTreeSet::new();
+        while let Some(name) = wanted.pop() {
+            if !seen.insert(name) {
+                continue;
+            }
+            // A name that is not in the plan keeps nobody waiting.
+            if let Some(layer) = self.layer(name) {
+                if !layer.status.is_settled() {
+                    return false;
+                }
+                wanted.extend(layer.after.iter().map(String::as_str));
+            }
+        }
+        true
+    }
+
     /// The service of that name, with its layer.
     #[must_use]
     pub fn service(&self, name: &str) -> Option<(&LayerState, &ServiceState)> {
