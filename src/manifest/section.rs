@@ -8,7 +8,7 @@ use toml_edit::{Item, TableLike, Value};
 
 use super::keys::{Keys, TABLES};
 use super::measure::{duration_ms, show_duration};
-use super::problem::{Fault, position, shown};
+use super::problem::{Fault, shown};
 use super::words::{did_you_mean, nearest};
 
 /// Most entries of one list.
@@ -29,13 +29,29 @@ pub(super) struct Spanned<T> {
 }
 
 /// Collects the faults of one file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Faults {
+    /// Byte where each line begins, but for the first.
+    line_starts: Vec<usize>,
     found: RefCell<Vec<(Span, Fault)>>,
     suggestions: Cell<u32>,
 }
 
 impl Faults {
+    pub(super) fn new(text: &str) -> Self {
+        Self {
+            line_starts: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
+            found: RefCell::default(),
+            suggestions: Cell::default(),
+        }
+    }
+
+    /// Line of a byte, 1-based.
+    pub(super) fn line(&self, offset: usize) -> u32 {
+        let before = self.line_starts.partition_point(|start| *start <= offset);
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn report(&self, span: Span, fault: Fault) {
         self.found.borrow_mut().push((span, fault));
     }
@@ -70,7 +86,6 @@ enum Controls {
 #[derive(Clone)]
 pub(super) struct Section<'r> {
     faults: &'r Faults,
-    text: &'r str,
     table: &'r dyn TableLike,
     /// Its header, or the inline table.
     span: Span,
@@ -83,14 +98,12 @@ impl<'r> Section<'r> {
     /// Opens a table and reports every key that is not known in it.
     pub(super) fn open(
         faults: &'r Faults,
-        text: &'r str,
         table: &'r dyn TableLike,
         span: Span,
         keys: &'static Keys,
     ) -> Self {
         let mut section = Self {
             faults,
-            text,
             table,
             span,
             keys,
@@ -142,7 +155,7 @@ impl<'r> Section<'r> {
 
     /// Line of the table in the file, 1-based.
     pub(super) fn line(&self) -> u32 {
-        position(self.text, self.span.start).0
+        self.faults.line(self.span.start)
     }
 
     pub(super) fn key_span(&self, key: &str) -> Span {
@@ -377,7 +390,7 @@ impl<'r> Section<'r> {
             return None;
         };
         let span = self.value_span(key);
-        Some(Self::open(self.faults, self.text, table, span, keys))
+        Some(Self::open(self.faults, table, span, keys))
     }
 
     /// A list of tables below this one, at most `count_max`.
@@ -417,7 +430,7 @@ impl<'r> Section<'r> {
             .into_iter()
             .map(|(table, span)| {
                 let span = span.unwrap_or_else(|| self.value_span(key));
-                Self::open(self.faults, self.text, table, span, keys)
+                Self::open(self.faults, table, span, keys)
             })
             .collect()
     }
@@ -456,7 +469,7 @@ impl<'r> Section<'r> {
 
     /// A table in a list.
     pub(super) fn entry(&self, table: &'r dyn TableLike, span: Span, keys: &'static Keys) -> Self {
-        Self::open(self.faults, self.text, table, span, keys)
+        Self::open(self.faults, table, span, keys)
     }
 
     /// A table that stands under a name chosen by the user.
@@ -478,7 +491,7 @@ impl<'r> Section<'r> {
             return None;
         };
         let span = item.span().unwrap_or(name_span);
-        Some(Self::open(self.faults, self.text, table, span, keys))
+        Some(Self::open(self.faults, table, span, keys))
     }
 }
 
