@@ -14,7 +14,8 @@ use super::layer::{read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
 use super::problem::{Fault, ManifestError, invalid, shown};
-use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, plain_string};
+use super::scalar::plain_string;
+use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
     Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration, SandboxLimits,
     Schema,
