@@ -87,7 +87,7 @@ fn read_vars(config: &Section<'_>) -> BTreeMap<String, Var> {
         return BTreeMap::new();
     };
     let Some(table) = item.as_table_like() else {
-        let fault = super::section::wrong_type(
+        let fault = super::scalar::wrong_type(
             item,
             "vars",
             "a table",

@@ -183,3 +183,14 @@ fn the_documented_example_is_right_and_has_every_key() {
     found.remove("layer.service.env");
     assert_eq!(found, known());
 }
+
+#[test]
+fn the_manifests_of_the_examples_are_right() {
+    let pattern = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/*/ubs.toml");
+    for path in glob::glob(pattern).unwrap() {
+        let path = path.unwrap();
+        if let Err(error) = Manifest::load(&path) {
+            panic!("{}", super::error_tests::render(&error));
+        }
+    }
+}

@@ -37,7 +37,7 @@ impl Manifest {
         let bytes = read_small(path, MANIFEST_BYTES_MAX).map_err(|unread| match unread {
             Unread::Missing => unreadable(
                 "there is no such file",
-                "`ubs init` writes a manifest for the application in the current directory; `-C DIR` or `--manifest FILE` names another place",
+                "`-C DIR` or `--manifest FILE` names another place; docs/manifest.md has a complete example of a manifest",
             ),
             Unread::NotRegular(what) => {
                 unreadable(&format!("is {what}, not a file"), "name the file itself")

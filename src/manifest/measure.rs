@@ -6,7 +6,7 @@ use super::problem::{Fault, shown};
 pub(super) const DURATION_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
 
 /// Unit and milliseconds.
-const DURATION_UNITS: [(&str, u64); 5] = [
+pub(super) const DURATION_UNITS: [(&str, u64); 5] = [
     ("ms", 1),
     ("s", 1_000),
     ("m", 60_000),

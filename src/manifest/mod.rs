@@ -19,6 +19,7 @@ mod order;
 mod parse;
 mod problem;
 mod read;
+mod scalar;
 mod section;
 mod types;
 mod value_check;

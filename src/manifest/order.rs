@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::layer::{LAYERS_MAX, ReadLayer, SERVICES_MAX};
-use super::problem::{Fault, position, shown};
+use super::problem::{Fault, shown};
 use super::section::{Faults, Spanned};
 use super::types::Layer;
 use super::words::did_you_mean;
@@ -14,7 +14,6 @@ const CYCLE_SHOWN_MAX: usize = 12;
 /// Reports every name that was used before.
 pub(super) fn require_unique<'n>(
     faults: &Faults,
-    text: &str,
     what: &str,
     names: impl Iterator<Item = &'n Spanned<String>>,
 ) {
@@ -25,7 +24,7 @@ pub(super) fn require_unique<'n>(
                 free.insert(name);
             }
             Entry::Occupied(taken) => {
-                let line = position(text, taken.get().span.start).0;
+                let line = faults.line(taken.get().span.start);
                 faults.report(
                     name.span.clone(),
                     Fault::new(
@@ -40,10 +39,10 @@ pub(super) fn require_unique<'n>(
 }
 
 /// Resolves `after` and gives the layers.
-pub(super) fn order_layers(faults: &Faults, text: &str, read: Vec<ReadLayer>) -> Vec<Layer> {
-    require_unique(faults, text, "layer", read.iter().map(|layer| &layer.name));
+pub(super) fn order_layers(faults: &Faults, read: Vec<ReadLayer>) -> Vec<Layer> {
+    require_unique(faults, "layer", read.iter().map(|layer| &layer.name));
     let services = || read.iter().flat_map(|layer| &layer.service_names);
-    require_unique(faults, text, "service", services());
+    require_unique(faults, "service", services());
     if let Some(beyond) = services().nth(SERVICES_MAX) {
         let message = format!("there are more than {SERVICES_MAX} services");
         let fault = Fault::new(

@@ -14,7 +14,8 @@ use super::layer::{read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
 use super::problem::{Fault, ManifestError, invalid, shown};
-use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, plain_string};
+use super::scalar::plain_string;
+use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
     Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration, SandboxLimits,
     Schema,
@@ -58,8 +59,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     }
     let document = Document::parse(text)
         .map_err(|error| invalid(path, text, vec![syntax_fault(text, &error)]))?;
-    let faults = Faults::default();
-    let root = Section::open(&faults, text, document.as_table(), 0..0, &ROOT);
+    let faults = Faults::new(text);
+    let root = Section::open(&faults, document.as_table(), 0..0, &ROOT);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -67,9 +68,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         name: read_app(&root),
         python: read_python(&root),
         config: read_config(&root),
-        schemas: read_schemas(&root, text),
-        registration: read_registration(&root, text),
-        layers: order_layers(&faults, text, read_layers(&root)),
+        schemas: read_schemas(&root),
+        registration: read_registration(&root),
+        layers: order_layers(&faults, read_layers(&root)),
         heal: read_heal(&root),
         validate_every_ms: read_validate(&root),
     };
@@ -146,7 +147,7 @@ fn read_python(root: &Section<'_>) -> Python {
             }
             Ok(text.to_owned())
         }),
-        path: path.map_or(defaults.path, |path| values(path)),
+        path: path.map_or(defaults.path, values),
         requirements: section.parse("requirements", inside_path),
     }
 }
@@ -155,7 +156,7 @@ fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
     list.into_iter().map(|entry| entry.value).collect()
 }
 
-fn read_schemas(root: &Section<'_>, text: &str) -> Vec<Schema> {
+fn read_schemas(root: &Section<'_>) -> Vec<Schema> {
     let mut names = Vec::new();
     let mut schemas = Vec::new();
     for section in root.sections("schema", &SCHEMA, SCHEMAS_MAX) {
@@ -181,7 +182,7 @@ fn read_schemas(root: &Section<'_>, text: &str) -> Vec<Schema> {
         });
         names.push(name);
     }
-    require_unique(root.faults(), text, "schema", names.iter());
+    require_unique(root.faults(), "schema", names.iter());
     schemas
 }
 
@@ -249,7 +250,7 @@ fn expect(text: &str) -> Result<Expect, Fault> {
     }
 }
 
-fn read_registration(root: &Section<'_>, text: &str) -> Option<Registration> {
+fn read_registration(root: &Section<'_>) -> Option<Registration> {
     let section = root.section("registration", &REGISTRATION)?;
     if !section.has("app") {
         section.missing("app", "\"fastapi:backend.main:app\"");
@@ -263,7 +264,7 @@ fn read_registration(root: &Section<'_>, text: &str) -> Option<Registration> {
             span: service.span.clone(),
         })
         .collect();
-    require_unique(root.faults(), text, "expected service", names.iter());
+    require_unique(root.faults(), "expected service", names.iter());
     Some(Registration {
         module,
         attribute,

@@ -365,6 +365,32 @@ fn a_hostile_size_is_refused_in_good_time() {
     }
     let error = parse(&text).unwrap_err();
     assert!(error.problems_omitted() > 900);
+    // As much of one thing as fits into a file.
+    for (head, part) in [
+        ("", "k# = 1\n"),
+        ("", "[k#]\n"),
+        ("", "[[layer]]\n"),
+        (
+            "[[layer]]\nname='a'\n",
+            "[[layer.service]]\nname='#'\nrun='x'\n",
+        ),
+        ("[[layer]]\nname='a'\n", "[[layer.service]]\nname='a'\n"),
+        ("", "[config.vars.A#]\npattern='\\w{9}'\n"),
+        ("[python]\n", "path.a#=1\n"),
+    ] {
+        let mut text = format!("app.name='x'\n{head}");
+        let count = (1 << 20) / (part.len() + 6);
+        for index in 0..count {
+            text.push_str(&part.replace('#', &index.to_string()));
+        }
+        let begun = std::time::Instant::now();
+        let _ = parse(&text);
+        assert!(
+            begun.elapsed().as_secs() < 30,
+            "{part:?}: {:?}",
+            begun.elapsed()
+        );
+    }
     let error = parse(&"a".repeat(2 << 20)).unwrap_err();
     assert!(error.to_string().contains("2097152 bytes"), "{error}");
     assert!(parse(&format!("a = {}", "[".repeat(100_000))).is_err());

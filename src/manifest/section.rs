@@ -8,13 +8,14 @@ use toml_edit::{Item, TableLike, Value};
 
 use super::keys::{Keys, TABLES};
 use super::measure::{duration_ms, show_duration};
-use super::problem::{Fault, position, shown};
+use super::problem::{Fault, shown};
+use super::scalar::{
+    Controls, kind, quantity, scalar_text, scalar_text_of, string, string_of, wrong_type,
+};
 use super::words::{did_you_mean, nearest};
 
 /// Most entries of one list.
 pub(super) const LIST_ENTRIES_MAX: usize = 1000;
-/// Longest string, in bytes.
-pub(super) const STRING_BYTES_MAX: usize = 64 << 10;
 /// Searches for the nearest right word in one file: a hostile file must not keep us busy.
 const SUGGESTIONS_MAX: u32 = 100;
 
@@ -29,13 +30,29 @@ pub(super) struct Spanned<T> {
 }
 
 /// Collects the faults of one file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Faults {
+    /// Byte where each line begins, but for the first.
+    line_starts: Vec<usize>,
     found: RefCell<Vec<(Span, Fault)>>,
     suggestions: Cell<u32>,
 }
 
 impl Faults {
+    pub(super) fn new(text: &str) -> Self {
+        Self {
+            line_starts: text.match_indices('\n').map(|(at, _)| at + 1).collect(),
+            found: RefCell::default(),
+            suggestions: Cell::default(),
+        }
+    }
+
+    /// Line of a byte, 1-based.
+    pub(super) fn line(&self, offset: usize) -> u32 {
+        let before = self.line_starts.partition_point(|start| *start <= offset);
+        u32::try_from(before + 1).unwrap_or(u32::MAX)
+    }
+
     pub(super) fn report(&self, span: Span, fault: Fault) {
         self.found.borrow_mut().push((span, fault));
     }
@@ -58,19 +75,10 @@ impl Faults {
     }
 }
 
-/// Which control characters a string may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Controls {
-    None,
-    /// Tab, line feed and carriage return.
-    Lines,
-}
-
 /// One table of the manifest.
 #[derive(Clone)]
 pub(super) struct Section<'r> {
     faults: &'r Faults,
-    text: &'r str,
     table: &'r dyn TableLike,
     /// Its header, or the inline table.
     span: Span,
@@ -83,14 +91,12 @@ impl<'r> Section<'r> {
     /// Opens a table and reports every key that is not known in it.
     pub(super) fn open(
         faults: &'r Faults,
-        text: &'r str,
         table: &'r dyn TableLike,
         span: Span,
         keys: &'static Keys,
     ) -> Self {
         let mut section = Self {
             faults,
-            text,
             table,
             span,
             keys,
@@ -142,7 +148,7 @@ impl<'r> Section<'r> {
 
     /// Line of the table in the file, 1-based.
     pub(super) fn line(&self) -> u32 {
-        position(self.text, self.span.start).0
+        self.faults.line(self.span.start)
     }
 
     pub(super) fn key_span(&self, key: &str) -> Span {
@@ -377,7 +383,7 @@ impl<'r> Section<'r> {
             return None;
         };
         let span = self.value_span(key);
-        Some(Self::open(self.faults, self.text, table, span, keys))
+        Some(Self::open(self.faults, table, span, keys))
     }
 
     /// A list of tables below this one, at most `count_max`.
@@ -417,7 +423,7 @@ impl<'r> Section<'r> {
             .into_iter()
             .map(|(table, span)| {
                 let span = span.unwrap_or_else(|| self.value_span(key));
-                Self::open(self.faults, self.text, table, span, keys)
+                Self::open(self.faults, table, span, keys)
             })
             .collect()
     }
@@ -456,7 +462,7 @@ impl<'r> Section<'r> {
 
     /// A table in a list.
     pub(super) fn entry(&self, table: &'r dyn TableLike, span: Span, keys: &'static Keys) -> Self {
-        Self::open(self.faults, self.text, table, span, keys)
+        Self::open(self.faults, table, span, keys)
     }
 
     /// A table that stands under a name chosen by the user.
@@ -478,7 +484,7 @@ impl<'r> Section<'r> {
             return None;
         };
         let span = item.span().unwrap_or(name_span);
-        Some(Self::open(self.faults, self.text, table, span, keys))
+        Some(Self::open(self.faults, table, span, keys))
     }
 }
 
@@ -488,121 +494,4 @@ fn too_many(key: &str, count: usize, count_max: usize) -> Fault {
         format!("`{key}` has {count} entries, and {count_max} are allowed"),
         "a manifest of this size is most likely generated; declare less in it",
     )
-}
-
-fn kind(item: &Item) -> &'static str {
-    match item.type_name() {
-        "string" => "a string",
-        "integer" => "a whole number",
-        "float" => "a number",
-        "boolean" => "a boolean",
-        "array" => "a list",
-        "array of tables" => "a list of tables",
-        "inline table" | "table" => "a table",
-        _ => "a date or time",
-    }
-}
-
-pub(super) fn wrong_type(item: &Item, key: &str, wanted: &str, example: &str) -> Fault {
-    Fault::new(
-        format!("{}, not {wanted}", kind(item)),
-        format!(
-            "`{}` must be {wanted}, and this is {}",
-            shown(key),
-            kind(item)
-        ),
-        format!("write {example}"),
-    )
-}
-
-fn wrong_value(value: &Value, key: &str, wanted: &str, example: &str) -> Fault {
-    wrong_type(&Item::Value(value.clone()), key, wanted, example)
-}
-
-fn string<'r>(item: &'r Item, key: &str, controls: Controls) -> Result<&'r str, Fault> {
-    let value = item
-        .as_value()
-        .ok_or_else(|| wrong_type(item, key, "a string", "\"text\""))?;
-    string_of(value, key, controls)
-}
-
-fn string_of<'r>(value: &'r Value, key: &str, controls: Controls) -> Result<&'r str, Fault> {
-    let text = value
-        .as_str()
-        .ok_or_else(|| wrong_value(value, key, "a string", "it in quotes, for example \"text\""))?;
-    check_characters(text, key, controls).map(|()| text)
-}
-
-/// The text of a string.
-pub(super) fn plain_string<'r>(value: &'r Value, key: &str) -> Result<&'r str, Fault> {
-    string_of(value, key, Controls::None)
-}
-
-fn check_characters(text: &str, key: &str, controls: Controls) -> Result<(), Fault> {
-    if text.len() > STRING_BYTES_MAX {
-        return Err(Fault::new(
-            "too long",
-            format!(
-                "`{}` is longer than {} KiB",
-                shown(key),
-                STRING_BYTES_MAX >> 10
-            ),
-            "put long texts into a file of their own",
-        ));
-    }
-    let allowed = |c: char| controls == Controls::Lines && matches!(c, '\t' | '\n' | '\r');
-    match text.chars().find(|c| c.is_control() && !allowed(*c)) {
-        None => Ok(()),
-        Some(c) => Err(Fault::new(
-            "a control character",
-            format!(
-                "`{}` has the control character U+{:04X} in it",
-                shown(key),
-                u32::from(c)
-            ),
-            "take it out",
-        )),
-    }
-}
-
-fn scalar_text(item: &Item, key: &str) -> Result<String, Fault> {
-    let value = item
-        .as_value()
-        .ok_or_else(|| wrong_type(item, key, "a string", "\"text\""))?;
-    scalar_text_of(value, key)
-}
-
-/// What the environment would hold for this value.
-fn scalar_text_of(value: &Value, key: &str) -> Result<String, Fault> {
-    match value {
-        Value::Integer(number) => Ok(number.value().to_string()),
-        Value::Float(number) => Ok(number.value().to_string()),
-        Value::Boolean(truth) => Ok(truth.value().to_string()),
-        _ => string_of(value, key, Controls::Lines).map(str::to_owned),
-    }
-}
-
-/// The text of a number with a unit; a bare number gets a hint.
-fn quantity<'r>(item: &'r Item, key: &str, unit: &str, example: &str) -> Result<&'r str, Fault> {
-    if let Some(number) = item.as_integer().filter(|number| *number != 0) {
-        return Err(Fault::new(
-            "no unit",
-            format!("`{key}` is a number without a unit"),
-            format!(
-                "write \"{number}{unit}\" if that is what you mean, in quotes, or for example \"{example}\""
-            ),
-        ));
-    }
-    if item.as_integer() == Some(0) {
-        return Err(Fault::new(
-            "a number",
-            format!("`{key}` must be a string with a number and a unit"),
-            "write \"0\", in quotes",
-        ));
-    }
-    let fits = item.as_str();
-    fits.ok_or_else(|| {
-        let wanted = "a string with a number and a unit";
-        wrong_type(item, key, wanted, &format!("for example \"{example}\""))
-    })
 }

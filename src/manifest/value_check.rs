@@ -3,7 +3,7 @@
 //! Pure, and used twice: for defaults in the manifest, and by the config check for real values. No
 //! message ever repeats the value, which may be a secret.
 
-use super::measure::duration_ms;
+use super::measure::{DURATION_UNITS, duration_ms};
 use super::types::{Var, VarKind};
 
 /// Largest compiled pattern: a declared pattern is small.
@@ -25,11 +25,16 @@ impl Var {
         }
         self.kind.check(value)?;
         if let Some(number) = self.kind.number(value) {
+            let unit = if self.kind == VarKind::Duration {
+                " s"
+            } else {
+                ""
+            };
             if let Some(min) = self.min.filter(|min| number < *min) {
-                return Err(format!("is smaller than {min}"));
+                return Err(format!("is smaller than {min}{unit}"));
             }
             if let Some(max) = self.max.filter(|max| number > *max) {
-                return Err(format!("is larger than {max}"));
+                return Err(format!("is larger than {max}{unit}"));
             }
         }
         let length = value.chars().count();
@@ -67,10 +72,10 @@ impl VarKind {
     pub fn check(self, text: &str) -> Result<(), String> {
         let (right, wrong) = match self {
             Self::String | Self::Enum => (true, ""),
-            Self::Int => (text.parse::<i128>().is_ok(), "is not a whole number"),
+            Self::Int => (text.trim().parse::<i128>().is_ok(), "is not a whole number"),
             Self::Float => (self.number(text).is_some(), "is not a number"),
             Self::Bool => (
-                truth(text).is_some(),
+                truth(text.trim()).is_some(),
                 "is not a boolean (true, false, 1, 0, yes, no, on or off)",
             ),
             Self::Url => (is_url(text), "is not a URL (scheme://...)"),
@@ -90,16 +95,34 @@ impl VarKind {
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // A bound is compared with it, nothing is computed.
     pub fn number(self, text: &str) -> Option<f64> {
-        let float = || text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let text = text.trim();
         match self {
-            Self::Int | Self::Float => float(),
+            Self::Int | Self::Float => finite(text),
             Self::Duration => duration_ms(text)
                 .map(|ms| ms as f64 / 1000.0)
                 .ok()
-                .or_else(|| float().filter(|seconds| *seconds >= 0.0)),
+                .or_else(|| seconds(text)),
             _ => None,
         }
     }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|number: &f64| number.is_finite())
+}
+
+/// A number of seconds, or a number with a fraction and a unit.
+fn seconds(text: &str) -> Option<f64> {
+    let unit_at = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit_ms = match unit {
+        "" => 1000,
+        _ => DURATION_UNITS.iter().find(|(name, _)| *name == unit)?.1,
+    };
+    #[allow(clippy::cast_precision_loss)] // At most a day in milliseconds.
+    finite(number).map(|number| number * unit_ms as f64 / 1000.0)
 }
 
 /// The boolean in the text.
@@ -132,11 +155,7 @@ mod tests {
     #[test]
     fn kinds() {
         let cases: [(VarKind, &[&str], &[&str]); 6] = [
-            (
-                VarKind::Int,
-                &["1", "-5", "+7"],
-                &["", "1.5", "x", " 1", "1_0"],
-            ),
+            (VarKind::Int, &["1", "-5", "+7"], &["", "1.5", "x", "1_0"]),
             (
                 VarKind::Float,
                 &["1", "1.5", "-2e3"],
@@ -159,7 +178,7 @@ mod tests {
             (VarKind::Path, &["/x", "a b"], &["", " ", "a\0"]),
             (
                 VarKind::Duration,
-                &["30s", "5", "0.5", "1h30m"],
+                &["30s", "5", "0.5", "1h30m", "1.5s", " 2 "],
                 &["", "x", "-1", "5 s"],
             ),
         ];
