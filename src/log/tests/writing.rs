@@ -92,18 +92,18 @@ fn work_that_fails_leaves_nothing_behind_and_others_go_on() {
         .unwrap();
     // Hold the writer, so that all of these are one batch.
     let (hold, held) = crossbeam_channel::bounded::<()>(0);
+    let (inside, entered) = crossbeam_channel::bounded::<()>(1);
     let holder = {
         let log = log.clone();
         std::thread::spawn(move || {
             log.transact(move |_| {
-                held.recv().ok();
+                inside.send(()).unwrap();
+                held.recv().unwrap();
                 Err::<(), ()>(())
             })
         })
     };
-    while log.queued() > 0 {
-        std::thread::yield_now();
-    }
+    entered.recv().unwrap();
     let up = |degraded| of_boot(boot, 2, Event::BootUp { degraded });
     let before = {
         let (log, event) = (log.clone(), up(true));
