@@ -2,16 +2,13 @@
 
 use std::path::PathBuf;
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::scan::{Events, Page, scan};
-use super::verify::{ChainCheck, read_head};
+use super::verify::{ChainCheck, PAGES_AHEAD, read_head};
 use super::{EventFilter, LogError, Reader, Recorded};
 use crate::domain::boot::{BootState, evolve};
 use crate::domain::ids::{BootId, Digest, Seq};
-
-/// Pages that a checked replay reads ahead.
-const PAGES_AHEAD: usize = 4;
 
 /// A past boot, event by event, with the state after each.
 ///
@@ -133,6 +130,8 @@ enum Ahead {
 struct Checked {
     path: PathBuf,
     ahead: Receiver<Ahead>,
+    /// Pages that were read, to be filled again.
+    empties: Sender<Page>,
     head: Option<(u64, Digest)>,
     page: Page,
     row: usize,
@@ -144,11 +143,12 @@ impl Checked {
     fn start(path: PathBuf) -> Result<Self, LogError> {
         let reader = Reader::open(&path)?;
         let (send, ahead) = bounded(PAGES_AHEAD);
+        let (empties, empty) = bounded(PAGES_AHEAD);
         std::thread::Builder::new()
             .name("ubs-replay".to_owned())
             .spawn(move || {
                 // A failed send: nobody wants the rest.
-                if let Err(Some(error)) = read_ahead(&reader, &send) {
+                if let Err(Some(error)) = read_ahead(&reader, &send, &empty) {
                     let _ = send.send(Ahead::Failed(error));
                 }
             })
@@ -156,6 +156,7 @@ impl Checked {
         Ok(Self {
             path,
             ahead,
+            empties,
             head: None,
             page: Page::default(),
             row: 0,
@@ -216,8 +217,10 @@ impl Checked {
             match self.ahead.recv() {
                 Ok(Ahead::Head(head)) => self.head = head,
                 Ok(Ahead::Page(page)) => {
-                    self.page = page;
+                    let read = std::mem::replace(&mut self.page, page);
                     self.row = 0;
+                    // Full or closed: the page is simply dropped.
+                    let _ = self.empties.try_send(read);
                 }
                 Ok(Ahead::Failed(error)) => {
                     self.ended = true;
@@ -238,7 +241,8 @@ impl Checked {
 /// `Err(None)`: the receiver is gone.
 fn read_ahead(
     reader: &Reader,
-    send: &crossbeam_channel::Sender<Ahead>,
+    send: &Sender<Ahead>,
+    empty: &Receiver<Page>,
 ) -> Result<(), Option<LogError>> {
     let error = |source| Some(reader.error(source));
     let _snapshot = reader.snapshot().map_err(Some)?;
@@ -250,8 +254,10 @@ fn read_ahead(
         if !page.is_full() {
             return Ok(());
         }
-        let page = std::mem::take(&mut page);
-        send.send(Ahead::Page(page)).map_err(|_| None)
+        let mut next = empty.try_recv().unwrap_or_default();
+        next.clear();
+        let full = std::mem::replace(&mut page, next);
+        send.send(Ahead::Page(full)).map_err(|_| None)
     })?;
     send.send(Ahead::Page(page)).map_err(|_| None)
 }

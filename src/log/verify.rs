@@ -20,8 +20,8 @@ use crate::domain::ids::Digest;
 
 /// Problems that are told one by one; more are counted.
 const PROBLEMS_MAX: usize = 100;
-/// Pages on their way from one thread to the other.
-const PAGES_AHEAD: usize = 4;
+/// Pages on their way from one thread to the other: enough that neither waits for the other's time slice.
+pub(super) const PAGES_AHEAD: usize = 16;
 
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -92,13 +92,13 @@ fn work_that_fails_leaves_nothing_behind_and_others_go_on() {
         .unwrap();
     // Hold the writer, so that all of these are one batch.
     let (hold, held) = crossbeam_channel::bounded::<()>(0);
-    let (enter, entered) = crossbeam_channel::bounded::<()>(1);
+    let (inside, entered) = crossbeam_channel::bounded::<()>(1);
     let holder = {
         let log = log.clone();
         std::thread::spawn(move || {
             log.transact(move |_| {
-                enter.send(()).ok();
-                held.recv().ok();
+                inside.send(()).unwrap();
+                held.recv().unwrap();
                 Err::<(), ()>(())
             })
         })
