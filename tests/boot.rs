@@ -14,24 +14,52 @@ fn noting(name: &str) -> String {
 }
 
 fn service(name: &str, script: &str, more: &str) -> String {
-    format!(
-        "[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\n{more}\n"
-    )
+    format!("[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\n{more}\n")
 }
 
 fn layer(name: &str, more: &str, services: &[String]) -> String {
-    format!("[[layer]]\nname = \"{name}\"\n{more}\n{}", services.join(""))
+    format!(
+        "[[layer]]\nname = \"{name}\"\n{more}\n{}",
+        services.join("")
+    )
 }
 
 fn manifest(parts: &[String]) -> String {
-    format!("[app]\nname = \"probe\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}", parts.join("\n"))
+    format!(
+        "[app]\nname = \"probe\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}",
+        parts.join("\n")
+    )
 }
 
 fn three_layers() -> Workspace {
     Workspace::with_manifest(&manifest(&[
-        layer("one", "", &[service("a", &noting("a"), "ready = { exec = ['test', '-s', 'order'], interval = '10ms' }")]),
-        layer("two", "", &[service("b", &noting("b"), "ready = { exec = ['grep', '-q', 'start b', 'order'], interval = '10ms' }")]),
-        layer("three", "", &[service("c", &noting("c"), "ready = { exec = ['grep', '-q', 'start c', 'order'], interval = '10ms' }")]),
+        layer(
+            "one",
+            "",
+            &[service(
+                "a",
+                &noting("a"),
+                "ready = { exec = ['test', '-s', 'order'], interval = '10ms' }",
+            )],
+        ),
+        layer(
+            "two",
+            "",
+            &[service(
+                "b",
+                &noting("b"),
+                "ready = { exec = ['grep', '-q', 'start b', 'order'], interval = '10ms' }",
+            )],
+        ),
+        layer(
+            "three",
+            "",
+            &[service(
+                "c",
+                &noting("c"),
+                "ready = { exec = ['grep', '-q', 'start c', 'order'], interval = '10ms' }",
+            )],
+        ),
     ]))
 }
 
@@ -60,7 +88,11 @@ fn ctrl_c_and_sigterm_stop_in_order_with_exit_code_0() {
         running.signal(signal);
         let run = running.wait().expect(0);
         assert!(run.stdout.contains(signal.as_str()), "{}", run.stdout);
-        assert!(workspace.read("order").ends_with("stop c\nstop b\nstop a\n"));
+        assert!(
+            workspace
+                .read("order")
+                .ends_with("stop c\nstop b\nstop a\n")
+        );
         assert!(workspace.leftovers().is_empty());
         let health = workspace.ubs(&["health", "--json"]).expect(1).json();
         assert_eq!(health["status"], "down");
@@ -99,12 +131,23 @@ fn a_second_supervisor_is_refused_and_the_first_goes_on() {
 #[test]
 fn detached_it_runs_on_and_is_stopped_from_elsewhere() {
     let workspace = three_layers();
-    let boot = workspace.ubs(&["boot", "--detach", "--json"]).expect(0).json();
+    let boot = workspace
+        .ubs(&["boot", "--detach", "--json"])
+        .expect(0)
+        .json();
     assert_eq!(boot["phase"], "running");
     let status = workspace.ubs(&["status"]).expect(0);
-    assert!(status.stdout.contains("supervised by process"), "{}", status.stdout);
+    assert!(
+        status.stdout.contains("supervised by process"),
+        "{}",
+        status.stdout
+    );
     let again = workspace.ubs(&["boot", "--detach"]).expect(2);
-    assert!(again.stderr.contains("already supervised"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("already supervised"),
+        "{}",
+        again.stderr
+    );
     workspace.ubs(&["stop"]).expect(0);
     assert!(workspace.leftovers().is_empty());
 }
@@ -117,24 +160,47 @@ fn an_optional_layer_that_fails_degrades_and_a_critical_one_fails_the_boot() {
             layer(
                 "broken",
                 &format!("critical = {critical}"),
-                &[service("b", "echo no such engine >&2; exit 7", "ready = { exec = ['false'] }\nrestart = 'never'")],
+                &[service(
+                    "b",
+                    "echo no such engine >&2; exit 7",
+                    "ready = { exec = ['false'] }\nrestart = 'never'",
+                )],
             ),
             layer("top", "", &[service("c", &noting("c"), "")]),
         ]));
-        let boot = workspace.ubs(&["boot", "--until-up", "--json"]).expect(code).json();
+        let boot = workspace
+            .ubs(&["boot", "--until-up", "--json"])
+            .expect(code)
+            .json();
         assert_eq!(boot["outcome"], outcome, "{boot:#}");
         let layers = boot["layers"].as_array().unwrap();
         assert_eq!(layers[1]["status"], "failed", "{boot:#}");
         let reason = layers[1]["reason"].as_str().unwrap();
         assert!(reason.contains("exit status 7"), "{reason}");
         let mission = &boot["missions"][0];
-        assert!(mission["slug"].as_str().unwrap().starts_with("boot_fix_broken_"), "{boot:#}");
+        assert!(
+            mission["slug"]
+                .as_str()
+                .unwrap()
+                .starts_with("boot_fix_broken_"),
+            "{boot:#}"
+        );
         assert_eq!(boot["attempts"], if critical { 2 } else { 1 });
         let shown = workspace
-            .ubs(&["missions", "show", mission["slug"].as_str().unwrap(), "--json"])
+            .ubs(&[
+                "missions",
+                "show",
+                mission["slug"].as_str().unwrap(),
+                "--json",
+            ])
             .expect(0)
             .json();
-        assert!(shown["failure"]["traceback"].as_str().unwrap().contains("no such engine"));
+        assert!(
+            shown["failure"]["traceback"]
+                .as_str()
+                .unwrap()
+                .contains("no such engine")
+        );
         assert!(workspace.leftovers().is_empty());
         workspace.ubs(&["log", "verify"]).expect(0);
     }
@@ -144,7 +210,15 @@ fn an_optional_layer_that_fails_degrades_and_a_critical_one_fails_the_boot() {
 fn with_strict_a_degraded_boot_has_an_exit_code_of_its_own() {
     let workspace = Workspace::with_manifest(&manifest(&[
         layer("base", "", &[service("a", &noting("a"), "")]),
-        layer("extra", "critical = false", &[service("b", "exit 1", "restart = 'never'\nready = { exec = ['false'] }")]),
+        layer(
+            "extra",
+            "critical = false",
+            &[service(
+                "b",
+                "exit 1",
+                "restart = 'never'\nready = { exec = ['false'] }",
+            )],
+        ),
     ]));
     workspace.ubs(&["boot", "--until-up", "--strict"]).expect(3);
 }
@@ -162,7 +236,10 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
     )]));
     workspace.ubs(&["boot", "--until-up"]).expect(0);
     let kinds = workspace.kinds();
-    let restarts = kinds.iter().filter(|kind| *kind == "service_restarting").count();
+    let restarts = kinds
+        .iter()
+        .filter(|kind| *kind == "service_restarting")
+        .count();
     assert_eq!(restarts, 2, "{kinds:?}");
     assert_eq!(workspace.read("starts").lines().count(), 3);
 
@@ -178,7 +255,11 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
     workspace.ubs(&["boot", "--until-up", "--strict"]).expect(3);
     let kinds = workspace.kinds();
     let count = |kind: &str| kinds.iter().filter(|k| *k == kind).count();
-    assert_eq!((count("service_restarting"), count("service_failed")), (2, 1), "{kinds:?}");
+    assert_eq!(
+        (count("service_restarting"), count("service_failed")),
+        (2, 1),
+        "{kinds:?}"
+    );
 }
 
 #[test]
@@ -186,14 +267,20 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "base",
         "",
-        &[service("a", "echo $$ >> pids; exec sleep 1000", "restart = { backoff = '10ms' }")],
+        &[service(
+            "a",
+            "echo $$ >> pids; exec sleep 1000",
+            "restart = { backoff = '10ms' }",
+        )],
     )]));
     let running = workspace.start(&["boot"]);
     workspace.await_health(&["healthy"]);
     await_that("a first process", || workspace.path("pids").exists());
     let pid: i32 = workspace.read("pids").trim().parse().unwrap();
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    await_that("a second process", || workspace.read("pids").lines().count() == 2);
+    await_that("a second process", || {
+        workspace.read("pids").lines().count() == 2
+    });
     workspace.await_health(&["healthy"]);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
@@ -205,8 +292,24 @@ fn readiness_is_asked_over_tcp_and_http() {
     let (tcp, http) = (free_port(), free_port());
     let server = |port: u16| format!("exec python3 -m http.server --bind 127.0.0.1 {port}");
     let workspace = Workspace::with_manifest(&manifest(&[
-        layer("tcp", "", &[service("t", &server(tcp), &format!("ready = {{ tcp = '127.0.0.1:{tcp}', interval = '20ms' }}"))]),
-        layer("http", "", &[service("h", &server(http), &format!("ready = {{ http = 'http://127.0.0.1:{http}/', interval = '20ms' }}"))]),
+        layer(
+            "tcp",
+            "",
+            &[service(
+                "t",
+                &server(tcp),
+                &format!("ready = {{ tcp = '127.0.0.1:{tcp}', interval = '20ms' }}"),
+            )],
+        ),
+        layer(
+            "http",
+            "",
+            &[service(
+                "h",
+                &server(http),
+                &format!("ready = {{ http = 'http://127.0.0.1:{http}/', interval = '20ms' }}"),
+            )],
+        ),
     ]));
     workspace.ubs(&["boot", "--until-up"]).expect(0);
     assert!(workspace.leftovers().is_empty());
@@ -218,9 +321,18 @@ fn a_service_that_is_never_ready_fails_its_layer_with_what_was_asked() {
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "mute",
         "critical = false",
-        &[service("m", "exec sleep 1000", &format!("ready = {{ tcp = '127.0.0.1:{port}', interval = '20ms', timeout = '300ms' }}"))],
+        &[service(
+            "m",
+            "exec sleep 1000",
+            &format!(
+                "ready = {{ tcp = '127.0.0.1:{port}', interval = '20ms', timeout = '300ms' }}"
+            ),
+        )],
     )]));
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]).expect(0).json();
+    let boot = workspace
+        .ubs(&["boot", "--until-up", "--json"])
+        .expect(0)
+        .json();
     let reason = boot["layers"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("was not ready within 300 ms"), "{reason}");
     assert!(reason.contains("refused"), "{reason}");
@@ -230,8 +342,24 @@ fn a_service_that_is_never_ready_fails_its_layer_with_what_was_asked() {
 #[test]
 fn a_one_shot_runs_to_its_end_before_the_next_layer() {
     let workspace = Workspace::with_manifest(&manifest(&[
-        layer("prepare", "", &[service("once", "sleep 0.2; echo prepared > done", "oneshot = true")]),
-        layer("use", "", &[service("user", "cat done > seen; exec sleep 1000", "ready = { exec = ['test', '-s', 'seen'], interval = '10ms' }")]),
+        layer(
+            "prepare",
+            "",
+            &[service(
+                "once",
+                "sleep 0.2; echo prepared > done",
+                "oneshot = true",
+            )],
+        ),
+        layer(
+            "use",
+            "",
+            &[service(
+                "user",
+                "cat done > seen; exec sleep 1000",
+                "ready = { exec = ['test', '-s', 'seen'], interval = '10ms' }",
+            )],
+        ),
     ]));
     workspace.ubs(&["boot", "--until-up"]).expect(0);
     assert_eq!(workspace.read("seen"), "prepared\n");
@@ -256,10 +384,16 @@ fn a_service_that_ignores_sigterm_is_killed_with_its_children() {
 fn fast_mode_checks_nothing_and_stops_at_the_first_error() {
     let workspace = Workspace::with_manifest(&manifest(&[
         layer("base", "", &[service("a", &noting("a"), "")]),
-        layer("extra", "critical = false", &[service("b", "exit 3", "oneshot = true")]),
+        layer(
+            "extra",
+            "critical = false",
+            &[service("b", "exit 3", "oneshot = true")],
+        ),
         layer("top", "", &[service("c", &noting("c"), "")]),
     ]));
-    let run = workspace.ubs(&["boot", "--mode", "fast", "--json"]).expect(1);
+    let run = workspace
+        .ubs(&["boot", "--mode", "fast", "--json"])
+        .expect(1);
     assert_eq!(run.json()["outcome"], "failed");
     let kinds = workspace.kinds();
     for kind in ["check_started", "mission_filed", "retried"] {
@@ -275,7 +409,9 @@ fn layered_mode_checks_and_degrades_but_does_not_heal() {
     let workspace = Workspace::with_manifest(&format!(
         "{text}\n[config]\nfiles = ['.env']\n[config.vars.KEY]\nrequired = true\nsecret = true\ngenerate = true\n"
     ));
-    let run = workspace.ubs(&["boot", "--mode", "layered", "--json"]).expect(1);
+    let run = workspace
+        .ubs(&["boot", "--mode", "layered", "--json"])
+        .expect(1);
     assert_eq!(run.json()["decision"], "no_go");
     let kinds = workspace.kinds();
     assert!(kinds.contains(&"mission_filed".to_owned()), "{kinds:?}");
@@ -308,7 +444,11 @@ fn secrets_reach_neither_the_log_nor_the_terminal() {
         manifest(&[layer(
             "base",
             "critical = false",
-            &[service("a", "echo token is $API_TOKEN; echo $API_TOKEN >&2; exit 1", "restart = 'never'\nready = { exec = ['false'] }")],
+            &[service(
+                "a",
+                "echo token is $API_TOKEN; echo $API_TOKEN >&2; exit 1",
+                "restart = 'never'\nready = { exec = ['false'] }"
+            )],
         )])
     ));
     let secret = "f00dcafe-is-the-real-token";
@@ -330,7 +470,8 @@ fn state_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let workspace = three_layers();
     workspace.ubs(&["boot", "--until-up"]).expect(0);
-    let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&workspace.path(".ubs")), 0o700);
     for entry in walk(&workspace.path(".ubs")) {
         assert_eq!(mode(&entry), 0o600, "{}", entry.display());

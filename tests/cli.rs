@@ -55,11 +55,26 @@ fn small() -> Workspace {
 fn help_and_version_are_no_errors_and_wrong_words_are() {
     let workspace = Workspace::new();
     let help = workspace.ubs(&["--help"]).expect(0);
-    for command in ["demo", "preflight", "boot", "replay", "health", "missions", "worker", "log"] {
+    for command in [
+        "demo",
+        "preflight",
+        "boot",
+        "replay",
+        "health",
+        "missions",
+        "worker",
+        "log",
+    ] {
         assert!(help.stdout.contains(command), "{command}\n{}", help.stdout);
     }
     assert!(help.stdout.lines().all(|line| line.len() <= 100));
-    assert!(workspace.ubs(&["--version"]).expect(0).stdout.starts_with("ubs "));
+    assert!(
+        workspace
+            .ubs(&["--version"])
+            .expect(0)
+            .stdout
+            .starts_with("ubs ")
+    );
     let wrong = workspace.ubs(&["preflite"]).expect(2);
     assert!(wrong.stderr.contains("preflight"), "{}", wrong.stderr);
     workspace.ubs(&["boot", "--mode", "hasty"]).expect(2);
@@ -71,7 +86,11 @@ fn without_a_manifest_it_says_what_to_do_and_makes_nothing() {
     let workspace = Workspace::new();
     for command in ["preflight", "boot", "worker"] {
         let run = workspace.ubs(&[command]).expect(2);
-        assert!(run.stderr.contains("no ubs.toml") && run.stderr.contains("help:"), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("no ubs.toml") && run.stderr.contains("help:"),
+            "{}",
+            run.stderr
+        );
     }
     assert!(!workspace.path(".ubs").exists());
     let run = workspace.ubs(&["-C", "nowhere", "preflight"]).expect(2);
@@ -81,10 +100,23 @@ fn without_a_manifest_it_says_what_to_do_and_makes_nothing() {
 #[test]
 fn looking_back_before_the_first_boot_is_no_crash() {
     let workspace = small();
-    assert_eq!(workspace.ubs(&["boots", "--json"]).expect(0).json(), Value::Array(vec![]));
-    assert_eq!(workspace.ubs(&["missions", "--json"]).expect(0).json(), Value::Array(vec![]));
-    assert_eq!(workspace.ubs(&["health", "--json"]).expect(1).json()["status"], "unknown");
-    for arguments in [&["replay", "last"][..], &["log", "verify"], &["missions", "show", "x"]] {
+    assert_eq!(
+        workspace.ubs(&["boots", "--json"]).expect(0).json(),
+        Value::Array(vec![])
+    );
+    assert_eq!(
+        workspace.ubs(&["missions", "--json"]).expect(0).json(),
+        Value::Array(vec![])
+    );
+    assert_eq!(
+        workspace.ubs(&["health", "--json"]).expect(1).json()["status"],
+        "unknown"
+    );
+    for arguments in [
+        &["replay", "last"][..],
+        &["log", "verify"],
+        &["missions", "show", "x"],
+    ] {
         let run = workspace.ubs(arguments).expect(2);
         assert!(run.stderr.contains("there is no log"), "{}", run.stderr);
     }
@@ -95,7 +127,13 @@ fn looking_back_before_the_first_boot_is_no_crash() {
 fn a_file_that_is_not_the_log_is_refused_and_kept() {
     let workspace = small();
     workspace.write(".ubs/log.db", "this is somebody's diary\n");
-    for arguments in [&["boot"][..], &["health"], &["boots"], &["replay"], &["log", "rebuild"]] {
+    for arguments in [
+        &["boot"][..],
+        &["health"],
+        &["boots"],
+        &["replay"],
+        &["log", "rebuild"],
+    ] {
         let run = workspace.ubs(arguments).expect(2);
         assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
     }
@@ -105,10 +143,22 @@ fn a_file_that_is_not_the_log_is_refused_and_kept() {
 #[test]
 fn bad_manifests_are_refused_with_the_line_and_the_nearest_word() {
     for (bad, said) in [
-        ("[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\ncritcal = true\n", &["ubs.toml:5", "critical"][..]),
-        ("[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\n[[layer]]\nname = \"a\"\n", &["ubs.toml:6", "a"]),
-        ("[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\nafter = [\"b\"]\n[[layer]]\nname = \"b\"\nafter = [\"a\"]\n", &["ubs.toml:", "a", "b"]),
-        ("[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\nafter = [\"databse\"]\n[[layer]]\nname = \"database\"\n", &["ubs.toml:5", "database"]),
+        (
+            "[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\ncritcal = true\n",
+            &["ubs.toml:5", "critical"][..],
+        ),
+        (
+            "[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\n[[layer]]\nname = \"a\"\n",
+            &["ubs.toml:6", "a"],
+        ),
+        (
+            "[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\nafter = [\"b\"]\n[[layer]]\nname = \"b\"\nafter = [\"a\"]\n",
+            &["ubs.toml:", "a", "b"],
+        ),
+        (
+            "[app]\nname = \"x\"\n[[layer]]\nname = \"a\"\nafter = [\"databse\"]\n[[layer]]\nname = \"database\"\n",
+            &["ubs.toml:5", "database"],
+        ),
         ("[app\n", &["ubs.toml:1"]),
     ] {
         let workspace = Workspace::with_manifest(bad);
@@ -128,11 +178,17 @@ fn preflight_says_what_is_wrong_and_where() {
     workspace.write(".env", "PORT=eighty\nSECRET_KEY=change-me\n");
     let run = workspace.ubs(&["preflight"]).expect(1);
     insta::assert_snapshot!("preflight_no_go", workspace.normalise(&run.stdout));
-    assert!(!workspace.path(".ubs").exists(), "a pre-flight leaves nothing behind");
+    assert!(
+        !workspace.path(".ubs").exists(),
+        "a pre-flight leaves nothing behind"
+    );
     let json = workspace.ubs(&["preflight", "--json"]).expect(1).json();
     assert_eq!(json["decision"], "no_go");
     let config = &json["checks"][0];
-    assert_eq!((&config["name"], &config["status"]), (&Value::from("config"), &Value::from("critical")));
+    assert_eq!(
+        (&config["name"], &config["status"]),
+        (&Value::from("config"), &Value::from("critical"))
+    );
     let finding = &config["findings"][0];
     assert_eq!(finding["location"]["file"], ".env");
     for key in ["code", "severity", "subject", "message", "remedy"] {
@@ -145,11 +201,18 @@ fn a_boot_is_shown_and_replayed_the_same_way_every_time() {
     let workspace = small();
     let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
     insta::assert_snapshot!("boot_degraded", workspace.normalise(&run.stdout));
-    assert!(run.stdout.lines().all(|line| line.chars().count() <= 80), "{}", run.stdout);
+    assert!(
+        run.stdout.lines().all(|line| line.chars().count() <= 80),
+        "{}",
+        run.stdout
+    );
     let health = workspace.ubs(&["health"]).expect(1);
     insta::assert_snapshot!("health_down", workspace.normalise(&health.stdout));
     let missions = workspace.ubs(&["missions"]).expect(0);
-    let missions = regex::Regex::new(r"_\d{10}\b").unwrap().replace_all(&missions.stdout, "_<time>").into_owned();
+    let missions = regex::Regex::new(r"_\d{10}\b")
+        .unwrap()
+        .replace_all(&missions.stdout, "_<time>")
+        .into_owned();
     insta::assert_snapshot!("missions", workspace.normalise(&missions));
     // Twice the same, from the log alone.
     let replay = || workspace.ubs(&["replay", "last"]).expect(0).stdout;
@@ -160,7 +223,10 @@ fn a_boot_is_shown_and_replayed_the_same_way_every_time() {
 #[test]
 fn json_is_one_document_and_messages_go_elsewhere() {
     let workspace = small();
-    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0).json();
+    workspace
+        .ubs(&["boot", "--until-up", "--json"])
+        .expect(0)
+        .json();
     for arguments in [
         &["preflight"][..],
         &["boots"],
@@ -183,7 +249,9 @@ fn json_is_one_document_and_messages_go_elsewhere() {
         let run = workspace.ubs(arguments).expect(0);
         for line in run.stdout.lines() {
             let event: Value = serde_json::from_str(line).unwrap();
-            for key in ["seq", "event_id", "kind", "version", "at", "payload", "chain"] {
+            for key in [
+                "seq", "event_id", "kind", "version", "at", "payload", "chain",
+            ] {
                 assert!(!event[key].is_null(), "{key}: {event}");
             }
         }
@@ -195,7 +263,11 @@ fn json_is_one_document_and_messages_go_elsewhere() {
 fn a_pipe_that_is_closed_is_nobodys_fault() {
     let workspace = small();
     workspace.ubs(&["boot", "--until-up"]).expect(0);
-    for arguments in [&["replay", "--events", "--json"][..], &["log", "export"], &["boots"]] {
+    for arguments in [
+        &["replay", "--events", "--json"][..],
+        &["log", "export"],
+        &["boots"],
+    ] {
         let mut child = workspace.command(arguments).spawn().unwrap();
         drop(child.stdout.take());
         let output = child.wait_with_output().unwrap();
@@ -220,7 +292,9 @@ fn colour_is_for_terminals_and_can_be_asked_for() {
     assert!(!plain.stdout.contains('\u{1b}'));
     let painted = workspace.ubs(&["preflight", "--color", "always"]).expect(0);
     assert!(painted.stdout.contains("\u{1b}[32m"));
-    let json = workspace.ubs(&["preflight", "--color", "always", "--json"]).expect(0);
+    let json = workspace
+        .ubs(&["preflight", "--color", "always", "--json"])
+        .expect(0);
     assert!(!json.stdout.contains('\u{1b}'));
 }
 
@@ -236,7 +310,11 @@ fn an_edited_log_is_found_and_the_row_is_named() {
     .unwrap();
     drop(log);
     let run = workspace.ubs(&["log", "verify"]).expect(1);
-    assert!(run.stdout.contains('7') && run.stdout.contains("NOT INTACT"), "{}", run.stdout);
+    assert!(
+        run.stdout.contains('7') && run.stdout.contains("NOT INTACT"),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
@@ -253,9 +331,19 @@ fn moments_boots_and_missions_that_are_not_there_are_named() {
         &["diff", "last", "nonsense"],
     ] {
         let run = workspace.ubs(arguments).expect(2);
-        assert!(run.stderr.starts_with("error: "), "{arguments:?}: {}", run.stderr);
+        assert!(
+            run.stderr.starts_with("error: "),
+            "{arguments:?}: {}",
+            run.stderr
+        );
     }
-    assert_eq!(workspace.ubs(&["health", "--at", "1h", "--json"]).expect(1).json()["status"], "unknown");
+    assert_eq!(
+        workspace
+            .ubs(&["health", "--at", "1h", "--json"])
+            .expect(1)
+            .json()["status"],
+        "unknown"
+    );
 }
 
 #[test]
@@ -273,30 +361,85 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
     let slug = open[0]["slug"].as_str().unwrap().to_owned();
     assert_eq!(open[0]["status"], "quarantined");
     workspace.ubs(&["missions", "requeue", &slug]).expect(0);
-    let claimed = workspace.ubs(&["missions", "claim", "--worker", "bot", "--json"]).expect(0).json();
+    let claimed = workspace
+        .ubs(&["missions", "claim", "--worker", "bot", "--json"])
+        .expect(0)
+        .json();
     assert_eq!(claimed["slug"], slug.as_str());
-    workspace.ubs(&["missions", "claim", "--worker", "other"]).expect(1);
-    workspace.ubs(&["missions", "heartbeat", &slug, "--worker", "other"]).expect(2);
-    workspace.ubs(&["missions", "heartbeat", &slug, "--worker", "bot"]).expect(0);
+    workspace
+        .ubs(&["missions", "claim", "--worker", "other"])
+        .expect(1);
+    workspace
+        .ubs(&["missions", "heartbeat", &slug, "--worker", "other"])
+        .expect(2);
+    workspace
+        .ubs(&["missions", "heartbeat", &slug, "--worker", "bot"])
+        .expect(0);
     // One that does not help, one that leaves the workspace, one that helps.
-    workspace.write("bad.json", r#"{"summary": "x", "changes": [{"write": {"path": "other", "text": "x"}}]}"#);
-    let verdict = workspace.ubs(&["missions", "propose", &slug, "--worker", "bot", "--file", "bad.json", "--json"]).expect(1).json();
+    workspace.write(
+        "bad.json",
+        r#"{"summary": "x", "changes": [{"write": {"path": "other", "text": "x"}}]}"#,
+    );
+    let verdict = workspace
+        .ubs(&[
+            "missions", "propose", &slug, "--worker", "bot", "--file", "bad.json", "--json",
+        ])
+        .expect(1)
+        .json();
     assert_eq!(verdict["outcome"], "rejected");
     assert!(!workspace.path("other").exists());
     workspace.ubs(&["missions", "requeue", &slug]).expect(0);
-    workspace.ubs(&["missions", "claim", &slug, "--worker", "bot"]).expect(0);
-    workspace.write("hostile.json", r#"{"summary": "x", "changes": [{"write": {"path": "../escaped", "text": "x"}}]}"#);
-    workspace.ubs(&["missions", "propose", &slug, "--worker", "bot", "--file", "hostile.json"]).expect(2);
+    workspace
+        .ubs(&["missions", "claim", &slug, "--worker", "bot"])
+        .expect(0);
+    workspace.write(
+        "hostile.json",
+        r#"{"summary": "x", "changes": [{"write": {"path": "../escaped", "text": "x"}}]}"#,
+    );
+    workspace
+        .ubs(&[
+            "missions",
+            "propose",
+            &slug,
+            "--worker",
+            "bot",
+            "--file",
+            "hostile.json",
+        ])
+        .expect(2);
     workspace.write("good.json", r#"{"summary": "bring the engine", "changes": [{"write": {"path": "engine", "text": "here\n"}}]}"#);
-    let verdict = workspace.ubs(&["missions", "propose", &slug, "--worker", "bot", "--file", "good.json", "--json"]).expect(0).json();
+    let verdict = workspace
+        .ubs(&[
+            "missions",
+            "propose",
+            &slug,
+            "--worker",
+            "bot",
+            "--file",
+            "good.json",
+            "--json",
+        ])
+        .expect(0)
+        .json();
     assert_eq!(verdict["outcome"], "awaiting_approval");
     assert_eq!(verdict["verdict"]["holds"], true);
-    assert!(!workspace.path("engine").exists(), "only a person may let it in");
-    workspace.ubs(&["missions", "approve", &slug, "--by", "ann"]).expect(0);
+    assert!(
+        !workspace.path("engine").exists(),
+        "only a person may let it in"
+    );
+    workspace
+        .ubs(&["missions", "approve", &slug, "--by", "ann"])
+        .expect(0);
     assert_eq!(workspace.read("engine"), "here\n");
-    let boot = workspace.ubs(&["boot", "--until-up", "--strict", "--json"]).expect(0).json();
+    let boot = workspace
+        .ubs(&["boot", "--until-up", "--strict", "--json"])
+        .expect(0)
+        .json();
     assert_eq!(boot["degraded"], false);
-    assert_eq!(workspace.ubs(&["missions", "--json"]).expect(0).json(), Value::Array(vec![]));
+    assert_eq!(
+        workspace.ubs(&["missions", "--json"]).expect(0).json(),
+        Value::Array(vec![])
+    );
 }
 
 #[test]
@@ -304,10 +447,18 @@ fn the_worker_example_claims_proposes_and_shows_the_verdict() {
     let workspace = small();
     workspace.ubs(&["boot", "--until-up"]).expect(0);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
-    workspace.ubs(&["missions", "requeue", open[0]["slug"].as_str().unwrap()]).expect(0);
-    workspace.write("fix.json", r#"{"summary": "hope", "changes": [{"write": {"path": "hope.txt", "text": "x"}}]}"#);
+    workspace
+        .ubs(&["missions", "requeue", open[0]["slug"].as_str().unwrap()])
+        .expect(0);
+    workspace.write(
+        "fix.json",
+        r#"{"summary": "hope", "changes": [{"write": {"path": "hope.txt", "text": "x"}}]}"#,
+    );
     let root = workspace.root().to_str().unwrap();
-    let said = support::example("worker", &[root, workspace.path("fix.json").to_str().unwrap()]);
+    let said = support::example(
+        "worker",
+        &[root, workspace.path("fix.json").to_str().unwrap()],
+    );
     assert!(said.contains("claimed boot_fix_extra_"), "{said}");
     assert!(said.contains("verdict: does not hold"), "{said}");
     assert!(support::example("worker", &[root, "fix.json"]).contains("no mission waits"));

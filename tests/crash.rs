@@ -104,8 +104,15 @@ fn recover_and_check(workspace: &Workspace, point: &str) {
     let boot = boot.json();
     assert_eq!(boot["outcome"], "stopped", "{point}: {boot:#}");
     assert_eq!(boot["degraded"], true, "{point}: {boot:#}");
-    assert!(!workspace.path("twice").exists(), "{point}: a service ran twice");
-    assert_eq!(workspace.leftovers(), Vec::<u32>::new(), "{point}: left running");
+    assert!(
+        !workspace.path("twice").exists(),
+        "{point}: a service ran twice"
+    );
+    assert_eq!(
+        workspace.leftovers(),
+        Vec::<u32>::new(),
+        "{point}: left running"
+    );
     let boots = workspace.ubs(&["boots", "--json"]).expect(0).json();
     for earlier in &boots.as_array().unwrap()[1..] {
         assert_eq!(earlier["outcome"], "interrupted", "{point}: {earlier:#}");
@@ -131,11 +138,17 @@ fn check_healed(workspace: &Workspace, point: &str) {
     );
     let database = rusqlite::Connection::open(workspace.path("app.db")).unwrap();
     let rows: i64 = database
-        .query_row("SELECT count(*) FROM users WHERE seen_at IS NULL", [], |row| row.get(0))
+        .query_row(
+            "SELECT count(*) FROM users WHERE seen_at IS NULL",
+            [],
+            |row| row.get(0),
+        )
         .unwrap_or_else(|error| panic!("{point}: the column: {error}"));
     assert_eq!(rows, 2, "{point}: the rows");
     database
-        .query_row("SELECT count(*) FROM security_events", [], |row| row.get::<_, i64>(0))
+        .query_row("SELECT count(*) FROM security_events", [], |row| {
+            row.get::<_, i64>(0)
+        })
         .unwrap_or_else(|error| panic!("{point}: the table: {error}"));
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let open: Vec<_> = open

@@ -43,7 +43,11 @@ fn the_demo_heals_boots_answers_and_can_be_looked_back_at() {
     ] {
         assert!(run.stdout.contains(said), "no {said:?} in\n{}", run.stdout);
     }
-    assert!(run.stdout.lines().all(|line| line.chars().count() <= 80 || line.contains("http://")));
+    assert!(
+        run.stdout
+            .lines()
+            .all(|line| line.chars().count() <= 80 || line.contains("http://"))
+    );
     assert_eq!(workspace.leftovers(), Vec::<u32>::new());
     look_at_the_workspace(&workspace, &run.stdout);
     look_back(&workspace);
@@ -52,7 +56,10 @@ fn the_demo_heals_boots_answers_and_can_be_looked_back_at() {
 
 fn look_at_the_workspace(workspace: &Workspace, said: &str) {
     let env = workspace.read("ubs-demo/.env");
-    let mode = std::fs::metadata(workspace.path("ubs-demo/.env")).unwrap().permissions().mode();
+    let mode = std::fs::metadata(workspace.path("ubs-demo/.env"))
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     let secret = env
         .lines()
@@ -63,9 +70,15 @@ fn look_at_the_workspace(workspace: &Workspace, said: &str) {
     // The source edit is an insertion of one line: the rest of the file is as it was shipped.
     let healed = workspace.read("ubs-demo/backend/learning/models.py");
     let shipped = include_str!("../examples/demo/backend/learning/models.py");
-    let inserted: Vec<&str> = healed.lines().filter(|l| l.contains("extend_existing")).collect();
+    let inserted: Vec<&str> = healed
+        .lines()
+        .filter(|l| l.contains("extend_existing"))
+        .collect();
     assert_eq!(inserted.len(), 1, "{healed}");
-    assert_eq!(healed.replacen(&format!("{}\n", inserted[0]), "", 1), shipped);
+    assert_eq!(
+        healed.replacen(&format!("{}\n", inserted[0]), "", 1),
+        shipped
+    );
 }
 
 fn look_back(workspace: &Workspace) {
@@ -77,7 +90,10 @@ fn look_back(workspace: &Workspace) {
     demo(&["log", "verify"]).expect(0);
     let boots = demo(&["boots", "--json"]).expect(0).json();
     assert_eq!(boots.as_array().unwrap().len(), 1);
-    assert_eq!((&boots[0]["outcome"], &boots[0]["degraded"]), (&Value::from("stopped"), &Value::from(true)));
+    assert_eq!(
+        (&boots[0]["outcome"], &boots[0]["degraded"]),
+        (&Value::from("stopped"), &Value::from(true))
+    );
     let health = demo(&["health", "--json"]).expect(1).json();
     assert_eq!(health["status"], "down");
     // A moment at which it was up.
@@ -91,20 +107,38 @@ fn look_back(workspace: &Workspace) {
         .iter()
         .map(|mission| {
             let code = mission["failure"]["code"].as_str().unwrap();
-            (code.split('.').next().unwrap().to_owned(), mission["status"].as_str().unwrap().to_owned())
+            (
+                code.split('.').next().unwrap().to_owned(),
+                mission["status"].as_str().unwrap().to_owned(),
+            )
         })
         .collect();
     open.sort();
     let person = "quarantined".to_owned();
-    assert_eq!(open, [("registration".to_owned(), person.clone()), ("rehearsal".to_owned(), person)]);
+    assert_eq!(
+        open,
+        [
+            ("registration".to_owned(), person.clone()),
+            ("rehearsal".to_owned(), person)
+        ]
+    );
     let timeline = demo(&["replay", "last"]).expect(0);
     assert!(timeline.stdout.contains("[AUTO-FIX]") && timeline.stdout.contains("+0.000s"));
     let events = demo(&["replay", "last", "--events", "--json"]).expect(0);
-    let events: Vec<Value> = events.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<Value> = events
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     // The state at the moment of the first decision.
-    let decided = events.iter().find(|event| event["kind"] == "decision_made").unwrap();
+    let decided = events
+        .iter()
+        .find(|event| event["kind"] == "decision_made")
+        .unwrap();
     let seq = decided["seq"].to_string();
-    let state = demo(&["replay", "last", "--until", &seq, "--json"]).expect(0).json();
+    let state = demo(&["replay", "last", "--until", &seq, "--json"])
+        .expect(0)
+        .json();
     assert_eq!(state["state"]["decision"], "no_go");
     assert_eq!(state["state"]["phase"], "settling");
     // What programs do with the log: the examples of the library.
@@ -135,12 +169,18 @@ fn boot_again(workspace: &Workspace) {
     assert_eq!(rehearsal["rehearsal"]["layers_tested"], 6);
     assert_eq!(rehearsal["rehearsal"]["layers_passed"], 5);
     assert_eq!(workspace.leftovers(), Vec::<u32>::new());
-    workspace.ubs(&["-C", "ubs-demo", "preflight", "--strict"]).expect(3);
+    workspace
+        .ubs(&["-C", "ubs-demo", "preflight", "--strict"])
+        .expect(3);
     // A person approves nothing by accident, and mends the router by hand: one line.
     let main = "ubs-demo/backend/main.py";
-    let mended = workspace.read(main) + "\nfrom backend.apis import chat\napp.include_router(chat.router)\n";
+    let mended =
+        workspace.read(main) + "\nfrom backend.apis import chat\napp.include_router(chat.router)\n";
     workspace.write(main, &mended);
-    let missions = workspace.ubs(&["-C", "ubs-demo", "missions", "--json"]).expect(0).json();
+    let missions = workspace
+        .ubs(&["-C", "ubs-demo", "missions", "--json"])
+        .expect(0)
+        .json();
     let slug = missions
         .as_array()
         .unwrap()
@@ -150,7 +190,9 @@ fn boot_again(workspace: &Workspace) {
         .unwrap()
         .to_owned();
     workspace
-        .ubs(&["-C", "ubs-demo", "missions", "complete", &slug, "--worker", "ann"])
+        .ubs(&[
+            "-C", "ubs-demo", "missions", "complete", &slug, "--worker", "ann",
+        ])
         .expect(0);
 }
 
@@ -159,7 +201,11 @@ fn without_python_it_says_what_to_install_and_leaves_nothing() {
     let mut workspace = Workspace::new();
     workspace.set_env("PATH", "/nowhere");
     let run = workspace.ubs(&["demo"]).expect(2);
-    assert!(run.stderr.contains("needs Python 3") && run.stderr.contains("apt install"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("needs Python 3") && run.stderr.contains("apt install"),
+        "{}",
+        run.stderr
+    );
     assert!(!workspace.path("ubs-demo").exists());
 }
 
@@ -169,7 +215,11 @@ fn without_packages_to_be_had_it_says_so_and_leaves_nothing() {
     workspace.set_env("PIP_NO_INDEX", "1");
     workspace.set_env("PIP_NO_CACHE_DIR", "1");
     let run = workspace.ubs(&["demo"]).expect(2);
-    assert!(run.stderr.contains("cannot install the packages"), "{}", run.stderr);
+    assert!(
+        run.stderr.contains("cannot install the packages"),
+        "{}",
+        run.stderr
+    );
     assert!(!workspace.path("ubs-demo").exists());
 }
 

@@ -235,7 +235,8 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         .values
         .get("HOME")
         .map(|(home, _)| Path::new(home).join(".local"));
-    let hang_at_ms = epoch_ms() + timeout_ms - (timeout_ms / 4).min(HANG_MARGIN_MS_MAX);
+    let margin_ms = (timeout_ms / 4).min(HANG_MARGIN_MS_MAX);
+    let hang_at_ms = epoch_ms().saturating_add(timeout_ms - margin_ms);
     let stdin = serde_json::json!({
         "nonce": nonce,
         "root": context.root,

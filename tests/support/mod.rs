@@ -159,7 +159,9 @@ impl Workspace {
 
     /// Every event of the newest boot, as JSON.
     pub fn events(&self) -> Vec<Value> {
-        let run = self.ubs(&["replay", "last", "--events", "--json"]).expect(0);
+        let run = self
+            .ubs(&["replay", "last", "--events", "--json"])
+            .expect(0);
         run.stdout
             .lines()
             .map(|line| serde_json::from_str(line).expect("one event a line"))
@@ -277,7 +279,9 @@ pub fn processes_with_env(marker: &str) -> Vec<u32> {
         .filter(|pid| *pid != own)
         .filter(|pid| {
             std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                environ.split(|byte| *byte == 0).any(|e| e == marker.as_bytes())
+                environ
+                    .split(|byte| *byte == 0)
+                    .any(|e| e == marker.as_bytes())
             })
         })
         .collect()
