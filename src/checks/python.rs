@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
-use super::raised::{DETAIL_BYTES_MAX, clip_middle};
+use super::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
 use crate::domain::event::ExitKind;
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
@@ -20,6 +20,8 @@ use crate::sandbox::{Isolation, SandboxOutcome, SandboxSpec, run_sandboxed};
 
 /// Wall time of a probe whose time the manifest does not set.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 30_000;
+/// Where the sandbox cuts an output stream.
+const OUTPUT_BYTES_MAX: usize = 256 << 10;
 /// A program that hangs says where at most that long before it is ended.
 const HANG_MARGIN_MS_MAX: u64 = 2_000;
 /// Where interpreters lie below a workspace.
@@ -235,7 +237,8 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         .values
         .get("HOME")
         .map(|(home, _)| Path::new(home).join(".local"));
-    let hang_at_ms = epoch_ms() + timeout_ms - (timeout_ms / 4).min(HANG_MARGIN_MS_MAX);
+    let margin_ms = (timeout_ms / 4).min(HANG_MARGIN_MS_MAX);
+    let hang_at_ms = epoch_ms().saturating_add(timeout_ms - margin_ms);
     let stdin = serde_json::json!({
         "nonce": nonce,
         "root": context.root,
@@ -334,7 +337,7 @@ pub(super) fn no_answer(
         why,
         timed_out: outcome.timed_out,
         output: clip_middle(
-            &context.redactor.clean(&text, usize::MAX),
+            &clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX),
             DETAIL_BYTES_MAX / 2,
         ),
         location,

@@ -8,6 +8,10 @@ use crate::domain::redact::Redactor;
 
 /// Longest `type: message` of an exception, in bytes.
 const EXCEPTION_BYTES_MAX: usize = 4096;
+/// Where the probe programs cut a text, in characters.
+const TEXT_CHARS_MAX: usize = 65_536;
+/// No secret that is looked for is longer, in bytes: a private key of 8192 bits has some 6400.
+const SECRET_BYTES_MAX: usize = 8 << 10;
 /// Longest detail of a finding, in bytes.
 pub(super) const DETAIL_BYTES_MAX: usize = 16 << 10;
 
@@ -93,11 +97,24 @@ impl Raised {
                 frame.file, frame.line, frame.function, frame.code
             )
         });
-        clip_middle(
-            &redactor.clean(&format!("{own}{}", self.traceback), usize::MAX),
-            DETAIL_BYTES_MAX,
-        )
+        let is_cut = self.traceback.chars().count() >= TEXT_CHARS_MAX;
+        let text = format!("{own}{}", self.traceback);
+        clip_middle(&clean_whole(redactor, &text, is_cut), DETAIL_BYTES_MAX)
     }
+}
+
+/// Clean text whose end is shown. If it was cut before it came here, its last secret may be half there
+/// and not be recognised: the end goes.
+pub(super) fn clean_whole(redactor: &Redactor, text: &str, is_cut: bool) -> String {
+    let mut clean = redactor.clean(text, usize::MAX);
+    if is_cut {
+        let mut end = clean.len().saturating_sub(SECRET_BYTES_MAX);
+        while !clean.is_char_boundary(end) {
+            end -= 1;
+        }
+        clean.truncate(end);
+    }
+    clean
 }
 
 /// At most `bytes_max` bytes: the beginning and, mostly, the end.
@@ -120,6 +137,16 @@ pub(super) fn clip_middle(text: &str, bytes_max: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_secret_at_a_cut_is_not_shown() {
+        let redactor = Redactor::new(vec!["s3cr3t-of-the-house".into()]);
+        let raised = Raised {
+            traceback: format!("{}s3cr3t-of-the", "x".repeat(TEXT_CHARS_MAX - 13)),
+            ..Raised::default()
+        };
+        assert!(!raised.detail(&redactor).contains("s3cr3t"));
+    }
 
     #[test]
     fn a_clipped_text_keeps_its_ends() {

@@ -335,7 +335,7 @@ fn unmounted_router(
         severity,
         subject,
         format!(
-            "the router {} ({}:{}) is mounted nowhere in {}:{}",
+            "the APIRouter {} ({}:{}) is mounted nowhere in {}:{}",
             definition.name,
             definition.file,
             definition.line,

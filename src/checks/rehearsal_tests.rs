@@ -284,6 +284,16 @@ fn hostile_text_is_cleaned() {
 }
 
 #[test]
+fn one_failure_reads_the_same_in_every_copy_of_the_workspace() {
+    let text = "import os\nraise ValueError(os.path.abspath('x/y.txt') + ' ' + os.path.expanduser('~/z'))\n";
+    let exceptions: Option<Vec<String>> = (0..2)
+        .map(|_| Some(finding_of(text)?.facts["exception"].clone()))
+        .collect();
+    let Some(exceptions) = exceptions else { return };
+    assert_eq!(exceptions, ["ValueError: x/y.txt ~/z"; 2]);
+}
+
+#[test]
 fn a_layer_that_may_not_write_is_degraded() {
     let Some(app) = App::plain() else { return };
     if isolation_support().refused.contains_key("filesystem") {

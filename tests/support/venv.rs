@@ -6,10 +6,12 @@
 
 #![allow(dead_code)] // Each includer uses what it needs.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// What the tests' applications are made of; pinned, so that every run sees the same.
 pub const PACKAGES: [&str; 4] = [
@@ -29,9 +31,16 @@ pub fn application_python() -> Option<PathBuf> {
 
 /// The interpreter of an environment with these packages; see [`application_python`].
 pub fn python_with(packages: &[&str]) -> Option<PathBuf> {
-    match build(packages) {
+    // What failed once fails again, after as long a time.
+    static KNOWN: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = known
+        .entry(packages.join(" "))
+        .or_insert_with(|| build(packages));
+    match built.clone() {
         Ok(python) => Some(python),
         Err(why) => {
+            drop(known);
             eprintln!("SKIPPED: no Python environment for this test: {why}");
             assert!(
                 std::env::var_os("CI").is_none(),

@@ -110,7 +110,9 @@ impl Variable<'_> {
         let shown = if self.var.secret {
             String::new()
         } else {
-            format!(" ({})", truncate(value, VALUE_BYTES_MAX))
+            // Cut last: half of a password in a URL would not be recognised.
+            let value = self.context.redactor.redact(value);
+            format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
         };
         let message = format!("{}{shown} {why}", self.name);
         Some(self.about("config.invalid", severity, message))

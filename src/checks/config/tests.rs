@@ -173,6 +173,23 @@ fn a_long_value_is_cut() {
 }
 
 #[test]
+fn a_password_in_a_url_is_not_shown_even_if_the_value_is_cut() {
+    let url = format!("postgresql://ann:{}@db/app", "pa55w0rd".repeat(9));
+    let app = app()
+        .file(".env.example", "")
+        .file(".env", format!("URL={url}\n"))
+        .var(
+            "URL",
+            Var {
+                kind: VarKind::Int,
+                ..required()
+            },
+        );
+    let report = app.check(CheckName::Config);
+    assert!(!format!("{report:?}").contains("pa55"), "{report:?}");
+}
+
+#[test]
 fn the_files_themselves_are_read_closely() {
     let app = app()
         .file(

@@ -47,7 +47,8 @@ given = _given["input"]
 
 _faulthandler.enable()
 # Says on standard error where the program hangs, shortly before the sandbox ends it.
-_faulthandler.dump_traceback_later(max(0.01, _given["hang_at_ms"] / 1000 - _time.time()))
+_hang_s = _given["hang_at_ms"] / 1000 - _time.time()
+_faulthandler.dump_traceback_later(min(max(0.01, _hang_s), 1000000))
 
 
 def _set_import_path():
@@ -88,6 +89,14 @@ def _text(value):
     except BaseException:
         text = "<unprintable>"
     return text[:_TEXT_MAX].encode("utf-8", "replace").decode("utf-8")
+
+
+def _at_home(text):
+    """Without what differs between the workspace and its copies: their names, the run's directory."""
+    for name, short in ((_os.environ.get("HOME", ""), "~"), (_root, ""), (_given["root"], "")):
+        if len(name) > 1:
+            text = text.replace(name + _os.sep, short + _os.sep if short else "")
+    return text
 
 
 def relative(file):
@@ -158,7 +167,7 @@ def describe(error):
     raised = {
         "type": getattr(kind, "__name__", "Exception"),
         "module": _text(getattr(kind, "__module__", "")),
-        "message": _text(error),
+        "message": _at_home(_text(error)),
         "traceback": "",
         "frames": [],
         "read_only": _is_read_only(error),
@@ -180,7 +189,7 @@ def describe(error):
                 )
         raised["twice"] = _imported_twice(error)
         _strip(told, set())
-        raised["traceback"] = _text("".join(told.format()))
+        raised["traceback"] = _at_home(_text("".join(told.format())))
     except BaseException:
         raised["traceback"] = "%s: %s" % (raised["type"], raised["message"])
     if isinstance(error, SyntaxError):

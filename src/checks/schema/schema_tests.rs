@@ -297,6 +297,19 @@ fn sql_files_are_an_expectation_and_hostile_ones_are_refused() {
 }
 
 #[test]
+fn one_table_missing_in_two_databases_is_two_failures() {
+    let Some(app) = App::plain() else { return };
+    let app = app
+        .file("s.sql", "CREATE TABLE a (id INTEGER PRIMARY KEY);")
+        .schema("sqlite:///one.db", "sql:s.sql")
+        .schema("sqlite:///two.db", "sql:s.sql");
+    assert_eq!(
+        problems(&check(&app)),
+        ["schema.missing_table a", "schema.missing_table db1:a"]
+    );
+}
+
+#[test]
 fn what_is_no_reachable_sqlite_database_says_so() {
     let Some(app) = App::plain() else { return };
     let app = app
