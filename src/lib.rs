@@ -17,7 +17,6 @@ pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod fix;
-#[allow(unsafe_code)] // The one room that talks to the kernel; see its own documentation.
 pub mod kernel;
 pub mod log;
 pub mod manifest;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
@@ -130,12 +130,12 @@ fn follow(ui: &Ui, service: &str, path: &Path, mut file: BufReader<File>) -> Res
             continue;
         };
         let at_end = file.stream_position().is_ok_and(|at| at >= here.len());
-        if at_end && here.ino() != there.ino() {
-            if let Ok(new) = File::open(path) {
-                file = BufReader::new(new);
-                let _ = file.seek(SeekFrom::Start(0));
-                line.clear();
-            }
+        if at_end
+            && here.ino() != there.ino()
+            && let Ok(new) = File::open(path)
+        {
+            file = BufReader::new(new);
+            line.clear();
         }
     }
 }

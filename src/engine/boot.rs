@@ -92,6 +92,9 @@ pub(super) enum Report {
 /// Called for every event of the boot, with the state after it.
 pub type Observer<'a> = Box<dyn FnMut(&Recorded, &BootState) + 'a>;
 
+/// Called once, with the state at that moment.
+type Hook<'a> = Box<dyn FnOnce(&BootState) + 'a>;
+
 /// A boot to be carried out.
 pub struct Boot<'a> {
     manifest: Manifest,
@@ -102,7 +105,7 @@ pub struct Boot<'a> {
     mode: Mode,
     until: Until,
     observer: Observer<'a>,
-    on_settled: Option<Box<dyn FnOnce(&BootState) + 'a>>,
+    on_settled: Option<Hook<'a>>,
 }
 
 impl<'a> Boot<'a> {
@@ -191,7 +194,7 @@ struct Engine<'a> {
     process_env: BTreeMap<String, String>,
     until: Until,
     observer: Observer<'a>,
-    on_settled: Option<Box<dyn FnOnce(&BootState) + 'a>>,
+    on_settled: Option<Hook<'a>>,
     boot: BootId,
     state: BootState,
     seen: Seq,

@@ -692,16 +692,12 @@ fn exit_service(
 fn complete(draft: &mut Draft) {
     let state = &draft.state;
     match state.phase {
-        Phase::Starting => {
-            if state.layers.iter().all(|l| l.status.is_settled()) {
-                let degraded = state.layers.iter().any(|l| l.status != LayerStatus::Up);
-                draft.push(Event::BootUp { degraded });
-            }
+        Phase::Starting if state.layers.iter().all(|l| l.status.is_settled()) => {
+            let degraded = state.layers.iter().any(|l| l.status != LayerStatus::Up);
+            draft.push(Event::BootUp { degraded });
         }
-        Phase::Healing => {
-            if state.blocking_missions().all(|m| m.outcome.is_some()) {
-                end_healing(draft);
-            }
+        Phase::Healing if state.blocking_missions().all(|m| m.outcome.is_some()) => {
+            end_healing(draft);
         }
         Phase::Stopping if !state.any_alive() => match state.after_stop.clone() {
             AfterStop::End => draft.push(Event::BootStopped),
