@@ -269,7 +269,7 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
         "",
         &[service(
             "a",
-            "echo $$ >> pids; exec sleep 1000",
+            "echo $$$$ >> pids; exec sleep 1000",
             "restart = { backoff = '10ms' }",
         )],
     )]));
@@ -278,7 +278,11 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
     await_that("a first process", || {
         std::fs::read_to_string(workspace.path("pids")).is_ok_and(|pids| pids.ends_with('\n'))
     });
-    let pid: i32 = workspace.read("pids").trim().parse().unwrap();
+    let pids = workspace.read("pids");
+    let pid: i32 = pids
+        .trim()
+        .parse()
+        .unwrap_or_else(|e| panic!("{pids:?}: {e}"));
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL).unwrap();
     await_that("a second process", || {
         workspace.read("pids").lines().count() == 2

@@ -223,6 +223,10 @@ fn run_command(
         Ok(outcome) => {
             let mut why = no_answer(&outcome, rehearse.timeout_ms, context);
             why.why = why.why.replace(" before it was done", "");
+            // The last thing that it said is most often the reason.
+            if let Some(said) = why.output.lines().rev().find(|l| !l.trim().is_empty()) {
+                why.why = format!("{}: {}", why.why, said.trim());
+            }
             fail(failures.no_answer(&format!("the command {shown}"), &why));
             run.duration_ms += outcome.duration_ms;
             run.isolation.get_or_insert(outcome.isolation);

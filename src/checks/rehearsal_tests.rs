@@ -343,7 +343,7 @@ fn commands_that_fail_say_how() {
     );
     assert_eq!(
         report.findings[0].message,
-        "layer status: the command sh exited with status 4"
+        "layer status: the command sh exited with status 4: no such thing"
     );
     assert_eq!(report.findings[0].detail, "no such thing\n");
 }

@@ -184,11 +184,14 @@ pub fn processes_with_env(marker: &str) -> Vec<ProcessRef> {
 
 /// Ends every process that carries the marker: `SIGTERM`, and after `grace_ms` `SIGKILL`, until none is left.
 ///
+/// Processes that appear meanwhile are part of an orderly end (a shell that cleans up) and get no `SIGTERM`.
+///
 /// Returns how many different processes were signalled. Bounded: gives up 5 s after the first `SIGKILL`.
 pub fn reap_marked(marker: &str, grace_ms: u64) -> u32 {
     let mut seen: std::collections::BTreeSet<(u32, u64)> = std::collections::BTreeSet::new();
     let grace_end = Instant::now() + Duration::from_millis(grace_ms);
     let end = grace_end + REAP_KILL;
+    let mut first = true;
     loop {
         let processes = processes_with_env(marker);
         if processes.is_empty() || Instant::now() >= end {
@@ -196,13 +199,14 @@ pub fn reap_marked(marker: &str, grace_ms: u64) -> u32 {
         }
         let killing = Instant::now() >= grace_end;
         for process in &processes {
-            let new = seen.insert((process.pid, process.start_ticks));
+            seen.insert((process.pid, process.start_ticks));
             if killing {
                 let _ = signal_process(process, Signal::SIGKILL);
-            } else if new {
+            } else if first {
                 let _ = signal_process(process, Signal::SIGTERM);
             }
         }
+        first = false;
         std::thread::sleep(REAP_POLL);
     }
 }
