@@ -3,16 +3,12 @@
 //! `cargo bench --bench boot`. Prints the median of several rounds of each, taken in turn, and the
 //! supervisor's resident memory once everything is up.
 
-use std::path::Path;
+use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ubs::log::Reader;
-
 const SERVICES: usize = 200;
 const ROUNDS: usize = 7;
-/// Time between two looks at the log: small against what is measured.
-const POLL: Duration = Duration::from_micros(500);
 
 fn main() {
     // `cargo test --benches` calls this too: one short round shows that it works.
@@ -72,8 +68,8 @@ fn spawn_bare(services: usize) -> Duration {
     time
 }
 
-/// From the start of the process to the moment at which its log says that everything is up; and
-/// the supervisor's resident memory then, in KiB.
+/// From the start of the process until it says that everything is up, which is after that event is
+/// durable; and the supervisor's resident memory then, in KiB.
 fn boot(services: usize) -> (Duration, u32) {
     let workspace = tempfile::tempdir().expect("a directory");
     let mut manifest = "[app]\nname = \"bench\"\n\n[[layer]]\nname = \"all\"\n".to_owned();
@@ -87,19 +83,18 @@ fn boot(services: usize) -> (Duration, u32) {
     let mut ubs = Command::new(env!("CARGO_BIN_EXE_ubs"))
         .arg("-C")
         .arg(workspace.path())
-        .args(["--quiet", "boot"])
+        .arg("boot")
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .spawn()
         .expect("ubs runs");
-    let log = workspace.path().join(".ubs/log.db");
-    while !is_up(&log) {
-        assert!(
-            begun.elapsed() < Duration::from_secs(60),
-            "it never came up"
-        );
-        std::thread::sleep(POLL);
-    }
+    // It says so after the event is durable.
+    let stdout = ubs.stdout.take().expect("piped");
+    let up = BufReader::new(stdout)
+        .lines()
+        .map_while(Result::ok)
+        .any(|line| line.starts_with("[UP]"));
+    assert!(up, "it never came up");
     let time = begun.elapsed();
     let kib = resident_kib(ubs.id());
     let pid = nix::unistd::Pid::from_raw(i32::try_from(ubs.id()).expect("a pid"));
@@ -109,18 +104,6 @@ fn boot(services: usize) -> (Duration, u32) {
         "it did not stop in order"
     );
     (time, kib)
-}
-
-fn is_up(log: &Path) -> bool {
-    let Ok(reader) = Reader::open(log) else {
-        return false;
-    };
-    let state = reader
-        .last_boot()
-        .ok()
-        .flatten()
-        .and_then(|boot| reader.boot(boot).ok()?);
-    state.is_some_and(|state| state.up_at.is_some())
 }
 
 fn resident_kib(pid: u32) -> u32 {

@@ -637,6 +637,7 @@ impl<'a> Engine<'a> {
             .for_each(|mission| worker.forget(mission));
         // A fix may have changed the environment file.
         self.environment = load_environment(&self.manifest, &self.process_env)?;
+        self.services.forget_environment();
         self.redactor = Arc::new(Redactor::new(
             self.environment.secret_values(&self.manifest),
         ));

@@ -39,6 +39,9 @@ pub(super) struct Services {
     mark: String,
     reports: UnboundedSender<Report>,
     orders: Rc<RefCell<BTreeMap<String, watch::Sender<Order>>>>,
+    /// What every service gets, made once for many: looking for the interpreter costs more than
+    /// starting a process.
+    environment: RefCell<Option<Rc<BTreeMap<String, String>>>>,
 }
 
 /// A service with every variable expanded.
@@ -61,7 +64,33 @@ impl Services {
             mark,
             reports,
             orders: Rc::default(),
+            environment: RefCell::default(),
         }
+    }
+
+    /// Forgets what was made of the environment, because it changed.
+    pub(super) fn forget_environment(&self) {
+        self.environment.take();
+    }
+
+    /// The variables of every service: those of the application, the interpreter's directory first in
+    /// `PATH`, and the boot's mark.
+    fn shared_environment(&self, environment: &Environment) -> Rc<BTreeMap<String, String>> {
+        let mut shared = self.environment.borrow_mut();
+        Rc::clone(shared.get_or_insert_with(|| {
+            let mut env = environment.child_env();
+            let workspace = &self.manifest.workspace;
+            if let Ok(interpreter) =
+                crate::checks::interpreter(&self.manifest, workspace, environment)
+                && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
+            {
+                let path = env.get("PATH").cloned().unwrap_or_default();
+                let path = format!("{}:{path}", directory.display());
+                env.insert("PATH".to_owned(), path);
+            }
+            env.insert(BOOT_MARK.to_owned(), self.mark.clone());
+            Rc::new(env)
+        }))
     }
 
     /// Starts a service. The process runs when this returns; all else is reported.
@@ -142,18 +171,11 @@ impl Services {
                 })
                 .transpose()
         };
-        let mut env = environment.child_env();
+        let mut env = (*self.shared_environment(environment)).clone();
         for (name, value) in &service.env {
             env.insert(name.clone(), expand(value)?);
         }
-        if let Ok(interpreter) =
-            crate::checks::interpreter(&self.manifest, &self.manifest.workspace, environment)
-            && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
-        {
-            let path = env.get("PATH").cloned().unwrap_or_default();
-            let path = format!("{}:{path}", directory.display());
-            env.insert("PATH".to_owned(), path);
-        }
+        // Not for a service to change: what is left of it after a crash is found by it.
         env.insert(BOOT_MARK.to_owned(), self.mark.clone());
         let cwd = match &service.cwd {
             Some(cwd) => self.manifest.workspace.join(expand(cwd)?),
