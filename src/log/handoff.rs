@@ -3,17 +3,49 @@
 //! The queue is a crossbeam channel; the waiting is `park` and `unpark`. A channel's own blocking
 //! receive first yields the processor a few times, which is right when an answer takes nanoseconds.
 //! Here it takes a sync of the disk, and on a busy machine each yield may cost a whole time slice.
+//!
+//! To wake a thread on a core that sleeps costs about as much as a sync of a fast disk, and a lone
+//! appender pays it twice. So whoever has nobody to share the cost with spins first, for a bounded
+//! time: the writer for the next job of a lone appender, and a lone appender for its answer.
 
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::Thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, TryRecvError};
+
+/// Longest time that a lone appender spins for its answer: a sync of a fast disk, generously.
+const ANSWER_SPIN_MAX: Duration = Duration::from_micros(400);
+
+/// Waiters that the writer wakes itself.
+const WOKEN_BY_WRITER: usize = 2;
+
+/// Longest time that the writer spins for the next job of a lone appender, which has to make it.
+const JOB_SPIN_MAX: Duration = Duration::from_micros(50);
+
+/// Spins until `ready`, or the time is up; true if it is ready.
+fn spin(longest: Duration, mut ready: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        for _ in 0..32 {
+            if ready() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        if begun.elapsed() >= longest {
+            return false;
+        }
+    }
+}
 
 /// Wakes the writer, if it sleeps.
 #[derive(Debug, Default)]
 pub(super) struct Doorbell {
     asleep: AtomicBool,
+    /// Threads that wait for an answer.
+    waiting: AtomicUsize,
 }
 
 impl Doorbell {
@@ -26,8 +58,12 @@ impl Doorbell {
         }
     }
 
-    /// The next job; `None` when the queue is empty and every sender is gone.
-    pub(super) fn wait<T>(&self, queue: &Receiver<T>) -> Option<T> {
+    /// The next job; `None` when the queue is empty and every sender is gone. After a job that came
+    /// alone the next one is likely to come at once, and is spun for.
+    pub(super) fn wait<T>(&self, queue: &Receiver<T>, came_alone: bool) -> Option<T> {
+        if came_alone {
+            spin(JOB_SPIN_MAX, || !queue.is_empty());
+        }
         let mut armed = false;
         loop {
             match queue.try_recv() {
@@ -68,7 +104,8 @@ struct Relay {
 
 impl Relay {
     fn pass_on(&self) {
-        for next in [2 * self.place + 1, 2 * self.place + 2] {
+        let first = WOKEN_BY_WRITER + 2 * self.place;
+        for next in [first, first + 1] {
             if let Some(waiter) = self.waiters.get(next) {
                 waiter.unpark();
             }
@@ -79,6 +116,8 @@ impl Relay {
 #[derive(Debug)]
 struct Slot<T> {
     answer: Mutex<Answer<T>>,
+    /// There is an answer, or there never will be: looked at without the lock.
+    settled: AtomicBool,
     waiter: Thread,
 }
 
@@ -89,6 +128,11 @@ impl<T> Slot<T> {
             Ok(answer) => answer,
             Err(poisoned) => poisoned.into_inner(),
         }
+    }
+
+    fn settle(&self, answer: Answer<T>) {
+        *self.lock() = answer;
+        self.settled.store(true, Ordering::Release);
     }
 }
 
@@ -104,6 +148,7 @@ pub(super) struct Awaited<T>(Arc<Slot<T>>);
 pub(super) fn answer<T>() -> (Reply<T>, Awaited<T>) {
     let slot = Arc::new(Slot {
         answer: Mutex::new(Answer::Awaited),
+        settled: AtomicBool::new(false),
         waiter: std::thread::current(),
     });
     (Reply(Some(Arc::clone(&slot))), Awaited(slot))
@@ -112,7 +157,7 @@ pub(super) fn answer<T>() -> (Reply<T>, Awaited<T>) {
 impl<T> Reply<T> {
     pub(super) fn give(mut self, answer: T) {
         if let Some(slot) = self.0.take() {
-            *slot.lock() = Answer::Given(answer, None);
+            slot.settle(Answer::Given(answer, None));
             slot.waiter.unpark();
         }
     }
@@ -121,13 +166,13 @@ impl<T> Reply<T> {
 impl<T> Drop for Reply<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.0.take() {
-            *slot.lock() = Answer::Gone;
+            slot.settle(Answer::Gone);
             slot.waiter.unpark();
         }
     }
 }
 
-/// Gives many answers and wakes the first waiter; each one that wakes wakes two more. Waking a
+/// Gives many answers and wakes the first few waiters; each one that wakes wakes two more. Waking a
 /// thread is a system call, and dozens of them would keep the writer from its next commit.
 pub(super) fn give_all<T>(answers: Vec<(Reply<T>, T)>) {
     let slots = answers.iter().filter_map(|(reply, _)| reply.0.as_ref());
@@ -135,17 +180,30 @@ pub(super) fn give_all<T>(answers: Vec<(Reply<T>, T)>) {
     for (place, (mut reply, answer)) in answers.into_iter().enumerate() {
         let waiters = Arc::clone(&waiters);
         if let Some(slot) = reply.0.take() {
-            *slot.lock() = Answer::Given(answer, Some(Relay { waiters, place }));
+            slot.settle(Answer::Given(answer, Some(Relay { waiters, place })));
         }
     }
-    if let Some(first) = waiters.first() {
-        first.unpark();
+    for waiter in waiters.iter().take(WOKEN_BY_WRITER) {
+        waiter.unpark();
     }
 }
 
 impl<T> Awaited<T> {
-    /// The answer; `None` if whoever should give it is gone.
-    pub(super) fn wait(self) -> Option<T> {
+    /// The answer to a job that was handed over through `bell`; `None` if whoever should give it is
+    /// gone.
+    pub(super) fn wait(self, bell: &Doorbell) -> Option<T> {
+        let alone = bell.waiting.fetch_add(1, Ordering::Relaxed) == 0;
+        if alone {
+            let settled = || self.0.settled.load(Ordering::Acquire);
+            let others = || bell.waiting.load(Ordering::Relaxed) > 1;
+            spin(ANSWER_SPIN_MAX, || settled() || others());
+        }
+        let answer = self.park();
+        bell.waiting.fetch_sub(1, Ordering::Relaxed);
+        answer
+    }
+
+    fn park(self) -> Option<T> {
         loop {
             let mut answer = self.0.lock();
             match std::mem::replace(&mut *answer, Answer::Gone) {
@@ -173,11 +231,11 @@ mod tests {
     fn an_answer_arrives_or_its_absence_does() {
         let (reply, awaited) = answer();
         let giver = std::thread::spawn(move || reply.give(7));
-        assert_eq!(awaited.wait(), Some(7));
+        assert_eq!(awaited.wait(&Doorbell::default()), Some(7));
         giver.join().unwrap();
         let (reply, awaited) = answer::<u8>();
         let giver = std::thread::spawn(move || drop(reply));
-        assert_eq!(awaited.wait(), None);
+        assert_eq!(awaited.wait(&Doorbell::default()), None);
         giver.join().unwrap();
     }
 
@@ -190,7 +248,7 @@ mod tests {
                 std::thread::spawn(move || {
                     let (reply, awaited) = answer();
                     send.send(reply).unwrap();
-                    awaited.wait()
+                    awaited.wait(&Doorbell::default())
                 })
             })
             .collect();
@@ -209,7 +267,7 @@ mod tests {
             let bell = Arc::clone(&bell);
             std::thread::spawn(move || {
                 let mut sum = 0;
-                while let Some(job) = bell.wait(&queue) {
+                while let Some(job) = bell.wait(&queue, false) {
                     sum += job;
                 }
                 sum

@@ -130,7 +130,9 @@ impl Log {
             .collect::<Result<_, _>>()?;
         let (reply, awaited) = answer();
         self.send(Job::Append { events, reply })?;
-        awaited.wait().unwrap_or(Err(LogError::Stopped))
+        awaited
+            .wait(&self.shared.bell)
+            .unwrap_or(Err(LogError::Stopped))
     }
 
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
@@ -173,7 +175,9 @@ impl Log {
                 }),
             }
         })))?;
-        awaited.wait().unwrap_or(Err(LogError::Stopped))
+        awaited
+            .wait(&self.shared.bell)
+            .unwrap_or(Err(LogError::Stopped))
     }
 
     /// A reader of the same file.

@@ -8,8 +8,8 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use crossbeam_channel::Receiver;
 use rusqlite::{Connection, params};
@@ -31,6 +31,21 @@ pub(super) const QUEUE_JOBS_MAX: usize = 1_024;
 /// them would wait long.
 const BATCH_JOBS_MAX: usize = 256;
 
+/// A UUIDv7 (RFC 9562, 5.7) of that moment. Its random part is drawn from a keyed hash of a counter,
+/// not from the system: that would be a system call for each event.
+fn event_id(at: At) -> Uuid {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    // A UUIDv4 has 122 random bits, so another process draws from another sequence.
+    static KEY: LazyLock<[u8; 32]> =
+        LazyLock::new(|| *blake3::hash(Uuid::new_v4().as_bytes()).as_bytes());
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+    let drawn = blake3::keyed_hash(&KEY, &count);
+    let mut random = [0; 10];
+    random.copy_from_slice(&drawn.as_bytes()[..10]);
+    let ms = u64::try_from(at.0 / 1_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+}
+
 /// An event with everything that can be made before the transaction, on the thread that appends.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -45,7 +60,7 @@ pub(super) struct Prepared {
 impl Prepared {
     pub(super) fn new(new: NewEvent) -> Result<Self, LogError> {
         Ok(Self {
-            id: Uuid::now_v7(),
+            id: event_id(new.at),
             at: new.at,
             boot: new.boot,
             mission: mission_of(new.mission, &new.event),
@@ -311,7 +326,7 @@ impl Ledger {
     ) -> Result<Seq, LogError> {
         self.insert_row(RawEvent {
             seq: self.head.seq + 1,
-            id: Uuid::now_v7(),
+            id: event_id(At(1)),
             boot: None,
             mission: None,
             kind,
@@ -396,13 +411,19 @@ impl Ledger {
         }
     }
 
-    /// Runs jobs from the front of `jobs` in one transaction, and answers them.
-    fn run_batch(&mut self, jobs: &mut VecDeque<Job>) {
+    /// Runs jobs from the front of `jobs` in one transaction. Gives those that wait for their answer,
+    /// with what became of the commit.
+    ///
+    /// `before` are those of the commit before: they are told when the rows are in and the sync is
+    /// about to begin, since those who wake up would take the processor from this thread, and during
+    /// the sync it needs none.
+    fn run_batch(&mut self, jobs: &mut VecDeque<Job>, before: Option<Told>) -> Option<Told> {
         if let Err(error) = self.begin() {
+            before.into_iter().for_each(Told::tell);
             for job in jobs.drain(..) {
                 job.refuse(error.clone());
             }
-            return;
+            return None;
         }
         let first = self.head.seq + 1;
         let mut waiting = Waiting::default();
@@ -412,28 +433,53 @@ impl Ledger {
             // that did not run yet get another one.
             if self.conn.is_autocommit() {
                 self.roll_back();
-                let error = LogError::RolledBack {
+                before.into_iter().for_each(Told::tell);
+                let outcome = Err(LogError::RolledBack {
                     path: self.path.clone(),
-                };
-                return waiting.tell(&Err(error));
+                });
+                return Some(Told { waiting, outcome });
             }
         }
+        before.into_iter().for_each(Told::tell);
         let outcome = self.commit(first);
         if outcome.is_err() {
             self.roll_back();
         }
-        waiting.tell(&outcome);
+        Some(Told { waiting, outcome })
     }
 
     /// Serves jobs until the last sender is gone and the queue is empty.
     pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
-        while let Some(job) = bell.wait(queue) {
-            jobs.push_back(job);
-            jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
+        let mut told: Option<Told> = None;
+        let mut came_alone = false;
+        loop {
+            jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
+            if jobs.is_empty() {
+                // Nobody to share the time of a sync with.
+                told.take().into_iter().for_each(Told::tell);
+                match bell.wait(queue, came_alone) {
+                    Some(job) => jobs.push_back(job),
+                    None => return,
+                }
+                jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
+            }
+            came_alone = jobs.len() == 1;
             while !jobs.is_empty() {
-                self.run_batch(&mut jobs);
+                told = self.run_batch(&mut jobs, told.take());
             }
         }
+    }
+}
+
+/// Those who wait for a commit, and what became of it.
+struct Told {
+    waiting: Waiting,
+    outcome: Result<(), LogError>,
+}
+
+impl Told {
+    fn tell(self) {
+        self.waiting.tell(&self.outcome);
     }
 }
