@@ -504,7 +504,9 @@ fn summary(ui: &Ui, state: &MissionState) -> String {
         let place = failure
             .location
             .as_ref()
-            .map_or_else(String::new, |location| format!(" ({location})"));
+            .map(|location| format!(" ({location})"))
+            .filter(|place| !failure.error.ends_with(place))
+            .unwrap_or_default();
         text.push_str(&render::wrap(
             "    ",
             &format!("{}{place}", failure.error),

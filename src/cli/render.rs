@@ -6,6 +6,7 @@
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Finding, Severity};
 use crate::domain::ids::At;
 use crate::domain::redact::sanitise;
+use crate::domain::signature::FACT_EXCEPTION;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
@@ -229,9 +230,19 @@ pub(crate) fn check(
             ));
         }
     }
-    for found in &report.findings {
-        if found.severity > Severity::Info || verbose {
-            text.push_str(&finding(paint, width, found, verbose));
+    let shown = report
+        .findings
+        .iter()
+        .filter(|found| found.severity > Severity::Info || verbose);
+    for group in group_by_exception(shown) {
+        text.push_str(&finding(paint, width, group[0], verbose));
+        if let [_, others @ ..] = group.as_slice()
+            && !others.is_empty()
+        {
+            let subjects: Vec<&str> = others.iter().map(|f| f.subject.as_str()).collect();
+            let line = wrap("      the same: ", &subjects.join(", "), width);
+            text.push_str(&paint.tone(Tone::Dim, &line));
+            text.push('\n');
         }
     }
     let infos = report
@@ -244,6 +255,24 @@ pub(crate) fn check(
         text.push_str(&paint.tone(Tone::Dim, &note));
     }
     text
+}
+
+/// One defect may stop many layers: findings that one exception explains are shown as one.
+fn group_by_exception<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<Vec<&'a Finding>> {
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
+    for finding in findings {
+        let exception = finding.facts.get(FACT_EXCEPTION);
+        let same = groups.iter_mut().find(|group| {
+            exception.is_some()
+                && group[0].facts.get(FACT_EXCEPTION) == exception
+                && group[0].code == finding.code
+        });
+        match same {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    groups
 }
 
 /// The last lines of a pre-flight: the verdict, and what decided it.
