@@ -261,6 +261,17 @@ fn json_is_one_document_and_messages_go_elsewhere() {
 }
 
 #[test]
+fn a_program_gets_one_document_when_it_fails_too() {
+    let workspace = Workspace::with_manifest("[app]\nname = 3\nnmae = 'x'\n");
+    let json = workspace.ubs(&["preflight", "--json"]).expect(2).json();
+    let problems = json["error"]["problems"].as_array().unwrap();
+    assert_eq!(problems[0]["line"], 2, "{json:#}");
+    let json = workspace.ubs(&["replay", "--json"]).expect(2).json();
+    assert!(json["error"]["message"].as_str().unwrap().contains("no log"));
+    assert!(json["error"]["help"].is_string());
+}
+
+#[test]
 fn a_pipe_that_is_closed_is_nobodys_fault() {
     let workspace = small();
     workspace.ubs(&["boot", "--until-up"]).expect(0);

@@ -72,6 +72,18 @@ impl CliError {
         }
     }
 
+    /// As programs read it: `{"error": {message, help, problems}}`.
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        let (help, problems) = match self {
+            Self::Usage { help, .. } => (Some(help.clone()), None),
+            Self::Manifest(error) => (None, Some(error.problems())),
+            _ => (None, None),
+        };
+        serde_json::json!({
+            "error": { "message": chain_of(self), "help": help, "problems": problems },
+        })
+    }
+
     /// 2 for what the user can mend by calling differently, 1 for what failed.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {

@@ -163,6 +163,10 @@ pub fn run() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             ui.error(&error);
+            // Programs get their one document all the same.
+            if ui.json {
+                let _ = ui.print_json_line(&error.to_json());
+            }
             ExitCode::from(error.exit_code())
         }
     }

@@ -13,7 +13,7 @@ use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var};
 use files::file_findings;
-use value::{invalid, is_pattern, is_placeholder};
+use value::{is_pattern, is_placeholder};
 
 /// Longest value that is shown, in bytes.
 const VALUE_BYTES_MAX: usize = 60;
@@ -101,7 +101,7 @@ impl Variable<'_> {
             let message = format!("{} is still a placeholder: {why}", self.name);
             return Some(self.about("config.placeholder", severity, message));
         }
-        let why = invalid(self.var, value).or_else(|| self.weak(value))?;
+        let why = self.var.check(value).err().or_else(|| self.weak(value))?;
         let severity = if self.var.required {
             Severity::Critical
         } else {
