@@ -267,7 +267,12 @@ fn a_program_gets_one_document_when_it_fails_too() {
     let problems = json["error"]["problems"].as_array().unwrap();
     assert_eq!(problems[0]["line"], 2, "{json:#}");
     let json = workspace.ubs(&["replay", "--json"]).expect(2).json();
-    assert!(json["error"]["message"].as_str().unwrap().contains("no log"));
+    assert!(
+        json["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("no log")
+    );
     assert!(json["error"]["help"].is_string());
 }
 
