@@ -1,7 +1,7 @@
 //! The boot: one attempt series to bring an application up, as a state machine.
 //!
-//! [`decide`] turns what the engine reports into events or refuses it, [`evolve`] folds an event
-//! into the state, [`next`] says what the engine has to do now. Pure, so the same three functions
+//! [`decide()`] turns what the engine reports into events or refuses it, [`evolve()`] folds an event
+//! into the state, [`next()`] says what the engine has to do now. Pure, so the same three functions
 //! run live, in replay, in recovery after a crash and in the property tests.
 //!
 //! ```text
