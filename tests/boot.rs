@@ -494,3 +494,78 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
         })
         .collect()
 }
+
+#[test]
+fn the_running_system_is_validated_and_what_broke_is_filed_not_healed_under_it() {
+    let workspace = Workspace::with_manifest(&format!(
+        "{}\n[validate]\nevery = '1s'\n[config]\nfiles = ['.env']\n[config.vars.KEY]\nrequired = true\ndefault = 'x'\n",
+        manifest(&[layer("base", "", &[service("a", &noting("a"), "")])])
+    ));
+    workspace.write(".env", "KEY=set\n");
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["healthy"]);
+    workspace.write(".env", "KEY=\n");
+    await_that("a mission", || {
+        let missions = workspace.ubs(&["missions", "--json"]).json();
+        missions[0]["failure"]["code"] == "config.missing"
+    });
+    // A boot would be told NO-GO; this one goes on.
+    let health = workspace.await_health(&["degraded"]);
+    assert_eq!(health["layers"][0]["status"], "up");
+    workspace.write(".env", "KEY=set\n");
+    await_that("the mission closed", || {
+        workspace.ubs(&["missions", "--json"]).json() == serde_json::json!([])
+    });
+    workspace.await_health(&["healthy"]);
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+    let kinds = workspace.kinds();
+    let validations = kinds.iter().filter(|k| *k == "validation_finished");
+    assert!(validations.count() >= 2, "{kinds:?}");
+    workspace.ubs(&["log", "verify"]).expect(0);
+}
+
+#[test]
+fn a_fix_that_a_person_approves_brings_the_layer_up_in_the_running_system() {
+    let workspace = Workspace::with_manifest(&manifest(&[
+        layer("base", "", &[service("a", &noting("a"), "")]),
+        layer(
+            "extra",
+            "critical = false\nrehearse = { command = ['test', '-f', 'engine'] }",
+            &[service("b", &noting("b"), "")],
+        ),
+    ]));
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["degraded"]);
+    let given_up = || {
+        let missions = workspace.ubs(&["missions", "--json"]).json();
+        let slug = missions[0]["slug"].as_str().map(str::to_owned);
+        slug.filter(|_| missions[0]["status"] == "quarantined")
+    };
+    await_that("the mission given up", || given_up().is_some());
+    let slug = given_up().unwrap();
+    workspace.write(
+        "fix.json",
+        r#"{"summary": "bring the engine", "changes": [{"write": {"path": "engine", "text": "here\n"}}]}"#,
+    );
+    // The boot's own worker looks at it again too; whoever is first has it.
+    await_that("the claim", || {
+        workspace.ubs(&["missions", "requeue", &slug]);
+        workspace
+            .ubs(&["missions", "claim", &slug, "--worker", "ann"])
+            .code
+            == 0
+    });
+    let file = [
+        "missions", "propose", &slug, "--worker", "ann", "--file", "fix.json",
+    ];
+    workspace.ubs(&file).expect(0);
+    workspace.ubs(&["missions", "approve", &slug]).expect(0);
+    let health = workspace.await_health(&["healthy"]);
+    assert_eq!(health["layers"][1]["status"], "up");
+    running.signal(Signal::SIGTERM);
+    let run = running.wait().expect(0);
+    assert_eq!(run.stderr, "");
+    assert!(workspace.read("order").contains("start b"));
+    workspace.ubs(&["log", "verify"]).expect(0);
+}

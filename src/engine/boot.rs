@@ -31,7 +31,7 @@ use crate::manifest::{Environment, Manifest};
 /// How often the log is looked at for what others add, while something is going on elsewhere.
 const PUMP_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, while the system just runs.
-const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(5);
+const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(1);
 /// How long a boot that ends waits for its checks and trials, after they were killed.
 const WORK_ENDS_WITHIN: Duration = Duration::from_secs(30);
 

@@ -1,8 +1,12 @@
 //! File descriptors: waiting on several, and cloning files without copying their bytes.
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -74,6 +78,51 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
     fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
     Ok(())
+}
+
+/// The first bytes of a file that this process may also have open as an SQLite database: as many as
+/// `bytes`, fewer if it is shorter. Follows no symbolic link.
+///
+/// The file stays open for as long as it exists. To close any descriptor of a file drops every lock
+/// that this process holds on it (fcntl(2), "Record locks"), and SQLite's locks are such locks: a
+/// database whose locks are gone is one that another process may change in the middle of our
+/// transaction (<https://sqlite.org/howtocorrupt.html>, 2.2).
+pub(crate) fn read_start_keeping_open(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
+    static KEPT: Mutex<BTreeMap<(u64, u64), File>> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody has locks on a file that is gone.
+    kept.retain(|_, file| file.metadata().is_ok_and(|found| found.nlink() > 0));
+    let found = std::fs::symlink_metadata(path)?;
+    let key = (found.dev(), found.ino());
+    if !kept.contains_key(&key) {
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(path)?;
+        let opened = file.metadata()?;
+        if (opened.dev(), opened.ino()) != key {
+            kept.insert((opened.dev(), opened.ino()), file);
+            return Err(io::Error::other(
+                "it was replaced while it was being opened",
+            ));
+        }
+        kept.insert(key, file);
+    }
+    let Some(file) = kept.get(&key) else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    let mut start = vec![0; bytes];
+    let mut length = 0;
+    while length < bytes {
+        match file.read_at(&mut start[length..], length as u64) {
+            Ok(0) => break,
+            Ok(n) => length += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    start.truncate(length);
+    Ok(start)
 }
 
 /// Makes `target` share all bytes of `source`, copy-on-write (ioctl_ficlone(2)); `false` if the file system cannot.

@@ -20,7 +20,9 @@ pub(crate) use confine::{
     Confined, Confinement, Namespaces, Report, in_new_session, run_as, spawn_confined,
 };
 pub(crate) use crash::{crash_point, crash_point_at_event};
-pub(crate) use descriptor::{PollEntry, poll, set_nonblocking, try_reflink};
+pub(crate) use descriptor::{
+    PollEntry, poll, read_start_keeping_open, set_nonblocking, try_reflink,
+};
 pub use process::{
     Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
     signal_process,

@@ -6,7 +6,6 @@
 //! what a foreign file contains can then be told without creating files beside it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::LogError;
+use crate::kernel::read_start_keeping_open;
 
 /// `PRAGMA application_id` of a log: `UbsL`.
 pub const APPLICATION_ID: i64 = 0x5562_734c;
@@ -93,15 +93,7 @@ fn look(path: &Path) -> Result<Found, LogError> {
             path: path.to_owned(),
         });
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(LogError::io("open", path))?;
-    let mut header = Vec::with_capacity(HEADER_BYTES);
-    file.take(HEADER_BYTES as u64)
-        .read_to_end(&mut header)
-        .map_err(LogError::io("read", path))?;
+    let header = read_start_keeping_open(path, HEADER_BYTES).map_err(LogError::io("open", path))?;
     if header.is_empty() {
         // SQLite would throw the WAL of an empty file away, and with it what can be rescued.
         return match wal_bytes(path) {

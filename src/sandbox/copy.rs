@@ -233,6 +233,9 @@ fn scan_limited(
     let (mut bytes, mut files) = (0u64, 0u64);
     let mut by_top: BTreeMap<PathBuf, (u64, u64)> = BTreeMap::new();
     let mut dirs = vec![PathBuf::new()];
+    // Trials lie in `sandboxes/MISSION` of the state directory. Its log is not copied, and not even
+    // opened: that would drop the locks that this process has on it.
+    let state_dir = into.ancestors().nth(2);
     while let Some(dir) = dirs.pop() {
         let full = workspace.join(&dir);
         for entry in fs::read_dir(&full).map_err(io_error(&full))? {
@@ -248,7 +251,8 @@ fn scan_limited(
                     .file_name()
                     .to_str()
                     .is_some_and(|name| SKIPPED.contains(&name));
-                if named || full == root || (full == into && into != workspace) {
+                let ours = full == root || Some(full.as_path()) == state_dir;
+                if named || ours || (full == into && into != workspace) {
                     continue;
                 }
                 dirs.push(path.clone());

@@ -2,7 +2,6 @@
 //! is created beside it.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -186,13 +185,9 @@ fn open(path: &Path) -> Result<Connection, Unreachable> {
 
 /// Bytes 18 and 19 of the header are 2 in WAL mode (sqlite.org/fileformat.html, 1.3.3).
 fn is_in_wal_mode(path: &Path) -> std::io::Result<bool> {
-    let mut header = [0_u8; 20];
-    let mut file = std::fs::File::open(path)?;
-    match file.read_exact(&mut header) {
-        Ok(()) => Ok(header[18] == 2 || header[19] == 2),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
+    // Not opened here: this process may hold locks on it, for a trial or a promotion.
+    let header = crate::kernel::read_start_keeping_open(path, 20)?;
+    Ok(header.len() == 20 && (header[18] == 2 || header[19] == 2))
 }
 
 fn sibling(path: &Path, suffix: &str) -> PathBuf {

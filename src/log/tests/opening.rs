@@ -352,3 +352,26 @@ fn errors_say_what_to_do() {
         );
     }
 }
+
+/// What SQLite holds on the file for this process (proc_locks(5)).
+fn locks_held_on(path: &Path) -> usize {
+    let inode = format!(":{} ", fs::metadata(path).unwrap().ino());
+    let own = format!(" {} ", std::process::id());
+    fs::read_to_string("/proc/locks")
+        .unwrap()
+        .lines()
+        .filter(|line| line.contains(&inode) && line.contains(&own))
+        .count()
+}
+
+#[test]
+fn looking_at_a_log_that_is_open_here_keeps_its_locks() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    log.append(vec![note("x")]).unwrap();
+    let before = locks_held_on(&path);
+    assert!(before > 0, "SQLite holds a lock in WAL mode");
+    drop(Reader::open(&path).unwrap());
+    drop(Log::open(&path).unwrap());
+    assert_eq!(locks_held_on(&path), before);
+}
