@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backoff::backoff_ms;
 use super::event::{Event, FileChange, Verdict};
 use super::finding::{CheckName, Finding, Location};
 use super::ids::{At, BootId, Digest, MissionId, Signature};
@@ -510,10 +511,7 @@ fn rejection(state: &MissionState, at: At, reason: String) -> Vec<Event> {
 /// The wait after the `attempts`-th claim was rejected.
 #[must_use]
 pub fn rejection_backoff_ms(attempts: u32) -> u64 {
-    let doublings = attempts.saturating_sub(1).min(32);
-    REJECTION_BACKOFF_MS
-        .saturating_mul(1 << doublings)
-        .min(REJECTION_BACKOFF_MS_MAX)
+    backoff_ms(attempts, REJECTION_BACKOFF_MS, REJECTION_BACKOFF_MS_MAX, 0)
 }
 
 /// What happens when `command` is given to a mission in `state` at `at`.

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no randomness, no async. Moments, ids and random numbers come in as
 //! data, so the same functions run live, in replay, in recovery after a crash and in tests.
 
+pub mod backoff;
 pub mod boot;
 pub mod event;
 pub mod finding;

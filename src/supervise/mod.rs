@@ -8,11 +8,9 @@ mod group;
 mod output;
 mod probe;
 mod process;
-mod restart;
 #[cfg(test)]
 mod tests;
 
 pub use output::{Clean, Output};
 pub use probe::{ProbeFailure, Readiness, await_ready, fetch, probe_once};
 pub use process::{RunningService, ServiceSpec, SpawnError, spawn};
-pub use restart::backoff_ms;

@@ -4,6 +4,7 @@ use super::evolve::evolve;
 use super::state::{
     AfterStop, BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus,
 };
+use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{
     BootPlan, CheckPhase, Event, ExitKind, Fingerprint, HealOutcome, Mode, ProcessRef,
 };
@@ -472,16 +473,6 @@ fn blocked_reason(state: &BootState) -> String {
     }
 }
 
-/// The wait before attempt `attempt + 1`: doubles each time, minus up to half by chance.
-fn retry_backoff_ms(plan: &BootPlan, attempt: u32, random_per_mille: u16) -> u64 {
-    let doublings = attempt.saturating_sub(1).min(32);
-    let full = plan
-        .backoff_ms
-        .saturating_mul(1 << doublings)
-        .min(plan.backoff_ms_max);
-    full - full / 2 * u64::from(random_per_mille.min(1000)) / 1000
-}
-
 /// After the last blocking mission: try again, or give up.
 fn end_healing(draft: &mut Draft) {
     let state = &draft.state;
@@ -513,8 +504,12 @@ fn end_healing(draft: &mut Draft) {
     let attempt = state.attempt + 1;
     match why {
         Some(reason) if attempt <= state.plan.attempts_max => {
-            let wait_ms =
-                retry_backoff_ms(&state.plan, state.attempt, draft.context.random_per_mille);
+            let wait_ms = backoff_ms(
+                state.attempt,
+                state.plan.backoff_ms,
+                state.plan.backoff_ms_max,
+                draft.context.random_per_mille,
+            );
             let at = draft.context.at.plus_ms(wait_ms);
             draft.push(Event::Retried {
                 attempt,
@@ -664,13 +659,12 @@ fn exit_service(
         RestartPolicy::OnFailure => !ended_well && !plan.oneshot,
     };
     if may_restart && restart <= plan.restarts_max {
-        let doublings = (restart - 1).min(32);
-        let full = plan
-            .restart_backoff_ms
-            .saturating_mul(1 << doublings)
-            .min(plan.restart_backoff_ms_max);
-        let random = u64::from(draft.context.random_per_mille.min(1000));
-        let wait_ms = full - full / 2 * random / 1000;
+        let wait_ms = backoff_ms(
+            restart,
+            plan.restart_backoff_ms,
+            plan.restart_backoff_ms_max,
+            draft.context.random_per_mille,
+        );
         draft.push(Event::ServiceRestarting {
             service,
             restart,
