@@ -98,7 +98,12 @@ pub(super) fn finish(ui: &Ui, end: &BootEnd, strict: bool) -> Result<u8, CliErro
         ui.print_json(&boot_json(end.boot, &end.state))?;
     } else if ui.quiet {
         let word = end.state.outcome.map_or("running", Outcome::as_str);
-        ui.print(&format!("{word}\n"))?;
+        let degraded = if end.state.degraded {
+            ", was up degraded"
+        } else {
+            ""
+        };
+        ui.print(&format!("{word}{degraded}\n"))?;
     } else {
         ui.print(&person_text(ui, &end.state))?;
     }
@@ -138,6 +143,7 @@ pub(super) fn person_text(ui: &Ui, state: &BootState) -> String {
             Some(HealOutcome::NeedsPerson) => "needs a person",
             Some(HealOutcome::AwaitingApproval) => "waits for your approval",
             Some(HealOutcome::Rejected) => "no fix held so far",
+            None if state.outcome == Some(Outcome::Failed) => "is not healed",
             _ => continue,
         };
         if text.is_empty() {
@@ -150,13 +156,17 @@ pub(super) fn person_text(ui: &Ui, state: &BootState) -> String {
             Tone::Warn,
             &format!("{} {todo}: {}", mission.slug, mission.error),
         ));
-        if mission.outcome != Some(HealOutcome::NeedsPerson) {
+        let advice = match mission.outcome {
+            Some(HealOutcome::NeedsPerson) | None => mission.remedy.as_deref(),
+            _ => Some(mission.reason.as_str()),
+        };
+        if let Some(advice) = advice.filter(|advice| !advice.is_empty()) {
             text.push_str(&render::labelled(
                 ui.paint,
                 ui.width,
                 "    → ",
-                Tone::Dim,
-                &mission.reason,
+                Tone::Accent,
+                advice,
             ));
         }
     }
@@ -191,6 +201,7 @@ pub(super) fn boot_json(boot: BootId, state: &BootState) -> Value {
             "layer": mission.layer,
             "error": mission.error,
             "outcome": mission.outcome,
+            "remedy": mission.remedy,
             "reason": mission.reason,
             "closed": mission.closed,
         })).collect::<Vec<_>>(),

@@ -18,6 +18,8 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 const LINES_DEFAULT: usize = 100;
 
 /// Print what a service printed.
+///
+/// With --json and a service one document a line: service, moment, text.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Which service; without it, the names of those that have output

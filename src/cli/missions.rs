@@ -11,7 +11,7 @@ use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{
-    Failure, MissionCommand, MissionState, MissionStatus, Proposal, SignedFailure,
+    Change, Failure, MissionCommand, MissionState, MissionStatus, Proposal, SignedFailure,
 };
 use crate::domain::redact::Redactor;
 use crate::domain::signature::sign_layer_failure;
@@ -40,7 +40,7 @@ enum MissionsCommand {
     },
     /// Show one mission in full
     Show {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
     },
     /// File a mission for a failure that ubs did not see itself
@@ -69,7 +69,7 @@ enum MissionsCommand {
     },
     /// Hold a claimed mission longer
     Heartbeat {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
@@ -78,7 +78,7 @@ enum MissionsCommand {
     },
     /// Propose a fix as JSON: it is tried in the sandbox, and applied if it holds and policy allows
     Propose {
-        /// Which one; it must be claimed by the same worker
+        /// Which one (slug or id); it must be claimed by the same worker
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
@@ -88,7 +88,7 @@ enum MissionsCommand {
     },
     /// Close a mission that was fixed by hand, if its check no longer reports the failure
     Complete {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
@@ -98,7 +98,7 @@ enum MissionsCommand {
     },
     /// Say that a claimed mission could not be fixed; it is tried again later, or needs a person
     Fail {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
@@ -108,7 +108,7 @@ enum MissionsCommand {
     },
     /// Approve a fix that was proved and waits for it; it is proved once more and applied
     Approve {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         /// Who approves
         #[arg(long, default_value = "a person")]
@@ -116,7 +116,7 @@ enum MissionsCommand {
     },
     /// Decline a fix that waits for approval
     Reject {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         /// Why
         #[arg(long)]
@@ -127,7 +127,7 @@ enum MissionsCommand {
     },
     /// Give a claimed mission back untouched
     Release {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
@@ -137,7 +137,7 @@ enum MissionsCommand {
     },
     /// Put a mission that needs a person back into the queue
     Requeue {
-        /// Which one
+        /// Which one: its slug, its id, or the beginning of its id
         mission: String,
         /// Who does so
         #[arg(long, default_value = "a person")]
@@ -217,6 +217,16 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             let state = missions.find(&mission)?;
             let id = id_of(&state)?;
             let worked = by.complete(id, &clean(&place, &resolution)?)?;
+            if worked.outcome == HealOutcome::Rejected && !ui.json {
+                ui.print(&render::labelled(
+                    ui.paint,
+                    ui.width,
+                    "[NOT CLOSED] ",
+                    Tone::Bad,
+                    &format!("{}: {}", state.slug, worked.reason),
+                ))?;
+                return Ok(exit::BAD);
+            }
             report(ui, &state.slug, id, &worked, None)
         }
         C::Fail {
@@ -441,6 +451,7 @@ fn file(
             layer,
             critical: false,
             error,
+            remedy: None,
             traceback,
             location: None,
             criteria: vec!["whoever filed it says that it is gone".to_owned()],
@@ -518,10 +529,80 @@ fn summary(ui: &Ui, state: &MissionState) -> String {
         text.push_str(&render::labelled(
             ui.paint,
             ui.width,
-            "    → ",
+            "    · ",
             Tone::Dim,
             &state.reason,
         ));
+    }
+    if let Some(todo) = todo(state) {
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "    → ",
+            Tone::Accent,
+            &todo,
+        ));
+    }
+    text
+}
+
+/// What a person can do about a mission that waits for one.
+fn todo(state: &MissionState) -> Option<String> {
+    let slug = &state.slug;
+    match state.status {
+        MissionStatus::AwaitingApproval => Some(format!(
+            "look at it with `ubs missions show {slug}`, then `ubs missions approve {slug}`, \
+             or `ubs missions reject {slug} --reason ...`"
+        )),
+        MissionStatus::Quarantined => {
+            let advice = state.failure.as_ref().and_then(|f| f.remedy.as_deref());
+            let close = format!("then `ubs missions complete {slug}` closes it");
+            Some(match advice {
+                Some(advice) => format!("{advice}; {close}"),
+                None => format!("mend it, {close}"),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// Lines of a change that are shown; with --json it is shown whole.
+const CHANGE_LINES_MAX: usize = 60;
+
+/// One change of a proposal: whoever approves it has to see it.
+fn change_text(ui: &Ui, change: &Change) -> String {
+    let (head, body) = match change {
+        Change::Insert {
+            path, offset, text, ..
+        } => (format!("insert into {path} at byte {offset}"), text.clone()),
+        Change::Write { path, before, text } => {
+            let verb = if before.is_some() {
+                "replace"
+            } else {
+                "create"
+            };
+            (format!("{verb} {path}"), text.clone())
+        }
+        Change::SetVariable { path, name, value } => {
+            (format!("set {name} in {path}"), format!("{name}={value}"))
+        }
+        Change::GenerateSecret { path, name, bytes } => (
+            format!("set {name} in {path} to {bytes} random bytes that nobody sees"),
+            String::new(),
+        ),
+        Change::Sql { schema, statements } => {
+            (format!("run on database {schema}"), statements.join(";\n"))
+        }
+    };
+    let mut text = render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head);
+    let body = crate::domain::redact::sanitise(&body);
+    for line in body.lines().take(CHANGE_LINES_MAX) {
+        text.push_str(&ui.paint.tone(Tone::Good, &format!("      + {line}")));
+        text.push('\n');
+    }
+    let more = body.lines().count().saturating_sub(CHANGE_LINES_MAX);
+    if more > 0 {
+        text.push_str(&format!("      ... {more} more lines (--json shows all)\n"));
     }
     text
 }
@@ -575,6 +656,9 @@ fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
                 proposal.risk.as_str()
             ),
         );
+        for change in &proposal.changes {
+            text.push_str(&change_text(ui, change));
+        }
     }
     if let Some(failure) = &state.failure
         && !failure.traceback.is_empty()

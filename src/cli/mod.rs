@@ -54,6 +54,7 @@ struct Cli {
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The workspace: the application's directory
     #[arg(short = 'C', long = "workspace", global = true, value_name = "DIR")]

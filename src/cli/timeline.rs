@@ -233,7 +233,7 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             "RESTART",
             Tone::Warn,
             format!(
-                "{service}, the {restart}. time, in {}: it {reason}",
+                "{service} in {} (restart {restart}): it {reason}",
                 duration(at.ms_since(recorded.at))
             ),
         ),
@@ -299,7 +299,9 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
 fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Line {
     use Event as E;
     let slug = match event {
-        E::MissionFiled { slug, .. } | E::MissionRecurred { slug, .. } => slug.clone(),
+        E::MissionFiled { slug, .. }
+        | E::MissionRecurred { slug, .. }
+        | E::MissionClosed { slug, .. } => slug.clone(),
         _ => recorded
             .mission
             .map_or_else(|| "a mission".to_owned(), |id| slug_of(state, id)),
@@ -404,7 +406,7 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
             Tone::Accent,
             format!(": back in the queue, by {by}"),
         ),
-        E::MissionClosed { resolution } => {
+        E::MissionClosed { resolution, .. } => {
             say("MISSION", Tone::Good, format!(" closed: {resolution}"))
         }
         other => say("EVENT", Tone::Dim, format!(": {}", other.kind())),

@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_secs(2);
 
 /// Claim missions and work on them with the built-in fixers.
 ///
-/// With --json one document a line, for each mission worked on.
+/// With --json one document a line, for each mission worked on; with --once too, one array at the end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Work on what can be worked on now, and end
@@ -50,6 +50,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         .unwrap_or_else(|| format!("worker {}", std::process::id()));
     let (worker, missions) = worker_at(&place, &name)?;
     // Missions that came to nothing here are not tried again by this worker until they change.
+    let mut done = Vec::new();
     let mut given_up: BTreeSet<(MissionId, At)> = BTreeSet::new();
     loop {
         let mut any = false;
@@ -64,11 +65,18 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             let worked = worker.work(id)?;
             let after = missions.get(id)?;
             given_up.insert((id, after.updated_at));
-            report(ui, &state.slug, id, &worked)?;
+            if ui.json && args.once {
+                done.push(worked_json(&state.slug, id, &worked));
+            } else {
+                report(ui, &state.slug, id, &worked)?;
+            }
         }
         if args.once {
             if !any {
                 ui.note("no mission waits for a worker");
+            }
+            if ui.json {
+                ui.print_json(&done)?;
             }
             return Ok(exit::GOOD);
         }

@@ -526,6 +526,8 @@ events! {
     },
     /// Done.
     MissionClosed = "mission_closed" {
+        /// What a person calls it.
+        slug: String,
         /// How it was shown.
         resolution: String,
     },

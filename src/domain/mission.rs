@@ -39,6 +39,8 @@ pub struct Failure {
     pub critical: bool,
     /// One sentence.
     pub error: String,
+    /// What a person can do about it, if the check knew.
+    pub remedy: Option<String>,
     /// The error in full, redacted.
     pub traceback: String,
     /// Where, if known.
@@ -60,6 +62,7 @@ impl Failure {
             layer: finding.layer.clone(),
             critical: finding.severity == super::finding::Severity::Critical,
             error: finding.message.clone(),
+            remedy: finding.remedy.clone(),
             traceback: finding.detail.clone(),
             location: finding.location.clone(),
             criteria: vec![
@@ -94,8 +97,12 @@ impl Failure {
         };
         match (self.check, &self.layer) {
             (None | Some(CheckName::Rehearsal), layer) => {
-                let subject = layer.as_deref().unwrap_or(&self.subject);
-                format!("boot_fix_{}_{}", word(subject), at.0.div_euclid(1_000_000))
+                let mut subject = word(layer.as_deref().unwrap_or(&self.subject));
+                // A layer that fails while it runs fails by one of its services.
+                if self.check.is_none() && layer.is_some() && !self.subject.is_empty() {
+                    subject = format!("{subject}_{}", word(&self.subject));
+                }
+                format!("boot_fix_{subject}_{}", at.0.div_euclid(1_000_000))
             }
             _ => format!("{}_fix_{}", word(family), word(&self.subject)),
         }
@@ -647,7 +654,10 @@ pub fn decide(
         },
         C::Close { resolution } => match state.status {
             S::Closed | S::Promoting => Err(wrong(state, "closed")),
-            _ => Ok(vec![Event::MissionClosed { resolution }]),
+            _ => Ok(vec![Event::MissionClosed {
+                slug: state.slug.clone(),
+                resolution,
+            }]),
         },
         C::Requeue { by } => match state.status {
             S::Quarantined | S::Rejected => Ok(vec![Event::MissionRequeued { by }]),
@@ -770,6 +780,10 @@ pub fn evolve(
         Event::ApprovalRequested => {
             state.status = S::AwaitingApproval;
             state.lease = None;
+            state.reason = match &state.proposal {
+                Some(proposal) => format!("proved, and waits for approval: {}", proposal.summary),
+                None => String::new(),
+            };
         }
         Event::FixApproved { .. } => state.status = S::Verified,
         Event::FixRejected { reason, retry_at } => {
@@ -798,7 +812,7 @@ pub fn evolve(
             state.not_before = at;
             state.fixers_failed.clear();
         }
-        Event::MissionClosed { resolution } => {
+        Event::MissionClosed { resolution, .. } => {
             state.status = S::Closed;
             state.lease = None;
             state.reason = resolution.clone();

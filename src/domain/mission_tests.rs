@@ -13,6 +13,7 @@ fn failure() -> Failure {
         layer: None,
         critical: true,
         error: "no such table".into(),
+        remedy: None,
         traceback: String::new(),
         location: None,
         criteria: vec![],

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::domain::event::Fingerprint;
 use crate::domain::ids::Digest;
-use crate::manifest::{Environment, Manifest};
+use crate::manifest::{Environment, Manifest, Origin};
 
 /// Files that pin packages, where they exist.
 const LOCK_FILES: [&str; 8] = [
@@ -34,6 +34,10 @@ pub(super) fn fingerprint(
     let variables = environment
         .values
         .iter()
+        // What the application is declared to read, not all that this shell happens to have.
+        .filter(|(name, (_, origin))| {
+            manifest.config.vars.contains_key(*name) || matches!(origin, Origin::File(..))
+        })
         .filter_map(|(name, (value, _))| {
             let digest = Digest(*blake3::keyed_hash(key.as_ref()?, value.as_bytes()).as_bytes());
             Some((name.clone(), digest.short()))

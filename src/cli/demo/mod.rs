@@ -98,15 +98,34 @@ fn farewell(ui: &Ui, directory: &std::path::Path, end: &BootEnd) -> String {
     }
     let dir = directory.display();
     text.push_str("\nLook around (the application need not run):\n");
+    let ubs = own_name();
     for (command, what) in [
         ("replay last", "the whole boot, event by event"),
         ("health", "how it is, and why"),
-        ("missions", "what is left for a person"),
-        ("boot", "boot it again: nothing is left to heal"),
+        ("missions", "what is left for a person, and how to close it"),
+        (
+            "boot",
+            "boot it again, until Ctrl-C; what was healed stays healed",
+        ),
     ] {
-        text.push_str(&format!("  ubs -C {dir} {command:<12} {what}\n"));
+        text.push_str(&format!("  {ubs} -C {dir} {command}\n      {what}\n"));
     }
     text
+}
+
+/// How this program is called: by its name if that is found in `PATH`, else by its path.
+fn own_name() -> String {
+    let found = std::env::var_os("PATH").is_some_and(|path| {
+        std::env::split_paths(&path).any(|directory| directory.join("ubs").is_file())
+    });
+    match std::env::current_exe() {
+        Ok(program) if !found => {
+            let here = std::env::current_dir().unwrap_or_default();
+            let shorter = program.strip_prefix(&here).unwrap_or(&program);
+            shorter.display().to_string()
+        }
+        _ => "ubs".to_owned(),
+    }
 }
 
 fn healed_text(ui: &Ui, state: &BootState) -> String {

@@ -96,7 +96,11 @@ fn require_empty(directory: &Path) -> Result<(), CliError> {
     }
     Err(CliError::usage(
         format!("{} is not empty", directory.display()),
-        "give another directory (`ubs demo DIR`), or boot the demo that is there with `ubs -C DIR boot`",
+        format!(
+            "boot the demo that is there with `ubs -C {0} boot`, begin anew with `rm -r {0}`, or give another \
+             directory with `ubs demo DIR`",
+            directory.display()
+        ),
     ))
 }
 

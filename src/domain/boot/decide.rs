@@ -527,7 +527,12 @@ fn end_healing(draft: &mut Draft) {
             } else if waiting > 0 {
                 reason = format!("{reason}; {waiting} fix(es) wait for approval");
             } else {
-                reason = format!("{reason}; no fix could be applied");
+                let healed = state
+                    .missions
+                    .iter()
+                    .any(|m| m.closed || m.outcome == Some(HealOutcome::Applied));
+                let further = if healed { "further " } else { "" };
+                reason = format!("{reason}; no {further}fix could be applied");
             }
             draft.push(Event::BootFailed { reason });
         }

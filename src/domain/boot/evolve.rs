@@ -380,6 +380,7 @@ fn meet_mission(
         critical: failure.critical,
         layer: failure.layer.clone(),
         error: failure.error.clone(),
+        remedy: failure.remedy.clone(),
         attempt: state.attempt,
         validation: state.validations,
         outcome: None,
@@ -431,7 +432,7 @@ fn evolve_mission(state: &mut BootState, mission: Option<MissionId>, event: &Eve
         ) => {
             meet_mission(state, id, slug, signature, failure);
         }
-        (Event::MissionClosed { resolution }, Some(id)) => with_mission(state, id, |m| {
+        (Event::MissionClosed { resolution, .. }, Some(id)) => with_mission(state, id, |m| {
             m.closed = true;
             m.reason = resolution.clone();
         }),

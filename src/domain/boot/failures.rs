@@ -42,6 +42,7 @@ pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
                     layer: Some(layer.name.clone()),
                     critical: layer.critical,
                     error: failure.error.clone(),
+                    remedy: None,
                     traceback: failure.output.clone(),
                     location: None,
                     criteria: vec![format!("layer {} is up", layer.name)],

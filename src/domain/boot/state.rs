@@ -249,6 +249,8 @@ pub struct BootMission {
     pub layer: Option<String>,
     /// What failed, in one sentence.
     pub error: String,
+    /// What a person can do about it, if the check knew.
+    pub remedy: Option<String>,
     /// Attempt in which it was last filed or seen.
     pub attempt: u32,
     /// Validations that there had been when it was last filed or seen.

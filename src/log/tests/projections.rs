@@ -102,6 +102,7 @@ fn a_rebuild_of_more_boots_and_missions_than_are_kept_in_memory_is_the_same() {
                     until: At(9),
                 },
                 _ => Event::MissionClosed {
+                    slug: "schema_fix_users".into(),
                     resolution: "gone".into(),
                 },
             };

@@ -31,6 +31,7 @@ fn history() -> (tempfile::TempDir, Log) {
             2,
             50,
             Event::MissionClosed {
+                slug: "schema_fix_users".into(),
                 resolution: "gone".into(),
             },
         ),

@@ -143,6 +143,7 @@ pub(super) fn failure() -> Failure {
         layer: Some("database".into()),
         critical: true,
         error: "the table security_events does not exist".into(),
+        remedy: Some("run the migration".into()),
         traceback: "Traceback (most recent call last):\n  …".into(),
         location: Some(location()),
         criteria: texts(&["the schema check no longer reports it"]),
@@ -437,6 +438,7 @@ pub(super) fn all() -> Vec<Event> {
         },
         Event::MissionRequeued { by: text("ann") },
         Event::MissionClosed {
+            slug: "schema_fix_users".into(),
             resolution: text("the schema check is healthy again"),
         },
         Event::Note {
