@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -340,6 +341,12 @@ impl Place {
                     "give a directory that may be written with --state DIR",
                 )
             })?;
+        // One that was there before may be open to others; what lies in it is not for them.
+        if let Ok(found) = std::fs::metadata(&self.state_dir)
+            && found.permissions().mode() & 0o077 != 0
+        {
+            let _ = std::fs::set_permissions(&self.state_dir, Permissions::from_mode(0o700));
+        }
         Ok(Log::open(&self.log_path())?)
     }
 

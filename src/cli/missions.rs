@@ -234,8 +234,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             worker,
             reason,
         } => {
-            let command = MissionCommand::Decline {
-                by: worker.worker,
+            let command = MissionCommand::GiveUp {
+                worker: worker.worker,
                 reason: clean(&place, &reason)?,
             };
             command_mission(ui, &place, &mission, command)

@@ -97,12 +97,8 @@ impl Failure {
         };
         match (self.check, &self.layer) {
             (None | Some(CheckName::Rehearsal), layer) => {
-                let mut subject = word(layer.as_deref().unwrap_or(&self.subject));
-                // A layer that fails while it runs fails by one of its services.
-                if self.check.is_none() && layer.is_some() && !self.subject.is_empty() {
-                    subject = format!("{subject}_{}", word(&self.subject));
-                }
-                format!("boot_fix_{subject}_{}", at.0.div_euclid(1_000_000))
+                let subject = layer.as_deref().unwrap_or(&self.subject);
+                format!("boot_fix_{}_{}", word(subject), at.0.div_euclid(1_000_000))
             }
             _ => format!("{}_fix_{}", word(family), word(&self.subject)),
         }
@@ -393,6 +389,13 @@ pub enum MissionCommand {
         /// Who.
         by: String,
     },
+    /// The worker found no fix.
+    GiveUp {
+        /// Who.
+        worker: String,
+        /// Why not.
+        reason: String,
+    },
     /// A person declines, or withdraws the proposal.
     Decline {
         /// Who.
@@ -440,7 +443,7 @@ pub enum MissionCommand {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MissionRefusal {
     /// Not in this state.
-    #[error("a mission that is {status} cannot be {verb}")]
+    #[error("a mission that is {status} cannot be {verb}{}", hint_for(.status))]
     WrongStatus {
         /// Where it stands.
         status: &'static str,
@@ -476,6 +479,15 @@ pub enum MissionRefusal {
     /// The proposal changes nothing.
     #[error("the proposal changes nothing")]
     EmptyProposal,
+}
+
+/// What to do about a status that keeps workers away.
+fn hint_for(status: &str) -> &'static str {
+    match status {
+        "quarantined" => " (it needs a person; `ubs missions requeue` lets workers try again)",
+        "awaiting_approval" => " (`ubs missions approve` or `reject` it first)",
+        _ => "",
+    }
 }
 
 fn wrong(state: &MissionState, verb: &'static str) -> MissionRefusal {
@@ -610,6 +622,17 @@ pub fn decide(
         C::Approve { by } => match state.status {
             S::AwaitingApproval => Ok(vec![Event::FixApproved { by }]),
             _ => Err(wrong(state, "approved")),
+        },
+        C::GiveUp { worker, reason } => match state.status {
+            S::Claimed | S::Proposed | S::Verified => {
+                require_holder(state, &worker, at)?;
+                Ok(rejection(
+                    state,
+                    at,
+                    format!("given up by {worker}: {reason}"),
+                ))
+            }
+            _ => Err(wrong(state, "given up")),
         },
         C::Decline { by, reason } => match state.status {
             S::AwaitingApproval | S::Verified | S::Proposed | S::Claimed => {

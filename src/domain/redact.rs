@@ -19,6 +19,8 @@ struct Shape {
     pattern: Regex,
     /// Groups 1 and 2, if there, are what stands around the secret and is kept.
     keeps_around: bool,
+    /// `name = value`, which may be code that fetches a secret instead of holding one.
+    assigns: bool,
 }
 
 static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
@@ -63,6 +65,7 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
     .map(|(pattern, keeps_around)| Shape {
         pattern: Regex::new(pattern).expect("a constant pattern, compiled in a test"),
         keeps_around,
+        assigns: pattern.contains("passphrase"),
     })
     .collect()
 });
@@ -88,6 +91,7 @@ impl Redactor {
                     .filter(|line| line.len() >= VALUE_LENGTH_MIN)
                     .map(str::to_owned),
             );
+            all.extend(escaped_forms(&value));
             all.push(value);
         }
         all.retain(|value| !value.trim().is_empty());
@@ -116,6 +120,12 @@ impl Redactor {
             text = shape
                 .pattern
                 .replace_all(&text, |found: &Captures<'_>| {
+                    if let Some(whole) = found.get(0).filter(|_| shape.assigns) {
+                        let value = &whole.as_str()[found.get(1).map_or(0, |name| name.len())..];
+                        if is_code(value) {
+                            return whole.as_str().to_owned();
+                        }
+                    }
                     let around = |group| match found.get(group) {
                         Some(kept) if shape.keeps_around => kept.as_str(),
                         _ => "",
@@ -131,8 +141,77 @@ impl Redactor {
     /// what may go into the log.
     #[must_use]
     pub fn clean(&self, text: &str, bytes_max: usize) -> String {
-        // Cut last: half a secret would not be recognised.
-        truncate(&sanitise(&self.redact(text)), bytes_max)
+        // Twice: escape sequences may stand in the middle of a secret, and a secret may hold what
+        // is taken out as a control character. Cut last: half a secret would not be recognised.
+        truncate(&self.redact(&sanitise(&self.redact(text))), bytes_max)
+    }
+}
+
+/// The value as JSON, `repr` and a URL write it, as far as they write it otherwise.
+fn escaped_forms(value: &str) -> Vec<String> {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    let mut forms = vec![
+        json.trim_matches('"').to_owned(),
+        value.replace('\\', "\\\\"),
+        percent_encoded(value),
+    ];
+    forms.retain(|form| form != value && form.len() >= VALUE_LENGTH_MIN);
+    forms
+}
+
+fn percent_encoded(value: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a string never fails.
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+/// An expression (`os.environ["X"]`, `load()`) or a constant, not a value.
+fn is_code(value: &str) -> bool {
+    let constant = ["true", "false", "none", "null"];
+    let name_end = value
+        .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
+        .unwrap_or(value.len());
+    constant.contains(&value.to_ascii_lowercase().as_str())
+        || name_end > 0 && value[name_end..].starts_with(['(', '[', '{'])
+}
+
+/// Cleans the lines of one stream: a private key over many lines goes as a whole.
+#[derive(Debug, Default)]
+pub struct LineRedactor {
+    /// Lines of a key that were taken out so far.
+    in_key: Option<u16>,
+}
+
+/// A private key has no more lines than this; without an end, what follows is shown again.
+const KEY_LINES_MAX: u16 = 200;
+
+impl LineRedactor {
+    /// The line without secrets and control characters, at most `bytes_max` bytes of it.
+    #[must_use]
+    pub fn clean(&mut self, redactor: &Redactor, line: &str, bytes_max: usize) -> String {
+        let is_edge = |edge: &str| line.contains(edge) && line.contains("PRIVATE KEY-----");
+        match self.in_key {
+            Some(_) if is_edge("-----END ") => self.in_key = None,
+            Some(lines) if lines < KEY_LINES_MAX => self.in_key = Some(lines + 1),
+            Some(_) => {
+                self.in_key = None;
+                return redactor.clean(line, bytes_max);
+            }
+            None if is_edge("-----BEGIN ") && !line.contains("-----END ") => {
+                self.in_key = Some(0);
+                return redactor.clean(line, bytes_max);
+            }
+            None => return redactor.clean(line, bytes_max),
+        }
+        REDACTED.to_owned()
     }
 }
 
@@ -257,6 +336,55 @@ mod tests {
             redactor.redact("a first-line b\nc second-line"),
             "a [redacted] b\nc [redacted]"
         );
+    }
+
+    #[test]
+    fn escapes_neither_hide_a_secret_nor_put_it_together_again() {
+        let redactor = Redactor::new(vec!["supersecretvalue".into(), "p\"q\\te/long".into()]);
+        assert_eq!(
+            redactor.clean("a supersec\u{1b}[0mretvalue b", 100),
+            "a [redacted] b"
+        );
+        for form in [r#"p\"q\\te/long"#, r#"p"q\\te/long"#, "p%22q%5Cte%2Flong"] {
+            assert_eq!(
+                redactor.redact(&format!("<{form}>")),
+                "<[redacted]>",
+                "{form}"
+            );
+        }
+    }
+
+    #[test]
+    fn code_that_fetches_a_secret_is_no_secret() {
+        let redactor = Redactor::default();
+        for code in [
+            "password = os.environ[\"DB_PASSWORD\"]",
+            "api_key = load_key()",
+            "secret = true",
+        ] {
+            assert_eq!(redactor.redact(code), code);
+        }
+        assert_eq!(
+            redactor.redact("password = hunter2"),
+            "password = [redacted]"
+        );
+    }
+
+    #[test]
+    fn a_private_key_goes_line_by_line() {
+        let mut lines = LineRedactor::default();
+        let redactor = Redactor::default();
+        let said: Vec<String> = [
+            "before",
+            "-----BEGIN RSA PRIVATE KEY-----",
+            "MIIEowIBAAKCAQEA",
+            "-----END RSA PRIVATE KEY-----",
+            "after",
+        ]
+        .iter()
+        .map(|line| lines.clean(&redactor, line, 100))
+        .collect();
+        assert_eq!(said, ["before", REDACTED, REDACTED, REDACTED, "after"]);
     }
 
     #[test]

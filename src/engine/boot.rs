@@ -284,6 +284,8 @@ impl<'a> Engine<'a> {
         let io = |what| move |source| EngineError::Io { what, source };
         let mut interrupts = signal(SignalKind::interrupt()).map_err(io("listen for SIGINT"))?;
         let mut terminations = signal(SignalKind::terminate()).map_err(io("listen for SIGTERM"))?;
+        // The terminal is gone: nobody would stop the services any more.
+        let mut hangups = signal(SignalKind::hangup()).map_err(io("listen for SIGHUP"))?;
         let mut stop_wanted: Option<&'static str> = None;
         loop {
             self.pump()?;
@@ -331,6 +333,7 @@ impl<'a> Engine<'a> {
                 }
                 _ = interrupts.recv() => Some("SIGINT"),
                 _ = terminations.recv() => Some("SIGTERM"),
+                _ = hangups.recv() => Some("SIGHUP"),
                 () = tokio::time::sleep(interval) => None,
             };
             if let Some(by) = stopped_by {

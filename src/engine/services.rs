@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -14,13 +14,15 @@ use tokio::sync::watch;
 use super::boot::Report;
 use crate::domain::boot::BootCommand;
 use crate::domain::event::ProcessRef;
-use crate::domain::redact::Redactor;
+use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
 use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
 use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, probe_once, spawn};
 
 /// The variable that marks every process of a boot, so that a later one can find what was left.
 pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
+/// A port of this host that is taken answers at once.
+const TAKEN_WITHIN: Duration = Duration::from_millis(200);
 /// Bytes of output that a failure carries.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 
@@ -105,10 +107,17 @@ impl Services {
             .service(name)
             .ok_or_else(|| "is no longer in the manifest".to_owned())?;
         let expanded = self.expand(service, environment)?;
+        for probe in expanded.ready.iter() {
+            require_free(&probe.kind)?;
+        }
         let cleaner = Arc::clone(redactor);
+        let lines = Mutex::new(LineRedactor::default());
         let running = spawn(
             &expanded.spec,
-            Arc::new(move |line| cleaner.clean(line, OUTPUT_BYTES_MAX)),
+            Arc::new(move |line| {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.clean(&cleaner, line, OUTPUT_BYTES_MAX)
+            }),
         )
         .map_err(|error| format!("cannot be started: {error}"))?;
         let process = running.process.clone();
@@ -322,6 +331,31 @@ impl ServiceTask {
     fn tail(&self) -> String {
         self.running.tail().join("\n")
     }
+}
+
+/// Refuses to start a service whose port is taken: the other program would answer its probe, and the
+/// boot would be told that all is well. Only what listens on this host itself can be asked.
+fn require_free(kind: &ProbeKind) -> Result<(), String> {
+    let address = match kind {
+        ProbeKind::Tcp(address) => address.as_str(),
+        ProbeKind::Http(url) => url
+            .strip_prefix("http://")
+            .and_then(|rest| rest.split(['/', '?']).next())
+            .unwrap_or(""),
+        ProbeKind::Exec(_) => return Ok(()),
+    };
+    let local = address.replacen("localhost:", "127.0.0.1:", 1);
+    let Ok(socket) = local.parse::<std::net::SocketAddr>() else {
+        return Ok(());
+    };
+    let taken = socket.ip().is_loopback()
+        && std::net::TcpStream::connect_timeout(&socket, TAKEN_WITHIN).is_ok();
+    if taken {
+        return Err(format!(
+            "cannot be started: another process listens on {address} already, and would answer its probe"
+        ));
+    }
+    Ok(())
 }
 
 /// Waits until the liveness probe has failed often enough in a row; says why.

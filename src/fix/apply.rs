@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
-use crate::domain::redact::Redactor;
+use crate::domain::redact::{Redactor, sanitise};
 use crate::manifest::set_variable;
 
 /// Changes in one proposal.
@@ -109,8 +109,8 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
         path: path.escape_debug().to_string(),
         why,
     };
-    if path.is_empty() || path.len() > 1024 || path.contains('\0') {
-        return Err(refuse("it is empty or too long"));
+    if path.is_empty() || path.len() > 1024 || sanitise(path) != path || path.contains('\n') {
+        return Err(refuse("it is empty, too long, or has control characters"));
     }
     let mut resolved = root.to_path_buf();
     let mut depth = 0;
@@ -118,7 +118,7 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
         let Component::Normal(name) = component else {
             return Err(refuse("it leaves the workspace"));
         };
-        if depth == 0 && FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f)) {
+        if FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f)) {
             return Err(refuse("it belongs to ubs or to the version control"));
         }
         depth += 1;
@@ -391,6 +391,9 @@ mod tests {
             ".",
             "link/passwd",
             "link",
+            "sub/.git/hooks/x",
+            "vendor/.ubs/log.db",
+            "a\u{202e}b",
             ".UBS/x",
             "a\0b",
         ] {

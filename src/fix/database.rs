@@ -13,6 +13,10 @@ use crate::domain::mission::Risk;
 
 /// Statements of one proposal.
 const STATEMENTS_MAX: usize = 256;
+/// How long the statements of one proposal may run.
+const STATEMENTS_TIME_MAX: Duration = Duration::from_secs(120);
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS_BETWEEN_LOOKS: i32 = 10_000;
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -67,12 +71,14 @@ fn open(path: &Path, create: bool) -> Result<Connection, DatabaseError> {
 
 /// What an additive statement may do. `ALTER TABLE ... ADD COLUMN` and `CREATE` themselves write to
 /// the schema table, which SQLite reports as inserts and updates of it.
-fn is_additive(action: &AuthAction<'_>) -> bool {
+fn is_additive(action: &AuthAction<'_>, creates: bool) -> bool {
     use AuthAction as A;
     let schema_table = |name: &str| matches!(name, "sqlite_master" | "sqlite_schema");
     match action {
         A::CreateTable { .. } | A::CreateIndex { .. } | A::AlterTable { .. } => true,
         A::Insert { table_name } | A::Update { table_name, .. } => schema_table(table_name),
+        // CREATE TABLE ... AS SELECT: it may read for ever, and fill the disk.
+        A::Select if creates => false,
         // ADD COLUMN checks the new column with a SELECT; REINDEX runs at the end of CREATE INDEX.
         A::Read { .. } | A::Select | A::Reindex { .. } | A::Transaction { .. } => true,
         A::Function { .. } => true,
@@ -148,11 +154,18 @@ pub(super) fn apply_statements(
         )))?;
     let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
     let guarded = risk < Risk::Destructive;
+    let begun = std::time::Instant::now();
+    transaction.progress_handler(
+        STEPS_BETWEEN_LOOKS,
+        Some(move || begun.elapsed() >= STATEMENTS_TIME_MAX),
+    );
     for statement in statements {
+        let first = statement.trim_start().get(..6).unwrap_or("");
+        let creates = first.eq_ignore_ascii_case("CREATE");
         if guarded {
             require_additive_text(statement)?;
-            transaction.authorizer(Some(|context: AuthContext<'_>| {
-                if is_additive(&context.action) {
+            transaction.authorizer(Some(move |context: AuthContext<'_>| {
+                if is_additive(&context.action, creates) {
                     Authorization::Allow
                 } else {
                     Authorization::Deny
@@ -269,6 +282,8 @@ mod tests {
             "ALTER TABLE t DROP COLUMN x",
             "CREATE TRIGGER boom AFTER INSERT ON t BEGIN DELETE FROM t; END",
             "CREATE TABLE u AS SELECT load_extension('x')",
+            "CREATE TABLE u AS SELECT count(*) FROM t a, t b, t c",
+            "CREATE TABLE u AS/**/WITH x AS (SELECT 1) SELECT * FROM x",
             "CREATE VIEW v AS SELECT 1",
             "ATTACH 'other.db' AS other",
             "PRAGMA writable_schema = 1",

@@ -80,6 +80,7 @@ impl PromotionLock {
             .truncate(false)
             .write(true)
             .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
             .open(&path)
             .map_err(io_error(format!("open {}", path.display())))?;
         nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)

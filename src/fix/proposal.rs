@@ -1,7 +1,7 @@
 //! Reads a proposal that a program or a person wrote as JSON.
 //!
-//! What the writer need not know is filled in: who proposes, the risk (`open`), and the digest of a
-//! file as it is now (`before`). Everything is checked again later, whoever wrote it.
+//! What the writer need not or may not say is filled in: who proposes (the worker that holds the
+//! mission), the risk (`open`), and the digest of a file as it is now (`before`). Everything is checked again later, whoever wrote it.
 
 use std::path::Path;
 
@@ -36,7 +36,6 @@ pub enum ProposalError {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
-    fixer: Option<String>,
     summary: String,
     risk: Option<Risk>,
     changes: Vec<Map<String, Value>>,
@@ -57,7 +56,7 @@ pub fn parse_proposal(text: &str, fixer: &str, root: &Path) -> Result<Proposal, 
         .map(|change| read_change(change, root))
         .collect::<Result<Vec<_>, _>>()?;
     Ok(Proposal {
-        fixer: written.fixer.unwrap_or_else(|| fixer.to_owned()),
+        fixer: fixer.to_owned(),
         summary: written.summary,
         risk: written.risk.unwrap_or(Risk::Open),
         changes,

@@ -13,7 +13,7 @@ use crate::checks::{CheckContext, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
-use crate::domain::mission::{Change, Failure, Proposal, SignedFailure, group_failures};
+use crate::domain::mission::{Change, Failure, Proposal, Risk, SignedFailure, group_failures};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{CopyError, WorkspaceCopy, clone_database};
@@ -258,7 +258,18 @@ pub(super) fn try_proposal(
 ) -> Result<Trial, TrialError> {
     let begun = Instant::now();
     let _remove = RemoveOnDrop(directory);
-    let stage = Stage::set_up(manifest, process_env, directory)?;
+    let mut stage = Stage::set_up(manifest, process_env, directory)?;
+    if proposal.risk >= Risk::Open {
+        // Nobody approved this code yet: what the manifest lets the application do, it may not.
+        for rehearse in stage
+            .manifest
+            .layers
+            .iter_mut()
+            .filter_map(|l| l.rehearse.as_mut())
+        {
+            rehearse.network = false;
+        }
+    }
     let isolation = require_isolation(manifest)?;
     let verdict = |holds: bool, reason: String, checks: Vec<CheckChange>| Verdict {
         holds,

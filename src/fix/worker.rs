@@ -203,7 +203,8 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         };
-        self.offer(mission, proposal).map(|(worked, _)| worked)
+        self.offer_as(mission, proposal, Author::BuiltIn)
+            .map(|(worked, _)| worked)
     }
 
     /// Proposes a fix for a mission that this worker has claimed, tries it, and promotes it if it
@@ -216,6 +217,17 @@ impl Worker {
         mission: MissionId,
         proposal: Proposal,
     ) -> Result<(Worked, Option<Verdict>), WorkError> {
+        // Whatever the proposal calls itself: its record and its risk are this worker's.
+        let fixer = self.name.clone();
+        self.offer_as(mission, Proposal { fixer, ..proposal }, Author::Other)
+    }
+
+    fn offer_as(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+        author: Author,
+    ) -> Result<(Worked, Option<Verdict>), WorkError> {
         let state = self.missions.get(mission)?;
         let (Some(failure), Some(signature)) = (state.failure.clone(), state.signature.clone())
         else {
@@ -224,7 +236,7 @@ impl Worker {
         let environment = self.environment()?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let proposal = Proposal {
-            risk: self.effective_risk(&proposal),
+            risk: effective_risk(&proposal, author),
             ..proposal
         };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;
@@ -481,24 +493,6 @@ impl Worker {
             .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
     }
 
-    /// What the changes really risk, whoever proposes: a worker cannot call its own edit additive.
-    fn effective_risk(&self, proposal: &Proposal) -> Risk {
-        let built_in = FIXERS.iter().any(|fixer| fixer.name() == proposal.fixer);
-        let of_change = |change: &Change| match change {
-            Change::SetVariable { .. } | Change::GenerateSecret { .. } => Risk::Additive,
-            Change::Insert { .. } | Change::Write { .. } if built_in => Risk::Edit,
-            Change::Insert { .. } | Change::Write { .. } => Risk::Open,
-            Change::Sql { .. } => Risk::Additive,
-        };
-        proposal
-            .changes
-            .iter()
-            .map(of_change)
-            .max()
-            .unwrap_or(Risk::Additive)
-            .max(proposal.risk)
-    }
-
     fn policy(&self, risk: Risk) -> Policy {
         let policies = &self.manifest.heal.policy;
         match risk {
@@ -540,6 +534,28 @@ impl Worker {
     fn sandbox_dir(&self, mission: MissionId) -> PathBuf {
         self.state_dir.join("sandboxes").join(mission.to_string())
     }
+}
+
+/// Who wrote a proposal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Author {
+    /// One of the fixers in this program.
+    BuiltIn,
+    /// A program, an agent, a person.
+    Other,
+}
+
+/// What the changes really risk, whatever the proposal says of itself. Statements are held to what
+/// is additive by the database itself; files and variables of others are theirs to answer for.
+fn effective_risk(proposal: &Proposal, author: Author) -> Risk {
+    let of_change = |change: &Change| match (change, author) {
+        (Change::Sql { .. }, _) => Risk::Additive,
+        (_, Author::Other) => Risk::Open,
+        (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
+        (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,
+    };
+    let changes = proposal.changes.iter().map(of_change);
+    changes.max().unwrap_or(Risk::Additive).max(proposal.risk)
 }
 
 fn awaiting(state: &MissionState) -> Worked {

@@ -191,7 +191,7 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
         (
             "network",
             match (namespaces.net, spec.network) {
-                (true, _) => Ok("own namespace with a loopback device only".into()),
+                (true, _) => Ok("own namespace with a loopback device only; of local sockets, the known ones are hidden".into()),
                 (false, true) => Err("allowed for this command".into()),
                 (false, false) => Err(refused("network")),
             },

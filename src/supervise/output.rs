@@ -261,11 +261,18 @@ fn open_log(path: &Path) -> io::Result<File> {
     {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    OpenOptions::new()
+    // Not through a link, and not waiting for a reader, should somebody have put a pipe there.
+    let file = OpenOptions::new()
         .append(true)
         .create(true)
         .mode(0o600)
-        .open(path)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file"))
+    }
 }
 
 fn rotate(path: &Path) -> io::Result<()> {
