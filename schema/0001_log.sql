@@ -22,8 +22,9 @@ BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 CREATE TRIGGER events_are_never_deleted BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are append-only'); END;
 
--- Where the log ends, so that a tail that was cut off is missed; and which program made the
--- projections below.
+-- An anchor: a row of the log, the last one or (while events are being appended) one shortly before
+-- it, so that a tail that was cut off is missed (README.md); and which program made the projections
+-- below. Where the log ends is what `events` says.
 CREATE TABLE head (
     only              INTEGER PRIMARY KEY CHECK (only = 1),
     seq               INTEGER NOT NULL,

@@ -1,7 +1,8 @@
 //! The chain: each row's BLAKE3 value covers the row before it and all of its own columns.
 //!
 //! An edited, removed, inserted or reordered row breaks the chain at that row; a tail that was cut
-//! off no longer ends where the `head` row says. Somebody who may write the file and recomputes the
+//! off no longer has the event that the `head` row anchors, which is the last one or, while events are
+//! being appended, one shortly before it. Somebody who may write the file and recomputes the
 //! chain to its end is not caught: against that, keep the head digest that `ubs log verify` prints
 //! somewhere else.
 //!

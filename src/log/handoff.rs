@@ -40,6 +40,16 @@ fn spin(longest: Duration, mut ready: impl FnMut() -> bool) -> bool {
     }
 }
 
+/// What the writer is to do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<T> {
+    Job(T),
+    /// There was nothing for as long as it wanted to wait.
+    Idle,
+    /// The queue is empty and every sender is gone.
+    Closed,
+}
+
 /// Wakes the writer, if it sleeps.
 #[derive(Debug, Default)]
 pub(super) struct Doorbell {
@@ -58,9 +68,15 @@ impl Doorbell {
         }
     }
 
-    /// The next job; `None` when the queue is empty and every sender is gone. After a job that came
-    /// alone the next one is likely to come at once, and is spun for.
-    pub(super) fn wait<T>(&self, queue: &Receiver<T>, came_alone: bool) -> Option<T> {
+    /// The next job. After a job that came alone the next one is likely to come at once, and is spun
+    /// for. Waits no longer than `idle`, if that is given.
+    pub(super) fn wait<T>(
+        &self,
+        queue: &Receiver<T>,
+        came_alone: bool,
+        idle: Option<Duration>,
+    ) -> Next<T> {
+        let until = idle.map(|idle| Instant::now() + idle);
         if came_alone {
             spin(JOB_SPIN_MAX, || !queue.is_empty());
         }
@@ -69,11 +85,18 @@ impl Doorbell {
             match queue.try_recv() {
                 Ok(job) => {
                     self.asleep.store(false, Ordering::Relaxed);
-                    return Some(job);
+                    return Next::Job(job);
                 }
-                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Disconnected) => return Next::Closed,
                 Err(TryRecvError::Empty) if armed => {
-                    std::thread::park();
+                    match until.map(|until| until.saturating_duration_since(Instant::now())) {
+                        None => std::thread::park(),
+                        Some(Duration::ZERO) => {
+                            self.asleep.store(false, Ordering::Relaxed);
+                            return Next::Idle;
+                        }
+                        Some(left) => std::thread::park_timeout(left),
+                    }
                     armed = false;
                 }
                 // Look once more after saying that this is about to sleep.
@@ -267,7 +290,7 @@ mod tests {
             let bell = Arc::clone(&bell);
             std::thread::spawn(move || {
                 let mut sum = 0;
-                while let Some(job) = bell.wait(&queue, false) {
+                while let Next::Job(job) = bell.wait(&queue, false, None) {
                     sum += job;
                 }
                 sum
@@ -280,5 +303,22 @@ mod tests {
         drop(send);
         bell.ring(sleeper.thread());
         assert_eq!(sleeper.join().unwrap(), (0..20_000).sum::<u32>());
+    }
+
+    #[test]
+    fn a_bounded_wait_ends_with_its_time_a_job_or_the_queue() {
+        let (send, queue) = crossbeam_channel::bounded::<u32>(4);
+        let bell = Doorbell::default();
+        let idle = Duration::from_millis(20);
+        let started = Instant::now();
+        // What is left of an earlier ring does not end it.
+        std::thread::current().unpark();
+        assert_eq!(bell.wait(&queue, true, Some(idle)), Next::Idle);
+        assert!(started.elapsed() >= idle);
+        send.send(7).unwrap();
+        bell.ring(&std::thread::current());
+        assert_eq!(bell.wait(&queue, false, Some(idle)), Next::Job(7));
+        drop(send);
+        assert_eq!(bell.wait(&queue, false, Some(idle)), Next::Closed);
     }
 }

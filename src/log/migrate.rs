@@ -201,7 +201,7 @@ fn file_uri(path: &Path) -> String {
 /// The layout of the file, which is known to be a log; reading it also shows gross damage.
 fn layout(conn: &Connection) -> Result<i64, rusqlite::Error> {
     let found = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    // Reads the whole schema and the head page.
+    // Reads the whole schema and the page of the anchor.
     if found == SCHEMA_VERSION {
         conn.query_row("SELECT seq FROM head", [], |row| row.get::<_, i64>(0))?;
     }

@@ -187,7 +187,8 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn head(&self) -> Result<Seq, LogError> {
-        self.count("SELECT seq FROM head").map(Seq)
+        let last = "SELECT seq FROM events ORDER BY seq DESC LIMIT 1";
+        self.count(last).map(Seq)
     }
 
     /// Events in order.

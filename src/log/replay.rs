@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::scan::{Events, Page, scan};
-use super::verify::{ChainCheck, PAGES_AHEAD, read_head};
+use super::verify::{ChainCheck, PAGES_AHEAD, read_anchor};
 use super::{EventFilter, LogError, Reader, Recorded};
 use crate::domain::boot::{BootState, evolve};
 use crate::domain::ids::{BootId, Digest, Seq};
@@ -120,7 +120,7 @@ impl Iterator for Replay<'_> {
 }
 
 enum Ahead {
-    Head(Option<(u64, Digest)>),
+    Anchor(Option<(u64, Digest)>),
     Page(Page),
     Failed(LogError),
 }
@@ -132,7 +132,6 @@ struct Checked {
     ahead: Receiver<Ahead>,
     /// Pages that were read, to be filled again.
     empties: Sender<Page>,
-    head: Option<(u64, Digest)>,
     page: Page,
     row: usize,
     chain: ChainCheck,
@@ -157,10 +156,9 @@ impl Checked {
             path,
             ahead,
             empties,
-            head: None,
             page: Page::default(),
             row: 0,
-            chain: ChainCheck::new(),
+            chain: ChainCheck::new(None),
             ended: false,
         })
     }
@@ -215,7 +213,7 @@ impl Checked {
                 return None;
             }
             match self.ahead.recv() {
-                Ok(Ahead::Head(head)) => self.head = head,
+                Ok(Ahead::Anchor(anchor)) => self.chain = ChainCheck::new(anchor),
                 Ok(Ahead::Page(page)) => {
                     let read = std::mem::replace(&mut self.page, page);
                     self.row = 0;
@@ -228,7 +226,7 @@ impl Checked {
                 }
                 Err(_) => {
                     self.ended = true;
-                    return match self.chain.check_end(self.head) {
+                    return match self.chain.check_end() {
                         Ok(()) => None,
                         Err(what) => self.broken(what),
                     };
@@ -246,8 +244,8 @@ fn read_ahead(
 ) -> Result<(), Option<LogError>> {
     let error = |source| Some(reader.error(source));
     let _snapshot = reader.snapshot().map_err(Some)?;
-    let head = read_head(reader.conn()).map_err(error)?;
-    send.send(Ahead::Head(head)).map_err(|_| None)?;
+    let anchor = read_anchor(reader.conn()).map_err(error)?;
+    send.send(Ahead::Anchor(anchor)).map_err(|_| None)?;
     let mut page = Page::default();
     scan(reader.conn(), 0, error, |row| {
         page.push(row);

@@ -17,8 +17,8 @@ use crate::domain::mission::MissionState;
 
 /// The log, open for writing. Cheap to clone; all clones share one writer thread.
 ///
-/// The last clone that is dropped waits for what is queued. Several processes may have the same
-/// file open.
+/// The last clone that is dropped waits for what is queued, and anchors the end of the log. Several
+/// processes may have the same file open.
 #[derive(Debug, Clone)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -92,7 +92,8 @@ impl Log {
         &self.shared.path
     }
 
-    /// Commits that this process made through this log, each of which synced the disk once.
+    /// Commits of events that this process made through this log, each of which synced the disk once.
+    /// What moves the anchor alone is not counted.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.shared.commits.load(Ordering::Relaxed)

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::codec::Unread;
 use super::projection::{PROJECTION_FORMAT, Projector};
 use super::scan::{Malformed, Page, RawEvent, scan};
-use super::tables::from_sql;
+use super::tables::{from_sql, to_sql};
 use super::{LogError, Reader, chain, migrate};
 use crate::domain::ids::Digest;
 
@@ -36,6 +36,14 @@ pub struct Verification {
     pub problems: Vec<String>,
 }
 
+/// What the log has at the anchor's place.
+#[derive(Debug, Clone, Copy)]
+enum Anchored {
+    NotSeen,
+    Unreadable,
+    Seen(Digest),
+}
+
 /// Follows the chain from row to row.
 #[derive(Debug)]
 pub(super) struct ChainCheck {
@@ -43,15 +51,23 @@ pub(super) struct ChainCheck {
     chain: Digest,
     /// The row before is not there or not readable: the next one cannot be checked against it.
     gap: bool,
+    anchor: Option<(u64, Digest)>,
+    anchored: Anchored,
     buffer: Vec<u8>,
 }
 
 impl ChainCheck {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(anchor: Option<(u64, Digest)>) -> Self {
         Self {
             seq: 0,
             chain: *chain::GENESIS,
             gap: false,
+            anchor,
+            anchored: match anchor {
+                // Before the first event.
+                Some((0, _)) => Anchored::Seen(*chain::GENESIS),
+                _ => Anchored::NotSeen,
+            },
             buffer: Vec::with_capacity(4096),
         }
     }
@@ -62,6 +78,9 @@ impl ChainCheck {
         let skipped = std::mem::take(&mut self.gap);
         self.seq = raw.seq;
         self.chain = raw.chain;
+        if self.anchor.is_some_and(|(seq, _)| seq == raw.seq) {
+            self.anchored = Anchored::Seen(raw.chain);
+        }
         if raw.seq <= before {
             return Err(format!("event {} was inserted", raw.seq));
         }
@@ -85,34 +104,37 @@ impl ChainCheck {
     fn skip(&mut self, malformed: &Malformed) {
         self.seq = from_sql(malformed.seq);
         self.gap = true;
+        if self.anchor.is_some_and(|(seq, _)| seq == self.seq) {
+            self.anchored = Anchored::Unreadable;
+        }
     }
 
-    /// Checks that the last row is where the head row says.
-    pub(super) fn check_end(&self, head: Option<(u64, Digest)>) -> Result<(), String> {
-        match head {
-            None => Err("the head row, which says where the log ends, is missing".to_owned()),
-            Some((seq, _)) if seq == self.seq + 1 => {
-                Err(format!("event {seq}, the last one, is missing"))
-            }
-            Some((seq, _)) if seq > self.seq => Err(format!(
-                "events {} to {seq}, the last ones, are missing",
-                self.seq + 1
+    /// Checks, after the last row, that what was anchored is in the log.
+    pub(super) fn check_end(&self) -> Result<(), String> {
+        let Some((seq, chain)) = self.anchor else {
+            return Err("the head row, which anchors the end of the log, is missing".to_owned());
+        };
+        match self.anchored {
+            _ if seq > self.seq && self.seq == 0 => Err(format!(
+                "the log is empty, yet event {seq} was anchored: the end was cut off"
             )),
-            Some((seq, _)) if seq < self.seq => Err(format!(
-                "events {} to {} were inserted after the end of the log",
-                seq + 1,
+            _ if seq > self.seq => Err(format!(
+                "the log ends at event {}, yet event {seq} was anchored: the end was cut off",
                 self.seq
             )),
-            Some((seq, chain)) if chain != self.chain && !self.gap => Err(format!(
-                "the chain value of the last event, {seq}, is not the one that the head row has"
+            Anchored::NotSeen => Err(format!("event {seq}, which was anchored, is missing")),
+            Anchored::Seen(found) if found != chain => Err(format!(
+                "event {seq} is not the one that was anchored: the log was rewritten, or the head \
+                 row was"
             )),
-            Some(_) => Ok(()),
+            // Unreadable: that was told when it was met.
+            Anchored::Seen(_) | Anchored::Unreadable => Ok(()),
         }
     }
 }
 
-/// The head row.
-pub(super) fn read_head(conn: &Connection) -> rusqlite::Result<Option<(u64, Digest)>> {
+/// The anchor, from the head row.
+pub(super) fn read_anchor(conn: &Connection) -> rusqlite::Result<Option<(u64, Digest)>> {
     conn.query_row("SELECT seq, chain FROM head", [], |row| {
         Ok((from_sql(row.get(0)?), Digest(row.get(1)?)))
     })
@@ -176,15 +198,19 @@ impl Fold {
 impl Reader {
     /// Reads every event and checks the chain, the frames and the projections.
     ///
+    /// That the end was cut off shows by the anchor, which follows the end of the log at a small
+    /// distance, or by a boot or mission whose last event is gone. A cut of nothing but events after
+    /// the anchor that belong to neither is not found (`schema/README.md`).
+    ///
     /// What is wrong with the file is a problem in the answer; the log may be in use meanwhile.
     ///
     /// # Errors
     /// The log cannot be read at all.
     pub fn verify(&self) -> Result<Verification, LogError> {
         let _snapshot = self.snapshot()?;
-        let head = read_head(self.conn()).map_err(|source| self.error(source))?;
+        let anchor = read_anchor(self.conn()).map_err(|source| self.error(source))?;
         let fold = Fold {
-            chain: ChainCheck::new(),
+            chain: ChainCheck::new(anchor),
             events: 0,
             opaque: 0,
             problems: Problems::default(),
@@ -207,15 +233,20 @@ impl Reader {
             problems.add(problem);
         }
         problems.more += fold.problems.more;
+        // What was not read is not missing.
+        let last = match unreadable {
+            Some(_) => u64::MAX,
+            None => fold.chain.seq,
+        };
         if let Some(error) = unreadable {
             problems.add(format!(
                 "nothing can be read after event {}: {error}",
                 fold.chain.seq
             ));
-        } else if let Err(problem) = fold.chain.check_end(head) {
+        } else if let Err(problem) = fold.chain.check_end() {
             problems.add(problem);
         }
-        for problem in self.compare_projections(&fold.scratch)? {
+        for problem in self.compare_projections(&fold.scratch, last)? {
             problems.add(problem);
         }
         if problems.more > 0 {
@@ -292,8 +323,12 @@ impl Reader {
         })
     }
 
-    /// Compares every row of every projection with a rebuilt one.
-    fn compare_projections(&self, rebuilt: &Connection) -> Result<Vec<String>, LogError> {
+    /// Compares every row of every projection with a rebuilt one. `last` is where the log ends.
+    fn compare_projections(
+        &self,
+        rebuilt: &Connection,
+        last: u64,
+    ) -> Result<Vec<String>, LogError> {
         let error = |source| self.error(source);
         let mut problems = vec![];
         let format: Option<i64> = self
@@ -313,6 +348,16 @@ impl Reader {
             ("missions", "seq_first"),
             ("fix_memory", "signature, fixer"),
         ] {
+            if table != "fix_memory"
+                && let Some((id, seq)) = self.row_after_end(table, last).map_err(error)?
+            {
+                // No word of a rebuild: it would hide what is missing.
+                problems.push(format!(
+                    "the log ends at event {last}, yet the row {id} of projection {table} has seen \
+                     event {seq}: the end was cut off, or that row was changed"
+                ));
+                continue;
+            }
             let sql = format!("SELECT * FROM {table} ORDER BY {order}");
             if let Some(row) = first_difference(self.conn(), rebuilt, &sql).map_err(error)? {
                 problems.push(format!(
@@ -322,6 +367,16 @@ impl Reader {
             }
         }
         Ok(problems)
+    }
+
+    /// The boot or mission whose last event is farthest behind the end of the log, and that event.
+    fn row_after_end(&self, table: &str, last: u64) -> rusqlite::Result<Option<(String, i64)>> {
+        let id = table.trim_end_matches('s');
+        let sql = format!(
+            "SELECT {id}_id, seq_last FROM {table} WHERE seq_last > ?1 ORDER BY seq_last DESC LIMIT 1"
+        );
+        let row = |row: &rusqlite::Row<'_>| Ok((name_value(&row.get(0)?), row.get(1)?));
+        self.conn().query_row(&sql, [to_sql(last)], row).optional()
     }
 }
 

@@ -5,17 +5,25 @@
 //! (group commit; DeWitt et al., "Implementation techniques for main memory database systems",
 //! 1984). What one job of a batch does wrong is rolled back alone. After anything that failed the
 //! states kept in memory are forgotten, because the file is the truth.
+//!
+//! Where the log ends is what its last row says. The row of `head` is an anchor beside it, which
+//! shows that the end was cut off; to update it in every commit would be one more page to log and to
+//! sync. So it follows: when the writer had nothing to do for [`ANCHOR_IDLE`], when it ends, in
+//! every [`ANCHOR_COMMITS_MAX`]th commit, and in a rebuild. What that leaves open is said in
+//! `schema/README.md`.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::handoff::{Doorbell, Reply, give_all};
+use super::handoff::{Doorbell, Next, Reply, give_all};
+use super::migrate::BUSY_TIMEOUT;
 use super::projection::{self, PROJECTION_FORMAT, Projector};
 use super::record::mission_of;
 use super::scan::RawEvent;
@@ -30,6 +38,13 @@ pub(super) const QUEUE_JOBS_MAX: usize = 1_024;
 /// Jobs that share one commit. Beyond this the sync is a small part of the cost, and the first of
 /// them would wait long.
 const BATCH_JOBS_MAX: usize = 256;
+/// The anchor follows when the writer had nothing to do for this long.
+pub(super) const ANCHOR_IDLE: Duration = Duration::from_millis(50);
+/// A writer that is never idle writes the anchor in every commit of this number.
+pub(super) const ANCHOR_COMMITS_MAX: u32 = 1_024;
+/// How long writing the anchor waits for another process. Whoever writes meanwhile will write the
+/// anchor too, and nobody should have to wait for this one.
+const ANCHOR_BUSY: Duration = Duration::from_millis(100);
 
 /// A UUIDv7 (RFC 9562, 5.7) of that moment. Its random part is drawn from a keyed hash of a counter,
 /// not from the system: that would be a system call for each event.
@@ -121,10 +136,44 @@ impl Waiting {
     }
 }
 
+/// An event's place and chain value: where the log ends, or where the anchor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
     seq: u64,
     chain: Digest,
+}
+
+impl Head {
+    /// Before the first event.
+    fn genesis() -> Self {
+        Self {
+            seq: 0,
+            chain: *chain::GENESIS,
+        }
+    }
+
+    /// From two columns, the first of which is `at`.
+    fn of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
+        Ok(Self {
+            seq: from_sql(row.get(at)?),
+            chain: Digest(row.get(at + 1)?),
+        })
+    }
+}
+
+/// What the file says at the beginning of a transaction.
+struct Found {
+    last: Head,
+    anchor: Head,
+    projection_format: i64,
+}
+
+/// What undoing a part of a transaction gives back.
+#[derive(Clone, Copy)]
+struct Part {
+    head: Head,
+    wrote: bool,
+    anchoring: Option<Head>,
 }
 
 /// The write connection, and what is known of the file without reading it again.
@@ -132,7 +181,18 @@ struct Head {
 pub(super) struct Ledger {
     pub(super) conn: Connection,
     path: PathBuf,
+    /// The end of the log, as the present transaction has it.
     head: Head,
+    /// The same, as the last transaction that was committed left it.
+    committed: Head,
+    /// The anchor in the file.
+    anchor: Head,
+    /// It is a row of the log. If not, it shows that the log was tampered with, and is left alone.
+    anchor_fits: bool,
+    /// What the present transaction made of the anchor.
+    anchoring: Option<Head>,
+    /// Commits since it was written.
+    unanchored: u32,
     projector: Projector,
     /// The present transaction changed the file.
     wrote: bool,
@@ -146,27 +206,39 @@ impl Ledger {
         let mut ledger = Self {
             conn,
             path: path.to_owned(),
-            head: Head {
-                seq: 0,
-                chain: *chain::GENESIS,
-            },
+            head: Head::genesis(),
+            committed: Head::genesis(),
+            anchor: Head::genesis(),
+            anchor_fits: true,
+            anchoring: None,
+            unanchored: 0,
             projector: Projector::default(),
             wrote: false,
             buffer: Vec::new(),
             commits: Arc::default(),
         };
-        if ledger.read_head()?.1 != PROJECTION_FORMAT {
-            ledger.execute("BEGIN IMMEDIATE")?;
-            let rebuilt = ledger.rebuild().and_then(|_| ledger.execute("COMMIT"));
-            if rebuilt.is_err() {
+        let found = ledger.look()?;
+        if found.projection_format == PROJECTION_FORMAT {
+            ledger.follow(&found)?;
+            return Ok(ledger);
+        }
+        ledger.execute("BEGIN IMMEDIATE")?;
+        let rebuilt = ledger
+            .look()
+            .and_then(|found| ledger.follow(&found))
+            .and_then(|()| ledger.rebuild())
+            .and_then(|_| ledger.execute("COMMIT"));
+        match rebuilt {
+            Ok(()) => ledger.committed(),
+            Err(error) => {
                 ledger.roll_back();
+                return Err(error);
             }
-            rebuilt?;
         }
         Ok(ledger)
     }
 
-    /// Counts commits, for whoever measures how many appends share one.
+    /// Counts commits of events, for whoever measures how many appends share one.
     pub(super) fn commits(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.commits)
     }
@@ -180,23 +252,81 @@ impl Ledger {
         run().map(drop).map_err(|source| self.error(source))
     }
 
-    fn read_head(&self) -> Result<(Head, i64), LogError> {
+    fn look(&self) -> Result<Found, LogError> {
         let read = || {
             self.conn
-                .prepare_cached("SELECT seq, chain, projection_format FROM head")?
+                .prepare_cached(
+                    "SELECT projection_format, seq, chain, \
+                     (SELECT seq FROM events ORDER BY seq DESC LIMIT 1), \
+                     (SELECT chain FROM events ORDER BY seq DESC LIMIT 1) FROM head",
+                )?
                 .query_row([], |row| {
-                    let chain: [u8; 32] = row.get(1)?;
-                    let head = Head {
-                        seq: from_sql(row.get(0)?),
-                        chain: Digest(chain),
-                    };
-                    Ok((head, row.get(2)?))
+                    let empty = row.get::<_, Option<i64>>(3)?.is_none();
+                    Ok(Found {
+                        projection_format: row.get(0)?,
+                        anchor: Head::of_row(row, 1)?,
+                        last: if empty {
+                            Head::genesis()
+                        } else {
+                            Head::of_row(row, 3)?
+                        },
+                    })
                 })
         };
         read().map_err(|source| match source {
             rusqlite::Error::QueryReturnedNoRows => self.damaged("its head row is missing"),
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::InvalidColumnType(..) => {
+                self.damaged("its head row or its last event has a malformed chain value")
+            }
             source => self.error(source),
         })
+    }
+
+    /// Takes over what another process wrote, if one did, and drops what is kept in memory then.
+    fn follow(&mut self, found: &Found) -> Result<(), LogError> {
+        if found.anchor != self.anchor || found.last != self.committed {
+            // If the end was cut off, the log goes on after what was there: no place is given
+            // twice, and the hole stays for `verify` to find.
+            let ends = [found.last, found.anchor, self.committed];
+            let end = ends.into_iter().reduce(|end, other| {
+                let later = other.seq > end.seq;
+                if later { other } else { end }
+            });
+            let end = end.unwrap_or(found.last);
+            if end != self.committed {
+                self.committed = end;
+                self.projector.forget();
+            }
+            if found.anchor != self.anchor {
+                self.anchor = found.anchor;
+                self.unanchored = 0;
+            }
+            let fits = self.is_event(found.anchor)?;
+            if self.anchor_fits && !fits {
+                tracing::warn!(
+                    log = %self.path.display(),
+                    "event {} was anchored and is not in the log; `ubs log verify` tells more",
+                    found.anchor.seq
+                );
+            }
+            self.anchor_fits = fits;
+        }
+        self.head = self.committed;
+        Ok(())
+    }
+
+    /// Whether there is an event of that place and chain value; the one before the first is.
+    fn is_event(&self, head: Head) -> Result<bool, LogError> {
+        if head.seq == 0 {
+            return Ok(head == Head::genesis());
+        }
+        let look = || {
+            self.conn
+                .prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND chain = ?2")?
+                .exists(params![to_sql(head.seq), head.chain.0])
+        };
+        look().map_err(|source| self.error(source))
     }
 
     fn damaged(&self, detail: &str) -> LogError {
@@ -210,27 +340,21 @@ impl Ledger {
     fn begin(&mut self) -> Result<(), LogError> {
         self.execute("BEGIN IMMEDIATE")?;
         self.wrote = false;
-        match self.read_head() {
-            Ok((head, PROJECTION_FORMAT)) => {
-                if head != self.head {
-                    self.head = head;
-                    self.projector.forget();
-                }
-                Ok(())
+        self.anchoring = None;
+        let begun = self.look().and_then(|found| {
+            if found.projection_format == PROJECTION_FORMAT {
+                return self.follow(&found);
             }
-            Ok((_, found)) => {
-                self.roll_back();
-                Err(LogError::Newer {
-                    path: self.path.clone(),
-                    found,
-                    known: PROJECTION_FORMAT,
-                })
-            }
-            Err(error) => {
-                self.roll_back();
-                Err(error)
-            }
+            Err(LogError::Newer {
+                path: self.path.clone(),
+                found: found.projection_format,
+                known: PROJECTION_FORMAT,
+            })
+        });
+        if begun.is_err() {
+            self.roll_back();
         }
+        begun
     }
 
     fn commit(&mut self, first: u64) -> Result<(), LogError> {
@@ -238,17 +362,71 @@ impl Ledger {
             return self.execute("ROLLBACK");
         }
         self.projector.flush(&self.conn, &self.path)?;
+        if self.unanchored + 1 >= ANCHOR_COMMITS_MAX {
+            self.write_anchor()?;
+        }
+        crash_point_at_event("before_commit", first, self.head.seq);
+        self.execute("COMMIT")?;
+        crash_point_at_event("after_commit", first, self.head.seq);
+        self.unanchored = self.unanchored.saturating_add(1);
+        if self.head.seq >= first {
+            self.commits.fetch_add(1, Ordering::Relaxed);
+        }
+        self.committed();
+        Ok(())
+    }
+
+    /// After a commit: what it wrote is what the file has now.
+    fn committed(&mut self) {
+        self.committed = self.head;
+        if let Some(anchor) = self.anchoring.take() {
+            self.anchor = anchor;
+            self.unanchored = 0;
+        }
+    }
+
+    /// Moves the anchor to the end of the log, within the present transaction.
+    fn write_anchor(&mut self) -> Result<(), LogError> {
+        if !self.anchor_fits || self.anchor == self.head {
+            return Ok(());
+        }
         let update = || {
             self.conn
                 .prepare_cached("UPDATE head SET seq = ?1, chain = ?2")?
                 .execute(params![to_sql(self.head.seq), self.head.chain.0])
         };
         update().map_err(|source| self.error(source))?;
-        crash_point_at_event("before_commit", first, self.head.seq);
-        self.execute("COMMIT")?;
-        crash_point_at_event("after_commit", first, self.head.seq);
-        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.anchoring = Some(self.head);
         Ok(())
+    }
+
+    /// The log has events after the anchor.
+    fn anchor_lags(&self) -> bool {
+        self.anchor_fits && self.anchor != self.committed
+    }
+
+    /// Moves the anchor to the end of the log, in a commit of its own. If that fails, nobody is
+    /// worse off: it is tried again after the next job.
+    fn anchor(&mut self) {
+        if !self.anchor_lags() {
+            return;
+        }
+        // Only sets a number of the connection.
+        let _ = self.conn.busy_timeout(ANCHOR_BUSY);
+        let anchored = self
+            .begin()
+            .and_then(|()| self.write_anchor())
+            .and_then(|()| self.execute("COMMIT"));
+        let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
+        match anchored {
+            Ok(()) => self.committed(),
+            Err(error) => {
+                self.roll_back();
+                if !matches!(error, LogError::Busy { .. }) {
+                    tracing::warn!("the end of the log was not anchored: {error}");
+                }
+            }
+        }
     }
 
     /// Ends a transaction that failed. SQLite may have ended it already; then this is refused, which
@@ -256,8 +434,8 @@ impl Ledger {
     fn roll_back(&mut self) {
         let _ = self.execute("ROLLBACK");
         self.projector.forget();
-        // Read again at the next begin; no event has this place.
-        self.head.seq = u64::MAX;
+        self.head = self.committed;
+        self.anchoring = None;
     }
 
     /// Appends one event and folds it into the projections.
@@ -303,7 +481,7 @@ impl Ledger {
         };
         insert().map_err(|source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::ConstraintViolation) => self.damaged(&format!(
-                "its head row says that event {} is the next, yet there is one already",
+                "its end says that event {} is the next, yet that cannot be added: {source}",
                 row.seq
             )),
             _ => self.error(source),
@@ -337,11 +515,13 @@ impl Ledger {
         })
     }
 
-    /// Makes every projection anew, within the present transaction.
+    /// Makes every projection anew, within the present transaction, and moves the anchor.
     pub(super) fn rebuild(&mut self) -> Result<u64, LogError> {
         self.wrote = true;
         self.projector.forget();
-        projection::rebuild(&self.conn, &self.path)
+        let events = projection::rebuild(&self.conn, &self.path)?;
+        self.write_anchor()?;
+        Ok(events)
     }
 
     pub(super) fn flush(&mut self) -> Result<(), LogError> {
@@ -357,18 +537,24 @@ impl Ledger {
 
     /// Begins a part that can be undone alone. What earlier jobs of the batch left in memory is
     /// written first: then undoing is forgetting.
-    fn begin_part(&mut self) -> Result<(Head, bool), LogError> {
+    fn begin_part(&mut self) -> Result<Part, LogError> {
         self.flush()?;
         self.execute("SAVEPOINT job")?;
-        Ok((self.head, self.wrote))
+        Ok(Part {
+            head: self.head,
+            wrote: self.wrote,
+            anchoring: self.anchoring,
+        })
     }
 
     /// Ends the part; undone unless it is to be kept. If that fails, nothing of the batch is kept.
-    fn end_part(&mut self, before: (Head, bool), keep: bool) -> Result<(), LogError> {
+    fn end_part(&mut self, before: Part, keep: bool) -> Result<(), LogError> {
         let mut ended = Ok(());
         if !keep {
             self.projector.forget();
-            (self.head, self.wrote) = before;
+            self.head = before.head;
+            self.wrote = before.wrote;
+            self.anchoring = before.anchoring;
             ended = self.execute("ROLLBACK TO job");
         }
         ended = ended.and_then(|()| self.execute("RELEASE job"));
@@ -448,23 +634,31 @@ impl Ledger {
         Some(Told { waiting, outcome })
     }
 
-    /// Serves jobs until the last sender is gone and the queue is empty.
+    /// Serves jobs until the last sender is gone and the queue is empty. With nothing to do it
+    /// writes the anchor once, and then sleeps until there is a job.
     pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
         let mut told: Option<Told> = None;
-        let mut came_alone = false;
+        let (mut came_alone, mut anchor_tried) = (false, false);
         loop {
             jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             if jobs.is_empty() {
                 // Nobody to share the time of a sync with.
                 told.take().into_iter().for_each(Told::tell);
-                match bell.wait(queue, came_alone) {
-                    Some(job) => jobs.push_back(job),
-                    None => return,
+                let idle = (!anchor_tried && self.anchor_lags()).then_some(ANCHOR_IDLE);
+                match bell.wait(queue, came_alone, idle) {
+                    Next::Job(job) => jobs.push_back(job),
+                    Next::Idle => {
+                        self.anchor();
+                        (came_alone, anchor_tried) = (false, true);
+                        continue;
+                    }
+                    Next::Closed => return self.anchor(),
                 }
                 jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
             }
             came_alone = jobs.len() == 1;
+            anchor_tried = false;
             while !jobs.is_empty() {
                 told = self.run_batch(&mut jobs, told.take());
             }

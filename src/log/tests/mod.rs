@@ -77,6 +77,21 @@ fn signature(text: &str) -> Signature {
     Signature(text.into())
 }
 
+/// The anchor, as it is in the file.
+fn anchor(path: &std::path::Path) -> (u64, crate::domain::ids::Digest) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    verify::read_anchor(&conn).unwrap().unwrap()
+}
+
+/// That the anchor is the last event.
+#[track_caller]
+fn assert_anchored(path: &std::path::Path) {
+    let reader = Reader::open(path).unwrap();
+    let (seq, chain) = anchor(path);
+    assert_eq!(Seq(seq), reader.head().unwrap());
+    assert_eq!(chain, reader.verify().unwrap().head);
+}
+
 /// Everything that `verify` says, and that there is that much to say it of.
 #[track_caller]
 fn assert_sound(path: &std::path::Path, events: u64) {

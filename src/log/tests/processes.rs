@@ -70,8 +70,33 @@ fn processes_append_to_one_log() {
         assert!(child.wait_with_output().unwrap().status.success());
     }
     assert_sound(&path, PROCESSES as u64 * EVENTS);
+    assert_anchored(&path);
     let boots = Reader::open(&path).unwrap().boots(10).unwrap();
     assert_eq!(boots.len(), PROCESSES);
+}
+
+/// Whichever of them commits that event is killed before it can anchor it; the others go on.
+#[test]
+fn a_process_that_is_killed_does_not_disturb_the_others() {
+    let (_dir, path) = place();
+    let spawn = |_| {
+        let mut command = start("append", &path);
+        command.env("UBS_CRASH_AT", "after_commit:60").spawn()
+    };
+    let children: Vec<_> = (0..PROCESSES).map(|n| spawn(n).unwrap()).collect();
+    let killed = children
+        .into_iter()
+        .filter(|_| cfg!(debug_assertions))
+        .map(|child| child.wait_with_output().unwrap().status.success())
+        .filter(|success| !success)
+        .count();
+    if cfg!(debug_assertions) {
+        assert_eq!(killed, 1);
+        let head = Reader::open(&path).unwrap().head().unwrap();
+        assert!(head > Seq((PROCESSES as u64 - 1) * EVENTS), "{head:?}");
+        assert_sound(&path, head.0);
+        assert_anchored(&path);
+    }
 }
 
 #[test]
@@ -110,8 +135,12 @@ fn a_crash_around_a_commit_leaves_a_sound_log() {
             .unwrap();
         if cfg!(debug_assertions) {
             assert!(!child.status.success());
+            assert!(anchor(&path).0 < 5);
             assert_sound(&path, events);
-            // And the next writer goes on where it ended.
+            // And the next writer anchors what the crash left, even if it has nothing to do, and goes
+            // on where it ended.
+            drop(Log::open(&path).unwrap());
+            assert_anchored(&path);
             let log = Log::open(&path).unwrap();
             assert_eq!(
                 log.append(vec![note("next")]).unwrap(),

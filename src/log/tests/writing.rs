@@ -381,26 +381,164 @@ fn the_wal_does_not_grow_without_bound() {
     assert!(!path.with_file_name("log.db-wal").exists());
 }
 
+/// Waits until the anchor is that event.
+#[track_caller]
+fn wait_for_anchor(path: &std::path::Path, seq: u64) {
+    let started = std::time::Instant::now();
+    while anchor(path).0 != seq {
+        assert!(started.elapsed().as_secs() < 20, "{:?}", anchor(path));
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
 #[test]
-fn a_head_that_points_into_the_log_never_overwrites() {
+fn the_anchor_follows_once_the_writer_is_idle_and_at_the_end() {
     let (_dir, path) = place();
-    Log::open(&path)
-        .unwrap()
-        .append(vec![note("a"), note("b")])
-        .unwrap();
-    Connection::open(&path)
-        .unwrap()
-        .execute("UPDATE head SET seq = 1", [])
-        .unwrap();
     let log = Log::open(&path).unwrap();
-    let error = log.append(vec![note("c")]).unwrap_err();
-    assert!(matches!(error, LogError::Damaged { .. }), "{error}");
-    assert_eq!(
-        log.reader()
+    let started = std::time::Instant::now();
+    log.append(vec![note("a")]).unwrap();
+    let at_once = anchor(&path).0;
+    if started.elapsed() < writer::ANCHOR_IDLE {
+        assert_eq!(at_once, 0);
+    }
+    wait_for_anchor(&path, 1);
+    assert_anchored(&path);
+    assert_eq!(log.commits(), 1, "commits of events only");
+    // Once: whoever has nothing to do writes nothing.
+    let conn = Connection::open(&path).unwrap();
+    let version = || -> i64 {
+        conn.pragma_query_value(None, "data_version", |row| row.get(0))
             .unwrap()
-            .events(EventFilter::default())
+    };
+    let before = version();
+    std::thread::sleep(4 * writer::ANCHOR_IDLE);
+    assert_eq!(version(), before);
+    log.append(vec![note("b")]).unwrap();
+    drop(log);
+    assert_anchored(&path);
+    assert_sound(&path, 2);
+}
+
+#[test]
+fn a_writer_that_is_never_idle_anchors_all_the_same() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let most = u64::from(writer::ANCHOR_COMMITS_MAX);
+    for _ in 0..most {
+        log.append(vec![note("x")]).unwrap();
+    }
+    let seq = anchor(&path).0;
+    assert!(seq > 0 && seq <= most, "{seq}");
+    drop(log);
+    assert_anchored(&path);
+}
+
+#[test]
+fn a_rebuild_anchors() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    log.append(vec![note("a"), note("b")]).unwrap();
+    log.rebuild().unwrap();
+    assert_anchored(&path);
+    assert_eq!(log.commits(), 1);
+    // One that is undone does not count as one.
+    log.append(vec![note("c")]).unwrap();
+    log.transact(|tx| {
+        tx.ledger.rebuild().unwrap();
+        Err::<(), ()>(())
+    })
+    .unwrap()
+    .unwrap_err();
+    wait_for_anchor(&path, 3);
+    assert_anchored(&path);
+}
+
+/// What one handle left is anchored by the other, and neither loses sight of the other's events.
+#[test]
+fn two_writers_share_one_anchor() {
+    let (_dir, path) = place();
+    let (one, two) = (Log::open(&path).unwrap(), Log::open(&path).unwrap());
+    for n in 0..10 {
+        assert_eq!(one.append(vec![note("one")]).unwrap(), [Seq(2 * n + 1)]);
+        assert_eq!(two.append(vec![note("two")]).unwrap(), [Seq(2 * n + 2)]);
+    }
+    wait_for_anchor(&path, 20);
+    assert_eq!(one.append(vec![note("one")]).unwrap(), [Seq(21)]);
+    wait_for_anchor(&path, 21);
+    drop(one);
+    assert_eq!(two.append(vec![note("two")]).unwrap(), [Seq(22)]);
+    drop(two);
+    assert_anchored(&path);
+    assert_sound(&path, 22);
+}
+
+/// Another process holds the log: nobody gets an error, and it is anchored later.
+#[test]
+fn an_anchor_that_cannot_be_written_is_written_later() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    log.append(vec![note("a")]).unwrap();
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::sleep(6 * writer::ANCHOR_IDLE);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(log.append(vec![note("b")]).unwrap(), [Seq(2)]);
+    wait_for_anchor(&path, 2);
+    drop(log);
+    assert_sound(&path, 2);
+}
+
+#[test]
+fn an_anchor_that_lags_or_does_not_fit_never_makes_a_writer_overwrite() {
+    for (anchored, fits) in [("chain", true), ("zeroblob(32)", false)] {
+        let (_dir, path) = place();
+        Log::open(&path)
             .unwrap()
-            .count(),
-        2
-    );
+            .append(vec![note("a"), note("b")])
+            .unwrap();
+        let texts = || -> Vec<_> {
+            Reader::open(&path)
+                .unwrap()
+                .events(EventFilter::default())
+                .unwrap()
+                .map(|recorded| recorded.unwrap().event().unwrap().clone())
+                .collect()
+        };
+        let sql = format!(
+            "UPDATE head SET (seq, chain) = (SELECT seq, {anchored} FROM events WHERE seq = 1)"
+        );
+        Connection::open(&path).unwrap().execute(&sql, []).unwrap();
+        let log = Log::open(&path).unwrap();
+        assert_eq!(log.append(vec![note("c")]).unwrap(), [Seq(3)]);
+        drop(log);
+        assert_eq!(texts(), ["a", "b", "c"].map(|text| note(text).event));
+        if fits {
+            assert_anchored(&path);
+            assert_sound(&path, 3);
+        } else {
+            // It is the evidence, and stays.
+            assert_eq!(anchor(&path).0, 1);
+            let problems = Reader::open(&path).unwrap().verify().unwrap().problems;
+            assert_eq!(problems.len(), 1);
+            assert!(
+                problems[0].contains("event 1 is not the one that was anchored"),
+                "{problems:?}"
+            );
+        }
+    }
+}
+
+/// What an append costs beside the sync: the page of the event, and now and then a new one.
+#[test]
+fn a_lone_append_writes_little_more_than_one_page() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let wal = path.with_file_name("log.db-wal");
+    let frames = || std::fs::metadata(&wal).map_or(0, |meta| meta.len()) / (4_096 + 24);
+    let before = frames();
+    for _ in 0..500 {
+        log.append(vec![note("x")]).unwrap();
+    }
+    let written = frames() - before;
+    assert!(written < 750, "{written} pages for 500 appends");
 }
