@@ -10,7 +10,8 @@
 //!   in a sandbox and promotes what holds.
 //!
 //! `examples/` has one short program for each. The direction of imports is
-//! `manifest → domain → log → checks, sandbox, supervise → fix → engine → cli`.
+//! `manifest → domain → log → checks, sandbox, supervise → fix → engine → cli`; `source` stands beside
+//! `manifest`: it imports nothing of the rest.
 
 pub mod checks;
 pub mod cli;
@@ -21,4 +22,5 @@ pub mod kernel;
 pub mod log;
 pub mod manifest;
 pub mod sandbox;
+pub mod source;
 pub mod supervise;

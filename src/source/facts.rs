@@ -1,0 +1,196 @@
+//! The facts of one pass: plain data, in the order of the files and of the lines in them.
+
+/// A place in a source file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Place {
+    /// Relative to the workspace, with `/`.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+    /// In characters, 1-based; 0 if not known.
+    pub column: u32,
+}
+
+/// Everything that one pass saw.
+#[derive(Debug, Clone, Default)]
+pub struct SourceFacts {
+    /// Files that were read.
+    pub files: usize,
+    /// Their lines.
+    pub lines: usize,
+    /// More files than the pass reads; what is listed is not everything.
+    pub truncated: bool,
+    /// Dotted name of each module, with its file, sorted by name.
+    pub modules: Vec<(String, String)>,
+    /// Files that Python could not parse.
+    pub syntax_errors: Vec<SyntaxError>,
+    /// What could not be read or told, and why: nothing is left out silently.
+    pub unjudged: Vec<Unjudged>,
+    /// Every import.
+    pub imports: Vec<Import>,
+    /// Every read of an environment variable, also by settings classes.
+    pub env_reads: Vec<EnvRead>,
+    /// Application objects: `FastAPI()`, `Flask(__name__)`, a Django settings module.
+    pub applications: Vec<Application>,
+    /// Declarative bases and `MetaData` objects.
+    pub bases: Vec<Base>,
+    /// Routers and blueprints that a module binds to a name.
+    pub routers: Vec<RouterDefinition>,
+    /// Calls that mount a router, a blueprint or a sub-application.
+    pub includes: Vec<Include>,
+}
+
+/// A file that cannot be parsed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Where.
+    pub place: Place,
+    /// What the parser says.
+    pub message: String,
+}
+
+/// A file, or a part of one, that the pass could not judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unjudged {
+    /// Where.
+    pub place: Place,
+    /// Why: `unknown encoding koi9`, `the name of the variable is computed`.
+    pub why: String,
+}
+
+/// Under which circumstances a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Guard {
+    /// Whenever the module is imported.
+    #[default]
+    Always,
+    /// Within `if` or `match`, or after a statement that may leave the module.
+    Conditional,
+    /// Within a function: when it is called.
+    Function,
+    /// Within `try`, with a handler that catches its failure: optional.
+    Tried,
+    /// Within `if TYPE_CHECKING`: never.
+    TypeChecking,
+}
+
+/// One imported module or name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Of the name in the statement.
+    pub place: Place,
+    /// Dotted name of the importing module.
+    pub from: String,
+    /// Absolute dotted name of the imported module; relative imports are resolved.
+    pub module: String,
+    /// `from module import name`; `*` for all.
+    pub name: Option<String>,
+    /// When it runs.
+    pub guard: Guard,
+}
+
+/// The kind of a variable's value, as its default or its conversion tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs)]
+pub enum ValueKind {
+    #[default]
+    String,
+    Int,
+    Float,
+    Bool,
+    Url,
+    Path,
+    Duration,
+}
+
+/// One read of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EnvRead {
+    /// Where.
+    pub place: Place,
+    /// Name of the variable, with the prefix of its settings class.
+    pub name: String,
+    /// Other names that are read instead of it (`AliasChoices`).
+    pub aliases: Vec<String>,
+    /// Without it the application does not start (or raises where it reads it).
+    pub required: bool,
+    /// The default as text, if it is a literal.
+    pub default: Option<String>,
+    /// Kind of the value.
+    pub kind: ValueKind,
+    /// Only these values (`Literal`, an enum of the same file).
+    pub one_of: Vec<String>,
+    /// Declared as a secret (`SecretStr`) or named like one.
+    pub secret: bool,
+    /// How it is read: `os.environ`, `pydantic-settings`, `environs`, `decouple`, `django-environ`,
+    /// `starlette`.
+    pub reader: &'static str,
+    /// When it runs.
+    pub guard: Guard,
+}
+
+/// What an application object is made with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs)]
+pub enum Framework {
+    FastApi,
+    Starlette,
+    Flask,
+    Django,
+}
+
+/// An application object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Application {
+    /// Where.
+    pub place: Place,
+    /// Made with.
+    pub framework: Framework,
+    /// Dotted name of its module; for Django that of the settings.
+    pub module: String,
+    /// The name that the module binds it to, or the function that makes it; empty for Django.
+    pub attribute: String,
+    /// `attribute` is a function that returns the application.
+    pub is_factory: bool,
+}
+
+/// A declarative base, or a `MetaData`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Where.
+    pub place: Place,
+    /// Dotted name of its module.
+    pub module: String,
+    /// The name that the module binds it to; what `sqlalchemy:module:attribute` takes.
+    pub attribute: String,
+    /// Classes of the sources that inherit from it directly, and tables bound to it.
+    pub tables: u32,
+}
+
+/// A router (`APIRouter`), blueprint (`Blueprint`) or sub-application that a module binds to a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RouterDefinition {
+    /// Where.
+    pub place: Place,
+    /// Dotted name of its module.
+    pub module: String,
+    /// The name that it is bound to.
+    pub name: String,
+    /// `prefix=` or `url_prefix=`, if it is a literal.
+    pub prefix: String,
+    /// Functions decorated with it.
+    pub endpoints: u32,
+}
+
+/// `includer.include_router(router, prefix=...)`, `register_blueprint`, `mount`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Include {
+    /// Where.
+    pub place: Place,
+    /// Module and name of the router or application that includes, as far as it is known.
+    pub includer: Option<(String, String)>,
+    /// Module and name of what is included, as far as it is known.
+    pub included: Option<(String, String)>,
+    /// `prefix=`, if it is a literal.
+    pub prefix: String,
+}
