@@ -322,6 +322,30 @@ fn readiness_is_asked_over_tcp_and_http() {
 }
 
 #[test]
+fn a_port_that_another_process_has_is_no_readiness() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap();
+    let workspace = Workspace::with_manifest(&manifest(&[layer(
+        "web",
+        "critical = false",
+        &[service(
+            "w",
+            &noting("w"),
+            &format!("ready = {{ tcp = '{address}', interval = '20ms', timeout = '1s' }}"),
+        )],
+    )]));
+    let boot = workspace
+        .ubs(&["boot", "--until-up", "--json"])
+        .expect(0)
+        .json();
+    let reason = boot["layers"][0]["reason"].as_str().unwrap();
+    let wanted = format!("another process listens on {address} already");
+    assert!(reason.contains(&wanted), "{reason}");
+    assert!(!workspace.path("order").exists(), "it was started");
+    drop(other);
+}
+
+#[test]
 fn a_service_that_is_never_ready_fails_its_layer_with_what_was_asked() {
     let port = free_port();
     let workspace = Workspace::with_manifest(&manifest(&[layer(

@@ -16,7 +16,7 @@ use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::finding::Decision;
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId};
-use crate::engine::{Boot, BootEnd, Until, supervisor_of};
+use crate::engine::{BootEnd, Until, supervisor_of};
 use crate::log::now;
 
 /// Time between two looks at a boot that runs in the background.
@@ -74,21 +74,14 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     } else {
         Until::Stopped
     };
-    let log = place.open_log()?;
-    let reader = log.reader()?;
     let mut progress = Progress::new(ui);
-    let end = Boot::new(
-        manifest,
-        log,
-        reader,
-        &place.state_dir,
-        Place::process_env(),
-    )
-    .mode(args.mode.mode())
-    .until(until)
-    .observe(|recorded, state| progress.show(recorded, state))
-    .on_settled(|state| settled(ui, state, until))
-    .run()?;
+    let end = place
+        .boot(manifest)?
+        .mode(args.mode.mode())
+        .until(until)
+        .observe(|recorded, state| progress.show(recorded, state))
+        .on_settled(|state| settled(ui, state, until))
+        .run()?;
     finish(ui, &end, args.strict)
 }
 

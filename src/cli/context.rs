@@ -14,7 +14,7 @@ use super::{Color, Global, exit};
 use crate::domain::boot::BootState;
 use crate::domain::ids::{At, BootId};
 use crate::domain::redact::sanitise;
-use crate::engine::EngineError;
+use crate::engine::{Boot, EngineError};
 use crate::fix::{PromoteError, TrialError, WorkError};
 use crate::log::{Log, LogError, MissionsError, Reader, now};
 use crate::manifest::{Manifest, ManifestError, find_manifest};
@@ -348,6 +348,20 @@ impl Place {
             let _ = std::fs::set_permissions(&self.state_dir, Permissions::from_mode(0o700));
         }
         Ok(Log::open(&self.log_path())?)
+    }
+
+    /// A boot of the application, in the environment of this process.
+    pub(crate) fn boot<'a>(&self, manifest: Manifest) -> Result<Boot<'a>, CliError> {
+        let log = self.open_log()?;
+        let reader = log.reader()?;
+        let environment = Self::process_env();
+        Ok(Boot::new(
+            manifest,
+            log,
+            reader,
+            &self.state_dir,
+            environment,
+        ))
     }
 
     /// Opens the log for reading; `None` if there never was a boot here.

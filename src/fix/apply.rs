@@ -11,6 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
+use crate::kernel::read_unless_database;
 use crate::manifest::set_variable;
 
 /// Changes in one proposal.
@@ -159,7 +160,13 @@ pub(super) fn read_file(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Appl
         }
         Ok(_) => {}
     }
-    fs::read(&full).map(Some).map_err(fail)
+    match read_unless_database(&full, FILE_BYTES_MAX).map_err(fail)? {
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(ApplyError::Path {
+            path: path.to_owned(),
+            why: "it is a database; propose SQL statements for its schema instead",
+        }),
+    }
 }
 
 /// Refuses what no proposal may be, before anything of it is written to the log: too many changes,
@@ -400,6 +407,28 @@ mod tests {
             assert!(resolve(dir.path(), path).is_err(), "{path:?} passed");
         }
         assert!(resolve(dir.path(), "backend/models/a.py").is_ok());
+    }
+
+    #[test]
+    fn a_database_is_no_file_to_edit_and_keeps_its_locks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database
+            .execute_batch("CREATE TABLE t (x); BEGIN IMMEDIATE")
+            .unwrap();
+        for _ in 0..3 {
+            let error = read_file(dir.path(), "app.db").unwrap_err();
+            assert!(error.to_string().contains("propose SQL"), "{error}");
+        }
+        let inode = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+        let locks = fs::read_to_string("/proc/locks").unwrap();
+        let held = locks.lines().any(|line| {
+            line.split_whitespace()
+                .any(|word| word.ends_with(&format!(":{inode}")))
+        });
+        assert!(held, "no lock on {inode} in:\n{locks}");
+        drop(database);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -80,6 +80,55 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// How an SQLite database begins (<https://sqlite.org/fileformat2.html>, 1.3).
+const DATABASE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// The bytes of a file, at most `bytes_max`; `None` if it is an SQLite database. Whether it is one is
+/// seen only once it is open, and then it stays open, as [`read_start_keeping_open`] explains.
+pub(crate) fn read_unless_database(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let known = std::fs::symlink_metadata(path)?;
+    if kept().contains_key(&(known.dev(), known.ino()))
+        && read_start_keeping_open(path, DATABASE_MAGIC.len())? == DATABASE_MAGIC
+    {
+        return Ok(None);
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let mut start = [0; DATABASE_MAGIC.len()];
+    if file.read_at(&mut start, 0)? == start.len() && start == *DATABASE_MAGIC {
+        let found = file.metadata()?;
+        keep_open(&mut kept(), (found.dev(), found.ino()), file);
+        return Ok(None);
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(Some(bytes))
+}
+
+type Kept = BTreeMap<(u64, u64), File>;
+
+/// Descriptors that are never closed while their file exists.
+fn kept() -> MutexGuard<'static, Kept> {
+    static KEPT: Mutex<Kept> = Mutex::new(BTreeMap::new());
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    // Nobody has locks on a file that is gone.
+    kept.retain(|_, file| file.metadata().is_ok_and(|found| found.nlink() > 0));
+    kept
+}
+
+/// A second descriptor of the same file must not be closed either, so it is given up.
+fn keep_open(kept: &mut Kept, key: (u64, u64), file: File) {
+    if let Some(other) = kept.insert(key, file) {
+        std::mem::forget(other);
+    }
+}
+
 /// The first bytes of a file that this process may also have open as an SQLite database: as many as
 /// `bytes`, fewer if it is shorter. Follows no symbolic link.
 ///
@@ -88,10 +137,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// database whose locks are gone is one that another process may change in the middle of our
 /// transaction (<https://sqlite.org/howtocorrupt.html>, 2.2).
 pub(crate) fn read_start_keeping_open(path: &Path, bytes: usize) -> io::Result<Vec<u8>> {
-    static KEPT: Mutex<BTreeMap<(u64, u64), File>> = Mutex::new(BTreeMap::new());
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    // Nobody has locks on a file that is gone.
-    kept.retain(|_, file| file.metadata().is_ok_and(|found| found.nlink() > 0));
+    let mut kept = kept();
     let found = std::fs::symlink_metadata(path)?;
     let key = (found.dev(), found.ino());
     if !kept.contains_key(&key) {
@@ -101,7 +147,7 @@ pub(crate) fn read_start_keeping_open(path: &Path, bytes: usize) -> io::Result<V
             .open(path)?;
         let opened = file.metadata()?;
         if (opened.dev(), opened.ino()) != key {
-            kept.insert((opened.dev(), opened.ino()), file);
+            keep_open(&mut kept, (opened.dev(), opened.ino()), file);
             return Err(io::Error::other(
                 "it was replaced while it was being opened",
             ));

@@ -21,7 +21,7 @@ pub(crate) use confine::{
 };
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
-    PollEntry, poll, read_start_keeping_open, set_nonblocking, try_reflink,
+    PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
 pub use process::{
     Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,

@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::render::{self, Tone};
 use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::boot::BootState;
-use crate::engine::{Boot, BootEnd, Until};
+use crate::engine::{BootEnd, Until};
 
 /// Unpack a real, broken example application, heal it, boot it, show what happened.
 ///
@@ -40,28 +40,21 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let place = Place::of_workspace(&args.directory)?;
     say(ui, "boot it in mode resilient: check, heal, retry, start")?;
     let manifest = place.manifest()?;
-    let log = place.open_log()?;
-    let reader = log.reader()?;
     let until = if args.keep {
         Until::Stopped
     } else {
         Until::Settled
     };
     let mut progress = Progress::new(ui);
-    let end = Boot::new(
-        manifest,
-        log,
-        reader,
-        &place.state_dir,
-        Place::process_env(),
-    )
-    .until(until)
-    .observe(|recorded, state| progress.show(recorded, state))
-    .on_settled(|_| {
-        let text = tour::tour(ui, port, args.keep);
-        let _ = ui.print_unless_silent(&text);
-    })
-    .run()?;
+    let end = place
+        .boot(manifest)?
+        .until(until)
+        .observe(|recorded, state| progress.show(recorded, state))
+        .on_settled(|_| {
+            let text = tour::tour(ui, port, args.keep);
+            let _ = ui.print_unless_silent(&text);
+        })
+        .run()?;
     if ui.json || ui.quiet {
         return finish(ui, &end, false);
     }
