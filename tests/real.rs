@@ -30,7 +30,7 @@ impl Defect {
             let value = table.get(key).and_then(|value| value.as_str());
             value.unwrap_or_default().to_owned()
         };
-        assert!(!text("why").is_empty(), "a defect is not argued: {table}");
+        assert!(!text("why").is_empty(), "a defect is not argued: {table:?}");
         let line = table.get("line").and_then(|line| line.as_integer());
         Self {
             severity: text("severity"),

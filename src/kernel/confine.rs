@@ -20,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::enter::{Plan, STEPS};
+use super::filter::filter;
 use crate::manifest::SandboxLimits;
 
 /// Lowest number for our own descriptors, so that none of them is the program's descriptor 3.
@@ -61,6 +62,9 @@ pub(crate) struct Confinement<'a> {
     pub writable: &'a [PathBuf],
     /// Files and directories that the program shall find empty.
     pub hidden: &'a [PathBuf],
+    /// Refuse the system calls that lead out of a network namespace, where the kernel can
+    /// ([`has_filter`]).
+    pub filter: bool,
     /// Limits; `time_ms` is the caller's.
     pub limits: SandboxLimits,
     /// Only try whether the namespaces can be entered; nothing is executed.
@@ -163,6 +167,11 @@ fn identity_map(of: &str) -> Option<Vec<u8>> {
     Some(map.into_bytes())
 }
 
+/// This kernel can refuse a program single system calls.
+pub(crate) fn has_filter() -> bool {
+    filter().is_some()
+}
+
 /// Starts the program.
 ///
 /// The calling thread has to live as long as the program: the kernel kills the child when the thread
@@ -232,6 +241,7 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         limits,
         status: status_writer,
         result: result_writer,
+        filter: if what.filter { filter() } else { None },
         rehearse: what.rehearse,
     };
     // The program named here is never executed: `Plan::enter` executes the right one and does not return.

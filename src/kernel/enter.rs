@@ -6,11 +6,13 @@
 use std::ffi::{CStr, CString, c_int};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use seccompiler::BpfProgram;
+
 use super::confine::{CStrings, Namespaces};
 use super::mounts::mount;
 
 /// What can fail, by the number that the child reports; 0 is the program's end.
-pub(super) const STEPS: [&str; 13] = [
+pub(super) const STEPS: [&str; 14] = [
     "end",
     "create the namespaces",
     "map user ids",
@@ -24,6 +26,7 @@ pub(super) const STEPS: [&str; 13] = [
     "mount /proc",
     "enter the working directory",
     "execute the program",
+    "filter the system calls",
 ];
 
 const UNSHARE: i32 = 1;
@@ -38,6 +41,7 @@ const FORK: i32 = 9;
 const PROC: i32 = 10;
 const CHDIR: i32 = 11;
 const EXEC: i32 = 12;
+const FILTER: i32 = 13;
 
 /// The program's descriptor for its result.
 const RESULT_FD: RawFd = 3;
@@ -66,6 +70,7 @@ pub(super) struct Plan {
     pub limits: Vec<(libc::__rlimit_resource_t, u64)>,
     pub status: OwnedFd,
     pub result: OwnedFd,
+    pub filter: Option<&'static BpfProgram>,
     pub rehearse: bool,
 }
 
@@ -314,6 +319,10 @@ impl Plan {
             }
             for &(resource, value) in &self.limits {
                 lower_limit(resource, value);
+            }
+            // Last: nothing of ours may need what it refuses. Needs NO_NEW_PRIVS; allocates nothing.
+            if let Some(filter) = self.filter {
+                seccompiler::apply_filter(filter).map_err(|_| (FILTER, errno()))?;
             }
             libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());
         }

@@ -11,13 +11,14 @@ mod confine;
 mod crash;
 mod descriptor;
 mod enter;
+mod filter;
 mod mounts;
 mod process;
 mod program;
 mod support;
 
 pub(crate) use confine::{
-    Confined, Confinement, Namespaces, Report, in_new_session, run_as, spawn_confined,
+    Confined, Confinement, Namespaces, Report, has_filter, in_new_session, run_as, spawn_confined,
 };
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{

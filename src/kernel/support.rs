@@ -124,6 +124,7 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
         cwd: Path::new("/"),
         writable: &[],
         hidden: &[],
+        filter: false,
         limits: SandboxLimits::default(),
         rehearse: true,
     });

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
-    Confinement, IsolationSupport, Namespaces, find_program, isolation_support,
+    Confinement, IsolationSupport, Namespaces, find_program, has_filter, isolation_support,
     outranks_the_confined, spawn_confined,
 };
 use crate::manifest::SandboxLimits;
@@ -149,6 +149,7 @@ pub(super) fn run_with(
         cwd: &cwd,
         writable: &writable,
         hidden: &hidden,
+        filter: !spec.network,
         limits: spec.limits,
         rehearse: false,
     };
@@ -187,11 +188,18 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
     let no_mounts = || refused("filesystem");
     let mib = |bytes: u64| bytes >> 20;
     let limits = spec.limits;
+    let local_sockets = if has_filter() {
+        "no local sockets"
+    } else {
+        "of local sockets, the known ones are hidden"
+    };
     let facts: [(&str, Result<String, String>); 9] = [
         (
             "network",
             match (namespaces.net, spec.network) {
-                (true, _) => Ok("own namespace with a loopback device only; of local sockets, the known ones are hidden".into()),
+                (true, _) => Ok(format!(
+                    "own namespace with a loopback device only; {local_sockets}"
+                )),
                 (false, true) => Err("allowed for this command".into()),
                 (false, false) => Err(refused("network")),
             },
@@ -311,6 +319,35 @@ const LOCAL_SERVICES: &[&str] = &[
     "/run/nscd",
 ];
 
+/// Secrets of the host that its root may read, and a trial that runs as root should not.
+const PRIVATE_OF_HOST: &[&str] = &[
+    "/etc/shadow",
+    "/etc/shadow-",
+    "/etc/gshadow",
+    "/etc/gshadow-",
+    "/etc/sudoers",
+    "/etc/ssl/private",
+    "/etc/krb5.keytab",
+    "/var/lib/docker",
+    "/var/lib/containerd",
+    "/var/lib/systemd",
+];
+
+/// Keys of the host's SSH server.
+const SSH_DIRECTORY: &str = "/etc/ssh";
+
+/// Files in [`SSH_DIRECTORY`] that hold a private key.
+fn ssh_host_keys() -> Vec<PathBuf> {
+    let names = std::fs::read_dir(SSH_DIRECTORY).into_iter().flatten();
+    let paths = names.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .filter(|path| {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            name.starts_with("ssh_host_") && name.ends_with("_key")
+        })
+        .collect()
+}
+
 /// What the command shall find empty. Nothing that it was given explicitly lies in there.
 pub(super) fn private_paths<'a>(
     network: bool,
@@ -326,6 +363,8 @@ pub(super) fn private_paths<'a>(
     let mut paths: Vec<PathBuf> = homes
         .flat_map(|home| PRIVATE_IN_HOME.iter().map(move |name| home.join(name)))
         .collect();
+    paths.extend(PRIVATE_OF_HOST.iter().map(PathBuf::from));
+    paths.extend(ssh_host_keys());
     if !network {
         paths.extend(LOCAL_SERVICES.iter().map(PathBuf::from));
     }

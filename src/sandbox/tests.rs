@@ -480,3 +480,42 @@ fn credentials_and_local_services_are_hidden() {
         );
     }
 }
+
+#[test]
+fn local_sockets_cannot_be_reached_and_pairs_can_be_made() {
+    if !host_has("network") {
+        return;
+    }
+    assert!(crate::kernel::has_filter(), "this kernel filters no calls");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("database.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let program = "import socket, sys\n\
+        left, right = socket.socketpair()\n\
+        left.send(b'pair'); print(right.recv(9).decode())\n\
+        try:\n    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print('reached')\n\
+        except OSError as e: print(e.strerror)\n\
+        import ctypes\n\
+        libc = ctypes.CDLL(None, use_errno=True)\n\
+        print(libc.syscall(425, 8, 0), ctypes.get_errno())\n";
+    let argv = ["python3", "-c", program, path.to_str().unwrap()];
+    let mut spec = spec(dir.path(), &argv);
+    let out = run_sandboxed(&spec).unwrap();
+    assert_eq!(
+        text(&out.stdout),
+        "pair\nPermission denied\n-1 13\n",
+        "{}",
+        text(&out.stderr)
+    );
+    let said = out.isolation.lines.join("\n");
+    assert!(said.contains("no local sockets"), "{said}");
+    // Where the network is allowed, so are the sockets of this host.
+    spec.network = true;
+    let out = run_sandboxed(&spec).unwrap();
+    assert!(
+        text(&out.stdout).contains("reached"),
+        "{}",
+        text(&out.stderr)
+    );
+    drop(listener);
+}
