@@ -460,6 +460,50 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
 }
 
 #[test]
+fn code_that_nobody_approved_sees_dummies_in_the_place_of_secrets() {
+    let mut workspace = Workspace::with_manifest(
+        "[app]\nname = 'x'\n[config.vars.SECRET_KEY]\nsecret = true\nrequired = true\n\
+         [config.vars.API_TOKEN]\nsecret = true\nrequired = true\n\
+         [[layer]]\nname = 'a'\nrehearse = { command = ['sh', 'check.sh'] }\n",
+    );
+    workspace.set_env("API_TOKEN", "tok-mqzvbkwtyhgr");
+    let kept = workspace.path("kept.env");
+    std::fs::write(&kept, "SECRET_KEY=\"kx7Qm2Vw9Zt4Rb6Y\"\n").unwrap();
+    std::os::unix::fs::symlink(&kept, workspace.path(".env")).unwrap();
+    workspace.write("check.sh", "exit 1\n");
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let slug = open[0]["slug"].as_str().unwrap().to_owned();
+    workspace.ubs(&["missions", "requeue", &slug]);
+    workspace
+        .ubs(&["missions", "claim", &slug, "--worker", "bot"])
+        .expect(0);
+    // Says the secrets in a form that no redactor knows.
+    workspace.write(
+        "fix.json",
+        r#"{"summary": "x", "changes": [{"write": {"path": "check.sh",
+            "text": "echo \"$SECRET_KEY $API_TOKEN $(cat .env)\" | rev >&2; exit 1\n"}}]}"#,
+    );
+    let verdict = workspace
+        .ubs(&[
+            "missions", "propose", &slug, "--worker", "bot", "--file", "fix.json", "--json",
+        ])
+        .expect(1);
+    assert!(
+        verdict.stdout.contains("=YEK_TERCES"),
+        "it ran:\n{}",
+        verdict.stdout
+    );
+    for secret in ["Y6bR4tZ9", "rghytwkbvzqm", "kx7Qm2Vw", "mqzvbkw"] {
+        assert!(!verdict.stdout.contains(secret), "{}", verdict.stdout);
+    }
+    assert_eq!(
+        workspace.read("kept.env"),
+        "SECRET_KEY=\"kx7Qm2Vw9Zt4Rb6Y\"\n"
+    );
+}
+
+#[test]
 fn the_worker_example_claims_proposes_and_shows_the_verdict() {
     let workspace = small();
     workspace.ubs(&["boot", "--until-up"]).expect(0);

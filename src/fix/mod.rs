@@ -6,6 +6,7 @@
 
 mod apply;
 mod database;
+mod dummies;
 mod fixers;
 mod journal;
 mod promote;

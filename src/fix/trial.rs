@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
+use super::dummies::replace_secrets;
 use crate::checks::{CheckContext, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
@@ -285,6 +286,16 @@ pub(super) fn try_proposal(
             verdict: verdict(false, reason, vec![]),
             definitions: no_definitions(),
         });
+    }
+    if proposal.risk >= Risk::Open {
+        // After the proposal, which may change the same files.
+        let environment =
+            Environment::load(manifest, stage.copy.root(), process_env.clone().into_iter())
+                .map_err(|error| TrialError::Environment(error.to_string()))?;
+        let dummies = replace_secrets(manifest, &environment, stage.copy.root())?;
+        for (name, dummy) in dummies {
+            stage.overrides.entry(name).or_insert(dummy);
+        }
     }
     let place = CheckPlace {
         manifest: &stage.manifest,
