@@ -468,6 +468,31 @@ fn a_supervisor_that_was_killed_is_recorded_and_what_it_left_is_ended() {
 }
 
 #[test]
+fn ubs_stop_ends_what_a_killed_supervisor_left() {
+    let workspace = three_layers();
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["healthy"]);
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert!(workspace.leftovers().len() >= 3);
+    let stopped = workspace.ubs(&["stop", "--json"]).expect(0).json();
+    assert!(
+        stopped["processes_ended"].as_u64().unwrap() >= 3,
+        "{stopped}"
+    );
+    assert!(workspace.leftovers().is_empty());
+    let boots = workspace.ubs(&["boots", "--json"]).expect(0).json();
+    assert_eq!(boots[0]["outcome"], "interrupted");
+    let again = workspace.ubs(&["stop"]).expect(0);
+    assert!(
+        again.stderr.contains("nothing runs here"),
+        "{}",
+        again.stderr
+    );
+    workspace.ubs(&["log", "verify"]).expect(0);
+}
+
+#[test]
 fn secrets_reach_neither_the_log_nor_the_terminal() {
     let mut workspace = Workspace::with_manifest(&format!(
         "{}\n[config.vars.API_TOKEN]\nrequired = true\nsecret = true\n",

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::{CliError, Global, Place, Ui, exit};
-use crate::engine::supervisor_of;
+use crate::engine::{end_interrupted, supervisor_of};
 use crate::kernel::{self, Signal};
 
 /// Time between two looks at the supervisor.
@@ -24,12 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = Place::find(global)?;
     let Some(supervisor) = supervisor_of(&place.state_dir) else {
-        if ui.json {
-            ui.print_json(&json!({ "stopped": true, "was_running": false }))?;
-        } else {
-            ui.note("nothing runs here");
-        }
-        return Ok(exit::GOOD);
+        return end_leftovers(ui, &place);
     };
     let begun = Instant::now();
     if !kernel::signal_process(&supervisor.process, Signal::SIGTERM)
@@ -73,6 +68,41 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             super::render::cut(&supervisor.app, 60),
             super::render::duration(duration_ms)
         ))?;
+    }
+    Ok(exit::GOOD)
+}
+
+/// Nobody supervises: ends what a supervisor that died left running.
+fn end_leftovers(ui: &Ui, place: &Place) -> Result<u8, CliError> {
+    let interrupted = match place.reader()? {
+        Some(reader) if !reader.unfinished_boots()?.is_empty() => end_interrupted(
+            &place.open_log()?,
+            &reader,
+            &place.workspace,
+            &place.state_dir,
+        )?,
+        _ => Vec::new(),
+    };
+    let reaped: u32 = interrupted.iter().map(|boot| boot.reaped).sum();
+    if ui.json {
+        ui.print_json(&json!({
+            "stopped": true,
+            "was_running": false,
+            "interrupted_boots": interrupted.iter().map(|boot| boot.boot).collect::<Vec<_>>(),
+            "processes_ended": reaped,
+        }))?;
+    } else if let Some(boot) = interrupted.first() {
+        ui.note(&format!(
+            "the supervisor of {} had died; {} of it ended",
+            super::render::cut(&boot.app, 60),
+            match reaped {
+                0 => "nothing was left to be".to_owned(),
+                1 => "1 process".to_owned(),
+                n => format!("{n} processes"),
+            }
+        ));
+    } else {
+        ui.note("nothing runs here");
     }
     Ok(exit::GOOD)
 }

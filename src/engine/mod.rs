@@ -14,3 +14,4 @@ mod settle;
 pub use boot::{Boot, BootEnd, EngineError, Until, is_settled};
 pub use lock::{LockError, SupervisorLock, supervisor_of};
 pub use plan::plan_boot;
+pub use recover::{InterruptedBoot, RecoverError, end_interrupted};

@@ -5,6 +5,8 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
+use super::boot::EngineError;
+use super::lock::SupervisorLock;
 use super::services::BOOT_MARK;
 use super::settle::append_boot;
 use crate::domain::boot::{self, BootCommand, BootState, Context};
@@ -12,7 +14,7 @@ use crate::domain::ids::BootId;
 use crate::domain::mission::MissionCommand;
 use crate::fix::{PromoteError, recover_promotions};
 use crate::kernel;
-use crate::log::{Log, LogError, Missions, MissionsError, Reader};
+use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
 
 /// The variable that marks what a boot runs beside its services: checks and trials.
 pub(super) const WORK_MARK: &str = "UBS_WORK";
@@ -24,6 +26,36 @@ pub(super) fn worker_name(boot: BootId) -> String {
     format!("boot {boot}")
 }
 
+/// A boot whose supervisor died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterruptedBoot {
+    /// Which one.
+    pub boot: BootId,
+    /// Name of the application.
+    pub app: String,
+    /// Processes of it that were still running, and were ended.
+    pub reaped: u32,
+}
+
+/// Does for interrupted boots what the next boot would do, without one: ends what was left running,
+/// records it, finishes or undoes a half-done promotion.
+///
+/// # Errors
+/// A supervisor is alive, or something cannot be cleaned up.
+pub fn end_interrupted(
+    log: &Log,
+    reader: &Reader,
+    workspace: &Path,
+    state_dir: &Path,
+) -> Result<Vec<InterruptedBoot>, EngineError> {
+    let _lock = SupervisorLock::take(state_dir)?;
+    let context = Context {
+        at: now(),
+        random_per_mille: 0,
+    };
+    Ok(recover(log, reader, workspace, state_dir, context)?)
+}
+
 /// Records every boot that was interrupted. The caller holds the supervisor lock, so no boot of
 /// this workspace can be alive.
 pub(super) fn recover(
@@ -32,9 +64,15 @@ pub(super) fn recover(
     workspace: &Path,
     state_dir: &Path,
     context: Context,
-) -> Result<(), RecoverError> {
+) -> Result<Vec<InterruptedBoot>, RecoverError> {
+    let mut interrupted = Vec::new();
     for (boot, state) in reader.unfinished_boots()? {
         let reaped = reap(boot, &state);
+        interrupted.push(InterruptedBoot {
+            boot,
+            app: state.app.clone(),
+            reaped,
+        });
         let reason = format!(
             "the supervisor (process {}) died while the boot was {}",
             state.supervisor.as_ref().map_or(0, |s| s.pid),
@@ -54,7 +92,7 @@ pub(super) fn recover(
     let missions = Missions::new(log.clone());
     recover_promotions(workspace, state_dir, &missions)?;
     release_held(&missions)?;
-    Ok(())
+    Ok(interrupted)
 }
 
 /// Gives back missions that a dead boot holds, so that nobody has to wait for the lease.
