@@ -75,7 +75,7 @@ pub enum LogError {
         known: i64,
     },
     /// The file is damaged.
-    #[error("the log {} is damaged: {detail}; keep a copy, `ubs log verify` says how much of it is readable", path.display())]
+    #[error("the log {} is damaged: {detail}; keep a copy; `ubs log verify` says how much is readable, and if nothing is, move the file away: the next boot begins a new log", path.display())]
     Damaged {
         /// Which file.
         path: PathBuf,
