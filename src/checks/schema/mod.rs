@@ -6,7 +6,11 @@ mod affinity;
 mod diff;
 mod duplicate;
 mod expected;
+mod handle;
 mod live;
+mod postgres;
+mod postgres_tls;
+mod postgres_url;
 
 use std::collections::BTreeMap;
 use std::path::Path;
