@@ -1,10 +1,16 @@
-# The schema that SQLAlchemy models expect, in the words of SQLite's dialect. SQLAlchemy 1.4 and 2.
+# The schema that SQLAlchemy models expect, in the words of the live database's dialect. SQLAlchemy 1.4 and 2.
+import re
+
+
 def _metadata_of(value):
+    """The MetaData of a declarative base, a registry, a MetaData, or a list of those."""
     from sqlalchemy import MetaData
 
+    if isinstance(value, (list, tuple, set, frozenset)) and value:
+        return [found for one in value for found in _metadata_of(one)]
     for candidate in (value, getattr(value, "metadata", None)):
         if isinstance(candidate, MetaData):
-            return candidate
+            return [candidate]
     raise TypeError(
         "%s:%s is no declarative base and no MetaData, but %s"
         % (given["module"], given["attribute"], type(value).__name__)
@@ -15,11 +21,17 @@ class _Reader:
     def __init__(self):
         import sqlalchemy
         from sqlalchemy import schema
-        from sqlalchemy.dialects import sqlite
-
         self.sa = sqlalchemy
         self.schema = schema
-        self.dialect = sqlite.dialect()
+        # A dialect needs no driver to write statements.
+        if given.get("dialect") == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            self.dialect = postgresql.dialect(paramstyle="named")
+        else:
+            from sqlalchemy.dialects import sqlite
+
+            self.dialect = sqlite.dialect()
         self.preparer = self.dialect.identifier_preparer
         self.ddl = self.dialect.ddl_compiler(self.dialect, None)
 
@@ -43,6 +55,7 @@ class _Reader:
             "problem": problem[:500],
             "columns": [self.column(table, column) for column in table.columns],
             "indexes": [self.index(index) for index in table.indexes],
+            "constraints": self.constraints(table),
         }
 
     def column(self, table, column):
@@ -57,6 +70,7 @@ class _Reader:
         return {
             "name": column.name,
             "type": kind,
+            "labels": self.labels(column.type),
             "nullable": bool(column.nullable),
             "primary_key": bool(column.primary_key),
             "unique": bool(column.unique) or 1 in self.unique_with(table, column),
@@ -70,6 +84,76 @@ class _Reader:
             or any(columns > 1 for columns in self.unique_with(table, column)),
             "quoted": self.preparer.format_column(column),
         }
+
+    def labels(self, kind):
+        """The values of an enumeration type of the database."""
+        try:
+            for _ in range(8):
+                kind = kind.dialect_impl(self.dialect)
+                inner = getattr(kind, "item_type", None) or getattr(kind, "impl", None)
+                if getattr(kind, "enums", None) or inner is None or inner is kind:
+                    break
+                kind = inner
+            if self.dialect.name != "postgresql" or not getattr(kind, "native_enum", True):
+                return None
+            labels = getattr(kind, "enums", None)
+            return [_text(label) for label in labels] if labels else None
+        except Exception:
+            return None
+
+    def name_of(self, constraint):
+        """The name that the database will see, after naming conventions and shortening."""
+        try:
+            name = self.preparer.format_constraint(constraint)
+        except Exception:
+            name = constraint.name if isinstance(constraint.name, str) else None
+        if name and name[0] == name[-1] == '"':
+            name = name[1:-1].replace('""', '"')
+        return name
+
+    def constraints(self, table):
+        """They come in no order, and the report has to have one."""
+        found = [self.constraint(constraint) for constraint in table.constraints]
+        found = [one for one in found if one is not None]
+        order = lambda one: (one["kind"], one["columns"], one["name"] or "")
+        return sorted(found, key=order)
+
+    def constraint(self, constraint):
+        schema = self.schema
+        found = {"name": self.name_of(constraint)}
+        if isinstance(constraint, schema.ForeignKeyConstraint):
+            try:
+                targets = [element.column for element in constraint.elements]
+            except Exception:
+                return None
+            found.update(
+                kind="foreign_key",
+                columns=[column.name for column in constraint.columns],
+                schema=targets[0].table.schema,
+                table=targets[0].table.name,
+                targets=[column.name for column in targets],
+                on_delete=constraint.ondelete,
+                on_update=constraint.onupdate,
+            )
+            return found
+        if isinstance(constraint, schema.CheckConstraint):
+            # What a type brings (Boolean, Enum) depends on the version, and has no name.
+            if getattr(constraint, "_type_bound", False) or not found["name"]:
+                return None
+            words = set(re.findall(r"\w+", _text(constraint.sqltext)))
+            columns = [c.name for c in constraint.table.columns if c.name in words]
+            found.update(kind="check", columns=columns)
+            return found
+        columns = [column.name for column in getattr(constraint, "columns", ())]
+        if not columns:
+            return None
+        if isinstance(constraint, schema.PrimaryKeyConstraint):
+            found.update(kind="primary_key", columns=columns)
+        elif isinstance(constraint, schema.UniqueConstraint):
+            found.update(kind="unique", columns=columns)
+        else:
+            return None
+        return found
 
     def unique_with(self, table, column):
         """How many columns each unique constraint with this column has."""
@@ -127,6 +211,21 @@ class _Reader:
             return None
         return text[:1000]
 
+    def options(self, index):
+        try:
+            return index.dialect_options[self.dialect.name]
+        except Exception:
+            return {}
+
+    def index_name(self, index):
+        try:
+            name = self.preparer.format_index(index)
+        except Exception:
+            name = index.name if isinstance(index.name, str) else None
+        if name and name[0] == name[-1] == '"':
+            name = name[1:-1].replace('""', '"')
+        return name
+
     def index(self, index):
         columns = []
         for expression in index.expressions:
@@ -136,9 +235,9 @@ class _Reader:
             ):
                 name = None
             columns.append(name)
-        options = index.dialect_options["sqlite"] if "sqlite" in index.dialect_options else {}
+        options = self.options(index)
         return {
-            "name": index.name,
+            "name": self.index_name(index),
             "columns": columns,
             "unique": bool(index.unique),
             "partial": options.get("where") is not None,
@@ -150,7 +249,7 @@ def _read():
     try:
         metadata = _metadata_of(attribute_of(given["module"], given["attribute"]))
         reader = _Reader()
-        tables = [reader.table(table) for table in metadata.tables.values()]
+        tables = [reader.table(table) for one in metadata for table in one.tables.values()]
         return {"sqlalchemy": _text(reader.sa.__version__), "tables": tables}
     except BaseException as error:
         return {"raised": describe(error)}

@@ -1,14 +1,14 @@
 //! The statements that add a column to a table with rows, or the reason why SQLite cannot.
 
-use super::expected::{ExpectedColumn, ExpectedTable, quote};
-use super::live::LiveTable;
+use super::expected::quote;
+use super::model::{Column, Dialect, Table};
 
 /// The statements that add a column to a table with rows, without touching one
 /// (sqlite.org/lang_altertable.html, 4).
 pub(super) fn add_column(
-    table: &ExpectedTable,
-    column: &ExpectedColumn,
-    live: &LiveTable,
+    table: &Table,
+    column: &Column,
+    live: &Table,
 ) -> Result<Vec<String>, String> {
     let refuse = |why: &str| Err(why.to_owned());
     let Some(kind) = &column.kind else {
@@ -64,9 +64,9 @@ pub(super) fn add_column(
         let names: Option<Vec<&str>> = index.columns.iter().map(Option::as_deref).collect();
         let Some(names) = names else { continue };
         let has_it = names.iter().any(|n| n.eq_ignore_ascii_case(&column.name));
-        let others_are_there = names
-            .iter()
-            .all(|n| n.eq_ignore_ascii_case(&column.name) || live.column(n).is_some());
+        let others_are_there = names.iter().all(|n| {
+            n.eq_ignore_ascii_case(&column.name) || live.column(Dialect::Sqlite, n).is_some()
+        });
         if has_it && others_are_there {
             let ddl = index.ddl.clone();
             statements.push(ddl.ok_or("one of its indexes cannot be written for SQLite")?);

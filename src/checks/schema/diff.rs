@@ -1,4 +1,4 @@
-//! Expected against live, in the terms of SQLite: what it considers the same is no difference.
+//! Expected against live, in the terms of the live database: what it considers the same is no difference.
 //!
 //! A missing thing carries the statements that add it, where SQLite can add it without touching a row;
 //! where it cannot, the finding says why not.
@@ -6,9 +6,10 @@
 use rusqlite::Connection;
 
 use super::add_column::add_column;
-use super::affinity::are_compatible;
-use super::expected::{ExpectedColumn, ExpectedIndex, ExpectedTable};
-use super::live::{LiveColumn, LiveSchema, LiveTable};
+use super::expected::quote;
+use super::model::{Column, Dialect, Index, Schema, Table};
+use super::rename;
+use super::types::{Defaults, compare_defaults, same_type};
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -22,20 +23,22 @@ pub(super) struct Comparison<'a> {
     pub database: String,
     /// Patterns of tables that are not compared.
     pub ignore: &'a [String],
-    pub live: &'a LiveSchema,
+    pub live: &'a Schema,
     /// Where a table is defined in the source.
     pub locate: &'a dyn Fn(&str) -> Option<Location>,
 }
 
 impl Comparison<'_> {
     /// Tables that are compared.
-    pub(super) fn compared<'t>(
-        &self,
-        expected: &'t [ExpectedTable],
-    ) -> impl Iterator<Item = &'t ExpectedTable> {
+    pub(super) fn compared<'t>(&self, expected: &'t [Table]) -> impl Iterator<Item = &'t Table> {
         expected
             .iter()
-            .filter(|table| is_in_main(table) && !self.is_ignored(&table.name))
+            .filter(|table| self.is_reachable(table) && !self.is_ignored(&table.name))
+    }
+
+    /// SQLite has one schema.
+    fn is_reachable(&self, table: &Table) -> bool {
+        self.live.dialect == Dialect::Postgres || is_in_main(table)
     }
 
     fn is_ignored(&self, table: &str) -> bool {
@@ -53,18 +56,22 @@ impl Comparison<'_> {
     }
 
     /// Everything that differs.
-    pub(super) fn differences(&self, expected: &[ExpectedTable]) -> Vec<Finding> {
+    pub(super) fn differences(&self, expected: &[Table]) -> Vec<Finding> {
         let stage = Stage::of(self.live);
         let mut findings = Vec::new();
+        let renamed = rename::tables(self.live, self.compared(expected), expected);
         for table in self.compared(expected) {
-            match self.live.get(&table.name.to_lowercase()) {
-                None => findings.push(self.missing_table(&stage, table)),
+            match self.live.table(table.schema.as_deref(), &table.name) {
+                None => findings.push(match renamed.get(table.name.as_str()) {
+                    Some(old) => self.renamed_table(table, old),
+                    None => self.missing_table(&stage, table),
+                }),
                 Some(live) => self.compare_table(&stage, table, live, &mut findings),
             }
         }
         let elsewhere: Vec<&str> = expected
             .iter()
-            .filter(|table| !is_in_main(table) && !self.is_ignored(&table.name))
+            .filter(|table| !self.is_reachable(table) && !self.is_ignored(&table.name))
             .map(|table| table.name.as_str())
             .collect();
         if !elsewhere.is_empty() {
@@ -82,7 +89,13 @@ impl Comparison<'_> {
         findings
     }
 
-    fn finding(&self, code: &str, severity: Severity, subject: String, message: String) -> Finding {
+    pub(super) fn finding(
+        &self,
+        code: &str,
+        severity: Severity,
+        subject: String,
+        message: String,
+    ) -> Finding {
         Finding::new(code, severity, subject, message).fact("schema", self.schema)
     }
 
@@ -94,6 +107,17 @@ impl Comparison<'_> {
         statements: Result<Vec<String>, String>,
         by_hand: &str,
     ) -> Finding {
+        if self.live.dialect != Dialect::Sqlite {
+            // Proposed to a person; nothing applies statements to this kind of database yet.
+            let statements = statements.unwrap_or_default().join("; ");
+            let words: Vec<&str> = statements.split_whitespace().collect();
+            let shown = crate::domain::redact::truncate(&words.join(" "), 400);
+            return finding.remedy(if shown.is_empty() {
+                by_hand.to_owned()
+            } else {
+                format!("{by_hand}: {shown}")
+            });
+        }
         let tried = statements.and_then(|statements| {
             stage.accepts(&statements)?;
             serde_json::to_string(&statements)
@@ -111,7 +135,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn missing_table(&self, stage: &Stage, table: &ExpectedTable) -> Finding {
+    fn missing_table(&self, stage: &Stage, table: &Table) -> Finding {
         let mut finding = self
             .finding(
                 "schema.missing_table",
@@ -128,7 +152,8 @@ impl Comparison<'_> {
                 Ok(statements)
             }
             None => Err(format!(
-                "SQLite's dialect cannot write its definition: {}",
+                "{}'s dialect cannot write its definition: {}",
+                self.live.dialect.title(),
                 table.problem
             )),
         };
@@ -138,13 +163,14 @@ impl Comparison<'_> {
     fn compare_table(
         &self,
         stage: &Stage,
-        table: &ExpectedTable,
-        live: &LiveTable,
+        table: &Table,
+        live: &Table,
         findings: &mut Vec<Finding>,
     ) {
         let subject = |column: &str| format!("{}.{column}", table.name);
+        let renamed = rename::columns(self.live.dialect, table, live);
         for column in &table.columns {
-            match live.column(&column.name) {
+            match live.column(self.live.dialect, &column.name) {
                 None => {
                     let mut finding = self
                         .finding(
@@ -159,7 +185,14 @@ impl Comparison<'_> {
                         .fact("table", table.name.as_str())
                         .fact("column", column.name.as_str());
                     finding.location = (self.locate)(&table.name);
-                    let statements = add_column(table, column, live);
+                    if let Some(old) = renamed.get(column.name.as_str()) {
+                        findings.push(self.renamed_column(table, column, old));
+                        continue;
+                    }
+                    let statements = match self.live.dialect {
+                        Dialect::Sqlite => add_column(table, column, live),
+                        Dialect::Postgres => Ok(vec![added_on_postgres(table, column)]),
+                    };
                     findings.push(self.with_statements(
                         stage,
                         finding,
@@ -177,7 +210,8 @@ impl Comparison<'_> {
             return;
         }
         for column in &live.columns {
-            if table.column(&column.name).is_none() {
+            let is_renamed = renamed.values().any(|old| *old == column.name);
+            if !is_renamed && table.column(self.live.dialect, &column.name).is_none() {
                 findings.push(self.finding(
                     "schema.extra_column",
                     Severity::Info,
@@ -192,18 +226,20 @@ impl Comparison<'_> {
         for index in &table.indexes {
             findings.extend(self.missing_index(stage, table, index, live));
         }
+        findings.extend(self.compare_rules(table, live));
     }
 
-    fn compare_column(
-        &self,
-        subject: &str,
-        expected: &ExpectedColumn,
-        live: &LiveColumn,
-    ) -> Vec<Finding> {
+    fn compare_column(&self, subject: &str, expected: &Column, live: &Column) -> Vec<Finding> {
         let mut findings = Vec::new();
-        if let Some(kind) = &expected.kind
-            && !are_compatible(kind, &live.kind)
+        if let (Some(kind), Some(found)) = (&expected.kind, &live.kind)
+            && !same_type(self.live.dialect, expected, live)
         {
+            let labels = |column: &Column| match &column.labels {
+                Some(labels) => format!(" ({})", labels.join(", ")),
+                None => String::new(),
+            };
+            let kind = format!("{kind}{}", labels(expected));
+            let found = format!("{found}{}", labels(live));
             findings.push(
                 self.finding(
                     "schema.type_mismatch",
@@ -211,11 +247,7 @@ impl Comparison<'_> {
                     subject.to_owned(),
                     format!(
                         "{subject} is {} in {}, and the code expects {kind}",
-                        if live.kind.is_empty() {
-                            "untyped"
-                        } else {
-                            &live.kind
-                        },
+                        if found.is_empty() { "untyped" } else { &found },
                         self.database
                     ),
                 )
@@ -224,12 +256,12 @@ impl Comparison<'_> {
         }
         // SQLite lets a primary key be NULL unless told otherwise; nobody relies on it.
         let is_key = expected.primary_key || live.primary_key;
-        if !is_key && !expected.generated && expected.nullable == live.not_null {
+        if !is_key && !expected.generated && expected.nullable != live.nullable {
             let (severity, what, remedy) = if expected.nullable {
                 let what = "must not be NULL";
                 let remedy = "correct the model, or write a migration that lifts NOT NULL";
                 // With a default of the database, leaving the value out is no error.
-                let severity = if live.default.is_some() {
+                let severity = if live.server_default.is_some() {
                     Severity::Info
                 } else {
                     Severity::Warning
@@ -252,28 +284,106 @@ impl Comparison<'_> {
                 .remedy(remedy),
             );
         }
+        findings.extend(self.compare_default(subject, expected, live));
         findings
+    }
+
+    fn compare_default(&self, subject: &str, expected: &Column, live: &Column) -> Option<Finding> {
+        let severity = match compare_defaults(expected, live) {
+            Defaults::Same => return None,
+            Defaults::Unclear => Severity::Info,
+            // A value that the database gives where the code gives its own does no harm.
+            Defaults::Different if expected.server_default.is_none() => Severity::Info,
+            Defaults::Different => Severity::Warning,
+        };
+        let told = |text: &Option<String>| match text {
+            Some(text) => crate::domain::redact::truncate(text, 100),
+            None => "none".to_owned(),
+        };
+        let (wanted, found) = (told(&expected.server_default), told(&live.server_default));
+        Some(
+            self.finding(
+                "schema.default_mismatch",
+                severity,
+                subject.to_owned(),
+                format!(
+                    "the default of {subject} in {} is {found}, and the code expects {wanted}",
+                    self.database
+                ),
+            )
+            .remedy("correct the model, or write a migration that changes the default"),
+        )
+    }
+
+    fn renamed_table(&self, table: &Table, old: &str) -> Finding {
+        let name = &table.name;
+        let mut finding = self
+            .finding(
+                "schema.likely_rename",
+                Severity::Critical,
+                name.clone(),
+                format!(
+                    "table {name} is missing in {}, and {old}, which the code does not know, has its columns",
+                    self.database
+                ),
+            )
+            .fact("table", name.as_str())
+            .fact("renamed_from", old)
+            .remedy(format!(
+                "if it was renamed: ALTER TABLE {} RENAME TO {}; not automatically, because only a person knows",
+                quote(old),
+                quote(name)
+            ));
+        finding.location = (self.locate)(name);
+        finding
+    }
+
+    fn renamed_column(&self, table: &Table, column: &Column, old: &str) -> Finding {
+        let (of, name) = (&table.name, &column.name);
+        let mut finding = self
+            .finding(
+                "schema.likely_rename",
+                Severity::Critical,
+                format!("{of}.{name}"),
+                format!(
+                    "column {name} of table {of} is missing in {}, and {old}, which the code does not know, is of \
+                     its type",
+                    self.database
+                ),
+            )
+            .fact("table", of.as_str())
+            .fact("column", name.as_str())
+            .fact("renamed_from", old)
+            .remedy(format!(
+                "if it was renamed: ALTER TABLE {} RENAME COLUMN {} TO {}; not automatically, because only a \
+                 person knows",
+                quote(of),
+                quote(old),
+                quote(name)
+            ));
+        finding.location = (self.locate)(of);
+        finding
     }
 
     fn missing_index(
         &self,
         stage: &Stage,
-        table: &ExpectedTable,
-        index: &ExpectedIndex,
-        live: &LiveTable,
+        table: &Table,
+        index: &Index,
+        live: &Table,
     ) -> Option<Finding> {
         let name = index.name.as_deref()?;
-        let same_name = live
-            .indexes
-            .iter()
-            .find(|found| found.name.eq_ignore_ascii_case(name));
+        let same_name = live.indexes.iter().find(|found| {
+            let found = found.name.as_deref();
+            found.is_some_and(|found| self.live.dialect.same_name(found, name))
+        });
         // Expressions and conditions are not compared; the name has to do.
         let is_plain = !index.partial && index.columns.iter().all(Option::is_some);
         let serves = if is_plain {
             live.indexes.iter().any(|found| {
                 !found.partial
                     && (found.unique || !index.unique)
-                    && same_columns(&found.columns, &index.columns)
+                    && same_columns(self.live.dialect, &found.columns, &index.columns)
             })
         } else {
             same_name.is_some()
@@ -282,7 +392,7 @@ impl Comparison<'_> {
             .columns
             .iter()
             .flatten()
-            .any(|column| live.column(column).is_none());
+            .any(|column| live.column(self.live.dialect, column).is_none());
         if serves || lacks_column {
             return None;
         }
@@ -307,55 +417,62 @@ impl Comparison<'_> {
                 .ddl
                 .clone()
                 .map(|ddl| vec![ddl])
-                .ok_or_else(|| "SQLite's dialect cannot write its definition".to_owned())
+                .ok_or_else(|| "the database's dialect cannot write its definition".to_owned())
         };
         Some(self.with_statements(stage, finding, statements, "create the index"))
     }
 }
 
-fn is_in_main(table: &ExpectedTable) -> bool {
+/// The statement that adds a column. What a table with rows refuses, a person has to see.
+fn added_on_postgres(table: &Table, column: &Column) -> String {
+    let place = match &table.schema {
+        Some(schema) => format!("{}.{}", quote(schema), quote(&table.name)),
+        None => quote(&table.name),
+    };
+    let mut statement = format!(
+        "ALTER TABLE {place} ADD COLUMN {} {}",
+        column.quoted,
+        column.kind.as_deref().unwrap_or_default()
+    );
+    if let Some(default) = &column.server_default {
+        statement.push_str(&format!(" DEFAULT {default}"));
+    }
+    if !column.nullable {
+        statement.push_str(" NOT NULL");
+    }
+    statement
+}
+
+fn is_in_main(table: &Table) -> bool {
     table
         .schema
         .as_deref()
         .is_none_or(|schema| schema.is_empty() || schema.eq_ignore_ascii_case("main"))
 }
 
-fn same_columns(a: &[Option<String>], b: &[Option<String>]) -> bool {
+pub(super) fn same_columns(dialect: Dialect, a: &[Option<String>], b: &[Option<String>]) -> bool {
     a.len() == b.len()
         && a.iter().zip(b).all(|pair| match pair {
-            (Some(a), Some(b)) => a.eq_ignore_ascii_case(b),
+            (Some(a), Some(b)) => dialect.same_name(a, b),
             _ => false,
         })
-}
-
-impl LiveTable {
-    pub(super) fn column(&self, name: &str) -> Option<&LiveColumn> {
-        self.columns
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(name))
-    }
-}
-
-impl ExpectedTable {
-    pub(super) fn column(&self, name: &str) -> Option<&ExpectedColumn> {
-        self.columns
-            .iter()
-            .find(|column| column.name.eq_ignore_ascii_case(name))
-    }
 }
 
 /// An empty database with the live definitions: what it refuses, the live one refuses too.
 struct Stage(Option<Connection>);
 
 impl Stage {
-    fn of(live: &LiveSchema) -> Self {
+    fn of(live: &Schema) -> Self {
         let Ok(connection) = Connection::open_in_memory() else {
             return Self(None);
         };
-        for table in live.values() {
+        if live.dialect != Dialect::Sqlite {
+            return Self(None);
+        }
+        for table in &live.tables {
             // What needs a module that is not here (a virtual table) is left out.
-            let _ = connection.execute(&table.sql, []);
-            for sql in table.indexes.iter().filter_map(|index| index.sql.as_ref()) {
+            let _ = connection.execute(table.ddl.as_deref().unwrap_or_default(), []);
+            for sql in table.indexes.iter().filter_map(|index| index.ddl.as_ref()) {
                 let _ = connection.execute(sql, []);
             }
         }

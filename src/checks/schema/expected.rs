@@ -8,7 +8,8 @@ use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
-use super::live::{LiveSchema, LiveTable, read_schema};
+use super::live::read_schema;
+use super::model::{Column, Dialect, Rule, Schema, Table};
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
@@ -24,58 +25,9 @@ const SQL_PAGES_MAX: u32 = 65_536;
 /// Virtual machine steps between two looks at the clock.
 const SQL_STEPS: i32 = 10_000;
 
-/// One expected table.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ExpectedTable {
-    pub name: String,
-    /// A schema other than the main one, which SQLite does not have.
-    pub schema: Option<String>,
-    pub ddl: Option<String>,
-    /// Why there is no `ddl`.
-    pub problem: String,
-    pub columns: Vec<ExpectedColumn>,
-    pub indexes: Vec<ExpectedIndex>,
-}
-
-/// One expected column.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ExpectedColumn {
-    pub name: String,
-    /// In SQLite's words; `None` if SQLite has none for it.
-    #[serde(rename = "type")]
-    pub kind: Option<String>,
-    pub nullable: bool,
-    pub primary_key: bool,
-    pub unique: bool,
-    pub generated: bool,
-    /// SQL text of the database's own default; empty if it has one that cannot be written.
-    pub server_default: Option<String>,
-    /// SQL literal of the default that the code gives.
-    pub default: Option<String>,
-    /// `REFERENCES ...`.
-    pub references: Option<String>,
-    /// A constraint of the table is about it, which `ADD COLUMN` cannot bring.
-    pub checked: bool,
-    /// The name, quoted where it must be.
-    pub quoted: String,
-}
-
-/// One expected index; `None` among the columns is an expression.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ExpectedIndex {
-    pub name: Option<String>,
-    pub columns: Vec<Option<String>>,
-    pub unique: bool,
-    pub partial: bool,
-    pub ddl: Option<String>,
-}
-
 /// What the models gave.
 pub(super) enum Models {
-    Tables(Vec<ExpectedTable>),
+    Tables(Vec<Table>),
     Raised(Box<Raised>),
     NoAnswer(NoAnswer),
 }
@@ -83,7 +35,7 @@ pub(super) enum Models {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ModelsAnswer {
-    tables: Vec<ExpectedTable>,
+    tables: Vec<Table>,
     raised: Option<Box<Raised>>,
 }
 
@@ -92,8 +44,11 @@ pub(super) fn read_models(
     context: &CheckContext<'_>,
     module: &str,
     attribute: &str,
+    dialect: Dialect,
 ) -> Result<Models, ProbeError> {
-    let input = serde_json::json!({"module": module, "attribute": attribute});
+    let input = serde_json::json!({
+        "module": module, "attribute": attribute, "dialect": dialect.name(),
+    });
     let ran = run_probe::<ModelsAnswer>(context, Program::Models, input, PROBE_TIMEOUT_MS, false)?;
     Ok(match ran.answer {
         Answer::Given(ModelsAnswer {
@@ -112,7 +67,7 @@ pub(super) fn read_models(
 pub(super) fn read_sql(
     context: &CheckContext<'_>,
     pattern: &str,
-) -> Result<Vec<ExpectedTable>, Box<Finding>> {
+) -> Result<Vec<Table>, Box<Finding>> {
     let fail = |message: String| {
         Box::new(
             Finding::new(
@@ -140,7 +95,7 @@ pub(super) fn read_sql(
     }
     connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
     let schema = read_schema(&connection).map_err(|error| fail(error.to_string()))?;
-    Ok(expected_of(&schema))
+    Ok(expected_of(schema))
 }
 
 /// Line of the statement that failed, 0 if it is not known, and what SQLite says.
@@ -226,61 +181,38 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
 }
 
 /// What SQL files created, as an expectation.
-fn expected_of(schema: &LiveSchema) -> Vec<ExpectedTable> {
-    schema
-        .values()
-        .filter(|table| !table.is_view)
-        .map(|table| ExpectedTable {
-            name: table.name.clone(),
-            ddl: Some(table.sql.clone()).filter(|sql| !sql.is_empty()),
-            columns: table
-                .columns
-                .iter()
-                .map(|column| ExpectedColumn {
-                    name: column.name.clone(),
-                    kind: Some(column.kind.clone()),
-                    nullable: !column.not_null,
-                    primary_key: column.primary_key,
-                    unique: constraint_columns(table, &column.name).contains(&1),
-                    generated: column.generated,
-                    server_default: column.default.clone(),
-                    default: None,
-                    references: None,
-                    // A constraint of the statement is not told apart by column: a table that has any
-                    // is extended by a person.
-                    checked: has_constraint(&table.sql)
-                        || constraint_columns(table, &column.name)
-                            .iter()
-                            .any(|n| *n > 1),
-                    quoted: quote(&column.name),
-                })
-                .collect(),
-            indexes: table
-                .indexes
-                .iter()
-                .filter_map(|index| {
-                    Some(ExpectedIndex {
-                        name: Some(index.name.clone()),
-                        columns: index.columns.clone(),
-                        unique: index.unique,
-                        partial: index.partial,
-                        ddl: Some(index.sql.clone()?),
-                    })
-                })
-                .collect(),
-            ..ExpectedTable::default()
-        })
-        .collect()
+fn expected_of(schema: Schema) -> Vec<Table> {
+    let mut tables: Vec<Table> = schema.tables;
+    tables.retain(|table| !table.is_view);
+    for table in &mut tables {
+        let sizes: Vec<Vec<usize>> = table
+            .columns
+            .iter()
+            .map(|column| constraint_columns(table, &column.name))
+            .collect();
+        // A constraint of the statement is not told apart by column: a table that has any is extended
+        // by a person.
+        let is_checked = has_constraint(table.ddl.as_deref().unwrap_or_default());
+        for (column, sizes) in table.columns.iter_mut().zip(sizes) {
+            let column: &mut Column = column;
+            column.unique = sizes.contains(&1);
+            column.checked = is_checked || sizes.iter().any(|n| *n > 1);
+            column.quoted = quote(&column.name);
+        }
+        table.indexes.retain(|index| index.ddl.is_some());
+    }
+    tables
 }
 
 /// How many columns each unique constraint with this column has.
-fn constraint_columns(table: &LiveTable, column: &str) -> Vec<usize> {
+fn constraint_columns(table: &Table, column: &str) -> Vec<usize> {
     table
-        .indexes
+        .constraints
         .iter()
-        .filter(|index| index.sql.is_none() && index.unique)
-        .filter(|index| index.columns.iter().flatten().any(|c| c == column))
-        .map(|index| index.columns.len())
+        .filter_map(|constraint| match &constraint.rule {
+            Rule::Unique { columns } if columns.iter().any(|c| c == column) => Some(columns.len()),
+            _ => None,
+        })
         .collect()
 }
 

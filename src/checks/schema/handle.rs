@@ -6,7 +6,9 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use super::live::{self, Unreachable};
+use super::model::Schema;
 use super::postgres::{Postgres, identifier};
+use super::postgres_schema;
 use super::postgres_url::PostgresUrl;
 
 /// A database that answers.
@@ -31,6 +33,28 @@ impl Live {
     pub(super) fn postgres(url: &str) -> Result<Self, Unreachable> {
         let url = PostgresUrl::parse(url).map_err(Unreachable)?;
         Ok(Self::Postgres(Box::new(Postgres::connect(&url)?)))
+    }
+
+    /// All of the schema: on PostgreSQL what the search path leads to and what lies in the schemas
+    /// `wanted`.
+    pub(super) fn schema(&self, wanted: &[&str]) -> Result<Schema, Unreachable> {
+        match self {
+            Self::Postgres(server) => postgres_schema::read_schema(server, wanted),
+            Self::Sqlite { connection, path } => live::read_schema(connection)
+                .map_err(|error| Unreachable(live::in_words(&error, path))),
+        }
+    }
+
+    /// For people.
+    pub(super) fn shown(&self, root: &Path) -> String {
+        match self {
+            Self::Postgres(server) => server.shown().to_owned(),
+            Self::Sqlite { path, .. } => path
+                .strip_prefix(root)
+                .unwrap_or(path)
+                .display()
+                .to_string(),
+        }
     }
 
     /// At most `rows_max` rows of a small table, each value as text; `None` if there is no such table.

@@ -1,52 +1,19 @@
 //! A SQLite database as it is: where its file lies, and what is in it. Opened for reading only; nothing
 //! is created beside it.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use regex::Regex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
 
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Tables and columns that are read from a database.
 const TABLES_MAX: usize = 10_000;
-
-/// One table or view.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LiveTable {
-    pub name: String,
-    pub is_view: bool,
-    pub columns: Vec<LiveColumn>,
-    pub indexes: Vec<LiveIndex>,
-    /// The statement that created it.
-    pub sql: String,
-}
-
-/// One column, hidden and generated ones included.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LiveColumn {
-    pub name: String,
-    pub kind: String,
-    pub not_null: bool,
-    pub default: Option<String>,
-    pub primary_key: bool,
-    pub generated: bool,
-}
-
-/// One index; `None` among the columns is an expression.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct LiveIndex {
-    pub name: String,
-    pub unique: bool,
-    pub partial: bool,
-    pub columns: Vec<Option<String>>,
-    /// The statement that created it; `None` for one that a constraint made.
-    pub sql: Option<String>,
-}
-
-/// Tables by name in lower case: SQLite does not tell names apart by case.
-pub(super) type LiveSchema = BTreeMap<String, LiveTable>;
 
 /// Why a database cannot be read, in words.
 #[derive(Debug, thiserror::Error)]
@@ -154,7 +121,8 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 /// Reads the schema of the database in `path`, which exists.
-pub(super) fn read_live(path: &Path) -> Result<LiveSchema, Unreachable> {
+#[cfg(test)]
+pub(super) fn read_live(path: &Path) -> Result<Schema, Unreachable> {
     let connection = open(path)?;
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
 }
@@ -228,84 +196,185 @@ pub(super) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
 }
 
 /// Everything in the main database of a connection.
-pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<LiveSchema> {
+pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
     // One moment for all of it.
     let transaction = connection.unchecked_transaction()?;
     let mut tables = Vec::new();
     {
         let mut statement = transaction.prepare(
-            "SELECT name, type = 'view', coalesce(sql, '') FROM main.sqlite_schema \
+            "SELECT name, type = 'view', nullif(sql, '') FROM main.sqlite_schema \
              WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name LIMIT ?1",
         )?;
         let limit = i64::try_from(TABLES_MAX).unwrap_or(i64::MAX);
         let rows = statement.query_map([limit], |row| {
-            Ok(LiveTable {
+            Ok(Table {
                 name: row.get(0)?,
                 is_view: row.get(1)?,
-                sql: row.get(2)?,
-                ..LiveTable::default()
+                ddl: row.get(2)?,
+                ..Table::default()
             })
         })?;
         for row in rows {
             tables.push(row?);
         }
     }
-    let mut schema = LiveSchema::new();
-    for mut table in tables {
+    for table in &mut tables {
         // A view on a table that is gone, or a virtual table whose module is not here, has no columns
         // for us; that it exists is still known.
-        table.columns = read_columns(&transaction, &table.name).unwrap_or_default();
-        if !table.is_view {
-            table.indexes = read_indexes(&transaction, &table.name).unwrap_or_default();
+        let (columns, key) = read_columns(&transaction, &table.name).unwrap_or_default();
+        table.columns = columns;
+        if table.is_view {
+            continue;
         }
-        schema.insert(table.name.to_lowercase(), table);
+        if !key.is_empty() {
+            table.constraints.push(Constraint {
+                name: None,
+                rule: Rule::PrimaryKey { columns: key },
+            });
+        }
+        read_indexes(&transaction, table).unwrap_or_default();
+        let keys = read_foreign_keys(&transaction, &table.name).unwrap_or_default();
+        table.constraints.extend(keys);
+        let checks = named_checks(table.ddl.as_deref().unwrap_or_default());
+        table.constraints.extend(checks);
     }
-    Ok(schema)
+    Ok(Schema {
+        dialect: Dialect::Sqlite,
+        tables,
+    })
 }
 
-fn read_columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<LiveColumn>> {
-    let mut statement = connection.prepare(
-        "SELECT name, coalesce(type, ''), \"notnull\", dflt_value, pk > 0, hidden IN (2, 3) \
+/// The columns, and those of the primary key in its order.
+fn read_columns(
+    connection: &Connection,
+    table: &str,
+) -> rusqlite::Result<(Vec<Column>, Vec<String>)> {
+    let mut statement = connection.prepare_cached(
+        "SELECT name, coalesce(type, ''), \"notnull\", dflt_value, pk, hidden IN (2, 3) \
          FROM pragma_table_xinfo(?1, 'main')",
     )?;
-    statement
+    let mut key: Vec<(u32, String)> = Vec::new();
+    let columns = statement
         .query_map([table], |row| {
-            Ok(LiveColumn {
+            let place: u32 = row.get(4)?;
+            let column = Column {
                 name: row.get(0)?,
                 kind: row.get(1)?,
-                not_null: row.get(2)?,
-                default: row.get(3)?,
-                primary_key: row.get(4)?,
+                nullable: !row.get::<_, bool>(2)?,
+                server_default: row.get(3)?,
+                primary_key: place > 0,
                 generated: row.get(5)?,
-            })
+                ..Column::default()
+            };
+            if place > 0 {
+                key.push((place, column.name.clone()));
+            }
+            Ok(column)
         })?
-        .collect()
+        .collect::<rusqlite::Result<_>>()?;
+    key.sort();
+    Ok((columns, key.into_iter().map(|(_, name)| name).collect()))
 }
 
-fn read_indexes(connection: &Connection, table: &str) -> rusqlite::Result<Vec<LiveIndex>> {
-    let mut statement = connection.prepare(
-        "SELECT l.name, l.\"unique\", l.partial, s.sql FROM pragma_index_list(?1, 'main') AS l \
+/// The indexes, and the unique constraints that made some of them.
+fn read_indexes(connection: &Connection, table: &mut Table) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "SELECT l.name, l.\"unique\", l.partial, l.origin, s.sql FROM pragma_index_list(?1, 'main') AS l \
          LEFT JOIN main.sqlite_schema AS s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
     )?;
-    let mut indexes: Vec<LiveIndex> = statement
-        .query_map([table], |row| {
-            Ok(LiveIndex {
+    let found: Vec<(String, Index)> = statement
+        .query_map([&table.name], |row| {
+            let origin: String = row.get(3)?;
+            let index = Index {
                 name: row.get(0)?,
                 unique: row.get(1)?,
                 partial: row.get(2)?,
-                sql: row.get(3)?,
+                is_implied: origin != "c",
+                ddl: row.get(4)?,
                 columns: Vec::new(),
-            })
+            };
+            Ok((origin, index))
         })?
         .collect::<rusqlite::Result<_>>()?;
-    for index in &mut indexes {
-        let mut statement =
-            connection.prepare("SELECT name FROM pragma_index_info(?1, 'main') ORDER BY seqno")?;
+    for (origin, mut index) in found {
+        let mut statement = connection
+            .prepare_cached("SELECT name FROM pragma_index_info(?1, 'main') ORDER BY seqno")?;
         index.columns = statement
             .query_map([&index.name], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
+        if origin == "u" {
+            table.constraints.push(Constraint {
+                name: None,
+                rule: Rule::Unique {
+                    columns: index.columns.iter().flatten().cloned().collect(),
+                },
+            });
+        }
+        table.indexes.push(index);
     }
-    Ok(indexes)
+    Ok(())
+}
+
+fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Constraint>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT id, \"table\", \"from\", \"to\", on_delete, on_update \
+         FROM pragma_foreign_key_list(?1, 'main') ORDER BY id, seq",
+    )?;
+    let mut rows = statement.query([table])?;
+    let mut keys: Vec<(i64, Constraint)> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id: i64 = row.get(0)?;
+        if keys.last().is_none_or(|(last, _)| *last != id) {
+            keys.push((
+                id,
+                Constraint {
+                    name: None,
+                    rule: Rule::ForeignKey {
+                        columns: Vec::new(),
+                        schema: None,
+                        table: row.get(1)?,
+                        targets: Vec::new(),
+                        on_delete: row.get(4)?,
+                        on_update: row.get(5)?,
+                    },
+                },
+            ));
+        }
+        let (from, to): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+        if let Some((
+            _,
+            Constraint {
+                rule: Rule::ForeignKey {
+                    columns, targets, ..
+                },
+                ..
+            },
+        )) = keys.last_mut()
+        {
+            columns.push(from);
+            targets.extend(to);
+        }
+    }
+    Ok(keys.into_iter().map(|(_, key)| key).collect())
+}
+
+/// The check constraints that have a name: SQLite keeps them in the statement only.
+fn named_checks(sql: &str) -> Vec<Constraint> {
+    static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+        Regex::new(r#"(?i)\bconstraint\s+("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\w+)\s+check\b"#).ok()
+    });
+    let Some(named) = NAMED.as_ref() else {
+        return Vec::new();
+    };
+    named
+        .captures_iter(sql)
+        .map(|found| Constraint {
+            name: Some(found[1].trim_matches(['"', '`', '[', ']']).to_owned()),
+            rule: Rule::Check {
+                columns: Vec::new(),
+            },
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -360,10 +429,10 @@ mod tests {
             .execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (id INTEGER PRIMARY KEY)")
             .unwrap();
         // In use: the log is there, and is read.
-        assert_eq!(read_live(&path).unwrap().len(), 1);
+        assert_eq!(read_live(&path).unwrap().tables.len(), 1);
         drop(connection);
         let before = std::fs::read(&path).unwrap();
-        assert_eq!(read_live(&path).unwrap().len(), 1);
+        assert_eq!(read_live(&path).unwrap().tables.len(), 1);
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
@@ -386,7 +455,7 @@ mod tests {
         );
         assert!(why(dir.path()).ends_with("is a directory"));
         std::fs::write(&path, "").unwrap();
-        assert!(read_live(&path).unwrap().is_empty());
+        assert!(read_live(&path).unwrap().tables.is_empty());
         let locked = Connection::open(&path).unwrap();
         locked
             .execute_batch("CREATE TABLE t (x); BEGIN EXCLUSIVE")

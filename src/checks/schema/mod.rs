@@ -8,9 +8,14 @@ mod duplicate;
 mod expected;
 mod handle;
 mod live;
+mod model;
 mod postgres;
+mod postgres_schema;
 mod postgres_tls;
 mod postgres_url;
+mod rename;
+mod rules;
+mod types;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,13 +28,16 @@ use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 use crate::manifest::{Expect, Schema};
 use diff::Comparison;
-use expected::{ExpectedTable, Models};
-use live::{Database, LiveSchema};
+use expected::Models;
+use handle::Live;
+use live::{Database, Unreachable};
+use model::{Dialect, Schema as DatabaseSchema, Table};
+use postgres_url::PostgresUrl;
 
 pub use live::sqlite_path;
 
-/// A `module:attribute`.
-type Target<'a> = (&'a str, &'a str);
+/// A `module:attribute`, in the words of a database.
+type Target<'a> = (&'a str, &'a str, Dialect);
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
@@ -44,7 +52,11 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     for (index, schema) in schemas.iter().enumerate() {
         let expected = match &schema.expect {
             Expect::SqlAlchemy { module, attribute } => {
-                match source.models.get(&(module.as_str(), attribute.as_str())) {
+                match source.models.get(&(
+                    module.as_str(),
+                    attribute.as_str(),
+                    dialect_of(context, schema),
+                )) {
                     Some(Models::Tables(tables)) => Some(tables.clone()),
                     _ => None,
                 }
@@ -93,6 +105,9 @@ fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String
         "schema.missing_index" => "missing index",
         "schema.type_mismatch" => "type mismatch",
         "schema.nullable_mismatch" => "nullability mismatch",
+        "schema.default_mismatch" => "default mismatch",
+        "schema.missing_constraint" => "missing constraint",
+        "schema.likely_rename" => "likely rename",
         "schema.duplicate_table" => "table defined twice",
         "schema.unreachable" => "database out of reach",
         "schema.unsupported_database" => "database of another kind",
@@ -133,7 +148,11 @@ impl<'a> Source<'a> {
         let mut targets: Vec<Target<'a>> = Vec::new();
         for schema in &manifest.schemas {
             if let Expect::SqlAlchemy { module, attribute } = &schema.expect {
-                let target = (module.as_str(), attribute.as_str());
+                let target = (
+                    module.as_str(),
+                    attribute.as_str(),
+                    dialect_of(context, schema),
+                );
                 if !targets.contains(&target) {
                     targets.push(target);
                 }
@@ -152,7 +171,7 @@ impl<'a> Source<'a> {
                 source.entries.push(entry);
             }
         };
-        targets.iter().for_each(|(module, _)| add(module));
+        targets.iter().for_each(|(module, ..)| add(module));
         if let Some(registration) = &manifest.registration {
             add(&registration.module);
         }
@@ -164,9 +183,10 @@ impl<'a> Source<'a> {
             let scanned = scope.spawn(|| scan(context, true, false, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
-                .map(|&(module, attribute)| {
-                    let models = expected::read_models(context, module, attribute)?;
-                    Ok(((module, attribute), models))
+                .map(|&target| {
+                    let (module, attribute, dialect) = target;
+                    let models = expected::read_models(context, module, attribute, dialect)?;
+                    Ok((target, models))
                 })
                 .collect();
             let scanned = scanned
@@ -184,8 +204,11 @@ impl<'a> Source<'a> {
         let mut findings: Vec<Finding> = Vec::new();
         let mut seen = Vec::new();
         let mut loaded = Vec::new();
-        for ((module, attribute), models) in &self.models {
+        for ((module, attribute, _), models) in &self.models {
             let target = format!("{module}:{attribute}");
+            if findings.iter().any(|finding| finding.subject == target) {
+                continue;
+            }
             let finding = match models {
                 Models::Tables(_) => {
                     loaded.push(*module);
@@ -265,7 +288,7 @@ impl Compared {
         context: &CheckContext<'_>,
         schema: &Schema,
         scan: &Scan,
-        expected: Option<&[ExpectedTable]>,
+        expected: Option<&[Table]>,
     ) -> Self {
         let name = schema.name.as_str();
         let one = |finding: Finding| Self {
@@ -288,45 +311,81 @@ impl Compared {
                 );
             }
         };
-        let path = match live::parse_url(&url, context.root) {
-            Database::File(path) => path,
-            Database::Memory => {
+        let expected = expected.unwrap_or_default();
+        let (live, database) = if PostgresUrl::is_one(&url) {
+            if matches!(schema.expect, Expect::Sql { .. }) {
                 return one(Finding::new(
                     "schema.not_compared",
-                    Severity::Info,
-                    name,
-                    format!("database {name} is in memory: it begins empty with the application"),
-                ));
-            }
-            Database::Other => {
-                let kind = url.split(['+', ':']).next().unwrap_or_default();
-                return one(Finding::new(
-                    "schema.unsupported_database",
-                    Severity::Critical,
+                    Severity::Warning,
                     name,
                     format!(
-                        "database {name} is of kind {kind:?}, and this version compares SQLite only"
+                        "database {name} is PostgreSQL, and SQL files are compared with SQLite only"
                     ),
                 )
-                .remedy("take this [[schema]] out of the manifest, or use a sqlite:/// URL"));
+                .remedy(
+                    "compare with `sqlalchemy:module:attribute`, or take this [[schema]] out",
+                ));
             }
-        };
-        let shown = path
-            .strip_prefix(context.root)
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        let exists = path.exists();
-        let live = match read_or_empty(&path, exists) {
-            Ok(live) => live,
-            Err((why, remedy)) => {
-                return unreachable(format!("database {name} is out of reach: {why}"), remedy);
+            let read = Live::postgres(&url).and_then(|live| {
+                let wanted: Vec<&str> = expected
+                    .iter()
+                    .filter_map(|table| table.schema.as_deref())
+                    .collect();
+                Ok((live.schema(&wanted)?, live.shown(context.root)))
+            });
+            match read {
+                Ok((live, shown)) => (live, format!("database {name} ({shown})")),
+                Err(Unreachable(why)) => {
+                    return unreachable(
+                        format!("database {name} is out of reach: {why}"),
+                        "start the server, or correct the database's URL and whom it lets in",
+                    );
+                }
             }
-        };
-        let database = if exists {
-            format!("database {name} ({shown})")
         } else {
-            format!("database {name} ({shown} does not exist yet)")
+            let path = match live::parse_url(&url, context.root) {
+                Database::File(path) => path,
+                Database::Memory => {
+                    return one(Finding::new(
+                        "schema.not_compared",
+                        Severity::Info,
+                        name,
+                        format!(
+                            "database {name} is in memory: it begins empty with the application"
+                        ),
+                    ));
+                }
+                Database::Other => {
+                    let kind = url.split(['+', ':']).next().unwrap_or_default();
+                    return one(Finding::new(
+                        "schema.unsupported_database",
+                        Severity::Critical,
+                        name,
+                        format!(
+                            "database {name} is of kind {kind:?}, and this version compares SQLite and PostgreSQL only"
+                        ),
+                    )
+                    .remedy("take this [[schema]] out of the manifest, or use a sqlite:/// or postgresql:// URL"));
+                }
+            };
+            let shown = path
+                .strip_prefix(context.root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let exists = path.exists();
+            let live = match read_or_empty(&path, exists) {
+                Ok(live) => live,
+                Err((why, remedy)) => {
+                    return unreachable(format!("database {name} is out of reach: {why}"), remedy);
+                }
+            };
+            let database = if exists {
+                format!("database {name} ({shown})")
+            } else {
+                format!("database {name} ({shown} does not exist yet)")
+            };
+            (live, database)
         };
         let comparison = Comparison {
             schema: name,
@@ -335,27 +394,36 @@ impl Compared {
             live: &live,
             locate: &|table| locate(scan, table),
         };
-        let expected = expected.unwrap_or_default();
         Self {
             expected: comparison.compared(expected).count(),
-            live: live.values().filter(|table| !table.is_view).count(),
+            live: live.tables.iter().filter(|table| !table.is_view).count(),
             findings: comparison.differences(expected),
         }
     }
 }
 
+/// The dialect of a schema's database; that of SQLite where the URL is not known.
+fn dialect_of(context: &CheckContext<'_>, schema: &Schema) -> Dialect {
+    match context.environment.expand(&schema.database) {
+        Ok(url) if PostgresUrl::is_one(&url) => Dialect::Postgres,
+        _ => Dialect::Sqlite,
+    }
+}
+
 /// The live schema, or why there is none and what to do. A file that does not exist is empty.
-fn read_or_empty(path: &Path, exists: bool) -> Result<LiveSchema, (String, &'static str)> {
+fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, (String, &'static str)> {
     if exists {
-        return live::read_live(path).map_err(|error| {
-            (
-                error.to_string(),
-                "make the file a readable database for whoever runs ubs, and end what holds it",
-            )
-        });
+        return Live::sqlite(path)
+            .and_then(|live| live.schema(&[]))
+            .map_err(|error| {
+                (
+                    error.to_string(),
+                    "make the file a readable database for whoever runs ubs, and end what holds it",
+                )
+            });
     }
     if path.parent().unwrap_or(path).is_dir() {
-        return Ok(LiveSchema::new());
+        return Ok(DatabaseSchema::default());
     }
     Err((
         format!(

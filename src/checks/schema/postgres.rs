@@ -94,7 +94,6 @@ impl Postgres {
     }
 
     /// For people: database and server.
-    #[allow(dead_code)] // The comparison shows it.
     pub(super) fn shown(&self) -> &str {
         &self.shown
     }

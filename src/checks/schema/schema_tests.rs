@@ -188,9 +188,14 @@ fn missing_columns_are_added_where_sqlite_can_and_explained_where_it_cannot() {
             .all(|f| f.subject != "users.ix_users_email")
     );
     mend(&app, &report);
+    // The column stays for a person, and a foreign key cannot be added to a table that exists.
     assert_eq!(
         problems(&check(&app)),
-        ["schema.missing_column users.created"]
+        [
+            "schema.missing_column users.created",
+            "schema.missing_constraint links.a",
+            "schema.missing_constraint links.b"
+        ]
     );
 }
 
@@ -222,7 +227,8 @@ fn types_nullability_and_indexes_are_compared_in_sqlites_terms() {
         [
             "schema.type_mismatch t.n",
             "schema.nullable_mismatch t.w",
-            "schema.missing_index t.ix_dn"
+            "schema.missing_index t.ix_dn",
+            "schema.missing_constraint t.primary_key"
         ]
     );
     assert_eq!(
@@ -316,7 +322,7 @@ fn what_is_no_reachable_sqlite_database_says_so() {
         .file("s.sql", "CREATE TABLE a (id INTEGER PRIMARY KEY);")
         .file("text.db", "no database at all, but some text".repeat(30))
         .schema("${DATABASE_URL}", "sql:s.sql")
-        .schema("postgresql+psycopg://ann:pa55w0rd@db/app", "sql:s.sql")
+        .schema("mysql+pymysql://ann:pa55w0rd@db/app", "sql:s.sql")
         .schema("sqlite:///text.db", "sql:s.sql")
         .schema("sqlite:///none/app.db", "sql:s.sql")
         .schema("sqlite://", "sql:s.sql");
@@ -516,4 +522,199 @@ fn a_module_imported_by_two_names_is_no_second_definition() {
         finding.message
     );
     assert!(!finding.facts.contains_key("insert_text"));
+}
+
+/// Every feature that the comparison knows, in the words of PostgreSQL.
+const WIDE: &str = r#"
+from sqlalchemy import *
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.orm import declarative_base
+import enum
+
+class Mood(enum.Enum):
+    sad = 1
+    glad = 2
+
+class Upper(TypeDecorator):
+    impl = String(40)
+    cache_ok = True
+
+Base = declarative_base(metadata=MetaData(naming_convention={
+    "ix": "ix_%(column_0_label)s", "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s", "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s"}))
+
+class Team(Base):
+    __tablename__ = "teams"
+    id = Column(Integer, primary_key=True)
+    name = Column(String(80), nullable=False, unique=True)
+    code = Column(Upper, nullable=False, server_default="x y")
+    __table_args__ = (CheckConstraint("length(name) > 2", name="long"),)
+
+class Person(Base):
+    __tablename__ = "People"
+    Id = Column("Id", BigInteger, Identity(), primary_key=True)
+    team_id = Column(ForeignKey("teams.id", ondelete="CASCADE"), index=True)
+    mood = Column(Enum(Mood), nullable=False, server_default="sad")
+    moods = Column(pg.ARRAY(Enum(Mood)))
+    word = Column(Enum("a", "b", native_enum=False, length=9))
+    born = Column(Date, server_default=text("CURRENT_DATE"))
+    seen = Column(DateTime(timezone=True), server_default=func.now(), nullable=False)
+    active = Column(Boolean, server_default=true(), nullable=False)
+    price = Column(Numeric(10, 2), server_default="0")
+    ratio = Column(Float)
+    tags = Column(pg.ARRAY(String(20)), server_default="{}")
+    extra = Column(pg.JSONB, server_default=text("'{}'::jsonb"))
+    raw = Column(JSON)
+    key = Column(pg.UUID(as_uuid=True), server_default=text("gen_random_uuid()"))
+    blob = Column(LargeBinary)
+    first = Column(String(30))
+    last = Column(String(30))
+    full = Column(Text, Computed("first || last", persisted=True))
+    __table_args__ = (UniqueConstraint("first", "last"), Index("ix_lower", func.lower(first)),
+        Index("ix_live", "seen", postgresql_where=text("active")))
+
+class Sale(Base):
+    __tablename__ = "sales"
+    __table_args__ = {"schema": "shop"}
+    id = Column(Integer, primary_key=True)
+    person = Column(ForeignKey("People.Id"))
+
+many = [Base, MetaData()]
+"#;
+
+#[test]
+fn a_real_postgresql_server_is_compared_in_its_own_terms() {
+    use crate::checks::testing::postgres::{PASSWORD, Server};
+    let Some(server) = Server::start() else {
+        return;
+    };
+    server.sql("postgres", "CREATE DATABASE new");
+    server.sql("postgres", "CREATE DATABASE old");
+    for (database, packages) in [
+        ("new", &venv::PACKAGES[..]),
+        ("old", &venv::OLD_PACKAGES[..]),
+    ] {
+        let Some(python) = venv::python_with(packages) else {
+            return;
+        };
+        // The statements come from the models, by a client that needs no driver.
+        let app = App::with_interpreter(Some(python.clone())).file("models.py", WIDE);
+        let code = "import sqlalchemy as sa, models, sys\n\
+             e = sa.create_mock_engine('postgresql://', lambda s, *a, **k: print(str(s.compile(dialect=d)).strip() + ';'))\n\
+             d = e.dialect\nprint('create schema shop;')\nmodels.Base.metadata.create_all(e, checkfirst=False)\n";
+        let code = code.replace("sa.create_mock_engine('postgresql://',", "mock(");
+        let code = format!(
+            "from sqlalchemy.dialects import postgresql\nfrom sqlalchemy.engine.mock import MockConnection\n\
+             mock = lambda executor: MockConnection(postgresql.dialect(paramstyle='named'), executor)\n{code}"
+        );
+        let done = std::process::Command::new(&python)
+            .args(["-B", "-c", &code])
+            .current_dir(app.root())
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        server.sql(database, &String::from_utf8_lossy(&done.stdout));
+        let app = app.schema(&server.url("postgresql+asyncpg", database), "models:many");
+        let report = check(&app);
+        assert_eq!(report.findings, vec![], "{packages:?}");
+        assert_eq!(report.summary, "3 tables expected, 3 live");
+    }
+    let python = venv::python_with(&venv::PACKAGES).unwrap();
+    let app = App::with_interpreter(Some(python))
+        .file("models.py", WIDE)
+        .schema(&server.url("postgresql", "new"), "models:Base");
+    // One change after the other; each is told, and nothing else.
+    for (n, (change, told)) in [
+        (
+            "ALTER TABLE teams DROP COLUMN name",
+            &["schema.missing_column teams.name"][..],
+        ),
+        (
+            "ALTER TABLE teams RENAME code TO code_old",
+            &["schema.likely_rename teams.code"],
+        ),
+        (
+            "ALTER TABLE \"People\" RENAME TO \"Peoples\"",
+            &["schema.likely_rename People"],
+        ),
+        ("DROP TABLE shop.sales", &["schema.missing_table sales"]),
+        (
+            "ALTER TABLE \"People\" ALTER price TYPE numeric(12, 2)",
+            &["schema.type_mismatch People.price"],
+        ),
+        (
+            "ALTER TABLE \"People\" ALTER seen TYPE timestamp",
+            &["schema.type_mismatch People.seen"],
+        ),
+        (
+            "ALTER TABLE \"People\" ALTER raw TYPE jsonb",
+            &["schema.type_mismatch People.raw"],
+        ),
+        (
+            "ALTER TABLE \"People\" ALTER mood DROP DEFAULT",
+            &["schema.default_mismatch People.mood"],
+        ),
+        (
+            "ALTER TABLE \"People\" ALTER price SET DEFAULT 1",
+            &["schema.default_mismatch People.price"],
+        ),
+        (
+            "ALTER TABLE \"People\" ALTER last SET NOT NULL",
+            &["schema.nullable_mismatch People.last"],
+        ),
+        (
+            "DROP INDEX ix_lower",
+            &["schema.missing_index People.ix_lower"],
+        ),
+        (
+            "DROP INDEX \"ix_People_team_id\"",
+            &["schema.missing_index People.ix_People_team_id"],
+        ),
+        (
+            "ALTER TABLE \"People\" DROP CONSTRAINT \"uq_People_first\"",
+            &["schema.missing_constraint People.first,last"],
+        ),
+        (
+            "ALTER TABLE \"People\" DROP CONSTRAINT \"fk_People_team_id_teams\"",
+            &["schema.missing_constraint People.team_id"],
+        ),
+        (
+            "ALTER TABLE teams DROP CONSTRAINT ck_teams_long",
+            &["schema.missing_constraint teams.ck_teams_long"],
+        ),
+        (
+            "CREATE INDEX more ON teams (code); CREATE TABLE other (id int)",
+            &[],
+        ),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let database = format!("m{n}");
+        server.sql(
+            "postgres",
+            &format!("CREATE DATABASE {database} TEMPLATE new"),
+        );
+        server.sql(&database, change);
+        let mut app_url = app.manifest.schemas[0].clone();
+        app_url.database = server.url("postgresql", &database);
+        let report = App {
+            manifest: crate::manifest::Manifest {
+                schemas: vec![app_url],
+                ..app.manifest.clone()
+            },
+            dir: tempfile::tempdir().unwrap(),
+            process: app.process.clone(),
+            overrides: app.overrides.clone(),
+        }
+        .file("models.py", WIDE);
+        let report = check(&report);
+        assert_eq!(problems(&report), told, "{change}");
+        assert!(!format!("{report:?}").contains(PASSWORD));
+    }
 }

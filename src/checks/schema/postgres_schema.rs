@@ -1,0 +1,170 @@
+//! The schema of a PostgreSQL database, from its catalog (postgresql.org/docs/current/catalogs.html).
+//! PostgreSQL 12 or newer.
+
+use std::collections::HashMap;
+
+use tokio_postgres::SimpleQueryRow;
+
+use super::live::Unreachable;
+use super::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
+use super::postgres::{Postgres, literal};
+
+/// Tables that are read from a database.
+const TABLES_MAX: usize = 10_000;
+
+/// Reads what the search path leads to, and what lies in the schemas `wanted`.
+pub(super) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, Unreachable> {
+    let mut named: Vec<String> = wanted.iter().map(|name| literal(name)).collect();
+    named.sort();
+    named.dedup();
+    let named = named.join(", ");
+    // Tables of extensions are theirs.
+    let ours = format!(
+        "c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema' \
+         AND n.nspname NOT LIKE 'pg\\_%' AND (pg_table_is_visible(c.oid) OR n.nspname = ANY (ARRAY[{named}]::text[])) \
+         AND NOT EXISTS (SELECT 1 FROM pg_depend AS e WHERE e.classid = 'pg_class'::regclass \
+         AND e.objid = c.oid AND e.deptype = 'e')"
+    );
+    let from = "pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace";
+    let mut tables: Vec<Table> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for row in server.rows(&format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind IN ('v', 'm'), pg_table_is_visible(c.oid) \
+         FROM {from} WHERE {ours} ORDER BY n.nspname, c.relname LIMIT {TABLES_MAX}"
+    ))? {
+        places.insert(text(&row, 0), tables.len());
+        tables.push(Table {
+            schema: Some(text(&row, 1)),
+            name: text(&row, 2),
+            is_view: is_true(&row, 3),
+            is_hidden: !is_true(&row, 4),
+            ..Table::default()
+        });
+    }
+    for row in server.rows(&format!(
+        "SELECT a.attrelid, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+         pg_get_expr(d.adbin, d.adrelid), a.attgenerated <> '' OR a.attidentity <> '', \
+         CASE WHEN t.typtype = 'd' THEN format_type(t.typbasetype, t.typtypmod) END, \
+         (SELECT json_agg(l.enumlabel ORDER BY l.enumsortorder) FROM pg_enum AS l \
+          WHERE l.enumtypid = CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE t.oid END) \
+         FROM {from} JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+         JOIN pg_type AS t ON t.oid = a.atttypid \
+         LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+         WHERE {ours} ORDER BY a.attrelid, a.attnum"
+    ))? {
+        if let Some(table) = table_of(&mut tables, &places, &row) {
+            table.columns.push(Column {
+                name: text(&row, 1),
+                kind: row.get(2).map(str::to_owned),
+                nullable: !is_true(&row, 3),
+                server_default: row.get(4).map(str::to_owned),
+                generated: is_true(&row, 5),
+                base: row.get(6).map(str::to_owned),
+                labels: row.get(7).and_then(|json| serde_json::from_str(json).ok()),
+                ..Column::default()
+            });
+        }
+    }
+    for row in server.rows(&format!(
+        "SELECT k.conrelid, k.conname, k.contype, {own}, fn.nspname, f.relname, {other}, k.confdeltype, k.confupdtype \
+         FROM {from} JOIN pg_constraint AS k ON k.conrelid = c.oid AND k.contype IN ('p', 'u', 'f', 'c') \
+         LEFT JOIN pg_class AS f ON f.oid = k.confrelid LEFT JOIN pg_namespace AS fn ON fn.oid = f.relnamespace \
+         WHERE {ours} ORDER BY k.conrelid, k.conname",
+        own = names_of("k.conrelid", "k.conkey"),
+        other = names_of("k.confrelid", "k.confkey"),
+    ))? {
+        if let Some(table) = table_of(&mut tables, &places, &row) {
+            let columns = names(&row, 3);
+            let rule = match row.get(2) {
+                Some("p") => {
+                    for column in &mut table.columns {
+                        column.primary_key = columns.contains(&column.name);
+                    }
+                    Rule::PrimaryKey { columns }
+                }
+                Some("u") => Rule::Unique { columns },
+                Some("f") => Rule::ForeignKey {
+                    columns,
+                    schema: row.get(4).map(str::to_owned),
+                    table: text(&row, 5),
+                    targets: names(&row, 6),
+                    on_delete: action(&row, 7),
+                    on_update: action(&row, 8),
+                },
+                _ => Rule::Check { columns },
+            };
+            table.constraints.push(Constraint {
+                name: row.get(1).map(str::to_owned),
+                rule,
+            });
+        }
+    }
+    for row in server.rows(&format!(
+        "SELECT i.indrelid, x.relname, i.indisunique, i.indpred IS NOT NULL, \
+         EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')), \
+         (SELECT json_agg(a.attname ORDER BY s.at) FROM generate_series(0, i.indnkeyatts - 1) AS s(at) \
+          LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s.at] AND a.attnum <> 0) \
+         FROM {from} JOIN pg_index AS i ON i.indrelid = c.oid JOIN pg_class AS x ON x.oid = i.indexrelid \
+         WHERE i.indisvalid AND {ours} ORDER BY i.indrelid, x.relname"
+    ))? {
+        if let Some(table) = table_of(&mut tables, &places, &row) {
+            table.indexes.push(Index {
+                name: row.get(1).map(str::to_owned),
+                unique: is_true(&row, 2),
+                partial: is_true(&row, 3),
+                is_implied: is_true(&row, 4),
+                columns: row
+                    .get(5)
+                    .and_then(|json| serde_json::from_str(json).ok())
+                    .unwrap_or_default(),
+                ddl: None,
+            });
+        }
+    }
+    Ok(Schema {
+        dialect: Dialect::Postgres,
+        tables,
+    })
+}
+
+/// The names of a list of column numbers, as JSON.
+fn names_of(table: &str, numbers: &str) -> String {
+    format!(
+        "(SELECT json_agg(a.attname ORDER BY s.at) FROM unnest({numbers}) WITH ORDINALITY AS s(number, at) \
+         JOIN pg_attribute AS a ON a.attrelid = {table} AND a.attnum = s.number)"
+    )
+}
+
+fn table_of<'t>(
+    tables: &'t mut [Table],
+    places: &HashMap<String, usize>,
+    row: &SimpleQueryRow,
+) -> Option<&'t mut Table> {
+    tables.get_mut(*places.get(row.get(0)?)?)
+}
+
+fn text(row: &SimpleQueryRow, at: usize) -> String {
+    row.get(at).unwrap_or_default().to_owned()
+}
+
+fn is_true(row: &SimpleQueryRow, at: usize) -> bool {
+    row.get(at) == Some("t")
+}
+
+fn names(row: &SimpleQueryRow, at: usize) -> Vec<String> {
+    row.get(at)
+        .and_then(|json| serde_json::from_str(json).ok())
+        .unwrap_or_default()
+}
+
+/// `pg_constraint.confdeltype` in SQL's words.
+fn action(row: &SimpleQueryRow, at: usize) -> Option<String> {
+    let word = match row.get(at)? {
+        "r" => "RESTRICT",
+        "c" => "CASCADE",
+        "n" => "SET NULL",
+        "d" => "SET DEFAULT",
+        _ => return None,
+    };
+    Some(word.to_owned())
+}

@@ -1,0 +1,107 @@
+//! What looks like a loss and a gain, and is more likely a new name. Pure.
+
+use std::collections::{BTreeMap, HashSet};
+
+use super::model::{Column, Dialect, Schema, Table};
+use super::types::same_type;
+
+/// Names that are that similar may be one thing (Jaro-Winkler, 0 to 1).
+const SIMILARITY_MIN: f64 = 0.85;
+/// A table with that share of the columns may be the same table.
+const SHARED_MIN: f64 = 0.8;
+
+/// The columns that are missing, each with the one that the code does not know and that it was likely
+/// called before.
+pub(super) fn columns<'t>(
+    dialect: Dialect,
+    expected: &'t Table,
+    live: &'t Table,
+) -> BTreeMap<&'t str, &'t str> {
+    let missing = |column: &&Column| live.column(dialect, &column.name).is_none();
+    let extra = |column: &&Column| expected.column(dialect, &column.name).is_none();
+    let mut pairs = Vec::new();
+    for (at, new) in expected.columns.iter().enumerate() {
+        if live.is_view || !missing(&new) {
+            continue;
+        }
+        for (before, old) in live.columns.iter().enumerate().filter(|(_, c)| extra(c)) {
+            let score = similarity(&new.name, &old.name);
+            if score >= SIMILARITY_MIN
+                && new.primary_key == old.primary_key
+                && same_type(dialect, new, old)
+            {
+                pairs.push((
+                    score + if at == before { 0.1 } else { 0.0 },
+                    &*new.name,
+                    &*old.name,
+                ));
+            }
+        }
+    }
+    best(pairs)
+}
+
+/// The tables that are missing, each with the one that it was likely called before.
+pub(super) fn tables<'t>(
+    live: &'t Schema,
+    compared: impl Iterator<Item = &'t Table>,
+    expected: &'t [Table],
+) -> BTreeMap<&'t str, &'t str> {
+    let known = |table: &Table| {
+        let mut all = expected.iter();
+        all.any(|one| live.dialect.same_name(&one.name, &table.name))
+    };
+    let missing: Vec<&Table> = compared
+        .filter(|table| live.table(table.schema.as_deref(), &table.name).is_none())
+        .collect();
+    if missing.is_empty() {
+        return BTreeMap::new();
+    }
+    let extra: Vec<&Table> = live
+        .tables
+        .iter()
+        .filter(|table| !table.is_view && !known(table))
+        .collect();
+    let mut pairs = Vec::new();
+    for new in missing {
+        for old in &extra {
+            let score = similarity(&new.name, &old.name);
+            if score >= SIMILARITY_MIN && shared(live.dialect, new, old) >= SHARED_MIN {
+                pairs.push((score, &*new.name, &*old.name));
+            }
+        }
+    }
+    best(pairs)
+}
+
+/// The share of columns that both have, of one type.
+fn shared(dialect: Dialect, new: &Table, old: &Table) -> f64 {
+    let both = new.columns.iter().filter(|column| {
+        let other = old.column(dialect, &column.name);
+        other.is_some_and(|other| same_type(dialect, column, other))
+    });
+    let all = new.columns.len().max(old.columns.len()).max(1);
+    #[allow(clippy::cast_precision_loss)] // Some hundreds.
+    let share = both.count() as f64 / all as f64;
+    share
+}
+
+/// How alike two names are; one that is the other with something before or behind it is much alike.
+fn similarity(a: &str, b: &str) -> f64 {
+    let (a, b) = (a.to_lowercase(), b.to_lowercase());
+    let is_part = a.len().min(b.len()) >= 3 && (a.contains(&b) || b.contains(&a));
+    let score = strsim::jaro_winkler(&a, &b);
+    if is_part { score.max(0.9) } else { score }
+}
+
+/// Each name once, the most alike first.
+fn best<'t>(mut pairs: Vec<(f64, &'t str, &'t str)>) -> BTreeMap<&'t str, &'t str> {
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)).then(a.2.cmp(b.2)));
+    let (mut found, mut taken) = (BTreeMap::new(), HashSet::new());
+    for (_, new, old) in pairs {
+        if !found.contains_key(new) && taken.insert(old) {
+            found.insert(new, old);
+        }
+    }
+    found
+}

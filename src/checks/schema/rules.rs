@@ -1,0 +1,304 @@
+//! Constraints, and indexes that the code does not know: the second half of the comparison.
+//!
+//! A missing unique constraint is a warning and not critical: the application boots and answers, what it
+//! loses is a protection, and to bring it back somebody has to look at the rows first.
+
+use super::diff::{Comparison, same_columns};
+use super::model::{Dialect, Rule, Table};
+use crate::domain::finding::{Finding, Severity};
+
+impl Comparison<'_> {
+    /// Constraints that are missing or that the code does not know, and indexes of the latter kind.
+    pub(super) fn compare_rules(&self, table: &Table, live: &Table) -> Vec<Finding> {
+        let dialect = self.live.dialect;
+        let mut findings = Vec::new();
+        for constraint in &table.constraints {
+            let columns = constraint.rule.columns();
+            // A missing or renamed column is told, and its constraints go with it.
+            if columns
+                .iter()
+                .any(|name| live.column(dialect, name).is_none())
+            {
+                continue;
+            }
+            // So with a table or column that it leads to.
+            if let Rule::ForeignKey {
+                schema,
+                table: to,
+                targets,
+                ..
+            } = &constraint.rule
+                && !self.live.table(schema.as_deref(), to).is_some_and(|to| {
+                    to.is_view
+                        || targets
+                            .iter()
+                            .all(|name| to.column(dialect, name).is_some())
+                })
+            {
+                continue;
+            }
+            let is_there = match (&constraint.rule, &constraint.name) {
+                (Rule::Check { .. }, Some(name)) => live.constraints.iter().any(|found| {
+                    let found = found
+                        .name
+                        .as_deref()
+                        .filter(|_| matches!(found.rule, Rule::Check { .. }));
+                    found.is_some_and(|found| dialect.same_name(found, name))
+                }),
+                (Rule::Check { .. }, None) => true,
+                (Rule::Unique { columns }, _) => is_unique(dialect, live, columns),
+                (rule, _) => live
+                    .constraints
+                    .iter()
+                    .any(|found| same(dialect, rule, &found.rule)),
+            };
+            if is_there {
+                continue;
+            }
+            let what = described(&constraint.rule, constraint.name.as_deref());
+            let near = nearest(dialect, &constraint.rule, live);
+            let mut finding = self
+                .finding(
+                    "schema.missing_constraint",
+                    Severity::Warning,
+                    subject(table, &constraint.rule, constraint.name.as_deref()),
+                    format!("{what} of table {} is missing in {}{near}", table.name, self.database),
+                )
+                .fact("table", table.name.as_str())
+                .remedy("write a migration that adds it; rows that break it have to be corrected before");
+            finding.location = (self.locate)(&table.name);
+            findings.push(finding);
+        }
+        findings.extend(self.extra_rules(table, live));
+        findings
+    }
+
+    fn extra_rules(&self, table: &Table, live: &Table) -> Vec<Finding> {
+        let dialect = self.live.dialect;
+        let mut findings = Vec::new();
+        let mut extra = |code: &str, subject: String, what: String| {
+            let text = format!(
+                "{what} of table {} is in {}, but not in the code",
+                table.name, self.database
+            );
+            findings.push(self.finding(code, Severity::Info, subject, text));
+        };
+        for constraint in &live.constraints {
+            let is_known = match &constraint.rule {
+                // A primary key that differs is told as the one that is missing.
+                Rule::PrimaryKey { .. } | Rule::Check { .. } => true,
+                Rule::Unique { columns } => is_unique(dialect, table, columns),
+                rule => table
+                    .constraints
+                    .iter()
+                    .any(|wanted| nearly(dialect, &wanted.rule, rule)),
+            };
+            if !is_known {
+                extra(
+                    "schema.extra_constraint",
+                    subject(table, &constraint.rule, constraint.name.as_deref()),
+                    described(&constraint.rule, constraint.name.as_deref()),
+                );
+            }
+        }
+        for index in live.indexes.iter().filter(|index| !index.is_implied) {
+            let name = index.name.as_deref().unwrap_or("?");
+            let plain: Option<Vec<String>> = index.columns.iter().cloned().collect();
+            let is_known = table.indexes.iter().any(|wanted| {
+                let same_name = wanted
+                    .name
+                    .as_deref()
+                    .is_some_and(|w| dialect.same_name(w, name));
+                same_name || same_columns(dialect, &wanted.columns, &index.columns)
+            }) || (index.unique
+                && plain.is_some_and(|columns| is_unique(dialect, table, &columns)));
+            if !is_known {
+                extra(
+                    "schema.extra_index",
+                    format!("{}.{name}", table.name),
+                    format!("index {name}"),
+                );
+            }
+        }
+        findings
+    }
+}
+
+/// Whether a table lets those columns be there once only, by a constraint or by an index.
+fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
+    table
+        .constraints
+        .iter()
+        .any(|constraint| match &constraint.rule {
+            Rule::Unique { columns: found } | Rule::PrimaryKey { columns: found } => {
+                same_set(dialect, found, columns)
+            }
+            _ => false,
+        })
+        || table.indexes.iter().any(|index| {
+            let found: Option<Vec<String>> = index.columns.iter().cloned().collect();
+            index.unique && !index.partial && found.is_some_and(|f| same_set(dialect, &f, columns))
+        })
+}
+
+fn same_set(dialect: Dialect, a: &[String], b: &[String]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .all(|one| b.iter().any(|two| dialect.same_name(one, two)))
+}
+
+fn same_list(dialect: Dialect, a: &[String], b: &[String]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .zip(b)
+            .all(|(one, two)| dialect.same_name(one, two))
+}
+
+/// The same demand.
+fn same(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
+    match (wanted, found) {
+        (
+            Rule::ForeignKey {
+                on_delete,
+                on_update,
+                ..
+            },
+            Rule::ForeignKey {
+                on_delete: deletes,
+                on_update: updates,
+                ..
+            },
+        ) => {
+            nearly(dialect, wanted, found)
+                && action(on_delete.as_deref()) == action(deletes.as_deref())
+                && action(on_update.as_deref()) == action(updates.as_deref())
+        }
+        _ => nearly(dialect, wanted, found),
+    }
+}
+
+/// The same columns and the same place, whatever happens on a deletion.
+fn nearly(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
+    match (wanted, found) {
+        (Rule::PrimaryKey { columns: a }, Rule::PrimaryKey { columns: b }) => {
+            same_set(dialect, a, b)
+        }
+        (
+            Rule::ForeignKey {
+                columns: a,
+                table: at,
+                schema,
+                targets,
+                ..
+            },
+            Rule::ForeignKey {
+                columns: b,
+                table: to,
+                schema: other,
+                targets: there,
+                ..
+            },
+        ) => {
+            let elsewhere = dialect == Dialect::Postgres
+                && matches!((schema, other), (Some(one), Some(two)) if one != two);
+            // Pairs of columns, in whatever order.
+            let pairs_match = a.iter().enumerate().all(|(i, name)| {
+                let found = b.iter().position(|other| dialect.same_name(other, name));
+                found.is_some_and(|j| {
+                    there.is_empty()
+                        || targets
+                            .get(i)
+                            .zip(there.get(j))
+                            .is_some_and(|(x, y)| dialect.same_name(x, y))
+                })
+            });
+            a.len() == b.len() && dialect.same_name(at, to) && !elsewhere && pairs_match
+        }
+        _ => false,
+    }
+}
+
+/// NO ACTION is what happens where nothing is said.
+fn action(text: Option<&str>) -> String {
+    let text = text.unwrap_or_default().trim().to_uppercase();
+    if text == "NO ACTION" {
+        String::new()
+    } else {
+        text
+    }
+}
+
+/// What is there instead.
+fn nearest(dialect: Dialect, rule: &Rule, live: &Table) -> String {
+    let told = |on_delete: &Option<String>, on_update: &Option<String>| {
+        let or_none = |text: &Option<String>| {
+            let text = action(text.as_deref());
+            if text.is_empty() {
+                "NO ACTION".to_owned()
+            } else {
+                text
+            }
+        };
+        format!(
+            "ON DELETE {} ON UPDATE {}",
+            or_none(on_delete),
+            or_none(on_update)
+        )
+    };
+    let found = live
+        .constraints
+        .iter()
+        .find_map(|found| match (rule, &found.rule) {
+            (
+                Rule::ForeignKey {
+                    on_delete,
+                    on_update,
+                    ..
+                },
+                Rule::ForeignKey {
+                    on_delete: deletes,
+                    on_update: updates,
+                    ..
+                },
+            ) if nearly(dialect, rule, &found.rule) => Some(format!(
+                ": it is there with {}, and the code expects {}",
+                told(deletes, updates),
+                told(on_delete, on_update)
+            )),
+            (Rule::PrimaryKey { .. }, Rule::PrimaryKey { columns })
+                if !same_list(dialect, rule.columns(), columns) =>
+            {
+                Some(format!(", whose primary key is ({})", columns.join(", ")))
+            }
+            _ => None,
+        });
+    found.unwrap_or_default()
+}
+
+fn described(rule: &Rule, name: Option<&str>) -> String {
+    let name = name.map_or_else(String::new, |name| format!(" {name}"));
+    match rule {
+        Rule::ForeignKey {
+            columns,
+            table,
+            targets,
+            ..
+        } => format!(
+            "{}{name} ({}) to {table} ({})",
+            rule.title(),
+            columns.join(", "),
+            targets.join(", ")
+        ),
+        Rule::Check { .. } => format!("{}{name}", rule.title()),
+        _ => format!("{}{name} ({})", rule.title(), rule.columns().join(", ")),
+    }
+}
+
+/// By columns, not by name: SQLite keeps no names, and a signature must not change with them.
+fn subject(table: &Table, rule: &Rule, name: Option<&str>) -> String {
+    match (rule, name) {
+        (Rule::Check { .. }, Some(name)) => format!("{}.{name}", table.name),
+        (Rule::PrimaryKey { .. }, _) => format!("{}.primary_key", table.name),
+        _ => format!("{}.{}", table.name, rule.columns().join(",")),
+    }
+}
