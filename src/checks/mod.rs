@@ -5,6 +5,7 @@
 
 mod advice;
 mod config;
+mod packages;
 mod python;
 mod raised;
 mod registration;

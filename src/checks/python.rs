@@ -1,14 +1,18 @@
 //! The application's own interpreter, and how a probe program runs in it.
 //!
 //! A probe is one of the programs in `python/`. It runs in the sandbox with the application's import
-//! path, takes its input on standard input and answers on a descriptor that the application does not
-//! know, in a line that begins with a nonce the application never saw. The answer is still hostile: it
-//! is bounded, parsed into plain structures, and every text of it is cleaned before it is shown.
+//! path, takes its input on standard input and answers on a descriptor of its own, in a line that begins
+//! with a nonce. So whatever an application prints, closes or replaces, and whatever it writes to
+//! descriptors that it guesses, is no answer. What runs in one interpreter can find everything in it:
+//! code that looks for the nonce on purpose can find it, and then lie about itself, as it could anyway by
+//! behaving well while it is looked at. The answer is therefore hostile: it is bounded, parsed into plain
+//! structures, its texts are cleaned before they are shown, and two answers are none.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
@@ -28,6 +32,9 @@ const HANG_MARGIN_MS_MAX: u64 = 2_000;
 const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
 
 const PRELUDE: &str = include_str!("python/prelude.py");
+/// Runs the program in a namespace of its own, with builtins of its own, so that `__main__` stays empty.
+const BOOT: &str = "exec(compile(__import__('sys').argv.pop(), '<ubs>', 'exec'), \
+    {'__name__': '__ubs__', '__builtins__': dict(vars(__import__('builtins')))})";
 
 /// The probe programs.
 #[derive(Debug, Clone, Copy)]
@@ -105,6 +112,22 @@ pub(super) struct Ran<T> {
     pub answer: Answer<T>,
     pub duration_ms: u64,
     pub isolation: Isolation,
+    /// The interpreter, as it said before it ran any application code.
+    pub host: Option<PythonHost>,
+    /// What the application printed, standard error first; cleaned, the middle left out if it was long.
+    pub printed: String,
+}
+
+/// An interpreter, as the prelude introduces it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PythonHost {
+    /// `sys.path` with the application's directories.
+    pub path: Vec<String>,
+    /// It is no virtual environment: what is installed there may be for others.
+    pub shared: bool,
+    /// Values of the variables in markers (PEP 508).
+    pub markers: BTreeMap<String, String>,
 }
 
 /// The application's own interpreter: the manifest's, the virtual environment of `root` or of the
@@ -254,6 +277,7 @@ pub(super) fn run_probe<T: DeserializeOwned>(
             "-B",
             "-u",
             "-c",
+            BOOT,
             &format!("{PRELUDE}\n{}", program.text()),
         ]
         .map(str::to_owned)
@@ -267,14 +291,39 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         stdin: stdin.to_string().into_bytes(),
     })?;
     let answer = match parse_answer(&outcome.result, &nonce) {
-        Some(answer) => Answer::Given(answer),
-        None => Answer::None(no_answer(&outcome, timeout_ms, context)),
+        Ok(answer) => Answer::Given(answer),
+        Err(said) => {
+            let mut why = no_answer(&outcome, timeout_ms, context);
+            if said == NotAnswered::Twice {
+                why.why =
+                    "answered more than once: the application takes part in its own dry run".into();
+            }
+            Answer::None(why)
+        }
     };
     Ok(Ran {
         answer,
         duration_ms: outcome.duration_ms,
+        host: parse_introduction(&outcome.result, &nonce),
+        printed: printed(&outcome, context),
         isolation: outcome.isolation,
     })
+}
+
+/// Standard error and standard output, as far as they were kept.
+pub(super) fn printed(outcome: &SandboxOutcome, context: &CheckContext<'_>) -> String {
+    let clean = |raw: &[u8]| {
+        let text = String::from_utf8_lossy(raw);
+        let text = clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX);
+        clip_middle(&text, DETAIL_BYTES_MAX / 4)
+    };
+    let (stderr, stdout) = (clean(&outcome.stderr), clean(&outcome.stdout));
+    let between = if stderr.is_empty() || stderr.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
+    format!("{stderr}{between}{stdout}")
 }
 
 fn epoch_ms() -> u64 {
@@ -297,11 +346,30 @@ fn random_nonce() -> Result<String, ProbeError> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The last line that begins with the nonce.
-fn parse_answer<T: DeserializeOwned>(result: &[u8], nonce: &str) -> Option<T> {
+/// Why there is no answer in what came over the channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotAnswered {
+    Silent,
+    Twice,
+}
+
+/// The only line that begins with the nonce. The probe ends with its answer, so a second one is not its own.
+fn parse_answer<T: DeserializeOwned>(result: &[u8], nonce: &str) -> Result<T, NotAnswered> {
+    let mut answers = result
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.strip_prefix(nonce.as_bytes())?.strip_prefix(b" "));
+    let answer = answers.next().ok_or(NotAnswered::Silent)?;
+    if answers.next().is_some() {
+        return Err(NotAnswered::Twice);
+    }
+    serde_json::from_slice(answer).map_err(|_| NotAnswered::Silent)
+}
+
+/// The first line that begins with the nonce and `!`: nothing of the application ran before it.
+fn parse_introduction(result: &[u8], nonce: &str) -> Option<PythonHost> {
     result
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(nonce.as_bytes()))
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(nonce.as_bytes())?.strip_prefix(b"! "))
         .and_then(|json| serde_json::from_slice(json).ok())
 }
 
@@ -391,12 +459,17 @@ mod tests {
 
     #[test]
     fn only_the_line_with_the_nonce_is_an_answer() {
-        let parse = |bytes: &[u8]| parse_answer::<u32>(bytes, "abc");
+        let parse = |bytes: &[u8]| parse_answer::<u32>(bytes, "abc").ok();
         assert_eq!(parse(b"\nabc 7\n"), Some(7));
         assert_eq!(parse(b"5\n{}\nabc 7\nrubbish\xff"), Some(7));
         assert_eq!(parse(b"7\n"), None);
         assert_eq!(parse(b"\nabd 7\n"), None);
         assert_eq!(parse(b"\nabc 7"), Some(7));
         assert_eq!(parse(b""), None);
+        assert_eq!(parse(b"\nabc! {}\n\nabc 7\n"), Some(7));
+        assert_eq!(parse(b"\nabc! 7\n"), None);
+        assert_eq!(parse(b"\nabc7\n"), None);
+        // Who answers twice is not believed once.
+        assert_eq!(parse(b"\nabc 7\n\nabc 8\n"), None);
     }
 }
