@@ -9,14 +9,17 @@
 //! structures, its texts are cleaned before they are shown, and two answers are none.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
 use super::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
+use super::shared::{Host, Hosted};
 use crate::domain::event::ExitKind;
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
@@ -238,7 +241,7 @@ pub(super) fn run_environment(
     env
 }
 
-/// Runs a probe program in the sandbox and reads its answer.
+/// Runs a probe program in the sandbox, or in a dry run that imports the same, and reads its answer.
 pub(super) fn run_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
     program: Program,
@@ -246,6 +249,81 @@ pub(super) fn run_probe<T: DeserializeOwned>(
     timeout_ms: u64,
     network: bool,
 ) -> Result<Ran<T>, ProbeError> {
+    let module = match program {
+        Program::Models | Program::Routes if !network => input["module"].as_str(),
+        _ => None,
+    };
+    let shared = module
+        .and_then(|module| context.shared.host_for(module))
+        .and_then(|host| host.ask(program.text(), &input))
+        .and_then(|(mark, hosted)| hosted_answer(&hosted, &mark, timeout_ms, context));
+    if let Some(ran) = shared {
+        return Ok(ran);
+    }
+    let (outcome, nonce) = execute(context, program, input, timeout_ms, network, None)?;
+    Ok(read_run(&outcome, &nonce, timeout_ms, context))
+}
+
+/// A probe that also serves others: see [`super::shared`].
+pub(super) fn run_hosting_probe<T: DeserializeOwned>(
+    context: &CheckContext<'_>,
+    program: Program,
+    input: serde_json::Value,
+    timeout_ms: u64,
+    host: &Host,
+) -> Result<Ran<T>, ProbeError> {
+    let more = host.take_reader();
+    let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more)?;
+    let mut ran = read_run(&outcome, &nonce, timeout_ms, context);
+    let served: Option<Served> = parse_marked(&outcome.result, &nonce, "~").ok();
+    ran.duration_ms -= served.map_or(0, |s| s.serving_ms).min(ran.duration_ms);
+    host.finish(Some(Arc::new(Hosted { outcome, nonce })));
+    Ok(ran)
+}
+
+/// The time that a dry run spent for others.
+#[derive(Debug, Deserialize)]
+struct Served {
+    serving_ms: u64,
+}
+
+/// An answer out of another's run. If that one did not come to its own answer, this import does not either;
+/// if it did and this answer is not there, it has to be sought elsewhere.
+fn hosted_answer<T: DeserializeOwned>(
+    hosted: &Hosted,
+    mark: &str,
+    timeout_ms: u64,
+    context: &CheckContext<'_>,
+) -> Option<Ran<T>> {
+    let Hosted { outcome, nonce } = hosted;
+    let answer = match parse_answer::<serde::de::IgnoredAny>(&outcome.result, nonce) {
+        Err(NotAnswered::Silent) => Answer::None(no_answer(outcome, timeout_ms, context)),
+        Err(NotAnswered::Twice) => return None,
+        Ok(_) => Answer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),
+    };
+    Some(Ran {
+        answer,
+        duration_ms: outcome.duration_ms,
+        isolation: outcome.isolation.clone(),
+        host: None,
+        printed: String::new(),
+    })
+}
+
+/// A length, a line's end, and JSON: what the prelude reads.
+pub(super) fn frame(document: &serde_json::Value) -> Vec<u8> {
+    let json = document.to_string();
+    format!("{}\n{json}", json.len()).into_bytes()
+}
+
+fn execute(
+    context: &CheckContext<'_>,
+    program: Program,
+    input: serde_json::Value,
+    timeout_ms: u64,
+    network: bool,
+    stdin_more: Option<Arc<OwnedFd>>,
+) -> Result<(SandboxOutcome, String), ProbeError> {
     let interpreter = interpreter(context.manifest, context.root, context.environment)?;
     let directory = run_directory(context)?;
     let nonce = random_nonce()?;
@@ -288,12 +366,22 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms,
-        stdin: stdin.to_string().into_bytes(),
+        stdin: frame(&stdin),
+        stdin_more,
     })?;
-    let answer = match parse_answer(&outcome.result, &nonce) {
+    Ok((outcome, nonce))
+}
+
+fn read_run<T: DeserializeOwned>(
+    outcome: &SandboxOutcome,
+    nonce: &str,
+    timeout_ms: u64,
+    context: &CheckContext<'_>,
+) -> Ran<T> {
+    let answer = match parse_answer(&outcome.result, nonce) {
         Ok(answer) => Answer::Given(answer),
         Err(said) => {
-            let mut why = no_answer(&outcome, timeout_ms, context);
+            let mut why = no_answer(outcome, timeout_ms, context);
             if said == NotAnswered::Twice {
                 why.why =
                     "answered more than once: the application takes part in its own dry run".into();
@@ -301,13 +389,13 @@ pub(super) fn run_probe<T: DeserializeOwned>(
             Answer::None(why)
         }
     };
-    Ok(Ran {
+    Ran {
         answer,
         duration_ms: outcome.duration_ms,
-        host: parse_introduction(&outcome.result, &nonce),
-        printed: printed(&outcome, context),
-        isolation: outcome.isolation,
-    })
+        host: parse_introduction(&outcome.result, nonce),
+        printed: printed(outcome, context),
+        isolation: outcome.isolation.clone(),
+    }
 }
 
 /// Standard error and standard output, as far as they were kept.
@@ -355,9 +443,19 @@ enum NotAnswered {
 
 /// The only line that begins with the nonce. The probe ends with its answer, so a second one is not its own.
 fn parse_answer<T: DeserializeOwned>(result: &[u8], nonce: &str) -> Result<T, NotAnswered> {
+    parse_marked(result, nonce, "")
+}
+
+/// [`parse_answer`] of the lines with this mark.
+fn parse_marked<T: DeserializeOwned>(
+    result: &[u8],
+    nonce: &str,
+    mark: &str,
+) -> Result<T, NotAnswered> {
+    let begin = format!("{nonce}{mark} ");
     let mut answers = result
         .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.strip_prefix(nonce.as_bytes())?.strip_prefix(b" "));
+        .filter_map(|line| line.strip_prefix(begin.as_bytes()));
     let answer = answers.next().ok_or(NotAnswered::Silent)?;
     if answers.next().is_some() {
         return Err(NotAnswered::Twice);

@@ -25,17 +25,36 @@ _CHAIN_MAX = 16
 _PACKAGE_DIRECTORIES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", ".tox"}
 
 
-def _read_input():
-    chunks = []
-    while True:
-        chunk = _os.read(0, 1 << 20)
+def _read_exactly(descriptor, size, read=_os.read):
+    data = b""
+    while len(data) < size:
+        chunk = read(descriptor, min(size - len(data), 1 << 20))
         if not chunk:
-            break
-        chunks.append(chunk)
+            return None
+        data += chunk
+    return data
+
+
+def _read_frame(descriptor, loads=_json.loads):
+    """`LENGTH NEWLINE JSON`; None at the end."""
+    digits = b""
+    while not digits.endswith(b"\n"):
+        digit = _read_exactly(descriptor, 1)
+        if digit is None:
+            return None
+        digits += digit
+    data = _read_exactly(descriptor, int(digits))
+    return None if data is None else loads(data.decode("utf-8"))
+
+
+def _take_input():
+    """What is asked, and a descriptor on which more may be asked."""
+    given = _read_frame(0)
+    more = _fcntl.fcntl(0, _fcntl.F_DUPFD_CLOEXEC, 500)
     null = _os.open(_os.devnull, _os.O_RDONLY)
     _os.dup2(null, 0)
     _os.close(null)
-    return _json.loads(b"".join(chunks).decode("utf-8"))
+    return given, more
 
 
 def _json_writer(quote):
@@ -67,23 +86,23 @@ def _take_channel(given):
     to_json = _json_writer(_json.encoder.encode_basestring_ascii)
 
     def send(mark, document):
+        if get_pid() != pid:
+            # A child that the application forked came back here.
+            leave(0)
         data = ("\n%s%s %s\n" % (nonce, mark, to_json(document))).encode("ascii")
         while data:
             data = data[write(channel, data) :]
 
     def answer(document):
         """Hands over the answer and ends the process; threads and exit handlers are not waited for."""
-        if get_pid() != pid:
-            # A child that the application forked came back here.
-            leave(0)
         send("", document)
         leave(0)
 
-    return send, answer
+    return send, answer, leave
 
 
-_given = _read_input()
-_send, answer = _take_channel(_given)
+_given, _more = _take_input()
+_send, answer, _leave = _take_channel(_given)
 _root = _os.path.realpath(_given["root"])
 _home = _os.environ.get("HOME", "")
 given = _given["input"]

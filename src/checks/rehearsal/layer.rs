@@ -10,7 +10,8 @@ use super::findings::LayerFailures;
 use crate::checks::CheckContext;
 use crate::checks::packages::Packages;
 use crate::checks::python::{
-    Answer, ProbeError, Program, no_answer, printed, run_directory, run_environment, run_probe,
+    Answer, ProbeError, Program, Ran, no_answer, printed, run_directory, run_environment,
+    run_hosting_probe, run_probe,
 };
 use crate::checks::raised::Raised;
 use crate::domain::finding::{DryRun, RehearsalOutcome};
@@ -69,17 +70,17 @@ pub(super) fn rehearse_layer(
         seen: DryRun::default(),
     };
     if !rehearse.imports.is_empty() || rehearse.call.is_some() {
+        let host = context.shared.host_of(&layer.name);
         let input = serde_json::json!({
             "imports": rehearse.imports,
             "call": rehearse.call.as_deref().unwrap_or(""),
+            "serve": host.map_or(0, |host| host.wanted),
         });
-        let ran = run_probe::<Rehearsed>(
-            context,
-            Program::Rehearse,
-            input,
-            rehearse.timeout_ms,
-            rehearse.network,
-        )?;
+        let (program, timeout_ms) = (Program::Rehearse, rehearse.timeout_ms);
+        let ran: Ran<Rehearsed> = match host {
+            Some(host) => run_hosting_probe(context, program, input, timeout_ms, host)?,
+            None => run_probe(context, program, input, timeout_ms, rehearse.network)?,
+        };
         run.duration_ms = ran.duration_ms;
         run.isolation = Some(ran.isolation);
         run.seen.printed = last_lines(&ran.printed);
@@ -154,6 +155,7 @@ fn run_command(
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms: rehearse.timeout_ms,
         stdin: Vec::new(),
+        stdin_more: None,
     });
     match outcome {
         // A command that does not exist is the layer's failure, not the check's.

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::packages::{Packages, normalise};
 use super::python::ProbeError;
+use super::shared::ReleaseOnDrop;
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{
     DryRun, Finding, LayerRehearsal, Measured, RehearsalOutcome, Severity,
@@ -35,6 +36,7 @@ struct Run {
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
+    let _released = ReleaseOnDrop(context.shared);
     let layers: Vec<(&Layer, &Rehearse)> = context
         .manifest
         .layers
@@ -112,13 +114,16 @@ fn run_all(
         .map_or(THREADS_MIN, usize::from)
         .clamp(THREADS_MIN, layers.len().max(THREADS_MIN));
     let next = AtomicUsize::new(0);
+    // First those that other checks wait for.
+    let mut order: Vec<usize> = (0..layers.len()).collect();
+    order.sort_by_key(|index| context.shared.host_of(&layers[*index].0.name).is_none());
     let work = || {
         let mut done = Vec::new();
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((layer, rehearse)) = layers.get(index) else {
+            let Some(&index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else {
                 return done;
             };
+            let (layer, rehearse) = layers[index];
             done.push((index, rehearse_layer(context, layer, rehearse, packages)));
         }
     };
