@@ -36,6 +36,7 @@ pub(super) struct Raised {
     pub twice: Vec<String>,
     /// The module whose code raised it: the application's, a package's, the library's.
     pub raised_in: String,
+    pub raised_line: u32,
     /// What led to it: its cause, what was being handled, the members of a group; the nearest first.
     pub chain: Vec<Link>,
 }

@@ -181,6 +181,27 @@ fn a_missing_module_is_told_once_with_who_imports_it() {
 }
 
 #[test]
+fn what_a_package_raises_by_itself_names_the_package() {
+    // This urllib3 is older than the Python; the layer imports it without a line of the application.
+    let Some(python) = broken_python() else {
+        return;
+    };
+    let app = App::with_interpreter(Some(python)).imports("requests");
+    let report = app.check(CheckName::Rehearsal);
+    let told = report
+        .findings
+        .iter()
+        .find(|f| f.layer.as_deref() == Some("requests"))
+        .unwrap();
+    assert!(
+        told.message.contains("requests 2.32.3 imports it")
+            || told.message.contains("raised by urllib3 1.20, in urllib3."),
+        "{}",
+        told.message
+    );
+}
+
+#[test]
 fn extras_that_are_declared_are_looked_at() {
     // click's own metadata has a marker for another system; werkzeug has the extra `watchdog`.
     let Some(python) = broken_python() else {

@@ -182,17 +182,17 @@ def _strip(error, seen):
 
 
 def _says_where(error):
-    """The application's innermost frame of an exception; the module that raised it."""
-    own, module = None, ""
+    """The application's innermost frame of an exception; the module and line that raised it."""
+    own, module, number = None, "", 0
     for frame, line in list(_traceback.walk_tb(error.__traceback__))[-_FRAMES_MAX:]:
         name = frame.f_code.co_filename
         if name == "<ubs>" or name.startswith("<frozen importlib"):
             continue
-        module = _text(frame.f_globals.get("__name__") or "")
+        module, number = _text(frame.f_globals.get("__name__") or ""), line or 0
         inside = relative(name)
         if inside is not None:
             own = {"file": inside, "line": line or 0, "function": frame.f_code.co_name, "code": ""}
-    return own, module[:256]
+    return own, module[:256], number
 
 
 def _led_to(error):
@@ -300,7 +300,7 @@ def _described(error):
                     }
                 )
         raised["twice"] = _imported_twice(error)
-        raised["raised_in"] = _says_where(error)[1]
+        _, raised["raised_in"], raised["raised_line"] = _says_where(error)
         raised["chain"] = _chain(error)
         _strip(told, set())
         raised["traceback"] = _at_home(_text("".join(told.format())))

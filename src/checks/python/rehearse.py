@@ -161,6 +161,9 @@ class _Effects:
             # Without a name, or for the host itself, nothing is asked.
             return None if name in (None, "", b"", "localhost") else _text(name)
         address = args[-1]
+        if kind == "listen" and isinstance(address, tuple) and address[1:2] == (0,):
+            # Any free port: how libraries find out whether there is IPv6.
+            return None
         if isinstance(address, tuple) and len(address) >= 2:
             return "%s:%s" % (_text(address[0]), _text(address[1]))
         if isinstance(address, bytes):

@@ -77,6 +77,12 @@ impl LayerFailures<'_> {
         let is_named_in_manifest = raised.frames.is_empty()
             && missing.is_some_and(|name| step.split(['.', ':']).next() == Some(name));
         let line = raised.line(redactor);
+        let others = self.raiser(raised).map(|_| {
+            format!(
+                "no line of the application had a part in it: {step} needs other versions of its packages \
+                 than those that are installed; see the traceback for which two meet there"
+            )
+        });
         let (code, remedy) = if raised.read_only {
             (
                 "rehearsal.failed",
@@ -99,12 +105,14 @@ impl LayerFailures<'_> {
         } else if let Some(module) = missing {
             ("rehearsal.missing_package", self.install(module))
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
-            ("rehearsal.import_error", import_remedy(raised))
-        } else {
             (
-                "rehearsal.failed",
-                format!("read the traceback; {step} does not get through"),
+                "rehearsal.import_error",
+                others.unwrap_or_else(|| import_remedy(raised)),
             )
+        } else {
+            let remedy = others
+                .unwrap_or_else(|| format!("read the traceback; {step} does not get through"));
+            ("rehearsal.failed", remedy)
         };
         let mut finding = if raised.read_only {
             self.finding(
@@ -117,7 +125,10 @@ impl LayerFailures<'_> {
                 .root(redactor)
                 .map_or_else(String::new, |root| format!("; {root}"));
             let importer = missing
-                .and_then(|module| self.importer(raised, module))
+                .map_or_else(
+                    || self.raiser(raised),
+                    |module| self.importer(raised, module),
+                )
                 .map_or_else(String::new, |who| format!("; {who}"));
             self.failed(code, &format!("{line}{place}{importer}{root}"))
         };
@@ -175,6 +186,19 @@ impl LayerFailures<'_> {
             "does not declare that it needs it"
         };
         Some(format!("{name} {version} imports it and {declares}"))
+    }
+
+    /// Which package raised it, if no line of the application had a part in it.
+    fn raiser(&self, raised: &Raised) -> Option<String> {
+        if raised.location(self.context.redactor).is_some() {
+            return None;
+        }
+        let (name, version) = self.packages?.owner_of(&raised.raised_in)?;
+        Some(format!(
+            "raised by {name} {version}, in {} line {}",
+            self.context.redactor.clean(&raised.raised_in, 256),
+            raised.raised_line
+        ))
     }
 
     /// The module's first part lies on the application's import path.
