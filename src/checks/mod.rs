@@ -5,12 +5,14 @@
 
 mod advice;
 mod config;
+mod packages;
 mod python;
 mod raised;
 mod registration;
 mod rehearsal;
 mod scan;
 mod schema;
+mod shared;
 #[cfg(test)]
 mod testing;
 
@@ -26,6 +28,7 @@ use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter};
 pub use schema::sqlite_path;
+pub use shared::SharedRuns;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -48,6 +51,8 @@ pub struct CheckContext<'a> {
     pub scratch: &'a Path,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// Imports that the checks of one pre-flight do once.
+    pub shared: &'a SharedRuns,
 }
 
 impl CheckContext<'_> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{CheckContext, run_check};
+use super::{CheckContext, SharedRuns, run_check};
 use crate::domain::finding::{CheckName, CheckReport, Finding};
 use crate::domain::redact::Redactor;
 use crate::manifest::{
@@ -180,6 +180,7 @@ impl App {
                 redactor: &redactor,
                 scratch: &scratch,
                 overrides: self.overrides.clone(),
+                shared: &SharedRuns::default(),
             },
         );
         std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");

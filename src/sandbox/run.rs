@@ -1,7 +1,9 @@
 //! Runs one command under isolation and limits, and says what it could not isolate.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::watch::{Strays, Watch};
@@ -31,6 +33,8 @@ pub struct SandboxSpec {
     pub timeout_ms: u64,
     /// Bytes given on standard input.
     pub stdin: Vec<u8>,
+    /// A pipe whose bytes follow them, until its end; given up when the program ends.
+    pub stdin_more: Option<Arc<OwnedFd>>,
 }
 
 /// How it ended.
@@ -100,6 +104,7 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
         limits,
         timeout_ms: limits.time_ms,
         stdin: Vec::new(),
+        stdin_more: None,
     };
     describe(&spec, support.namespaces, support)
 }
@@ -158,7 +163,12 @@ pub(super) fn run_with(
         group: confined.child.id(),
         marker: format!("UBS_SANDBOX={marker}"),
     };
-    let ended = Watch::new(confined, &spec.stdin, strays)
+    let ended = spec
+        .stdin_more
+        .as_ref()
+        .map(|more| more.try_clone())
+        .transpose()
+        .and_then(|more| Watch::new(confined, &spec.stdin, more, strays))
         .and_then(|watch| watch.run(started + Duration::from_millis(spec.timeout_ms)))
         .map_err(failed)?;
     if let Some(source) = ended.not_started {

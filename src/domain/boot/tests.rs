@@ -101,6 +101,7 @@ fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
                     layer: "layer2".into(),
                     outcome: RehearsalOutcome::Failed,
                     duration_ms: 1,
+                    seen: None,
                 }],
                 isolation: vec![],
             };

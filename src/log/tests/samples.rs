@@ -268,6 +268,7 @@ pub(super) fn all() -> Vec<Event> {
                     layer: "agents".into(),
                     outcome,
                     duration_ms: 812,
+                    seen: None,
                 })
                 .to_vec(),
                 isolation: texts(&["no network"]),
