@@ -59,7 +59,8 @@ pub(super) fn is_side(file: &str) -> bool {
     let name = parts.next().unwrap_or("");
     name.starts_with("test_")
         || name.ends_with("_test.py")
-        || matches!(name, "conftest.py" | "setup.py" | "noxfile.py" | "tasks.py" if file == name || name == "conftest.py")
+        || matches!(name, "conftest.py" | "noxfile.py" | "fabfile.py")
+        || file == "setup.py"
         || parts.any(|part| {
             matches!(
                 part,
@@ -105,11 +106,10 @@ impl<'a> Code<'a> {
             }
             targets.push((module, always));
         }
-        let all_inside = facts.modules.iter().all(|(module, file)| {
-            is_side(file)
-                || !file.contains('/') && is_side_script(file)
-                || rename(module) != *module
-        });
+        let all_inside = facts
+            .modules
+            .iter()
+            .all(|(module, file)| is_side(file) || rename(module) != *module);
         let mut listed = roots;
         if !all_inside || listed.is_empty() {
             listed.push(".".to_owned());
@@ -207,14 +207,6 @@ impl<'a> Code<'a> {
             .and_then(|file| self.files.text(file))
             .is_some_and(|text| text.contains("__main__"))
     }
-}
-
-/// A file in the workspace itself that is no part of an application.
-fn is_side_script(file: &str) -> bool {
-    matches!(
-        file,
-        "setup.py" | "noxfile.py" | "conftest.py" | "fabfile.py" | "tasks.py"
-    )
 }
 
 /// A module's name below the import roots.

@@ -126,7 +126,8 @@ pub(super) fn built_command(files: &Files, node: &Node, context: Option<&str>) -
     Some(dockerfile(&text, build.text_of("target")))
 }
 
-fn dockerfile(text: &str, target: Option<&str>) -> Built {
+/// What a Dockerfile ends with, in the last stage or in the one that is named.
+pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
     let mut built = Built::default();
     let mut stage_is_target = false;
     for line in joined_lines(text) {

@@ -406,3 +406,50 @@ fn hostile_names_and_texts_still_give_a_manifest() {
             .any(|message| message.contains(".env.example"))
     );
 }
+
+#[test]
+fn a_dockerfile_alone_says_what_runs() {
+    let shop = Shop::new(&[
+        ("app.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
+        (
+            "Dockerfile",
+            "FROM python:3\nCMD [\"uvicorn\", \"app:app\", \"--port\", \"80\"]\n",
+        ),
+    ])
+    .app(Framework::FastApi, "app.py", "app", "app");
+    let survey = shop.survey();
+    assert_eq!(survey.found.from, ["Dockerfile"]);
+    assert!(survey.text.contains("http://127.0.0.1:80/openapi.json"));
+}
+
+#[test]
+fn what_is_written_as_a_comment_is_right_when_the_marks_are_taken_away() {
+    for name in ["fastapi_compose", "flask_procfile"] {
+        let file = format!(
+            "{}/src/init/snapshots/ubs__init__tests__{name}.snap",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let snapshot = std::fs::read_to_string(file).unwrap();
+        let (_, text) = snapshot
+            .split_once("---\n")
+            .unwrap()
+            .1
+            .split_once("---\n")
+            .unwrap();
+        let mut taken = 0;
+        let mut lines: Vec<&str> = Vec::new();
+        for block in text.split("\n\n") {
+            let mut open = false;
+            for line in block.lines() {
+                open |= line.starts_with("# [[") || line.starts_with("# [config.vars");
+                taken += usize::from(open && line.starts_with("# [["));
+                lines.push(match line.strip_prefix('#') {
+                    Some(rest) if open => rest.trim_start(),
+                    _ => line,
+                });
+            }
+        }
+        assert!(taken > 0);
+        Manifest::parse(&lines.join("\n"), std::path::Path::new("ubs.toml")).unwrap();
+    }
+}

@@ -280,7 +280,42 @@ fn read_units(files: &Files) -> (Units, Vec<String>) {
         from.push(name.to_owned());
         units = Some(join(units, read, name));
     }
-    (units.unwrap_or_default(), from)
+    let units = units.unwrap_or_default();
+    if units.units.iter().all(|unit| unit.run.is_empty())
+        && let Some(text) = files.text("Dockerfile")
+        && let Some(built) = built_unit(&text)
+    {
+        from.push("Dockerfile".to_owned());
+        return (join(Some(built), units, "the compose file"), from);
+    }
+    (units, from)
+}
+
+/// The service that a Dockerfile in the workspace itself is made for.
+fn built_unit(text: &str) -> Option<Units> {
+    let built = container::dockerfile(text, None);
+    let run = [built.entrypoint, built.command].concat();
+    let program = program::program(&run);
+    // A base image's command, or a script inside the container, would not run here.
+    let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
+    let unit = draft::Unit {
+        name: "web".to_owned(),
+        origin: "Dockerfile".to_owned(),
+        run,
+        ..draft::Unit::default()
+    };
+    let references = built
+        .references
+        .into_iter()
+        .map(|reference| draft::Reference {
+            origin: "Dockerfile".to_owned(),
+            ..reference
+        });
+    ours.then(|| Units {
+        references: references.collect(),
+        units: vec![unit],
+        ..Units::default()
+    })
 }
 
 /// The first file that has services counts; of a second one, what the first does not say.
