@@ -49,6 +49,8 @@ pub(super) struct Code<'a> {
     pub roots: Vec<String>,
     /// File of each module, by the name under which it is imported.
     modules: BTreeMap<String, String>,
+    /// The other way round.
+    by_file: BTreeMap<String, String>,
     /// Imports of each module: the imported module, and whether importing alone does it.
     imports: BTreeMap<String, Vec<(String, bool)>>,
 }
@@ -118,6 +120,10 @@ impl<'a> Code<'a> {
             facts,
             files,
             roots: listed,
+            by_file: modules
+                .iter()
+                .map(|(module, file)| (file.clone(), module.clone()))
+                .collect(),
             modules,
             imports,
         }
@@ -144,10 +150,7 @@ impl<'a> Code<'a> {
 
     /// The module in a file.
     pub(super) fn module_of(&self, file: &str) -> Option<&str> {
-        self.modules
-            .iter()
-            .find(|(_, own)| *own == file)
-            .map(|(module, _)| module.as_str())
+        self.by_file.get(file).map(String::as_str)
     }
 
     /// Modules that importing these loads; with `late`, those that their functions import too.

@@ -453,3 +453,58 @@ fn what_is_written_as_a_comment_is_right_when_the_marks_are_taken_away() {
         Manifest::parse(&lines.join("\n"), std::path::Path::new("ubs.toml")).unwrap();
     }
 }
+
+#[test]
+fn a_factory_that_needs_arguments_is_not_called() {
+    for (parameters, active) in [
+        ("", true),
+        ("config=None, *, debug: dict[str, int] = {}", true),
+        ("config: Config", false),
+        ("a=(1, 2), b: int", false),
+    ] {
+        let code = format!("def create_app({parameters}):\n    return FastAPI()\n");
+        let shop =
+            Shop::new(&[("app.py", &code)]).app(Framework::FastApi, "app.py", "app", "create_app");
+        let survey = shop.survey();
+        assert_eq!(
+            survey.text.contains("needs arguments"),
+            !active,
+            "{parameters}"
+        );
+        assert_eq!(!survey.found.layers.is_empty(), active, "{parameters}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Whatever stands in these files, the manifest is one.
+    #[test]
+    fn any_text_gives_a_manifest(
+        key in "[a-z:{}\\[\\]&*<>| \\-\"'\\\\$\u{1}é\n]{0,12}",
+        value in "[a-zA-Z:{}\\[\\]&*!|> \\-\"'\\\\$=?%\u{7f}\u{2028}é\n/.0-9]{0,40}",
+        whole in "(?s).{0,60}",
+    ) {
+        let quoted = serde_json::to_string(&value).unwrap();
+        let name = serde_json::to_string(&key).unwrap();
+        let compose = format!(
+            "name: {quoted}\nservices:\n  {name}:\n    build: .\n    command: {quoted}\n    environment: {{A: {quoted}, B: x}}\n    ports: [{quoted}]\n    healthcheck: {{test: {quoted}}}\n    depends_on: [{quoted}, b]\n    stop_signal: {quoted}\n  b: {{image: {quoted}, depends_on: [{name}]}}\n  c: {{build: {quoted}, command: [{quoted}, {quoted}]}}\n"
+        );
+        let processes = format!(
+            "processes:\n  {name}:\n    command: {quoted}\n    working_dir: {quoted}\n    environment: [{quoted}]\n    readiness_probe: {{http_get: {{path: {quoted}, port: {quoted}}}}}\n"
+        );
+        let procfile = format!("web: {value}\n{whole}");
+        for (file, text) in [
+            ("compose.yaml", compose.as_str()),
+            ("compose.yaml", whole.as_str()),
+            ("process-compose.yml", &processes),
+            ("process-compose.yml", &whole),
+            ("Procfile", &procfile),
+            ("Dockerfile", &format!("FROM x\nCMD {value}")),
+            (".env.example", &whole),
+            ("pyproject.toml", &format!("[project]\nname = {quoted}\n")),
+        ] {
+            Shop::new(&[(file, text)]).survey();
+        }
+    }
+}

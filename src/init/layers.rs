@@ -10,8 +10,12 @@ use super::code::Code;
 use super::databases::alembic_file;
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit, VarDraft};
 use super::program::{Program, is_dotted, program};
+use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
 use crate::source::{Application, Framework};
+
+/// More applications than this are not started by one manifest.
+const DEFAULT_UNITS_MAX: usize = 20;
 
 /// A path that says how the application is.
 static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -30,7 +34,10 @@ pub(super) fn default_units(
     let mut modules = BTreeSet::new();
     for app in apps {
         // A factory beside an object of the same module makes that object.
-        if !modules.insert(app.module.as_str()) || units.len() == 20 {
+        if units.len() == DEFAULT_UNITS_MAX
+            || needs_arguments(code, app)
+            || !modules.insert(app.module.as_str())
+        {
             continue;
         }
         let number = units.len();

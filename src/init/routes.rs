@@ -56,6 +56,7 @@ pub(super) fn applications<'a>(
         let rank = usual.iter().position(|name| *name == last);
         (
             !named,
+            needs_arguments(code, app),
             // A factory's own object is often made by a module beside it.
             app.is_factory,
             rank.unwrap_or(usual.len()),
@@ -92,6 +93,13 @@ pub(super) fn registration(code: &Code<'_>, apps: &[&Application]) -> Option<Reg
         plain(&app.place.file),
         app.place.line
     )));
+    if needs_arguments(code, app) {
+        draft.active = false;
+        draft.notes.push(Note::unsure(format!(
+            "{} needs arguments, so the application cannot be made without knowing them",
+            plain(&app.attribute)
+        )));
+    }
     if app.framework == Framework::Django && others.iter().any(|o| o.framework == Framework::Django)
     {
         draft.notes.push(Note::unsure(
@@ -125,6 +133,40 @@ pub(super) fn registration(code: &Code<'_>, apps: &[&Application]) -> Option<Reg
         .map(|(prefix, name)| (name, prefix))
         .collect();
     Some(draft)
+}
+
+/// A factory that cannot be called without arguments.
+pub(super) fn needs_arguments(code: &Code<'_>, app: &Application) -> bool {
+    if !app.is_factory {
+        return false;
+    }
+    let Some(text) = code.files.text(&app.place.file) else {
+        return false;
+    };
+    let Some((_, after)) = text.split_once(&format!("def {}(", app.attribute)) else {
+        return false;
+    };
+    let mut depth = 0_usize;
+    let mut parameters = vec![String::new()];
+    for c in after.chars() {
+        match c {
+            ')' if depth == 0 => break,
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            ',' if depth == 0 => {
+                parameters.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(last) = parameters.last_mut() {
+            last.push(c);
+        }
+    }
+    parameters.iter().any(|parameter| {
+        let parameter = parameter.trim();
+        !parameter.is_empty() && !parameter.starts_with(['*', '/', '#']) && !parameter.contains('=')
+    })
 }
 
 /// Whether a manifest takes this prefix for a service of this name anyway.

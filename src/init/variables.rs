@@ -14,6 +14,8 @@ const VARS_MAX: usize = 900;
 const PLACES_SHOWN_MAX: usize = 2;
 /// Longest default that is written.
 const DEFAULT_BYTES_MAX: usize = 500;
+/// Entries of an example file that nothing reads and that are written.
+const EXAMPLE_ENTRIES_MAX: usize = 2000;
 /// Choices that are written.
 const CHOICES_MAX: usize = 200;
 /// Set by the host, a shell or the interpreter, not by the application's configuration.
@@ -111,10 +113,10 @@ pub(super) fn variables(
     let mut list: Vec<VarDraft> = vars.into_values().collect();
     if let Some((file, example)) = &env.example {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
-        for entry in &example.entries {
+        let names: BTreeSet<String> = list.iter().map(|var| var.name.clone()).collect();
+        for entry in example.entries.iter().take(EXAMPLE_ENTRIES_MAX) {
             let name = entry.name.as_str();
-            let known = list.iter().any(|var| var.name == name);
-            if known || !is_variable_name(name) || !seen.insert(name) {
+            if names.contains(name) || !is_variable_name(name) || !seen.insert(name) {
                 continue;
             }
             let mut var = start(name, env);

@@ -232,6 +232,10 @@ impl Page {
             .collect();
         let mut begin = notes.is_empty();
         let mut first = true;
+        let needed: Vec<String> = layers
+            .iter()
+            .flat_map(|layer| layer.after.clone())
+            .collect();
         for layer in layers.iter_mut() {
             layer.after.retain(|name| !gone.contains(name));
             if !std::mem::take(&mut begin) {
@@ -240,11 +244,19 @@ impl Page {
             self.notes(&format!("layer {}", layer.name), &layer.notes);
             let after = quote_all(&layer.after);
             // Without the key, a layer waits for the one before it.
-            let lines = if layer.active && std::mem::take(&mut first) && layer.after.is_empty() {
+            let mut lines = if layer.active && std::mem::take(&mut first) && layer.after.is_empty()
+            {
                 Vec::new()
             } else {
                 vec![format!("after = {after}")]
             };
+            let unit = layer.service.as_ref();
+            let works_behind = unit.is_some_and(|unit| unit.ready.is_none() && !unit.oneshot);
+            if layer.active && works_behind && !needed.contains(&layer.name) {
+                lines.push(
+                    "# critical = false           # if the boot may go on without it".to_owned(),
+                );
+            }
             let part = layer_text(layer, &lines);
             self.part(&part, layer.active);
         }
