@@ -408,6 +408,26 @@ fn hostile_names_and_texts_still_give_a_manifest() {
 }
 
 #[test]
+fn environment_files_that_the_code_names_are_read() {
+    let shop = Shop::new(&[
+        ("app.py", "model_config = SettingsConfigDict(env_file=\"local.env\")\nload_dotenv('../x')\nload_dotenv(\"gone.env\")\n"),
+        ("local.env", "PORT=none\n"),
+        (".flaskenv", "FLASK_APP=app\n"),
+    ])
+    .reads("app.py", 1, "PORT", with("80"));
+    let survey = shop.survey();
+    assert!(
+        survey
+            .text
+            .contains("files = [\".env\", \".flaskenv\", \"local.env\"]"),
+        "{}",
+        survey.text
+    );
+    // Its present value was looked at.
+    assert!(survey.text.contains("kind left open"));
+}
+
+#[test]
 fn a_dockerfile_alone_says_what_runs() {
     let shop = Shop::new(&[
         ("app.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),

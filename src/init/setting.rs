@@ -1,6 +1,11 @@
 //! What stands around the code: the application's name, its interpreter, its environment files.
 
-use super::code::Code;
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::code::{Code, is_side};
 use super::draft::{ConfigDraft, Draft, Note, PythonDraft, Units};
 use super::files::Files;
 use super::text::{name_of, plain};
@@ -37,6 +42,12 @@ const EXAMPLES: [&str; 8] = [
     ".example.env",
     "sample.env",
 ];
+/// `SettingsConfigDict(env_file=".env.local")`, `load_dotenv("local.env")`.
+static ENV_FILE_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?:\benv_file\s*=\s*|\bload_dotenv\(\s*(?:dotenv_path\s*=\s*)?)[(\[]?\s*["']([^"'\n]{1,200})["']"#).ok()
+});
+/// Files that are looked into for it.
+const READERS_MAX: usize = 200;
 /// Environment files that a manifest gets.
 const ENV_FILES_MAX: usize = 8;
 
@@ -143,6 +154,28 @@ pub(super) fn packages(files: &Files, python: &PythonDraft) -> String {
     all
 }
 
+/// Environment files that the sources name.
+fn named_in_code(code: &Code<'_>) -> Vec<String> {
+    let readers: BTreeSet<&str> = code
+        .facts
+        .env_reads
+        .iter()
+        .map(|read| read.place.file.as_str())
+        .filter(|file| !is_side(file))
+        .take(READERS_MAX)
+        .collect();
+    let mut named = Vec::new();
+    for file in readers {
+        let (Some(text), Some(pattern)) = (code.files.text(file), ENV_FILE_IN_CODE.as_ref()) else {
+            continue;
+        };
+        for found in pattern.captures_iter(&text).take(ENV_FILES_MAX) {
+            named.extend(found.get(1).map(|name| name.as_str().to_owned()));
+        }
+    }
+    named
+}
+
 /// `[config]` without its variables, and what the environment files hold.
 pub(super) fn config(files: &Files, code: &Code<'_>, units: &Units) -> (ConfigDraft, EnvFiles) {
     let mut config = ConfigDraft::default();
@@ -160,6 +193,20 @@ pub(super) fn config(files: &Files, code: &Code<'_>, units: &Units) -> (ConfigDr
         .map(|place| format!("{place}.env"))
         .filter(|file| files.is_file(file))
         .collect();
+    if files.is_file(".flaskenv") {
+        // Fixers write into the first file, and this one is shared with everybody.
+        if found.is_empty() {
+            found.push(".env".to_owned());
+        }
+        found.push(".flaskenv".to_owned());
+        config.notes.push(Note::sure(
+            "Flask lets .env win over .flaskenv; here the later file wins",
+        ));
+    }
+    for file in named_in_code(code) {
+        let inside = super::container::inside(&file).filter(|file| files.is_file(file));
+        found.extend(inside.filter(|file| !found.contains(file)));
+    }
     for file in &units.env_files {
         match super::container::inside(file) {
             Some(file) if !found.contains(&file) => found.push(file),
