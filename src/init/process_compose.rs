@@ -108,6 +108,12 @@ fn unit(
         let line = from_shell(command, &mut references);
         (unit.run, unit.cwd, unit.env) = (line.run, line.cwd, line.env);
     }
+    if let Some(words) = node.get("entrypoint").filter(|_| unit.run.is_empty()) {
+        let words = words.texts().into_iter();
+        unit.run = words
+            .map(|word| from_compose(word, &mut references).0)
+            .collect();
+    }
     if unit.run.is_empty() {
         unit.notes
             .push(Note::unsure("it has no command".to_owned()));
@@ -121,12 +127,8 @@ fn unit(
             ))),
         }
     }
-    let shared = root.get("environment").map(Node::texts).unwrap_or_default();
-    let own = node.get("environment").map(Node::texts).unwrap_or_default();
-    for entry in shared.iter().chain(&own) {
-        let Some((variable, value)) = entry.split_once('=') else {
-            continue;
-        };
+    let entries = [root, node].map(|node| node.get("environment").map(pairs).unwrap_or_default());
+    for (variable, value) in entries.iter().flatten() {
         if !is_variable_name(variable) {
             continue;
         }
@@ -139,12 +141,17 @@ fn unit(
         }
         let (value, _) = from_compose(value, &mut references);
         unit.env.retain(|(name, _)| name != variable);
-        unit.env.push((variable.to_owned(), value));
+        unit.env.push((variable.clone(), value));
     }
     (unit.ready, unit.live) = process_probes(node, &mut references);
     if node.get("readiness_probe").is_some() && unit.ready.is_none() {
         unit.notes.push(Note::unsure(
             "its readiness probe has no counterpart here".to_owned(),
+        ));
+    }
+    if node.get("ready_log_line").is_some() {
+        unit.notes.push(Note::unsure(
+            "it is ready there when it has logged a certain line; such a probe is not supported yet",
         ));
     }
     lifetime(node, &mut unit);
@@ -153,6 +160,19 @@ fn unit(
     }
     units.references.extend(references);
     unit
+}
+
+/// Names and values of an environment, which is a list or a map.
+fn pairs(node: &Node) -> Vec<(String, String)> {
+    let list = node.items().iter().filter_map(Node::text);
+    let list = list.filter_map(|entry| entry.split_once('='));
+    let map = node
+        .entries()
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str(), value.text()?)));
+    list.chain(map)
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 fn lifetime(node: &Node, unit: &mut Unit) {
@@ -177,4 +197,29 @@ fn lifetime(node: &Node, unit: &mut Unit) {
         .and_then(Node::text)
         .and_then(|text| text.parse::<u64>().ok())
         .map(|seconds| seconds.min(86_400) * 1000);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environments_as_lists_and_maps_and_what_has_no_counterpart() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /srv\n  q: {command: x}\n  r: {command: y, depends_on: {q: {condition: process_completed_successfully}}}\n";
+        std::fs::write(dir.path().join("process-compose.yaml"), text).unwrap();
+        let units = read(&Files::of(dir.path()), "process-compose.yaml");
+        let first = &units.units[0];
+        assert_eq!(first.run, ["python", "-m", "app"]);
+        let env: Vec<(&str, &str)> = first
+            .env
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+            .collect();
+        assert_eq!(env, [("A", "2"), ("B", "3")]);
+        // The secret, the log line, the directory.
+        assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 3);
+        assert!(units.units[1].oneshot && !units.units[2].oneshot);
+        assert!(!format!("{units:?}").contains("hunter22"));
+    }
 }
