@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::render;
 use super::{CliError, Global, Ui, exit};
-use crate::init::{InitError, Survey, survey};
+use crate::init::{InitError, Survey, look};
 use crate::manifest::MANIFEST_NAME;
 
 /// What is said on the terminal of what is unsure; the file has all of it.
@@ -33,8 +33,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     if ui.progress {
         ui.note(&format!("looking at {} ...", workspace.display()));
     }
-    let facts = crate::init::read(&workspace);
-    let survey = survey(&workspace, &facts)?;
+    let survey = look(&workspace)?;
     if writes {
         survey
             .save(&path, args.force)

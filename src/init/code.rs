@@ -111,7 +111,7 @@ impl<'a> Code<'a> {
         let all_inside = facts
             .modules
             .iter()
-            .all(|(module, file)| is_side(file) || rename(module) != *module);
+            .all(|(_, file)| is_side(file) || roots.iter().any(|root| lies_in(file, root)));
         let mut listed = roots;
         if !all_inside || listed.is_empty() {
             listed.push(".".to_owned());
@@ -212,6 +212,11 @@ impl<'a> Code<'a> {
     }
 }
 
+fn lies_in(file: &str, directory: &str) -> bool {
+    file.strip_prefix(directory)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// A module's name below the import roots.
 fn rename(roots: &[String], module: &str) -> String {
     for root in roots.iter().filter(|root| *root != ".") {
@@ -227,7 +232,7 @@ fn rename(roots: &[String], module: &str) -> String {
 }
 
 /// Directories that the application's own imports need in the import path, beside the workspace.
-fn find_roots(facts: &SourceFacts, directories: &[String]) -> Vec<String> {
+pub(super) fn find_roots(facts: &SourceFacts, directories: &[String]) -> Vec<String> {
     let packages: BTreeSet<&str> = facts
         .modules
         .iter()

@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::manifest::{Manifest, ManifestError};
-use crate::source::{Framework, SourceFacts};
+use crate::source::{Framework, ScanOptions, SourceFacts, read_sources};
 use code::Code;
 use draft::{Draft, Note, Units};
 use files::Files;
@@ -130,10 +130,32 @@ impl Survey {
     }
 }
 
-/// What the Python sources of a workspace say.
-#[must_use]
-pub fn read(_workspace: &Path) -> SourceFacts {
-    SourceFacts::default()
+/// Reads the sources of a workspace and gives the manifest for it.
+///
+/// # Errors
+/// Only by a bug: what was written is no manifest.
+pub fn look(workspace: &Path) -> Result<Survey, InitError> {
+    let options = ScanOptions::default();
+    let facts = read_sources(workspace, &[], &options);
+    let (units, _) = read_units(&Files::of(workspace));
+    let mut roots = code::find_roots(&facts, &directories(&units));
+    if roots.is_empty() {
+        return survey(workspace, &facts);
+    }
+    // Names are followed through imports, so the pass has to know where imports begin.
+    roots.push(".".to_owned());
+    survey(workspace, &read_sources(workspace, &roots, &options))
+}
+
+/// Where services run, other than in the workspace itself.
+fn directories(units: &Units) -> Vec<String> {
+    let mut directories: Vec<String> = Vec::new();
+    for directory in units.units.iter().filter_map(|unit| unit.cwd.clone()) {
+        if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    directories
 }
 
 /// The manifest for a workspace whose sources say this.
@@ -182,13 +204,7 @@ pub fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError
 
 fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     let (mut units, from) = read_units(files);
-    let mut directories: Vec<String> = Vec::new();
-    for directory in units.units.iter().filter_map(|unit| unit.cwd.clone()) {
-        if !directories.contains(&directory) {
-            directories.push(directory);
-        }
-    }
-    let code = Code::of(facts, files, &directories);
+    let code = Code::of(facts, files, &directories(&units));
     let mut draft = Draft {
         python: setting::python(files, &code),
         ..Draft::default()
