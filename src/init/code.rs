@@ -148,6 +148,13 @@ impl<'a> Code<'a> {
             .find(|root| *root != "." && file.starts_with(&format!("{root}/")))
     }
 
+    /// Every module with its file.
+    pub(super) fn named(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.by_file
+            .iter()
+            .map(|(file, module)| (module.as_str(), file.as_str()))
+    }
+
     /// The module in a file.
     pub(super) fn module_of(&self, file: &str) -> Option<&str> {
         self.by_file.get(file).map(String::as_str)

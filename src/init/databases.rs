@@ -162,7 +162,7 @@ fn set_database(
     };
     let current = env.current.get(&var.name).filter(|value| !value.is_empty());
     schema.database = match &var.default {
-        Some(default) if !default.contains('}') && !default.contains('$') => {
+        Some(default) if !var.required && !default.contains(['}', '$']) => {
             format!("${{{}:-{default}}}", var.name)
         }
         _ => format!("${{{}}}", var.name),

@@ -349,6 +349,8 @@ fn without_any_file_each_application_is_a_layer() {
         ("examples/demo.py", "app = FastAPI()\n"),
         ("models.py", "engine = create_engine('sqlite:///shop.db')\n"),
         ("shop.db", ""),
+        ("jobs/worker.py", "if __name__ == '__main__': ...\n"),
+        ("jobs/scheduler.py", "nothing\n"),
     ])
     .imports("models", "sqlalchemy", None)
     .base("models", 1)
@@ -373,7 +375,8 @@ fn without_any_file_each_application_is_a_layer() {
     assert_eq!(survey.found.layers, ["web", "admin"]);
     assert_eq!(survey.found.schemas, 1);
     assert!(survey.text.contains("database = \"sqlite:///shop.db\""));
-    assert!(survey.text.contains("--port ${PORT:-8000}"));
+    assert!(survey.text.contains("--port ${PORT:-8080}"));
+    assert!(survey.text.contains("# run = \"python -m jobs.worker\""));
     assert!(!survey.text.contains("examples.demo"));
 }
 

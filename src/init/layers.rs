@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::code::Code;
+use super::code::{Code, is_side};
 use super::databases::alembic_file;
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit, VarDraft};
 use super::program::{Program, is_dotted, program};
@@ -16,6 +16,19 @@ use crate::source::{Application, Framework};
 
 /// More applications than this are not started by one manifest.
 const DEFAULT_UNITS_MAX: usize = 20;
+
+/// Names of modules that work beside the server.
+const WORKERS: [&str; 8] = [
+    "worker",
+    "workers",
+    "scheduler",
+    "consumer",
+    "daemon",
+    "beat",
+    "poller",
+    "listener",
+];
+const PROGRAMS_MAX: usize = 20;
 
 /// A path that says how the application is.
 static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -30,7 +43,7 @@ pub(super) fn default_units(
     packages: &str,
 ) -> Vec<Unit> {
     let mut units: Vec<Unit> = Vec::new();
-    let has_port = vars.iter().any(|var| var.name == "PORT" && var.active);
+    let port_var = vars.iter().find(|var| var.name == "PORT" && var.active);
     let mut modules = BTreeSet::new();
     for app in apps {
         // A factory beside an object of the same module makes that object.
@@ -47,10 +60,11 @@ pub(super) fn default_units(
             8000
         };
         let port = (first + number).to_string();
-        let port = if has_port && number == 0 {
-            format!("${{PORT:-{port}}}")
-        } else {
-            port
+        let port = match port_var {
+            Some(var) if number == 0 => {
+                format!("${{PORT:-{}}}", var.default.as_ref().unwrap_or(&port))
+            }
+            _ => port,
         };
         let Some(run) = default_command(code, app, &port, packages) else {
             continue;
@@ -79,6 +93,46 @@ pub(super) fn default_units(
         units.push(unit);
     }
     units
+}
+
+/// Modules that are probably programs of their own, as layers that are written as comments.
+pub(super) fn programs(code: &Code<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft> {
+    let mut names: BTreeSet<String> = taken.iter().map(|layer| layer.name.clone()).collect();
+    let mut layers = Vec::new();
+    for (module, file) in code.named() {
+        let parts: Vec<&str> = module.split('.').collect();
+        let last = parts.last().copied().unwrap_or("");
+        let says = WORKERS
+            .iter()
+            .any(|word| last == *word || last.ends_with(&format!("_{word}")));
+        if !says || is_side(file) || !code.has_main_guard(module) {
+            continue;
+        }
+        let above = parts.len().checked_sub(2).map(|at| parts[at]);
+        let name = match above {
+            Some(above) if WORKERS.contains(&last) && parts.len() > 2 => above,
+            _ => last,
+        };
+        let name = unique(name_of(name, "worker"), &mut names);
+        layers.push(LayerDraft {
+            name: name.clone(),
+            imports: vec![module.to_owned()],
+            notes: vec![Note::unsure(format!(
+                "{} can be run as a program; does the application need it?",
+                plain(file)
+            ))],
+            service: Some(Unit {
+                name,
+                run: ["python", "-m", module].map(str::to_owned).to_vec(),
+                ..Unit::default()
+            }),
+            ..LayerDraft::default()
+        });
+        if layers.len() == PROGRAMS_MAX {
+            break;
+        }
+    }
+    layers
 }
 
 fn default_command(

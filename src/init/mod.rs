@@ -251,6 +251,10 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     draft.registration = routes::registration(&code, &apps);
     draft.layer_notes.append(&mut units.notes);
     draft.layers = layers::layers(&code, units.units, &apps, &mut draft.layer_notes);
+    if !by_file {
+        let programs = layers::programs(&code, &draft.layers);
+        draft.layers.extend(programs);
+    }
     if facts.truncated {
         draft.config.notes.push(Note::unsure(format!(
             "there are more than {} Python files; the rest was not read",
