@@ -8,6 +8,8 @@ use crate::source::{Guard, Place, SourceFacts};
 
 /// Lines of one statement that are looked at.
 const STATEMENT_LINES_MAX: usize = 20;
+/// Names that are handed on from module to module are followed so often.
+const REEXPORTS_MAX: usize = 4;
 /// Modules of the standard library that applications name their own files after; a directory with one
 /// of them must not come first in the import path.
 const STANDARD: [&str; 28] = [
@@ -146,6 +148,36 @@ impl<'a> Code<'a> {
             .iter()
             .map(String::as_str)
             .find(|root| *root != "." && file.starts_with(&format!("{root}/")))
+    }
+
+    /// Modules that bind a name of another module when they are imported, with their files; those that
+    /// take it from one of these too.
+    pub(super) fn importers_of(&self, module: &str, name: &str) -> BTreeMap<&str, &str> {
+        let mut found: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut sources: BTreeSet<String> = BTreeSet::from([module.to_owned()]);
+        for _ in 0..REEXPORTS_MAX {
+            let before = found.len();
+            for import in &self.facts.imports {
+                let takes =
+                    matches!(import.name.as_deref(), Some(taken) if taken == name || taken == "*");
+                if !takes
+                    || !matches!(import.guard, Guard::Always | Guard::Tried)
+                    || !sources.contains(&self.name(&import.module))
+                {
+                    continue;
+                }
+                if let Some((known, file)) = self.modules.get_key_value(&self.name(&import.from))
+                    && known != module
+                {
+                    found.insert(known, file);
+                }
+            }
+            if found.len() == before {
+                break;
+            }
+            sources.extend(found.keys().map(|known| (*known).to_owned()));
+        }
+        found
     }
 
     /// Every module with its file.

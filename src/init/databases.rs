@@ -16,6 +16,9 @@ const FILES_READ_MAX: usize = 400;
 /// Bases that a manifest gets.
 const BASES_MAX: usize = 20;
 
+/// Modules that use a base and that are looked at.
+const USERS_MAX: usize = 200;
+
 /// A URL that is written in the code, in the making of an engine or bound to a name.
 static URL_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?:create_(?:async_)?engine\(|(?i:\b[a-z_]*(?:database|db|sqlalchemy)[a-z_]*ur[il])["'\]]*\s*(?::\s*\w+\s*)?=)\s*f?["']([A-Za-z][A-Za-z0-9+]*:///?[^"']*)["']"#).ok()
@@ -72,9 +75,10 @@ pub(super) fn schemas(
         } else {
             "main".to_owned()
         };
+        let complete = complete_module(code, &module, &base.attribute);
         let mut schema = SchemaDraft {
             name: unique(name, &mut taken),
-            expect: format!("sqlalchemy:{module}:{}", base.attribute),
+            expect: format!("sqlalchemy:{}:{}", complete.module, base.attribute),
             active: true,
             ..SchemaDraft::default()
         };
@@ -85,6 +89,14 @@ pub(super) fn schemas(
             base.tables,
             if base.tables == 1 { "" } else { "s" }
         )));
+        if let Some(missed) = &complete.missed {
+            schema.notes.push(Note::unsure(format!(
+                "importing {} does not import {}, which uses {} too; name a module that imports all models",
+                complete.module,
+                plain(missed),
+                plain(&base.attribute)
+            )));
+        }
         if alembic.is_some() {
             schema.ignore.push("alembic_*".to_owned());
         }
@@ -98,6 +110,45 @@ pub(super) fn schemas(
         schemas.push(schema);
     }
     schemas
+}
+
+/// A module that has a base, and whose import loads the models.
+struct Complete {
+    module: String,
+    /// A module with models that it does not load.
+    missed: Option<String>,
+}
+
+/// The module through which a base is best named: a base's own module knows its tables only if it, or
+/// what it imports, defines them.
+fn complete_module(code: &Code<'_>, own: &str, attribute: &str) -> Complete {
+    let mut users: Vec<&str> = code
+        .importers_of(own, attribute)
+        .into_iter()
+        .filter(|(_, file)| !is_side(file) && !file.ends_with("/env.py"))
+        .map(|(module, _)| module)
+        .collect();
+    users.truncate(USERS_MAX);
+    let loaded = |module: &str| -> usize {
+        let reached = code.reached(&[module.to_owned()], false);
+        users.iter().filter(|user| reached.contains(**user)).count()
+    };
+    let mut best = (own, loaded(own));
+    for user in &users {
+        let count = loaded(user);
+        let nearer = user.matches('.').count() < best.0.matches('.').count();
+        if count > best.1 || (count == best.1 && best.0 != own && nearer) {
+            best = (user, count);
+        }
+    }
+    let reached = code.reached(&[best.0.to_owned()], false);
+    Complete {
+        module: best.0.to_owned(),
+        missed: users
+            .iter()
+            .find(|user| !reached.contains(**user))
+            .map(|user| (*user).to_owned()),
+    }
 }
 
 /// The configuration of Alembic.

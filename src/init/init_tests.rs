@@ -431,6 +431,31 @@ fn environment_files_that_the_code_names_are_read() {
 }
 
 #[test]
+fn a_base_is_named_where_its_models_are_loaded() {
+    let files = [
+        ("app/db.py", ""),
+        ("app/models/__init__.py", ""),
+        ("app/models/user.py", ""),
+        ("app/order.py", ""),
+    ];
+    let shop = Shop::new(&files)
+        .base("app.db", 2)
+        .imports("app.models.user", "app.db", Some("Base"))
+        .imports("app.order", "app.db", Some("Base"))
+        .imports("app.models", "app.db", Some("Base"))
+        .imports("app.models", "app.models", Some("user"));
+    let text = shop.survey().text;
+    assert!(
+        text.contains("expect = \"sqlalchemy:app.models:Base\""),
+        "{text}"
+    );
+    // `order` is loaded by nothing.
+    assert!(text.contains("does not import app.order"), "{text}");
+    let shop = shop.imports("app.models", "app.order", Some("Order"));
+    assert!(!shop.survey().text.contains("does not import"));
+}
+
+#[test]
 fn a_dockerfile_alone_says_what_runs() {
     let shop = Shop::new(&[
         ("app.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
