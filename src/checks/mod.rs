@@ -5,12 +5,14 @@
 
 mod advice;
 mod config;
+mod imports;
 mod python;
 mod raised;
 mod registration;
 mod rehearsal;
 mod scan;
 mod schema;
+mod sources;
 #[cfg(test)]
 mod testing;
 
@@ -26,6 +28,7 @@ use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter};
 pub use schema::sqlite_path;
+pub use sources::Sources;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -48,6 +51,8 @@ pub struct CheckContext<'a> {
     pub scratch: &'a Path,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// The static scan, made once for all checks of one pre-flight.
+    pub sources: &'a Sources,
 }
 
 impl CheckContext<'_> {

@@ -4,6 +4,7 @@
 //! A dry run may write nothing in the workspace. A layer that fails only because of that is degraded,
 //! not failed: whether it starts is then known only when it starts.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +15,7 @@ use super::python::{
     Answer, NoAnswer, ProbeError, Program, no_answer, run_directory, run_environment, run_probe,
 };
 use super::raised::Raised;
-use super::{CheckContext, Outcome, count};
+use super::{CheckContext, Outcome, count, imports};
 use crate::domain::finding::{
     Finding, LayerRehearsal, Location, Measured, RehearsalOutcome, Severity,
 };
@@ -53,10 +54,17 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         .iter()
         .filter_map(|layer| Some((layer, layer.rehearse.as_ref()?)))
         .collect();
-    if layers.is_empty() {
-        return Ok(Outcome::skipped("no layer has a rehearsal"));
-    }
-    let runs = run_all(context, &layers)?;
+    // Beside the dry runs, not before them.
+    let (runs, seen) = std::thread::scope(|scope| {
+        let seen = scope.spawn(|| imports::look(context));
+        let runs = run_all(context, &layers);
+        let seen = seen.join();
+        (
+            runs,
+            seen.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    let runs = runs?;
     let isolation = runs
         .iter()
         .find_map(|run| run.isolation.clone())
@@ -74,7 +82,18 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
             duration_ms: run.duration_ms,
         })
         .collect();
-    let findings: Vec<Finding> = runs.into_iter().flat_map(|run| run.findings).collect();
+    let went_through: BTreeSet<&str> = layers
+        .iter()
+        .zip(&runs)
+        .filter(|(_, run)| run.outcome == RehearsalOutcome::Pass)
+        .map(|((layer, _), _)| layer.name.as_str())
+        .collect();
+    let mut findings: Vec<Finding> = runs.into_iter().flat_map(|run| run.findings).collect();
+    let in_sources = seen.beside(&findings, &went_through);
+    if layers.is_empty() && in_sources.is_empty() {
+        return Ok(Outcome::skipped("no layer has a rehearsal"));
+    }
+    findings.extend(in_sources);
     let issues = findings
         .iter()
         .filter(|finding| finding.severity >= Severity::Warning)

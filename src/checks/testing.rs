@@ -180,6 +180,7 @@ impl App {
                 redactor: &redactor,
                 scratch: &scratch,
                 overrides: self.overrides.clone(),
+                sources: &super::Sources::default(),
             },
         );
         std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
-use crate::checks::{CheckContext, run_check, sqlite_path};
+use crate::checks::{CheckContext, Sources, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
@@ -96,6 +96,7 @@ fn run_checks_at(
     )
     .map_err(|error| TrialError::Environment(error.to_string()))?;
     let redactor = Redactor::new(environment.secret_values(place.manifest));
+    let sources = Sources::default();
     let run = |check: CheckName| -> Result<CheckReport, TrialError> {
         let scratch = place.scratch.join(check.as_str());
         make_directory(&scratch)?;
@@ -108,6 +109,7 @@ fn run_checks_at(
                 redactor: &redactor,
                 scratch: &scratch,
                 overrides: place.overrides.clone(),
+                sources: &sources,
             },
         ))
     };
