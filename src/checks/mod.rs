@@ -5,6 +5,7 @@
 
 mod advice;
 mod config;
+mod imports;
 mod packages;
 mod python;
 mod raised;
@@ -13,6 +14,7 @@ mod rehearsal;
 mod scan;
 mod schema;
 mod shared;
+mod sources;
 #[cfg(test)]
 mod testing;
 
@@ -29,6 +31,7 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter};
 pub use schema::sqlite_path;
 pub use shared::SharedRuns;
+pub use sources::Sources;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -53,6 +56,8 @@ pub struct CheckContext<'a> {
     pub overrides: BTreeMap<String, String>,
     /// Imports that the checks of one pre-flight do once.
     pub shared: &'a SharedRuns,
+    /// The static scan, made once for all checks of one pre-flight.
+    pub sources: &'a Sources,
 }
 
 impl CheckContext<'_> {

@@ -52,6 +52,8 @@ pub(super) enum Program {
     Scan,
     /// Insertions that let a table definition extend another one.
     Edit,
+    /// Which modules the interpreter would find; imports none.
+    Interpreter,
 }
 
 impl Program {
@@ -62,6 +64,7 @@ impl Program {
             Self::Routes => include_str!("python/routes.py"),
             Self::Scan => include_str!("python/scan.py"),
             Self::Edit => include_str!("python/edit.py"),
+            Self::Interpreter => include_str!("python/interpreter.py"),
         }
     }
 }

@@ -181,6 +181,7 @@ impl App {
                 scratch: &scratch,
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
+                sources: &super::Sources::default(),
             },
         );
         std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");

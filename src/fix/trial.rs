@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
 use super::dummies::replace_secrets;
-use crate::checks::{CheckContext, SharedRuns, run_check, sqlite_path};
+use crate::checks::{CheckContext, SharedRuns, Sources, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
@@ -98,6 +98,7 @@ fn run_checks_at(
     .map_err(|error| TrialError::Environment(error.to_string()))?;
     let redactor = Redactor::new(environment.secret_values(place.manifest));
     let shared = SharedRuns::plan(place.manifest, checks);
+    let sources = Sources::default();
     let run = |check: CheckName| -> Result<CheckReport, TrialError> {
         let scratch = place.scratch.join(check.as_str());
         make_directory(&scratch)?;
@@ -111,6 +112,7 @@ fn run_checks_at(
                 scratch: &scratch,
                 overrides: place.overrides.clone(),
                 shared: &shared,
+                sources: &sources,
             },
         ))
     };

@@ -46,6 +46,9 @@ pub(super) fn read_config(root: &Section<'_>) -> Config {
     }
     config.example = section.parse("example", inside_path);
     config.vars = read_vars(&section);
+    if let Some(scan) = section.list("scan", inside_path) {
+        config.scan = scan.into_iter().map(|directory| directory.value).collect();
+    }
     config
 }
 

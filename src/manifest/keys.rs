@@ -34,7 +34,7 @@ tables! {
         ["app", "python", "config", "schema", "registration", "layer", "heal", "validate"], later ["vault"];
     APP = "app", "[app]", ["name"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
-    CONFIG = "config", "[config]", ["files", "example", "vars"], later ["scan"];
+    CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
     VAR = "config.vars.NAME", "a variable",
         ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
     SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];

@@ -179,7 +179,7 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         ("\"\\u001b[31m\" = 1".into(), "unknown key `\\u{1b}[31m`", ""),
         // What a later version may have.
         ("[vault]".into(), "2:2: `[vault]` is not supported in this version", ""),
-        ("[config]\nscan = []".into(), "`config.scan` is not supported in this version", ""),
+        ("[config]\nscan = ['../x']".into(), "3:9:", ""),
         ("[heal]\nplaybooks = []".into(), "`heal.playbooks` is not supported", ""),
         ("[heal]\nagents = []".into(), "`heal.agents` is not supported", ""),
         (service("ready = { log = 'x' }"), "`layer.service.ready.log` is not supported", ""),

@@ -55,6 +55,8 @@ pub struct Config {
     pub example: Option<String>,
     /// `[config.vars.NAME]`.
     pub vars: BTreeMap<String, Var>,
+    /// Directories whose Python sources are read for variables; none: those of `python.path`.
+    pub scan: Vec<String>,
 }
 
 /// `[config.vars.NAME]`: one declared variable.

@@ -4,15 +4,17 @@
 //! The value of a secret never leaves this file: findings say what is wrong with it, not what it is.
 
 mod files;
+mod reads;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var};
 use files::file_findings;
+use reads::read_findings;
 use value::{is_pattern, is_placeholder};
 
 /// Longest value that is shown, in bytes.
@@ -20,9 +22,6 @@ const VALUE_BYTES_MAX: usize = 60;
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
     let config = &context.manifest.config;
-    if config.vars.is_empty() {
-        return Outcome::skipped("the manifest declares no variables");
-    }
     let example = config
         .example
         .as_deref()
@@ -33,6 +32,11 @@ pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
         .flat_map(|file| &file.entries)
         .map(|entry| (entry.name.as_str(), entry.value.as_str()))
         .collect();
+    let documented: BTreeSet<&str> = examples.keys().copied().collect();
+    let read = read_findings(context, &documented);
+    if config.vars.is_empty() && read.is_empty() {
+        return Outcome::skipped("the manifest declares no variables");
+    }
     let mut findings = Vec::new();
     let mut present = 0;
     for (name, var) in &config.vars {
@@ -49,7 +53,17 @@ pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
         }
         findings.extend(variable.finding(value));
     }
-    findings.extend(file_findings(context, example.as_ref(), &examples));
+    if !config.vars.is_empty() {
+        findings.extend(file_findings(context, example.as_ref(), &examples));
+    }
+    // What the code reads is not unused, though nobody declares it.
+    findings.retain(|finding| {
+        finding.code != "config.unused"
+            || !read.iter().any(|other| {
+                other.code == "config.undeclared_read" && other.subject == finding.subject
+            })
+    });
+    findings.extend(read);
     let declared = config.vars.len();
     Outcome {
         summary: format!("{present} of {} are set", count(declared, "variable")),

@@ -8,13 +8,14 @@ mod effects;
 mod findings;
 mod layer;
 
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::packages::{Packages, normalise};
 use super::python::ProbeError;
 use super::shared::ReleaseOnDrop;
-use super::{CheckContext, Outcome, count};
+use super::{CheckContext, Outcome, count, imports};
 use crate::domain::finding::{
     DryRun, Finding, LayerRehearsal, Measured, RehearsalOutcome, Severity,
 };
@@ -43,12 +44,19 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         .iter()
         .filter_map(|layer| Some((layer, layer.rehearse.as_ref()?)))
         .collect();
-    if layers.is_empty() {
-        return Ok(Outcome::skipped("no layer has a rehearsal"));
-    }
     // Read once, by the first dry run that knows its interpreter.
     let packages = OnceLock::new();
-    let runs = run_all(context, &layers, &packages)?;
+    // The sources are read beside the dry runs, not before them.
+    let (runs, in_sources) = std::thread::scope(|scope| {
+        let looked = scope.spawn(|| imports::look(context));
+        let runs = run_all(context, &layers, &packages);
+        let looked = looked.join();
+        (
+            runs,
+            looked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        )
+    });
+    let runs = runs?;
     let isolation = runs
         .iter()
         .find_map(|run| run.isolation.clone())
@@ -67,7 +75,18 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
             seen: Some(run.seen.clone()),
         })
         .collect();
+    let went_through: BTreeSet<&str> = layers
+        .iter()
+        .zip(&runs)
+        .filter(|(_, run)| run.outcome == RehearsalOutcome::Pass)
+        .map(|((layer, _), _)| layer.name.as_str())
+        .collect();
     let mut findings: Vec<Finding> = runs.into_iter().flat_map(|run| run.findings).collect();
+    let in_sources = in_sources.beside(&findings, &went_through);
+    if layers.is_empty() && in_sources.is_empty() {
+        return Ok(Outcome::skipped("no layer has a rehearsal"));
+    }
+    findings.extend(in_sources);
     if let Some(packages) = packages.get() {
         let more = packages.findings();
         findings.extend(unless_told(more, &findings));
