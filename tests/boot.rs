@@ -599,13 +599,13 @@ fn the_document_of_the_running_application_is_looked_at_after_the_boot() {
         "server.py",
         &document_server("{'/api/users': {'get': {}}, '/api/orders/{id}': {'get': {}}}"),
     );
-    let run = workspace.ubs(&["boot", "--until", "settled"]).expect(0);
+    let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
     let said = "2 of 2 services mounted (100.0 %), 1 of 1 alive";
     assert!(run.stdout.contains(said), "{}", run.stdout);
     let replay = workspace.ubs(&["replay", "last"]).expect(0);
     assert!(replay.stdout.contains(said), "{}", replay.stdout);
     workspace.write("server.py", &document_server("{'/api/users': {'get': {}}}"));
-    workspace.ubs(&["boot", "--until", "settled"]);
+    workspace.ubs(&["boot", "--until-up"]);
     let missions = workspace.ubs(&["missions", "--json"]).json();
     assert_eq!(
         missions[0]["failure"]["code"], "registration.missing_service",
