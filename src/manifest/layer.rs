@@ -262,7 +262,7 @@ pub(super) fn http_url(text: &str) -> Result<String, Fault> {
     if text.starts_with("https://") {
         return wrong(
             "not supported in this version",
-            "`https://` is not supported in this version",
+            "URLs over https are not supported in this version",
             "use the service's plain port, or a probe by `exec` with a program that speaks https",
         );
     }
