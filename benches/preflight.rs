@@ -84,7 +84,8 @@ fn imports(manifest: &Manifest) -> BTreeSet<String> {
         manifest
             .registration
             .iter()
-            .map(|registration| format!("import {}", registration.module)),
+            .filter_map(|registration| registration.app.as_ref())
+            .map(|app| format!("import {}", app.module)),
     );
     statements
 }

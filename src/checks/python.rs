@@ -61,7 +61,15 @@ impl Program {
         match self {
             Self::Rehearse => include_str!("python/rehearse.py"),
             Self::Models => include_str!("python/models.py"),
-            Self::Routes => include_str!("python/routes.py"),
+            Self::Routes => concat!(
+                include_str!("python/routes_asgi.py"),
+                "\n",
+                include_str!("python/routes_flask.py"),
+                "\n",
+                include_str!("python/routes_django.py"),
+                "\n",
+                include_str!("python/routes.py"),
+            ),
             Self::Scan => include_str!("python/scan.py"),
             Self::Edit => include_str!("python/edit.py"),
             Self::Interpreter => include_str!("python/interpreter.py"),

@@ -78,7 +78,8 @@ fn askers(manifest: &Manifest, checks: &[CheckName], module: &str) -> usize {
     let application = manifest
         .registration
         .iter()
-        .filter(|registration| registration.module == module);
+        .filter_map(|registration| registration.app.as_ref())
+        .filter(|app| app.module == module);
     let mut count = 0;
     if checks.contains(&CheckName::Schema) {
         count += models.count();

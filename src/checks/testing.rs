@@ -7,8 +7,8 @@ use super::{CheckContext, SharedRuns, run_check};
 use crate::domain::finding::{CheckName, CheckReport, Finding};
 use crate::domain::redact::Redactor;
 use crate::manifest::{
-    Config, Environment, Expect, ExpectedService, Heal, Layer, Manifest, Policies, Python,
-    Registration, Rehearse, SandboxLimits, Schema, Var,
+    AppObject, Config, Environment, Expect, ExpectedService, Heal, Layer, Manifest, Policies,
+    Python, Registration, Rehearse, SandboxLimits, Schema, Var, WebFramework,
 };
 
 #[path = "../../tests/support/venv.rs"]
@@ -136,10 +136,23 @@ impl App {
     }
 
     pub(super) fn registration(mut self, target: &str, services: &[&str]) -> Self {
-        let (module, attribute) = target.split_once(':').unwrap();
+        // `module:attribute` is one of FastAPI's.
+        let (word, rest) = target.split_once(':').unwrap();
+        let (framework, rest) = match word {
+            "flask" => (WebFramework::Flask, rest),
+            "starlette" => (WebFramework::Starlette, rest),
+            "django" => (WebFramework::Django, rest),
+            _ => (WebFramework::FastApi, target),
+        };
+        let (module, attribute) = rest.split_once(':').unwrap_or((rest, ""));
         self.manifest.registration = Some(Registration {
-            module: module.into(),
-            attribute: attribute.into(),
+            app: Some(AppObject {
+                framework,
+                module: module.into(),
+                attribute: attribute.trim_end_matches("()").into(),
+                factory: attribute.ends_with("()"),
+            }),
+            openapi: None,
             services: services
                 .iter()
                 .map(|name| ExpectedService {

@@ -38,7 +38,7 @@ tables! {
     VAR = "config.vars.NAME", "a variable",
         ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
     SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
-    REGISTRATION = "registration", "[registration]", ["app", "services", "min_coverage"], later ["openapi"];
+    REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];

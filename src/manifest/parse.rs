@@ -10,17 +10,17 @@ use super::keys::{
     APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SCHEMA,
     VALIDATE,
 };
-use super::layer::{read_backoff, read_layers, read_name};
+use super::layer::{http_url, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
-    Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration, SandboxLimits,
-    Schema,
+    AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
+    SandboxLimits, Schema, WebFramework,
 };
-use super::words::{did_you_mean, inside_path, module_attribute, name, nearest, one_of};
+use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
 
 /// Largest manifest.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -252,10 +252,16 @@ fn expect(text: &str) -> Result<Expect, Fault> {
 
 fn read_registration(root: &Section<'_>) -> Option<Registration> {
     let section = root.section("registration", &REGISTRATION)?;
-    if !section.has("app") {
+    if !section.has("app") && !section.has("openapi") {
         section.missing("app", "\"fastapi:backend.main:app\"");
     }
-    let (module, attribute) = section.parse("app", fastapi_app).unwrap_or_default();
+    let app = section.parse("app", app_object);
+    let openapi = section.parse("openapi", |url| {
+        http_url(url).map_err(|fault| Fault {
+            help: "write for example \"http://127.0.0.1:8000/openapi.json\"".to_owned(),
+            ..fault
+        })
+    });
     let services = read_expected_services(&section);
     let names: Vec<Spanned<String>> = services
         .iter()
@@ -266,41 +272,64 @@ fn read_registration(root: &Section<'_>) -> Option<Registration> {
         .collect();
     require_unique(root.faults(), "expected service", names.iter());
     Some(Registration {
-        module,
-        attribute,
+        app,
+        openapi,
         services: values(services),
         min_coverage: read_coverage(&section).unwrap_or(1.0),
         line: section.line(),
     })
 }
 
-fn fastapi_app(text: &str) -> Result<(String, String), Fault> {
-    const HELP: &str = "write for example \"fastapi:backend.main:app\"";
+/// `framework:module:attribute`, `framework:module:factory()` or `django:settings.module`.
+fn app_object(text: &str) -> Result<AppObject, Fault> {
+    const FRAMEWORKS: [WebFramework; 4] = [
+        WebFramework::FastApi,
+        WebFramework::Starlette,
+        WebFramework::Flask,
+        WebFramework::Django,
+    ];
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    if kind == "fastapi" {
-        return module_attribute(rest).map_err(|fault| Fault {
-            help: HELP.to_owned(),
-            ..fault
+    let Some(framework) = FRAMEWORKS.into_iter().find(|f| f.as_str() == kind) else {
+        let help = if module_attribute(text).is_ok() {
+            format!("write \"fastapi:{text}\"")
+        } else {
+            "write for example \"fastapi:backend.main:app\"".to_owned()
+        };
+        let near = did_you_mean(nearest(kind, FRAMEWORKS.map(WebFramework::as_str)));
+        return Err(Fault::new(
+            "no kind of application",
+            format!(
+                "`{}` does not say which kind of application it is{near}",
+                shown(text)
+            ),
+            help,
+        ));
+    };
+    if framework == WebFramework::Django {
+        return Ok(AppObject {
+            framework,
+            module: module(rest).map_err(|fault| Fault {
+                help: "write the settings module, for example \"django:site.settings\"".to_owned(),
+                ..fault
+            })?,
+            attribute: String::new(),
+            factory: false,
         });
     }
-    if ["starlette", "flask", "django"].contains(&kind) {
-        let message = format!("`app = \"{kind}:...\"` is not supported in this version");
-        return Err(Fault::new("not supported in this version", message, HELP));
-    }
-    let help = if module_attribute(text).is_ok() {
-        format!("write \"fastapi:{text}\"")
-    } else {
-        HELP.to_owned()
+    let (target, factory) = match rest.strip_suffix("()") {
+        Some(target) => (target, true),
+        None => (rest, false),
     };
-    Err(Fault::new(
-        "no kind of application",
-        format!(
-            "`{}` does not say which kind of application it is{}",
-            shown(text),
-            did_you_mean(nearest(kind, ["fastapi"]))
-        ),
-        help,
-    ))
+    let (module, attribute) = module_attribute(target).map_err(|fault| Fault {
+        help: format!("write for example \"{kind}:backend.main:app\""),
+        ..fault
+    })?;
+    Ok(AppObject {
+        framework,
+        module,
+        attribute,
+        factory,
+    })
 }
 
 fn read_coverage(section: &Section<'_>) -> Option<f64> {

@@ -138,16 +138,55 @@ pub enum Expect {
 /// `[registration]`: the routes that the application has to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
-    /// `fastapi:module:attribute`: module.
-    pub module: String,
-    /// `fastapi:module:attribute`: attribute.
-    pub attribute: String,
+    /// Where the application object is; looked at before the boot.
+    pub app: Option<AppObject>,
+    /// URL of the running application's OpenAPI document, not expanded; looked at after the boot.
+    pub openapi: Option<String>,
     /// What must be reachable.
     pub services: Vec<ExpectedService>,
     /// Share of the services that must be mounted, 0 to 1; below it the check is critical. Default 1.
     pub min_coverage: f64,
     /// Line in the manifest, 1-based.
     pub line: u32,
+}
+
+/// `framework:module:attribute`: an application object, before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppObject {
+    /// What made it.
+    pub framework: WebFramework,
+    /// The module; for Django that of the settings.
+    pub module: String,
+    /// The attribute, dots allowed; empty for Django.
+    pub attribute: String,
+    /// Written with `()`: a function that makes the application, called without arguments.
+    pub factory: bool,
+}
+
+/// Frameworks whose routes can be read from the application object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebFramework {
+    /// `fastapi`.
+    FastApi,
+    /// `starlette`.
+    Starlette,
+    /// `flask`.
+    Flask,
+    /// `django`.
+    Django,
+}
+
+impl WebFramework {
+    /// The word of the manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FastApi => "fastapi",
+            Self::Starlette => "starlette",
+            Self::Flask => "flask",
+            Self::Django => "django",
+        }
+    }
 }
 
 /// One service that the application must have mounted.

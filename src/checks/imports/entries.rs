@@ -65,9 +65,9 @@ fn entries(manifest: &Manifest) -> Vec<Reached> {
             add(module, false);
         }
     }
-    if let Some(registration) = &manifest.registration {
+    if let Some(app) = manifest.registration.as_ref().and_then(|r| r.app.as_ref()) {
         all.push(Reached {
-            entry: registration.module.clone(),
+            entry: app.module.clone(),
             layer: None,
             is_critical: true,
             is_rehearsed: false,

@@ -149,15 +149,15 @@ impl<'a> Source<'a> {
             }
         };
         targets.iter().for_each(|(module, _)| add(module));
-        if let Some(registration) = &manifest.registration {
-            add(&registration.module);
+        if let Some(app) = manifest.registration.as_ref().and_then(|r| r.app.as_ref()) {
+            add(&app.module);
         }
         for rehearse in manifest.layers.iter().filter_map(|l| l.rehearse.as_ref()) {
             rehearse.imports.iter().for_each(|module| add(module));
         }
         let entries = &source.entries;
         let (scanned, models) = std::thread::scope(|scope| {
-            let scanned = scope.spawn(|| scan(context, true, false, entries));
+            let scanned = scope.spawn(|| scan(context, true, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
                 .map(|&(module, attribute)| {

@@ -236,6 +236,7 @@ impl Engine {
                 reason: None,
                 output: String::new(),
             }),
+            Step::Look => self.command(C::BeginValidation),
             Step::Validate { at } => {
                 self.clock = self.clock.max(at.0);
                 self.command(C::BeginValidation)
