@@ -13,6 +13,7 @@ mod scan;
 mod schema;
 #[cfg(test)]
 mod testing;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -49,6 +49,7 @@ fn the_smallest_manifest_has_every_default() {
             files: vec![".env".into()],
             ..Config::default()
         },
+        vault: None,
         schemas: vec![],
         registration: None,
         layers: vec![],
@@ -178,7 +179,19 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         (service("restart.polcy = 'x'"), "unknown key `polcy`", "`policy`"),
         ("\"\\u001b[31m\" = 1".into(), "unknown key `\\u{1b}[31m`", ""),
         // What a later version may have.
-        ("[vault]".into(), "2:2: `[vault]` is not supported in this version", ""),
+        // Vaults.
+        ("[vault]".into(), "2:1: [vault] has no `kind`", "hashicorp"),
+        ("[vault]\nkind='hashcorp'".into(), "`hashcorp` is not allowed here", "`hashicorp`"),
+        ("[vault]\nkind='hashicorp'\npath='x'".into(), "4:1: `path` means something for `kind = \"file\"` only", ""),
+        ("[vault]\nkind='hashicorp'\ntoken='hvs.x'".into(), "a secret does not belong into the manifest", "${VAULT_TOKEN}"),
+        ("[vault]\nkind='hashicorp'\nkeys=['../sys/x#y']".into(), "is not a path in a vault", ""),
+        ("[vault]\nkind='hashicorp'\nkeys=['a#']".into(), "names no field", ""),
+        ("[vault]\nkind='hashicorp'\nkv=3".into(), "`kv` cannot be 3", ""),
+        ("[vault]\nkind='file'\npath='x'\nformat='age'".into(), "has no `identity_file`", ""),
+        ("[vault]\nkind='file'\npath='x'\nformat='fernet'".into(), "has no `key`", ""),
+        ("[vault]\nkind='command'".into(), "has no `command`", ""),
+        ("[config.vars.V]\nmin_entropy=40".into(), "`min_entropy` is for secrets only", ""),
+        ("[config.vars.V]\nsecret=true\nmin_entropy=-1".into(), "`min_entropy` cannot be -1", ""),
         ("[config]\nscan = []".into(), "`config.scan` is not supported in this version", ""),
         ("[heal]\nplaybooks = []".into(), "`heal.playbooks` is not supported", ""),
         ("[heal]\nagents = []".into(), "`heal.agents` is not supported", ""),
