@@ -4,6 +4,8 @@
 //! - single quotes keep `${NAME}`: as shells, docker compose and most other readers have it;
 //! - `\$` in double quotes is a dollar sign: likewise, and otherwise there is no way to write `${`;
 //! - `A= # why` is empty, with a comment behind it, as in a shell; python-dotenv takes the comment for the value;
+//! - a mark of the order of bytes (BOM) is passed over; python-dotenv makes it a part of the first name;
+//! - where a quote is never closed, python-dotenv takes an escaped one (`\'`) for the end; here the line is malformed;
 //! - a name in quotes, a name with other characters than a variable has, and a name without `=` are no
 //!   assignments: no process could be given such a variable.
 
@@ -13,6 +15,7 @@ use std::process::{Command, Stdio};
 
 use super::EnvFile;
 
+#[allow(clippy::duplicate_mod)] // Other rooms include it too.
 #[path = "../../tests/support/venv.rs"]
 mod venv;
 
@@ -123,7 +126,7 @@ from dotenv.main import DotEnv
 logging.disable(logging.CRITICAL)
 def read(text):
     # As the file is opened: universal line ends; the mark of the order of bytes is not text.
-    found = DotEnv(None, stream=io.StringIO(text), override=False, interpolate=True).dict()
+    found = DotEnv(None, stream=io.StringIO(text, newline=None), override=False, interpolate=True).dict()
     return {k: v for k, v in found.items() if v is not None}
 print(json.dumps([read(t) for t in json.load(sys.stdin)]))
 ";
@@ -196,11 +199,17 @@ fn files_are_read_as_python_dotenv_reads_them() {
     let mut compared = 0;
     for (text, mut theirs) in texts.iter().zip(theirs) {
         theirs.retain(|name, _| super::env_file::is_name(name));
-        let ours: BTreeMap<String, String> = EnvFile::parse(text, &process, &BTreeMap::new())
-            .entries
-            .into_iter()
-            .map(|entry| (entry.name, entry.value))
-            .collect();
+        let read = EnvFile::parse(text, &process, &BTreeMap::new());
+        let is_open = read
+            .malformed
+            .iter()
+            .any(|(_, why)| why.contains("never closed"));
+        if is_open && (text.contains("\\'") || text.contains("\\\"")) {
+            continue;
+        }
+        let entries = read.entries.into_iter();
+        let ours: BTreeMap<String, String> =
+            entries.map(|entry| (entry.name, entry.value)).collect();
         compared += usize::from(!ours.is_empty());
         assert_eq!(ours, theirs, "{text:?}");
     }

@@ -210,6 +210,9 @@ fn period(chars: &[char]) -> usize {
     }
 }
 
+/// Whether a character belongs to a class.
+type CharClass = fn(&char) -> bool;
+
 /// Size of the smallest usual alphabet that has all these characters.
 fn alphabet(chars: &[char]) -> f64 {
     let has = |class: fn(&char) -> bool| chars.iter().any(class);
@@ -220,7 +223,7 @@ fn alphabet(chars: &[char]) -> f64 {
     {
         return 16.0;
     }
-    let classes: [(fn(&char) -> bool, f64); 5] = [
+    let classes: [(CharClass, f64); 5] = [
         (char::is_ascii_digit, 10.0),
         (char::is_ascii_lowercase, 26.0),
         (char::is_ascii_uppercase, 26.0),
