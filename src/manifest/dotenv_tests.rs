@@ -204,6 +204,10 @@ fn files_are_read_as_python_dotenv_reads_them() {
             .malformed
             .iter()
             .any(|(_, why)| why.contains("never closed"));
+        // How two readers go on behind a malformed line is compared in the corpus only.
+        if !read.malformed.is_empty() && !CORPUS.contains(&text.as_str()) {
+            continue;
+        }
         if is_open && (text.contains("\\'") || text.contains("\\\"")) {
             continue;
         }
