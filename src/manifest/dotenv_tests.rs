@@ -171,7 +171,7 @@ fn files_are_read_as_python_dotenv_reads_them() {
         return;
     };
     let mut texts: Vec<String> = CORPUS.iter().map(|text| (*text).to_owned()).collect();
-    texts.extend(random_texts(4000));
+    texts.extend(random_texts(40_000));
     texts.retain(|text| !differs_by_intention(text));
     let mut child = Command::new(python)
         .args(["-c", PROGRAM])
