@@ -17,6 +17,7 @@ mod shared;
 mod sources;
 #[cfg(test)]
 mod testing;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::Path;

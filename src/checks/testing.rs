@@ -53,6 +53,7 @@ impl App {
                 requirements: None,
             },
             config: Config::default(),
+            vault: None,
             schemas: vec![],
             registration: None,
             layers: vec![],

@@ -31,12 +31,15 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate"], later ["vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate", "vault"];
     APP = "app", "[app]", ["name"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
     VAR = "config.vars.NAME", "a variable",
-        ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
+        ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate", "min_entropy"];
+    VAULT = "vault", "[vault]",
+        ["kind", "keys", "timeout", "address", "token", "token_file", "namespace", "mount", "kv", "ca_file",
+         "path", "format", "key", "key_file", "identity_file", "command"];
     SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
     REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];

@@ -20,6 +20,7 @@ use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
     SandboxLimits, Schema, WebFramework,
 };
+use super::vault::read_vault;
 use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
 
 /// Largest manifest.
@@ -68,6 +69,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         name: read_app(&root),
         python: read_python(&root),
         config: read_config(&root),
+        vault: read_vault(&root),
         schemas: read_schemas(&root),
         registration: read_registration(&root),
         layers: order_layers(&faults, read_layers(&root)),

@@ -21,6 +21,8 @@ pub struct Manifest {
     pub python: Python,
     /// `[config]`.
     pub config: Config,
+    /// `[vault]`.
+    pub vault: Option<Vault>,
     /// `[[schema]]`.
     pub schemas: Vec<Schema>,
     /// `[registration]`.
@@ -84,7 +86,82 @@ pub struct Var {
     pub default: Option<String>,
     /// A fixer may write a random value to the environment file. Only for a secret.
     pub generate: bool,
+    /// Bits that a secret must be worth (a number that is not negative); `None`: a warning below a
+    /// sensible number, `0`: not judged. Only for a secret.
+    pub min_entropy: Option<f64>,
     /// Line of the declaration in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// `[vault]`: where the application's secrets come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vault {
+    /// What it is.
+    pub kind: VaultKind,
+    /// What must be in it.
+    pub keys: Vec<VaultKey>,
+    /// Time for all that it is asked, together. Default 5 s.
+    pub timeout_ms: u64,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// The kinds of vaults. Texts may have `${VARIABLE}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VaultKind {
+    /// HashiCorp Vault or OpenBao, over HTTP.
+    Hashicorp {
+        /// `https://host:port`. Default `${VAULT_ADDR}`.
+        address: String,
+        /// The variable that holds the token. Default `${VAULT_TOKEN}`.
+        token: Option<String>,
+        /// The file that holds the token.
+        token_file: Option<String>,
+        /// Namespace.
+        namespace: Option<String>,
+        /// Where the key-value engine is mounted. Default `secret`.
+        mount: String,
+        /// Version of the key-value engine; without it, the vault is asked.
+        kv: Option<u32>,
+        /// Certificates of the authorities that are trusted, in PEM form; without it those of the system.
+        ca_file: Option<String>,
+    },
+    /// One file.
+    File {
+        /// The file.
+        path: String,
+        /// How it is written.
+        format: VaultFormat,
+        /// The variable that holds the key (`fernet`).
+        key: Option<String>,
+        /// The file that holds the key (`fernet`).
+        key_file: Option<String>,
+        /// The file with the identities (`age`).
+        identity_file: Option<String>,
+    },
+    /// A program that prints names and values.
+    Command(Vec<String>),
+}
+
+/// How a file vault is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultFormat {
+    /// Encrypted, <https://age-encryption.org/v1>.
+    Age,
+    /// Encrypted, <https://github.com/fernet/spec>.
+    Fernet,
+    /// Not encrypted: only its owner may read it.
+    Json,
+}
+
+/// One secret that must be in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultKey {
+    /// Path of the secret, or its name where the vault has no paths.
+    pub path: String,
+    /// The field of it.
+    pub field: Option<String>,
+    /// Line in the manifest, 1-based.
     pub line: u32,
 }
 
