@@ -47,21 +47,22 @@ fn main() -> ExitCode {
         assert_eq!(facts.files, FILES, "every file is read");
         if best == took {
             println!(
-                "{} files, {} lines: {} imports, {} reads of variables, {} syntax errors, {took:.0?}",
+                "{} files, {} lines: {} imports, {} reads of variables, {} syntax errors, {:.3} s",
                 facts.files,
                 facts.lines,
                 facts.imports.len(),
                 facts.env_reads.len(),
                 facts.syntax_errors.len(),
+                took.as_secs_f64(),
             );
         }
     }
     println!(
-        "scan, two threads: best {best:.0?}, worst {worst:.0?} of {ROUNDS}; budget {BUDGET:.0?}"
+        "scan, two threads: best {best:.2?}, worst {worst:.2?} of {ROUNDS}; budget {BUDGET:.2?}"
     );
     match reference(&python, &tree) {
         Ok(took) => println!(
-            "reference, ast.parse in one process: {took:.0?}, {:.1} times as long",
+            "reference, ast.parse in one process: {took:.2?}, {:.1} times as long",
             took.as_secs_f64() / best.as_secs_f64()
         ),
         Err(error) => eprintln!("no reference: {error}"),
