@@ -98,7 +98,11 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         .collect();
     let layers_count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(Outcome {
-        summary: format!("{passed} of {} passed", count(layers.len(), "layer")),
+        summary: if layers.is_empty() {
+            "no layer has a rehearsal; the sources were looked at".to_owned()
+        } else {
+            format!("{passed} of {} passed", count(layers.len(), "layer"))
+        },
         findings,
         measured: Measured::Rehearsal {
             layers_tested: layers_count(layers.len()),
