@@ -37,7 +37,7 @@ tables! {
     CONFIG = "config", "[config]", ["files", "example", "vars"], later ["scan"];
     VAR = "config.vars.NAME", "a variable",
         ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
-    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
+    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "models", "ignore"];
     REGISTRATION = "registration", "[registration]", ["app", "services", "min_coverage"], later ["openapi"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];

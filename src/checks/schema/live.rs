@@ -159,7 +159,7 @@ pub(super) fn read_live(path: &Path) -> Result<LiveSchema, Unreachable> {
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
 }
 
-fn open(path: &Path) -> Result<Connection, Unreachable> {
+pub(super) fn open(path: &Path) -> Result<Connection, Unreachable> {
     let cannot = |why: String| Unreachable(format!("{} {why}", path.display()));
     if path.is_dir() {
         return Err(cannot("is a directory".to_owned()));
