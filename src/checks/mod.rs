@@ -25,7 +25,7 @@ use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter};
-pub use schema::sqlite_path;
+pub use schema::{MigrationCommand, migration_command, sqlite_path};
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;

@@ -213,6 +213,27 @@ pub enum Change {
         /// The statements, in order.
         statements: Vec<String>,
     },
+    /// Run the application's own migrations on a database.
+    Migrate {
+        /// Name of the manifest's `[[schema]]`.
+        schema: String,
+        /// Who runs them.
+        tool: MigrationTool,
+        /// How far: `heads`, or a revision.
+        target: String,
+    },
+}
+
+/// What runs an application's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationTool {
+    /// `alembic upgrade`.
+    Alembic,
+    /// `flask db upgrade`.
+    Flask,
+    /// `manage.py migrate`.
+    Django,
 }
 
 /// What a fixer proposes.

@@ -24,6 +24,7 @@ use expected::{ExpectedTable, Models};
 use live::{Database, LiveSchema};
 
 pub use live::sqlite_path;
+pub use migrations::{MigrationCommand, migration_command};
 
 /// A `module:attribute`.
 type Target<'a> = (&'a str, &'a str);

@@ -5,6 +5,7 @@
 //! the tools' own tables.
 
 mod alembic;
+mod command;
 mod environment;
 mod graph;
 mod ledger;
@@ -14,6 +15,8 @@ use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{Expect, Schema};
+
+pub use command::{MigrationCommand, migration_command};
 
 /// Migrations that a message names.
 const LISTED_MAX: usize = 10;
