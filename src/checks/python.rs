@@ -40,6 +40,8 @@ pub(super) enum Program {
     Routes,
     /// Definitions in the source; runs none of it.
     Scan,
+    /// The migrations of a Django project.
+    Django,
     /// Insertions that let a table definition extend another one.
     Edit,
 }
@@ -51,6 +53,7 @@ impl Program {
             Self::Models => include_str!("python/models.py"),
             Self::Routes => include_str!("python/routes.py"),
             Self::Scan => include_str!("python/scan.py"),
+            Self::Django => include_str!("python/django.py"),
             Self::Edit => include_str!("python/edit.py"),
         }
     }

@@ -312,3 +312,83 @@ fn heads_bases_and_revisions_are_those_of_alembic() {
         assert_eq!(ids(graph.pending(&[])), walked, "{config}");
     }
 }
+
+const SETTINGS: &str = "SECRET_KEY = 'x'\nINSTALLED_APPS = ['django.contrib.contenttypes', 'django.contrib.auth', 'shop']\n\
+    DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': 'app.db'}}\n\
+    DEFAULT_AUTO_FIELD = 'django.db.models.BigAutoField'\nUSE_TZ = True\n";
+const SHOP: &str = "from django.db import models\nclass Item(models.Model):\n    name = models.CharField(max_length=80)\n";
+
+#[test]
+fn a_django_project_is_held_to_its_migrations() {
+    let Some(python) = venv::python_with(&["django==5.2"]) else {
+        return;
+    };
+    let app = App::with_interpreter(Some(python.clone()))
+        .file("settings.py", SETTINGS)
+        .file("shop/__init__.py", "")
+        .file("shop/models.py", SHOP)
+        .file("shop/migrations/__init__.py", "")
+        .schema("sqlite:///app.db", "django:settings");
+    let manage = |app: &App, args: &[&str]| {
+        let all: Vec<&str> = ["-m", "django"].iter().chain(args).copied().collect();
+        run(
+            app,
+            &python,
+            &[&all[..], &["--settings", "settings", "--pythonpath", "."]].concat(),
+        );
+    };
+    let report = check(&app);
+    assert_eq!(
+        problems(&report),
+        ["schema.not_migrated db0", "schema.missing_migration shop"]
+    );
+    let missing = only(&report, "schema.missing_migration");
+    assert!(
+        missing.message.ends_with("Create model Item"),
+        "{}",
+        missing.message
+    );
+    manage(&app, &["makemigrations", "shop"]);
+    let report = check(&app);
+    assert_eq!(problems(&report), ["schema.not_migrated db0"]);
+    assert_eq!(
+        only(&report, "schema.not_migrated").facts["migrate"],
+        "django"
+    );
+    manage(&app, &["migrate"]);
+    let report = check(&app);
+    assert!(report.findings.is_empty(), "{report:#?}");
+
+    let app = app.file(
+        "shop/models.py",
+        format!("{SHOP}    price = models.IntegerField(null=True)\n"),
+    );
+    manage(&app, &["makemigrations", "shop", "-n", "price"]);
+    let report = check(&app);
+    assert_eq!(problems(&report), ["schema.pending_migration db0"]);
+    let behind = only(&report, "schema.pending_migration");
+    assert_eq!(
+        behind.message,
+        "database db0 (app.db) is 1 migration behind: shop.0002_price (shop/migrations/0002_price.py)"
+    );
+    assert_eq!(behind.facts["migrate"], "django");
+    manage(&app, &["migrate"]);
+    let newer = std::fs::read(app.root().join("shop/migrations/0002_price.py")).unwrap();
+    std::fs::remove_file(app.root().join("shop/migrations/0002_price.py")).unwrap();
+    let app = app.file("shop/models.py", SHOP);
+    assert_eq!(problems(&check(&app)), ["schema.unknown_revision shop"]);
+    // Two migrations follow the same one.
+    let app = app
+        .file("shop/migrations/0002_price.py", &newer)
+        .file("shop/migrations/0002_other.py", &newer);
+    let report = check(&app);
+    assert_eq!(
+        problems(&report),
+        ["schema.multiple_heads shop", "schema.pending_migration db0"]
+    );
+    assert!(
+        !only(&report, "schema.pending_migration")
+            .facts
+            .contains_key("migrate")
+    );
+}

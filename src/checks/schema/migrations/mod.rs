@@ -6,6 +6,7 @@
 
 mod alembic;
 mod command;
+mod django;
 mod environment;
 mod graph;
 mod ledger;
@@ -53,7 +54,8 @@ pub(super) fn examine(
         Expect::Alembic { config, section } => {
             Some(alembic::examine(context, schema, config, section))
         }
-        Expect::Django { .. } | Expect::SqlAlchemy { .. } | Expect::Sql { .. } => None,
+        Expect::Django { settings } => Some(django::examine(context, schema, settings)?),
+        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => None,
     })
 }
 
