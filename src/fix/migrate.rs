@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::apply::ApplyError;
 use super::contents::{beyond_additions, contents_digest, file_digest};
-use super::database::{DatabaseError, because};
+use super::database::because;
 use crate::checks::{interpreter, migration_command};
 use crate::domain::event::ExitKind;
 use crate::domain::ids::Digest;
@@ -222,9 +222,7 @@ pub(super) fn replace_contents(
             return Err(context()(busy).into());
         }
     }
-    target
-        .close()
-        .map_err(|(_, error)| DatabaseError::from(context()(error)).into())
+    target.close().map_err(|(_, error)| context()(error).into())
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod environment;
 mod graph;
 mod ledger;
 mod revision;
+mod sql_folder;
 
 use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
@@ -18,6 +19,7 @@ use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{Expect, Schema};
 
 pub use command::{MigrationCommand, migration_command};
+pub(super) use sql_folder::in_order;
 
 /// Migrations that a message names.
 const LISTED_MAX: usize = 10;
@@ -55,7 +57,8 @@ pub(super) fn examine(
             Some(alembic::examine(context, schema, config, section))
         }
         Expect::Django { settings } => Some(django::examine(context, schema, settings)?),
-        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => None,
+        Expect::Sql { pattern } => sql_folder::examine(context, schema, pattern),
+        Expect::SqlAlchemy { .. } => None,
     })
 }
 
