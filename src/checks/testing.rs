@@ -11,6 +11,8 @@ use crate::manifest::{
     Registration, Rehearse, SandboxLimits, Schema, Var,
 };
 
+#[path = "../../tests/support/postgres.rs"]
+pub(super) mod postgres;
 #[path = "../../tests/support/venv.rs"]
 pub(super) mod venv;
 

@@ -129,7 +129,7 @@ fn join(root: &Path, path: &str) -> PathBuf {
     root.join(path).components().collect()
 }
 
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -210,7 +210,7 @@ fn percent_encode(path: &Path) -> String {
         .collect()
 }
 
-fn in_words(error: &rusqlite::Error, path: &Path) -> String {
+pub(super) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
     let file = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(

@@ -6,8 +6,12 @@ mod affinity;
 mod diff;
 mod duplicate;
 mod expected;
+mod handle;
 mod live;
 mod migrations;
+mod postgres;
+mod postgres_tls;
+mod postgres_url;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -239,7 +239,7 @@ fn compare(
     let Some(ledger) = Ledger::open(context, schema) else {
         return;
     };
-    let tool = match (is_meant, environment.is_flask) {
+    let tool = match (is_meant && ledger.can_be_cloned(), environment.is_flask) {
         (false, _) => None,
         (_, true) => Some("flask"),
         (_, false) => Some("alembic"),
@@ -309,7 +309,7 @@ fn compare(
             None => found,
         }
     } else {
-        let why = if ledger.has(table) { "whose row is gone" } else { "which is missing" };
+        let why = if ledger.rows(table, &["version_num"]).is_some() { "whose row is gone" } else { "which is missing" };
         finding(format!(
             "{} has {} but no version: it is told in table {table}, {why}",
             ledger.shown,

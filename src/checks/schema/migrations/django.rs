@@ -136,7 +136,8 @@ pub(super) fn examine(
         migrated.at_head = project.conflicts.is_empty();
         return Ok(migrated);
     }
-    let tool = project.conflicts.is_empty().then_some("django");
+    let can_heal = project.conflicts.is_empty() && ledger.can_be_cloned();
+    let tool = can_heal.then_some("django");
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
         migrated
