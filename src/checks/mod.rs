@@ -31,7 +31,7 @@ use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::sqlite_path;
+pub use schema::{MigrationCommand, migration_command, sqlite_path};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 

@@ -50,6 +50,8 @@ pub(super) enum Program {
     Routes,
     /// Definitions in the source; runs none of it.
     Scan,
+    /// The migrations of a Django project.
+    Django,
     /// Insertions that let a table definition extend another one.
     Edit,
     /// Which modules the interpreter would find; imports none.
@@ -71,6 +73,7 @@ impl Program {
                 include_str!("python/routes.py"),
             ),
             Self::Scan => include_str!("python/scan.py"),
+            Self::Django => include_str!("python/django.py"),
             Self::Edit => include_str!("python/edit.py"),
             Self::Interpreter => include_str!("python/interpreter.py"),
         }

@@ -11,6 +11,8 @@ use crate::manifest::{
     Python, Registration, Rehearse, SandboxLimits, Schema, Var, WebFramework,
 };
 
+#[path = "../../tests/support/postgres.rs"]
+pub(super) mod postgres;
 #[path = "../../tests/support/venv.rs"]
 pub(super) mod venv;
 
@@ -114,11 +116,25 @@ impl App {
     }
 
     pub(super) fn schema(mut self, database: &str, expect: &str) -> Self {
-        let expect = match expect.strip_prefix("sql:") {
-            Some(pattern) => Expect::Sql {
+        let migrations = expect
+            .strip_prefix("alembic:")
+            .map(|config| Expect::Alembic {
+                config: config.into(),
+                section: "alembic".into(),
+            })
+            .or_else(|| {
+                expect
+                    .strip_prefix("django:")
+                    .map(|settings| Expect::Django {
+                        settings: settings.into(),
+                    })
+            });
+        let expect = match (expect.strip_prefix("sql:"), migrations) {
+            (_, Some(migrations)) => migrations,
+            (Some(pattern), _) => Expect::Sql {
                 pattern: pattern.into(),
             },
-            None => {
+            _ => {
                 let (module, attribute) = expect.split_once(':').unwrap();
                 Expect::SqlAlchemy {
                     module: module.into(),
@@ -130,6 +146,7 @@ impl App {
             name: format!("db{}", self.manifest.schemas.len()),
             database: database.into(),
             expect,
+            models: None,
             ignore: vec![],
             line: 1,
         });

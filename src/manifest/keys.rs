@@ -40,7 +40,7 @@ tables! {
     VAULT = "vault", "[vault]",
         ["kind", "keys", "timeout", "address", "token", "token_file", "namespace", "mount", "kv", "ca_file",
          "path", "format", "key", "key_file", "identity_file", "command"];
-    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
+    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "models", "ignore"];
     REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];

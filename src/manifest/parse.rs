@@ -173,12 +173,14 @@ fn read_schemas(root: &Section<'_>) -> Vec<Schema> {
         }
         let database = section.parse("database", database_url);
         let expect = section.parse("expect", expect);
+        let models = section.parse("models", |text| models(text, expect.as_ref()));
         schemas.push(Schema {
             name: name.value.clone(),
             database: database.unwrap_or_default(),
             expect: expect.unwrap_or(Expect::Sql {
                 pattern: String::new(),
             }),
+            models,
             ignore: section.list("ignore", table_pattern).map_or(vec![], values),
             line: section.line(),
         });
@@ -216,8 +218,69 @@ fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
     }
 }
 
+/// The models beside a migration environment.
+fn models(text: &str, expect: Option<&Expect>) -> Result<(String, String), Fault> {
+    const HELP: &str = "write for example \"sqlalchemy:backend.models:Base\"";
+    if expect.is_some_and(|expect| !matches!(expect, Expect::Alembic { .. })) {
+        return Err(Fault::new(
+            "only beside Alembic",
+            "`models` stands beside `expect = \"alembic:...\"` only",
+            "take the key out; models alone are named by `expect = \"sqlalchemy:module:attribute\"`",
+        ));
+    }
+    let Some(rest) = text.strip_prefix("sqlalchemy:") else {
+        return Err(Fault::new(
+            "not models",
+            format!("`{}` does not name models", shown(text)),
+            HELP,
+        ));
+    };
+    module_attribute(rest).map_err(|fault| Fault {
+        help: HELP.to_owned(),
+        ..fault
+    })
+}
+
+/// `FILE[#SECTION]` of Alembic.
+fn alembic(text: &str) -> Result<Expect, Fault> {
+    let (config, section) = text.split_once('#').unwrap_or((text, "alembic"));
+    let config = inside_path(config)?;
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    if section.is_empty() || section.starts_with('-') || !section.chars().all(is_name) {
+        return Err(Fault::new(
+            "not a section",
+            format!("`{}` is not the name of a section", shown(section)),
+            "write for example \"alembic:alembic.ini#accounts\"",
+        ));
+    }
+    Ok(Expect::Alembic {
+        config,
+        section: section.to_owned(),
+    })
+}
+
+/// The settings module of Django.
+fn django(text: &str) -> Result<Expect, Fault> {
+    let is_name = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+            && chars.all(|c| c.is_alphanumeric() || c == '_')
+    };
+    if text.split('.').all(is_name) {
+        return Ok(Expect::Django {
+            settings: text.to_owned(),
+        });
+    }
+    Err(Fault::new(
+        "not a module",
+        format!("`{}` is not the name of a module", shown(text)),
+        "write for example \"django:project.settings\"",
+    ))
+}
+
 fn expect(text: &str) -> Result<Expect, Fault> {
-    const HELP: &str = "write \"sqlalchemy:module:attribute\" or \"sql:schema/*.sql\"";
+    const HELP: &str = "write \"sqlalchemy:module:attribute\", \"alembic:alembic.ini\", \
+                        \"django:project.settings\" or \"sql:schema/*.sql\"";
     let (source, rest) = text.split_once(':').unwrap_or((text, ""));
     match source {
         "sqlalchemy" => {
@@ -233,13 +296,10 @@ fn expect(text: &str) -> Result<Expect, Fault> {
             inside_path(&pattern)?;
             Ok(Expect::Sql { pattern })
         }
-        "alembic" | "django" => Err(Fault::new(
-            "not supported in this version",
-            format!("`expect = \"{source}:...\"` is not supported in this version"),
-            HELP,
-        )),
+        "alembic" => alembic(rest),
+        "django" => django(rest),
         _ => {
-            let near = did_you_mean(nearest(source, ["sqlalchemy", "sql"]));
+            let near = did_you_mean(nearest(source, ["sqlalchemy", "alembic", "django", "sql"]));
             Err(Fault::new(
                 "not a source of a schema",
                 format!(

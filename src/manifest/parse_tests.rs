@@ -198,8 +198,9 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         (service("ready = { log = 'x' }"), "`layer.service.ready.log` is not supported", ""),
         (service("live = { sql = 'x' }"), "`layer.service.live.sql` is not supported", ""),
         ("[registration]\nopenapi='x'".into(), "does not begin with http://", "openapi.json"),
-        ("[[schema]]\nname='m'\ndatabase='a://b'\nexpect='alembic:x'".into(), "5:8: `expect = \"alembic:...\"` is not supported", ""),
-        ("[[schema]]\nname='m'\ndatabase='a://b'\nexpect='django:x'".into(), "is not supported", ""),
+        ("[[schema]]\nname='m'\ndatabase='a://b'\nexpect='alembic:../x'".into(), "leaves the workspace", ""),
+        ("[[schema]]\nname='m'\ndatabase='a://b'\nexpect='django:x y'".into(), "is not the name of a module", ""),
+        ("[[schema]]\nname='m'\ndatabase='a://b'\nexpect='sql:x'\nmodels='sqlalchemy:a:b'".into(), "beside `expect = \"alembic:...\"` only", ""),
         (service("ready = { http = 'https://x' }"), "https are not supported", ""),
         // Types.
         (layer("critical = \"yes\""), "4:12: `critical` must be a boolean, and this is a string", "true or false"),

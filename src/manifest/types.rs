@@ -189,6 +189,9 @@ pub struct Schema {
     pub database: String,
     /// Where the expected schema comes from.
     pub expect: Expect,
+    /// `models`: module and attribute of SQLAlchemy models that are compared when the migrations are
+    /// all applied.
+    pub models: Option<(String, String)>,
     /// Glob patterns of tables that are not compared.
     pub ignore: Vec<String>,
     /// Line in the manifest, 1-based.
@@ -204,6 +207,18 @@ pub enum Expect {
         module: String,
         /// Attribute, dots allowed.
         attribute: String,
+    },
+    /// `alembic:FILE[#SECTION]`, a migration environment of Alembic.
+    Alembic {
+        /// Its `ini` file, relative to the workspace.
+        config: String,
+        /// Section of the file, `alembic` by default.
+        section: String,
+    },
+    /// `django:SETTINGS`, the migrations of a Django project.
+    Django {
+        /// Module of the settings.
+        settings: String,
     },
     /// `sql:GLOB`, SQL files applied in the order of their names to an empty database.
     Sql {

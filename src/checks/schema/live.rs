@@ -129,7 +129,7 @@ fn join(root: &Path, path: &str) -> PathBuf {
     root.join(path).components().collect()
 }
 
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -159,7 +159,7 @@ pub(super) fn read_live(path: &Path) -> Result<LiveSchema, Unreachable> {
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
 }
 
-fn open(path: &Path) -> Result<Connection, Unreachable> {
+pub(super) fn open(path: &Path) -> Result<Connection, Unreachable> {
     let cannot = |why: String| Unreachable(format!("{} {why}", path.display()));
     if path.is_dir() {
         return Err(cannot("is a directory".to_owned()));
@@ -210,7 +210,7 @@ fn percent_encode(path: &Path) -> String {
         .collect()
 }
 
-fn in_words(error: &rusqlite::Error, path: &Path) -> String {
+pub(super) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
     let file = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(

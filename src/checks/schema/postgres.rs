@@ -1,0 +1,195 @@
+//! One connection to a PostgreSQL server, for reading: one transaction that cannot write, each statement
+//! and each wait bounded.
+//!
+//! Statements go by the simple protocol, so that a pooler between us and the server (which knows no
+//! prepared statements of other connections) is no obstacle.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio_postgres::config::SslMode;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
+
+use super::live::Unreachable;
+use super::postgres_tls::Tls;
+use super::postgres_url::{PostgresUrl, TlsMode};
+
+/// How long the server may take to answer the first time.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one statement may take, by the server's clock.
+const STATEMENT_TIMEOUT_MS: u32 = 10_000;
+/// How long all of one answer may take, by ours: a server that hangs keeps no clock.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How much of a server's message is shown.
+const MESSAGE_BYTES_MAX: usize = 300;
+
+/// An open connection with a transaction for reading.
+pub(super) struct Postgres {
+    runtime: Runtime,
+    client: Client,
+    /// For people.
+    shown: String,
+}
+
+impl Postgres {
+    /// Connects and begins the transaction.
+    ///
+    /// # Errors
+    /// Why the server cannot be reached or refuses, without user and password.
+    pub(super) fn connect(url: &PostgresUrl) -> Result<Self, Unreachable> {
+        let shown = url.shown();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Unreachable(format!("{shown}: {error}")))?;
+        let tls = Tls::new(url).map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+        let mut config = Config::new();
+        config
+            .host(&url.host)
+            .port(url.port)
+            .user(&url.user)
+            .dbname(&url.database)
+            .application_name("ubs")
+            .connect_timeout(CONNECT_TIMEOUT)
+            .ssl_mode(match url.tls {
+                // A Unix socket has no TLS.
+                _ if url.is_socket() => SslMode::Disable,
+                TlsMode::Disable => SslMode::Disable,
+                TlsMode::Prefer => SslMode::Prefer,
+                TlsMode::Require | TlsMode::Verify => SslMode::Require,
+            });
+        if let Some(password) = &url.password {
+            config.password(password);
+        }
+        if let Some(options) = &url.options {
+            config.options(options);
+        }
+        let connecting = async {
+            // What ends a connection, the client's next statement says.
+            if url.is_socket() || url.tls == TlsMode::Disable {
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(async move { drop(connection.await) });
+                Ok(client)
+            } else {
+                let (client, connection) = config.connect(tls).await?;
+                tokio::spawn(async move { drop(connection.await) });
+                Ok(client)
+            }
+        };
+        let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
+            .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+        let opened = Self {
+            runtime,
+            client,
+            shown,
+        };
+        opened.execute(&format!(
+            "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+             SET LOCAL statement_timeout = {STATEMENT_TIMEOUT_MS}; SET LOCAL lock_timeout = {STATEMENT_TIMEOUT_MS}; \
+             SET LOCAL standard_conforming_strings = on; SET LOCAL quote_all_identifiers = off"
+        ))?;
+        Ok(opened)
+    }
+
+    /// For people: database and server.
+    #[allow(dead_code)] // The comparison shows it.
+    pub(super) fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn execute(&self, sql: &str) -> Result<(), Unreachable> {
+        bounded(
+            &self.runtime,
+            ANSWER_TIMEOUT,
+            self.client.batch_execute(sql),
+        )
+        .map_err(|why| Unreachable(format!("{}: {why}", self.shown)))
+    }
+
+    /// The rows of one statement, each value as text.
+    pub(super) fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
+        let messages = bounded(&self.runtime, ANSWER_TIMEOUT, self.client.simple_query(sql))
+            .map_err(|why| Unreachable(format!("{}: {why}", self.shown)))?;
+        Ok(messages
+            .into_iter()
+            .filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => Some(row),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// At most `rows_max` rows of a small table as text; `None` if the search path leads to no such table.
+    pub(super) fn read_table(
+        &self,
+        table: &str,
+        columns: &[&str],
+        rows_max: usize,
+    ) -> Result<Option<Vec<Vec<Option<String>>>>, Unreachable> {
+        let quoted = identifier(table);
+        let found = self.rows(&format!("SELECT to_regclass({})", literal(&quoted)))?;
+        if found.first().and_then(|row| row.get(0)).is_none() {
+            return Ok(None);
+        }
+        let wanted: Vec<String> = columns
+            .iter()
+            .map(|column| format!("{}::text", identifier(column)))
+            .collect();
+        let rows = self.rows(&format!(
+            "SELECT {} FROM {quoted} LIMIT {rows_max}",
+            wanted.join(", ")
+        ))?;
+        let text = |row: &SimpleQueryRow, at| row.get(at).map(str::to_owned);
+        Ok(Some(
+            rows.iter()
+                .map(|row| (0..columns.len()).map(|at| text(row, at)).collect())
+                .collect(),
+        ))
+    }
+}
+
+fn bounded<T>(
+    runtime: &Runtime,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
+    runtime.block_on(async {
+        match tokio::time::timeout(limit, answer).await {
+            Ok(answer) => answer.map_err(|error| in_words(&error)),
+            Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+        }
+    })
+}
+
+/// What went wrong. The server's own words are cleaned and cut like everything from outside.
+fn in_words(error: &tokio_postgres::Error) -> String {
+    let Some(told) = error.as_db_error() else {
+        use std::error::Error;
+        let why = error
+            .source()
+            .map_or_else(|| error.to_string(), ToString::to_string);
+        return crate::domain::redact::truncate(&why, MESSAGE_BYTES_MAX).to_string();
+    };
+    let code = told.code();
+    if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
+    {
+        return "the server refuses the user or the password".to_owned();
+    }
+    if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE {
+        return format!("locked or busy: no answer within {STATEMENT_TIMEOUT_MS} ms");
+    }
+    let text = format!("{} ({})", told.message(), code.code());
+    crate::domain::redact::truncate(&text, MESSAGE_BYTES_MAX).to_string()
+}
+
+/// A name as an SQL identifier.
+pub(super) fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\"").replace('\0', ""))
+}
+
+/// A text as an SQL literal.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
+}

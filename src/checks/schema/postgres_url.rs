@@ -1,0 +1,245 @@
+//! A PostgreSQL URL in the forms that SQLAlchemy, libpq and asyncpg accept, taken apart. Pure.
+//!
+//! Nothing here prints the password: what is shown of a server is its host, port and database.
+
+use std::path::PathBuf;
+
+use super::live::percent_decode;
+
+/// The port of a server that names none.
+const PORT: u16 = 5432;
+
+/// How far the connection has to be protected (postgresql.org/docs/current/libpq-ssl.html).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TlsMode {
+    /// Never.
+    Disable,
+    /// If the server can; whose certificate is not looked at.
+    Prefer,
+    /// Always; whose certificate is not looked at.
+    Require,
+    /// Always, and the certificate must be signed by somebody known and name the host.
+    Verify,
+}
+
+/// One server and database. No `Debug`: it holds a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct PostgresUrl {
+    /// A name, an address, or the directory of a Unix socket.
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: Option<String>,
+    pub database: String,
+    /// `-c name=value`, for `search_path`.
+    pub options: Option<String>,
+    pub tls: TlsMode,
+    pub root_certificate: Option<PathBuf>,
+}
+
+impl PostgresUrl {
+    #[allow(dead_code)] // The comparison asks it.
+    /// Whether the URL is one of PostgreSQL at all: `postgresql[+driver]://`, `postgres://`.
+    pub(super) fn is_one(url: &str) -> bool {
+        url.trim().split_once("://").is_some_and(|(scheme, _)| {
+            let dialect = scheme.split('+').next().unwrap_or_default();
+            ["postgresql", "postgres"]
+                .iter()
+                .any(|name| dialect.eq_ignore_ascii_case(name))
+        })
+    }
+
+    /// Takes a URL apart.
+    ///
+    /// # Errors
+    /// What cannot be understood, in words without the password.
+    pub(super) fn parse(url: &str) -> Result<Self, String> {
+        let (_, rest) = url.trim().split_once("://").ok_or("the URL has no `://`")?;
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+        // A password may hold an `@` that nobody encoded: the last one ends it.
+        let (login, place) = match authority.rsplit_once('@') {
+            Some((login, place)) => (login, place),
+            None => ("", authority),
+        };
+        let (user, password) = match login.split_once(':') {
+            Some((user, password)) => (user, Some(percent_decode(password))),
+            None => (login, None),
+        };
+        let place = place.split(',').next().unwrap_or_default();
+        let (host, port) = split_port(place)?;
+        let mut parsed = Self {
+            host: percent_decode(host),
+            port: port.unwrap_or(PORT),
+            user: percent_decode(user),
+            password,
+            database: percent_decode(database),
+            options: None,
+            tls: TlsMode::Prefer,
+            root_certificate: None,
+        };
+        for (key, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            parsed.set(key, percent_decode(&value.replace('+', " ")))?;
+        }
+        parsed.fill_in();
+        Ok(parsed)
+    }
+
+    fn set(&mut self, key: &str, value: String) -> Result<(), String> {
+        match key {
+            "host" => {
+                // `host=a:5433` is a form of SQLAlchemy; several hosts are tried by libpq in order.
+                let first = value.split(',').next().unwrap_or_default().to_owned();
+                let (host, port) = split_port(&first)?;
+                self.host = host.to_owned();
+                self.port = port.unwrap_or(self.port);
+            }
+            "port" => {
+                let first = value.split(',').next().unwrap_or_default();
+                self.port = first.parse().map_err(|_| format!("{first:?} is no port"))?;
+            }
+            "user" => self.user = value,
+            "password" => self.password = Some(value),
+            "dbname" | "database" => self.database = value,
+            "options" => self.options = Some(value),
+            "sslrootcert" => self.root_certificate = Some(PathBuf::from(value)),
+            // The name of asyncpg is `ssl`, with the same words or a yes.
+            "sslmode" | "ssl" => {
+                self.tls = match value.to_lowercase().as_str() {
+                    "disable" | "false" | "0" => TlsMode::Disable,
+                    "allow" | "prefer" => TlsMode::Prefer,
+                    "require" | "true" | "1" => TlsMode::Require,
+                    "verify-ca" | "verify-full" => TlsMode::Verify,
+                    other => return Err(format!("{other:?} is no sslmode")),
+                };
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What libpq assumes where the URL is silent.
+    fn fill_in(&mut self) {
+        if self.host.is_empty() {
+            self.host = ["/run/postgresql", "/var/run/postgresql", "/tmp"]
+                .iter()
+                .find(|dir| {
+                    let socket = format!("{dir}/.s.PGSQL.{}", self.port);
+                    std::path::Path::new(&socket).exists()
+                })
+                .map_or_else(|| "localhost".to_owned(), |dir| (*dir).to_owned());
+        }
+        if self.user.is_empty() {
+            self.user = nix::unistd::User::from_uid(nix::unistd::Uid::effective())
+                .ok()
+                .flatten()
+                .map_or_else(|| "postgres".to_owned(), |user| user.name);
+        }
+        if self.database.is_empty() {
+            self.database.clone_from(&self.user);
+        }
+    }
+
+    pub(super) fn is_socket(&self) -> bool {
+        self.host.starts_with('/')
+    }
+
+    /// For people: where it is, without who connects.
+    pub(super) fn shown(&self) -> String {
+        if self.is_socket() {
+            format!("{} at {}/.s.PGSQL.{}", self.database, self.host, self.port)
+        } else {
+            format!("{} at {}:{}", self.database, self.host, self.port)
+        }
+    }
+}
+
+/// `host`, `host:port`, `[::1]:port`, `/directory`.
+fn split_port(place: &str) -> Result<(&str, Option<u16>), String> {
+    let (host, port) = if let Some(rest) = place.strip_prefix('[') {
+        let (host, rest) = rest.split_once(']').ok_or("the URL's address has no `]`")?;
+        (host, rest.strip_prefix(':'))
+    } else {
+        match place.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        }
+    };
+    match port {
+        None | Some("") => Ok((host, None)),
+        // Not shown: what stands there may be the end of a password.
+        Some(port) => port
+            .parse()
+            .map(|port| (host, Some(port)))
+            .map_err(|_| "the URL's port is no number".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(url: &str) -> String {
+        let parsed = PostgresUrl::parse(url).unwrap_or_else(|why| panic!("{url}: {why}"));
+        format!(
+            "{}:{}@{} {:?}",
+            parsed.user,
+            parsed.password.as_deref().unwrap_or("-"),
+            parsed.shown(),
+            parsed.tls
+        )
+    }
+
+    #[test]
+    fn the_forms_of_sqlalchemy_and_libpq_are_understood() {
+        for (url, expected) in [
+            ("postgresql://ann:pw@db/app", "ann:pw@app at db:5432 Prefer"),
+            ("postgres://ann@db:6000/app", "ann:-@app at db:6000 Prefer"),
+            (
+                "postgresql+asyncpg://ann:p%40ss%2Fw%25@db/app?ssl=require",
+                "ann:p@ss/w%@app at db:5432 Require",
+            ),
+            (
+                "postgresql+psycopg2://ann:p@ss@[::1]:7/app?sslmode=verify-full",
+                "ann:p@ss@app at ::1:7 Verify",
+            ),
+            (
+                "postgresql+psycopg://ann@/app?host=/run/pg&port=9&sslmode=disable",
+                "ann:-@app at /run/pg/.s.PGSQL.9 Disable",
+            ),
+            (
+                "postgresql://ann@%2Frun%2Fpg/app",
+                "ann:-@app at /run/pg/.s.PGSQL.5432 Prefer",
+            ),
+            ("postgresql://ann@one,two/", "ann:-@ann at one:5432 Prefer"),
+        ] {
+            assert!(PostgresUrl::is_one(url));
+            assert_eq!(shown(url), expected, "{url}");
+        }
+        for other in ["sqlite:///a.db", "mysql://a/b", "postgresql", ""] {
+            assert!(!PostgresUrl::is_one(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_understood_is_said_without_the_password() {
+        for url in [
+            "postgresql://ann:s3cr3t@db:port/app",
+            "postgresql://ann:s3cr3t@[::1/app",
+            "postgresql://ann:s3cr3t@db/app?sslmode=maybe",
+            "postgresql://ann:s3cr3t@db/app?port=x",
+        ] {
+            let Err(why) = PostgresUrl::parse(url) else {
+                panic!("{url} was understood");
+            };
+            assert!(!why.contains("s3cr3t"), "{why}");
+        }
+    }
+
+    #[test]
+    fn the_search_path_is_kept() {
+        let url = "postgresql://a@db/app?options=-csearch_path%3Dsales,public";
+        let options = PostgresUrl::parse(url).ok().and_then(|u| u.options);
+        assert_eq!(options.as_deref(), Some("-csearch_path=sales,public"));
+    }
+}

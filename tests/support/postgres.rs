@@ -1,0 +1,198 @@
+//! A real PostgreSQL server in a directory of its own, for one test; gone with it.
+//!
+//! Included with `#[path]`. Where the machine has no server program, a test says so loudly and is
+//! skipped; in CI that is a failure.
+
+#![allow(dead_code)] // Each includer uses what it needs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take until it answers.
+const START_MAX: Duration = Duration::from_secs(60);
+
+/// The password of the user `ann`; not trivial in a URL.
+pub const PASSWORD: &str = "p@ss/w%rd";
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    pub port: u16,
+    programs: PathBuf,
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a server, or says why the test is skipped.
+    pub fn start() -> Option<Self> {
+        match Self::try_start() {
+            Ok(server) => Some(server),
+            Err(why) => {
+                eprintln!("SKIPPED: no PostgreSQL server for this test: {why}");
+                assert!(
+                    std::env::var_os("CI").is_none(),
+                    "CI must have PostgreSQL: {why}"
+                );
+                None
+            }
+        }
+    }
+
+    fn try_start() -> Result<Self, String> {
+        let programs = programs().ok_or("the program `postgres` is not installed")?;
+        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let user = unprivileged();
+        if let Some(user) = &user {
+            run(Command::new("chown").arg(user).arg(dir.path()))?;
+        }
+        let command = |program: &str| {
+            let path = programs.join(program);
+            match &user {
+                None => Command::new(path),
+                // The server refuses to run as root.
+                Some(user) => {
+                    let mut command = Command::new("setpriv");
+                    command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+                    command.arg(path);
+                    command
+                }
+            }
+        };
+        let data = dir.path().join("data");
+        run(command("initdb")
+            .args([
+                "-U",
+                "postgres",
+                "-A",
+                "scram-sha-256",
+                "--auth-local",
+                "trust",
+            ])
+            .args(["-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
+            .arg(&data)
+            .current_dir(dir.path()))?;
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(|e| e.to_string())?
+            .port();
+        let child = command("postgres")
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(dir.path())
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"])
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        let server = Self {
+            child,
+            port,
+            programs,
+            dir,
+        };
+        let begin = Instant::now();
+        while let Err(why) = server.try_sql("postgres", "SELECT 1") {
+            if begin.elapsed() > START_MAX {
+                return Err(format!("it does not answer: {why}"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let password = PASSWORD.replace('\'', "''");
+        server.sql(
+            "postgres",
+            &format!("CREATE USER ann SUPERUSER PASSWORD '{password}'"),
+        );
+        Ok(server)
+    }
+
+    /// The directory of the Unix socket.
+    pub fn socket(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A URL with a password over TCP, as an application would have it.
+    pub fn url(&self, scheme: &str, database: &str) -> String {
+        format!(
+            "{scheme}://ann:p%40ss%2Fw%25rd@127.0.0.1:{}/{database}",
+            self.port
+        )
+    }
+
+    /// Runs a script, which must succeed.
+    pub fn sql(&self, database: &str, script: &str) -> String {
+        self.try_sql(database, script)
+            .unwrap_or_else(|why| panic!("{why}\n{script}"))
+    }
+
+    pub fn try_sql(&self, database: &str, script: &str) -> Result<String, String> {
+        run(Command::new(self.programs.join("psql"))
+            .args([
+                "-X",
+                "-q",
+                "-A",
+                "-t",
+                "-v",
+                "ON_ERROR_STOP=1",
+                "-U",
+                "postgres",
+                "-h",
+            ])
+            .arg(self.dir.path())
+            .args(["-p", &self.port.to_string(), "-d", database, "-c", script]))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // SIGINT: close the connections and end in order.
+        let pid = self.child.id().to_string();
+        let _ = Command::new("kill").args(["-INT", &pid]).status();
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(10) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The newest installed server's directory of programs.
+fn programs() -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = glob::glob("/usr/lib/postgresql/*/bin/postgres")
+        .ok()?
+        .filter_map(Result::ok)
+        .collect();
+    found.sort();
+    found.pop()?.parent().map(Path::to_owned)
+}
+
+/// Whom the server runs as where the test runs as root.
+fn unprivileged() -> Option<String> {
+    let id = run(Command::new("id").arg("-u")).ok()?;
+    if id.trim() != "0" {
+        return None;
+    }
+    let has_own = Command::new("id").args(["-u", "postgres"]).output();
+    let has_own = has_own.is_ok_and(|output| output.status.success());
+    Some(if has_own { "postgres" } else { "nobody" }.to_owned())
+}
+
+fn run(command: &mut Command) -> Result<String, String> {
+    let output = command
+        .output()
+        .map_err(|e| format!("cannot run {command:?}: {e}"))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(format!(
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    ))
+}
