@@ -117,6 +117,7 @@ pub(super) fn migrate(
         cwd: command.directory,
         env,
         writable: vec![directory, home],
+        overlay: None,
         network: false,
         limits,
         timeout_ms: limits.time_ms,

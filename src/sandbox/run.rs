@@ -25,6 +25,9 @@ pub struct SandboxSpec {
     pub env: BTreeMap<String, String>,
     /// The only directories that may be written, where the host can enforce it; they must exist.
     pub writable: Vec<PathBuf>,
+    /// This directory looks writable; what is written below it is kept in memory and gone afterwards.
+    /// Needs an empty directory that may be used for it, on a host that isolates the file system.
+    pub overlay: Option<Overlay>,
     /// The network is reachable.
     pub network: bool,
     /// Limits.
@@ -35,6 +38,15 @@ pub struct SandboxSpec {
     pub stdin: Vec<u8>,
     /// A pipe whose bytes follow them, until its end; given up when the program ends.
     pub stdin_more: Option<Arc<OwnedFd>>,
+}
+
+/// See [`SandboxSpec::overlay`].
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    /// What looks writable.
+    pub directory: PathBuf,
+    /// An empty directory.
+    pub base: PathBuf,
 }
 
 /// How it ended.
@@ -100,6 +112,7 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
         cwd: PathBuf::new(),
         env: BTreeMap::new(),
         writable: vec![PathBuf::new()],
+        overlay: None,
         network: false,
         limits,
         timeout_ms: limits.time_ms,
@@ -137,6 +150,17 @@ pub(super) fn run_with(
         .map(real)
         .collect::<Result<Vec<_>, _>>()?;
 
+    let overlay = spec
+        .overlay
+        .as_ref()
+        .map(|overlay| Ok((real(&overlay.directory)?, real(&overlay.base)?)))
+        .transpose()?;
+    if overlay.is_some() && !support.namespaces.mount {
+        return Err(failed(std::io::Error::other(
+            "this host cannot isolate the file system",
+        )));
+    }
+
     let marker = uuid::Uuid::now_v7().to_string();
     let mut env = spec.env.clone();
     env.insert("UBS_RESULT_FD".into(), "3".into());
@@ -152,6 +176,7 @@ pub(super) fn run_with(
         argv: &spec.argv,
         env: &env,
         cwd: &cwd,
+        overlay: overlay.as_ref().map(|(d, b)| (d.as_path(), b.as_path())),
         writable: &writable,
         hidden: &hidden,
         filter: !spec.network,

@@ -18,6 +18,7 @@ fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
         cwd: dir.to_path_buf(),
         env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
         writable: vec![dir.to_path_buf()],
+        overlay: None,
         network: false,
         limits: SandboxLimits::default(),
         timeout_ms: TIMEOUT_MS,

@@ -151,6 +151,7 @@ fn run_command(
         cwd: context.root.to_owned(),
         env: run_environment(context, directory.path()),
         writable: vec![directory.path().to_owned()],
+        overlay: None,
         network: rehearse.network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms: rehearse.timeout_ms,

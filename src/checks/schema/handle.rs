@@ -13,7 +13,7 @@ use super::postgres_url::PostgresUrl;
 pub(super) enum Live {
     #[allow(dead_code)] // The comparison opens files by it.
     Sqlite {
-        connection: Connection,
+        connection: Box<Connection>,
         path: PathBuf,
     },
     Postgres(Box<Postgres>),
@@ -24,7 +24,7 @@ impl Live {
     /// Opens the file of a SQLite database, which exists.
     pub(super) fn sqlite(path: &Path) -> Result<Self, Unreachable> {
         Ok(Self::Sqlite {
-            connection: live::open(path)?,
+            connection: Box::new(live::open(path)?),
             path: path.to_owned(),
         })
     }
