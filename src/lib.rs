@@ -18,6 +18,7 @@ pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod fix;
+pub mod init;
 pub mod kernel;
 pub mod log;
 pub mod manifest;

@@ -618,3 +618,48 @@ fn a_fix_that_a_person_approves_brings_the_layer_up_in_the_running_system() {
     assert!(workspace.read("order").contains("start b"));
     workspace.ubs(&["log", "verify"]).expect(0);
 }
+
+/// Answers with a document; the services are those of its paths.
+fn document_server(paths: &str) -> String {
+    format!(
+        "import http.server, json, signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n\
+         class H(http.server.BaseHTTPRequestHandler):\n    def do_GET(self):\n        self.send_response(200)\n        \
+         self.end_headers()\n        self.wfile.write(json.dumps({{'openapi': '3.1.0', 'paths': {paths}}}).encode())\n    \
+         def log_message(self, *_): pass\nhttp.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), H).serve_forever()\n"
+    )
+}
+
+#[test]
+fn the_document_of_the_running_application_is_looked_at_after_the_boot() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let workspace = Workspace::with_manifest(&format!(
+        "{}\n[registration]\nopenapi = 'http://127.0.0.1:{port}/openapi.json'\nservices = ['users', 'orders']\n",
+        manifest(&[layer(
+            "base",
+            "",
+            &[service("api", &format!("python3 server.py {port}"), "")]
+        )])
+    ));
+    workspace.write(
+        "server.py",
+        &document_server("{'/api/users': {'get': {}}, '/api/orders/{id}': {'get': {}}}"),
+    );
+    let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
+    let said = "2 of 2 services mounted (100.0 %), 1 of 1 alive";
+    assert!(run.stdout.contains(said), "{}", run.stdout);
+    let replay = workspace.ubs(&["replay", "last"]).expect(0);
+    assert!(replay.stdout.contains(said), "{}", replay.stdout);
+    workspace.write("server.py", &document_server("{'/api/users': {'get': {}}}"));
+    workspace.ubs(&["boot", "--until-up"]);
+    let missions = workspace.ubs(&["missions", "--json"]).json();
+    assert_eq!(
+        missions[0]["failure"]["code"], "registration.missing_service",
+        "{missions}"
+    );
+    assert_eq!(missions[0]["failure"]["subject"], "orders");
+    workspace.ubs(&["log", "verify"]).expect(0);
+}

@@ -1,18 +1,15 @@
 //! Applications that nobody here wrote, as an index of packages has them: `ubs init` and `ubs
 //! preflight` in each, against the truth that was written down for it.
 //!
-//! `tests/real/NAME/requirements.txt` pins all that plain `pip install` brought on the day when the
-//! application was looked at; `truth.toml` says what is wrong with it, argued. The application's
-//! packages are copied out of the environment into a workspace, as if it had been checked out.
+//! `tests/real/NAME/truth.toml` says what is wrong with it, argued; see `support/real.rs`.
 
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use serde_json::Value;
-use support::{Workspace, venv};
-use toml_edit::{DocumentMut, Table};
+use support::real::{check_out, strings};
+use toml_edit::Table;
 
 /// One defect that is truly there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,62 +48,10 @@ impl Defect {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_name() == "__pycache__" {
-            continue;
-        }
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// The application in a workspace of its own, with its environment as `.venv`.
-fn check_out(truth: &DocumentMut, requirements: &str) -> Option<Workspace> {
-    let packages: Vec<&str> = requirements.lines().filter(|l| !l.is_empty()).collect();
-    let python = venv::python_with(&packages)?;
-    let home = python.parent()?.parent()?;
-    let libraries = std::fs::read_dir(home.join("lib")).unwrap();
-    let site = libraries
-        .map(|found| found.unwrap().path().join("site-packages"))
-        .find(|site| site.is_dir())
-        .expect("its packages");
-    let workspace = Workspace::new();
-    for name in strings(truth, "sources") {
-        copy(&site.join(name), &workspace.path(name));
-    }
-    if let Some(files) = truth.get("files").and_then(|files| files.as_table()) {
-        for (name, text) in files {
-            workspace.write(name, text.as_str().expect("the text of a file"));
-        }
-    }
-    std::os::unix::fs::symlink(home, workspace.path(".venv")).unwrap();
-    Some(workspace)
-}
-
-fn strings<'a>(truth: &'a DocumentMut, key: &str) -> Vec<&'a str> {
-    let list = truth.get(key).and_then(|list| list.as_array());
-    list.into_iter()
-        .flatten()
-        .filter_map(|v| v.as_str())
-        .collect()
-}
-
 /// `ubs init`, then `ubs preflight`, then everything is as the truth says.
 #[track_caller]
 fn check(name: &str) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/real")
-        .join(name);
-    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
-    let truth: DocumentMut = read("truth.toml").parse().unwrap();
-    let Some(workspace) = check_out(&truth, &read("requirements.txt")) else {
+    let Some((workspace, truth)) = check_out(name) else {
         return;
     };
     workspace.ubs(&["init"]).expect(0);

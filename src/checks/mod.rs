@@ -5,14 +5,19 @@
 
 mod advice;
 mod config;
+mod imports;
+mod packages;
 mod python;
 mod raised;
 mod registration;
 mod rehearsal;
 mod scan;
 mod schema;
+mod shared;
+mod sources;
 #[cfg(test)]
 mod testing;
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +30,10 @@ use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter};
-pub use schema::sqlite_path;
+pub use registration::{LiveService, LiveSystem, check_running};
+pub use schema::{MigrationCommand, migration_command, sqlite_path};
+pub use shared::SharedRuns;
+pub use sources::Sources;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -48,6 +56,10 @@ pub struct CheckContext<'a> {
     pub scratch: &'a Path,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// Imports that the checks of one pre-flight do once.
+    pub shared: &'a SharedRuns,
+    /// The static scan, made once for all checks of one pre-flight.
+    pub sources: &'a Sources,
 }
 
 impl CheckContext<'_> {
@@ -93,20 +105,36 @@ pub fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
         CheckName::Rehearsal => rehearsal::check(context),
         CheckName::Registration => registration::check(context),
     };
-    let (outcome, status) = match outcome {
-        Ok(outcome) if outcome.skipped => (outcome, CheckStatus::Skipped),
-        Ok(outcome) => {
-            let status = CheckStatus::of(&outcome.findings);
-            (outcome, status)
-        }
-        Err(error) => (cannot_be_carried_out(check, &error), CheckStatus::Error),
+    let (outcome, failed) = match outcome {
+        Ok(outcome) => (outcome, false),
+        Err(error) => (cannot_be_carried_out(check, &error), true),
+    };
+    let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let mut report = finish_report(check, outcome, context.redactor, duration_ms);
+    if failed {
+        report.status = CheckStatus::Error;
+    }
+    report
+}
+
+/// Cleans and judges what a check gave.
+fn finish_report(
+    check: CheckName,
+    outcome: Outcome,
+    redactor: &Redactor,
+    duration_ms: u64,
+) -> CheckReport {
+    let status = if outcome.skipped {
+        CheckStatus::Skipped
+    } else {
+        CheckStatus::of(&outcome.findings)
     };
     CheckReport {
         name: check,
         status,
-        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
-        summary: context.redactor.clean(&outcome.summary, MESSAGE_BYTES_MAX),
-        findings: tidy(check, outcome.findings, context.redactor),
+        duration_ms,
+        summary: redactor.clean(&outcome.summary, MESSAGE_BYTES_MAX),
+        findings: tidy(check, outcome.findings, redactor),
         measured: outcome.measured,
     }
 }

@@ -1,33 +1,43 @@
 //! The application's own interpreter, and how a probe program runs in it.
 //!
 //! A probe is one of the programs in `python/`. It runs in the sandbox with the application's import
-//! path, takes its input on standard input and answers on a descriptor that the application does not
-//! know, in a line that begins with a nonce the application never saw. The answer is still hostile: it
-//! is bounded, parsed into plain structures, and every text of it is cleaned before it is shown.
+//! path, takes its input on standard input and answers on a descriptor of its own, in a line that begins
+//! with a nonce. So whatever an application prints, closes or replaces, and whatever it writes to
+//! descriptors that it guesses, is no answer. What runs in one interpreter can find everything in it:
+//! code that looks for the nonce on purpose can find it, and then lie about itself, as it could anyway by
+//! behaving well while it is looked at. The answer is therefore hostile: it is bounded, parsed into plain
+//! structures, its texts are cleaned before they are shown, and two answers are none.
+
+mod answer;
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
-use super::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
-use crate::domain::event::ExitKind;
+use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
-use crate::sandbox::{Isolation, SandboxOutcome, SandboxSpec, run_sandboxed};
+use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_sandboxed};
+use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
+pub(super) use answer::{no_answer, printed};
 
 /// Wall time of a probe whose time the manifest does not set.
 pub(super) const PROBE_TIMEOUT_MS: u64 = 30_000;
-/// Where the sandbox cuts an output stream.
-const OUTPUT_BYTES_MAX: usize = 256 << 10;
 /// A program that hangs says where at most that long before it is ended.
 const HANG_MARGIN_MS_MAX: u64 = 2_000;
 /// Where interpreters lie below a workspace.
 const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
 
 const PRELUDE: &str = include_str!("python/prelude.py");
+/// Runs the program in a namespace of its own, with builtins of its own, so that `__main__` stays empty.
+const BOOT: &str = "exec(compile(__import__('sys').argv.pop(), '<ubs>', 'exec'), \
+    {'__name__': '__ubs__', '__builtins__': dict(vars(__import__('builtins')))})";
 
 /// The probe programs.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +50,12 @@ pub(super) enum Program {
     Routes,
     /// Definitions in the source; runs none of it.
     Scan,
+    /// The migrations of a Django project.
+    Django,
     /// Insertions that let a table definition extend another one.
     Edit,
+    /// Which modules the interpreter would find; imports none.
+    Interpreter,
 }
 
 impl Program {
@@ -49,9 +63,19 @@ impl Program {
         match self {
             Self::Rehearse => include_str!("python/rehearse.py"),
             Self::Models => include_str!("python/models.py"),
-            Self::Routes => include_str!("python/routes.py"),
+            Self::Routes => concat!(
+                include_str!("python/routes_asgi.py"),
+                "\n",
+                include_str!("python/routes_flask.py"),
+                "\n",
+                include_str!("python/routes_django.py"),
+                "\n",
+                include_str!("python/routes.py"),
+            ),
             Self::Scan => include_str!("python/scan.py"),
+            Self::Django => include_str!("python/django.py"),
             Self::Edit => include_str!("python/edit.py"),
+            Self::Interpreter => include_str!("python/interpreter.py"),
         }
     }
 }
@@ -105,6 +129,22 @@ pub(super) struct Ran<T> {
     pub answer: Answer<T>,
     pub duration_ms: u64,
     pub isolation: Isolation,
+    /// The interpreter, as it said before it ran any application code.
+    pub host: Option<PythonHost>,
+    /// What the application printed, standard error first; cleaned, the middle left out if it was long.
+    pub printed: String,
+}
+
+/// An interpreter, as the prelude introduces it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct PythonHost {
+    /// `sys.path` with the application's directories.
+    pub path: Vec<String>,
+    /// It is no virtual environment: what is installed there may be for others.
+    pub shared: bool,
+    /// Values of the variables in markers (PEP 508).
+    pub markers: BTreeMap<String, String>,
 }
 
 /// The application's own interpreter: the manifest's, the virtual environment of `root` or of the
@@ -215,7 +255,7 @@ pub(super) fn run_environment(
     env
 }
 
-/// Runs a probe program in the sandbox and reads its answer.
+/// Runs a probe program in the sandbox, or in a dry run that imports the same, and reads its answer.
 pub(super) fn run_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
     program: Program,
@@ -223,8 +263,125 @@ pub(super) fn run_probe<T: DeserializeOwned>(
     timeout_ms: u64,
     network: bool,
 ) -> Result<Ran<T>, ProbeError> {
+    let module = match program {
+        Program::Models | Program::Routes if !network => input["module"].as_str(),
+        _ => None,
+    };
+    let shared = module
+        .and_then(|module| context.shared.host_for(module))
+        .and_then(|host| host.ask(program.text(), &input))
+        .and_then(|(mark, hosted)| hosted_answer(&hosted, &mark, timeout_ms, context));
+    if let Some(ran) = shared {
+        return Ok(ran);
+    }
+    let run = |input, workspace| {
+        execute(
+            context, program, input, timeout_ms, network, None, workspace,
+        )
+    };
+    let (outcome, nonce) = run(input.clone(), Workspace::ReadOnly)?;
+    // Many an application makes its directories while it is imported: what else is wrong with it shows only
+    // where it may.
+    let (outcome, nonce) = match was_read_only(&outcome, &nonce) {
+        true => run(input, Workspace::ThrownAway).unwrap_or((outcome, nonce)),
+        false => (outcome, nonce),
+    };
+    Ok(read_run(&outcome, &nonce, timeout_ms, context))
+}
+
+/// What the application finds when it writes into its workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Workspace {
+    ReadOnly,
+    /// It may, and nothing of it stays.
+    ThrownAway,
+}
+
+/// The answer is that it failed because nothing may be written.
+fn was_read_only(outcome: &SandboxOutcome, nonce: &str) -> bool {
+    parse_answer::<serde_json::Value>(&outcome.result, nonce)
+        .is_ok_and(|answer| answer["raised"]["read_only"] == true)
+}
+
+/// A probe that also serves others: see [`super::shared`].
+pub(super) fn run_hosting_probe<T: DeserializeOwned>(
+    context: &CheckContext<'_>,
+    program: Program,
+    input: serde_json::Value,
+    timeout_ms: u64,
+    host: &Host,
+) -> Result<Ran<T>, ProbeError> {
+    let more = host.take_reader();
+    let workspace = Workspace::ReadOnly;
+    let alone = input.clone();
+    let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more, workspace)?;
+    if was_read_only(&outcome, &nonce) {
+        // It answered nobody else either: each asks anew.
+        host.finish(None);
+        let mut input = alone;
+        input["serve"] = 0.into();
+        let again = Workspace::ThrownAway;
+        let run = execute(context, program, input, timeout_ms, false, None, again);
+        let (outcome, nonce) = run.unwrap_or((outcome, nonce));
+        return Ok(read_run(&outcome, &nonce, timeout_ms, context));
+    }
+    let mut ran = read_run(&outcome, &nonce, timeout_ms, context);
+    let served: Option<Served> = parse_marked(&outcome.result, &nonce, "~").ok();
+    ran.duration_ms -= served.map_or(0, |s| s.serving_ms).min(ran.duration_ms);
+    host.finish(Some(Arc::new(Hosted { outcome, nonce })));
+    Ok(ran)
+}
+
+/// The time that a dry run spent for others.
+#[derive(Debug, Deserialize)]
+struct Served {
+    serving_ms: u64,
+}
+
+/// An answer out of another's run. If that one did not come to its own answer, this import does not either;
+/// if it did and this answer is not there, it has to be sought elsewhere.
+fn hosted_answer<T: DeserializeOwned>(
+    hosted: &Hosted,
+    mark: &str,
+    timeout_ms: u64,
+    context: &CheckContext<'_>,
+) -> Option<Ran<T>> {
+    let Hosted { outcome, nonce } = hosted;
+    let answer = match parse_answer::<serde::de::IgnoredAny>(&outcome.result, nonce) {
+        Err(NotAnswered::Silent) => Answer::None(no_answer(outcome, timeout_ms, context)),
+        Err(NotAnswered::Twice) => return None,
+        Ok(_) => Answer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),
+    };
+    Some(Ran {
+        answer,
+        duration_ms: outcome.duration_ms,
+        isolation: outcome.isolation.clone(),
+        host: None,
+        printed: String::new(),
+    })
+}
+
+/// A length, a line's end, and JSON: what the prelude reads.
+pub(super) fn frame(document: &serde_json::Value) -> Vec<u8> {
+    let json = document.to_string();
+    format!("{}\n{json}", json.len()).into_bytes()
+}
+
+fn execute(
+    context: &CheckContext<'_>,
+    program: Program,
+    input: serde_json::Value,
+    timeout_ms: u64,
+    network: bool,
+    stdin_more: Option<Arc<OwnedFd>>,
+    workspace: Workspace,
+) -> Result<(SandboxOutcome, String), ProbeError> {
     let interpreter = interpreter(context.manifest, context.root, context.environment)?;
     let directory = run_directory(context)?;
+    let overlay = match workspace {
+        Workspace::ReadOnly => None,
+        Workspace::ThrownAway => Some(overlay_in(context, directory.path())?),
+    };
     let nonce = random_nonce()?;
     let path = if context.manifest.python.path.is_empty() {
         vec![".".to_owned()]
@@ -254,6 +411,7 @@ pub(super) fn run_probe<T: DeserializeOwned>(
             "-B",
             "-u",
             "-c",
+            BOOT,
             &format!("{PRELUDE}\n{}", program.text()),
         ]
         .map(str::to_owned)
@@ -261,20 +419,53 @@ pub(super) fn run_probe<T: DeserializeOwned>(
         cwd: context.root.to_owned(),
         env: run_environment(context, directory.path()),
         writable: vec![directory.path().to_owned()],
+        overlay,
         network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms,
-        stdin: stdin.to_string().into_bytes(),
+        stdin: frame(&stdin),
+        stdin_more,
     })?;
-    let answer = match parse_answer(&outcome.result, &nonce) {
-        Some(answer) => Answer::Given(answer),
-        None => Answer::None(no_answer(&outcome, timeout_ms, context)),
+    Ok((outcome, nonce))
+}
+
+/// The workspace, to be written in memory by way of a directory below the run's own.
+fn overlay_in(context: &CheckContext<'_>, directory: &Path) -> Result<Overlay, ProbeError> {
+    let base = directory.join("overlay");
+    std::fs::create_dir(&base).map_err(|source| ProbeError::Scratch {
+        path: base.clone(),
+        source,
+    })?;
+    Ok(Overlay {
+        directory: context.root.to_owned(),
+        base,
+    })
+}
+
+fn read_run<T: DeserializeOwned>(
+    outcome: &SandboxOutcome,
+    nonce: &str,
+    timeout_ms: u64,
+    context: &CheckContext<'_>,
+) -> Ran<T> {
+    let answer = match parse_answer(&outcome.result, nonce) {
+        Ok(answer) => Answer::Given(answer),
+        Err(said) => {
+            let mut why = no_answer(outcome, timeout_ms, context);
+            if said == NotAnswered::Twice {
+                why.why =
+                    "answered more than once: the application takes part in its own dry run".into();
+            }
+            Answer::None(why)
+        }
     };
-    Ok(Ran {
+    Ran {
         answer,
         duration_ms: outcome.duration_ms,
-        isolation: outcome.isolation,
-    })
+        host: parse_introduction(&outcome.result, nonce),
+        printed: printed(outcome, context),
+        isolation: outcome.isolation.clone(),
+    }
 }
 
 fn epoch_ms() -> u64 {
@@ -295,108 +486,4 @@ fn random_nonce() -> Result<String, ProbeError> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(ProbeError::Nonce)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
-
-/// The last line that begins with the nonce.
-fn parse_answer<T: DeserializeOwned>(result: &[u8], nonce: &str) -> Option<T> {
-    result
-        .rsplit(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(nonce.as_bytes()))
-        .and_then(|json| serde_json::from_slice(json).ok())
-}
-
-/// Why a sandboxed program is not done, in words.
-pub(super) fn no_answer(
-    outcome: &SandboxOutcome,
-    timeout_ms: u64,
-    context: &CheckContext<'_>,
-) -> NoAnswer {
-    let why = if outcome.timed_out {
-        format!("was not done after {timeout_ms} ms and was ended")
-    } else if outcome.result_truncated {
-        "answered more than is read".to_owned()
-    } else {
-        match outcome.exit {
-            ExitKind::Code(code) => format!("exited with status {code} before it was done"),
-            ExitKind::Signal(signal) => format!("was killed by {}", signal_words(signal)),
-            ExitKind::Unknown => "ended in an unknown way".to_owned(),
-        }
-    };
-    let raw = if outcome.stderr.is_empty() {
-        &outcome.stdout
-    } else {
-        &outcome.stderr
-    };
-    let text = String::from_utf8_lossy(raw);
-    let location = if outcome.timed_out || matches!(outcome.exit, ExitKind::Signal(_)) {
-        hang_location(&text, context)
-    } else {
-        None
-    };
-    NoAnswer {
-        why,
-        timed_out: outcome.timed_out,
-        output: clip_middle(
-            &clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX),
-            DETAIL_BYTES_MAX / 2,
-        ),
-        location,
-    }
-}
-
-fn signal_words(signal: i32) -> String {
-    let meaning = match signal {
-        libc::SIGSEGV => " (SIGSEGV: a crash in native code)",
-        libc::SIGABRT => " (SIGABRT: native code gave up)",
-        libc::SIGBUS => " (SIGBUS: a crash in native code)",
-        libc::SIGILL => " (SIGILL: a crash in native code)",
-        libc::SIGFPE => " (SIGFPE: a crash in native code)",
-        libc::SIGKILL => " (SIGKILL: a limit of memory or processor time, or somebody)",
-        libc::SIGXCPU => " (SIGXCPU: its processor time was up)",
-        libc::SIGXFSZ => " (SIGXFSZ: a file grew too large)",
-        libc::SIGTERM => " (SIGTERM: somebody ended it)",
-        _ => "",
-    };
-    format!("signal {signal}{meaning}")
-}
-
-/// The innermost frame of the application in what `faulthandler` wrote: `File "...", line N in f`.
-fn hang_location(stderr: &str, context: &CheckContext<'_>) -> Option<Location> {
-    let root = context.root.canonicalize().ok()?;
-    stderr.lines().find_map(|line| {
-        let rest = line.trim().strip_prefix("File \"")?;
-        let (file, rest) = rest.split_once("\", line ")?;
-        let inside = Path::new(file)
-            .strip_prefix(&root)
-            .or_else(|_| Path::new(file).strip_prefix(context.root))
-            .ok()?;
-        let is_package = inside.components().any(|part| {
-            matches!(
-                part.as_os_str().to_str(),
-                Some("site-packages" | "dist-packages" | ".venv" | "venv" | "node_modules")
-            )
-        });
-        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        (!is_package).then(|| Location {
-            file: context.redactor.clean(&inside.display().to_string(), 512),
-            line: digits.parse().unwrap_or(0),
-            column: 0,
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_line_with_the_nonce_is_an_answer() {
-        let parse = |bytes: &[u8]| parse_answer::<u32>(bytes, "abc");
-        assert_eq!(parse(b"\nabc 7\n"), Some(7));
-        assert_eq!(parse(b"5\n{}\nabc 7\nrubbish\xff"), Some(7));
-        assert_eq!(parse(b"7\n"), None);
-        assert_eq!(parse(b"\nabd 7\n"), None);
-        assert_eq!(parse(b"\nabc 7"), Some(7));
-        assert_eq!(parse(b""), None);
-    }
 }

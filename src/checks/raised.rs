@@ -34,6 +34,24 @@ pub(super) struct Raised {
     pub read_only: bool,
     /// Files of its frames that were imported before, by another name.
     pub twice: Vec<String>,
+    /// The module whose code raised it: the application's, a package's, the library's.
+    pub raised_in: String,
+    pub raised_line: u32,
+    /// What led to it: its cause, what was being handled, the members of a group; the nearest first.
+    pub chain: Vec<Link>,
+}
+
+/// An exception that led to another one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Link {
+    /// `cause`, `context`, `member`.
+    pub how: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub message: String,
+    /// The application's innermost frame of it.
+    pub frame: Option<Frame>,
 }
 
 /// One frame of a traceback, in a file of the workspace.
@@ -82,16 +100,52 @@ impl Raised {
                 column: syntax.column,
             });
         }
-        self.frames.last().map(|frame| Location {
+        self.own_frame().map(|frame| Location {
             file: redactor.clean(&frame.file, 512),
             line: frame.line,
             column: 0,
         })
     }
 
+    /// The application's innermost frame: of the exception, else of the nearest one that led to it.
+    fn own_frame(&self) -> Option<&Frame> {
+        self.frames
+            .last()
+            .or_else(|| self.chain.iter().find_map(|link| link.frame.as_ref()))
+    }
+
+    /// What it all began with, in a few words: `caused by KeyError: 'X' (settings.py:3)`.
+    pub(super) fn root(&self, redactor: &Redactor) -> Option<String> {
+        // What merely was being handled often says nothing: `KeyError` before `raise ValueError`.
+        let members = self
+            .chain
+            .iter()
+            .filter(|link| link.how == "member")
+            .count();
+        let root = if members > 0 {
+            self.chain.iter().find(|link| link.how == "member")
+        } else {
+            self.chain.iter().rev().find(|link| link.how == "cause")
+        }?;
+        let place = root.frame.as_ref().map_or_else(String::new, |frame| {
+            format!(" ({}:{})", frame.file, frame.line)
+        });
+        let line = root.message.lines().next().unwrap_or_default().trim();
+        let (first, more) = match members {
+            0 => ("caused by", String::new()),
+            1 => ("which is", String::new()),
+            _ => ("the first of them", format!("; {} more", members - 1)),
+        };
+        let text = format!("{first} {}: {line}{place}{more}", root.kind);
+        Some(crate::domain::redact::truncate(
+            &redactor.clean(&text, 4096),
+            300,
+        ))
+    }
+
     /// The application's own frame, then the traceback; its end is kept, which says most.
     pub(super) fn detail(&self, redactor: &Redactor) -> String {
-        let own = self.frames.last().map_or_else(String::new, |frame| {
+        let own = self.own_frame().map_or_else(String::new, |frame| {
             format!(
                 "{}:{} in {}\n    {}\n\n",
                 frame.file, frame.line, frame.function, frame.code

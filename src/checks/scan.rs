@@ -1,4 +1,4 @@
-//! What the application's source defines, read without running it: tables and routers.
+//! What the application's source defines, read without running it: tables.
 
 use serde::Deserialize;
 
@@ -10,7 +10,6 @@ use super::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 #[serde(default)]
 pub(super) struct Scan {
     pub tables: Vec<TableDefinition>,
-    pub routers: Vec<RouterDefinition>,
     /// For each entry module: indexes of tables, in the order in which importing it defines them.
     pub reached: Vec<Vec<usize>>,
 }
@@ -40,25 +39,11 @@ pub(super) struct TableDefinition {
     pub inherits_args: bool,
 }
 
-/// A router that a module binds to a name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(super) struct RouterDefinition {
-    pub file: String,
-    pub line: u32,
-    pub name: String,
-    pub module: String,
-    pub prefix: String,
-    /// Functions decorated with it.
-    pub endpoints: u32,
-}
-
 /// Reads the source. A scan that gives no answer gives an empty one: it only ever adds to what a check
 /// knows from running the application.
 pub(super) fn scan(
     context: &CheckContext<'_>,
     tables: bool,
-    routers: bool,
     entries: &[&str],
 ) -> Result<Scan, ProbeError> {
     let paths = &context.manifest.python.path;
@@ -66,7 +51,6 @@ pub(super) fn scan(
     let input = serde_json::json!({
         "roots": if paths.is_empty() { &here[..] } else { paths },
         "tables": tables,
-        "routers": routers,
         "entries": entries,
     });
     let ran = run_probe::<Scan>(context, Program::Scan, input, PROBE_TIMEOUT_MS, false)?;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{CheckContext, run_check};
+use super::{CheckContext, SharedRuns, run_check};
 use crate::domain::finding::{CheckName, CheckReport, Finding};
 use crate::domain::redact::Redactor;
 use crate::manifest::{
-    Config, Environment, Expect, ExpectedService, Heal, Layer, Manifest, Policies, Python,
-    Registration, Rehearse, SandboxLimits, Schema, Var,
+    AppObject, Config, Environment, Expect, ExpectedService, Heal, Layer, Manifest, Policies,
+    Python, Registration, Rehearse, SandboxLimits, Schema, Var, WebFramework,
 };
 
 #[path = "../../tests/support/postgres.rs"]
@@ -55,6 +55,7 @@ impl App {
                 requirements: None,
             },
             config: Config::default(),
+            vault: None,
             schemas: vec![],
             registration: None,
             layers: vec![],
@@ -115,11 +116,25 @@ impl App {
     }
 
     pub(super) fn schema(mut self, database: &str, expect: &str) -> Self {
-        let expect = match expect.strip_prefix("sql:") {
-            Some(pattern) => Expect::Sql {
+        let migrations = expect
+            .strip_prefix("alembic:")
+            .map(|config| Expect::Alembic {
+                config: config.into(),
+                section: "alembic".into(),
+            })
+            .or_else(|| {
+                expect
+                    .strip_prefix("django:")
+                    .map(|settings| Expect::Django {
+                        settings: settings.into(),
+                    })
+            });
+        let expect = match (expect.strip_prefix("sql:"), migrations) {
+            (_, Some(migrations)) => migrations,
+            (Some(pattern), _) => Expect::Sql {
                 pattern: pattern.into(),
             },
-            None => {
+            _ => {
                 let (module, attribute) = expect.split_once(':').unwrap();
                 Expect::SqlAlchemy {
                     module: module.into(),
@@ -131,6 +146,7 @@ impl App {
             name: format!("db{}", self.manifest.schemas.len()),
             database: database.into(),
             expect,
+            models: None,
             ignore: vec![],
             line: 1,
         });
@@ -138,10 +154,23 @@ impl App {
     }
 
     pub(super) fn registration(mut self, target: &str, services: &[&str]) -> Self {
-        let (module, attribute) = target.split_once(':').unwrap();
+        // `module:attribute` is one of FastAPI's.
+        let (word, rest) = target.split_once(':').unwrap();
+        let (framework, rest) = match word {
+            "flask" => (WebFramework::Flask, rest),
+            "starlette" => (WebFramework::Starlette, rest),
+            "django" => (WebFramework::Django, rest),
+            _ => (WebFramework::FastApi, target),
+        };
+        let (module, attribute) = rest.split_once(':').unwrap_or((rest, ""));
         self.manifest.registration = Some(Registration {
-            module: module.into(),
-            attribute: attribute.into(),
+            app: Some(AppObject {
+                framework,
+                module: module.into(),
+                attribute: attribute.trim_end_matches("()").into(),
+                factory: attribute.ends_with("()"),
+            }),
+            openapi: None,
             services: services
                 .iter()
                 .map(|name| ExpectedService {
@@ -182,6 +211,8 @@ impl App {
                 redactor: &redactor,
                 scratch: &scratch,
                 overrides: self.overrides.clone(),
+                shared: &SharedRuns::default(),
+                sources: &super::Sources::default(),
             },
         );
         std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");

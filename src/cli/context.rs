@@ -16,6 +16,7 @@ use crate::domain::ids::{At, BootId};
 use crate::domain::redact::sanitise;
 use crate::engine::{Boot, EngineError};
 use crate::fix::{PromoteError, TrialError, WorkError};
+use crate::init::InitError;
 use crate::log::{Log, LogError, MissionsError, Reader, now};
 use crate::manifest::{Manifest, ManifestError, find_manifest};
 
@@ -40,6 +41,9 @@ pub(crate) enum CliError {
     /// The checks.
     #[error(transparent)]
     Trial(#[from] TrialError),
+    /// Writing a first manifest.
+    #[error(transparent)]
+    Init(#[from] InitError),
     /// Wrong use, with what to do.
     #[error("{message}")]
     Usage {
@@ -89,7 +93,9 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::GOOD,
-            Self::Engine(EngineError::Bug(_)) | Self::Output(_) => exit::BAD,
+            Self::Engine(EngineError::Bug(_)) | Self::Init(InitError::Bug(_)) | Self::Output(_) => {
+                exit::BAD
+            }
             _ => exit::USAGE,
         }
     }
@@ -302,7 +308,7 @@ impl Place {
                     "there is no ubs.toml in {} or above it",
                     self.workspace.display()
                 ),
-                "write one (docs/manifest.md has every key), name it with --manifest FILE, or see a complete one with `ubs demo`",
+                "write one with `ubs init` (docs/manifest.md has every key), name it with --manifest FILE, or see a complete one with `ubs demo`",
             )
         })?;
         let mut manifest = Manifest::load(&path)?;

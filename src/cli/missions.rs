@@ -11,7 +11,8 @@ use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{
-    Change, Failure, MissionCommand, MissionState, MissionStatus, Proposal, SignedFailure,
+    Change, Failure, MigrationTool, MissionCommand, MissionState, MissionStatus, Proposal,
+    SignedFailure,
 };
 use crate::domain::redact::Redactor;
 use crate::domain::signature::sign_layer_failure;
@@ -592,6 +593,23 @@ fn change_text(ui: &Ui, change: &Change) -> String {
         ),
         Change::Sql { schema, statements } => {
             (format!("run on database {schema}"), statements.join(";\n"))
+        }
+        Change::Migrate {
+            schema,
+            tool,
+            target,
+        } => {
+            let tool = match tool {
+                MigrationTool::Alembic => "alembic upgrade",
+                MigrationTool::Flask => "flask db upgrade",
+                MigrationTool::Django => "django migrate",
+            };
+            (
+                format!(
+                    "run the application's migrations on database {schema} ({tool}, to {target})"
+                ),
+                String::new(),
+            )
         }
     };
     let mut text = render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head);

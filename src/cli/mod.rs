@@ -6,6 +6,7 @@ mod context;
 mod demo;
 mod diff;
 mod health;
+mod init;
 mod log;
 mod logs;
 mod missions;
@@ -101,6 +102,8 @@ enum Color {
 enum Command {
     /// Unpack a real, broken application, heal it, boot it, show what happened
     Demo(demo::Args),
+    /// Look at the workspace and write a commented ubs.toml
+    Init(init::Args),
     /// Run the checks and decide GO or NO-GO, without a boot
     Preflight(preflight::Args),
     /// Check, heal, start the layers, and supervise; Ctrl-C stops everything in order
@@ -147,6 +150,7 @@ pub fn run() -> ExitCode {
     start_tracing(cli.global.verbose);
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(&ui, &cli.global, args),
+        Command::Init(args) => init::run(&ui, &cli.global, args),
         Command::Preflight(args) => preflight::run(&ui, &cli.global, args),
         Command::Boot(args) => boot::run(&ui, &cli.global, args),
         Command::Status(args) => health::run_status(&ui, &cli.global, args),

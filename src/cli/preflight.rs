@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::render;
 use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::finding::{
-    CheckName, CheckReport, Decision, Finding, Measured, Severity, decide_go,
+    CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
 use crate::fix::run_checks;
 
@@ -183,7 +183,7 @@ pub(crate) fn check_json(report: &CheckReport) -> Value {
             "layers_tested": layers_tested,
             "layers_passed": layers_passed,
             "issues": issues,
-            "layers": layers,
+            "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
             "isolation": isolation,
         }),
         Measured::Registration {
@@ -200,6 +200,21 @@ pub(crate) fn check_json(report: &CheckReport) -> Value {
     };
     check[report.name.as_str()] = measured;
     check
+}
+
+/// The dry run of a layer as programs read it. What was seen of it is known where it was run.
+fn layer_json(layer: &LayerRehearsal) -> Value {
+    let mut json = json!({
+        "layer": layer.layer,
+        "outcome": layer.outcome,
+        "duration_ms": layer.duration_ms,
+    });
+    if let Some(seen) = &layer.seen {
+        json["slowest_modules"] = json!(seen.slowest_modules);
+        json["printed"] = json!(seen.printed);
+        json["side_effects"] = json!(seen.side_effects);
+    }
+    json
 }
 
 /// A finding as programs read it.

@@ -6,7 +6,7 @@
 use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
 use crate::domain::event::{CheckPhase, Event, HealOutcome};
-use crate::domain::finding::{CheckStatus, Decision};
+use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
 use crate::domain::ids::MissionId;
 use crate::log::{Body, Recorded};
 
@@ -90,6 +90,12 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             "CHECK",
             Tone::Dim,
             format!("{} begins{}", check.title(), live(*phase)),
+        ),
+        E::CheckFinished { report, phase } if is_live_registration(report, *phase) => line(
+            Depth::Boot,
+            "REGISTRATION",
+            super::render::tone_of_status(report.status),
+            report.summary.clone(),
         ),
         E::CheckFinished { report, phase } => line(
             Depth::Attempt,
@@ -466,6 +472,11 @@ fn slug_of(state: &BootState, id: MissionId) -> String {
         .map_or_else(|| format!("mission {id}"), |m| m.slug.clone())
 }
 
+/// The registration of the running system: its routes, and which services are alive.
+fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
+    phase == CheckPhase::Validation && matches!(report.measured, Measured::Registration { .. })
+}
+
 /// Worth a line even when the details are not wanted.
 pub(crate) fn is_headline(event: &Event) -> bool {
     use Event as E;
@@ -481,7 +492,9 @@ pub(crate) fn is_headline(event: &Event) -> bool {
         | E::HealFinished { .. } => false,
         E::ServiceExited { expected, .. } => !expected,
         E::CheckFinished { report, phase } => {
-            *phase == CheckPhase::Preflight || report.status > CheckStatus::Healthy
+            *phase == CheckPhase::Preflight
+                || is_live_registration(report, *phase)
+                || report.status > CheckStatus::Healthy
         }
         _ => true,
     }

@@ -230,6 +230,43 @@ pub struct LayerRehearsal {
     pub outcome: RehearsalOutcome,
     /// Wall time.
     pub duration_ms: u64,
+    /// What else was seen, for who asked for the check. Not part of the event, whose layout is as it was:
+    /// a report that comes from the log has none.
+    #[serde(skip)]
+    pub seen: Option<DryRun>,
+}
+
+/// What was seen of one dry run beside how it ended; bounded and clean.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+pub struct DryRun {
+    /// The modules that took the longest, without what they import, as `-X importtime` counts.
+    pub slowest_modules: Vec<ModuleTime>,
+    /// The last lines that it printed.
+    pub printed: Vec<String>,
+    /// What a dry run should not do.
+    pub side_effects: Vec<SideEffect>,
+}
+
+/// Time of one module's import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ModuleTime {
+    /// Dotted name.
+    pub module: String,
+    /// Its own time.
+    pub self_ms: u64,
+}
+
+/// Something that an import or a call did beside defining things.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SideEffect {
+    /// `thread`, `process`, `connect`, `resolve`, `listen`, `write`.
+    pub kind: String,
+    /// What exactly: a command, an address, a file, a thread's name.
+    pub what: String,
+    /// The application's own frame.
+    pub location: Option<Location>,
+    /// The package whose code did it; none if it was the application's own.
+    pub package: Option<String>,
 }
 
 /// What a check measured beside its findings.
@@ -392,6 +429,7 @@ mod tests {
                 layer: "ingestion".into(),
                 outcome: RehearsalOutcome::Failed,
                 duration_ms: 3,
+                seen: None,
             }],
             isolation: vec![],
         };

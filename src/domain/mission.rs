@@ -213,6 +213,27 @@ pub enum Change {
         /// The statements, in order.
         statements: Vec<String>,
     },
+    /// Run the application's own migrations on a database.
+    Migrate {
+        /// Name of the manifest's `[[schema]]`.
+        schema: String,
+        /// Who runs them.
+        tool: MigrationTool,
+        /// How far: `heads`, or a revision.
+        target: String,
+    },
+}
+
+/// What runs an application's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MigrationTool {
+    /// `alembic upgrade`.
+    Alembic,
+    /// `flask db upgrade`.
+    Flask,
+    /// `manage.py migrate`.
+    Django,
 }
 
 /// What a fixer proposes.
@@ -226,6 +247,15 @@ pub struct Proposal {
     pub risk: Risk,
     /// What it changes, in order.
     pub changes: Vec<Change>,
+}
+
+impl Proposal {
+    /// The application's own migrations are part of it.
+    #[must_use]
+    pub fn runs_migrations(&self) -> bool {
+        let is_migration = |change: &Change| matches!(change, Change::Migrate { .. });
+        self.changes.iter().any(is_migration)
+    }
 }
 
 /// A worker's hold on a mission.
@@ -799,11 +829,24 @@ pub fn evolve(
             state.status = S::Proposed;
             state.proposal = Some(proposal.clone());
         }
+        Event::FixTried { verdict }
+            if state
+                .proposal
+                .as_ref()
+                .is_some_and(Proposal::runs_migrations) =>
+        {
+            state.reason.clone_from(&verdict.reason);
+        }
         Event::FixVerified => state.status = S::Verified,
         Event::ApprovalRequested => {
             state.status = S::AwaitingApproval;
             state.lease = None;
             state.reason = match &state.proposal {
+                // What migrations do is known from the trial alone.
+                Some(proposal) if proposal.runs_migrations() => format!(
+                    "proved, and waits for approval: {} ({})",
+                    proposal.summary, state.reason
+                ),
                 Some(proposal) => format!("proved, and waits for approval: {}", proposal.summary),
                 None => String::new(),
             };

@@ -159,7 +159,8 @@ fn escaped_forms(value: &str) -> Vec<String> {
     forms
 }
 
-fn percent_encoded(value: &str) -> String {
+/// Everything but unreserved characters as `%XX` (RFC 3986, section 2.1).
+pub(crate) fn percent_encoded(value: &str) -> String {
     use std::fmt::Write;
     let mut text = String::with_capacity(value.len());
     for byte in value.bytes() {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::fingerprint::fingerprint;
 use super::lock::{LockError, Supervisor, SupervisorLock};
+use super::look::{self, Look};
 use super::plan::plan_boot;
 use super::recover::{RecoverError, WORK_MARK, recover, worker_name};
 use super::services::Services;
@@ -460,7 +461,14 @@ impl<'a> Engine<'a> {
                 Step::RunCheck { check, phase } => {
                     self.in_flight.insert(step);
                     commands.push(BootCommand::BeginCheck { check, phase });
-                    self.run_check(check, phase)?;
+                    if check == CheckName::Registration
+                        && phase == CheckPhase::Validation
+                        && self.manifest.registration.is_some()
+                    {
+                        self.look_at_registration()?;
+                    } else {
+                        self.run_check(check, phase)?;
+                    }
                 }
                 Step::Settle => {
                     self.settle()?;
@@ -474,6 +482,7 @@ impl<'a> Engine<'a> {
                 Step::StartService { service, at: None } => {
                     self.start_service(&service, &mut commands);
                 }
+                Step::Look => commands.push(BootCommand::BeginValidation),
                 Step::WaitForRetry { until: at }
                 | Step::Validate { at }
                 | Step::StartService { at: Some(at), .. } => {
@@ -579,6 +588,42 @@ impl<'a> Engine<'a> {
         };
         let panicked = failed_report(check, "it panicked, which is a bug of ours");
         self.spawn(check.as_str(), work, end(panicked))
+    }
+
+    /// The registration check of the running system: its routes, and whether its services are alive.
+    fn look_at_registration(&mut self) -> Result<(), EngineError> {
+        // Right after the boot the application object is the one that was looked at before it.
+        let known = self
+            .state
+            .reports
+            .get(&CheckName::Registration)
+            .filter(|_| self.state.lacks_only_registration())
+            .cloned();
+        let look = Look {
+            manifest: (*self.manifest).clone(),
+            environment: self.environment.clone(),
+            redactor: Arc::clone(&self.redactor),
+            services: look::live_services(&self.state),
+            probes: self.services.live_probes(&self.environment),
+            known,
+            scratch: self.state_dir.join("scratch"),
+            process_env: self.process_env.clone(),
+            overrides: BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]),
+        };
+        let end = |report| BootCommand::EndCheck {
+            report: Box::new(report),
+            phase: CheckPhase::Validation,
+        };
+        let check = CheckName::Registration;
+        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        self.spawn(
+            check.as_str(),
+            move || {
+                let report = look.run();
+                end(report.unwrap_or_else(|error| failed_report(check, &error)))
+            },
+            end(panicked),
+        )
     }
 
     fn heal(&mut self, mission: MissionId) -> Result<(), EngineError> {

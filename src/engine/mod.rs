@@ -6,6 +6,7 @@
 mod boot;
 mod fingerprint;
 mod lock;
+mod look;
 mod plan;
 mod recover;
 mod services;

@@ -46,6 +46,14 @@ pub(super) struct Services {
     environment: RefCell<Option<Rc<BTreeMap<String, String>>>>,
 }
 
+/// A probe of a service, ready to be tried.
+pub(super) struct LiveProbe {
+    pub service: String,
+    pub probe: Probe,
+    pub env: BTreeMap<String, String>,
+    pub cwd: PathBuf,
+}
+
 /// A service with every variable expanded.
 struct Expanded {
     spec: ServiceSpec,
@@ -155,6 +163,30 @@ impl Services {
                 stronger
             });
         }
+    }
+
+    /// What can be asked of each service while it runs: its liveness, or else its readiness over the network.
+    pub(super) fn live_probes(&self, environment: &Environment) -> Vec<LiveProbe> {
+        let services = self
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        services
+            .filter(|service| !service.oneshot)
+            .filter_map(|service| {
+                let expanded = self.expand(service, environment).ok()?;
+                let ready = expanded
+                    .ready
+                    .filter(|probe| !matches!(probe.kind, ProbeKind::Exec(_)));
+                Some(LiveProbe {
+                    service: service.name.clone(),
+                    probe: expanded.live.or(ready)?,
+                    env: expanded.spec.env,
+                    cwd: expanded.spec.cwd,
+                })
+            })
+            .collect()
     }
 
     fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {

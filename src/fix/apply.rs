@@ -82,6 +82,20 @@ pub enum ApplyError {
     /// The proposal names a schema that the manifest does not declare.
     #[error("the manifest declares no [[schema]] named {0} with a SQLite database")]
     UnknownSchema(String),
+    /// The migrations could not be run.
+    #[error("the migrations of database {schema} failed: {why}")]
+    Migration {
+        /// Name of the `[[schema]]`.
+        schema: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// One proposal changes a database in two ways.
+    #[error("database {0} is changed twice: by migrations, and by statements or other migrations")]
+    ChangedTwice(String),
+    /// Not how far migrations can go.
+    #[error("{0} is no target of migrations")]
+    Target(String),
 }
 
 /// One file as it is and as it will be.
@@ -216,6 +230,21 @@ pub(super) fn require_sound(
                     .iter()
                     .try_for_each(|statement| require_clean(statement))?;
             }
+            Change::Migrate { schema, target, .. } => {
+                let is_word = |c: char| c.is_ascii_alphanumeric() || "_@+".contains(c);
+                if target.is_empty() || target.len() > 64 || !target.chars().all(is_word) {
+                    return Err(ApplyError::Target(target.escape_debug().to_string()));
+                }
+                let touches = |change: &&Change| match change {
+                    Change::Sql { schema: name, .. } | Change::Migrate { schema: name, .. } => {
+                        name == schema
+                    }
+                    _ => false,
+                };
+                if proposal.changes.iter().filter(touches).count() > 1 {
+                    return Err(ApplyError::ChangedTwice(schema.escape_debug().to_string()));
+                }
+            }
         }
     }
     Ok(())
@@ -226,7 +255,7 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
     let mut files: Vec<PlannedFile> = Vec::new();
     for change in &proposal.changes {
         match change {
-            Change::Sql { .. } => {}
+            Change::Sql { .. } | Change::Migrate { .. } => {}
             Change::Insert {
                 path,
                 before,

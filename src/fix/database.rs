@@ -51,7 +51,7 @@ pub enum DatabaseError {
     },
 }
 
-fn because(context: impl Into<String>) -> impl FnOnce(rusqlite::Error) -> DatabaseError {
+pub(super) fn because(context: impl Into<String>) -> impl FnOnce(rusqlite::Error) -> DatabaseError {
     let context = context.into();
     move |source| DatabaseError::Sqlite { context, source }
 }

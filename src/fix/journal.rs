@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -57,6 +57,16 @@ pub(super) struct JournalDatabase {
     pub before: Digest,
     /// Definitions after, as the trial showed them.
     pub after: Digest,
+    /// It is replaced by what its migrations made of it; the image lies beside the plan.
+    #[serde(default)]
+    pub migrated: Option<JournalImage>,
+}
+
+/// Contents of a database before and after its migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalImage {
+    pub before: Digest,
+    pub after: Digest,
 }
 
 /// The journal directory of one mission.
@@ -77,8 +87,14 @@ impl Journal {
         self.directory.join(format!("{side}-{index}"))
     }
 
-    /// Writes plan and images; durable when this returns.
-    pub(super) fn write(&self, plan: &JournalPlan, files: &[PlannedFile]) -> io::Result<()> {
+    /// Writes plan and images; durable when this returns. `databases`: images of migrated databases, by
+    /// their position in the plan; they are moved.
+    pub(super) fn write(
+        &self,
+        plan: &JournalPlan,
+        files: &[PlannedFile],
+        databases: &[(usize, PathBuf)],
+    ) -> io::Result<()> {
         self.remove()?;
         fs::DirBuilder::new()
             .recursive(true)
@@ -89,6 +105,12 @@ impl Journal {
                 write_atomically(&self.image("before", index), before, MODE)?;
             }
             write_atomically(&self.image("after", index), &file.after, MODE)?;
+        }
+        for (index, image) in databases {
+            let kept = self.database(*index);
+            fs::rename(image, &kept)?;
+            fs::set_permissions(&kept, fs::Permissions::from_mode(MODE))?;
+            fs::File::open(&kept)?.sync_all()?;
         }
         let text = serde_json::to_vec_pretty(plan)?;
         write_atomically(&self.directory.join(PLAN), &text, MODE)?;
@@ -105,6 +127,11 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Image of migrated database `index`.
+    pub(super) fn database(&self, index: usize) -> PathBuf {
+        self.image("database", index)
     }
 
     /// What file `index` held before.

@@ -5,10 +5,12 @@
 //! worker serves a boot, `ubs worker` and a program that uses the library.
 
 mod apply;
+mod contents;
 mod database;
 mod dummies;
 mod fixers;
 mod journal;
+mod migrate;
 mod promote;
 mod proposal;
 mod trial;

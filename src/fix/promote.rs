@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
 use super::database::{DatabaseError, apply_statements, definitions_digest};
-use super::journal::{Journal, JournalDatabase, JournalFile, JournalPlan};
+use super::journal::{Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan};
+use super::migrate::replace_contents;
+use super::trial::Trial;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
@@ -91,7 +93,7 @@ impl PromotionLock {
 
 /// Moves the verified proposal of `mission` into the workspace.
 ///
-/// `databases`: file of each schema; `definitions`: what each looked like after the trial.
+/// `databases`: file of each schema; `trial`: what the trial made of them.
 ///
 /// # Errors
 /// The workspace is as it was, unless the error is one of the log: then recovery decides.
@@ -100,7 +102,7 @@ pub(super) fn promote(
     mission: MissionId,
     proposal: &Proposal,
     databases: &BTreeMap<String, PathBuf>,
-    definitions: &BTreeMap<String, Digest>,
+    mut trial: Trial,
 ) -> Result<(), PromoteError> {
     let _lock = PromotionLock::take(place.state_dir)?;
     let files = plan_files(place.workspace, proposal)?;
@@ -108,9 +110,12 @@ pub(super) fn promote(
         files: files.iter().map(journal_file).collect(),
         databases: Vec::new(),
     };
+    let mut images = Vec::new();
     for change in &proposal.changes {
-        let Change::Sql { schema, statements } = change else {
-            continue;
+        let (schema, statements) = match change {
+            Change::Sql { schema, statements } => (schema, statements.as_slice()),
+            Change::Migrate { schema, .. } => (schema, &[][..]),
+            _ => continue,
         };
         if let Some(known) = plan.databases.iter_mut().find(|d| d.schema == *schema) {
             known.statements.extend(statements.iter().cloned());
@@ -119,19 +124,40 @@ pub(super) fn promote(
         let path = databases
             .get(schema)
             .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
+        let migrated = match change {
+            Change::Migrate { .. } => {
+                let result = trial
+                    .migrated
+                    .remove(schema)
+                    .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
+                let contents = JournalImage {
+                    before: result.before,
+                    after: result.after,
+                };
+                images.push((plan.databases.len(), result.image));
+                Some(contents)
+            }
+            _ => None,
+        };
         plan.databases.push(JournalDatabase {
             schema: schema.clone(),
             path: path.clone(),
             backup: back_up(place.state_dir, mission, schema, path)?,
-            statements: statements.clone(),
+            statements: statements.to_vec(),
             risk: proposal.risk,
             before: definitions_digest(path)?,
-            after: definitions.get(schema).copied().unwrap_or_default(),
+            after: trial.definitions.get(schema).copied().unwrap_or_default(),
+            migrated,
         });
     }
     let journal = Journal::of(place.state_dir, mission);
+    let kept = images
+        .into_iter()
+        .map(|(index, image)| Ok((index, image.keep().map_err(|error| error.error)?)))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(io_error("keep the migrated database"))?;
     journal
-        .write(&plan, &files)
+        .write(&plan, &files, &kept)
         .map_err(io_error("write the promotion's journal"))?;
     crate::kernel::crash_point("promote.journaled");
     place.missions.command(
@@ -220,7 +246,13 @@ fn carry_out(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<
             .map_err(io_error(format!("write {}", file.change.path)))?;
         crate::kernel::crash_point("promote.file_written");
     }
-    for database in &plan.databases {
+    for (index, database) in plan.databases.iter().enumerate() {
+        if let Some(contents) = &database.migrated {
+            let image = journal.database(index);
+            replace_contents(&database.path, &image, contents.before, contents.after)?;
+            crate::kernel::crash_point("promote.database_changed");
+            continue;
+        }
         let now = definitions_digest(&database.path)?;
         if now == database.after && now != database.before {
             continue;

@@ -10,7 +10,8 @@ use std::time::Instant;
 use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
 use super::dummies::replace_secrets;
-use crate::checks::{CheckContext, run_check, sqlite_path};
+use super::migrate::{Migrated, Run, migrate};
+use crate::checks::{CheckContext, SharedRuns, Sources, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
@@ -97,6 +98,8 @@ fn run_checks_at(
     )
     .map_err(|error| TrialError::Environment(error.to_string()))?;
     let redactor = Redactor::new(environment.secret_values(place.manifest));
+    let shared = SharedRuns::plan(place.manifest, checks);
+    let sources = Sources::default();
     let run = |check: CheckName| -> Result<CheckReport, TrialError> {
         let scratch = place.scratch.join(check.as_str());
         make_directory(&scratch)?;
@@ -109,6 +112,8 @@ fn run_checks_at(
                 redactor: &redactor,
                 scratch: &scratch,
                 overrides: place.overrides.clone(),
+                shared: &shared,
+                sources: &sources,
             },
         ))
     };
@@ -219,6 +224,7 @@ impl Stage {
         Ok(stage)
     }
 
+    /// Files and statements; migrations run later, when secrets are hidden from code that nobody approved.
     fn carry_out(&self, proposal: &Proposal) -> Result<(), ApplyError> {
         let files = plan_files(self.copy.root(), proposal)?;
         write_files(self.copy.root(), &files)?;
@@ -235,11 +241,55 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Runs the migrations of the proposal on the clones. Images of the results lie in `images`.
+    fn migrate(
+        &self,
+        proposal: &Proposal,
+        process_env: &BTreeMap<String, String>,
+        images: &Path,
+    ) -> Result<BTreeMap<String, Migrated>, TrialError> {
+        let mut migrated = BTreeMap::new();
+        for change in &proposal.changes {
+            let Change::Migrate {
+                schema,
+                tool,
+                target,
+            } = change
+            else {
+                continue;
+            };
+            let root = self.copy.root();
+            let environment =
+                Environment::load(&self.manifest, root, process_env.clone().into_iter())
+                    .map_err(|error| TrialError::Environment(error.to_string()))?;
+            let database = self
+                .databases
+                .get(schema)
+                .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
+            let run = Run {
+                manifest: &self.manifest,
+                root,
+                scratch: &self.scratch,
+                environment: &environment,
+                overrides: &self.overrides,
+            };
+            let result = migrate(&run, schema, *tool, target, database, images)?;
+            migrated.insert(schema.clone(), result);
+        }
+        Ok(migrated)
+    }
+}
+
 /// What a trial gives: the verdict, and what the databases looked like afterwards.
 pub(super) struct Trial {
     pub verdict: Verdict,
     /// Digest of the definitions of each schema's database after the proposal.
     pub definitions: BTreeMap<String, crate::domain::ids::Digest>,
+    /// Each schema's database after its migrations.
+    pub migrated: BTreeMap<String, Migrated>,
+    /// What the proposal really risks, as measured.
+    pub risk: Risk,
 }
 
 /// Tries `proposal` on a copy below `directory`, which is removed again.
@@ -279,13 +329,18 @@ pub(super) fn try_proposal(
         isolation: isolation.clone(),
         duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     };
-    let no_definitions = BTreeMap::new;
+    let refused = |error: &ApplyError| Trial {
+        verdict: verdict(
+            false,
+            format!("the proposal cannot be carried out: {error}"),
+            vec![],
+        ),
+        definitions: BTreeMap::new(),
+        migrated: BTreeMap::new(),
+        risk: proposal.risk,
+    };
     if let Err(error) = stage.carry_out(proposal) {
-        let reason = format!("the proposal cannot be carried out: {error}");
-        return Ok(Trial {
-            verdict: verdict(false, reason, vec![]),
-            definitions: no_definitions(),
-        });
+        return Ok(refused(&error));
     }
     if proposal.risk >= Risk::Open {
         // After the proposal, which may change the same files.
@@ -297,20 +352,34 @@ pub(super) fn try_proposal(
             stage.overrides.entry(name).or_insert(dummy);
         }
     }
+    stage.overrides = overrides
+        .iter()
+        .chain(&stage.overrides)
+        .map(owned)
+        .collect();
+    let images = directory.parent().unwrap_or(directory);
+    let migrated = match stage.migrate(proposal, process_env, images) {
+        Ok(migrated) => migrated,
+        Err(TrialError::Apply(error)) => return Ok(refused(&error)),
+        Err(error) => return Err(error),
+    };
     let place = CheckPlace {
         manifest: &stage.manifest,
         root: stage.copy.root(),
         scratch: &stage.scratch,
         process_env,
-        overrides: overrides
-            .iter()
-            .chain(&stage.overrides)
-            .map(owned)
-            .collect(),
+        overrides: stage.overrides.clone(),
     };
     let reports = run_checks_at(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);
-    let (holds, reason) = judge(signature, failure, &changes, &reports);
+    let (holds, mut reason) = judge(signature, failure, &changes, &reports);
+    let mut risk = proposal.risk;
+    for (schema, result) in migrated.iter().filter(|(_, m)| !m.beyond.is_empty()) {
+        risk = risk.max(Risk::Destructive);
+        let beyond = result.beyond.join(", ");
+        reason =
+            format!("{reason}; on database {schema} the migrations do more than add: {beyond}");
+    }
     let mut definitions = BTreeMap::new();
     for (schema, path) in &stage.databases {
         let digest = super::database::definitions_digest(path).map_err(ApplyError::from)?;
@@ -319,6 +388,8 @@ pub(super) fn try_proposal(
     Ok(Trial {
         verdict: verdict(holds, reason, changes),
         definitions,
+        migrated,
+        risk,
     })
 }
 

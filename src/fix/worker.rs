@@ -289,13 +289,13 @@ impl Worker {
             MissionCommand::Judge {
                 worker: self.name.clone(),
                 verdict: verdict.clone(),
-                needs_approval: self.policy(proposal.risk) == Policy::Approve,
+                needs_approval: self.policy(trial.risk) == Policy::Approve,
             },
         )?;
         let outcome = match state.status {
             MissionStatus::Verified => {
                 let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
-                self.promote(mission, &proposal, &databases, &trial.definitions)?
+                self.promote(mission, &proposal, &databases, trial)?
             }
             MissionStatus::AwaitingApproval => awaiting(&state),
             MissionStatus::Quarantined => worked(HealOutcome::NeedsPerson, state.reason),
@@ -367,7 +367,7 @@ impl Worker {
         }
         let environment = self.environment()?;
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
-        self.promote(mission, &proposal, &databases, &trial.definitions)
+        self.promote(mission, &proposal, &databases, trial)
     }
 
     /// Closes a mission that was fixed outside of the sandbox, if its failure is really gone: the
@@ -431,14 +431,14 @@ impl Worker {
         mission: MissionId,
         proposal: &Proposal,
         databases: &BTreeMap<String, PathBuf>,
-        definitions: &BTreeMap<String, crate::domain::ids::Digest>,
+        trial: Trial,
     ) -> Result<Worked, WorkError> {
         let place = Place {
             workspace: &self.manifest.workspace,
             state_dir: &self.state_dir,
             missions: &self.missions,
         };
-        match promote(place, mission, proposal, databases, definitions) {
+        match promote(place, mission, proposal, databases, trial) {
             Ok(()) => Ok(worked(HealOutcome::Applied, proposal.summary.clone())),
             Err(error @ (PromoteError::Missions(_) | PromoteError::Io { .. })) => Err(error.into()),
             // The workspace changed between trial and promotion: it is as it was.
@@ -550,6 +550,8 @@ enum Author {
 fn effective_risk(proposal: &Proposal, author: Author) -> Risk {
     let of_change = |change: &Change| match (change, author) {
         (Change::Sql { .. }, _) => Risk::Additive,
+        // The application's own code, run as it is; what it does is measured in the trial.
+        (Change::Migrate { .. }, _) => Risk::Additive,
         (_, Author::Other) => Risk::Open,
         (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
         (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,

@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::enter::{Plan, STEPS};
+use super::enter::{OverlayPlan, Plan, STEPS};
 use super::filter::filter;
 use crate::manifest::SandboxLimits;
 
@@ -58,6 +58,8 @@ pub(crate) struct Confinement<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// Working directory.
     pub cwd: &'a Path,
+    /// A directory that looks writable, with an empty one outside of which nothing is written for it.
+    pub overlay: Option<(&'a Path, &'a Path)>,
     /// Directories that may be written.
     pub writable: &'a [PathBuf],
     /// Files and directories that the program shall find empty.
@@ -167,6 +169,35 @@ fn identity_map(of: &str) -> Option<Vec<u8>> {
     Some(map.into_bytes())
 }
 
+fn overlay_plan((target, base): (&Path, &Path)) -> io::Result<OverlayPlan> {
+    let (upper, work) = (base.join("upper"), base.join("work"));
+    let mut options = Vec::new();
+    for (name, path) in [
+        ("lowerdir", target),
+        ("upperdir", &upper),
+        ("workdir", &work),
+    ] {
+        let path = path.as_os_str().as_bytes();
+        if path.iter().any(|byte| matches!(byte, b',' | b':' | b'\\')) {
+            let why = "a comma, colon or backslash in the name of a directory to lay over";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        if !options.is_empty() {
+            options.push(b',');
+        }
+        options.extend_from_slice(name.as_bytes());
+        options.push(b'=');
+        options.extend_from_slice(path);
+    }
+    Ok(OverlayPlan {
+        target: c_string(target.as_os_str())?,
+        base: c_string(base.as_os_str())?,
+        upper: c_string(upper.as_os_str())?,
+        work: c_string(work.as_os_str())?,
+        options: c_string(OsStr::from_bytes(&options))?,
+    })
+}
+
 /// This kernel can refuse a program single system calls.
 pub(crate) fn has_filter() -> bool {
     filter().is_some()
@@ -228,6 +259,7 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
             .map(PathBuf::as_path)
             .chain([what.cwd])
             .any(|p| p.starts_with("/dev")),
+        overlay: what.overlay.map(overlay_plan).transpose()?,
         writable: paths(what.writable)?,
         hidden: what
             .hidden

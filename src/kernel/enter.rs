@@ -12,7 +12,7 @@ use super::confine::{CStrings, Namespaces};
 use super::mounts::mount;
 
 /// What can fail, by the number that the child reports; 0 is the program's end.
-pub(super) const STEPS: [&str; 14] = [
+pub(super) const STEPS: [&str; 15] = [
     "end",
     "create the namespaces",
     "map user ids",
@@ -27,6 +27,7 @@ pub(super) const STEPS: [&str; 14] = [
     "enter the working directory",
     "execute the program",
     "filter the system calls",
+    "lay something to write on over a directory",
 ];
 
 const UNSHARE: i32 = 1;
@@ -42,6 +43,7 @@ const PROC: i32 = 10;
 const CHDIR: i32 = 11;
 const EXEC: i32 = 12;
 const FILTER: i32 = 13;
+pub(super) const OVERLAY: i32 = 14;
 
 /// The program's descriptor for its result.
 const RESULT_FD: RawFd = 3;
@@ -52,6 +54,17 @@ const CAP_FILES_LAST: c_int = 4;
 /// Exit status of a child that could not execute the program; nobody sees it, the report says more.
 const STATUS_FAILED: c_int = 127;
 
+/// A directory that looks writable while nothing of it is written.
+pub(super) struct OverlayPlan {
+    pub target: CString,
+    /// Gets a file system in memory, which holds `upper` and `work`.
+    pub base: CString,
+    pub upper: CString,
+    pub work: CString,
+    /// Options of the mount (<https://docs.kernel.org/filesystems/overlayfs.html>).
+    pub options: CString,
+}
+
 /// Everything that the child needs, prepared before the `fork`.
 pub(super) struct Plan {
     pub namespaces: Namespaces,
@@ -60,6 +73,7 @@ pub(super) struct Plan {
     pub own_uid_map: Vec<u8>,
     pub own_gid_map: Vec<u8>,
     pub fresh_dev: bool,
+    pub overlay: Option<OverlayPlan>,
     pub writable: Vec<CString>,
     /// With `true` for a directory.
     pub hidden: Vec<(CString, bool)>,

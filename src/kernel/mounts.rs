@@ -5,8 +5,8 @@
 use std::ffi::{CStr, c_int, c_long};
 
 use super::enter::{
-    BIND, DEV, Failure, HIDE, PRIVATE, Plan, READ_ONLY, WRITABLE, as_c_str, check, errno,
-    path_with_number,
+    BIND, DEV, Failure, HIDE, OVERLAY, OverlayPlan, PRIVATE, Plan, READ_ONLY, WRITABLE, as_c_str,
+    check, errno, path_with_number,
 };
 
 /// Devices that every program may expect.
@@ -104,6 +104,9 @@ impl Plan {
             libc::MS_REC | libc::MS_PRIVATE,
             c"",
         )?;
+        if let Some(overlay) = &self.overlay {
+            lay_over(overlay)?;
+        }
         for dir in &self.writable {
             mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
         }
@@ -139,6 +142,9 @@ impl Plan {
         if self.fresh_dev {
             set_mount_attributes(WRITABLE, c"/dev/shm", false, 0, MOUNT_ATTR_RDONLY)?;
         }
+        if let Some(overlay) = &self.overlay {
+            set_mount_attributes(WRITABLE, &overlay.target, false, 0, MOUNT_ATTR_RDONLY)?;
+        }
         for dir in &self.writable {
             // Recursion is refused if something below is read-only on the host too: then it stays so.
             set_mount_attributes(WRITABLE, dir, true, 0, MOUNT_ATTR_RDONLY)
@@ -146,6 +152,31 @@ impl Plan {
         }
         Ok(())
     }
+}
+
+/// What is written below the target goes to memory, and with the namespace.
+fn lay_over(overlay: &OverlayPlan) -> Result<(), Failure> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    mount(
+        OVERLAY,
+        c"tmpfs",
+        &overlay.base,
+        c"tmpfs",
+        flags,
+        c"mode=0700,size=256m",
+    )?;
+    for directory in [&overlay.upper, &overlay.work] {
+        // SAFETY: a string that ends with NUL.
+        check(OVERLAY, unsafe { libc::mkdir(directory.as_ptr(), 0o755) })?;
+    }
+    mount(
+        OVERLAY,
+        c"overlay",
+        &overlay.target,
+        c"overlay",
+        flags,
+        &overlay.options,
+    )
 }
 
 /// A `/dev` that holds the harmless devices only, and an empty `/dev/shm`: a read-only mount does not

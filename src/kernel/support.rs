@@ -122,6 +122,7 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
         argv: &[],
         env: &BTreeMap::new(),
         cwd: Path::new("/"),
+        overlay: None,
         writable: &[],
         hidden: &[],
         filter: false,

@@ -18,6 +18,8 @@ const FILES_MAX: usize = 32;
 const MIN_LENGTH_MAX: u32 = 4096;
 /// Characters of a value that the fixer generates: 32 random bytes in hexadecimal.
 const GENERATED_CHARS: u32 = 64;
+/// A secret of more bits than a key of the largest usual cipher has makes no sense.
+const MIN_ENTROPY_MAX: f64 = 256.0;
 /// Read where the manifest names no environment file.
 const DEFAULT_FILE: &str = ".env";
 
@@ -46,6 +48,9 @@ pub(super) fn read_config(root: &Section<'_>) -> Config {
     }
     config.example = section.parse("example", inside_path);
     config.vars = read_vars(&section);
+    if let Some(scan) = section.list("scan", inside_path) {
+        config.scan = scan.into_iter().map(|directory| directory.value).collect();
+    }
     config
 }
 
@@ -142,6 +147,7 @@ fn read_var(section: &Section<'_>) -> Var {
             .collect(),
         default: section.scalar_text("default"),
         generate: section.boolean("generate").unwrap_or(false),
+        min_entropy: entropy(section),
         line: section.line(),
     };
     check_bounds(section, &var);
@@ -192,6 +198,28 @@ fn bound(section: &Section<'_>, key: &str, kind: Option<VarKind>) -> Option<f64>
         return section.parse(key, |text| Ok(duration_ms(text)? as f64 / 1000.0));
     }
     section.number(key)
+}
+
+/// `min_entropy`, for secrets.
+fn entropy(section: &Section<'_>) -> Option<f64> {
+    let bits = section.number("min_entropy")?;
+    let fault = if section.boolean("secret") != Some(true) {
+        Fault::new(
+            "for secrets only",
+            "`min_entropy` is for secrets only",
+            "add `secret = true`, or take it out",
+        )
+    } else if !(0.0..=MIN_ENTROPY_MAX).contains(&bits) {
+        Fault::new(
+            "out of range",
+            format!("`min_entropy` cannot be {bits}"),
+            format!("write bits from 0 (not judged) to {MIN_ENTROPY_MAX}"),
+        )
+    } else {
+        return Some(bits);
+    };
+    section.fault("min_entropy", fault);
+    None
 }
 
 fn check_bounds(section: &Section<'_>, var: &Var) {

@@ -84,6 +84,7 @@ fn heading(path: &str) -> &'static str {
         "python" => "`[python]`",
         "config" => "`[config]`",
         "config.vars.NAME" => "`[config.vars.NAME]`",
+        "vault" => "`[vault]`",
         "schema" => "`[[schema]]`",
         "registration" => "`[registration]`",
         "layer" => "`[[layer]]`",
@@ -180,6 +181,16 @@ fn the_documented_example_is_right_and_has_every_key() {
         assert!(keys.is_subset(&probes(path)));
         keys.extend(["http", "tcp", "exec"].map(str::to_owned));
     }
+    // A vault is of one kind, and has the keys of that kind.
+    let vault = found.get_mut("vault").unwrap();
+    assert!(vault.is_subset(&known()["vault"]));
+    for (kind, keys) in super::vault::KINDS {
+        if kind != "hashicorp" {
+            vault.extend(keys.iter().map(|key| (*key).to_owned()));
+        }
+    }
+    // A token is in a variable or in a file.
+    vault.insert("token_file".to_owned());
     found.remove("layer.service.env");
     assert_eq!(found, known());
 }

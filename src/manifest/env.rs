@@ -30,6 +30,9 @@ pub struct EnvFile {
     pub entries: Vec<EnvEntry>,
     /// Lines that are no assignment: 1-based line and what is wrong (never the value).
     pub malformed: Vec<(u32, String)>,
+    /// Lines that `docker run --env-file` would read differently: 1-based line and what is in it (never the
+    /// value).
+    pub docker_differs: Vec<(u32, &'static str)>,
 }
 
 /// One assignment.

@@ -70,6 +70,7 @@ impl EnvFile {
                 .into_iter()
                 .map(|bad| (bad.line, bad.why.to_owned()))
                 .collect(),
+            docker_differs: Vec::new(),
         };
         // Index of the latest entry of each name.
         let mut above: BTreeMap<String, usize> = BTreeMap::new();
@@ -87,6 +88,9 @@ impl EnvFile {
                 file.malformed.push((assignment.line, why.to_owned()));
                 continue;
             };
+            if let Some(why) = docker_difference(text, &assignment, &value) {
+                file.docker_differs.push((assignment.line, why));
+            }
             bytes_left -= value.len().min(bytes_left);
             above.insert(assignment.name.clone(), file.entries.len());
             file.entries.push(EnvEntry {
@@ -187,6 +191,35 @@ pub(super) fn scan(text: &str) -> Scan {
             },
         }
     }
+}
+
+/// What `docker run --env-file` reads differently in an assignment, if anything. It takes a line to the
+/// letter: the name up to the first `=`, the value from there to the line's end, with all blanks, quotes and
+/// dollar signs; a name with a blank in it is an error, and it knows no continued line
+/// (docker/cli, pkg/kvfile/kvfile.go).
+fn docker_difference(text: &str, assignment: &Assignment, value: &str) -> Option<&'static str> {
+    let begin = assignment.span.start.min(text.len());
+    let line_start = text[..begin].rfind('\n').map_or(0, |at| at + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let line = line.trim_start_matches('\u{feff}').trim_start();
+    let (name, raw) = line.split_once('=').unwrap_or((line, ""));
+    if name == assignment.name && raw == value {
+        return None;
+    }
+    let quoted = text[assignment.span.clone()].starts_with(['\'', '"']);
+    Some(if name != assignment.name && name.starts_with("export") {
+        "`export`, which docker refuses"
+    } else if name != assignment.name {
+        "blanks before the `=`, which docker refuses"
+    } else if quoted && text[assignment.span.clone()].contains(['\n', '\r']) {
+        "a value over several lines, of which docker reads only the first"
+    } else if quoted {
+        "quotes, which docker keeps as a part of the value"
+    } else if assignment.value.text != value {
+        "a variable in the value, which docker does not put in"
+    } else {
+        "a comment or blanks around the value, which docker keeps as a part of it"
+    })
 }
 
 struct Cursor<'t> {

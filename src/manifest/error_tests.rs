@@ -44,7 +44,7 @@ fn typical_mistakes() {
         ),
         (
             "unsupported",
-            "[app]\nname = \"shop\"\n\n[vault]\nkind = \"hashicorp\"\n",
+            "[app]\nname = \"shop\"\n\n[heal]\nplaybooks = []\n",
         ),
         (
             "secret_with_default",

@@ -31,14 +31,17 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate"], later ["vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate", "vault"];
     APP = "app", "[app]", ["name"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
-    CONFIG = "config", "[config]", ["files", "example", "vars"], later ["scan"];
+    CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
     VAR = "config.vars.NAME", "a variable",
-        ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate"];
-    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "ignore"];
-    REGISTRATION = "registration", "[registration]", ["app", "services", "min_coverage"], later ["openapi"];
+        ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate", "min_entropy"];
+    VAULT = "vault", "[vault]",
+        ["kind", "keys", "timeout", "address", "token", "token_file", "namespace", "mount", "kv", "ca_file",
+         "path", "format", "key", "key_file", "identity_file", "command"];
+    SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "models", "ignore"];
+    REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];

@@ -250,7 +250,8 @@ fn read_probe(section: &Section<'_>, defaults: &Probe) -> Probe {
     }
 }
 
-fn http_url(text: &str) -> Result<String, Fault> {
+/// The URL of something that answers over HTTP on this host or near it.
+pub(super) fn http_url(text: &str) -> Result<String, Fault> {
     require_sound(text)?;
     let wrong = |label: &str, message: &str, help: &str| Err(Fault::new(label, message, help));
     let help = "write for example \"http://127.0.0.1:8000/health\"";
@@ -261,26 +262,22 @@ fn http_url(text: &str) -> Result<String, Fault> {
     if text.starts_with("https://") {
         return wrong(
             "not supported in this version",
-            "probes over https are not supported in this version",
-            "probe the service's plain port, or use `exec` with a program that speaks https",
+            "URLs over https are not supported in this version",
+            "use the service's plain port, or a probe by `exec` with a program that speaks https",
         );
     }
     let Some(rest) = text.strip_prefix("http://") else {
-        return wrong(
-            "not a URL",
-            "the probe's URL does not begin with http://",
-            help,
-        );
+        return wrong("not a URL", "the URL does not begin with http://", help);
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.is_empty() || text.contains(char::is_whitespace) {
-        return wrong("not a URL", "the probe's URL names no host", help);
+        return wrong("not a URL", "the URL names no host", help);
     }
     if authority.contains('@') && !authority.contains("${") {
         return wrong(
             "a user in the URL",
-            "a probe sends no user and password",
-            "probe a path that needs none, or use `exec`",
+            "no user and password is sent",
+            "use a path that needs none, or a probe by `exec`",
         );
     }
     if !authority.contains("${") {
@@ -289,7 +286,7 @@ fn http_url(text: &str) -> Result<String, Fault> {
             .filter(|(_, port)| !port.ends_with(']'))
             .map(|(_, port)| port);
         if port.is_some_and(|port| !is_port(port)) {
-            return wrong("not a port", "the probe's URL has no right port", help);
+            return wrong("not a port", "the URL has no right port", help);
         }
     }
     Ok(text.to_owned())

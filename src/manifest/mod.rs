@@ -23,10 +23,13 @@ mod scalar;
 mod section;
 mod types;
 mod value_check;
+mod vault;
 mod words;
 
 #[cfg(test)]
 mod documents_tests;
+#[cfg(test)]
+mod dotenv_tests;
 #[cfg(test)]
 mod environment_tests;
 #[cfg(test)]
@@ -39,4 +42,5 @@ pub use env_write::set_variable;
 pub use environment::EnvironmentError;
 pub use load::{MANIFEST_NAME, find_manifest};
 pub use problem::{InvalidManifest, ManifestError, Problem};
+pub(crate) use read::{Unread, read_small};
 pub use types::*;

@@ -10,17 +10,18 @@ use super::keys::{
     APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SCHEMA,
     VALIDATE,
 };
-use super::layer::{read_backoff, read_layers, read_name};
+use super::layer::{http_url, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
-    Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration, SandboxLimits,
-    Schema,
+    AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
+    SandboxLimits, Schema, WebFramework,
 };
-use super::words::{did_you_mean, inside_path, module_attribute, name, nearest, one_of};
+use super::vault::read_vault;
+use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
 
 /// Largest manifest.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -68,6 +69,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         name: read_app(&root),
         python: read_python(&root),
         config: read_config(&root),
+        vault: read_vault(&root),
         schemas: read_schemas(&root),
         registration: read_registration(&root),
         layers: order_layers(&faults, read_layers(&root)),
@@ -171,12 +173,14 @@ fn read_schemas(root: &Section<'_>) -> Vec<Schema> {
         }
         let database = section.parse("database", database_url);
         let expect = section.parse("expect", expect);
+        let models = section.parse("models", |text| models(text, expect.as_ref()));
         schemas.push(Schema {
             name: name.value.clone(),
             database: database.unwrap_or_default(),
             expect: expect.unwrap_or(Expect::Sql {
                 pattern: String::new(),
             }),
+            models,
             ignore: section.list("ignore", table_pattern).map_or(vec![], values),
             line: section.line(),
         });
@@ -214,8 +218,69 @@ fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
     }
 }
 
+/// The models beside a migration environment.
+fn models(text: &str, expect: Option<&Expect>) -> Result<(String, String), Fault> {
+    const HELP: &str = "write for example \"sqlalchemy:backend.models:Base\"";
+    if expect.is_some_and(|expect| !matches!(expect, Expect::Alembic { .. })) {
+        return Err(Fault::new(
+            "only beside Alembic",
+            "`models` stands beside `expect = \"alembic:...\"` only",
+            "take the key out; models alone are named by `expect = \"sqlalchemy:module:attribute\"`",
+        ));
+    }
+    let Some(rest) = text.strip_prefix("sqlalchemy:") else {
+        return Err(Fault::new(
+            "not models",
+            format!("`{}` does not name models", shown(text)),
+            HELP,
+        ));
+    };
+    module_attribute(rest).map_err(|fault| Fault {
+        help: HELP.to_owned(),
+        ..fault
+    })
+}
+
+/// `FILE[#SECTION]` of Alembic.
+fn alembic(text: &str) -> Result<Expect, Fault> {
+    let (config, section) = text.split_once('#').unwrap_or((text, "alembic"));
+    let config = inside_path(config)?;
+    let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    if section.is_empty() || section.starts_with('-') || !section.chars().all(is_name) {
+        return Err(Fault::new(
+            "not a section",
+            format!("`{}` is not the name of a section", shown(section)),
+            "write for example \"alembic:alembic.ini#accounts\"",
+        ));
+    }
+    Ok(Expect::Alembic {
+        config,
+        section: section.to_owned(),
+    })
+}
+
+/// The settings module of Django.
+fn django(text: &str) -> Result<Expect, Fault> {
+    let is_name = |part: &str| {
+        let mut chars = part.chars();
+        chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+            && chars.all(|c| c.is_alphanumeric() || c == '_')
+    };
+    if text.split('.').all(is_name) {
+        return Ok(Expect::Django {
+            settings: text.to_owned(),
+        });
+    }
+    Err(Fault::new(
+        "not a module",
+        format!("`{}` is not the name of a module", shown(text)),
+        "write for example \"django:project.settings\"",
+    ))
+}
+
 fn expect(text: &str) -> Result<Expect, Fault> {
-    const HELP: &str = "write \"sqlalchemy:module:attribute\" or \"sql:schema/*.sql\"";
+    const HELP: &str = "write \"sqlalchemy:module:attribute\", \"alembic:alembic.ini\", \
+                        \"django:project.settings\" or \"sql:schema/*.sql\"";
     let (source, rest) = text.split_once(':').unwrap_or((text, ""));
     match source {
         "sqlalchemy" => {
@@ -231,13 +296,10 @@ fn expect(text: &str) -> Result<Expect, Fault> {
             inside_path(&pattern)?;
             Ok(Expect::Sql { pattern })
         }
-        "alembic" | "django" => Err(Fault::new(
-            "not supported in this version",
-            format!("`expect = \"{source}:...\"` is not supported in this version"),
-            HELP,
-        )),
+        "alembic" => alembic(rest),
+        "django" => django(rest),
         _ => {
-            let near = did_you_mean(nearest(source, ["sqlalchemy", "sql"]));
+            let near = did_you_mean(nearest(source, ["sqlalchemy", "alembic", "django", "sql"]));
             Err(Fault::new(
                 "not a source of a schema",
                 format!(
@@ -252,10 +314,16 @@ fn expect(text: &str) -> Result<Expect, Fault> {
 
 fn read_registration(root: &Section<'_>) -> Option<Registration> {
     let section = root.section("registration", &REGISTRATION)?;
-    if !section.has("app") {
+    if !section.has("app") && !section.has("openapi") {
         section.missing("app", "\"fastapi:backend.main:app\"");
     }
-    let (module, attribute) = section.parse("app", fastapi_app).unwrap_or_default();
+    let app = section.parse("app", app_object);
+    let openapi = section.parse("openapi", |url| {
+        http_url(url).map_err(|fault| Fault {
+            help: "write for example \"http://127.0.0.1:8000/openapi.json\"".to_owned(),
+            ..fault
+        })
+    });
     let services = read_expected_services(&section);
     let names: Vec<Spanned<String>> = services
         .iter()
@@ -266,41 +334,64 @@ fn read_registration(root: &Section<'_>) -> Option<Registration> {
         .collect();
     require_unique(root.faults(), "expected service", names.iter());
     Some(Registration {
-        module,
-        attribute,
+        app,
+        openapi,
         services: values(services),
         min_coverage: read_coverage(&section).unwrap_or(1.0),
         line: section.line(),
     })
 }
 
-fn fastapi_app(text: &str) -> Result<(String, String), Fault> {
-    const HELP: &str = "write for example \"fastapi:backend.main:app\"";
+/// `framework:module:attribute`, `framework:module:factory()` or `django:settings.module`.
+fn app_object(text: &str) -> Result<AppObject, Fault> {
+    const FRAMEWORKS: [WebFramework; 4] = [
+        WebFramework::FastApi,
+        WebFramework::Starlette,
+        WebFramework::Flask,
+        WebFramework::Django,
+    ];
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
-    if kind == "fastapi" {
-        return module_attribute(rest).map_err(|fault| Fault {
-            help: HELP.to_owned(),
-            ..fault
+    let Some(framework) = FRAMEWORKS.into_iter().find(|f| f.as_str() == kind) else {
+        let help = if module_attribute(text).is_ok() {
+            format!("write \"fastapi:{text}\"")
+        } else {
+            "write for example \"fastapi:backend.main:app\"".to_owned()
+        };
+        let near = did_you_mean(nearest(kind, FRAMEWORKS.map(WebFramework::as_str)));
+        return Err(Fault::new(
+            "no kind of application",
+            format!(
+                "`{}` does not say which kind of application it is{near}",
+                shown(text)
+            ),
+            help,
+        ));
+    };
+    if framework == WebFramework::Django {
+        return Ok(AppObject {
+            framework,
+            module: module(rest).map_err(|fault| Fault {
+                help: "write the settings module, for example \"django:site.settings\"".to_owned(),
+                ..fault
+            })?,
+            attribute: String::new(),
+            factory: false,
         });
     }
-    if ["starlette", "flask", "django"].contains(&kind) {
-        let message = format!("`app = \"{kind}:...\"` is not supported in this version");
-        return Err(Fault::new("not supported in this version", message, HELP));
-    }
-    let help = if module_attribute(text).is_ok() {
-        format!("write \"fastapi:{text}\"")
-    } else {
-        HELP.to_owned()
+    let (target, factory) = match rest.strip_suffix("()") {
+        Some(target) => (target, true),
+        None => (rest, false),
     };
-    Err(Fault::new(
-        "no kind of application",
-        format!(
-            "`{}` does not say which kind of application it is{}",
-            shown(text),
-            did_you_mean(nearest(kind, ["fastapi"]))
-        ),
-        help,
-    ))
+    let (module, attribute) = module_attribute(target).map_err(|fault| Fault {
+        help: format!("write for example \"{kind}:backend.main:app\""),
+        ..fault
+    })?;
+    Ok(AppObject {
+        framework,
+        module,
+        attribute,
+        factory,
+    })
 }
 
 fn read_coverage(section: &Section<'_>) -> Option<f64> {

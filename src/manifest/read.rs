@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub(crate) enum Unread {
     Missing,
     /// What it is instead of a file.
     NotRegular(&'static str),
@@ -17,7 +17,7 @@ pub(super) enum Unread {
 }
 
 /// The bytes of a regular file of at most `bytes_max`.
-pub(super) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
     // Opening a device can have an effect, so it is not opened to find out what it is.
     require_regular(&fs::metadata(path).map_err(unread)?)?;
     let file = fs::OpenOptions::new()

@@ -21,6 +21,8 @@ pub struct Manifest {
     pub python: Python,
     /// `[config]`.
     pub config: Config,
+    /// `[vault]`.
+    pub vault: Option<Vault>,
     /// `[[schema]]`.
     pub schemas: Vec<Schema>,
     /// `[registration]`.
@@ -55,6 +57,8 @@ pub struct Config {
     pub example: Option<String>,
     /// `[config.vars.NAME]`.
     pub vars: BTreeMap<String, Var>,
+    /// Directories whose Python sources are read for variables; none: those of `python.path`.
+    pub scan: Vec<String>,
 }
 
 /// `[config.vars.NAME]`: one declared variable.
@@ -82,7 +86,82 @@ pub struct Var {
     pub default: Option<String>,
     /// A fixer may write a random value to the environment file. Only for a secret.
     pub generate: bool,
+    /// Bits that a secret must be worth (a number that is not negative); `None`: a warning below a
+    /// sensible number, `0`: not judged. Only for a secret.
+    pub min_entropy: Option<f64>,
     /// Line of the declaration in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// `[vault]`: where the application's secrets come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Vault {
+    /// What it is.
+    pub kind: VaultKind,
+    /// What must be in it.
+    pub keys: Vec<VaultKey>,
+    /// Time for all that it is asked, together. Default 5 s.
+    pub timeout_ms: u64,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// The kinds of vaults. Texts may have `${VARIABLE}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum VaultKind {
+    /// HashiCorp Vault or OpenBao, over HTTP.
+    Hashicorp {
+        /// `https://host:port`. Default `${VAULT_ADDR}`.
+        address: String,
+        /// The variable that holds the token. Default `${VAULT_TOKEN}`.
+        token: Option<String>,
+        /// The file that holds the token.
+        token_file: Option<String>,
+        /// Namespace.
+        namespace: Option<String>,
+        /// Where the key-value engine is mounted. Default `secret`.
+        mount: String,
+        /// Version of the key-value engine; without it, the vault is asked.
+        kv: Option<u32>,
+        /// Certificates of the authorities that are trusted, in PEM form; without it those of the system.
+        ca_file: Option<String>,
+    },
+    /// One file.
+    File {
+        /// The file.
+        path: String,
+        /// How it is written.
+        format: VaultFormat,
+        /// The variable that holds the key (`fernet`).
+        key: Option<String>,
+        /// The file that holds the key (`fernet`).
+        key_file: Option<String>,
+        /// The file with the identities (`age`).
+        identity_file: Option<String>,
+    },
+    /// A program that prints names and values.
+    Command(Vec<String>),
+}
+
+/// How a file vault is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VaultFormat {
+    /// Encrypted, <https://age-encryption.org/v1>.
+    Age,
+    /// Encrypted, <https://github.com/fernet/spec>.
+    Fernet,
+    /// Not encrypted: only its owner may read it.
+    Json,
+}
+
+/// One secret that must be in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VaultKey {
+    /// Path of the secret, or its name where the vault has no paths.
+    pub path: String,
+    /// The field of it.
+    pub field: Option<String>,
+    /// Line in the manifest, 1-based.
     pub line: u32,
 }
 
@@ -110,6 +189,9 @@ pub struct Schema {
     pub database: String,
     /// Where the expected schema comes from.
     pub expect: Expect,
+    /// `models`: module and attribute of SQLAlchemy models that are compared when the migrations are
+    /// all applied.
+    pub models: Option<(String, String)>,
     /// Glob patterns of tables that are not compared.
     pub ignore: Vec<String>,
     /// Line in the manifest, 1-based.
@@ -126,6 +208,18 @@ pub enum Expect {
         /// Attribute, dots allowed.
         attribute: String,
     },
+    /// `alembic:FILE[#SECTION]`, a migration environment of Alembic.
+    Alembic {
+        /// Its `ini` file, relative to the workspace.
+        config: String,
+        /// Section of the file, `alembic` by default.
+        section: String,
+    },
+    /// `django:SETTINGS`, the migrations of a Django project.
+    Django {
+        /// Module of the settings.
+        settings: String,
+    },
     /// `sql:GLOB`, SQL files applied in the order of their names to an empty database.
     Sql {
         /// Pattern relative to the workspace.
@@ -136,16 +230,55 @@ pub enum Expect {
 /// `[registration]`: the routes that the application has to serve.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Registration {
-    /// `fastapi:module:attribute`: module.
-    pub module: String,
-    /// `fastapi:module:attribute`: attribute.
-    pub attribute: String,
+    /// Where the application object is; looked at before the boot.
+    pub app: Option<AppObject>,
+    /// URL of the running application's OpenAPI document, not expanded; looked at after the boot.
+    pub openapi: Option<String>,
     /// What must be reachable.
     pub services: Vec<ExpectedService>,
     /// Share of the services that must be mounted, 0 to 1; below it the check is critical. Default 1.
     pub min_coverage: f64,
     /// Line in the manifest, 1-based.
     pub line: u32,
+}
+
+/// `framework:module:attribute`: an application object, before anything runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppObject {
+    /// What made it.
+    pub framework: WebFramework,
+    /// The module; for Django that of the settings.
+    pub module: String,
+    /// The attribute, dots allowed; empty for Django.
+    pub attribute: String,
+    /// Written with `()`: a function that makes the application, called without arguments.
+    pub factory: bool,
+}
+
+/// Frameworks whose routes can be read from the application object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebFramework {
+    /// `fastapi`.
+    FastApi,
+    /// `starlette`.
+    Starlette,
+    /// `flask`.
+    Flask,
+    /// `django`.
+    Django,
+}
+
+impl WebFramework {
+    /// The word of the manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::FastApi => "fastapi",
+            Self::Starlette => "starlette",
+            Self::Flask => "flask",
+            Self::Django => "django",
+        }
+    }
 }
 
 /// One service that the application must have mounted.

@@ -39,9 +39,12 @@ impl Var {
         }
         let length = value.chars().count();
         if let Some(min_length) = self.min_length.filter(|min| length < *min) {
-            return Err(format!(
-                "has {length} characters, and at least {min_length} are needed"
-            ));
+            // How long a secret is helps who guesses it.
+            return Err(if self.secret {
+                format!("is too short: at least {min_length} characters are needed")
+            } else {
+                format!("has {length} characters, and at least {min_length} are needed")
+            });
         }
         if !self.one_of.is_empty() && !self.one_of.iter().any(|allowed| allowed == value) {
             return Err(format!("is not one of {}", self.one_of.join(", ")));

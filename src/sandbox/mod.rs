@@ -10,5 +10,5 @@ mod watch;
 
 pub use copy::{CopyError, WorkspaceCopy, clone_database};
 pub use run::{
-    Isolation, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_sandboxed,
+    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_sandboxed,
 };

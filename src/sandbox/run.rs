@@ -1,7 +1,9 @@
 //! Runs one command under isolation and limits, and says what it could not isolate.
 
 use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::watch::{Strays, Watch};
@@ -23,6 +25,9 @@ pub struct SandboxSpec {
     pub env: BTreeMap<String, String>,
     /// The only directories that may be written, where the host can enforce it; they must exist.
     pub writable: Vec<PathBuf>,
+    /// This directory looks writable; what is written below it is kept in memory and gone afterwards.
+    /// Needs an empty directory that may be used for it, on a host that isolates the file system.
+    pub overlay: Option<Overlay>,
     /// The network is reachable.
     pub network: bool,
     /// Limits.
@@ -31,6 +36,17 @@ pub struct SandboxSpec {
     pub timeout_ms: u64,
     /// Bytes given on standard input.
     pub stdin: Vec<u8>,
+    /// A pipe whose bytes follow them, until its end; given up when the program ends.
+    pub stdin_more: Option<Arc<OwnedFd>>,
+}
+
+/// See [`SandboxSpec::overlay`].
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    /// What looks writable.
+    pub directory: PathBuf,
+    /// An empty directory.
+    pub base: PathBuf,
 }
 
 /// How it ended.
@@ -96,10 +112,12 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
         cwd: PathBuf::new(),
         env: BTreeMap::new(),
         writable: vec![PathBuf::new()],
+        overlay: None,
         network: false,
         limits,
         timeout_ms: limits.time_ms,
         stdin: Vec::new(),
+        stdin_more: None,
     };
     describe(&spec, support.namespaces, support)
 }
@@ -132,6 +150,17 @@ pub(super) fn run_with(
         .map(real)
         .collect::<Result<Vec<_>, _>>()?;
 
+    let overlay = spec
+        .overlay
+        .as_ref()
+        .map(|overlay| Ok((real(&overlay.directory)?, real(&overlay.base)?)))
+        .transpose()?;
+    if overlay.is_some() && !support.namespaces.mount {
+        return Err(failed(std::io::Error::other(
+            "this host cannot isolate the file system",
+        )));
+    }
+
     let marker = uuid::Uuid::now_v7().to_string();
     let mut env = spec.env.clone();
     env.insert("UBS_RESULT_FD".into(), "3".into());
@@ -147,6 +176,7 @@ pub(super) fn run_with(
         argv: &spec.argv,
         env: &env,
         cwd: &cwd,
+        overlay: overlay.as_ref().map(|(d, b)| (d.as_path(), b.as_path())),
         writable: &writable,
         hidden: &hidden,
         filter: !spec.network,
@@ -158,7 +188,12 @@ pub(super) fn run_with(
         group: confined.child.id(),
         marker: format!("UBS_SANDBOX={marker}"),
     };
-    let ended = Watch::new(confined, &spec.stdin, strays)
+    let ended = spec
+        .stdin_more
+        .as_ref()
+        .map(|more| more.try_clone())
+        .transpose()
+        .and_then(|more| Watch::new(confined, &spec.stdin, more, strays))
         .and_then(|watch| watch.run(started + Duration::from_millis(spec.timeout_ms)))
         .map_err(failed)?;
     if let Some(source) = ended.not_started {

@@ -18,10 +18,12 @@ fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
         cwd: dir.to_path_buf(),
         env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
         writable: vec![dir.to_path_buf()],
+        overlay: None,
         network: false,
         limits: SandboxLimits::default(),
         timeout_ms: TIMEOUT_MS,
         stdin: Vec::new(),
+        stdin_more: None,
     }
 }
 
@@ -75,6 +77,30 @@ fn a_program_gets_its_input_and_environment_and_gives_output_and_result() {
         assert_eq!(text(&out.stderr), "err\n");
         assert_eq!(text(&out.result), "b c/3");
         assert!(!out.result_truncated && !out.timed_out);
+    });
+}
+
+#[test]
+fn more_input_follows_until_its_end_and_is_given_up_with_the_program() {
+    let dir = tempfile::tempdir().unwrap();
+    both(|support| {
+        for (script, lines, whole) in [("cat | wc -l", "200001\n", true), ("exit 0", "", false)] {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            let giver = std::thread::spawn(move || {
+                use std::io::Write;
+                writer.write_all(&b"more\n".repeat(200_000)).is_ok()
+            });
+            let mut spec = sh(dir.path(), script);
+            spec.stdin = b"first\n".to_vec();
+            spec.stdin_more = Some(std::sync::Arc::new(reader.into()));
+            let out = run_with(&spec, support).unwrap();
+            assert_eq!(out.exit, ExitKind::Code(0));
+            assert!(!out.timed_out);
+            assert_eq!(text(&out.stdout).trim_start(), lines);
+            // Who still writes when the program has ended is not left waiting.
+            drop(spec);
+            assert_eq!(giver.join().unwrap(), whole);
+        }
     });
 }
 

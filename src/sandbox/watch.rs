@@ -115,21 +115,32 @@ pub(super) struct Ended {
 }
 
 /// One run.
-pub(super) struct Watch<'a> {
+pub(super) struct Watch {
     child: Child,
     pidfd: Option<OwnedFd>,
     strays: Strays,
     stdin: Option<File>,
-    input: &'a [u8],
+    /// What is still to be written to it, from `fed` on.
+    input: Vec<u8>,
+    fed: usize,
+    /// Where more of it comes from.
+    more: Option<File>,
     stdout: Stream,
     stderr: Stream,
     result: Stream,
     status: Stream,
 }
 
-impl<'a> Watch<'a> {
+impl Watch {
     /// Takes over a started program. If that fails, the program is ended.
-    pub(super) fn new(confined: Confined, input: &'a [u8], strays: Strays) -> io::Result<Self> {
+    ///
+    /// It gets `input` on standard input, then what can be read from `more`, until that ends.
+    pub(super) fn new(
+        confined: Confined,
+        input: &[u8],
+        more: Option<OwnedFd>,
+        strays: Strays,
+    ) -> io::Result<Self> {
         let Confined {
             mut child,
             result,
@@ -139,6 +150,9 @@ impl<'a> Watch<'a> {
             let missing = || io::Error::other("a standard stream is not piped");
             let stdin: OwnedFd = child.stdin.take().ok_or_else(missing)?.into();
             kernel::set_nonblocking(stdin.as_fd())?;
+            if let Some(more) = &more {
+                kernel::set_nonblocking(more.as_fd())?;
+            }
             let stdout = Stream::new(child.stdout.take().ok_or_else(missing)?, OUTPUT_KEPT_MAX)?;
             let stderr = Stream::new(child.stderr.take().ok_or_else(missing)?, OUTPUT_KEPT_MAX)?;
             Ok::<_, io::Error>((File::from(stdin), stdout, stderr))
@@ -153,13 +167,15 @@ impl<'a> Watch<'a> {
         match streams {
             Ok(((stdin, stdout, stderr), result, status)) => {
                 let pidfd = kernel::open_pidfd(child.id()).ok();
-                let stdin = (!input.is_empty()).then_some(stdin);
+                let stdin = (!input.is_empty() || more.is_some()).then_some(stdin);
                 Ok(Self {
                     child,
                     pidfd,
                     strays,
                     stdin,
-                    input,
+                    input: input.to_vec(),
+                    fed: 0,
+                    more: more.map(File::from),
                     stdout,
                     stderr,
                     result,
@@ -259,7 +275,13 @@ impl<'a> Watch<'a> {
                 .map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd())),
             self.stdin
                 .as_ref()
+                .filter(|_| self.fed < self.input.len())
                 .map_or_else(PollEntry::none, |f| PollEntry::writable(f.as_raw_fd())),
+            // One after the other, so that whoever gives more waits until it is wanted.
+            self.more
+                .as_ref()
+                .filter(|_| self.stdin.is_some() && self.fed == self.input.len())
+                .map_or_else(PollEntry::none, |f| PollEntry::readable(f.as_raw_fd())),
             self.stdout.entry(),
             self.stderr.entry(),
             self.result.entry(),
@@ -270,13 +292,16 @@ impl<'a> Watch<'a> {
             wait.min(POLL_WITHOUT_PIDFD)
         };
         kernel::poll(&mut entries, Some(wait))?;
-        let [ended, stdin, stdout, stderr, result] = entries;
+        let [ended, stdin, more, stdout, stderr, result] = entries;
         if ended.ready {
             // The group before the leader is waited for: until then its number cannot mean anybody else.
             let _ = kernel::kill_group(self.strays.group, Signal::SIGKILL);
         }
         if stdin.ready {
             self.feed();
+        }
+        if more.ready {
+            self.take_more(buffer);
         }
         for (entry, stream) in [
             (stdout, &mut self.stdout),
@@ -292,14 +317,33 @@ impl<'a> Watch<'a> {
 
     fn feed(&mut self) {
         let Some(stdin) = &mut self.stdin else { return };
-        match stdin.write(self.input) {
-            Ok(n) => self.input = &self.input[n..],
+        match stdin.write(&self.input[self.fed..]) {
+            Ok(n) => self.fed += n,
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             // It does not want to read more: its right.
-            Err(_) => self.input = &[],
+            Err(_) => {
+                self.fed = self.input.len();
+                self.more = None;
+            }
         }
-        if self.input.is_empty() {
+        if self.fed == self.input.len() && self.more.is_none() {
             self.stdin = None;
+        }
+    }
+
+    fn take_more(&mut self, buffer: &mut [u8]) {
+        let Some(more) = &mut self.more else { return };
+        match more.read(buffer) {
+            Ok(n) if n > 0 => {
+                self.input.clear();
+                self.input.extend_from_slice(&buffer[..n]);
+                self.fed = 0;
+            }
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Ok(_) | Err(_) => {
+                self.more = None;
+                self.stdin = None;
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The facts of one pass: plain data, in the order of the files and of the lines in them.
 
+use std::collections::BTreeSet;
+
 /// A place in a source file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Place {
@@ -38,6 +40,27 @@ pub struct SourceFacts {
     pub routers: Vec<RouterDefinition>,
     /// Calls that mount a router, a blueprint or a sub-application.
     pub includes: Vec<Include>,
+    /// What each module binds; in the order of the files.
+    pub scopes: Vec<ModuleScope>,
+}
+
+/// What a module binds at its own level.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ModuleScope {
+    /// Dotted name.
+    pub module: String,
+    /// Relative to the workspace, with `/`.
+    pub file: String,
+    /// It is a package's `__init__`.
+    pub is_package: bool,
+    /// Names that it binds, under whatever circumstances.
+    pub names: BTreeSet<String>,
+    /// Modules that it takes all names of.
+    pub stars: Vec<String>,
+    /// `__all__`, if it is a literal.
+    pub all: Option<Vec<String>>,
+    /// It may bind names that cannot be seen: `__getattr__`, `globals()`, `sys.modules`, a syntax error.
+    pub is_dynamic: bool,
 }
 
 /// A file that cannot be parsed.

@@ -12,5 +12,5 @@ mod process;
 mod tests;
 
 pub use output::{Clean, Output};
-pub use probe::{ProbeFailure, Readiness, await_ready, fetch, probe_once};
+pub use probe::{ProbeFailure, Readiness, await_ready, fetch, fetch_up_to, probe_once};
 pub use process::{RunningService, ServiceSpec, SpawnError, spawn};

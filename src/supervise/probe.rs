@@ -124,7 +124,19 @@ pub async fn probe_once(
 /// # Errors
 /// What was wrong, in one sentence.
 pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
-    tokio::time::timeout(Duration::from_millis(timeout_ms), get(url, true))
+    fetch_up_to(url, timeout_ms, BODY_MAX).await
+}
+
+/// Gets a URL: status and the first `body_max` bytes of the body. HTTP without redirects and proxies.
+///
+/// # Errors
+/// What was wrong, in one sentence.
+pub async fn fetch_up_to(
+    url: &str,
+    timeout_ms: u64,
+    body_max: usize,
+) -> Result<(u16, String), ProbeFailure> {
+    tokio::time::timeout(Duration::from_millis(timeout_ms), get(url, body_max))
         .await
         .unwrap_or_else(|_| {
             let message = format!("GET {url} did not answer within {timeout_ms} ms");
@@ -132,8 +144,8 @@ pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFai
         })
 }
 
-/// One GET; the body is only read if it is wanted.
-async fn get(url: &str, with_body: bool) -> Result<(u16, String), ProbeFailure> {
+/// One GET; so many bytes of the body are read.
+async fn get(url: &str, body_max: usize) -> Result<(u16, String), ProbeFailure> {
     let wrong = |why: &str| ProbeFailure::new(format!("GET {url}: {why}"));
     let uri: Uri = url.parse().map_err(|e| wrong(&format!("not a URL: {e}")))?;
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -162,12 +174,12 @@ async fn get(url: &str, with_body: bool) -> Result<(u16, String), ProbeFailure> 
         let status = response.status().as_u16();
         let mut body = Vec::new();
         let mut frames = response.into_body();
-        while with_body && body.len() < BODY_MAX {
+        while body.len() < body_max {
             let Some(frame) = frames.frame().await else {
                 break;
             };
             if let Ok(data) = frame?.into_data() {
-                body.extend_from_slice(&data[..data.len().min(BODY_MAX - body.len())]);
+                body.extend_from_slice(&data[..data.len().min(body_max - body.len())]);
             }
         }
         Ok::<_, hyper::Error>((status, String::from_utf8_lossy(&body).into_owned()))
@@ -187,7 +199,7 @@ async fn get(url: &str, with_body: bool) -> Result<(u16, String), ProbeFailure> 
 
 /// A status from 200 to 399 is good.
 async fn probe_http(url: &str) -> Result<(), ProbeFailure> {
-    match get(url, false).await? {
+    match get(url, 0).await? {
         (200..=399, _) => Ok(()),
         (status, _) => Err(ProbeFailure::new(format!("GET {url}: status {status}"))),
     }

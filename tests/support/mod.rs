@@ -4,6 +4,7 @@
 //! Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod real;
 pub mod venv;
 
 use std::collections::BTreeMap;

@@ -24,6 +24,16 @@ pub const PACKAGES: [&str; 4] = [
 /// Older packages whose insides differ: applications that were not brought up to date.
 pub const OLD_PACKAGES: [&str; 2] = ["fastapi==0.115.0", "sqlalchemy==1.4.54"];
 
+/// Other web frameworks, and what is put around applications.
+pub const WEB_PACKAGES: [&str; 6] = [
+    "flask==3.1.3",
+    "django==5.2.19",
+    "starlette==1.10.0",
+    "fastapi==0.165.0",
+    "a2wsgi==1.10.10",
+    "python-socketio==5.18.1",
+];
+
 /// The interpreter of the environment with [`PACKAGES`], or `None` after saying why the test is skipped.
 pub fn application_python() -> Option<PathBuf> {
     python_with(&PACKAGES)

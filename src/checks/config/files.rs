@@ -15,6 +15,7 @@ pub(super) fn file_findings(
     let mut findings = Vec::new();
     let config = &context.manifest.config;
     let mut in_files: BTreeSet<&str> = BTreeSet::new();
+    let mut undocumented: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
     let mut unused: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
     for (file, parsed) in &context.environment.files {
         let Some(parsed) = parsed else { continue };
@@ -28,6 +29,29 @@ pub(super) fn file_findings(
                 )
                 .at(file.as_str(), *line, 0)
                 .remedy("write it as NAME=value, or begin it with # to make it a comment"),
+            );
+        }
+        let mut differs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+        for (line, why) in &parsed.docker_differs {
+            differs.entry(why).or_default().push(*line);
+        }
+        for (why, lines) in differs {
+            let more = match lines.len() {
+                1 => String::new(),
+                n => format!(" (and {} more such lines)", n - 1),
+            };
+            findings.push(
+                Finding::new(
+                    "config.env_file_syntax",
+                    Severity::Info,
+                    format!("{file}:{}", lines[0]),
+                    format!(
+                        "line {} of {file} has {why}; python-dotenv and ubs do not{more}",
+                        lines[0]
+                    ),
+                )
+                .at(file.as_str(), lines[0], 0)
+                .remedy("write it without, if the file is given to `docker run --env-file` too"),
             );
         }
         let mut lines: BTreeMap<&str, u32> = BTreeMap::new();
@@ -49,10 +73,29 @@ pub(super) fn file_findings(
                     .remedy(format!("remove one of the two lines that set {name}")),
                 );
             }
+            let has_example = example.is_some_and(|(_, parsed)| parsed.is_some());
+            if has_example && config.vars.contains_key(name) && !examples.contains_key(name) {
+                undocumented.entry(name).or_insert((file, entry.line));
+            }
             if !config.vars.contains_key(name) && !examples.contains_key(name) {
                 unused.entry(name).or_insert((file, entry.line));
             }
         }
+    }
+    for (name, (file, line)) in undocumented {
+        let example = example.map_or("the example file", |(name, _)| name);
+        findings.push(
+            Finding::new(
+                "config.env_file_drift",
+                Severity::Info,
+                name,
+                format!("{name} is set in {file}, but {example} does not name it"),
+            )
+            .at(file, line, 0)
+            .remedy(format!(
+                "add {name} to {example}, with an empty or harmless value"
+            )),
+        );
     }
     for (name, (file, line)) in unused {
         findings.push(

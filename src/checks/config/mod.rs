@@ -4,25 +4,56 @@
 //! The value of a secret never leaves this file: findings say what is wrong with it, not what it is.
 
 mod files;
+mod reads;
+mod services;
 mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
-use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var};
+use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
 use files::file_findings;
-use value::{is_pattern, is_placeholder};
+use reads::read_findings;
+use services::service_findings;
+use value::{BITS_MIN_DEFAULT, estimated_bits, is_pattern, is_placeholder};
 
 /// Longest value that is shown, in bytes.
 const VALUE_BYTES_MAX: usize = 60;
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
-    let config = &context.manifest.config;
-    if config.vars.is_empty() {
-        return Outcome::skipped("the manifest declares no variables");
+    let Some(vault) = &context.manifest.vault else {
+        return check_variables(context);
+    };
+    // Asking a vault is waiting, and nothing here waits for it.
+    let (mut outcome, findings) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| super::vault::check(context, vault));
+        let outcome = check_variables(context);
+        let findings = asked.join();
+        let findings = findings.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (outcome, findings)
+    });
+    if outcome.skipped {
+        outcome = Outcome {
+            summary: "no variables are declared".to_owned(),
+            ..Outcome::default()
+        };
     }
+    let is_well = !findings.iter().any(|f| f.severity >= Severity::Warning);
+    let keys = count(vault.keys.len(), "key");
+    outcome.summary += &if is_well {
+        format!("; the vault has {keys}")
+    } else {
+        "; the vault is not as it should be".to_owned()
+    };
+    outcome.findings.extend(findings);
+    outcome
+}
+
+/// All but the vault.
+fn check_variables(context: &CheckContext<'_>) -> Outcome {
+    let config = &context.manifest.config;
     let example = config
         .example
         .as_deref()
@@ -33,6 +64,19 @@ pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
         .flat_map(|file| &file.entries)
         .map(|entry| (entry.name.as_str(), entry.value.as_str()))
         .collect();
+    let documented: BTreeSet<&str> = examples.keys().copied().collect();
+    let read = read_findings(context, &documented);
+    if config.vars.is_empty() && read.is_empty() {
+        let findings = service_findings(context, &BTreeSet::new());
+        if findings.is_empty() {
+            return Outcome::skipped("the manifest declares no variables");
+        }
+        return Outcome {
+            summary: "no variables are declared".to_owned(),
+            findings,
+            ..Outcome::default()
+        };
+    }
     let mut findings = Vec::new();
     let mut present = 0;
     for (name, var) in &config.vars {
@@ -49,7 +93,20 @@ pub(super) fn check(context: &CheckContext<'_>) -> Outcome {
         }
         findings.extend(variable.finding(value));
     }
-    findings.extend(file_findings(context, example.as_ref(), &examples));
+    if !config.vars.is_empty() {
+        findings.extend(file_findings(context, example.as_ref(), &examples));
+    }
+    // What the code reads is not unused, though nobody declares it.
+    findings.retain(|finding| {
+        finding.code != "config.unused"
+            || !read.iter().any(|other| {
+                other.code == "config.undeclared_read" && other.subject == finding.subject
+            })
+    });
+    let told = findings.iter().filter(|f| f.severity == Severity::Critical);
+    let told: BTreeSet<String> = told.map(|finding| finding.subject.clone()).collect();
+    findings.extend(service_findings(context, &told));
+    findings.extend(read);
     let declared = config.vars.len();
     Outcome {
         summary: format!("{present} of {} are set", count(declared, "variable")),
@@ -101,8 +158,15 @@ impl Variable<'_> {
             let message = format!("{} is still a placeholder: {why}", self.name);
             return Some(self.about("config.placeholder", severity, message));
         }
-        let why = self.var.check(value).err().or_else(|| self.weak(value))?;
-        let severity = if self.var.required {
+        let mut is_advice = false;
+        let why = match self.var.check(value).err().or_else(|| self.weak(value)) {
+            Some(why) => why,
+            None => {
+                is_advice = self.var.min_entropy.is_none();
+                self.guessable(value)?
+            }
+        };
+        let severity = if self.var.required && !is_advice {
             Severity::Critical
         } else {
             Severity::Warning
@@ -149,6 +213,16 @@ impl Variable<'_> {
     fn weak(&self, value: &str) -> Option<String> {
         (self.var.secret && is_pattern(value))
             .then(|| "repeats so few characters that anybody could guess it".to_owned())
+    }
+
+    /// Too few bits. Neither the bits nor the length are told: both help who guesses.
+    fn guessable(&self, value: &str) -> Option<String> {
+        if !self.var.secret || self.var.kind != VarKind::String || !self.var.one_of.is_empty() {
+            return None;
+        }
+        let bits_min = self.var.min_entropy.unwrap_or(BITS_MIN_DEFAULT);
+        (estimated_bits(value) < bits_min)
+            .then(|| format!("is easier to guess than {bits_min} random bits are"))
     }
 
     /// A finding with the place of the variable and what a fixer may do about it.

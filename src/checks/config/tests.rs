@@ -44,7 +44,7 @@ fn a_missing_variable_carries_what_a_fixer_may_do() {
         ..required()
     };
     let app = app()
-        .file(".env.example", "")
+        .file(".env.example", "EMPTY=\n")
         .file(".env", "EMPTY=\n")
         .var("PORT", with_default)
         .var("KEY", secret())
@@ -136,6 +136,8 @@ fn placeholders_are_found_and_no_secret_is_ever_shown() {
         redactor: &Redactor::default(),
         scratch: app.root(),
         overrides: BTreeMap::new(),
+        shared: &crate::checks::SharedRuns::default(),
+        sources: &crate::checks::Sources::default(),
     });
     let shown = format!("{:?}", bare.findings);
     for secret in ["change-me", "YOUR-KEY", "looks-like", "aaaaaaaa", "f3a9c1"] {
@@ -216,6 +218,7 @@ fn the_files_themselves_are_read_closely() {
         [
             "config.env_file_syntax .env:3 .env:3",
             "config.env_file_syntax SET .env:4",
+            "config.env_file_drift OVER .env:6",
             "config.unused UNKNOWN .env:5",
             "config.env_file_drift NOWHERE .env.example:3"
         ]
@@ -228,4 +231,119 @@ fn the_files_themselves_are_read_closely() {
 fn without_declarations_there_is_nothing_to_check() {
     let report = app().check(CheckName::Config);
     assert_eq!(report.status, CheckStatus::Skipped);
+}
+
+#[test]
+fn what_services_need_and_nobody_sets_is_said_before_the_boot() {
+    let text = "[app]\nname='a'\n[config]\nfiles=[]\n[[layer]]\nname='api'\n[[layer.service]]\nname='api'\n\
+                run='sh -c ${WHAT}'\nenv={ A='${GIVEN:-x}', B='${SET}', C='${WHAT}' }\nready={ tcp='127.0.0.1:${PORT}' }\n\
+                [[layer]]\nname='extra'\ncritical=false\n[[layer.service]]\nname='worker'\nrun='no-such-program-here ${EXTRA:-}'\n\
+                [[layer.service]]\nname='other'\nrun='./bin/${OPTIONAL}'\n";
+    let mut app = app();
+    let parsed = Manifest::parse(text, &app.manifest.path).unwrap();
+    app.manifest = parsed;
+    app.process.insert("SET".into(), "1".into());
+    let report = app.check(CheckName::Config);
+    let told: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| {
+            format!(
+                "{:?} {} {} {}",
+                f.severity,
+                f.code,
+                f.subject,
+                f.location.as_ref().unwrap()
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Critical config.missing PORT ubs.toml:7",
+            "Critical config.missing WHAT ubs.toml:7",
+            "Warning config.missing OPTIONAL ubs.toml:18",
+            "Warning config.program_missing worker ubs.toml:15",
+        ]
+    );
+    for (name, value) in [("PORT", "1"), ("WHAT", "true"), ("OPTIONAL", "run")] {
+        app.process.insert(name.into(), value.into());
+    }
+    let app = app.file("bin/run", "");
+    let report = app.check(CheckName::Config);
+    assert_eq!(
+        problems(&report),
+        [
+            "config.program_missing worker",
+            "config.program_missing other"
+        ]
+    );
+}
+
+#[test]
+fn a_weak_secret_is_said_without_its_value_or_length() {
+    let strict = Var {
+        min_entropy: Some(100.0),
+        ..secret()
+    };
+    let unjudged = Var {
+        min_entropy: Some(0.0),
+        ..secret()
+    };
+    let long = Var {
+        min_length: Some(40),
+        ..secret()
+    };
+    let app = app()
+        .file(".env.example", "WEAK=\nSTRICT=\nUNJUDGED=\nSHORT=\n")
+        .file(
+            ".env",
+            "WEAK=hunter27\nSTRICT=f3a9c1d07be24856\nUNJUDGED=hunter28\nSHORT=Zk3vQ9xLw2Rt7Bn5\n",
+        )
+        .var("WEAK", secret())
+        .var("STRICT", strict)
+        .var("UNJUDGED", unjudged)
+        .var("SHORT", long);
+    let report = app.check(CheckName::Config);
+    let told: Vec<String> = report
+        .findings
+        .iter()
+        .map(|f| format!("{:?} {} {}", f.severity, f.code, f.subject))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "Critical config.invalid SHORT",
+            "Critical config.invalid STRICT",
+            "Warning config.invalid WEAK"
+        ]
+    );
+    let shown = format!("{report:?}");
+    for secret in ["hunter2", "f3a9c1", "Zk3vQ9", "16 char", "8 char"] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[test]
+fn what_docker_reads_differently_is_worth_a_word() {
+    let text = "PLAIN=a b\nexport E=1\nQ='s3cret word'\nQ2=\"x\"\nS = 1\nC=1 # why\nV=${PLAIN}\nM=\"a\nb\"\nLAST=1\n";
+    let app = app()
+        .file(".env.example", "")
+        .file(".env", text)
+        .var("PLAIN", required());
+    let report = app.check(CheckName::Config);
+    let told: Vec<(u32, &str)> = report
+        .findings
+        .iter()
+        .filter(|f| f.code == "config.env_file_syntax")
+        .map(|f| (f.location.as_ref().unwrap().line, f.message.as_str()))
+        .collect();
+    let lines: BTreeSet<u32> = told.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, BTreeSet::from([2, 3, 5, 6, 7, 8]), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|(line, message)| *line == 3 && message.contains("1 more")),
+        "{told:?}"
+    );
+    assert!(!format!("{report:?}").contains("s3cret"), "{report:?}");
 }

@@ -1,8 +1,13 @@
 # Runs in front of every probe program, in the application's own interpreter (3.9 or newer).
 #
-# It takes the private channel (descriptor 3) and the nonce before any application code runs, puts the
-# application's import path in place, and says what an exception was. The answer is one line,
-# `NONCE JSON`; whatever else reaches the descriptor is not an answer.
+# It takes the private channel (descriptor 3) and the nonce before any application code runs, says what the
+# interpreter is, puts the application's import path in place, and says what an exception was. What is
+# said is one line each: `NONCE! JSON` before any application code ran, then one `NONCE JSON`, the answer;
+# whatever else reaches the descriptor is neither.
+#
+# It runs in a namespace of its own (`BOOT` in `python.rs`), with builtins of its own, so that `__main__` is
+# empty and an application that replaces `print`, `json` or `os.write` does not disturb it. Against code
+# that looks for it on purpose, no program is safe within one interpreter.
 import sys
 
 import errno as _errno
@@ -16,33 +21,90 @@ import traceback as _traceback
 
 _TEXT_MAX = 65536
 _FRAMES_MAX = 256
+_CHAIN_MAX = 16
 _PACKAGE_DIRECTORIES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", ".tox"}
 
 
-def _read_input():
-    chunks = []
-    while True:
-        chunk = _os.read(0, 1 << 20)
+def _read_exactly(descriptor, size, read=_os.read):
+    data = b""
+    while len(data) < size:
+        chunk = read(descriptor, min(size - len(data), 1 << 20))
         if not chunk:
-            break
-        chunks.append(chunk)
+            return None
+        data += chunk
+    return data
+
+
+def _read_frame(descriptor, loads=_json.loads):
+    """`LENGTH NEWLINE JSON`; None at the end."""
+    digits = b""
+    while not digits.endswith(b"\n"):
+        digit = _read_exactly(descriptor, 1)
+        if digit is None:
+            return None
+        digits += digit
+    data = _read_exactly(descriptor, int(digits))
+    return None if data is None else loads(data.decode("utf-8"))
+
+
+def _take_input():
+    """What is asked, and a descriptor on which more may be asked."""
+    given = _read_frame(0)
+    more = _fcntl.fcntl(0, _fcntl.F_DUPFD_CLOEXEC, 500)
     null = _os.open(_os.devnull, _os.O_RDONLY)
     _os.dup2(null, 0)
     _os.close(null)
-    return _json.loads(b"".join(chunks).decode("utf-8"))
+    return given, more
 
 
-def _take_channel():
-    private = _fcntl.fcntl(3, _fcntl.F_DUPFD_CLOEXEC, 500)
+def _json_writer(quote):
+    """Plain data as JSON in ASCII, with nothing that the application could have replaced."""
+
+    def write(value):
+        if value is None or value is True or value is False:
+            return {None: "null", True: "true", False: "false"}[value]
+        if isinstance(value, str):
+            return quote(value)
+        if isinstance(value, int):
+            return int.__repr__(value)
+        if isinstance(value, (list, tuple)):
+            return "[%s]" % ", ".join([write(item) for item in value])
+        if isinstance(value, dict):
+            pairs = ["%s: %s" % (quote(_text(key)), write(item)) for key, item in value.items()]
+            return "{%s}" % ", ".join(pairs)
+        return quote(_text(value))
+
+    return write
+
+
+def _take_channel(given):
+    """The two ways to say something. The nonce is in no module and no global name."""
+    nonce = given.pop("nonce")
+    pid, get_pid, write, leave = _os.getpid(), _os.getpid, _os.write, _os._exit
+    channel = _fcntl.fcntl(3, _fcntl.F_DUPFD_CLOEXEC, 500)
     _os.close(3)
-    return private
+    to_json = _json_writer(_json.encoder.encode_basestring_ascii)
+
+    def send(mark, document):
+        if get_pid() != pid:
+            # A child that the application forked came back here.
+            leave(0)
+        data = ("\n%s%s %s\n" % (nonce, mark, to_json(document))).encode("ascii")
+        while data:
+            data = data[write(channel, data) :]
+
+    def answer(document):
+        """Hands over the answer and ends the process; threads and exit handlers are not waited for."""
+        send("", document)
+        leave(0)
+
+    return send, answer, leave
 
 
-_given = _read_input()
-_channel = _take_channel()
-_nonce = _given.pop("nonce")
-_pid = _os.getpid()
+_given, _more = _take_input()
+_send, answer, _leave = _take_channel(_given)
 _root = _os.path.realpath(_given["root"])
+_home = _os.environ.get("HOME", "")
 given = _given["input"]
 
 _faulthandler.enable()
@@ -71,18 +133,6 @@ def _set_import_path():
     sys.argv[:] = [""]
 
 
-def answer(document):
-    """Hands over the answer and ends the process; threads and exit handlers are not waited for."""
-    if _os.getpid() != _pid:
-        # A child that the application forked came back here.
-        _os._exit(0)
-    text = _json.dumps(document, ensure_ascii=True, default=lambda value: _text(value))
-    data = ("\n%s %s\n" % (_nonce, text)).encode("ascii")
-    while data:
-        data = data[_os.write(_channel, data) :]
-    _os._exit(0)
-
-
 def _text(value):
     try:
         text = str(value)
@@ -93,7 +143,7 @@ def _text(value):
 
 def _at_home(text):
     """Without what differs between the workspace and its copies: their names, the run's directory."""
-    for name, short in ((_os.environ.get("HOME", ""), "~"), (_root, ""), (_given["root"], "")):
+    for name, short in ((_home, "~"), (_root, ""), (_given["root"], "")):
         if len(name) > 1:
             text = text.replace(name + _os.sep, short + _os.sep if short else "")
     return text
@@ -114,7 +164,7 @@ def relative(file):
 
 def _is_ours(frame):
     return (
-        frame.filename == "<string>"
+        frame.filename == "<ubs>"
         or frame.filename.startswith("<frozen importlib")
         or frame.filename.endswith("importlib/__init__.py")
     )
@@ -129,6 +179,56 @@ def _strip(error, seen):
     error.stack[:] = kept[:64] + kept[-64:] if len(kept) > 128 else kept
     _strip(error.__cause__, seen)
     _strip(error.__context__, seen)
+
+
+def _says_where(error):
+    """The application's innermost frame of an exception; the module and line that raised it."""
+    own, module, number = None, "", 0
+    for frame, line in list(_traceback.walk_tb(error.__traceback__))[-_FRAMES_MAX:]:
+        name = frame.f_code.co_filename
+        if name == "<ubs>" or name.startswith("<frozen importlib"):
+            continue
+        module, number = _text(frame.f_globals.get("__name__") or ""), line or 0
+        inside = relative(name)
+        if inside is not None:
+            own = {"file": inside, "line": line or 0, "function": frame.f_code.co_name, "code": ""}
+    return own, module[:256], number
+
+
+def _led_to(error):
+    """The exceptions that this one was made of, or raised from, or raised while handling."""
+    members = getattr(error, "exceptions", None)
+    if isinstance(members, (list, tuple)):
+        for member in members[:_CHAIN_MAX]:
+            yield "member", member
+    if error.__cause__ is not None:
+        yield "cause", error.__cause__
+    elif error.__context__ is not None and not error.__suppress_context__:
+        yield "context", error.__context__
+
+
+def _chain(error):
+    """What led to it, the nearest first."""
+    found = []
+    seen = {id(error)}
+    waiting = [error]
+    while waiting:
+        for how, other in _led_to(waiting.pop(0)):
+            if not isinstance(other, BaseException) or id(other) in seen:
+                continue
+            if len(found) == _CHAIN_MAX:
+                return found
+            seen.add(id(other))
+            waiting.append(other)
+            found.append(
+                {
+                    "how": how,
+                    "type": getattr(type(other), "__name__", "Exception"),
+                    "message": _at_home(_text(other))[:1000],
+                    "frame": _says_where(other)[0],
+                }
+            )
+    return found
 
 
 def _is_read_only(error):
@@ -163,6 +263,18 @@ def _imported_twice(error):
 
 def describe(error):
     """An exception as data: `type`, `message`, `traceback`, the application's own frames, and more."""
+    try:
+        return _described(error)
+    except BaseException:
+        # One that does not let itself be looked at.
+        return {"type": type.__getattribute__(type(error), "__name__"), "message": _text(error)}
+
+
+def _number(value):
+    return value if isinstance(value, int) and 0 <= value < 1 << 31 else 0
+
+
+def _described(error):
     kind = type(error)
     raised = {
         "type": getattr(kind, "__name__", "Exception"),
@@ -188,6 +300,8 @@ def describe(error):
                     }
                 )
         raised["twice"] = _imported_twice(error)
+        _, raised["raised_in"], raised["raised_line"] = _says_where(error)
+        raised["chain"] = _chain(error)
         _strip(told, set())
         raised["traceback"] = _at_home(_text("".join(told.format())))
     except BaseException:
@@ -195,8 +309,8 @@ def describe(error):
     if isinstance(error, SyntaxError):
         raised["syntax"] = {
             "file": relative(error.filename) or "",
-            "line": error.lineno or 0,
-            "column": error.offset or 0,
+            "line": _number(error.lineno),
+            "column": _number(error.offset),
             "text": _text(error.msg),
         }
     if isinstance(error, ImportError):
@@ -224,4 +338,32 @@ def attribute_of(module, dotted):
     return value
 
 
+def _introduce():
+    """What markers of requirements speak of, and where packages lie. Nothing that starts a process."""
+    host, version = _os.uname(), sys.implementation.version
+    number = "%d.%d.%d" % version[:3]
+    if version.releaselevel != "final":
+        number += version.releaselevel[0] + str(version.serial)
+    kind = sys.implementation.name
+    return {
+        "path": [part for part in sys.path if isinstance(part, str)],
+        "prefix": sys.prefix,
+        "shared": sys.prefix == sys.base_prefix,
+        "markers": {
+            "implementation_name": kind,
+            "implementation_version": number,
+            "os_name": _os.name,
+            "platform_machine": host.machine,
+            "platform_python_implementation": {"cpython": "CPython", "pypy": "PyPy"}.get(kind, kind),
+            "platform_release": host.release,
+            "platform_system": host.sysname,
+            "platform_version": host.version,
+            "python_full_version": sys.version.split()[0],
+            "python_version": "%d.%d" % sys.version_info[:2],
+            "sys_platform": sys.platform,
+        },
+    }
+
+
 _set_import_path()
+_send("!", _introduce())

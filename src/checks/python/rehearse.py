@@ -1,16 +1,266 @@
-# Imports the modules of one layer in their order, then calls its callable.
+# Imports the modules of one layer in their order, then calls its callable; notes the time that each import
+# took, and what was done meanwhile that a dry run should not do.
+_EFFECTS_MAX = 64
+_SLOWEST = 5
+_STACK_MAX = 400
+# Who wants this import too has asked long before it is done, but for a very short one.
+_SERVE_S = 0.05
+# What of the audit events (PEP 578) counts as what.
+_EFFECTS = {
+    "open": "write",
+    "os.mkdir": "write",
+    "os.rename": "write",
+    "os.remove": "write",
+    "os.rmdir": "write",
+    "os.link": "write",
+    "os.symlink": "write",
+    "os.truncate": "write",
+    "subprocess.Popen": "process",
+    "os.system": "process",
+    "os.fork": "process",
+    "os.forkpty": "process",
+    "os.exec": "process",
+    "os.posix_spawn": "process",
+    "pty.spawn": "process",
+    "socket.connect": "connect",
+    "socket.sendto": "connect",
+    "socket.sendmsg": "connect",
+    "socket.getaddrinfo": "resolve",
+    "socket.gethostbyname": "resolve",
+    "socket.bind": "listen",
+    "_thread.start_new_thread": "thread",
+    "_thread.start_joinable_thread": "thread",
+}
+
+# One more frame of the import machinery, by its name, so that warnings and tracebacks leave it out too.
+_TIMED = """
+def _find_and_load(name, import_):
+    begin(name)
+    try:
+        return find_and_load(name, import_)
+    finally:
+        end()
+"""
+
+
+class _Imports:
+    """Each module's own time, as `-X importtime` counts it: without the modules that it imports."""
+
+    def __init__(self):
+        self.own_us = {}
+        self.stacks = {}
+        self.begun = 0
+
+    def install(self):
+        import _thread
+        import _frozen_importlib
+
+        clock, ident = _time.perf_counter_ns, _thread.get_ident
+        own_us, stacks = self.own_us, self.stacks
+
+        def begin(name):
+            stacks.setdefault(ident(), []).append([name, clock(), 0])
+
+        def end():
+            name, begun, inside = stacks[ident()].pop()
+            took = clock() - begun
+            own_us[name] = own_us.get(name, 0) + (took - inside) // 1000
+            if stacks[ident()]:
+                stacks[ident()][-1][2] += took
+
+        scope = {
+            "begin": begin,
+            "end": end,
+            "find_and_load": _frozen_importlib._find_and_load,
+            "__name__": "importlib._bootstrap",
+            "__builtins__": __builtins__,
+        }
+        exec(compile(_TIMED, "<frozen importlib._bootstrap>", "exec"), scope)
+        _frozen_importlib._find_and_load = scope["_find_and_load"]
+
+    def slowest(self):
+        times = sorted(list(self.own_us.items()), key=lambda pair: -pair[1])
+        return [[_text(name), us // 1000] for name, us in times[:_SLOWEST] if us >= 1000]
+
+
+class _Effects:
+    """What the application did, with its own frame that did it."""
+
+    def __init__(self):
+        self.found = {}
+        self.started = {}
+        self.more = 0
+        self.watching = False
+        self.kinds = {}
+        self.library = _os.path.dirname(_os.path.realpath(_os.__file__)) + _os.sep
+        scratch = [_os.environ.get(name, "") for name in ("HOME", "TMPDIR")]
+        self.ignored = tuple(
+            [directory.rstrip("/") + "/" for directory in scratch if directory] + ["/dev/", "/proc/"]
+        )
+
+    def install(self):
+        names, note = _EFFECTS, self.note
+        writing = _os.O_WRONLY | _os.O_RDWR | _os.O_CREAT | _os.O_TRUNC | _os.O_APPEND
+
+        def hook(event, args):
+            kind = names.get(event)
+            if kind is None or not self.watching:
+                return
+            if event == "open" and not (isinstance(args[2], int) and args[2] & writing):
+                return
+            try:
+                note(kind, event, args)
+            except BaseException:
+                # What cannot be noted must not disturb the application.
+                pass
+
+        sys.addaudithook(hook)
+
+    def note(self, kind, event, args):
+        what = self.words(kind, event, args)
+        if what is None:
+            return
+        place, package = self.place(sys._getframe(2))
+        key = (kind, what, place.get("file"), place.get("line"))
+        if kind == "thread":
+            if len(self.started) < _EFFECTS_MAX:
+                self.started[id(getattr(args[0], "__self__", None))] = (place, package)
+        elif key not in self.found:
+            if len(self.found) >= _EFFECTS_MAX:
+                self.more += 1
+                return
+            self.found[key] = dict(place, kind=kind, what=what, package=package)
+
+    def words(self, kind, event, args):
+        """What was done, in words; None if it is of no interest."""
+        if kind == "write":
+            path = args[0]
+            if isinstance(path, bytes):
+                path = _os.fsdecode(path)
+            elif not isinstance(path, str):
+                path = getattr(path, "__fspath__", lambda: None)()
+            if not isinstance(path, str):
+                return None
+            path = _os.path.normpath(_os.path.join(_given["root"], path))
+            if (path + "/").startswith(self.ignored):
+                return None
+            return _at_home(path)
+        if kind == "process":
+            command = args[1] if event in ("subprocess.Popen", "pty.spawn") else args
+            if isinstance(command, (list, tuple)):
+                command = command[0] if command else ""
+                command = command[0] if isinstance(command, (list, tuple)) and command else command
+            if isinstance(command, bytes):
+                command = _os.fsdecode(command)
+            command = _text(command or "").split(" ")[0]
+            return "%s %s" % (event, command) if command else event
+        if kind == "thread":
+            return ""
+        if kind == "resolve":
+            name = args[0]
+            # Without a name, or for the host itself, nothing is asked.
+            return None if name in (None, "", b"", "localhost") else _text(name)
+        address = args[-1]
+        if kind == "listen" and isinstance(address, tuple) and address[1:2] == (0,):
+            # Any free port: how libraries find out whether there is IPv6.
+            return None
+        if isinstance(address, tuple) and len(address) >= 2:
+            return "%s:%s" % (_text(address[0]), _text(address[1]))
+        if isinstance(address, bytes):
+            address = _os.fsdecode(address)
+        return _text(address)
+
+    def place(self, frame):
+        """The application's innermost frame, and the package that was between it and what was done."""
+        package = None
+        depth = 0
+        while frame is not None and depth < _STACK_MAX:
+            depth += 1
+            code = frame.f_code
+            kind = self.kind(code.co_filename)
+            if kind == "ubs":
+                break
+            if kind == "package" and package is None:
+                package = _text(frame.f_globals.get("__name__") or "?").split(".")[0]
+            elif kind == "own":
+                place = {
+                    "file": relative(code.co_filename),
+                    "line": frame.f_lineno or 0,
+                    "function": code.co_name,
+                }
+                return place, package or ""
+            frame = frame.f_back
+        return {"file": "", "line": 0, "function": ""}, package or ""
+
+    def kind(self, file):
+        kind = self.kinds.get(file)
+        if kind is None:
+            if file == "<ubs>":
+                kind = "ubs"
+            elif file.startswith("<frozen"):
+                kind = "library"
+            elif relative(file) is not None:
+                kind = "own"
+            elif file.startswith(self.library) and "-packages" not in file:
+                kind = "library"
+            else:
+                kind = "package"
+            self.kinds[file] = kind
+        return kind
+
+    def noted(self):
+        """Everything, with the threads that still run."""
+        self.watching = False
+        found = list(self.found.values())
+        try:
+            found += self.threads_left()
+        except BaseException:
+            # The application put something else in the place of `threading`.
+            pass
+        for effect in found:
+            effect["what"] = _text(effect["what"])[:300]
+        return found
+
+    def threads_left(self):
+        threading = sys.modules.get("threading")
+        if threading is None:
+            return []
+        frames = sys._current_frames()
+        left = []
+        for thread in list(threading.enumerate())[:_EFFECTS_MAX]:
+            if thread is threading.main_thread() or thread.ident not in frames:
+                continue
+            # Where it was started is not told by every Python; where it is, always.
+            place, package = self.started.get(id(thread)) or self.place(frames[thread.ident])
+            code = getattr(getattr(thread, "_target", None), "__code__", None)
+            if not place["file"] and code is not None and self.kind(code.co_filename) == "own":
+                inside = relative(code.co_filename)
+                place = {"file": inside, "line": code.co_firstlineno, "function": code.co_name}
+            what = _text(thread.name)
+            left.append(dict(place, kind="thread", what=what, package=package))
+        return left
+
+
 def _rehearse():
-    times = []
-    step = ""
+    imports, effects = _Imports(), _Effects()
+    rehearsed = {"times": [], "step": ""}
+    try:
+        imports.install()
+    except BaseException:
+        # An interpreter that imports in another way: its times are not known.
+        pass
+    effects.install()
+    effects.watching = True
+    clock = _time.monotonic
     try:
         for module in given["imports"]:
-            step = module
-            begun = _time.monotonic()
+            rehearsed["step"] = module
+            begun = clock()
             load(module)
-            times.append([module, int((_time.monotonic() - begun) * 1000)])
+            rehearsed["times"].append([module, int((clock() - begun) * 1000)])
         call = given["call"]
         if call:
-            step = "%s()" % call
+            rehearsed["step"] = "%s()" % call
             module, _, attribute = call.partition(":")
             value = attribute_of(module, attribute)()
             if hasattr(value, "__await__"):
@@ -20,9 +270,49 @@ def _rehearse():
                     return await value
 
                 asyncio.run(_wait())
+        rehearsed["step"] = ""
     except BaseException as error:
-        return {"times": times, "step": step, "raised": describe(error)}
-    return {"times": times, "step": ""}
+        effects.watching = False
+        rehearsed["raised"] = describe(error)
+    try:
+        rehearsed["slowest"] = imports.slowest()
+        rehearsed["effects"] = effects.noted()
+        rehearsed["effects_more"] = effects.more
+    except BaseException:
+        pass
+    return rehearsed
 
 
-answer(_rehearse())
+def _serve(rehearsed):
+    """Other checks that need the same import, and nothing else, ask here instead of importing it again.
+
+    Their programs run after this one has answered. Who asks too late imports it itself.
+    """
+    clock = _time.monotonic
+    begun = clock()
+    for _ in range(given["serve"]):
+        if not _wait([_more], [], [], _SERVE_S)[0]:
+            break
+        asked = _read_frame(_more)
+        if asked is None:
+            break
+        if "raised" in rehearsed:
+            _send(asked["mark"], {"raised": rehearsed["raised"]})
+            continue
+
+        def reply(document, mark=asked["mark"]):
+            _send(mark, document)
+
+        scope = dict(globals(), given=asked["input"], answer=reply)
+        exec(compile(asked["program"], "<ubs>", "exec"), scope)
+    _send("~", {"serving_ms": int((clock() - begun) * 1000)})
+
+
+if given["serve"]:
+    from select import select as _wait
+
+_rehearsed = _rehearse()
+_send("", _rehearsed)
+if given["serve"]:
+    _serve(_rehearsed)
+_leave(0)

@@ -1,4 +1,4 @@
-# Reads the application's source without running it: where tables and routers are defined, and in which
+# Reads the application's source without running it: where tables are defined, and in which
 # order a set of entry modules would import them. What cannot be told for sure is said to be unsure.
 import ast as _ast
 
@@ -9,8 +9,6 @@ _DEPTH_MAX = 40
 _SKIPPED = {"venv", "node_modules", "__pycache__", "site-packages", "dist-packages"}
 _ROOT_BASES = {"DeclarativeBase", "DeclarativeBaseNoMeta"}
 _BASE_FACTORIES = {"declarative_base", "automap_base", "generate_base"}
-_VERBS = {"get", "post", "put", "patch", "delete", "options", "head", "trace"}
-_VERBS |= {"route", "api_route", "websocket", "websocket_route"}
 
 
 def _is_true(node):
@@ -324,25 +322,20 @@ class _Source:
 
 
 class _Definitions:
-    """Tables and routers, in the order of the files."""
+    """Tables, in the order of the files."""
 
     def __init__(self, source):
         self.source = source
         self.tables = []
-        self.routers = []
         for path in source.paths:
             data = source.read(path)
             if data is None:
                 continue
             wants_tables = given["tables"] and (b"__tablename__" in data or b"Table(" in data)
-            wants_routers = given["routers"] and b"APIRouter" in data
-            file = source.file(path) if wants_tables or wants_routers else None
+            file = source.file(path) if wants_tables else None
             if file is None:
                 continue
-            if wants_tables:
-                self.in_body(file, file.tree.body, True)
-            if wants_routers:
-                self.routers_of(file)
+            self.in_body(file, file.tree.body, True)
 
     def in_body(self, file, body, sure):
         for statement in body:
@@ -431,36 +424,6 @@ class _Definitions:
             }
         )
 
-    def routers_of(self, file):
-        routers = {}
-        for statement in file.tree.body:
-            names, value = _assigned(statement)
-            if not isinstance(value, _ast.Call) or len(names) != 1:
-                continue
-            called = getattr(value.func, "attr", getattr(value.func, "id", ""))
-            if called != "APIRouter":
-                continue
-            prefix = ""
-            for keyword in value.keywords:
-                if keyword.arg == "prefix":
-                    prefix = _string(keyword.value) or ""
-            routers[names[0]] = {
-                "file": file.path,
-                "line": statement.lineno,
-                "name": names[0],
-                "module": self.source.module_of(file.path) or "",
-                "prefix": prefix,
-                "endpoints": 0,
-            }
-        for node in _ast.walk(file.tree) if routers else ():
-            for decorator in getattr(node, "decorator_list", []):
-                call = decorator.func if isinstance(decorator, _ast.Call) else decorator
-                if isinstance(call, _ast.Attribute) and call.attr in _VERBS:
-                    router = routers.get(getattr(call.value, "id", None))
-                    if router is not None:
-                        router["endpoints"] += 1
-        self.routers.extend(list(routers.values())[: _RESULTS_MAX - len(self.routers)])
-
 
 class _ImportOrder:
     """The order in which importing a module defines tables, as far as the source tells it."""
@@ -530,7 +493,6 @@ def _scan():
         "files": len(source.paths),
         "truncated": source.truncated,
         "tables": definitions.tables,
-        "routers": definitions.routers,
         "reached": reached,
     }
 

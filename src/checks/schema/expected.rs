@@ -117,7 +117,7 @@ fn place_in(text: &str, error: &rusqlite::Error) -> (u32, String) {
     }
 }
 
-fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
+pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
     if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
         return Err(format!("{pattern} leads out of the workspace"));
     }
@@ -150,7 +150,7 @@ fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
         return Err(format!("no file matches {pattern}"));
     }
     files.sort();
-    Ok(files)
+    Ok(super::migrations::in_order(files))
 }
 
 /// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.

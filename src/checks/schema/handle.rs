@@ -13,6 +13,7 @@ use super::postgres_url::PostgresUrl;
 
 /// A database that answers.
 pub(super) enum Live {
+    #[allow(dead_code)] // The comparison opens files by it.
     Sqlite {
         connection: Box<Connection>,
         path: PathBuf,
@@ -21,6 +22,7 @@ pub(super) enum Live {
 }
 
 impl Live {
+    #[allow(dead_code)] // See above.
     /// Opens the file of a SQLite database, which exists.
     pub(super) fn sqlite(path: &Path) -> Result<Self, Unreachable> {
         Ok(Self::Sqlite {
@@ -59,7 +61,6 @@ impl Live {
 
     /// At most `rows_max` rows of a small table, each value as text; `None` if there is no such table.
     /// For what migration tools keep: `alembic_version`, `django_migrations`.
-    #[allow(dead_code)] // The comparison with migrations reads by it.
     pub(super) fn read_table(
         &self,
         table: &str,

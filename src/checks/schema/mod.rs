@@ -8,6 +8,7 @@ mod duplicate;
 mod expected;
 mod handle;
 mod live;
+mod migrations;
 mod model;
 mod postgres;
 mod postgres_schema;
@@ -35,6 +36,7 @@ use model::{Dialect, Schema as DatabaseSchema, Table};
 use postgres_url::PostgresUrl;
 
 pub use live::sqlite_path;
+pub use migrations::{MigrationCommand, migration_command};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
@@ -50,17 +52,29 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     let (mut tables_expected, mut tables_live) = (0, 0);
     let mut is_known = true;
     for (index, schema) in schemas.iter().enumerate() {
+        let migrated = migrations::examine(context, schema)?;
+        let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
+        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let models = |target: Target<'_>| match source.models.get(&target) {
+            Some(Models::Tables(tables)) => Some(tables.clone()),
+            _ => None,
+        };
         let expected = match &schema.expect {
-            Expect::SqlAlchemy { module, attribute } => {
-                match source.models.get(&(
+            Expect::SqlAlchemy { module, attribute } => models((
+                module.as_str(),
+                attribute.as_str(),
+                dialect_of(context, schema),
+            )),
+            // What a pending migration brings is told once, as that.
+            _ if !at_head => None,
+            Expect::Alembic { .. } | Expect::Django { .. } => match &schema.models {
+                Some((module, attribute)) => models((
                     module.as_str(),
                     attribute.as_str(),
                     dialect_of(context, schema),
-                )) {
-                    Some(Models::Tables(tables)) => Some(tables.clone()),
-                    _ => None,
-                }
-            }
+                )),
+                None => None,
+            },
             Expect::Sql { pattern } => match expected::read_sql(context, pattern) {
                 Ok(tables) => Some(tables),
                 Err(finding) => {
@@ -73,7 +87,8 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         let compared = Compared::of(context, schema, &source.scan, expected.as_deref());
         tables_expected += compared.expected;
         tables_live += compared.live;
-        findings.extend(compared.findings.into_iter().map(|mut finding| {
+        findings.extend(compared.findings.into_iter().map(|finding| {
+            let mut finding = migrations::leave_to_migrations(schema, finding);
             // The same table may be missing in two databases, and those are two failures.
             if index > 0 && finding.subject != schema.name {
                 finding.subject = format!("{}:{}", schema.name, finding.subject);
@@ -111,6 +126,13 @@ fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String
         "schema.duplicate_table" => "table defined twice",
         "schema.unreachable" => "database out of reach",
         "schema.unsupported_database" => "database of another kind",
+        "schema.pending_migration" => "database behind its migrations",
+        "schema.not_migrated" => "database without a version",
+        "schema.unknown_revision" => "unknown revision",
+        "schema.multiple_heads" => "history with several heads",
+        "schema.broken_history" => "defect in the history of migrations",
+        "schema.missing_migration" => "model changed without a migration",
+        "schema.changed_migration" => "migration changed after it was applied",
         _ => "other problem",
     };
     let told: Vec<String> = kinds
@@ -147,16 +169,17 @@ impl<'a> Source<'a> {
         let manifest = context.manifest;
         let mut targets: Vec<Target<'a>> = Vec::new();
         for schema in &manifest.schemas {
-            if let Expect::SqlAlchemy { module, attribute } = &schema.expect {
-                let target = (
-                    module.as_str(),
-                    attribute.as_str(),
-                    dialect_of(context, schema),
-                );
-                if !targets.contains(&target) {
-                    targets.push(target);
+            let target = match (&schema.expect, &schema.models) {
+                (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) => {
+                    Some((
+                        module.as_str(),
+                        attribute.as_str(),
+                        dialect_of(context, schema),
+                    ))
                 }
-            }
+                _ => None,
+            };
+            targets.extend(target.filter(|target| !targets.contains(target)));
         }
         let mut source = Self {
             scan: Scan::default(),
@@ -172,15 +195,15 @@ impl<'a> Source<'a> {
             }
         };
         targets.iter().for_each(|(module, ..)| add(module));
-        if let Some(registration) = &manifest.registration {
-            add(&registration.module);
+        if let Some(app) = manifest.registration.as_ref().and_then(|r| r.app.as_ref()) {
+            add(&app.module);
         }
         for rehearse in manifest.layers.iter().filter_map(|l| l.rehearse.as_ref()) {
             rehearse.imports.iter().for_each(|module| add(module));
         }
         let entries = &source.entries;
         let (scanned, models) = std::thread::scope(|scope| {
-            let scanned = scope.spawn(|| scan(context, true, false, entries));
+            let scanned = scope.spawn(|| scan(context, true, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
                 .map(|&target| {

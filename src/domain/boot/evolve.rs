@@ -6,6 +6,7 @@ use super::state::{
     ServiceState, ServiceStatus,
 };
 use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef};
+use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::Failure;
 
@@ -97,12 +98,24 @@ pub fn evolve(
             state.reason.clear();
             state.validation_due = state.plan.validate_every_ms.map(|ms| at.plus_ms(ms));
             state.unsettled = true;
+            // Where there is something to register, the running system is looked at first of all.
+            let registers = state
+                .reports
+                .get(&CheckName::Registration)
+                .is_some_and(|report| matches!(report.measured, Measured::Registration { .. }));
+            if registers {
+                state.checks_started.remove(&CheckName::Registration);
+                state.checks_finished.remove(&CheckName::Registration);
+            }
         }
         Event::ValidationStarted { validation } => {
+            // The first look is at the registration alone: the other checks just ran.
+            if !state.is_look_due() {
+                state.checks_started.clear();
+                state.checks_finished.clear();
+            }
             state.validations = *validation;
             state.validating = true;
-            state.checks_started.clear();
-            state.checks_finished.clear();
         }
         Event::ValidationFinished { decision, .. } => {
             state.validating = false;

@@ -47,6 +47,8 @@ pub enum Step {
         /// Which service.
         service: String,
     },
+    /// Begin a validation now: the system just came up.
+    Look,
     /// Wait, then begin a validation.
     Validate {
         /// Until when.
@@ -140,6 +142,10 @@ fn run(state: &BootState) -> Vec<Step> {
     }
     if state.unsettled {
         steps.push(Step::Settle);
+        return steps;
+    }
+    if state.is_look_due() {
+        steps.push(Step::Look);
         return steps;
     }
     if let Some(at) = state.validation_due {

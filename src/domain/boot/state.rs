@@ -397,6 +397,23 @@ impl BootState {
         self.phase == Phase::Running
     }
 
+    /// The system is up, and nobody looked yet whether what runs is what was meant: only the registration
+    /// check, which looks at the running system too, is not done.
+    #[must_use]
+    pub fn is_look_due(&self) -> bool {
+        self.is_up() && !self.validating && self.lacks_only_registration()
+    }
+
+    /// Of the present run of checks only the registration check is not done.
+    #[must_use]
+    pub fn lacks_only_registration(&self) -> bool {
+        self.plan
+            .checks
+            .iter()
+            .all(|c| (*c == CheckName::Registration) != self.checks_finished.contains(c))
+            && self.plan.checks.contains(&CheckName::Registration)
+    }
+
     /// Over.
     #[must_use]
     pub fn is_ended(&self) -> bool {

@@ -101,6 +101,7 @@ fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
                     layer: "layer2".into(),
                     outcome: RehearsalOutcome::Failed,
                     duration_ms: 1,
+                    seen: None,
                 }],
                 isolation: vec![],
             };
@@ -235,6 +236,7 @@ impl Engine {
                 reason: None,
                 output: String::new(),
             }),
+            Step::Look => self.command(C::BeginValidation),
             Step::Validate { at } => {
                 self.clock = self.clock.max(at.0);
                 self.command(C::BeginValidation)

@@ -3,6 +3,7 @@
 //! A fixer changes nothing itself; it reads the workspace at most.
 
 mod config;
+mod migrate;
 mod schema;
 mod source;
 
@@ -20,7 +21,8 @@ pub(super) trait Fixer {
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 6] = [
+pub(super) const FIXERS: [&dyn Fixer; 7] = [
+    &migrate::Migrate,
     &source::ExtendExisting,
     &schema::CreateTable,
     &schema::AddColumn,

@@ -12,7 +12,7 @@ use crate::domain::finding::{
     RehearsalOutcome, Severity,
 };
 use crate::domain::ids::Digest;
-use crate::domain::mission::{Change, Proposal, Risk};
+use crate::domain::mission::{Change, MigrationTool, Proposal, Risk};
 use crate::manifest::RestartPolicy;
 
 const AT: At = At(1_764_000_000_123_456);
@@ -268,6 +268,7 @@ pub(super) fn all() -> Vec<Event> {
                     layer: "agents".into(),
                     outcome,
                     duration_ms: 812,
+                    seen: None,
                 })
                 .to_vec(),
                 isolation: texts(&["no network"]),
@@ -394,6 +395,17 @@ pub(super) fn all() -> Vec<Event> {
         Event::FixProposed {
             worker: worker(),
             proposal: proposal("ann", Risk::Destructive),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: Proposal {
+                changes: vec![Change::Migrate {
+                    schema: "main".into(),
+                    tool: MigrationTool::Alembic,
+                    target: "heads".into(),
+                }],
+                ..proposal("migrate", Risk::Additive)
+            },
         },
         Event::FixTried {
             verdict: verdict(true),

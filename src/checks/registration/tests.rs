@@ -1,5 +1,6 @@
 //! Real FastAPI applications, of the pinned version and of one that copies routes when it includes them.
 
+use super::routes::without_names;
 use super::*;
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
@@ -136,7 +137,10 @@ fn factories_are_called_and_what_is_no_application_is_said() {
     let app = app.registration("factory:create", &["users"]);
     assert_eq!(check(&app).findings, vec![]);
     for (target, said) in [
-        ("factory:nothing", "is no FastAPI or Starlette application"),
+        (
+            "factory:nothing",
+            "is no FastAPI, Starlette or Flask application, but int",
+        ),
         ("factory:missing", "AttributeError"),
         (
             "broken:app",

@@ -1,0 +1,91 @@
+//! What to say if the application object cannot be had.
+
+use super::routers::target;
+use crate::checks::python::NoAnswer;
+use crate::checks::raised::Raised;
+use crate::checks::{CheckContext, Outcome, count};
+use crate::domain::finding::{Finding, Measured, Severity};
+use crate::domain::signature::FACT_EXCEPTION;
+use crate::manifest::{AppObject, Registration};
+
+/// What to say if the application object cannot be had.
+pub(super) struct Loader<'a> {
+    pub context: &'a CheckContext<'a>,
+    pub registration: &'a Registration,
+    pub app: &'a AppObject,
+}
+
+impl Loader<'_> {
+    fn target(&self) -> String {
+        target(self.app)
+    }
+
+    pub(super) fn raised(&self, raised: &Raised) -> Finding {
+        let redactor = self.context.redactor;
+        let location = raised.location(redactor);
+        let place = location
+            .as_ref()
+            .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
+        let (severity, why, remedy) = if raised.read_only {
+            (
+                Severity::Warning,
+                "; the check is read-only, so this may be its fault",
+                "let the application write when it runs and not while it is imported".to_owned(),
+            )
+        } else {
+            (
+                Severity::Critical,
+                "",
+                format!("make `import {}` work: read the traceback", self.app.module),
+            )
+        };
+        let message = format!(
+            "the application {} cannot be loaded: {}{place}{why}",
+            self.target(),
+            raised.line(redactor)
+        );
+        let mut finding = Finding::new(
+            "registration.app_unloadable",
+            severity,
+            self.target(),
+            message,
+        )
+        .remedy(remedy)
+        .fact(FACT_EXCEPTION, raised.text(redactor))
+        .fact("module", self.app.module.as_str());
+        finding.location = location;
+        finding.detail = raised.detail(redactor);
+        finding
+    }
+
+    pub(super) fn no_answer(&self, why: &NoAnswer) -> Finding {
+        let mut finding = Finding::new(
+            "registration.app_unloadable",
+            Severity::Critical,
+            self.target(),
+            format!("loading the application {} {}", self.target(), why.why),
+        )
+        .remedy("an application object must come from its import alone, without running anything");
+        finding.location = why.location.clone();
+        finding.detail = why.output.clone();
+        finding
+    }
+
+    pub(super) fn unloadable(&self, finding: Finding) -> Outcome {
+        let expected = self.registration.services.len();
+        Outcome {
+            summary: format!(
+                "none of {} can be looked at: the application cannot be loaded",
+                count(expected, "service")
+            ),
+            findings: vec![finding],
+            measured: Measured::Registration {
+                expected: u32::try_from(expected).unwrap_or(u32::MAX),
+                mounted: 0,
+                routes: 0,
+                coverage_per_mille: 0,
+            },
+            skipped: false,
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! What is said about one layer's dry run.
+
+use std::path::Path;
+
+use crate::checks::CheckContext;
+use crate::checks::advice::import_remedy;
+use crate::checks::packages::{Packages, package_of};
+use crate::checks::python::NoAnswer;
+use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
+use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
+use crate::domain::signature::FACT_EXCEPTION;
+use crate::manifest::Layer;
+
+/// Imports that take longer are worth a word.
+const SLOW_IMPORT_MS: u64 = 5_000;
+/// Modules that are named as the slowest.
+const SLOWEST_MAX: usize = 5;
+
+/// Findings about one layer.
+pub(super) struct LayerFailures<'a> {
+    pub context: &'a CheckContext<'a>,
+    pub layer: &'a Layer,
+    /// What is installed, if the interpreter came so far as to say where.
+    pub packages: Option<&'a Packages>,
+}
+
+impl LayerFailures<'_> {
+    pub(super) fn failed(&self, code: &str, what: &str) -> Finding {
+        let severity = if self.layer.critical {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        self.finding(code, severity, what)
+    }
+
+    pub(super) fn finding(&self, code: &str, severity: Severity, what: &str) -> Finding {
+        let name = &self.layer.name;
+        let mut finding = Finding::new(
+            code,
+            severity,
+            name.as_str(),
+            format!("layer {name}: {what}"),
+        );
+        finding.layer = Some(name.clone());
+        finding
+    }
+
+    pub(super) fn no_answer(&self, what: &str, why: &NoAnswer) -> Finding {
+        let code = if why.timed_out {
+            "rehearsal.timeout"
+        } else {
+            "rehearsal.failed"
+        };
+        let place = why.location.as_ref().map_or_else(String::new, in_brackets);
+        let mut finding = self.failed(code, &format!("{what} {}{place}", why.why));
+        finding.location = why.location.clone();
+        finding.detail = why.output.clone();
+        if why.timed_out {
+            finding.remedy = Some(
+                "look at what it waits for (the network is not reachable in a dry run unless \
+                 rehearse.network = true), or allow more time with rehearse.timeout"
+                    .to_owned(),
+            );
+        }
+        finding
+    }
+
+    pub(super) fn raised(&self, step: &str, raised: &Raised, printed: &str) -> Finding {
+        let redactor = self.context.redactor;
+        let location = raised.location(redactor);
+        let place = location.as_ref().map_or_else(String::new, in_brackets);
+        let step = redactor.clean(step, 256);
+        let missing = (raised.kind == "ModuleNotFoundError")
+            .then(|| raised.name.as_deref().unwrap_or_default())
+            .filter(|name| !name.is_empty() && !self.is_in_workspace(name));
+        let is_named_in_manifest = raised.frames.is_empty()
+            && missing.is_some_and(|name| step.split(['.', ':']).next() == Some(name));
+        let line = raised.line(redactor);
+        let others = self.raiser(raised).map(|_| {
+            format!(
+                "no line of the application had a part in it: {step} needs other versions of its packages \
+                 than those that are installed; see the traceback for which two meet there"
+            )
+        });
+        let (code, remedy) = if raised.read_only {
+            (
+                "rehearsal.failed",
+                "the dry run is read-only: it may write nothing in the workspace; let the layer write \
+                 when it runs and not while it is imported, or create what it needs beforehand"
+                    .to_owned(),
+            )
+        } else if raised.syntax.is_some() {
+            (
+                "rehearsal.syntax_error",
+                "mend the syntax at that place".to_owned(),
+            )
+        } else if is_named_in_manifest {
+            (
+                "rehearsal.import_error",
+                format!(
+                    "correct {step} in `rehearse` of the layer, or add its directory to python.path"
+                ),
+            )
+        } else if let Some(module) = missing {
+            ("rehearsal.missing_package", self.install(module))
+        } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
+            (
+                "rehearsal.import_error",
+                others.unwrap_or_else(|| import_remedy(raised)),
+            )
+        } else {
+            let remedy = others
+                .unwrap_or_else(|| format!("read the traceback; {step} does not get through"));
+            ("rehearsal.failed", remedy)
+        };
+        let mut finding = if raised.read_only {
+            self.finding(
+                code,
+                Severity::Warning,
+                &format!("{line}{place}; the dry run is read-only, so this may be its fault"),
+            )
+        } else {
+            let root = raised
+                .root(redactor)
+                .map_or_else(String::new, |root| format!("; {root}"));
+            let importer = missing
+                .map_or_else(
+                    || self.raiser(raised),
+                    |module| self.importer(raised, module),
+                )
+                .map_or_else(String::new, |who| format!("; {who}"));
+            self.failed(code, &format!("{line}{place}{importer}{root}"))
+        };
+        finding.location = location;
+        finding.remedy = Some(remedy);
+        finding.detail = raised.detail(redactor);
+        if !printed.trim().is_empty() {
+            finding.detail.push_str("\nIt printed:\n");
+            finding.detail.push_str(printed);
+            finding.detail = clip_middle(&finding.detail, DETAIL_BYTES_MAX);
+        }
+        finding = finding
+            .fact(FACT_EXCEPTION, raised.text(redactor))
+            .fact("module", step);
+        if is_named_in_manifest {
+            finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
+        } else if let Some(module) = missing {
+            finding = finding.fact("package", self.package_of(&redactor.clean(module, 256)));
+        }
+        finding
+    }
+
+    /// The package that brings a module, in the spelling of who declares it.
+    fn package_of(&self, module: &str) -> String {
+        match self.packages {
+            Some(packages) => packages.providing(module),
+            None => package_of(module),
+        }
+    }
+
+    fn install(&self, module: &str) -> String {
+        if let Some((name, version)) = self.packages.and_then(|p| p.owner_of(module)) {
+            return format!(
+                "install {name} anew with the application's interpreter: its metadata says that version \
+                 {version} is installed and brings {module}, but the module is not there"
+            );
+        }
+        format!(
+            "install {} with the application's interpreter, and add it to its requirements",
+            self.package_of(module)
+        )
+    }
+
+    /// Which package imports what is missing, if it is not the application itself.
+    fn importer(&self, raised: &Raised, module: &str) -> Option<String> {
+        let packages = self.packages?;
+        let by = raised.raised_in.as_str();
+        if by.is_empty() || self.is_in_workspace(by) {
+            return None;
+        }
+        let (name, version) = packages.owner_of(by)?;
+        let declares = if packages.needs(name, &self.package_of(module)) {
+            "declares that it needs it"
+        } else {
+            "does not declare that it needs it"
+        };
+        Some(format!("{name} {version} imports it and {declares}"))
+    }
+
+    /// Which package raised it, if no line of the application had a part in it.
+    fn raiser(&self, raised: &Raised) -> Option<String> {
+        if raised.location(self.context.redactor).is_some() {
+            return None;
+        }
+        let (name, version) = self.packages?.owner_of(&raised.raised_in)?;
+        Some(format!(
+            "raised by {name} {version}, in {} line {}",
+            self.context.redactor.clean(&raised.raised_in, 256),
+            raised.raised_line
+        ))
+    }
+
+    /// The module's first part lies on the application's import path.
+    fn is_in_workspace(&self, module: &str) -> bool {
+        let top = module.split('.').next().unwrap_or(module);
+        let bases = &self.context.manifest.python.path;
+        let here = [".".to_owned()];
+        let bases = if bases.is_empty() { &here[..] } else { bases };
+        !top.contains('/')
+            && bases.iter().any(|base| {
+                let base: &Path = &self.context.root.join(base);
+                base.join(format!("{top}.py")).is_file() || base.join(top).is_dir()
+            })
+    }
+
+    /// Modules with their own time, cleaned.
+    pub(super) fn slowest_modules(&self, slowest: &[(String, u64)]) -> Vec<ModuleTime> {
+        slowest
+            .iter()
+            .take(SLOWEST_MAX)
+            .map(|(module, ms)| ModuleTime {
+                module: self.context.redactor.clean(&module.replace('\n', " "), 256),
+                self_ms: *ms,
+            })
+            .collect()
+    }
+
+    pub(super) fn slow_import(
+        &self,
+        times: &[(String, u64)],
+        slowest: &[ModuleTime],
+    ) -> Option<Finding> {
+        let total = times
+            .iter()
+            .fold(0_u64, |sum, (_, ms)| sum.saturating_add(*ms));
+        if total <= SLOW_IMPORT_MS {
+            return None;
+        }
+        let named: Vec<String> = slowest
+            .iter()
+            .map(|module| format!("{} {} ms", module.module, module.self_ms))
+            .collect();
+        let mut what = format!("its imports take {total} ms");
+        if !named.is_empty() {
+            what.push_str(&format!(" (slowest: {})", named.join(", ")));
+        }
+        let finding = self.finding("rehearsal.slow_import", Severity::Info, &what);
+        Some(finding.remedy("import what is rarely used where it is used"))
+    }
+}
+
+pub(super) fn in_brackets(location: &Location) -> String {
+    format!(" ({}:{})", location.file, location.line)
+}

@@ -1,0 +1,186 @@
+//! The dry run of one layer: its imports and its call in an interpreter, then its command.
+
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+
+use super::Run;
+use super::effects::{self, Effect};
+use super::findings::LayerFailures;
+use crate::checks::CheckContext;
+use crate::checks::packages::Packages;
+use crate::checks::python::{
+    Answer, ProbeError, Program, Ran, no_answer, printed, run_directory, run_environment,
+    run_hosting_probe, run_probe,
+};
+use crate::checks::raised::Raised;
+use crate::domain::finding::{DryRun, RehearsalOutcome};
+use crate::manifest::{Layer, Rehearse};
+use crate::sandbox::{SandboxSpec, run_sandboxed};
+
+/// Lines of what was printed that a report quotes.
+const PRINTED_LINES_MAX: usize = 10;
+/// Length of each.
+const PRINTED_BYTES_MAX: usize = 300;
+
+/// What `rehearse.py` answers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Rehearsed {
+    /// Each module of the manifest that was imported, with its milliseconds.
+    times: Vec<(String, u64)>,
+    /// The modules whose own import took longest, with their milliseconds.
+    slowest: Vec<(String, u64)>,
+    effects: Vec<Effect>,
+    /// Effects that are not listed.
+    effects_more: usize,
+    /// What was being done when it failed.
+    step: String,
+    raised: Option<Raised>,
+}
+
+/// The end of clean text.
+fn last_lines(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(PRINTED_LINES_MAX)..]
+        .iter()
+        .map(|line| crate::domain::redact::truncate(line.trim_end(), PRINTED_BYTES_MAX))
+        .collect()
+}
+
+pub(super) fn rehearse_layer(
+    context: &CheckContext<'_>,
+    layer: &Layer,
+    rehearse: &Rehearse,
+    packages: &OnceLock<Packages>,
+) -> Result<Run, ProbeError> {
+    let mut failures = LayerFailures {
+        context,
+        layer,
+        packages: None,
+    };
+    let mut run = Run {
+        outcome: RehearsalOutcome::Pass,
+        duration_ms: 0,
+        findings: Vec::new(),
+        isolation: None,
+        seen: DryRun::default(),
+    };
+    if !rehearse.imports.is_empty() || rehearse.call.is_some() {
+        let host = context.shared.host_of(&layer.name);
+        let input = serde_json::json!({
+            "imports": rehearse.imports,
+            "call": rehearse.call.as_deref().unwrap_or(""),
+            "serve": host.map_or(0, |host| host.wanted),
+        });
+        let (program, timeout_ms) = (Program::Rehearse, rehearse.timeout_ms);
+        let ran: Ran<Rehearsed> = match host {
+            Some(host) => run_hosting_probe(context, program, input, timeout_ms, host)?,
+            None => run_probe(context, program, input, timeout_ms, rehearse.network)?,
+        };
+        run.duration_ms = ran.duration_ms;
+        run.isolation = Some(ran.isolation);
+        run.seen.printed = last_lines(&ran.printed);
+        if let Some(host) = &ran.host {
+            failures.packages = Some(packages.get_or_init(|| Packages::read(context, host)));
+        }
+        match ran.answer {
+            Answer::Given(rehearsed) => {
+                let slowest = &rehearsed.slowest;
+                run.seen.slowest_modules = failures.slowest_modules(slowest);
+                run.findings
+                    .extend(failures.slow_import(&rehearsed.times, &run.seen.slowest_modules));
+                run.seen.side_effects = effects::clean(&rehearsed.effects, context.redactor);
+                let more = rehearsed.effects_more;
+                run.findings
+                    .extend(failures.side_effects(&run.seen.side_effects, more));
+                if let Some(raised) = &rehearsed.raised {
+                    run.outcome = if raised.read_only {
+                        RehearsalOutcome::Degraded
+                    } else {
+                        RehearsalOutcome::Failed
+                    };
+                    let finding = failures.raised(&rehearsed.step, raised, &ran.printed);
+                    run.findings.push(finding);
+                }
+            }
+            Answer::None(why) => {
+                run.outcome = RehearsalOutcome::Failed;
+                run.findings.push(failures.no_answer("the dry run", &why));
+            }
+        }
+    }
+    if !rehearse.command.is_empty() && run.outcome == RehearsalOutcome::Pass {
+        run_command(context, rehearse, &failures, &mut run)?;
+    }
+    Ok(run)
+}
+
+fn run_command(
+    context: &CheckContext<'_>,
+    rehearse: &Rehearse,
+    failures: &LayerFailures<'_>,
+    run: &mut Run,
+) -> Result<(), ProbeError> {
+    let argv: Result<Vec<String>, _> = rehearse
+        .command
+        .iter()
+        .map(|word| context.environment.expand(word))
+        .collect();
+    let shown = rehearse.command.first().map_or("", String::as_str);
+    let fail = |run: &mut Run, finding| {
+        run.outcome = RehearsalOutcome::Failed;
+        run.findings.push(finding);
+    };
+    let argv = match argv {
+        Ok(argv) => argv,
+        Err(error) => {
+            fail(
+                run,
+                failures.failed("rehearsal.failed", &format!("{shown}: {error}")),
+            );
+            return Ok(());
+        }
+    };
+    let directory = run_directory(context)?;
+    let outcome = run_sandboxed(&SandboxSpec {
+        argv,
+        cwd: context.root.to_owned(),
+        env: run_environment(context, directory.path()),
+        writable: vec![directory.path().to_owned()],
+        overlay: None,
+        network: rehearse.network,
+        limits: context.manifest.heal.sandbox_limits,
+        timeout_ms: rehearse.timeout_ms,
+        stdin: Vec::new(),
+        stdin_more: None,
+    });
+    match outcome {
+        // A command that does not exist is the layer's failure, not the check's.
+        Err(error) => fail(run, failures.failed("rehearsal.failed", &error.to_string())),
+        Ok(outcome) if outcome.exit.is_success() && !outcome.timed_out => {
+            run.seen.printed = last_lines(&printed(&outcome, context));
+            run.duration_ms += outcome.duration_ms;
+            run.isolation.get_or_insert(outcome.isolation);
+        }
+        Ok(outcome) => {
+            run.seen.printed = last_lines(&printed(&outcome, context));
+            let mut why = no_answer(&outcome, rehearse.timeout_ms, context);
+            why.why = why.why.replace(" before it was done", "");
+            // The last thing that it said is most often the reason.
+            if let Some(said) = why.output.lines().rev().find(|l| !l.trim().is_empty()) {
+                why.why = format!("{}: {}", why.why, said.trim());
+            }
+            fail(
+                run,
+                failures.no_answer(&format!("the command {shown}"), &why),
+            );
+            run.duration_ms += outcome.duration_ms;
+            run.isolation.get_or_insert(outcome.isolation);
+        }
+    }
+    Ok(())
+}

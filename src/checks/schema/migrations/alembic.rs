@@ -1,0 +1,324 @@
+//! Alembic: the history of its files against the version that the database names.
+
+use super::environment::{Environment, find_environment, read_text};
+use super::graph::{Defect, Graph};
+use super::ledger::Ledger;
+use super::revision::{Unread, read_revision};
+use super::{Migrated, Step, pending};
+use crate::checks::{CheckContext, count};
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::Schema;
+
+/// How a person runs the upgrade.
+fn command(environment: &Environment, config: &str, section: &str, target: &str) -> String {
+    if environment.is_flask {
+        return if target == "head" {
+            "flask db upgrade".to_owned()
+        } else {
+            format!("flask db upgrade {target}")
+        };
+    }
+    let file = if config == "alembic.ini" {
+        String::new()
+    } else {
+        format!(" -c {config}")
+    };
+    let name = if section == "alembic" {
+        String::new()
+    } else {
+        format!(" -n {section}")
+    };
+    format!("alembic{file}{name} upgrade {target}")
+}
+
+/// Everything about one environment and one database.
+pub(super) fn examine(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    config: &str,
+    section: &str,
+) -> Migrated {
+    let mut migrated = Migrated::default();
+    let broken = |subject: &str, message: String, remedy: &str| {
+        Finding::new(
+            "schema.broken_history",
+            Severity::Critical,
+            subject,
+            message,
+        )
+        .remedy(remedy)
+        .fact("schema", schema.name.as_str())
+    };
+    let environment = match find_environment(context, config, section) {
+        Ok(environment) => environment,
+        Err(why) => {
+            let remedy = "correct the file, or `expect` in the manifest";
+            let message = format!("the migrations of {} cannot be read: {why}", schema.name);
+            migrated.findings.push(broken(config, message, remedy));
+            return migrated;
+        }
+    };
+    let mut revisions = Vec::new();
+    for file in &environment.files {
+        let shown = file
+            .strip_prefix(context.root)
+            .unwrap_or(file)
+            .display()
+            .to_string();
+        let read = match read_text(file) {
+            Ok(text) => read_revision(&text, &shown),
+            Err(why) => Err(Unread::Syntax(0, why)),
+        };
+        match read {
+            Ok(revision) => revisions.push(revision),
+            Err(Unread::NoRevision) => {
+                migrated.is_unknown = true;
+                let message = format!(
+                    "{shown} lies among the revisions and assigns no `revision`, at which Alembic stops"
+                );
+                let remedy = "move the file elsewhere, or give it its revision";
+                migrated
+                    .findings
+                    .push(broken(&shown, message, remedy).at(shown.clone(), 1, 0));
+            }
+            Err(Unread::Syntax(line, why)) => {
+                migrated.is_unknown = true;
+                let message = format!("the revision file {shown} cannot be parsed: {why}");
+                migrated
+                    .findings
+                    .push(broken(&shown, message, "correct the file").at(shown.clone(), line, 0));
+            }
+            Err(Unread::Computed(line, name)) => {
+                migrated.is_unknown = true;
+                migrated.findings.push(
+                    Finding::new(
+                        "schema.not_compared",
+                        Severity::Info,
+                        schema.name.as_str(),
+                        format!("{shown} computes `{name}`, so the history is not known without running it"),
+                    )
+                    .at(shown.clone(), line, 0),
+                );
+            }
+        }
+    }
+    if migrated.is_unknown {
+        return migrated;
+    }
+    let graph = Graph::new(revisions);
+    for defect in &graph.defects {
+        migrated
+            .findings
+            .push(defect_finding(&graph, defect, &broken));
+    }
+    if !graph.defects.is_empty() {
+        return migrated;
+    }
+    let heads = graph.heads();
+    let several = heads.len() > 1;
+    let target = if several { "heads" } else { "head" };
+    let run = command(&environment, config, section, target);
+    let is_meant = !several || graph.has_labelled_branches();
+    compare(
+        context,
+        schema,
+        &environment,
+        &graph,
+        &run,
+        is_meant,
+        &mut migrated,
+    );
+    if !is_meant {
+        migrated.at_head = false;
+        let listed: Vec<String> = heads
+            .iter()
+            .map(|&at| format!("{} ({})", graph.revisions[at].id, graph.revisions[at].file))
+            .collect();
+        let blocks = !migrated.is_current;
+        let severity = if blocks {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let ids: Vec<&str> = heads
+            .iter()
+            .map(|&at| graph.revisions[at].id.as_str())
+            .collect();
+        let first = &graph.revisions[heads[0]];
+        let flask = if environment.is_flask {
+            "flask db"
+        } else {
+            "alembic"
+        };
+        migrated.findings.push(
+            Finding::new(
+                "schema.multiple_heads",
+                severity,
+                schema.name.as_str(),
+                format!(
+                    "the migrations of {} have {} heads, so `upgrade head` fails: {}",
+                    schema.name,
+                    heads.len(),
+                    super::listed(&listed)
+                ),
+            )
+            .remedy(format!(
+                "run `{flask} merge -m \"merge heads\" {}`",
+                ids.join(" ")
+            ))
+            .at(first.file.clone(), first.line, 0)
+            .fact("schema", schema.name.as_str()),
+        );
+    }
+    migrated
+}
+
+fn defect_finding(
+    graph: &Graph,
+    defect: &Defect,
+    broken: &dyn Fn(&str, String, &str) -> Finding,
+) -> Finding {
+    let of = |at: usize| &graph.revisions[at];
+    match defect {
+        Defect::Duplicate { first, second } => {
+            let (first, second) = (of(*first), of(*second));
+            let message = format!(
+                "revision {} is defined twice: in {} and in {}",
+                first.id, first.file, second.file
+            );
+            broken(
+                &first.id,
+                message,
+                "give one of the files another revision, or remove it",
+            )
+            .at(second.file.clone(), second.line, 0)
+        }
+        Defect::Missing { revision, wanted } => {
+            let revision = of(*revision);
+            let message = format!(
+                "{} ({}) follows {wanted}, which no file defines",
+                revision.id, revision.file
+            );
+            broken(
+                &revision.id,
+                message,
+                "bring the missing file back, or correct down_revision or depends_on",
+            )
+            .at(revision.file.clone(), revision.line, 0)
+        }
+        Defect::Cycle { revisions } => {
+            let listed: Vec<String> = revisions
+                .iter()
+                .map(|&at| format!("{} ({})", of(at).id, of(at).file))
+                .collect();
+            let first = of(revisions[0]);
+            let message = format!(
+                "revisions follow each other in a circle: {}",
+                super::listed(&listed)
+            );
+            broken(
+                &first.id,
+                message,
+                "correct down_revision in one of the files",
+            )
+            .at(first.file.clone(), first.line, 0)
+        }
+    }
+}
+
+/// The database against the history.
+fn compare(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    environment: &Environment,
+    graph: &Graph,
+    run: &str,
+    is_meant: bool,
+    migrated: &mut Migrated,
+) {
+    let Some(ledger) = Ledger::open(context, schema) else {
+        return;
+    };
+    let tool = match (is_meant && ledger.can_be_cloned(), environment.is_flask) {
+        (false, _) => None,
+        (_, true) => Some("flask"),
+        (_, false) => Some("alembic"),
+    };
+    let table = environment.version_table.as_str();
+    let rows = ledger.rows(table, &["version_num"]).unwrap_or_default();
+    let current: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    let (known, unknown): (Vec<&str>, Vec<&str>) =
+        current.iter().partition(|id| graph.position(id).is_some());
+    if !unknown.is_empty() {
+        migrated.findings.push(
+            Finding::new(
+                "schema.unknown_revision",
+                Severity::Critical,
+                schema.name.as_str(),
+                format!(
+                    "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
+                    ledger.shown,
+                    unknown.join(", ")
+                ),
+            )
+            .remedy("deploy the code that has this revision, or bring its file back")
+            .fact("schema", schema.name.as_str()),
+        );
+        return;
+    }
+    let positions: Vec<usize> = known.iter().filter_map(|id| graph.position(id)).collect();
+    let steps: Vec<Step> = graph
+        .pending(&positions)
+        .into_iter()
+        .map(|at| &graph.revisions[at])
+        .map(|revision| Step {
+            name: revision.id.clone(),
+            file: revision.file.clone(),
+            line: revision.line,
+        })
+        .collect();
+    if steps.is_empty() {
+        migrated.is_current = true;
+        migrated.at_head = true;
+        return;
+    }
+    if !current.is_empty() {
+        let place = format!("{}, at {},", ledger.shown, current.join(", "));
+        migrated
+            .findings
+            .push(pending(schema, &place, &steps, run, tool));
+        return;
+    }
+    let others = ledger.other_tables(&[table]);
+    let finding = |message: String| {
+        Finding::new(
+            "schema.not_migrated",
+            Severity::Critical,
+            schema.name.as_str(),
+            message,
+        )
+        .at(steps[0].file.clone(), steps[0].line, 0)
+        .fact("schema", schema.name.as_str())
+    };
+    let waiting = count(steps.len(), "migration");
+    migrated.findings.push(if others == 0 {
+        let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
+        let found = finding(message).remedy(format!("run `{run}`"));
+        match tool {
+            Some(tool) => found.fact("migrate", tool),
+            None => found,
+        }
+    } else {
+        let why = if ledger.rows(table, &["version_num"]).is_some() { "whose row is gone" } else { "which is missing" };
+        finding(format!(
+            "{} has {} but no version: it is told in table {table}, {why}",
+            ledger.shown,
+            count(others, "table")
+        ))
+        .remedy(format!(
+            "if the tables were made by the migrations, run `{}` with the revision that they have; otherwise empty \
+             the database and run `{run}`",
+            run.rsplit_once(" upgrade").map_or("alembic", |(tool, _)| tool).to_owned() + " stamp REVISION"
+        ))
+    });
+}

@@ -1,0 +1,279 @@
+//! Django: the migrations of the project's apps against the table of those that were applied.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use super::super::{raised_otherwise, unanswered};
+use super::ledger::Ledger;
+use super::{Migrated, Step, listed, pending};
+use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::raised::Raised;
+use crate::checks::{CheckContext, count};
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::Schema;
+
+const TABLE: &str = "django_migrations";
+const COMMAND: &str = "python manage.py migrate";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Project {
+    /// Apps that have migrations.
+    apps: Vec<String>,
+    /// In an order in which they can be applied.
+    migrations: Vec<Migration>,
+    conflicts: Vec<Conflict>,
+    changes: Vec<Changed>,
+    raised: Option<Box<Raised>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Migration {
+    app: String,
+    name: String,
+    file: String,
+    line: u32,
+    replaces: Vec<(String, String)>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Conflict {
+    app: String,
+    leaves: Vec<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Changed {
+    app: String,
+    steps: Vec<String>,
+    /// The app lies in the workspace.
+    ours: bool,
+}
+
+/// Everything about one project and one database.
+pub(super) fn examine(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    settings: &str,
+) -> Result<Migrated, ProbeError> {
+    let input = serde_json::json!({"settings": settings});
+    let ran = run_probe::<Project>(context, Program::Django, input, PROBE_TIMEOUT_MS, false)?;
+    let mut migrated = Migrated::default();
+    let project = match ran.answer {
+        Answer::Given(Project {
+            raised: Some(raised),
+            ..
+        }) => {
+            let unloadable = raised_otherwise(context, settings, &raised);
+            migrated.findings.push(unloadable);
+            return Ok(migrated);
+        }
+        Answer::Given(project) => project,
+        Answer::None(why) => {
+            migrated.findings.push(unanswered(settings, &why));
+            return Ok(migrated);
+        }
+    };
+    let finding = |code: &str, severity, subject: &str, message: String| {
+        Finding::new(code, severity, subject, message).fact("schema", schema.name.as_str())
+    };
+    for conflict in &project.conflicts {
+        migrated.findings.push(
+            finding(
+                "schema.multiple_heads",
+                Severity::Critical,
+                &conflict.app,
+                format!(
+                    "the migrations of app {} have {} leaves, so `migrate` refuses: {}",
+                    conflict.app,
+                    conflict.leaves.len(),
+                    listed(&conflict.leaves)
+                ),
+            )
+            .remedy("run `python manage.py makemigrations --merge`"),
+        );
+    }
+    for changed in &project.changes {
+        let (severity, remedy) = if changed.ours {
+            let remedy = format!("run `python manage.py makemigrations {}`", changed.app);
+            (Severity::Warning, remedy)
+        } else {
+            let remedy = "an installed app: its settings or its version do not fit its migrations";
+            (Severity::Info, remedy.to_owned())
+        };
+        migrated.findings.push(
+            finding(
+                "schema.missing_migration",
+                severity,
+                &changed.app,
+                format!(
+                    "the models of app {} changed without a migration: {}",
+                    changed.app,
+                    listed(&changed.steps)
+                ),
+            )
+            .remedy(remedy),
+        );
+    }
+    let Some(ledger) = Ledger::open(context, schema) else {
+        return Ok(migrated);
+    };
+    let rows = ledger.rows(TABLE, &["app", "name"]).unwrap_or_default();
+    let recorded: BTreeSet<(&str, &str)> = rows
+        .iter()
+        .map(|row| (row[0].as_str(), row[1].as_str()))
+        .collect();
+    migrated
+        .findings
+        .extend(unknown(&project, &recorded, &ledger, &finding));
+    let steps = unapplied(&project, &recorded);
+    if steps.is_empty() {
+        migrated.is_current = true;
+        migrated.at_head = project.conflicts.is_empty();
+        return Ok(migrated);
+    }
+    let can_heal = project.conflicts.is_empty() && ledger.can_be_cloned();
+    let tool = can_heal.then_some("django");
+    let others = ledger.other_tables(&[TABLE]);
+    if !recorded.is_empty() {
+        migrated
+            .findings
+            .push(pending(schema, &ledger.shown, &steps, COMMAND, tool));
+        return Ok(migrated);
+    }
+    let found = if others == 0 {
+        let waiting = count(steps.len(), "migration");
+        let message = format!(
+            "{} is empty, and {waiting} wait to be applied",
+            ledger.shown
+        );
+        let found = finding(
+            "schema.not_migrated",
+            Severity::Critical,
+            &schema.name,
+            message,
+        )
+        .remedy(format!("run `{COMMAND}`"));
+        match tool {
+            Some(tool) => found.fact("migrate", tool),
+            None => found,
+        }
+    } else {
+        let message = format!(
+            "{} has {} but none of its migrations is recorded in {TABLE}",
+            ledger.shown,
+            count(others, "table")
+        );
+        finding("schema.not_migrated", Severity::Critical, &schema.name, message).remedy(
+            "if the tables were made by the migrations, run `python manage.py migrate --fake-initial`; otherwise \
+             empty the database and run `python manage.py migrate`",
+        )
+    };
+    migrated.findings.push(found);
+    Ok(migrated)
+}
+
+/// Recorded for an app that is installed, and in no file.
+fn unknown(
+    project: &Project,
+    recorded: &BTreeSet<(&str, &str)>,
+    ledger: &Ledger,
+    finding: &dyn Fn(&str, Severity, &str, String) -> Finding,
+) -> Vec<Finding> {
+    let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for migration in &project.migrations {
+        known.insert((&migration.app, &migration.name));
+        let replaced = migration.replaces.iter();
+        known.extend(replaced.map(|(app, name)| (app.as_str(), name.as_str())));
+    }
+    let mut missing: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (app, name) in recorded.difference(&known) {
+        if project.apps.iter().any(|installed| installed == app) {
+            missing.entry(app).or_default().push((*name).to_owned());
+        }
+    }
+    missing
+        .into_iter()
+        .map(|(app, names)| {
+            let message = format!(
+                "{} has migrations of app {app} that no file defines: {}; newer code ran here, or files are missing",
+                ledger.shown,
+                listed(&names)
+            );
+            // Django itself goes on with it.
+            finding("schema.unknown_revision", Severity::Warning, app, message)
+                .remedy("deploy the code that has these migrations, or bring their files back")
+        })
+        .collect()
+}
+
+/// What `migrate` would apply. A squashed migration counts as applied when all that it replaces is; when
+/// only some of that is, the rest is applied instead of it.
+fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<Step> {
+    let is_recorded = |app: &str, name: &str| recorded.contains(&(app, name));
+    let mut left_out: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for squashed in project.migrations.iter().filter(|m| !m.replaces.is_empty()) {
+        let applied = squashed
+            .replaces
+            .iter()
+            .filter(|(app, name)| is_recorded(app, name))
+            .count();
+        let partly = applied > 0 && applied < squashed.replaces.len();
+        if partly || applied == squashed.replaces.len() {
+            left_out.insert((&squashed.app, &squashed.name));
+        }
+        if !partly {
+            let replaced = squashed.replaces.iter();
+            left_out.extend(replaced.map(|(app, name)| (app.as_str(), name.as_str())));
+        }
+    }
+    project
+        .migrations
+        .iter()
+        .filter(|m| !is_recorded(&m.app, &m.name))
+        .filter(|m| !left_out.contains(&(m.app.as_str(), m.name.as_str())))
+        .map(|migration| Step {
+            name: format!("{}.{}", migration.app, migration.name),
+            file: migration.file.clone(),
+            line: migration.line,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(project: &Project, recorded: &[(&str, &str)]) -> Vec<String> {
+        let recorded = recorded.iter().copied().collect();
+        let steps = unapplied(project, &recorded);
+        steps.into_iter().map(|step| step.name).collect()
+    }
+
+    #[test]
+    fn a_squashed_migration_stands_for_those_that_it_replaces() {
+        let migration = |name: &str, replaces: &[&str]| Migration {
+            app: "a".into(),
+            name: name.into(),
+            replaces: replaces.iter().map(|r| ("a".into(), (*r).into())).collect(),
+            ..Migration::default()
+        };
+        let project = Project {
+            migrations: vec![
+                migration("1", &[]),
+                migration("2", &[]),
+                migration("s", &["1", "2"]),
+                migration("3", &[]),
+            ],
+            ..Project::default()
+        };
+        assert_eq!(names(&project, &[]), ["a.s", "a.3"]);
+        assert_eq!(names(&project, &[("a", "s")]), ["a.3"]);
+        assert_eq!(names(&project, &[("a", "1"), ("a", "2")]), ["a.3"]);
+        assert_eq!(names(&project, &[("a", "1")]), ["a.2", "a.3"]);
+    }
+}

@@ -1,0 +1,135 @@
+//! What a database itself says about the migrations that were applied to it: the small tables of the
+//! tools. Reads only.
+
+use rusqlite::Connection;
+
+use super::super::handle::Live;
+use super::super::live::{self, Database};
+use crate::checks::CheckContext;
+use crate::manifest::Schema;
+
+/// Rows of a tool's table that are read.
+const ROWS_MAX: usize = 100_000;
+
+enum Books {
+    Sqlite(Connection),
+    Server(Live),
+}
+
+/// An open database.
+pub(super) struct Ledger {
+    books: Books,
+    /// `database main (app.db)`.
+    pub shown: String,
+}
+
+impl Ledger {
+    /// `None` if the database cannot be read: that is a finding of its own. A file that does not exist is
+    /// empty.
+    pub(super) fn open(context: &CheckContext<'_>, schema: &Schema) -> Option<Self> {
+        let url = context.environment.expand(&schema.database).ok()?;
+        let path = match live::parse_url(&url, context.root) {
+            Database::File(path) => path,
+            Database::Memory => return None,
+            Database::Other => {
+                return Some(Self {
+                    books: Books::Server(Live::postgres(&url).ok()?),
+                    shown: format!("database {}", schema.name),
+                });
+            }
+        };
+        let inside = path.strip_prefix(context.root).unwrap_or(&path).display();
+        let shown = format!("database {} ({inside})", schema.name);
+        let connection = if path.exists() {
+            live::open(&path).ok()?
+        } else if path.parent().is_some_and(std::path::Path::is_dir) {
+            Connection::open_in_memory().ok()?
+        } else {
+            return None;
+        };
+        Some(Self {
+            books: Books::Sqlite(connection),
+            shown,
+        })
+    }
+
+    /// It is a file, of which a clone can be migrated.
+    pub(super) fn can_be_cloned(&self) -> bool {
+        matches!(self.books, Books::Sqlite(_))
+    }
+
+    /// Tables besides those named.
+    pub(super) fn other_tables(&self, tools: &[&str]) -> usize {
+        let names: Vec<String> = match &self.books {
+            Books::Sqlite(connection) => sqlite_tables(connection).unwrap_or_default(),
+            Books::Server(_) => self
+                .rows("pg_tables", &["tablename", "schemaname"])
+                .unwrap_or_default()
+                .into_iter()
+                .filter(|row| !["pg_catalog", "information_schema"].contains(&row[1].as_str()))
+                .map(|mut row| row.swap_remove(0))
+                .collect(),
+        };
+        let is_tool = |name: &&String| tools.iter().any(|tool| name.eq_ignore_ascii_case(tool));
+        names.iter().filter(|name| !is_tool(name)).count()
+    }
+
+    /// Columns of a table as text (blobs as hexadecimal digits, NULL as an empty text). `None` if the
+    /// table has no such columns.
+    pub(super) fn rows(&self, table: &str, columns: &[&str]) -> Option<Vec<Vec<String>>> {
+        let connection = match &self.books {
+            Books::Sqlite(connection) => connection,
+            Books::Server(live) => {
+                let rows = live.read_table(table, columns, ROWS_MAX).ok()??;
+                let text = |value: Option<String>| {
+                    let value = value.unwrap_or_default();
+                    // A `bytea` as PostgreSQL writes it.
+                    value
+                        .strip_prefix("\\x")
+                        .map_or(value.clone(), str::to_owned)
+                };
+                let all = |row: Vec<Option<String>>| row.into_iter().map(text).collect();
+                return Some(rows.into_iter().map(all).collect());
+            }
+        };
+        use rusqlite::types::ValueRef;
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        let list: Vec<String> = columns
+            .iter()
+            // In quotes, an unknown name would be a string to SQLite.
+            .map(|name| format!("t.{}", quoted(name)))
+            .collect();
+        let sql = format!(
+            "SELECT {} FROM main.{} AS t LIMIT {ROWS_MAX}",
+            list.join(", "),
+            quoted(table)
+        );
+        let read = || -> rusqlite::Result<Vec<Vec<String>>> {
+            let mut statement = connection.prepare(&sql)?;
+            let mut rows = statement.query([])?;
+            let mut read = Vec::new();
+            while let Some(row) = rows.next()? {
+                let mut texts = Vec::with_capacity(columns.len());
+                for at in 0..columns.len() {
+                    texts.push(match row.get_ref(at)? {
+                        ValueRef::Null => String::new(),
+                        ValueRef::Integer(n) => n.to_string(),
+                        ValueRef::Real(n) => n.to_string(),
+                        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                        ValueRef::Blob(bytes) => bytes.iter().map(|b| format!("{b:02x}")).collect(),
+                    });
+                }
+                read.push(texts);
+            }
+            Ok(read)
+        };
+        read().ok()
+    }
+}
+
+fn sqlite_tables(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+    )?;
+    statement.query_map([], |row| row.get(0))?.collect()
+}

@@ -1,0 +1,121 @@
+//! Applications with migrations: what their history says, and how far the database is.
+//!
+//! Alembic and SQL folders are read without running anything; Django's graph is built by the
+//! application's own interpreter in the sandbox, without a connection. What was applied is read from
+//! the tools' own tables.
+
+mod alembic;
+mod command;
+mod django;
+mod environment;
+mod graph;
+mod ledger;
+mod revision;
+mod sql_folder;
+
+use crate::checks::python::ProbeError;
+use crate::checks::{CheckContext, count};
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::{Expect, Schema};
+
+pub use command::{MigrationCommand, migration_command};
+pub(super) use sql_folder::in_order;
+
+/// Migrations that a message names.
+const LISTED_MAX: usize = 10;
+
+/// What the migrations say about one database.
+#[derive(Debug, Default)]
+pub(super) struct Migrated {
+    pub findings: Vec<Finding>,
+    /// All migrations are applied and nothing is wrong with them: tables may be compared.
+    pub at_head: bool,
+    /// Nothing is pending, whatever else is wrong.
+    is_current: bool,
+    /// The history could not be read.
+    is_unknown: bool,
+}
+
+/// One migration that is not applied.
+#[derive(Debug, Clone)]
+struct Step {
+    name: String,
+    file: String,
+    line: u32,
+}
+
+/// Looks at the migrations that `schema` expects. `None` if it expects none.
+///
+/// # Errors
+/// The application's interpreter could not be run.
+pub(super) fn examine(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+) -> Result<Option<Migrated>, ProbeError> {
+    Ok(match &schema.expect {
+        Expect::Alembic { config, section } => {
+            Some(alembic::examine(context, schema, config, section))
+        }
+        Expect::Django { settings } => Some(django::examine(context, schema, settings)?),
+        Expect::Sql { pattern } => sql_folder::examine(context, schema, pattern),
+        Expect::SqlAlchemy { .. } => None,
+    })
+}
+
+/// A database that has migrations is not changed behind their back: what differs needs a new one.
+pub(super) fn leave_to_migrations(schema: &Schema, mut finding: Finding) -> Finding {
+    if schema.models.is_some() && finding.facts.remove("ddl").is_some() {
+        finding.remedy = Some(
+            "the models changed without a migration: write one, for example with `alembic revision --autogenerate`"
+                .to_owned(),
+        );
+    }
+    finding
+}
+
+/// `a, b, and 3 more`.
+fn listed(all: &[String]) -> String {
+    let more = all.len().saturating_sub(LISTED_MAX);
+    let mut text = all[..all.len() - more].join(", ");
+    if more > 0 {
+        text.push_str(&format!(", and {more} more"));
+    }
+    text
+}
+
+/// The database is behind. `tool` is who can be asked to upgrade it.
+fn pending(
+    schema: &Schema,
+    place: &str,
+    steps: &[Step],
+    command: &str,
+    tool: Option<&str>,
+) -> Finding {
+    let names: Vec<String> = steps
+        .iter()
+        .map(|step| format!("{} ({})", step.name, step.file))
+        .collect();
+    let mut finding = Finding::new(
+        "schema.pending_migration",
+        Severity::Critical,
+        schema.name.as_str(),
+        format!(
+            "{place} is {} behind: {}",
+            count(steps.len(), "migration"),
+            listed(&names)
+        ),
+    )
+    .remedy(format!("run `{command}`"))
+    .fact("schema", schema.name.as_str());
+    if let Some(first) = steps.first() {
+        finding = finding.at(first.file.clone(), first.line, 0);
+    }
+    match tool {
+        Some(tool) => finding.fact("migrate", tool),
+        None => finding,
+    }
+}
+
+#[cfg(test)]
+#[path = "migrations_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! A vault in a file: encrypted with age or Fernet, or plain JSON that only its owner may read.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+
+use age::IdentityFile;
+use age::armor::ArmoredReader;
+use zeroize::Zeroizing;
+
+use super::Asked;
+use super::fernet;
+use super::names::read_names;
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::{Unread, VaultFormat, VaultKind, read_small};
+
+/// Largest vault, closed or open.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Largest file with a key.
+const KEY_BYTES_MAX: u64 = 64 << 10;
+/// Bits of a file's mode that let others than its owner do anything.
+const OTHERS: u32 = 0o077;
+
+/// What is wrong with the file vault.
+pub(super) fn check(asked: &Asked<'_>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if let Err(finding) = open_and_compare(asked, &mut findings) {
+        findings.push(*finding);
+    }
+    findings
+}
+
+fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<(), Box<Finding>> {
+    let VaultKind::File {
+        path,
+        format,
+        key,
+        key_file,
+        identity_file,
+    } = &asked.vault.kind
+    else {
+        return Ok(());
+    };
+    let path = asked.expand(path, "the path")?;
+    let bytes = read(asked, &path, FILE_BYTES_MAX, "vault.unreachable")?;
+    if *format == VaultFormat::Json {
+        findings.extend(exposed(asked, &path));
+    }
+    let opened = match format {
+        VaultFormat::Json => bytes,
+        VaultFormat::Fernet => {
+            let key = match (key, key_file) {
+                (_, Some(file)) => {
+                    let file = asked.expand(file, "the key file")?;
+                    findings.extend(exposed(asked, &file));
+                    text(asked, &file)?
+                }
+                (Some(key), None) => Zeroizing::new(asked.expand(key, "the key")?),
+                (None, None) => return Ok(()),
+            };
+            fernet::open(&bytes, &key).map_err(|why| closed(asked, &path, &why.to_string()))?
+        }
+        VaultFormat::Age => {
+            let file =
+                asked.expand(identity_file.as_deref().unwrap_or_default(), "the identity")?;
+            findings.extend(exposed(asked, &file));
+            let identities = text(asked, &file)?;
+            open_age(&bytes, &identities).map_err(|why| closed(asked, &path, &why))?
+        }
+    };
+    let names = read_names(&opened).map_err(|why| {
+        let finding = asked.about(
+            "vault.answer_invalid",
+            Severity::Critical,
+            format!("what is in the vault {path} {why}"),
+        );
+        Box::new(finding.remedy("write it as one JSON object, or as lines of NAME=value"))
+    })?;
+    findings.extend(asked.missing_keys(&names, &path));
+    Ok(())
+}
+
+fn closed(asked: &Asked<'_>, path: &str, why: &str) -> Box<Finding> {
+    let message = format!("the vault {path} cannot be opened: {why}");
+    let finding = asked.about("vault.sealed", Severity::Critical, message);
+    Box::new(finding.remedy("give the key that the file was encrypted with"))
+}
+
+/// The bytes of a file that somebody else may have put there.
+fn read(
+    asked: &Asked<'_>,
+    path: &str,
+    bytes_max: u64,
+    code: &str,
+) -> Result<Zeroizing<Vec<u8>>, Box<Finding>> {
+    let why = match read_small(&asked.root.join(path), bytes_max) {
+        Ok(bytes) => return Ok(Zeroizing::new(bytes)),
+        Err(Unread::Missing) => "does not exist".to_owned(),
+        Err(Unread::NotRegular(what)) => format!("is {what}, not a file"),
+        Err(Unread::TooLarge(_)) => format!("has more than {bytes_max} bytes"),
+        Err(Unread::Io(error)) => format!("cannot be read: {error}"),
+    };
+    let finding = asked.about(code, Severity::Critical, format!("{path} {why}"));
+    Err(Box::new(finding.remedy(
+        "put the file where the manifest says, readable for the user that runs ubs",
+    )))
+}
+
+/// The text of a file that holds a key.
+fn text(asked: &Asked<'_>, path: &str) -> Result<Zeroizing<String>, Box<Finding>> {
+    let bytes = read(asked, path, KEY_BYTES_MAX, "vault.sealed")?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(closed(asked, path, "the key in it is not text")),
+    }
+}
+
+/// A finding if others than the user that runs ubs can read or change the file.
+fn exposed(asked: &Asked<'_>, path: &str) -> Option<Finding> {
+    let metadata = std::fs::metadata(asked.root.join(path)).ok()?;
+    let mode = metadata.mode() & 0o7777;
+    let message = if mode & OTHERS != 0 {
+        format!("{path} can be used by others than its owner (mode {mode:04o})")
+    } else if metadata.uid() != nix::unistd::geteuid().as_raw() {
+        format!("{path} belongs to another user than the one that runs ubs")
+    } else {
+        return None;
+    };
+    let finding = asked.about("vault.insecure", Severity::Warning, message);
+    Some(finding.remedy(format!(
+        "chmod 600 {path}, and let it belong to the user that runs ubs"
+    )))
+}
+
+/// The plain text of an age file, armored or not.
+fn open_age(bytes: &[u8], identities: &str) -> Result<Zeroizing<Vec<u8>>, String> {
+    let identities = IdentityFile::from_buffer(identities.as_bytes())
+        .map_err(|_| "the identity file has a line that is no age identity".to_owned())?
+        .into_identities()
+        .map_err(|_| "the identity file cannot be used".to_owned())?;
+    let decryptor = age::Decryptor::new(ArmoredReader::new(bytes))
+        .map_err(|_| "it is not an age file".to_owned())?;
+    if decryptor.is_scrypt() {
+        return Err("it is encrypted with a passphrase, and only a person has that".to_owned());
+    }
+    let reader = decryptor
+        .decrypt(
+            identities
+                .iter()
+                .map(|identity| &**identity as &dyn age::Identity),
+        )
+        .map_err(|error| match error {
+            age::DecryptError::NoMatchingKeys => "no identity in the identity file fits".to_owned(),
+            _ => "it was changed, or it is cut off".to_owned(),
+        })?;
+    let mut opened = Zeroizing::new(Vec::new());
+    reader
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut opened)
+        .map_err(|_| "it was changed, or it is cut off".to_owned())?;
+    if opened.len() as u64 > FILE_BYTES_MAX {
+        return Err(format!(
+            "what is in it has more than {FILE_BYTES_MAX} bytes"
+        ));
+    }
+    Ok(opened)
+}

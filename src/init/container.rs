@@ -1,0 +1,234 @@
+//! What a container is made of: its Dockerfile's command, its build directory, its published ports.
+
+use super::draft::Reference;
+use super::files::Files;
+use super::shell::{from_compose, from_shell};
+use super::yaml::{Node, Value};
+
+/// Images whose port everyone knows.
+const PORTS: [(&str, &str); 16] = [
+    ("postgres", "5432"),
+    ("postgis", "5432"),
+    ("pgvector", "5432"),
+    ("timescale", "5432"),
+    ("redis", "6379"),
+    ("valkey", "6379"),
+    ("mysql", "3306"),
+    ("mariadb", "3306"),
+    ("mongo", "27017"),
+    ("rabbitmq", "5672"),
+    ("elasticsearch", "9200"),
+    ("opensearch", "9200"),
+    ("memcached", "11211"),
+    ("nats", "4222"),
+    ("kafka", "9092"),
+    ("minio", "9000"),
+];
+
+/// What the Dockerfile of a service says about its command.
+#[derive(Debug, Default)]
+pub(super) struct Built {
+    pub entrypoint: Vec<String>,
+    pub command: Vec<String>,
+    pub references: Vec<Reference>,
+}
+
+/// The port of an image that everyone knows.
+pub(super) fn port_of_image(image: &str) -> Option<&'static str> {
+    let name = image.rsplit('/').next()?.split([':', '@']).next()?;
+    PORTS
+        .iter()
+        .find(|(word, _)| name.contains(word))
+        .map(|(_, port)| *port)
+}
+
+/// The first published port: on the host, and in the container.
+pub(super) fn published(node: &Node) -> Option<(String, String)> {
+    let first = node.get("ports")?.items().first()?;
+    let convert = |text: &str| from_compose(text, &mut Vec::new()).0;
+    let (outside, inside) = match &first.value {
+        Value::Map(_) => {
+            let target = first.text_of("target")?;
+            (
+                first.text_of("published").unwrap_or(target).to_owned(),
+                target.to_owned(),
+            )
+        }
+        Value::Text(text) => split_ports(text.split('/').next()?)?,
+        _ => return None,
+    };
+    let (outside, inside) = (convert(&outside), convert(&inside));
+    let right = |port: &str| port.parse::<u16>().is_ok() || port.starts_with("${");
+    (right(&outside) && right(&inside)).then_some((outside, inside))
+}
+
+/// `8000`, `8000:80`, `127.0.0.1:8000:80`, each also `${PORT:-8000}`.
+fn split_ports(text: &str) -> Option<(String, String)> {
+    let mut parts = vec![String::new()];
+    let mut depth = 0_usize;
+    for c in text.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth = depth.saturating_sub(1),
+            ':' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        parts.last_mut()?.push(c);
+    }
+    let inside = parts.pop()?;
+    let outside = parts.pop().unwrap_or_else(|| inside.clone());
+    Some((outside, inside))
+}
+
+/// The directory that a service is built from, relative to the workspace; `.` for the workspace itself.
+/// `None` if it lies elsewhere.
+pub(super) fn context_of(files: &Files, node: &Node) -> Option<String> {
+    let build = node.get("build")?;
+    let context = build
+        .text()
+        .or_else(|| build.text_of("context"))
+        .unwrap_or(".");
+    let inside = inside(context)?;
+    (inside == "." || files.is_dir(&inside)).then_some(inside)
+}
+
+/// The path without `.` parts; `None` if it leaves the workspace.
+pub(super) fn inside(path: &str) -> Option<String> {
+    if path.starts_with(['/', '~']) || path.contains('$') || path.contains("://") {
+        return None;
+    }
+    let mut parts = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop()?;
+            }
+            part => parts.push(part),
+        }
+    }
+    Some(if parts.is_empty() {
+        ".".to_owned()
+    } else {
+        parts.join("/")
+    })
+}
+
+/// The command that the Dockerfile of a service ends with.
+pub(super) fn built_command(files: &Files, node: &Node, context: Option<&str>) -> Option<Built> {
+    let build = node.get("build")?;
+    let name = build.text_of("dockerfile").unwrap_or("Dockerfile");
+    let path = inside(&format!("{}/{name}", context?))?;
+    let text = files.text(&path)?;
+    Some(dockerfile(&text, build.text_of("target")))
+}
+
+/// What a Dockerfile ends with, in the last stage or in the one that is named.
+pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
+    let mut built = Built::default();
+    let mut stage_is_target = false;
+    for line in joined_lines(text) {
+        let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
+        match word.to_ascii_uppercase().as_str() {
+            "FROM" => {
+                if stage_is_target {
+                    break;
+                }
+                let stage = rest.split_whitespace().last();
+                stage_is_target = target.is_some() && stage == target;
+                // What an image below says is not known.
+                built = Built::default();
+            }
+            "CMD" => built.command = command(rest.trim(), &mut built.references),
+            "ENTRYPOINT" => {
+                built.entrypoint = command(rest.trim(), &mut built.references);
+                built.command.clear();
+            }
+            _ => {}
+        }
+    }
+    built
+}
+
+/// Lines with those that end with a backslash put together, without comments.
+fn joined_lines(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.lines() {
+        let line = line.trim();
+        if line.starts_with('#') || (line.is_empty() && open) {
+            continue;
+        }
+        let (part, goes_on) = match line.strip_suffix('\\') {
+            Some(part) => (part, true),
+            None => (line, false),
+        };
+        match lines.last_mut() {
+            Some(last) if open => {
+                last.push(' ');
+                last.push_str(part);
+            }
+            _ => lines.push(part.to_owned()),
+        }
+        open = goes_on;
+    }
+    lines
+}
+
+fn command(text: &str, references: &mut Vec<Reference>) -> Vec<String> {
+    match serde_json::from_str::<Vec<String>>(text) {
+        // No shell: a dollar sign is one.
+        Ok(words) => words.iter().map(|word| word.replace('$', "$$")).collect(),
+        Err(_) => from_shell(text, references).run,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dockerfile_ends_with_its_command() {
+        let text = "FROM python AS base\nCMD x\nFROM base AS web\n# CMD no\nENTRYPOINT [\"python\"]\nCMD [ \"-m\", \\\n  \"a.b\"]\nFROM base AS other\nCMD uvicorn a:b --port $PORT\n";
+        let last = dockerfile(text, None);
+        assert_eq!(last.command, ["uvicorn", "a:b", "--port", "${PORT}"]);
+        assert!(last.entrypoint.is_empty());
+        let web = dockerfile(text, Some("web"));
+        assert_eq!(
+            (web.entrypoint, web.command),
+            (
+                vec!["python".to_owned()],
+                vec!["-m".to_owned(), "a.b".to_owned()]
+            )
+        );
+    }
+
+    #[test]
+    fn paths_and_ports() {
+        assert_eq!(inside("./a/../b/").as_deref(), Some("b"));
+        assert_eq!(inside("."), Some(".".to_owned()));
+        for path in ["..", "a/../..", "/a", "~/a", "https://x"] {
+            assert_eq!(inside(path), None, "{path}");
+        }
+        let port = |text: &str| published(&crate::init::yaml::parse(text).unwrap());
+        let both = |a: &str, b: &str| Some((a.to_owned(), b.to_owned()));
+        assert_eq!(
+            port("ports: ['127.0.0.1:5433:5432/tcp']"),
+            both("5433", "5432")
+        );
+        assert_eq!(
+            port("ports: ['${PORT:-8000}:80']"),
+            both("${PORT:-8000}", "80")
+        );
+        assert_eq!(
+            port("ports: [{target: 80, published: 8080}]"),
+            both("8080", "80")
+        );
+        assert_eq!(port("ports: [9000]"), both("9000", "9000"));
+        assert_eq!(port("ports: ['8000-8010:80']"), None);
+        assert_eq!(port_of_image("docker.io/library/postgres:16"), Some("5432"));
+    }
+}

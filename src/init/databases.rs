@@ -1,0 +1,331 @@
+//! Databases: the declarative bases, where their URL comes from, and whether they can be compared now.
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::code::{Code, is_side};
+use super::draft::{Note, SchemaDraft, VarDraft};
+use super::text::{holds_credential, name_of, plain, unique};
+use super::variables::EnvFiles;
+use crate::manifest::VarKind;
+
+/// Files that are looked into for the making of an engine or of the tables.
+const FILES_READ_MAX: usize = 400;
+/// Bases that a manifest gets.
+const BASES_MAX: usize = 20;
+
+/// Modules that use a base and that are looked at.
+const USERS_MAX: usize = 200;
+
+/// A URL that is written in the code, in the making of an engine or bound to a name.
+static URL_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?:create_(?:async_)?engine\(|(?i:\b[a-z_]*(?:database|db|sqlalchemy)[a-z_]*ur[il])["'\]]*\s*(?::\s*\w+\s*)?=)\s*f?["']([A-Za-z][A-Za-z0-9+]*:///?[^"']*)["']"#).ok()
+});
+
+/// What the code says about its databases.
+#[derive(Debug, Default)]
+struct Seen {
+    /// A URL and its place.
+    url: Option<(String, String)>,
+    /// Where the application makes its tables itself.
+    creates: Option<String>,
+}
+
+/// Every `[[schema]]`, and remarks on migrations.
+pub(super) fn schemas(
+    code: &Code<'_>,
+    env: &EnvFiles,
+    vars: &mut [VarDraft],
+    notes: &mut Vec<Note>,
+) -> Vec<SchemaDraft> {
+    let alembic = alembic_file(code);
+    if let Some(file) = alembic {
+        notes.push(Note::sure(format!(
+            "{file}: migrations with Alembic. Comparing with its head is not supported yet (expect = \"alembic:...\"); the layer \"migrations\" below can run them."
+        )));
+    }
+    let mut bases: Vec<_> = code
+        .facts
+        .bases
+        .iter()
+        .filter(|base| !is_side(&base.place.file))
+        .collect();
+    if bases.iter().any(|base| base.tables > 0) {
+        bases.retain(|base| base.tables > 0);
+    } else {
+        bases.truncate(1);
+    }
+    if bases.is_empty() {
+        return Vec::new();
+    }
+    let seen = look(code);
+    let variable = database_variable(vars);
+    let mut taken = BTreeSet::new();
+    let several = bases.len() > 1;
+    let mut schemas = Vec::new();
+    for base in bases.into_iter().take(BASES_MAX) {
+        let module = code.name(&base.module);
+        let name = if several {
+            name_of(
+                &module.rsplit('.').next().unwrap_or("main").to_lowercase(),
+                "main",
+            )
+        } else {
+            "main".to_owned()
+        };
+        let complete = complete_module(code, &module, &base.attribute);
+        let mut schema = SchemaDraft {
+            name: unique(name, &mut taken),
+            expect: format!("sqlalchemy:{}:{}", complete.module, base.attribute),
+            active: true,
+            ..SchemaDraft::default()
+        };
+        schema.notes.push(Note::sure(format!(
+            "{}:{}, with {} table{}",
+            plain(&base.place.file),
+            base.place.line,
+            base.tables,
+            if base.tables == 1 { "" } else { "s" }
+        )));
+        if let Some(missed) = &complete.missed {
+            schema.notes.push(Note::unsure(format!(
+                "importing {} does not import {}, which uses {} too; name a module that imports all models",
+                complete.module,
+                plain(missed),
+                plain(&base.attribute)
+            )));
+        }
+        if alembic.is_some() {
+            schema.ignore.push("alembic_*".to_owned());
+        }
+        if several {
+            schema.notes.push(Note::unsure(
+                "there are several bases; do they live in this database?",
+            ));
+        }
+        set_database(&mut schema, code, env, variable.map(|at| &vars[at]), &seen);
+        judge(&mut schema, code, alembic, &seen);
+        schemas.push(schema);
+    }
+    schemas
+}
+
+/// A module that has a base, and whose import loads the models.
+struct Complete {
+    module: String,
+    /// A module with models that it does not load.
+    missed: Option<String>,
+}
+
+/// The module through which a base is best named: a base's own module knows its tables only if it, or
+/// what it imports, defines them.
+fn complete_module(code: &Code<'_>, own: &str, attribute: &str) -> Complete {
+    let mut users: Vec<&str> = code
+        .importers_of(own, attribute)
+        .into_iter()
+        .filter(|(_, file)| !is_side(file) && !file.ends_with("/env.py"))
+        .map(|(module, _)| module)
+        .collect();
+    users.truncate(USERS_MAX);
+    let loaded = |module: &str| -> usize {
+        let reached = code.reached(&[module.to_owned()], false);
+        users.iter().filter(|user| reached.contains(**user)).count()
+    };
+    let mut best = (own, loaded(own));
+    for user in &users {
+        let count = loaded(user);
+        let nearer = user.matches('.').count() < best.0.matches('.').count();
+        if count > best.1 || (count == best.1 && best.0 != own && nearer) {
+            best = (user, count);
+        }
+    }
+    let reached = code.reached(&[best.0.to_owned()], false);
+    Complete {
+        module: best.0.to_owned(),
+        missed: users
+            .iter()
+            .find(|user| !reached.contains(**user))
+            .map(|user| (*user).to_owned()),
+    }
+}
+
+/// The configuration of Alembic.
+pub(super) fn alembic_file(code: &Code<'_>) -> Option<&'static str> {
+    code.files.first(&[
+        "alembic.ini",
+        "backend/alembic.ini",
+        "app/alembic.ini",
+        "migrations/alembic.ini",
+    ])
+}
+
+/// The variable that most probably holds the URL.
+fn database_variable(vars: &[VarDraft]) -> Option<usize> {
+    let rank = |var: &VarDraft| match var.name.as_str() {
+        "DATABASE_URL" => Some(0),
+        "SQLALCHEMY_DATABASE_URI" | "SQLALCHEMY_DATABASE_URL" | "DB_URL" | "DATABASE_URI" => {
+            Some(1)
+        }
+        name => {
+            let about = ["DATABASE", "SQLALCHEMY", "DB_", "POSTGRES", "SQLITE"]
+                .iter()
+                .any(|word| name.contains(word));
+            let url = ["_URL", "_URI", "_DSN"]
+                .iter()
+                .any(|end| name.ends_with(end))
+                || var.kind == VarKind::Url;
+            (about && url && !name.contains("TEST")).then_some(2)
+        }
+    };
+    vars.iter()
+        .enumerate()
+        .filter(|(_, var)| var.active)
+        .filter_map(|(at, var)| Some((rank(var)?, at)))
+        .min()
+        .map(|(_, at)| at)
+}
+
+/// Where the database is; sets `database`, and takes the schema out if that is not known.
+fn set_database(
+    schema: &mut SchemaDraft,
+    code: &Code<'_>,
+    env: &EnvFiles,
+    variable: Option<&VarDraft>,
+    seen: &Seen,
+) {
+    let Some(var) = variable else {
+        match &seen.url {
+            Some((url, place)) if !holds_credential(url) && !url.contains(['{', '$']) => {
+                schema.database.clone_from(url);
+                schema.notes.push(Note::sure(format!("database: {place}")));
+            }
+            _ => {
+                schema.active = false;
+                schema.database = "${DATABASE_URL}".to_owned();
+                schema.notes.push(Note::unsure(
+                    "no variable and no literal was seen that holds the database's URL",
+                ));
+            }
+        }
+        return;
+    };
+    let current = env.current.get(&var.name).filter(|value| !value.is_empty());
+    schema.database = match &var.default {
+        Some(default) if !var.required && !default.contains(['}', '$']) => {
+            format!("${{{}:-{default}}}", var.name)
+        }
+        _ => format!("${{{}}}", var.name),
+    };
+    // Looked at only: a value of .env is never written.
+    let known = current.map(String::as_str).or(var.default.as_deref());
+    let why = match known {
+        None => Some(format!(
+            "{} has no value yet, so the kind of database is not known",
+            var.name
+        )),
+        Some(url) if !url.starts_with("sqlite") => Some(
+            "this version compares SQLite databases only, and this one is of another kind"
+                .to_owned(),
+        ),
+        Some(url) => missing_file(code, url, seen),
+    };
+    if let Some(why) = why {
+        schema.active = false;
+        schema.notes.push(Note::unsure(format!(
+            "{why}; take the # away when that has changed"
+        )));
+    }
+}
+
+/// Whether the tables will be made by somebody else.
+fn judge(schema: &mut SchemaDraft, code: &Code<'_>, alembic: Option<&str>, seen: &Seen) {
+    if !schema.active {
+        return;
+    }
+    let literal = schema.database.starts_with("sqlite");
+    if literal && let Some(why) = missing_file(code, &schema.database, seen) {
+        schema.active = false;
+        schema.notes.push(Note::unsure(format!(
+            "{why}; take the # away when that has changed"
+        )));
+    } else if literal || schema.database.starts_with("${") {
+        if let Some(file) = alembic {
+            schema.notes.push(Note::sure(format!(
+                "what is missing is best added by a migration ({file})"
+            )));
+        }
+    } else {
+        schema.active = false;
+        schema.notes.push(Note::unsure(
+            "this version compares SQLite databases only, and this one is of another kind",
+        ));
+    }
+}
+
+/// A SQLite file that is not there yet, and that the application will make.
+fn missing_file(code: &Code<'_>, url: &str, seen: &Seen) -> Option<String> {
+    let path = url
+        .split_once(":///")
+        .map_or("", |(_, path)| path.split('?').next().unwrap_or(path));
+    if path.is_empty() || path == ":memory:" {
+        return Some("the database is in memory".to_owned());
+    }
+    if code.files.root().join(path).exists() {
+        return None;
+    }
+    if let Some(place) = &seen.creates {
+        return Some(format!(
+            "the database does not exist yet, and the application makes its tables itself ({place})"
+        ));
+    }
+    alembic_file(code).map(|file| {
+        format!("the database does not exist yet, and migrations make its tables ({file})")
+    })
+}
+
+/// Looks into the files that have to do with SQLAlchemy.
+fn look(code: &Code<'_>) -> Seen {
+    let mut seen = Seen::default();
+    let files: BTreeSet<&str> = code
+        .facts
+        .imports
+        .iter()
+        .filter(|import| {
+            let top = import.module.split('.').next().unwrap_or("");
+            matches!(top, "sqlalchemy" | "sqlmodel" | "flask_sqlalchemy")
+        })
+        .map(|import| import.place.file.as_str())
+        .chain(code.facts.bases.iter().map(|base| base.place.file.as_str()))
+        .chain(
+            code.facts
+                .applications
+                .iter()
+                .map(|app| app.place.file.as_str()),
+        )
+        .filter(|file| !is_side(file))
+        .take(FILES_READ_MAX)
+        .collect();
+    for file in files {
+        let Some(text) = code.files.text(file) else {
+            continue;
+        };
+        let place = |at: usize| {
+            let line = text[..at].bytes().filter(|byte| *byte == b'\n').count() + 1;
+            format!("{}:{line}", plain(file))
+        };
+        if seen.creates.is_none()
+            && let Some(at) = text.find(".create_all")
+        {
+            seen.creates = Some(place(at));
+        }
+        if seen.url.is_none()
+            && let Some(found) = URL_IN_CODE.as_ref().and_then(|regex| regex.captures(&text))
+            && let Some(url) = found.get(1)
+        {
+            seen.url = Some((url.as_str().to_owned(), place(url.start())));
+        }
+    }
+    seen
+}

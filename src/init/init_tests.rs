@@ -1,0 +1,558 @@
+//! Whole manifests, from hand-made facts and real files.
+
+use std::path::PathBuf;
+
+use super::*;
+use crate::source::{
+    Application, Base, EnvRead, Guard, Import, Include, Place, RouterDefinition, ValueKind,
+};
+
+/// A workspace called `shop`.
+struct Shop {
+    _dir: tempfile::TempDir,
+    root: PathBuf,
+    facts: SourceFacts,
+}
+
+fn place(file: &str, line: u32) -> Place {
+    Place {
+        file: file.into(),
+        line,
+        column: 1,
+    }
+}
+
+impl Shop {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("shop");
+        std::fs::create_dir(&root).unwrap();
+        let mut facts = SourceFacts::default();
+        for (name, text) in files {
+            let path = root.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+            if let Some(module) = name.strip_suffix(".py") {
+                let module = module.trim_end_matches("/__init__").replace('/', ".");
+                facts.modules.push((module, (*name).to_owned()));
+                facts.files += 1;
+                facts.lines += text.lines().count();
+            }
+        }
+        facts.modules.sort();
+        Self {
+            _dir: dir,
+            root,
+            facts,
+        }
+    }
+
+    fn imports(mut self, from: &str, module: &str, name: Option<&str>) -> Self {
+        let file = self.facts.modules.iter().find(|(m, _)| m == from).unwrap();
+        self.facts.imports.push(Import {
+            place: place(&file.1.clone(), 1),
+            from: from.into(),
+            module: module.into(),
+            name: name.map(str::to_owned),
+            guard: Guard::Always,
+        });
+        self
+    }
+
+    fn reads(mut self, file: &str, line: u32, name: &str, read: EnvRead) -> Self {
+        self.facts.env_reads.push(EnvRead {
+            place: place(file, line),
+            name: name.into(),
+            ..read
+        });
+        self
+    }
+
+    fn app(mut self, framework: Framework, file: &str, module: &str, attribute: &str) -> Self {
+        self.facts.applications.push(Application {
+            place: place(file, 3),
+            framework,
+            module: module.into(),
+            attribute: attribute.into(),
+            is_factory: attribute.starts_with("create"),
+        });
+        self
+    }
+
+    fn base(mut self, module: &str, tables: u32) -> Self {
+        self.facts.bases.push(Base {
+            place: place(&format!("{}.py", module.replace('.', "/")), 5),
+            module: module.into(),
+            attribute: "Base".into(),
+            tables,
+        });
+        self
+    }
+
+    fn router(mut self, module: &str, name: &str, prefix: &str, line: u32) -> Self {
+        self.facts.routers.push(RouterDefinition {
+            place: place(&format!("{}.py", module.replace('.', "/")), line),
+            module: module.into(),
+            name: name.into(),
+            prefix: prefix.into(),
+            endpoints: 2,
+        });
+        self
+    }
+
+    fn include(
+        mut self,
+        at: (&str, u32),
+        by: (&str, &str),
+        what: (&str, &str),
+        prefix: &str,
+    ) -> Self {
+        let pair = |(a, b): (&str, &str)| Some((a.to_owned(), b.to_owned()));
+        self.facts.includes.push(Include {
+            place: place(at.0, at.1),
+            includer: pair(by),
+            included: pair(what),
+            prefix: prefix.into(),
+        });
+        self
+    }
+
+    /// The manifest, which our own parser takes.
+    #[track_caller]
+    fn survey(&self) -> Survey {
+        let survey = survey(&self.root, &self.facts).unwrap();
+        Manifest::parse(&survey.text, &self.root.join("ubs.toml")).unwrap();
+        survey
+    }
+}
+
+fn read() -> EnvRead {
+    EnvRead {
+        place: Place::default(),
+        name: String::new(),
+        aliases: vec![],
+        required: false,
+        default: None,
+        kind: ValueKind::String,
+        one_of: vec![],
+        secret: false,
+        reader: "os.environ",
+        guard: Guard::Always,
+    }
+}
+
+fn with(default: &str) -> EnvRead {
+    EnvRead {
+        default: Some(default.into()),
+        ..read()
+    }
+}
+
+fn needed() -> EnvRead {
+    EnvRead {
+        required: true,
+        ..read()
+    }
+}
+
+#[test]
+fn a_fastapi_application_with_compose() {
+    let shop = Shop::new(&[
+        ("app/__init__.py", ""),
+        ("app/main.py", "from fastapi import FastAPI\n\napp = FastAPI(title='Shop')\n\n@app.get('/health')\ndef health(): ...\n"),
+        ("app/models.py", "\n\n\n\nclass Base(DeclarativeBase): ...\n"),
+        ("app/config.py", "import os\n"),
+        ("app/users.py", "router = APIRouter()\n"),
+        ("app/orders.py", "router = APIRouter(prefix='/orders')\n"),
+        ("app/internal.py", "router = APIRouter(prefix=P)\n"),
+        ("app/tasks.py", "celery = Celery()\n"),
+        ("requirements.txt", "fastapi\n"),
+        ("alembic.ini", "[alembic]\n"),
+        (".env.example", "DATABASE_URL=postgresql://shop:example-pw@localhost/shop\nSECRET_KEY=change-me\nLOG_LEVEL=info\nFLOWER_PORT=5555\n"),
+        (".env", "DATABASE_URL=postgresql://shop:hunter22@localhost/shop\nSECRET_KEY=really-secret-value\n"),
+        ("compose.yaml", r#"
+services:
+  db:
+    image: postgres:16
+    environment: {POSTGRES_PASSWORD: hunter22}
+    ports: ["5432:5432"]
+    healthcheck: {test: ["CMD", "pg_isready"]}
+  redis:
+    image: redis:7
+  web:
+    build: .
+    command: uvicorn app.main:app --host 0.0.0.0 --port ${PORT:-8000}
+    env_file: .env
+    environment:
+      DATABASE_URL: postgresql://shop:hunter22@db/shop
+      REDIS_URL: redis://redis:6379/0
+      LOG_LEVEL: ${LOG_LEVEL:-info}
+    depends_on:
+      db: {condition: service_healthy}
+      redis: {condition: service_started}
+    healthcheck:
+      test: curl -f http://localhost:8000/health || exit 1
+      interval: 10s
+      timeout: 3s
+      retries: 3
+    restart: unless-stopped
+  worker:
+    build: .
+    command: celery -A app.tasks worker
+    depends_on: [web, redis]
+"#),
+    ])
+    .imports("app.main", "app.config", None)
+    .imports("app.main", "app", Some("users"))
+    .app(Framework::FastApi, "app/main.py", "app.main", "app")
+    .base("app.models", 4)
+    .reads("app/config.py", 3, "DATABASE_URL", needed())
+    .reads("app/config.py", 4, "SECRET_KEY", EnvRead { secret: true, ..needed() })
+    .reads("app/config.py", 5, "LOG_LEVEL", EnvRead { one_of: vec!["debug".into(), "info".into()], ..with("info") })
+    .reads("app/config.py", 6, "REDIS_URL", with("redis://localhost:6379/0"))
+    .reads("app/tasks.py", 7, "BATCH", EnvRead { kind: ValueKind::Int, ..with("50") })
+    .router("app.users", "router", "", 1)
+    .router("app.orders", "router", "/orders", 1)
+    .router("app.internal", "router", "", 1)
+    .include(("app/main.py", 9), ("app.main", "app"), ("app.users", "router"), "/api/users")
+    .include(("app/main.py", 10), ("app.main", "app"), ("app.orders", "router"), "/api/v1")
+    .include(("app/main.py", 11), ("app.main", "app"), ("app.internal", "router"), "");
+    let survey = shop.survey();
+    for secret in ["hunter22", "really-secret", "example-pw", "change-me"] {
+        assert!(!survey.text.contains(secret), "{secret}");
+    }
+    insta::assert_snapshot!("fastapi_compose", survey.text);
+}
+
+#[test]
+fn a_flask_application_with_a_procfile() {
+    let shop = Shop::new(&[
+        ("shop/__init__.py", "from flask import Flask\n\ndef create_app():\n    app = Flask(__name__)\n    app.register_blueprint(cart)\n"),
+        ("shop/cart.py", "cart = Blueprint('cart', __name__, url_prefix='/cart')\n"),
+        ("shop/db.py", "from sqlalchemy import create_engine\nengine = create_engine('sqlite:///shop.db')\nBase.metadata.create_all(engine)\n"),
+        ("shop/jobs.py", "import time\nwhile True: time.sleep(1)\n"),
+        ("Procfile", "release: flask --app shop db upgrade\nweb: gunicorn --bind 0.0.0.0:$PORT 'shop:create_app()'\nworker: python -m shop.jobs | tee jobs.log\nclock: python -m shop.jobs\n"),
+        ("pyproject.toml", "[project]\nname = 'the-shop'\n"),
+    ])
+    .imports("shop.db", "sqlalchemy", Some("create_engine"))
+    .app(Framework::Flask, "shop/__init__.py", "shop", "create_app")
+    .base("shop.db", 1)
+    .reads("shop/__init__.py", 2, "FLASK_DEBUG", with("false"))
+    .router("shop.cart", "cart", "/cart", 1)
+    .include(("shop/__init__.py", 5), ("shop", "app"), ("shop.cart", "cart"), "");
+    insta::assert_snapshot!("flask_procfile", shop.survey().text);
+}
+
+#[test]
+fn a_django_project() {
+    let shop = Shop::new(&[
+        ("manage.py", "import os\nif __name__ == '__main__': ...\n"),
+        ("shop/__init__.py", ""),
+        (
+            "shop/settings.py",
+            "import os\n\nSECRET_KEY = os.environ['DJANGO_SECRET_KEY']\n",
+        ),
+        ("shop/wsgi.py", "application = get_wsgi_application()\n"),
+        ("shop/urls.py", "urlpatterns = []\n"),
+        ("tests/test_shop.py", "import os\n"),
+        ("requirements.txt", "django==5\n"),
+    ])
+    .app(Framework::Django, "shop/settings.py", "shop.settings", "")
+    .reads("shop/settings.py", 3, "DJANGO_SECRET_KEY", needed())
+    .reads(
+        "shop/settings.py",
+        4,
+        "DEBUG",
+        EnvRead {
+            kind: ValueKind::Bool,
+            ..with("False")
+        },
+    )
+    .reads("tests/test_shop.py", 4, "TEST_ONLY", needed());
+    insta::assert_snapshot!("django", shop.survey().text);
+}
+
+#[test]
+fn process_compose_with_a_source_directory() {
+    let shop = Shop::new(&[
+        ("src/shop/__init__.py", ""),
+        (
+            "src/shop/api.py",
+            "from starlette.applications import Starlette\n\napp = Starlette()\n",
+        ),
+        ("src/shop/worker.py", "if __name__ == '__main__': run()\n"),
+        (
+            "process-compose.yaml",
+            r#"
+version: "0.5"
+environment:
+  - TOKEN=abcdef123
+  - MODE=dev
+processes:
+  migrate:
+    command: python -m shop.migrate
+  api:
+    command: "cd src && uvicorn shop.api:app --port ${API_PORT:-9000}"
+    depends_on:
+      migrate: {condition: process_completed_successfully}
+      worker: {condition: process_started}
+    readiness_probe:
+      http_get: {host: 127.0.0.1, port: 9000, path: /ready}
+      initial_delay_seconds: 2
+      period_seconds: 3
+      failure_threshold: 4
+    availability: {restart: on_failure, max_restarts: 3}
+    shutdown: {signal: 2, timeout_seconds: 7}
+  worker:
+    command: python -m shop.worker
+    working_dir: src
+    depends_on:
+      api: {condition: process_healthy}
+    liveness_probe:
+      exec: {command: "test -f /tmp/alive && echo $HOME"}
+  old:
+    command: "true"
+    disabled: true
+"#,
+        ),
+    ])
+    .imports("src.shop.api", "shop", Some("worker"))
+    .app(
+        Framework::Starlette,
+        "src/shop/api.py",
+        "src.shop.api",
+        "app",
+    );
+    let survey = shop.survey();
+    assert!(!survey.text.contains("abcdef123"));
+    insta::assert_snapshot!("process_compose", survey.text);
+}
+
+#[test]
+fn an_empty_directory() {
+    let survey = Shop::new(&[]).survey();
+    assert!(survey.is_empty());
+    insta::assert_snapshot!("empty", survey.text);
+}
+
+#[test]
+fn without_any_file_each_application_is_a_layer() {
+    let shop = Shop::new(&[
+        (
+            "main.py",
+            "from fastapi import FastAPI\n\napp = FastAPI()\n",
+        ),
+        (
+            "admin.py",
+            "from flask import Flask\n\napp = Flask(__name__)\n",
+        ),
+        ("examples/demo.py", "app = FastAPI()\n"),
+        ("models.py", "engine = create_engine('sqlite:///shop.db')\n"),
+        ("shop.db", ""),
+        ("jobs/worker.py", "if __name__ == '__main__': ...\n"),
+        ("jobs/scheduler.py", "nothing\n"),
+    ])
+    .imports("models", "sqlalchemy", None)
+    .base("models", 1)
+    .app(Framework::FastApi, "main.py", "main", "app")
+    .app(Framework::Flask, "admin.py", "admin", "app")
+    .app(
+        Framework::FastApi,
+        "examples/demo.py",
+        "examples.demo",
+        "app",
+    )
+    .reads(
+        "main.py",
+        2,
+        "PORT",
+        EnvRead {
+            kind: ValueKind::Int,
+            ..with("8080")
+        },
+    );
+    let survey = shop.survey();
+    assert_eq!(survey.found.layers, ["web", "admin"]);
+    assert_eq!(survey.found.schemas, 1);
+    assert!(survey.text.contains("database = \"sqlite:///shop.db\""));
+    assert!(survey.text.contains("--port ${PORT:-8080}"));
+    assert!(survey.text.contains("# run = \"python -m jobs.worker\""));
+    assert!(!survey.text.contains("examples.demo"));
+}
+
+#[test]
+fn hostile_names_and_texts_still_give_a_manifest() {
+    let evil = "a\"\n[app]\nname = \"evil\"\u{1b}[31m";
+    let shop = Shop::new(&[
+        ("pyproject.toml", "[project]\nname = \"\\u001b[31m\\\"; rm\"\n"),
+        (
+            "compose.yaml",
+            "services:\n  \"we b\\n\\\"\": {build: ., command: [\"a\\nb\", \"${\", \"${X:+y}\"], environment: {\"A B\": c, OK: \"x\\ny\"}, depends_on: [\"we b\\n\\\"\", \"${Z}\"], stop_signal: SIGNOPE}\n  \"we-b\": {build: .., command: \"\", healthcheck: {test: [CMD, \"\"]}}\n  x: {build: /etc, command: run ${A:-$B}, restart: \"on-failure:999999\"}\n",
+        ),
+        (".env.example", "A=1\nnot an assignment\nB=\"\n"),
+    ])
+    .app(Framework::FastApi, evil, evil, evil)
+    .base(evil, 1)
+    .router(evil, evil, "/x y", 1)
+    .include((evil, 1), (evil, evil), (evil, evil), "/p\nq")
+    .reads(evil, 1, "BAD NAME", needed())
+    .reads(evil, 1, "GOOD", EnvRead { one_of: vec![evil.into(), String::new()], ..with(evil) });
+    let survey = shop.survey();
+    let manifest = Manifest::parse(&survey.text, &shop.root.join("ubs.toml")).unwrap();
+    assert_ne!(manifest.name, "evil");
+    assert!(!survey.text.contains('\u{1b}'), "{}", survey.text);
+    assert!(manifest.config.vars.contains_key("GOOD"));
+    assert!(
+        survey
+            .messages
+            .iter()
+            .any(|message| message.contains(".env.example"))
+    );
+}
+
+#[test]
+fn environment_files_that_the_code_names_are_read() {
+    let shop = Shop::new(&[
+        ("app.py", "model_config = SettingsConfigDict(env_file=\"local.env\")\nload_dotenv('../x')\nload_dotenv(\"gone.env\")\n"),
+        ("local.env", "PORT=none\n"),
+        (".flaskenv", "FLASK_APP=app\n"),
+    ])
+    .reads("app.py", 1, "PORT", with("80"));
+    let survey = shop.survey();
+    assert!(
+        survey
+            .text
+            .contains("files = [\".env\", \".flaskenv\", \"local.env\"]"),
+        "{}",
+        survey.text
+    );
+    // Its present value was looked at.
+    assert!(survey.text.contains("kind left open"));
+}
+
+#[test]
+fn a_base_is_named_where_its_models_are_loaded() {
+    let files = [
+        ("app/db.py", ""),
+        ("app/models/__init__.py", ""),
+        ("app/models/user.py", ""),
+        ("app/order.py", ""),
+    ];
+    let shop = Shop::new(&files)
+        .base("app.db", 2)
+        .imports("app.models.user", "app.db", Some("Base"))
+        .imports("app.order", "app.db", Some("Base"))
+        .imports("app.models", "app.db", Some("Base"))
+        .imports("app.models", "app.models", Some("user"));
+    let text = shop.survey().text;
+    assert!(
+        text.contains("expect = \"sqlalchemy:app.models:Base\""),
+        "{text}"
+    );
+    // `order` is loaded by nothing.
+    assert!(text.contains("does not import app.order"), "{text}");
+    let shop = shop.imports("app.models", "app.order", Some("Order"));
+    assert!(!shop.survey().text.contains("does not import"));
+}
+
+#[test]
+fn a_dockerfile_alone_says_what_runs() {
+    let shop = Shop::new(&[
+        ("app.py", "from fastapi import FastAPI\n\napp = FastAPI()\n"),
+        (
+            "Dockerfile",
+            "FROM python:3\nCMD [\"uvicorn\", \"app:app\", \"--port\", \"80\"]\n",
+        ),
+    ])
+    .app(Framework::FastApi, "app.py", "app", "app");
+    let survey = shop.survey();
+    assert_eq!(survey.found.from, ["Dockerfile"]);
+    assert!(survey.text.contains("http://127.0.0.1:80/openapi.json"));
+}
+
+#[test]
+fn what_is_written_as_a_comment_is_right_when_the_marks_are_taken_away() {
+    for name in ["fastapi_compose", "flask_procfile"] {
+        let file = format!(
+            "{}/src/init/snapshots/ubs__init__tests__{name}.snap",
+            env!("CARGO_MANIFEST_DIR")
+        );
+        let snapshot = std::fs::read_to_string(file).unwrap();
+        let (_, text) = snapshot
+            .split_once("---\n")
+            .unwrap()
+            .1
+            .split_once("---\n")
+            .unwrap();
+        let mut taken = 0;
+        let mut lines: Vec<&str> = Vec::new();
+        for block in text.split("\n\n") {
+            let mut open = false;
+            for line in block.lines() {
+                open |= line.starts_with("# [[") || line.starts_with("# [config.vars");
+                taken += usize::from(open && line.starts_with("# [["));
+                lines.push(match line.strip_prefix('#') {
+                    Some(rest) if open => rest.trim_start(),
+                    _ => line,
+                });
+            }
+        }
+        assert!(taken > 0);
+        Manifest::parse(&lines.join("\n"), std::path::Path::new("ubs.toml")).unwrap();
+    }
+}
+
+#[test]
+fn a_factory_that_needs_arguments_is_not_called() {
+    for (parameters, active) in [
+        ("", true),
+        ("config=None, *, debug: dict[str, int] = {}", true),
+        ("config: Config", false),
+        ("a=(1, 2), b: int", false),
+    ] {
+        let code = format!("def create_app({parameters}):\n    return FastAPI()\n");
+        let shop =
+            Shop::new(&[("app.py", &code)]).app(Framework::FastApi, "app.py", "app", "create_app");
+        let survey = shop.survey();
+        assert_eq!(
+            survey.text.contains("needs arguments"),
+            !active,
+            "{parameters}"
+        );
+        assert_eq!(!survey.found.layers.is_empty(), active, "{parameters}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
+
+    /// Whatever stands in these files, the manifest is one.
+    #[test]
+    fn any_text_gives_a_manifest(
+        key in "[a-z:{}\\[\\]&*<>| \\-\"'\\\\$\u{1}é\n]{0,12}",
+        value in "[a-zA-Z:{}\\[\\]&*!|> \\-\"'\\\\$=?%\u{7f}\u{2028}é\n/.0-9]{0,40}",
+        whole in "(?s).{0,60}",
+    ) {
+        let quoted = serde_json::to_string(&value).unwrap();
+        let name = serde_json::to_string(&key).unwrap();
+        let compose = format!(
+            "name: {quoted}\nservices:\n  {name}:\n    build: .\n    command: {quoted}\n    environment: {{A: {quoted}, B: x}}\n    ports: [{quoted}]\n    healthcheck: {{test: {quoted}}}\n    depends_on: [{quoted}, b]\n    stop_signal: {quoted}\n  b: {{image: {quoted}, depends_on: [{name}]}}\n  c: {{build: {quoted}, command: [{quoted}, {quoted}]}}\n"
+        );
+        let processes = format!(
+            "processes:\n  {name}:\n    command: {quoted}\n    working_dir: {quoted}\n    environment: [{quoted}]\n    readiness_probe: {{http_get: {{path: {quoted}, port: {quoted}}}}}\n"
+        );
+        let procfile = format!("web: {value}\n{whole}");
+        for (file, text) in [
+            ("compose.yaml", compose.as_str()),
+            ("compose.yaml", whole.as_str()),
+            ("process-compose.yml", &processes),
+            ("process-compose.yml", &whole),
+            ("Procfile", &procfile),
+            ("Dockerfile", &format!("FROM x\nCMD {value}")),
+            (".env.example", &whole),
+            ("pyproject.toml", &format!("[project]\nname = {quoted}\n")),
+        ] {
+            Shop::new(&[(file, text)]).survey();
+        }
+    }
+}

@@ -1,0 +1,658 @@
+//! Layers: a layer for each service, in the order of what they need, with what a dry run imports and
+//! when a service counts as ready.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::code::{Code, is_side};
+use super::databases::alembic_file;
+use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit, VarDraft};
+use super::program::{Program, is_dotted, program};
+use super::routes::needs_arguments;
+use super::text::{name_of, plain, unique};
+use crate::source::{Application, Framework};
+
+/// More applications than this are not started by one manifest.
+const DEFAULT_UNITS_MAX: usize = 20;
+
+/// Names of modules that work beside the server.
+const WORKERS: [&str; 8] = [
+    "worker",
+    "workers",
+    "scheduler",
+    "consumer",
+    "daemon",
+    "beat",
+    "poller",
+    "listener",
+];
+const PROGRAMS_MAX: usize = 20;
+
+/// A path that says how the application is.
+static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?:\.(?:get|route|api_route|add_api_route)|\bpath)\(\s*r?["'](/?(?:[A-Za-z0-9_./-]*/)?(?:health|healthz|healthcheck|health_check|livez|readyz|ready|ping|status|heartbeat)/?)["']"#).ok()
+});
+
+/// Services for applications where no file says what runs.
+pub(super) fn default_units(
+    code: &Code<'_>,
+    apps: &[&Application],
+    vars: &[VarDraft],
+    packages: &str,
+) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let port_var = vars.iter().find(|var| var.name == "PORT" && var.active);
+    let mut modules = BTreeSet::new();
+    for app in apps {
+        // A factory beside an object of the same module makes that object.
+        if units.len() == DEFAULT_UNITS_MAX
+            || needs_arguments(code, app)
+            || !modules.insert(app.module.as_str())
+        {
+            continue;
+        }
+        let number = units.len();
+        let first = if app.framework == Framework::Flask {
+            5000
+        } else {
+            8000
+        };
+        let port = (first + number).to_string();
+        let port = match port_var {
+            Some(var) if number == 0 => {
+                format!("${{PORT:-{}}}", var.default.as_ref().unwrap_or(&port))
+            }
+            _ => port,
+        };
+        let Some(run) = default_command(code, app, &port, packages) else {
+            continue;
+        };
+        let mut unit = Unit {
+            name: if number == 0 {
+                "web".to_owned()
+            } else {
+                code.name(&app.module)
+            },
+            run,
+            port: Some(port),
+            ..Unit::default()
+        };
+        let module = code.name(&app.module);
+        if let Some(root) = code.root_of(&module) {
+            if app.framework == Framework::Django {
+                unit.cwd = Some(root.to_owned());
+            } else {
+                unit.env.push(("PYTHONPATH".to_owned(), root.to_owned()));
+            }
+        }
+        unit.notes.push(Note::unsure(
+            "no Procfile, compose.yaml or process-compose.yaml says how it is started",
+        ));
+        units.push(unit);
+    }
+    units
+}
+
+/// Modules that are probably programs of their own, as layers that are written as comments.
+pub(super) fn programs(code: &Code<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft> {
+    let mut names: BTreeSet<String> = taken.iter().map(|layer| layer.name.clone()).collect();
+    let mut layers = Vec::new();
+    for (module, file) in code.named() {
+        let parts: Vec<&str> = module.split('.').collect();
+        let last = parts.last().copied().unwrap_or("");
+        let says = WORKERS
+            .iter()
+            .any(|word| last == *word || last.ends_with(&format!("_{word}")));
+        if !says || is_side(file) || !code.has_main_guard(module) {
+            continue;
+        }
+        let above = parts.len().checked_sub(2).map(|at| parts[at]);
+        let name = match above {
+            Some(above) if WORKERS.contains(&last) && parts.len() > 2 => above,
+            _ => last,
+        };
+        let name = unique(name_of(name, "worker"), &mut names);
+        layers.push(LayerDraft {
+            name: name.clone(),
+            imports: vec![module.to_owned()],
+            notes: vec![Note::unsure(format!(
+                "{} can be run as a program; does the application need it?",
+                plain(file)
+            ))],
+            service: Some(Unit {
+                name,
+                run: ["python", "-m", module].map(str::to_owned).to_vec(),
+                ..Unit::default()
+            }),
+            ..LayerDraft::default()
+        });
+        if layers.len() == PROGRAMS_MAX {
+            break;
+        }
+    }
+    layers
+}
+
+fn default_command(
+    code: &Code<'_>,
+    app: &Application,
+    port: &str,
+    packages: &str,
+) -> Option<Vec<String>> {
+    let module = code.name(&app.module);
+    let attribute = &app.attribute;
+    let object = format!("{module}:{attribute}");
+    let place = format!("127.0.0.1:{port}");
+    let words: Vec<String> = match app.framework {
+        Framework::FastApi | Framework::Starlette => {
+            let mut words = words("python -m uvicorn");
+            if app.is_factory {
+                words.push("--factory".to_owned());
+            }
+            words.extend([
+                object,
+                "--host".into(),
+                "127.0.0.1".into(),
+                "--port".into(),
+                port.into(),
+            ]);
+            words
+        }
+        Framework::Flask if packages.contains("gunicorn") => {
+            let call = if app.is_factory { "()" } else { "" };
+            let mut words = words("gunicorn --bind");
+            words.extend([place, format!("{object}{call}")]);
+            words
+        }
+        Framework::Flask => {
+            let mut all = words("python -m flask --app");
+            all.push(object);
+            all.extend(words("run --host 127.0.0.1 --port"));
+            all.push(port.to_owned());
+            all
+        }
+        Framework::Django => {
+            let wsgi = wsgi_of(code, &module)?;
+            if packages.contains("gunicorn") {
+                let mut words = words("gunicorn --bind");
+                words.extend([place, format!("{wsgi}:application")]);
+                words
+            } else {
+                let mut words = words("python manage.py runserver --noreload");
+                words.push(place);
+                words
+            }
+        }
+    };
+    Some(words)
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// The module beside Django's settings that a server imports.
+fn wsgi_of(code: &Code<'_>, settings: &str) -> Option<String> {
+    let mut package = settings;
+    while let Some((above, _)) = package.rsplit_once('.') {
+        for name in ["wsgi", "asgi"] {
+            let module = format!("{above}.{name}");
+            if code.file_of(&module).is_some() {
+                return Some(module);
+            }
+        }
+        package = above;
+    }
+    // It can still be started by manage.py.
+    code.files.exists("manage.py").then(|| settings.to_owned())
+}
+
+/// What a command makes the interpreter load, by the names of the workspace's own modules.
+pub(super) fn entries_of(code: &Code<'_>, unit: &Unit) -> Vec<String> {
+    let program = program(&unit.run);
+    let mut entries: Vec<String> = Vec::new();
+    let named = program.object.iter().map(|(module, _)| module.clone());
+    for module in named
+        .chain(program.modules.clone())
+        .chain(program.run_module.clone())
+    {
+        entries.push(own_name(code, unit, &module));
+    }
+    if let Some(script) = &program.script {
+        let path = match &unit.cwd {
+            Some(cwd) => format!("{cwd}/{script}"),
+            None => script.clone(),
+        };
+        entries.extend(code.module_of(&path).map(str::to_owned));
+    }
+    entries.retain(|module| code.file_of(module).is_some());
+    entries.dedup();
+    entries
+}
+
+/// A module that a command names, and that its package does not have.
+fn missing_module(code: &Code<'_>, unit: &Unit, program: &Program) -> Option<String> {
+    let object = program.object.as_ref().map(|(module, _)| module);
+    let module = own_name(code, unit, object.or(program.run_module.as_ref())?);
+    let package = module.split('.').next()?;
+    (code.file_of(&module).is_none() && code.file_of(package).is_some()).then_some(module)
+}
+
+/// The name under which the workspace knows a module that a command names.
+fn own_name(code: &Code<'_>, unit: &Unit, module: &str) -> String {
+    if code.file_of(module).is_none()
+        && let Some(cwd) = &unit.cwd
+    {
+        let below = format!("{}.{module}", cwd.replace('/', "."));
+        let renamed = code.name(&below);
+        if code.file_of(&renamed).is_some() {
+            return renamed;
+        }
+    }
+    module.to_owned()
+}
+
+/// Layers for these services.
+pub(super) fn layers(
+    code: &Code<'_>,
+    mut units: Vec<Unit>,
+    apps: &[&Application],
+    notes: &mut Vec<Note>,
+) -> Vec<LayerDraft> {
+    let mut taken = BTreeSet::new();
+    let mut layers = Vec::new();
+    if let Some(file) = alembic_file(code) {
+        layers.push(migrations(file, &units, &mut taken));
+    }
+    break_cycles(&mut units);
+    let order = topological(&units);
+    // Layers of units that run here.
+    let mut names: BTreeMap<String, String> = BTreeMap::new();
+    let images: BTreeMap<String, (String, Option<String>)> = units
+        .iter()
+        .filter_map(|unit| Some((unit.name.clone(), unit.image.clone()?)))
+        .collect();
+    for (name, (image, port)) in &images {
+        match port {
+            Some(port) => layers.push(waiting(name, image, port, &units, &mut taken)),
+            None => notes.push(Note::unsure(format!(
+                "{} is the image {image}: it is not started from here, so it must run already",
+                plain(name)
+            ))),
+        }
+    }
+    for at in order {
+        let unit = &units[at];
+        if unit.image.is_some() {
+            continue;
+        }
+        let name = unique(name_of(&unit.name, "service"), &mut taken);
+        let layer = layer(code, unit.clone(), name.clone(), apps, &names, &images);
+        if layer.active {
+            names.insert(unit.name.clone(), name);
+        }
+        layers.push(layer);
+    }
+    layers
+}
+
+/// A layer that would wait for what runs elsewhere, written as a comment.
+fn waiting(
+    name: &str,
+    image: &str,
+    port: &str,
+    units: &[Unit],
+    taken: &mut BTreeSet<String>,
+) -> LayerDraft {
+    let needing: Vec<String> = units
+        .iter()
+        .filter(|unit| unit.image.is_none() && unit.after.iter().any(|needed| needed == name))
+        .map(|unit| plain(&unit.name))
+        .collect();
+    let who = if needing.is_empty() {
+        "what needs it".to_owned()
+    } else {
+        needing.join(" and ")
+    };
+    let own = unique(name_of(name, "service"), taken);
+    let connect = format!("import socket; socket.create_connection((\"127.0.0.1\", {port}), 2)");
+    let wait = format!("until python -c '{connect}' 2>/dev/null; do sleep 1; done");
+    LayerDraft {
+        name: own.clone(),
+        notes: vec![Note::unsure(format!(
+            "{} is the image {image}: it is not started from here, so it must run already. To wait for it at 127.0.0.1:{port}, take the # away and add \"{own}\" to the `after` of {who}",
+            plain(name)
+        ))],
+        service: Some(Unit {
+            name: own,
+            run: ["timeout", "60", "sh", "-c", &wait]
+                .map(str::to_owned)
+                .to_vec(),
+            oneshot: true,
+            ..Unit::default()
+        }),
+        ..LayerDraft::default()
+    }
+}
+
+fn migrations(file: &str, units: &[Unit], taken: &mut BTreeSet<String>) -> LayerDraft {
+    let name = unique("migrations".to_owned(), taken);
+    let runs = units
+        .iter()
+        .any(|unit| unit.run.iter().any(|word| word.contains("alembic")));
+    let why = if runs {
+        "a service below runs alembic already; otherwise this layer would"
+    } else {
+        "should the boot run the migrations? Then take the # away, and write after = [\"migrations\"] where tables are needed"
+    };
+    let cwd = file
+        .rsplit_once('/')
+        .map(|(directory, _)| directory.to_owned());
+    LayerDraft {
+        name: name.clone(),
+        notes: vec![Note::unsure(why)],
+        service: Some(Unit {
+            name,
+            run: words("python -m alembic upgrade head"),
+            cwd,
+            oneshot: true,
+            ..Unit::default()
+        }),
+        ..LayerDraft::default()
+    }
+}
+
+fn layer(
+    code: &Code<'_>,
+    mut unit: Unit,
+    name: String,
+    apps: &[&Application],
+    names: &BTreeMap<String, String>,
+    images: &BTreeMap<String, (String, Option<String>)>,
+) -> LayerDraft {
+    let mut layer = LayerDraft {
+        name: name.clone(),
+        active: !unit.run.is_empty(),
+        ..LayerDraft::default()
+    };
+    if !unit.origin.is_empty() {
+        layer.notes.push(Note::sure(unit.origin.clone()));
+    }
+    layer.notes.append(&mut unit.notes);
+    for needed in &unit.after {
+        if let Some(layer_name) = names.get(needed) {
+            if !layer.after.contains(layer_name) {
+                layer.after.push(layer_name.clone());
+            }
+        } else if let Some((image, _)) = images.get(needed) {
+            layer
+                .notes
+                .push(Note::sure(format!("needs {} ({image})", plain(needed))));
+        } else {
+            layer.notes.push(Note::unsure(format!(
+                "it waits for {}, which is not declared here",
+                plain(needed)
+            )));
+        }
+    }
+    let program = program(&unit.run);
+    layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
+    if unit.ready.is_none() && !unit.oneshot && program.serves {
+        ready(
+            code,
+            &mut unit,
+            &program,
+            &layer.imports,
+            apps,
+            &mut layer.notes,
+        );
+    }
+    if program.tool == "manage.py"
+        && !program.serves
+        && unit.restart.is_none()
+        && !unit.oneshot
+        && unit
+            .run
+            .iter()
+            .any(|word| matches!(word.as_str(), "migrate" | "collectstatic"))
+    {
+        unit.oneshot = true;
+        (unit.ready, unit.live) = (None, None);
+    }
+    unit.name = name;
+    layer.service = Some(unit);
+    layer
+}
+
+/// Modules for the dry run: those that the service loads itself.
+fn imports(
+    code: &Code<'_>,
+    unit: &Unit,
+    program: &Program,
+    apps: &[&Application],
+    notes: &mut Vec<Note>,
+) -> Vec<String> {
+    let mut imports = Vec::new();
+    if let Some(module) = missing_module(code, unit, program) {
+        notes.push(Note::unsure(format!(
+            "{} was not found in the sources",
+            plain(&module)
+        )));
+    }
+    for module in entries_of(code, unit) {
+        let is_program = program.run_module.is_some() || program.script.is_some();
+        let package_main = format!("{module}.__main__");
+        if is_program && code.file_of(&package_main).is_some() {
+            // `python -m package` runs its `__main__`; importing the package runs nothing.
+        } else if is_program && !code.has_main_guard(&module) {
+            notes.push(Note::unsure(format!(
+                "{module} has no `if __name__ == \"__main__\"`, so a dry run that imports it would run it; it is left out"
+            )));
+            continue;
+        }
+        if is_dotted(&module) && !imports.contains(&module) {
+            imports.push(module);
+        }
+    }
+    if program.tool == "manage.py"
+        || program
+            .object
+            .as_ref()
+            .is_some_and(|(m, _)| m.ends_with("wsgi"))
+    {
+        let django = apps.iter().find(|app| app.framework == Framework::Django);
+        if let Some(wsgi) = django.and_then(|app| wsgi_of(code, &code.name(&app.module)))
+            && !imports.contains(&wsgi)
+        {
+            imports.retain(|module| module != "manage");
+            imports.push(wsgi);
+        }
+    }
+    imports
+}
+
+/// How to see that a server answers.
+fn ready(
+    code: &Code<'_>,
+    unit: &mut Unit,
+    program: &Program,
+    imports: &[String],
+    apps: &[&Application],
+    notes: &mut Vec<Note>,
+) {
+    let Some(port) = program.port.clone().or_else(|| unit.port.clone()) else {
+        return;
+    };
+    // What a shell would read from the environment is known here.
+    let own = port
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
+    let port = own
+        .and_then(|name| unit.env.iter().find(|(own, _)| own == name))
+        .map_or(port.clone(), |(_, value)| value.clone());
+    let place = format!("127.0.0.1:{port}");
+    let app = apps.iter().find(|app| {
+        let module = code.name(&app.module);
+        imports.contains(&module)
+            || imports.iter().any(|import| {
+                app.framework == Framework::Django
+                    && wsgi_of(code, &module).as_ref() == Some(import)
+            })
+    });
+    let found = app.and_then(|app| health_path(code, app, imports));
+    match found {
+        Some((path, at)) => {
+            notes.push(Note::sure(format!("ready: {path} of {at}")));
+            unit.ready = Some(ProbeDraft::of(Test::Http(format!("http://{place}{path}"))));
+        }
+        None => {
+            let fast = app.filter(|app| app.framework == Framework::FastApi);
+            let documented = fast.is_some_and(|app| {
+                code.statement(&app.place).is_some_and(|text| {
+                    !text.contains("openapi_url") && !text.contains("root_path")
+                })
+            });
+            if documented {
+                notes.push(Note::unsure(
+                    "no route that says how the application is was seen; /openapi.json answers when it is up",
+                ));
+                unit.ready = Some(ProbeDraft::of(Test::Http(format!(
+                    "http://{place}/openapi.json"
+                ))));
+            } else {
+                notes.push(Note::unsure(format!(
+                    "no route that says how the application is was seen; if there is one, write ready = {{ http = \"http://{place}/...\" }}"
+                )));
+                unit.ready = Some(ProbeDraft::of(Test::Tcp(place.clone())));
+            }
+        }
+    }
+    if unit.live.is_none() {
+        unit.live = Some(ProbeDraft::of(Test::Tcp(place)));
+    }
+}
+
+/// A route in the application's own file that says how it is, with its place: what other files define
+/// stands behind a prefix that is not known here.
+fn health_path(code: &Code<'_>, app: &Application, imports: &[String]) -> Option<(String, String)> {
+    let mut files: Vec<&str> = vec![&app.place.file];
+    files.extend(imports.iter().filter_map(|module| code.file_of(module)));
+    for file in files {
+        let Some(text) = code.files.text(file) else {
+            continue;
+        };
+        for found in HEALTH.as_ref()?.captures_iter(&text) {
+            let (Some(path), Some(whole)) = (found.get(1), found.get(0)) else {
+                continue;
+            };
+            // A router's own route has the router's prefix before it.
+            let line_start = text[..whole.start()].rfind('\n').map_or(0, |at| at + 1);
+            let before = &text[line_start..whole.start()];
+            let owner = before.trim_start().trim_start_matches('@');
+            let is_router = code
+                .facts
+                .routers
+                .iter()
+                .any(|router| router.place.file == *file && router.name == owner);
+            if is_router || before.trim_start().starts_with('#') {
+                continue;
+            }
+            let line = text[..path.start()].bytes().filter(|b| *b == b'\n').count() + 1;
+            let slash = if path.as_str().starts_with('/') {
+                ""
+            } else {
+                "/"
+            };
+            return Some((
+                format!("{slash}{}", path.as_str()),
+                format!("{}:{line}", plain(file)),
+            ));
+        }
+    }
+    None
+}
+
+/// Takes out what closes a circle, and says so.
+fn break_cycles(units: &mut [Unit]) {
+    let index: BTreeMap<String, usize> = units
+        .iter()
+        .enumerate()
+        .rev()
+        .map(|(at, unit)| (unit.name.clone(), at))
+        .collect();
+    // 0: not seen; 1: on the way; 2: done.
+    let mut state = vec![0_u8; units.len()];
+    for begin in 0..units.len() {
+        if state[begin] != 0 {
+            continue;
+        }
+        // Each entry: a unit, and which of its needs is next.
+        let mut way = vec![(begin, 0_usize)];
+        state[begin] = 1;
+        while let Some((at, next)) = way.last().copied() {
+            let Some(needed) = units[at].after.get(next).cloned() else {
+                state[at] = 2;
+                way.pop();
+                continue;
+            };
+            let target = index.get(&needed).copied();
+            match target {
+                Some(target) if state[target] == 1 => {
+                    units[at].after.remove(next);
+                    units[at].notes.push(Note::unsure(format!(
+                        "it was to wait for {}, which waits for it: a circle, broken here",
+                        plain(&needed)
+                    )));
+                }
+                _ => {
+                    if let Some(last) = way.last_mut() {
+                        last.1 += 1;
+                    }
+                    if let Some(target) = target.filter(|target| state[*target] == 0) {
+                        state[target] = 1;
+                        way.push((target, 0));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Indexes of units, each behind those that it needs, otherwise in the order of the file. There are no
+/// circles any more.
+fn topological(units: &[Unit]) -> Vec<usize> {
+    let mut placed: BTreeSet<&str> = BTreeSet::new();
+    let known: BTreeSet<&str> = units.iter().map(|unit| unit.name.as_str()).collect();
+    let mut order = Vec::with_capacity(units.len());
+    let mut left: Vec<usize> = (0..units.len()).collect();
+    while !left.is_empty() {
+        let before = left.len();
+        let mut rest = Vec::new();
+        for at in left {
+            let unit = &units[at];
+            let free = unit
+                .after
+                .iter()
+                .all(|name| placed.contains(name.as_str()) || !known.contains(name.as_str()));
+            if free {
+                placed.insert(&unit.name);
+                order.push(at);
+            } else {
+                rest.push(at);
+            }
+        }
+        if rest.len() == before {
+            // Cannot be; nothing is lost if it is.
+            order.extend(rest);
+            break;
+        }
+        left = rest;
+    }
+    order
+}
+
+#[cfg(test)]
+#[path = "layers_tests.rs"]
+mod tests;

@@ -1,0 +1,378 @@
+//! `ubs init`: looks at a workspace and writes the manifest that an engineer would begin with.
+//!
+//! Reads files of the workspace (bounded, never through a link that leads out of it), takes the facts of
+//! the static scan, and infers: pure functions from both to a draft, and from the draft to a text that the
+//! manifest's own parser takes. What it does not know for sure is marked `# unsure:`. Runs nothing of the
+//! application and copies no value of an environment file.
+
+mod code;
+mod compose;
+mod container;
+mod databases;
+mod draft;
+mod files;
+mod layers;
+mod probes;
+mod process_compose;
+mod procfile;
+mod program;
+mod routes;
+mod save;
+mod setting;
+mod shell;
+mod text;
+mod variables;
+mod write;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::manifest::{Manifest, ManifestError};
+use crate::source::{Framework, ScanOptions, SourceFacts, read_sources};
+use code::Code;
+use draft::{Draft, Note, Units};
+use files::Files;
+
+/// Why there is no manifest.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// A file of that name is there.
+    #[error("{} is there already", .0.display())]
+    Exists(PathBuf),
+    /// It cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What was written is no manifest: a bug.
+    #[error("what ubs wrote is no manifest; this is a bug in ubs: {0}")]
+    Bug(Box<ManifestError>),
+}
+
+/// What was seen of a workspace, and the manifest for it.
+#[derive(Debug, Serialize)]
+pub struct Survey {
+    /// The manifest.
+    #[serde(skip)]
+    pub text: String,
+    /// What was found.
+    pub found: Found,
+    /// What a person should look at.
+    pub unsure: Vec<Unsure>,
+    /// Files that are there and could not be used, with the reason.
+    pub messages: Vec<String>,
+}
+
+/// What was found.
+#[derive(Debug, Default, Serialize)]
+pub struct Found {
+    /// Name of the application.
+    pub app: String,
+    /// The interpreter that the manifest names.
+    pub interpreter: Option<String>,
+    /// Python files that were read, and their lines.
+    pub python_files: usize,
+    /// Their lines.
+    pub python_lines: usize,
+    /// Application objects, the registered one first.
+    pub applications: Vec<String>,
+    /// Declared variables.
+    pub variables: usize,
+    /// Those of them without which the application does not start.
+    pub required: usize,
+    /// Declared schemas.
+    pub schemas: usize,
+    /// Expected services.
+    pub services: usize,
+    /// Declared layers, in the order of the file.
+    pub layers: Vec<String>,
+    /// Files that the layers come from.
+    pub from: Vec<String>,
+}
+
+/// Something to look at.
+#[derive(Debug, Serialize)]
+pub struct Unsure {
+    /// The part of the manifest.
+    pub subject: String,
+    /// What is not sure.
+    pub message: String,
+}
+
+impl Survey {
+    /// Nothing was found that could be checked or started.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let found = &self.found;
+        found.layers.is_empty()
+            && found.variables == 0
+            && found.schemas == 0
+            && found.applications.is_empty()
+    }
+
+    /// Writes the manifest to `path`, in one step. Replaces a file only if told so.
+    ///
+    /// # Errors
+    /// There is a file already, or it cannot be written.
+    pub fn save(&self, path: &Path, replace: bool) -> Result<(), InitError> {
+        save::save(path, &self.text, replace).map_err(|unsaved| match unsaved {
+            save::Unsaved::Exists => InitError::Exists(path.to_owned()),
+            save::Unsaved::Io(source) => InitError::Unwritable {
+                path: path.to_owned(),
+                source,
+            },
+        })
+    }
+}
+
+/// Reads the sources of a workspace and gives the manifest for it.
+///
+/// # Errors
+/// Only by a bug: what was written is no manifest.
+pub fn look(workspace: &Path) -> Result<Survey, InitError> {
+    let options = ScanOptions::default();
+    let facts = read_sources(workspace, &[], &options);
+    let (units, _) = read_units(&Files::of(workspace));
+    let mut roots = code::find_roots(&facts, &directories(&units));
+    if roots.is_empty() {
+        return survey(workspace, &facts);
+    }
+    // Names are followed through imports, so the pass has to know where imports begin.
+    roots.push(".".to_owned());
+    survey(workspace, &read_sources(workspace, &roots, &options))
+}
+
+/// Where services run, other than in the workspace itself.
+fn directories(units: &Units) -> Vec<String> {
+    let mut directories: Vec<String> = Vec::new();
+    for directory in units.units.iter().filter_map(|unit| unit.cwd.clone()) {
+        if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    directories
+}
+
+/// The manifest for a workspace whose sources say this.
+///
+/// # Errors
+/// Only by a bug: what was written is no manifest.
+pub fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
+    let files = Files::of(workspace);
+    let (mut draft, found) = infer(&files, facts);
+    let written = write::write(&mut draft);
+    Manifest::parse(
+        &written.text,
+        &workspace.join(crate::manifest::MANIFEST_NAME),
+    )
+    .map_err(|error| InitError::Bug(Box::new(error)))?;
+    let active_vars = || draft.config.vars.iter().filter(|var| var.active);
+    Ok(Survey {
+        found: Found {
+            app: draft.name.clone(),
+            interpreter: draft.python.interpreter.clone(),
+            variables: active_vars().count(),
+            required: active_vars().filter(|var| var.required).count(),
+            schemas: draft.schemas.iter().filter(|schema| schema.active).count(),
+            services: draft
+                .registration
+                .as_ref()
+                .filter(|registration| registration.active)
+                .map_or(0, |registration| registration.services.len()),
+            layers: draft
+                .layers
+                .iter()
+                .filter(|layer| layer.active)
+                .map(|layer| layer.name.clone())
+                .collect(),
+            ..found
+        },
+        text: written.text,
+        unsure: written
+            .unsure
+            .into_iter()
+            .map(|(subject, message)| Unsure { subject, message })
+            .collect(),
+        messages: files.into_messages(),
+    })
+}
+
+fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
+    let (mut units, from) = read_units(files);
+    let code = Code::of(facts, files, &directories(&units));
+    let mut draft = Draft {
+        python: setting::python(files, &code),
+        ..Draft::default()
+    };
+    setting::name(&mut draft, files, &units);
+    let packages = setting::packages(files, &draft.python);
+    let started: Vec<(String, String)> = units
+        .units
+        .iter()
+        .filter_map(|unit| {
+            let (_, attribute) = program::program(&unit.run).object?;
+            let module = layers::entries_of(&code, unit).into_iter().next()?;
+            Some((module, attribute))
+        })
+        .collect();
+    let apps = routes::applications(&code, &started);
+    let mut entries: Vec<String> = units
+        .units
+        .iter()
+        .flat_map(|unit| layers::entries_of(&code, unit))
+        .collect();
+    let by_file = units.units.iter().any(|unit| !unit.run.is_empty());
+    // Without a file that says so, each application is one that is started.
+    let started_apps = if by_file {
+        &apps[..apps.len().min(1)]
+    } else {
+        &apps[..]
+    };
+    entries.extend(started_apps.iter().map(|app| code.name(&app.module)));
+    let (config, env) = setting::config(files, &code, &units);
+    draft.config = config;
+    draft.config.vars = variables::variables(&code, &entries, &env, &units.references);
+    draft.schemas =
+        databases::schemas(&code, &env, &mut draft.config.vars, &mut draft.schema_notes);
+    if apps.iter().any(|app| app.framework == Framework::Django) {
+        draft.schema_notes.push(Note::sure(
+            "Comparing Django's models with a database is not supported yet (expect = \"django:...\").",
+        ));
+    }
+    if !by_file {
+        let defaults = layers::default_units(&code, &apps, &draft.config.vars, &packages);
+        units.units.extend(defaults);
+    }
+    draft.registration = routes::registration(&code, &apps);
+    draft.layer_notes.append(&mut units.notes);
+    draft.layers = layers::layers(&code, units.units, &apps, &mut draft.layer_notes);
+    if !by_file {
+        let programs = layers::programs(&code, &draft.layers);
+        draft.layers.extend(programs);
+    }
+    if facts.truncated {
+        draft.config.notes.push(Note::unsure(format!(
+            "there are more than {} Python files; the rest was not read",
+            facts.files
+        )));
+    }
+    if !facts.syntax_errors.is_empty() {
+        for error in facts.syntax_errors.iter().take(10) {
+            files.message(format!(
+                "{}:{} is no Python: {}",
+                error.place.file, error.place.line, error.message
+            ));
+        }
+    }
+    let found = Found {
+        python_files: facts.files,
+        python_lines: facts.lines,
+        applications: apps.iter().map(|app| routes::app_of(&code, app)).collect(),
+        from,
+        ..Found::default()
+    };
+    (draft, found)
+}
+
+/// The services that files of other process managers describe, and which files these are.
+fn read_units(files: &Files) -> (Units, Vec<String>) {
+    let mut from: Vec<String> = Vec::new();
+    let mut units: Option<Units> = None;
+    if let Some(name) = files.first(&process_compose::NAMES) {
+        units = Some(process_compose::read(files, name));
+        from.push(name.to_owned());
+    }
+    if files.exists("Procfile") {
+        let read = match files.text("Procfile") {
+            Some(text) => procfile::read("Procfile", &text),
+            None => Units::default(),
+        };
+        from.push("Procfile".to_owned());
+        units = Some(join(units, read, "Procfile"));
+    }
+    if let Some(name) = files.first(&compose::NAMES) {
+        let read = compose::read(files, name);
+        from.push(name.to_owned());
+        units = Some(join(units, read, name));
+    }
+    let units = units.unwrap_or_default();
+    if units.units.iter().all(|unit| unit.run.is_empty())
+        && let Some(text) = files.text("Dockerfile")
+        && let Some(built) = built_unit(&text)
+    {
+        from.push("Dockerfile".to_owned());
+        return (join(Some(built), units, "the compose file"), from);
+    }
+    (units, from)
+}
+
+/// The service that a Dockerfile in the workspace itself is made for.
+fn built_unit(text: &str) -> Option<Units> {
+    let built = container::dockerfile(text, None);
+    let run = [built.entrypoint, built.command].concat();
+    let program = program::program(&run);
+    // A base image's command, or a script inside the container, would not run here.
+    let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
+    let unit = draft::Unit {
+        name: "web".to_owned(),
+        origin: "Dockerfile".to_owned(),
+        run,
+        ..draft::Unit::default()
+    };
+    let references = built
+        .references
+        .into_iter()
+        .map(|reference| draft::Reference {
+            origin: "Dockerfile".to_owned(),
+            ..reference
+        });
+    ours.then(|| Units {
+        references: references.collect(),
+        units: vec![unit],
+        ..Units::default()
+    })
+}
+
+/// The first file that has services counts; of a second one, what the first does not say.
+fn join(first: Option<Units>, second: Units, name: &str) -> Units {
+    let Some(mut first) = first.filter(|units| units.units.iter().any(|u| !u.run.is_empty()))
+    else {
+        return second;
+    };
+    first.name = first.name.or(second.name);
+    first.notes.extend(second.notes);
+    let mut left = Vec::new();
+    for unit in second.units {
+        match first.units.iter_mut().find(|own| own.name == unit.name) {
+            Some(own) => {
+                if own.ready.is_none() && !own.oneshot {
+                    own.ready = unit.ready;
+                    own.live = unit.live;
+                }
+                for needed in unit.after {
+                    if !own.after.contains(&needed) {
+                        own.after.push(needed);
+                    }
+                }
+            }
+            None if unit.image.is_some() => first.units.push(unit),
+            None => left.push(text::plain(&unit.name)),
+        }
+    }
+    if !left.is_empty() {
+        first.notes.push(Note::unsure(format!(
+            "{name} declares more services, which were left out: {}",
+            left.join(", ")
+        )));
+    }
+    first
+}
+
+#[cfg(test)]
+#[path = "init_tests.rs"]
+mod tests;

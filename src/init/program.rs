@@ -1,0 +1,388 @@
+//! What a command line starts: the application object, the modules that it loads, and its port.
+
+/// What is known about a command.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The program itself, without wrappers and `python -m`.
+    pub tool: String,
+    /// Module and attribute of an application object or a worker's object; the attribute may be empty.
+    pub object: Option<(String, String)>,
+    /// Modules that the program imports, beside that of the object.
+    pub modules: Vec<String>,
+    /// A module that is run as a program: `python -m MODULE`.
+    pub run_module: Option<String>,
+    /// A script: `python path/to.py`.
+    pub script: Option<String>,
+    /// It answers HTTP.
+    pub serves: bool,
+    /// Number or variable of the port.
+    pub port: Option<String>,
+}
+
+/// Words before the real program, and how many of them.
+const WRAPPERS: [(&str, usize); 14] = [
+    ("poetry", 2),
+    ("uv", 2),
+    ("pipenv", 2),
+    ("pdm", 2),
+    ("hatch", 2),
+    ("rye", 2),
+    ("exec", 1),
+    ("env", 1),
+    ("tini", 1),
+    ("dumb-init", 1),
+    ("ddtrace-run", 1),
+    ("opentelemetry-instrument", 1),
+    ("newrelic-admin", 2),
+    ("time", 1),
+];
+
+/// Looks at a command.
+pub(super) fn program(words: &[String]) -> Program {
+    program_within(words, 4)
+}
+
+fn program_within(words: &[String], depth: usize) -> Program {
+    let mut words = words;
+    while let Some(first) = words.first() {
+        let wrapper = WRAPPERS.iter().find(|(name, _)| *name == base(first));
+        match wrapper {
+            Some((_, length)) if words.len() > *length => words = &words[*length..],
+            _ if first == "--" => words = &words[1..],
+            _ => break,
+        }
+    }
+    let Some(first) = words.first() else {
+        return Program::default();
+    };
+    let tool = base(first);
+    if matches!(tool, "sh" | "bash") && depth > 0 {
+        let text = words.iter().skip_while(|word| !is_command_option(word));
+        let inner = text.skip(1).map(|text| text.replace("$${", "${")).next();
+        // Of several commands the last one is what stays.
+        if let Some(inner) = inner.and_then(|text| {
+            let last = text.rsplit("&&").next().unwrap_or("");
+            shlex::split(last.rsplit(';').next().unwrap_or(""))
+        }) {
+            return program_within(&inner, depth - 1);
+        }
+        return Program::default();
+    }
+    if is_python(tool) {
+        return python(words, depth);
+    }
+    if tool.ends_with(".py") {
+        return script(first, &words[1..]);
+    }
+    known(tool, &words[1..])
+}
+
+fn is_command_option(word: &str) -> bool {
+    word.starts_with('-') && !word.starts_with("--") && word.ends_with('c')
+}
+
+fn base(word: &str) -> &str {
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+fn is_python(tool: &str) -> bool {
+    tool.strip_prefix("python")
+        .is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
+}
+
+fn python(words: &[String], depth: usize) -> Program {
+    let mut at = 1;
+    while let Some(word) = words.get(at) {
+        match word.as_str() {
+            "-m" => {
+                let Some(module) = words.get(at + 1) else {
+                    break;
+                };
+                let rest = &words[at + 1..];
+                let tool = known(module, &rest[1..]);
+                if depth > 0 && tool != Program::of(module) {
+                    return tool;
+                }
+                return Program {
+                    run_module: is_dotted(module).then(|| module.clone()),
+                    port: port(&rest[1..], &[]),
+                    ..Program::of(module)
+                };
+            }
+            "-c" => break,
+            "-W" | "-X" => at += 2,
+            option if option.starts_with('-') => at += 1,
+            path => return script(path, &words[at + 1..]),
+        }
+    }
+    Program::default()
+}
+
+fn script(path: &str, arguments: &[String]) -> Program {
+    if base(path) == "manage.py" {
+        let serves = arguments.first().is_some_and(|word| word == "runserver");
+        let place = arguments
+            .iter()
+            .skip(1)
+            .find(|word| !word.starts_with('-'))
+            .and_then(|word| port_of(word));
+        return Program {
+            tool: "manage.py".to_owned(),
+            script: Some(path.to_owned()),
+            serves,
+            port: serves.then(|| place.unwrap_or_else(|| "8000".to_owned())),
+            ..Program::default()
+        };
+    }
+    Program {
+        script: Some(path.trim_start_matches("./").to_owned()),
+        port: port(arguments, &[]),
+        ..Program::of(base(path))
+    }
+}
+
+impl Program {
+    fn of(tool: &str) -> Self {
+        Self {
+            tool: tool.to_owned(),
+            ..Self::default()
+        }
+    }
+}
+
+fn known(tool: &str, arguments: &[String]) -> Program {
+    let serves = |short: &[&str], default: &str| Program {
+        serves: true,
+        port: Some(port(arguments, short).unwrap_or_else(|| default.to_owned())),
+        ..Program::of(tool)
+    };
+    let object = || arguments.iter().find_map(|word| object_of(word));
+    match tool {
+        "uvicorn" | "hypercorn" | "granian" => Program {
+            object: object(),
+            ..serves(&[], "8000")
+        },
+        "daphne" => Program {
+            object: object(),
+            ..serves(&["-p"], "8000")
+        },
+        "gunicorn" => Program {
+            object: object().or_else(|| {
+                let last = arguments.last().filter(|word| is_dotted(word))?;
+                Some((last.clone(), "application".to_owned()))
+            }),
+            ..serves(&[], "8000")
+        },
+        "uwsgi" => Program {
+            object: option(arguments, &["--module", "-w", "--wsgi"])
+                .and_then(|word| object_of(&word)),
+            ..serves(&[], "8000")
+        },
+        "waitress-serve" => Program {
+            object: object(),
+            ..serves(&[], "8080")
+        },
+        "flask" => {
+            let named = option(arguments, &["--app", "-A"]);
+            let mut flask = if arguments.iter().any(|word| word == "run") {
+                serves(&["-p"], "5000")
+            } else {
+                Program::of(tool)
+            };
+            flask.object = named.and_then(|word| object_of(&word).or_else(|| module_of(&word)));
+            flask
+        }
+        "fastapi" => {
+            let path = arguments.iter().skip(1).find(|word| word.ends_with(".py"));
+            Program {
+                object: path.and_then(|path| module_of(path)),
+                ..serves(&[], "8000")
+            }
+        }
+        "celery" => Program {
+            object: option(arguments, &["-A", "--app"])
+                .and_then(|word| object_of(&word).or_else(|| module_of(&word))),
+            ..Program::of(tool)
+        },
+        "taskiq" | "faststream" => Program {
+            object: object(),
+            ..Program::of(tool)
+        },
+        "dramatiq" => Program {
+            modules: arguments
+                .iter()
+                .take_while(|word| !word.starts_with('-'))
+                .map(|word| word.split(':').next().unwrap_or(word).to_owned())
+                .filter(|word| is_dotted(word))
+                .collect(),
+            ..Program::of(tool)
+        },
+        "arq" | "huey_consumer" | "huey_consumer.py" => Program {
+            object: arguments.first().and_then(|word| {
+                let (module, attribute) = word.rsplit_once('.')?;
+                is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
+            }),
+            ..Program::of(tool)
+        },
+        _ => Program::of(tool),
+    }
+}
+
+/// `module:attribute`, also `module:factory()`.
+fn object_of(word: &str) -> Option<(String, String)> {
+    let (module, attribute) = word.split_once(':')?;
+    let name = attribute.split('(').next().unwrap_or(attribute);
+    (is_dotted(module) && is_dotted(name)).then(|| (module.to_owned(), attribute.to_owned()))
+}
+
+/// A module, also as the path of its file.
+fn module_of(word: &str) -> Option<(String, String)> {
+    let module = word
+        .trim_start_matches("./")
+        .trim_end_matches(".py")
+        .replace('/', ".");
+    is_dotted(&module).then(|| (module, String::new()))
+}
+
+pub(super) fn is_dotted(text: &str) -> bool {
+    text.split('.').all(|part| {
+        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
+    })
+}
+
+/// The value of an option, as the next word or behind `=`.
+pub(super) fn option(arguments: &[String], names: &[&str]) -> Option<String> {
+    for (at, word) in arguments.iter().enumerate() {
+        for name in names {
+            if word == name {
+                return arguments.get(at + 1).cloned();
+            }
+            if let Some(value) = word
+                .strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('='))
+            {
+                return Some(value.to_owned());
+            }
+        }
+    }
+    None
+}
+
+fn port(arguments: &[String], short: &[&str]) -> Option<String> {
+    let mut names = vec![
+        "--port",
+        "--bind",
+        "-b",
+        "--listen",
+        "--http",
+        "--http-socket",
+    ];
+    names.extend(short);
+    port_of(&option(arguments, &names)?)
+}
+
+/// The port in `8000`, `host:8000`, `${PORT}` or `0.0.0.0:${PORT:-8000}`.
+pub(super) fn port_of(place: &str) -> Option<String> {
+    if place.starts_with("unix:") {
+        return None;
+    }
+    if place.ends_with('}') {
+        return place.rfind("${").map(|at| place[at..].to_owned());
+    }
+    let last = place.rsplit(':').next().unwrap_or(place);
+    let last = last.split('/').next().unwrap_or(last);
+    if let Some(name) = last.strip_prefix('$') {
+        return (!name.is_empty()).then(|| format!("${{{name}}}"));
+    }
+    last.parse::<u16>()
+        .is_ok_and(|port| port > 0)
+        .then(|| last.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(line: &str) -> Program {
+        program(&shlex::split(line).unwrap())
+    }
+
+    #[test]
+    fn servers_and_their_ports() {
+        for (line, object, port) in [
+            (
+                "uvicorn app.main:app --port 9000",
+                ("app.main", "app"),
+                "9000",
+            ),
+            (
+                "python -m uvicorn app.main:app",
+                ("app.main", "app"),
+                "8000",
+            ),
+            (
+                "poetry run uvicorn --factory a:make --port=${PORT:-1}",
+                ("a", "make"),
+                "${PORT:-1}",
+            ),
+            (
+                "gunicorn -k x.Y -b 0.0.0.0:$PORT a.wsgi:app",
+                ("a.wsgi", "app"),
+                "${PORT}",
+            ),
+            ("gunicorn 'a:create_app()'", ("a", "create_app()"), "8000"),
+            ("gunicorn a.wsgi", ("a.wsgi", "application"), "8000"),
+            (
+                "flask --app web/app.py run -p 5050",
+                ("web.app", ""),
+                "5050",
+            ),
+            ("fastapi run app/main.py", ("app.main", ""), "8000"),
+            (
+                "sh -c 'alembic upgrade head && exec hypercorn a:b --bind [::]:80'",
+                ("a", "b"),
+                "80",
+            ),
+        ] {
+            let program = of(line);
+            let (module, attribute) = program.object.unwrap_or_else(|| panic!("{line}"));
+            assert_eq!((module.as_str(), attribute.as_str()), object, "{line}");
+            assert_eq!(program.port.as_deref(), Some(port), "{line}");
+            assert!(program.serves, "{line}");
+        }
+        assert_eq!(
+            of("gunicorn a:b --bind unix:/x").port.as_deref(),
+            Some("8000")
+        );
+    }
+
+    #[test]
+    fn workers_modules_and_scripts() {
+        assert_eq!(
+            of("celery -A app.tasks worker").object.unwrap().0,
+            "app.tasks"
+        );
+        assert_eq!(of("dramatiq a.b c -p 2").modules, ["a.b", "c"]);
+        assert_eq!(
+            of("arq app.worker.Settings").object.unwrap().0,
+            "app.worker"
+        );
+        assert_eq!(
+            of("python -u -m app.worker").run_module.unwrap(),
+            "app.worker"
+        );
+        assert_eq!(
+            of("python3.12 ./tools/run.py").script.unwrap(),
+            "tools/run.py"
+        );
+        let django = of("python manage.py runserver 0.0.0.0:9000");
+        assert_eq!(
+            (django.port.as_deref(), django.serves),
+            (Some("9000"), true)
+        );
+        assert!(!of("python manage.py migrate").serves);
+        assert_eq!(of("python -c 'x'"), Program::default());
+        assert_eq!(of("redis-server").object, None);
+    }
+}

@@ -1,0 +1,445 @@
+//! The text of the manifest. Each part is shown to the manifest's own parser before it is written; what
+//! the parser refuses becomes a comment that says why.
+
+use std::path::Path;
+
+use super::draft::{
+    ConfigDraft, Draft, LayerDraft, Note, ProbeDraft, PythonDraft, RegistrationDraft, SchemaDraft,
+    Test, Unit, VarDraft,
+};
+use super::routes::is_default_prefix;
+use super::text::{duration, plain, quote, quote_all};
+use super::variables::word;
+use crate::manifest::{MANIFEST_NAME, Manifest, VarKind};
+
+/// Columns of a comment.
+const WIDTH: usize = 96;
+const RULE: &str = "# ------------------------------------------------------------------------------------------------";
+
+/// A written manifest.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub text: String,
+    /// Where, and what.
+    pub unsure: Vec<(String, String)>,
+}
+
+/// Writes the manifest. Takes out of the draft what the parser refuses.
+pub(super) fn write(draft: &mut Draft) -> Written {
+    let mut page = Page::default();
+    page.line("# How this application boots: `ubs preflight` checks it, `ubs boot` brings it up layer by layer.");
+    page.line("# Written by `ubs init` from what lies in this directory. Look at the lines with `# unsure:` first;");
+    page.line("# every key is explained in docs/manifest.md.");
+    page.line("");
+    page.notes("app", &draft.name_notes);
+    page.line("[app]");
+    page.line(&format!("name = {}", quote(&draft.name)));
+    page.python(&draft.python);
+    page.config(&mut draft.config);
+    page.schemas(&mut draft.schemas, &draft.schema_notes);
+    page.layers(&mut draft.layers, &draft.layer_notes);
+    page.registration(draft.registration.as_mut(), &draft.registration_notes);
+    page.title("What may be done about a failure without asking, once it was proved in a sandbox.");
+    page.line("# [heal.policy]");
+    page.line(
+        "# additive = \"auto\"          # create a table, add a nullable column, set a default",
+    );
+    page.line("# edit = \"auto\"              # a built-in edit of a source file");
+    page.line("# open = \"approve\"           # anything else");
+    page.line("# destructive = \"approve\"    # drop, alter a type, delete");
+    Written {
+        text: page.text,
+        unsure: page.unsure,
+    }
+}
+
+/// What the manifest's parser says about a part.
+fn accepts(part: &str) -> Result<(), String> {
+    let text = format!("[app]\nname = \"x\"\n{part}");
+    Manifest::parse(&text, Path::new(MANIFEST_NAME))
+        .map(drop)
+        .map_err(|error| {
+            let first = error.problems().first();
+            first.map_or_else(|| error.to_string(), |problem| problem.message.clone())
+        })
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+    unsure: Vec<(String, String)>,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn title(&mut self, title: &str) {
+        self.line("");
+        self.line(RULE);
+        self.line(&format!("# {title}"));
+        self.line("");
+    }
+
+    fn notes(&mut self, subject: &str, notes: &[Note]) {
+        for note in notes {
+            let text = plain(&note.text);
+            let first = if note.unsure { "# unsure: " } else { "# " };
+            if note.unsure {
+                self.unsure.push((subject.to_owned(), text.clone()));
+            }
+            let options = textwrap::Options::new(WIDTH)
+                .initial_indent(first)
+                .subsequent_indent("#   ")
+                .break_words(false)
+                .word_separator(textwrap::WordSeparator::AsciiSpace)
+                .word_splitter(textwrap::WordSplitter::NoHyphenation);
+            for line in textwrap::wrap(&text, options) {
+                self.line(&line);
+            }
+        }
+    }
+
+    /// A part, or, if it is not active, a comment of it.
+    fn part(&mut self, part: &str, active: bool) {
+        for line in part.lines() {
+            match (active, line.is_empty()) {
+                (true, _) => self.line(line),
+                (false, true) => self.line("#"),
+                (false, false) => self.line(&format!("# {line}")),
+            }
+        }
+    }
+
+    fn python(&mut self, python: &PythonDraft) {
+        let mut part = "[python]\n".to_owned();
+        if let Some(interpreter) = &python.interpreter {
+            part.push_str(&format!("interpreter = {}\n", quote(interpreter)));
+        }
+        if !python.path.is_empty() {
+            part.push_str(&format!("path = {}\n", quote_all(&python.path)));
+        }
+        if let Some(file) = &python.requirements {
+            part.push_str(&format!("requirements = {}\n", quote(file)));
+        }
+        let mut notes = python.notes.clone();
+        let active = check(&part, &mut notes);
+        self.line("");
+        self.notes("python", &notes);
+        self.part(&part, active);
+    }
+
+    fn config(&mut self, config: &mut ConfigDraft) {
+        self.title("1. Configuration: what must be in the environment, and what it may be.");
+        let mut part = "[config]\n".to_owned();
+        if !config.files.is_empty() {
+            part.push_str(&format!("files = {}\n", quote_all(&config.files)));
+        }
+        if let Some(example) = &config.example {
+            part.push_str(&format!("example = {}\n", quote(example)));
+        }
+        let active = check(&part, &mut config.notes);
+        self.notes("config", &config.notes);
+        self.part(&part, active);
+        if config.vars.is_empty() {
+            self.line("");
+            self.line("# No variable was seen to be read. This is how one is declared:");
+            self.line("#");
+            self.line("# [config.vars.DATABASE_URL]");
+            self.line("# required = true");
+            self.line("# kind = \"url\"");
+        }
+        for var in &mut config.vars {
+            let part = variable(var);
+            var.active = var.active && check(&part, &mut var.notes);
+            self.line("");
+            self.notes(&var.name, &var.notes);
+            self.part(&part, var.active);
+            let could_be_random = var.active
+                && var.secret
+                && var.kind == VarKind::String
+                && var.name.contains("SECRET")
+                && !var.name.contains("CLIENT");
+            if could_be_random {
+                self.line("# generate = true            # lets ubs write a random value to the environment file");
+            }
+        }
+    }
+
+    fn schemas(&mut self, schemas: &mut [SchemaDraft], notes: &[Note]) {
+        self.title("2. Schema: what the code expects in its databases.");
+        self.notes("schema", notes);
+        if schemas.is_empty() {
+            self.line(
+                "# No SQLAlchemy base was seen. This is how one is compared with its database:",
+            );
+            self.line("#");
+            self.line("# [[schema]]");
+            self.line("# name = \"main\"");
+            self.line("# database = \"${DATABASE_URL}\"");
+            self.line("# expect = \"sqlalchemy:backend.models:Base\"    # or \"sql:schema/*.sql\"");
+            return;
+        }
+        let mut begin = notes.is_empty();
+        for schema in schemas {
+            let mut part = format!(
+                "[[schema]]\nname = {}\ndatabase = {}\nexpect = {}\n",
+                quote(&schema.name),
+                quote(&schema.database),
+                quote(&schema.expect)
+            );
+            if !schema.ignore.is_empty() {
+                part.push_str(&format!("ignore = {}\n", quote_all(&schema.ignore)));
+            }
+            schema.active = schema.active && check(&part, &mut schema.notes);
+            if !std::mem::take(&mut begin) {
+                self.line("");
+            }
+            self.notes(&format!("schema {}", schema.name), &schema.notes);
+            self.part(&part, schema.active);
+        }
+    }
+
+    fn layers(&mut self, layers: &mut [LayerDraft], notes: &[Note]) {
+        self.title(
+            "3. Layers: what is rehearsed, started and watched, each behind those in its `after`.",
+        );
+        self.notes("layers", notes);
+        if layers.iter().all(|layer| layer.service.is_none()) {
+            self.line("# Nothing was seen that could be started. This is how a layer is declared:");
+            self.line("#");
+            self.line("# [[layer]]");
+            self.line("# name = \"web\"");
+            self.line("# rehearse = { imports = [\"backend.main\"] }");
+            self.line("#");
+            self.line("# [[layer.service]]");
+            self.line("# name = \"web\"");
+            self.line("# run = \"python -m uvicorn backend.main:app --port 8000\"");
+            self.line("# ready = { http = \"http://127.0.0.1:8000/health\" }");
+            return;
+        }
+        for layer in layers.iter_mut() {
+            let part = layer_text(layer, &[]);
+            let was = layer.active;
+            layer.active = was && check(&part, &mut layer.notes);
+        }
+        let gone: Vec<String> = layers
+            .iter()
+            .filter(|layer| !layer.active)
+            .map(|layer| layer.name.clone())
+            .collect();
+        let mut begin = notes.is_empty();
+        let mut first = true;
+        let needed: Vec<String> = layers
+            .iter()
+            .flat_map(|layer| layer.after.clone())
+            .collect();
+        for layer in layers.iter_mut() {
+            layer.after.retain(|name| !gone.contains(name));
+            if !std::mem::take(&mut begin) {
+                self.line("");
+            }
+            self.notes(&format!("layer {}", layer.name), &layer.notes);
+            let after = quote_all(&layer.after);
+            // Without the key, a layer waits for the one before it.
+            let mut lines = if layer.active && std::mem::take(&mut first) && layer.after.is_empty()
+            {
+                Vec::new()
+            } else {
+                vec![format!("after = {after}")]
+            };
+            let unit = layer.service.as_ref();
+            let works_behind = unit.is_some_and(|unit| unit.ready.is_none() && !unit.oneshot);
+            if layer.active && works_behind && !needed.contains(&layer.name) {
+                lines.push(
+                    "# critical = false           # if the boot may go on without it".to_owned(),
+                );
+            }
+            let part = layer_text(layer, &lines);
+            self.part(&part, layer.active);
+        }
+    }
+
+    fn registration(&mut self, registration: Option<&mut RegistrationDraft>, notes: &[Note]) {
+        self.title("4. Registration: what the application must serve.");
+        self.notes("registration", notes);
+        let Some(registration) = registration else {
+            self.line("# No application object was seen. This is how one is named:");
+            self.line("#");
+            self.line("# [registration]");
+            self.line("# app = \"fastapi:backend.main:app\"");
+            self.line("# services = [\"users\", { name = \"orders\", prefix = \"/orders\" }]");
+            return;
+        };
+        let mut part = format!("[registration]\napp = {}\n", quote(&registration.app));
+        if !registration.services.is_empty() {
+            part.push_str("services = [\n");
+            for (name, prefix) in &registration.services {
+                let entry = if is_default_prefix(name, prefix) {
+                    quote(name)
+                } else {
+                    format!("{{ name = {}, prefix = {} }}", quote(name), quote(prefix))
+                };
+                part.push_str(&format!("    {entry},\n"));
+            }
+            part.push_str("]\n");
+        }
+        registration.active = registration.active && check(&part, &mut registration.notes);
+        self.notes("registration", &registration.notes);
+        self.part(&part, registration.active);
+    }
+}
+
+/// Whether the parser takes the part; if not, a note says why.
+fn check(part: &str, notes: &mut Vec<Note>) -> bool {
+    match accepts(part) {
+        Ok(()) => true,
+        Err(why) => {
+            notes.push(Note::unsure(format!("written as a comment, because {why}")));
+            false
+        }
+    }
+}
+
+fn variable(var: &VarDraft) -> String {
+    let mut part = format!("[config.vars.{}]\n", var.name);
+    if var.required {
+        part.push_str("required = true\n");
+    }
+    if var.secret {
+        part.push_str("secret = true\n");
+    }
+    if var.kind != VarKind::String {
+        part.push_str(&format!("kind = {}\n", quote(word(var.kind))));
+    }
+    if let Some((min, max)) = var.range {
+        part.push_str(&format!("min = {min}\nmax = {max}\n"));
+    }
+    if !var.one_of.is_empty() {
+        part.push_str(&format!("one_of = {}\n", quote_all(&var.one_of)));
+    }
+    if let Some(default) = &var.default {
+        let bare = match var.kind {
+            VarKind::Int => default
+                .parse::<i64>()
+                .is_ok_and(|number| number.to_string() == *default),
+            VarKind::Bool => matches!(default.as_str(), "true" | "false"),
+            _ => false,
+        };
+        let value = if bare {
+            default.clone()
+        } else {
+            quote(default)
+        };
+        part.push_str(&format!("default = {value}\n"));
+    }
+    part
+}
+
+/// A layer; `lines` stand behind its name.
+fn layer_text(layer: &LayerDraft, lines: &[String]) -> String {
+    let mut part = format!("[[layer]]\nname = {}\n", quote(&layer.name));
+    for line in lines {
+        part.push_str(line);
+        part.push('\n');
+    }
+    if !layer.imports.is_empty() {
+        part.push_str(&format!(
+            "rehearse = {{ imports = {} }}\n",
+            quote_all(&layer.imports)
+        ));
+    }
+    if let Some(unit) = &layer.service {
+        part.push('\n');
+        part.push_str(&service_text(unit));
+    }
+    part
+}
+
+fn service_text(unit: &Unit) -> String {
+    let mut part = format!(
+        "[[layer.service]]\nname = {}\nrun = {}\n",
+        quote(&unit.name),
+        command(&unit.run)
+    );
+    if let Some(cwd) = &unit.cwd {
+        part.push_str(&format!("cwd = {}\n", quote(cwd)));
+    }
+    if !unit.env.is_empty() {
+        let entries: Vec<String> = unit
+            .env
+            .iter()
+            .map(|(name, value)| format!("{name} = {}", quote(value)))
+            .collect();
+        part.push_str(&format!("env = {{ {} }}\n", entries.join(", ")));
+    }
+    if unit.oneshot {
+        part.push_str("oneshot = true               # runs to its end before the layer is up\n");
+        return part;
+    }
+    if let Some(probe) = &unit.ready {
+        part.push_str(&format!("ready = {}\n", probe_text(probe)));
+    }
+    if let Some(probe) = &unit.live {
+        part.push_str(&format!("live = {}\n", probe_text(probe)));
+    }
+    match (unit.restart, unit.restart_max) {
+        (Some(policy), Some(max)) => {
+            part.push_str(&format!(
+                "restart = {{ policy = {}, max = {max} }}\n",
+                quote(policy)
+            ));
+        }
+        (Some(policy), None) => part.push_str(&format!("restart = {}\n", quote(policy))),
+        _ => {}
+    }
+    let mut stop = Vec::new();
+    if let Some(signal) = &unit.stop_signal {
+        stop.push(format!("signal = {}", quote(signal)));
+    }
+    if let Some(ms) = unit.stop_timeout_ms {
+        stop.push(format!("timeout = {}", quote(&duration(ms))));
+    }
+    if !stop.is_empty() {
+        part.push_str(&format!("stop = {{ {} }}\n", stop.join(", ")));
+    }
+    part
+}
+
+fn probe_text(probe: &ProbeDraft) -> String {
+    let mut entries = vec![match &probe.test {
+        Test::Http(url) => format!("http = {}", quote(url)),
+        Test::Tcp(place) => format!("tcp = {}", quote(place)),
+        Test::Exec(words) => format!("exec = {}", command(words)),
+    }];
+    for (key, ms) in [
+        ("interval", probe.interval_ms),
+        ("timeout", probe.timeout_ms),
+    ] {
+        if let Some(ms) = ms {
+            entries.push(format!("{key} = {}", quote(&duration(ms))));
+        }
+    }
+    if let Some(failures) = probe.failures {
+        entries.push(format!("failures = {failures}"));
+    }
+    format!("{{ {} }}", entries.join(", "))
+}
+
+/// As one string where its words need no quotes, as a list otherwise.
+fn command(words: &[String]) -> String {
+    let is_plain = |word: &String| {
+        !word.is_empty()
+            && word
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_./:@=,+%-${}".contains(c))
+    };
+    let first = words.first().is_some_and(|word| !word.contains('='));
+    if first && words.iter().all(is_plain) {
+        quote(&words.join(" "))
+    } else {
+        quote_all(words)
+    }
+}
