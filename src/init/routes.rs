@@ -57,6 +57,8 @@ pub(super) fn applications<'a>(
         (
             !named,
             needs_arguments(code, app),
+            // A little server that a command starts for a moment.
+            is_of_commands(&module),
             // A factory's own object is often made by a module beside it.
             app.is_factory,
             rank.unwrap_or(usual.len()),
@@ -66,6 +68,12 @@ pub(super) fn applications<'a>(
     });
     found.dedup_by_key(|app| (app.module.clone(), app.attribute.clone()));
     found
+}
+
+/// The module is a part of a command line.
+fn is_of_commands(module: &str) -> bool {
+    let parts = ["cli", "commands", "cmd", "scripts", "tools", "testing"];
+    module.split('.').any(|part| parts.contains(&part))
 }
 
 /// What `registration.app` says.

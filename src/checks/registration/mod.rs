@@ -184,6 +184,9 @@ impl Coverage {
 
     /// `9 of 9 services mounted (100.0 %)`.
     pub(super) fn summary(self) -> String {
+        if self.expected == 0 {
+            return "no services are expected".to_owned();
+        }
         format!(
             "{} of {} mounted ({:.1} %)",
             self.mounted,

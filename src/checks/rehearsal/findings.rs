@@ -107,7 +107,9 @@ impl LayerFailures<'_> {
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
             (
                 "rehearsal.import_error",
-                others.unwrap_or_else(|| import_remedy(raised)),
+                others
+                    .or_else(|| self.other_version(raised))
+                    .unwrap_or_else(|| import_remedy(raised)),
             )
         } else {
             let remedy = others
@@ -199,6 +201,30 @@ impl LayerFailures<'_> {
             self.context.redactor.clean(&raised.raised_in, 256),
             raised.raised_line
         ))
+    }
+
+    /// What to do if an installed package has not got the name that is imported from it.
+    fn other_version(&self, raised: &Raised) -> Option<String> {
+        let packages = self.packages?;
+        let from = raised.name.as_deref().filter(|name| !name.is_empty())?;
+        if self.is_in_workspace(from) || !raised.message.starts_with("cannot import name") {
+            return None;
+        }
+        let (provider, version) = packages.owner_of(from)?;
+        let by = raised.raised_in.as_str();
+        let importer = packages
+            .owner_of(by)
+            .filter(|(name, _)| !self.is_in_workspace(by) && *name != provider);
+        Some(match importer {
+            Some((name, of)) => format!(
+                "{name} {of} does not go with {provider} {version}: install another version of \
+                 {provider}, most often an older one, and pin it in the requirements"
+            ),
+            None => format!(
+                "{provider} {version} does not have it: install the version that the code was written \
+                 for and pin it in the requirements, or import what that one has"
+            ),
+        })
     }
 
     /// The module's first part lies on the application's import path.

@@ -298,25 +298,32 @@ fn one_failure_reads_the_same_in_every_copy_of_the_workspace() {
 }
 
 #[test]
-fn a_layer_that_may_not_write_is_degraded() {
+fn a_layer_that_writes_while_it_is_imported_is_told_of_and_nothing_stays() {
     let Some(app) = App::plain() else { return };
     if isolation_support().refused.contains_key("filesystem") {
         eprintln!("SKIPPED: the file system cannot be isolated");
         assert!(std::env::var_os("CI").is_none());
         return;
     }
+    let write = "import os\ntry:\n    os.makedirs('logs')\nexcept OSError as e:\n    raise ValueError('logging') from e\n\
+        open('logs/a', 'w').write('x')\nassert open('logs/a').read() == 'x'\n";
     let app = app
-        .file("app.py", "import os\ntry:\n    os.makedirs('logs')\nexcept OSError as e:\n    raise ValueError('logging') from e\n")
-        .imports("app");
+        .file("app.py", write)
+        // What else is wrong shows behind it.
+        .file("broken.py", format!("{write}\nimport no_such_package\n"))
+        .imports("app")
+        .imports("broken");
     let report = check(&app);
-    let finding = only(&report, "rehearsal.failed");
-    assert_eq!(finding.severity, Severity::Warning);
-    assert!(
-        finding.message.contains("the dry run is read-only"),
-        "{}",
-        finding.message
+    assert_eq!(
+        problems(&report),
+        ["rehearsal.missing_package broken"],
+        "{report:#?}"
     );
-    assert_eq!(report.failed_layers().count(), 0);
+    let wrote = report
+        .findings
+        .iter()
+        .filter(|f| f.code == "rehearsal.side_effect" && f.message.contains("logs"));
+    assert!(wrote.count() >= 2, "{report:#?}");
     assert!(!app.root().join("logs").exists());
 }
 
