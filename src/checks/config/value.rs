@@ -9,9 +9,9 @@ const ENTROPY_LENGTH_MIN: usize = 8;
 /// `abababab` 1, `hunter2hunter2` more than 2.
 const ENTROPY_BITS_MIN: f64 = 1.5;
 
-/// A secret that is worth fewer bits is weak, if the manifest does not say: somebody with a copy of its digest
-/// finds 2^40 values within a day. Low, because the estimate of a short random secret is low: twelve random
-/// letters are worth more than this.
+/// A secret that is worth fewer bits is weak, if the manifest does not say. A judgement, not a standard: low,
+/// because the estimate of a short random secret is low (twelve random letters are worth more than this), and
+/// a false alarm is worse here than a miss.
 pub(super) const BITS_MIN_DEFAULT: f64 = 40.0;
 /// Characters that are looked at; far more than any secret needs.
 const ESTIMATE_CHARS_MAX: usize = 4096;
