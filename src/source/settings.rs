@@ -20,6 +20,8 @@ pub(super) struct ClassFacts {
     /// Dotted names of its bases.
     pub bases: Vec<String>,
     prefix: Option<String>,
+    /// The configuration is made by the application's own code: the prefix may be any.
+    is_computed: bool,
     delimiter: Option<String>,
     case_sensitive: Option<bool>,
     fields: Vec<Field>,
@@ -118,6 +120,12 @@ impl<'a> Pass<'a> {
                 _ => {}
             }
         }
+        if class.is_computed && class.fields.iter().any(|field| field.names.is_empty()) {
+            self.unjudged(
+                stmt.range(),
+                "the settings of the class are computed: names of variables may begin with any prefix",
+            );
+        }
         self.out.classes.push(class);
     }
 
@@ -125,6 +133,10 @@ impl<'a> Pass<'a> {
     fn model_config(&self, class: &mut ClassFacts, value: &Expr) {
         match value {
             Expr::Call(call) => {
+                let made_by = self.dotted(&call.func).unwrap_or_default();
+                let made_by = made_by.rsplit('.').next().unwrap_or_default();
+                class.is_computed =
+                    !["SettingsConfigDict", "ConfigDict", "dict"].contains(&made_by);
                 for keyword in &call.arguments.keywords {
                     if let Some(name) = &keyword.arg {
                         self.configure(class, name.as_str(), &keyword.value);
@@ -138,13 +150,16 @@ impl<'a> Pass<'a> {
                     }
                 }
             }
-            _ => {}
+            _ => class.is_computed = true,
         }
     }
 
     fn configure(&self, class: &mut ClassFacts, key: &str, value: &Expr) {
         match key {
-            "env_prefix" => class.prefix = self.text_of(value),
+            "env_prefix" => {
+                class.prefix = self.text_of(value);
+                class.is_computed = class.prefix.is_none();
+            }
             "env_nested_delimiter" => class.delimiter = self.text_of(value),
             "case_sensitive" => {
                 if let Expr::BooleanLiteral(literal) = value {
@@ -401,6 +416,11 @@ impl<'a> Classes<'a> {
     fn reads_of(&self, line: &[&'a ClassFacts], reads: &mut Vec<EnvRead>) {
         let guard = line.first().map_or(Guard::Always, |class| class.guard);
         let prefix = line.iter().find_map(|c| c.prefix.as_deref()).unwrap_or("");
+        // Of the nearest class that says anything.
+        let is_computed = line
+            .iter()
+            .find(|c| c.is_computed || c.prefix.is_some())
+            .is_some_and(|c| c.is_computed);
         let delimiter = line.iter().find_map(|c| c.delimiter.as_deref());
         let is_exact = line.iter().find_map(|c| c.case_sensitive).unwrap_or(false);
         let spell = |name: &str| {
@@ -417,11 +437,19 @@ impl<'a> Classes<'a> {
                     continue;
                 }
                 let renamed = line.iter().find_map(|class| class.renamed.get(&field.name));
-                let mut names = renamed.unwrap_or(&field.names).iter().map(|n| spell(n));
-                let name = names
-                    .next()
-                    .unwrap_or_else(|| spell(&format!("{prefix}{}", field.name)));
-                let aliases: Vec<String> = names.collect();
+                let names = renamed.unwrap_or(&field.names).iter().map(|n| spell(n));
+                let mut names: Vec<String> = names.collect();
+                // `AliasPath` to the field itself is rarely meant for the environment.
+                let plain = spell(&field.name);
+                names.sort_by_key(|name| *name == plain);
+                if names.is_empty() {
+                    if is_computed {
+                        continue;
+                    }
+                    names.push(spell(&format!("{prefix}{}", field.name)));
+                }
+                let name = names.remove(0);
+                let aliases = names;
                 let model = field.model.as_deref().and_then(|model| self.find(model));
                 if let (Some(model), Some(delimiter)) = (model, delimiter) {
                     self.nested(model, &name, delimiter, &spell, guard, 0, reads);

@@ -232,6 +232,25 @@ fn reads_of_os_environ_under_any_name() {
 }
 
 #[test]
+fn settings_with_a_computed_prefix_are_not_guessed() {
+    let facts = read(&[(
+        "conf.py",
+        "from pydantic import AliasChoices, AliasPath, Field\nfrom pydantic_settings import BaseSettings\n\
+         from own import configure\nclass S(BaseSettings):\n    model_config = configure('server')\n    a: int = 1\n    \
+         b: int = Field(2, validation_alias=AliasChoices(AliasPath('b'), 'own_server_b', 'own_b'))\n",
+    )]);
+    let [read] = &facts.env_reads[..] else {
+        panic!("{:?}", facts.env_reads);
+    };
+    assert_eq!((read.name.as_str(), read.place.line), ("OWN_SERVER_B", 7));
+    assert_eq!(read.aliases, ["OWN_B", "B"]);
+    let [unjudged] = &facts.unjudged[..] else {
+        panic!("{:?}", facts.unjudged);
+    };
+    assert!(unjudged.why.contains("any prefix"), "{}", unjudged.why);
+}
+
+#[test]
 fn settings_classes_of_pydantic() {
     let facts = read(&[
         (
