@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use support::Workspace;
 use support::real::check_out;
-use ubs::manifest::Manifest;
+use ubs::manifest::{Manifest, WebFramework};
 
 const APPLICATIONS: [&str; 5] = ["gns3", "ihatemoney", "lnbits", "prefect", "pretalx"];
 /// Each is run this often, in turn; the best run counts: nothing but a disturbance makes one slower.
@@ -85,7 +85,14 @@ fn imports(manifest: &Manifest) -> BTreeSet<String> {
             .registration
             .iter()
             .filter_map(|registration| registration.app.as_ref())
-            .map(|app| format!("import {}", app.module)),
+            .map(|app| match app.framework {
+                WebFramework::Django => format!(
+                    "import os; os.environ['DJANGO_SETTINGS_MODULE'] = '{}'\nimport django; django.setup()\n\
+                     from django.urls import get_resolver; get_resolver().url_patterns",
+                    app.module
+                ),
+                _ => format!("import {}", app.module),
+            }),
     );
     statements
 }

@@ -15,6 +15,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -23,7 +24,9 @@ use super::CheckContext;
 use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
-use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_sandboxed};
+use crate::sandbox::{
+    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below, run_sandboxed,
+};
 use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
 pub(super) use answer::{no_answer, printed};
 
@@ -274,33 +277,8 @@ pub(super) fn run_probe<T: DeserializeOwned>(
     if let Some(ran) = shared {
         return Ok(ran);
     }
-    let run = |input, workspace| {
-        execute(
-            context, program, input, timeout_ms, network, None, workspace,
-        )
-    };
-    let (outcome, nonce) = run(input.clone(), Workspace::ReadOnly)?;
-    // Many an application makes its directories while it is imported: what else is wrong with it shows only
-    // where it may.
-    let (outcome, nonce) = match was_read_only(&outcome, &nonce) {
-        true => run(input, Workspace::ThrownAway).unwrap_or((outcome, nonce)),
-        false => (outcome, nonce),
-    };
+    let (outcome, nonce) = execute(context, program, input, timeout_ms, network, None)?;
     Ok(read_run(&outcome, &nonce, timeout_ms, context))
-}
-
-/// What the application finds when it writes into its workspace.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Workspace {
-    ReadOnly,
-    /// It may, and nothing of it stays.
-    ThrownAway,
-}
-
-/// The answer is that it failed because nothing may be written.
-fn was_read_only(outcome: &SandboxOutcome, nonce: &str) -> bool {
-    parse_answer::<serde_json::Value>(&outcome.result, nonce)
-        .is_ok_and(|answer| answer["raised"]["read_only"] == true)
 }
 
 /// A probe that also serves others: see [`super::shared`].
@@ -312,19 +290,7 @@ pub(super) fn run_hosting_probe<T: DeserializeOwned>(
     host: &Host,
 ) -> Result<Ran<T>, ProbeError> {
     let more = host.take_reader();
-    let workspace = Workspace::ReadOnly;
-    let alone = input.clone();
-    let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more, workspace)?;
-    if was_read_only(&outcome, &nonce) {
-        // It answered nobody else either: each asks anew.
-        host.finish(None);
-        let mut input = alone;
-        input["serve"] = 0.into();
-        let again = Workspace::ThrownAway;
-        let run = execute(context, program, input, timeout_ms, false, None, again);
-        let (outcome, nonce) = run.unwrap_or((outcome, nonce));
-        return Ok(read_run(&outcome, &nonce, timeout_ms, context));
-    }
+    let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more)?;
     let mut ran = read_run(&outcome, &nonce, timeout_ms, context);
     let served: Option<Served> = parse_marked(&outcome.result, &nonce, "~").ok();
     ran.duration_ms -= served.map_or(0, |s| s.serving_ms).min(ran.duration_ms);
@@ -374,14 +340,9 @@ fn execute(
     timeout_ms: u64,
     network: bool,
     stdin_more: Option<Arc<OwnedFd>>,
-    workspace: Workspace,
 ) -> Result<(SandboxOutcome, String), ProbeError> {
     let interpreter = interpreter(context.manifest, context.root, context.environment)?;
     let directory = run_directory(context)?;
-    let overlay = match workspace {
-        Workspace::ReadOnly => None,
-        Workspace::ThrownAway => Some(overlay_in(context, directory.path())?),
-    };
     let nonce = random_nonce()?;
     let path = if context.manifest.python.path.is_empty() {
         vec![".".to_owned()]
@@ -404,7 +365,7 @@ fn execute(
         "hang_at_ms": hang_at_ms,
         "input": input,
     });
-    let outcome = run_sandboxed(&SandboxSpec {
+    let spec = SandboxSpec {
         argv: [
             interpreter.display().to_string().as_str(),
             "-I",
@@ -419,27 +380,51 @@ fn execute(
         cwd: context.root.to_owned(),
         env: run_environment(context, directory.path()),
         writable: vec![directory.path().to_owned()],
-        overlay,
+        overlay: overlay_in(context, directory.path())?,
         network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms,
         stdin: frame(&stdin),
         stdin_more,
-    })?;
-    Ok((outcome, nonce))
+    };
+    Ok((run_laid_over(spec)?, nonce))
 }
 
-/// The workspace, to be written in memory by way of a directory below the run's own.
-fn overlay_in(context: &CheckContext<'_>, directory: &Path) -> Result<Overlay, ProbeError> {
+/// Where the host cannot lay something to write on over the workspace, it stays read-only.
+fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        spec.overlay = None;
+    }
+    if spec.overlay.is_some() {
+        match run_sandboxed(&spec) {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => tracing::debug!("no layer over the workspace: {error}"),
+        }
+        spec.overlay = None;
+        let outcome = run_sandboxed(&spec)?;
+        REFUSED.store(true, Ordering::Relaxed);
+        return Ok(outcome);
+    }
+    run_sandboxed(&spec)
+}
+
+/// The workspace, to be written in memory by way of a directory below the run's own: many an application makes
+/// its directories while it is imported, and what else is wrong with it would not show. `None` where another
+/// file system is mounted within, which would be missing from the layer.
+fn overlay_in(context: &CheckContext<'_>, directory: &Path) -> Result<Option<Overlay>, ProbeError> {
+    if has_mounts_below(context.root) {
+        return Ok(None);
+    }
     let base = directory.join("overlay");
     std::fs::create_dir(&base).map_err(|source| ProbeError::Scratch {
         path: base.clone(),
         source,
     })?;
-    Ok(Overlay {
+    Ok(Some(Overlay {
         directory: context.root.to_owned(),
         base,
-    })
+    }))
 }
 
 fn read_run<T: DeserializeOwned>(

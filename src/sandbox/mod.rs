@@ -10,5 +10,6 @@ mod watch;
 
 pub use copy::{CopyError, WorkspaceCopy, clone_database};
 pub use run::{
-    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_sandboxed,
+    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
+    host_isolation, run_sandboxed,
 };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,28 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
         stdin_more: None,
     };
     describe(&spec, support.namespaces, support)
+}
+
+/// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
+#[must_use]
+pub fn has_mounts_below(directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else {
+        return true;
+    };
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
+        return true;
+    };
+    mounts.lines().any(|line| {
+        let point = line.split(' ').nth(4).unwrap_or_default();
+        // Blanks and the like are written in octal.
+        let point = point
+            .replace("\\040", " ")
+            .replace("\\011", "\t")
+            .replace("\\012", "\n")
+            .replace("\\134", "\\");
+        let point = Path::new(&point);
+        point != directory && point.starts_with(&directory)
+    })
 }
 
 /// As [`run_sandboxed`], on a host that can isolate only so much.

@@ -232,15 +232,16 @@ def _chain(error):
 
 
 def _is_read_only(error):
-    """It failed because nothing may be written here: the file system says so, or SQLite does."""
+    """It failed because nothing, or only so much, may be written here: so says the file system, or SQLite."""
     seen = 0
     while error is not None and seen < 32:
         seen += 1
-        if isinstance(error, OSError) and error.errno == _errno.EROFS:
+        if isinstance(error, OSError) and error.errno in (_errno.EROFS, _errno.ENOSPC):
             return True
         if type(error).__name__ == "OperationalError":
             message = _text(error)
-            if "readonly database" in message or "unable to open database file" in message:
+            told = ("readonly database", "unable to open database file", "disk is full")
+            if any(text in message for text in told):
                 return True
         error = error.__cause__ or error.__context__
     return False
