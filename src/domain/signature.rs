@@ -22,6 +22,8 @@ struct Rule {
 static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
     // The order matters: the longer shapes first, bare numbers last.
     [
+        // Where the module lies is not known to who only reads the source.
+        (r"(cannot import name '[^']*' from '[^']*') \([^)]*\)", "$1"),
         (
             r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?(?:Z|[+-]\d{2}:?\d{2})?",
             "<time>",
@@ -96,6 +98,14 @@ mod tests {
     use super::*;
     use crate::domain::finding::Severity;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_import_that_was_read_and_one_that_was_run_fail_alike() {
+        let text = "ImportError: cannot import name 'parse' from 'backend.parsers'";
+        let run = format!("{text} (/srv/shop/backend/parsers.py)");
+        assert_eq!(normalise(&run), normalise(text));
+        assert_eq!(normalise(text), text);
+    }
 
     #[test]
     fn what_changes_from_run_to_run_does_not_change_the_text() {
