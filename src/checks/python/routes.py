@@ -73,14 +73,25 @@ def _application():
     return found
 
 
+_LINES = {}
+
+
 def _class_line(cls):
+    """Line of the class: by its name, since to parse each file anew would cost more than all the rest."""
     line = getattr(cls, "__firstlineno__", None)
     if isinstance(line, int):
         return line
-    try:
-        return _inspect.getsourcelines(cls)[1]
-    except Exception:
-        return 0
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or ""
+    if file not in _LINES:
+        import linecache as _linecache
+
+        found = _LINES[file] = {}
+        for number, line in enumerate(_linecache.getlines(file), 1):
+            words = line.split(None, 1)
+            if len(words) == 2 and words[0] == "class":
+                name = words[1].split("(")[0].split(":")[0].split("[")[0].strip()
+                found.setdefault(name, number)
+    return _LINES[file].get(cls.__name__, 0)
 
 
 def _place(endpoint):
