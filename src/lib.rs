@@ -11,7 +11,7 @@
 //!
 //! `examples/` has one short program for each. The direction of imports is
 //! `manifest → domain → log → checks, sandbox, supervise → fix → engine → cli`; `source` stands beside
-//! `manifest`: it imports nothing of the rest.
+//! `manifest`: it imports nothing of the rest but how names of secrets sound.
 
 pub mod checks;
 pub mod cli;

@@ -21,10 +21,6 @@ impl Sources {
             let mut roots = manifest.python.path.clone();
             // A directory of the import path gives modules the names by which they are imported; others
             // are read only where those do not reach.
-            let reaches = |root: &str, directory: &str| {
-                let root = root.trim_start_matches("./").trim_end_matches('/');
-                matches!(root, "" | ".") || Path::new(directory).starts_with(root)
-            };
             for directory in &manifest.config.scan {
                 if !roots.is_empty() && !roots.iter().any(|root| reaches(root, directory)) {
                     roots.push(directory.clone());
@@ -42,6 +38,12 @@ impl Sources {
             facts
         })
     }
+}
+
+/// The file or directory lies below that root; both are relative to the workspace.
+pub(super) fn reaches(root: &str, path: &str) -> bool {
+    let root = root.trim_start_matches("./").trim_end_matches('/');
+    matches!(root, "" | ".") || Path::new(path).starts_with(root)
 }
 
 /// The version that a virtual environment says it was made for; asking the interpreter takes longer.

@@ -17,7 +17,8 @@ const REASONS_MAX: usize = 5;
 
 type Definition = (String, String, String);
 
-fn quote(name: &str) -> String {
+/// The name as an SQL identifier.
+pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

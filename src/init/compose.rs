@@ -81,12 +81,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         let unit = reader.unit(service, node, &mut units, &mut once);
         units.units.push(unit);
     }
-    for unit in &mut units.units {
-        if once.contains(&unit.name) {
-            unit.oneshot = true;
-            (unit.ready, unit.live, unit.restart) = (None, None, None);
-        }
-    }
+    units.run_once(&once);
     units
 }
 

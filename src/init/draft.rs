@@ -1,6 +1,8 @@
 //! What a manifest is going to say, with a note on where each thing comes from; and the services that the
 //! files of other process managers describe, before they become layers.
 
+use std::collections::BTreeSet;
+
 use crate::manifest::VarKind;
 
 /// A remark in the written file.
@@ -187,4 +189,16 @@ pub(super) struct Units {
     /// The name that it gives to the whole.
     pub name: Option<String>,
     pub notes: Vec<Note>,
+}
+
+impl Units {
+    /// These run to their end before others begin: nothing probes them, and they are not started again.
+    pub(super) fn run_once(&mut self, names: &BTreeSet<String>) {
+        for unit in &mut self.units {
+            if names.contains(&unit.name) {
+                unit.oneshot = true;
+                (unit.ready, unit.live, unit.restart) = (None, None, None);
+            }
+        }
+    }
 }

@@ -9,9 +9,10 @@ use regex::Regex;
 use super::code::{Code, is_side};
 use super::databases::alembic_file;
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit, VarDraft};
-use super::program::{Program, is_dotted, program};
+use super::program::{Program, program};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
+use crate::manifest::is_dotted;
 use crate::source::{Application, Framework};
 
 /// More applications than this are not started by one manifest.

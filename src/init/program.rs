@@ -1,5 +1,7 @@
 //! What a command line starts: the application object, the modules that it loads, and its port.
 
+use crate::manifest::is_dotted;
+
 /// What is known about a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Program {
@@ -242,13 +244,6 @@ fn module_of(word: &str) -> Option<(String, String)> {
         .trim_end_matches(".py")
         .replace('/', ".");
     is_dotted(&module).then(|| (module, String::new()))
-}
-
-pub(super) fn is_dotted(text: &str) -> bool {
-    text.split('.').all(|part| {
-        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-    })
 }
 
 /// The value of an option, as the next word or behind `=`.

@@ -231,7 +231,8 @@ impl Environment {
     }
 }
 
-fn sounds_secret(name: &str) -> bool {
+/// The name of a variable says that its value is nobody's business.
+pub(crate) fn sounds_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
     SECRET_NAMES.contains(&name.as_str())
         || SECRET_ENDINGS.iter().any(|ending| name.ends_with(ending))

@@ -108,7 +108,7 @@ pub(super) fn variable_name(text: &str) -> Result<String, Fault> {
 }
 
 /// A dotted path of Python identifiers.
-fn is_dotted(text: &str) -> bool {
+pub(crate) fn is_dotted(text: &str) -> bool {
     text.split('.').all(|part| {
         part.starts_with(|c: char| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')

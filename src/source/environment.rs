@@ -6,6 +6,7 @@ use ruff_text_size::{Ranged, TextRange};
 
 use super::facts::{EnvRead, ValueKind};
 use super::pass::Pass;
+use crate::manifest::sounds_secret;
 
 /// An object that reads the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -405,24 +406,4 @@ fn is_variable_name(name: &str) -> bool {
         && name
             .chars()
             .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-}
-
-/// Its name says that its value is nobody's business. The same words as `manifest::environment`.
-pub(super) fn sounds_secret(name: &str) -> bool {
-    const ENDINGS: [&str; 11] = [
-        "_KEY",
-        "_SECRET",
-        "_TOKEN",
-        "_CREDENTIAL",
-        "_CREDENTIALS",
-        "_DSN",
-        "PASSWORD",
-        "PASSWD",
-        "PASSPHRASE",
-        "APIKEY",
-        "_PWD",
-    ];
-    let name = name.to_ascii_uppercase();
-    ["SECRET", "TOKEN", "CREDENTIALS"].contains(&name.as_str())
-        || ENDINGS.iter().any(|ending| name.ends_with(ending))
 }

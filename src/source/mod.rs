@@ -2,7 +2,8 @@
 //! parser.
 //!
 //! Plain facts with places; what they mean is for the checks and for `init` to judge. May rely on
-//! nothing but the standard library and the parser: no manifest, no interpreter, no database.
+//! nothing but the standard library, the parser and the words of `manifest` for names of secrets: no
+//! manifest is read, no interpreter runs, no database is opened.
 
 mod decode;
 mod environment;

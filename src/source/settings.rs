@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_text_size::Ranged;
 
-use super::environment::{is_url, literal_text, named_kind, sounds_secret};
+use super::environment::{is_url, literal_text, named_kind};
 use super::facts::{EnvRead, Guard, Place, ValueKind};
 use super::pass::Pass;
+use crate::manifest::sounds_secret;
 
 /// A class with what matters if it is a settings class.
 #[derive(Debug, Clone, Default)]

@@ -20,10 +20,11 @@ use self::routers::{
 use self::routes::{Route, duplicate_routes, is_mounted};
 use super::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use super::raised::Raised;
+use super::sources::reaches;
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::manifest::{AppObject, ExpectedService, Registration};
-use crate::source::{ScanOptions, SourceFacts, read_sources};
+use crate::source::RouterDefinition;
 
 /// What `routes.py` answers.
 #[derive(Debug, Default, Deserialize)]
@@ -65,15 +66,20 @@ fn check_app(
     registration: &Registration,
     app: &AppObject,
 ) -> Result<Outcome, ProbeError> {
-    let facts = read_sources(
-        context.root,
-        &context.manifest.python.path,
-        &ScanOptions::default(),
-    );
+    let facts = context.sources.facts(context);
+    // What only `config.scan` names is not on the import path, so no application could include it.
+    let roots = &context.manifest.python.path;
+    let routers: Vec<&RouterDefinition> = facts
+        .routers
+        .iter()
+        .filter(|router| {
+            roots.is_empty() || roots.iter().any(|root| reaches(root, &router.place.file))
+        })
+        .collect();
     let ran = run_probe::<Routes>(
         context,
         Program::Routes,
-        probe_input(app, &facts),
+        probe_input(app, &routers),
         PROBE_TIMEOUT_MS,
         false,
     )?;
@@ -90,7 +96,7 @@ fn check_app(
         Answer::Given(routes) => routes,
         Answer::None(why) => return Ok(loader.unloadable(loader.no_answer(&why))),
     };
-    let mut unmounted = unmounted_routers(&facts, &routes.routers);
+    let mut unmounted = unmounted_routers(facts, &routers, &routes.routers);
     let services = &registration.services;
     let missing: Vec<&ExpectedService> = services
         .iter()
@@ -134,9 +140,8 @@ fn check_app(
     })
 }
 
-fn probe_input(app: &AppObject, facts: &SourceFacts) -> serde_json::Value {
-    let routers: Vec<serde_json::Value> = facts
-        .routers
+fn probe_input(app: &AppObject, routers: &[&RouterDefinition]) -> serde_json::Value {
+    let routers: Vec<serde_json::Value> = routers
         .iter()
         .map(|router| {
             serde_json::json!({

@@ -41,7 +41,11 @@ pub(super) fn target(app: &AppObject) -> String {
 
 /// Routers that nothing includes: neither the application as it was loaded, nor any line of the source. One
 /// that a line includes and the application lacks is included under a condition, which is no defect.
-pub(super) fn unmounted_routers(facts: &SourceFacts, states: &[RouterState]) -> Vec<Unmounted> {
+pub(super) fn unmounted_routers(
+    facts: &SourceFacts,
+    routers: &[&RouterDefinition],
+    states: &[RouterState],
+) -> Vec<Unmounted> {
     let key = |router: &RouterDefinition| (router.module.clone(), router.name.clone());
     // By anything but itself.
     let included: BTreeSet<&(String, String)> = facts
@@ -50,9 +54,9 @@ pub(super) fn unmounted_routers(facts: &SourceFacts, states: &[RouterState]) -> 
         .filter(|include| include.includer != include.included)
         .filter_map(|include| include.included.as_ref())
         .collect();
-    facts
-        .routers
+    routers
         .iter()
+        .copied()
         .zip(states)
         .filter(|(router, state)| {
             let name = key(router);

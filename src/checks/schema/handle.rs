@@ -13,7 +13,6 @@ use super::postgres_url::PostgresUrl;
 
 /// A database that answers.
 pub(super) enum Live {
-    #[allow(dead_code)] // The comparison opens files by it.
     Sqlite {
         connection: Box<Connection>,
         path: PathBuf,
@@ -22,7 +21,6 @@ pub(super) enum Live {
 }
 
 impl Live {
-    #[allow(dead_code)] // See above.
     /// Opens the file of a SQLite database, which exists.
     pub(super) fn sqlite(path: &Path) -> Result<Self, Unreachable> {
         Ok(Self::Sqlite {

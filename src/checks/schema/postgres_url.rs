@@ -38,7 +38,6 @@ pub(super) struct PostgresUrl {
 }
 
 impl PostgresUrl {
-    #[allow(dead_code)] // The comparison asks it.
     /// Whether the URL is one of PostgreSQL at all: `postgresql[+driver]://`, `postgres://`.
     pub(super) fn is_one(url: &str) -> bool {
         url.trim().split_once("://").is_some_and(|(scheme, _)| {

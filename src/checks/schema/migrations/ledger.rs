@@ -3,6 +3,7 @@
 
 use rusqlite::Connection;
 
+use super::super::expected::quote;
 use super::super::handle::Live;
 use super::super::live::{self, Database};
 use crate::checks::CheckContext;
@@ -93,16 +94,15 @@ impl Ledger {
             }
         };
         use rusqlite::types::ValueRef;
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
         let list: Vec<String> = columns
             .iter()
             // In quotes, an unknown name would be a string to SQLite.
-            .map(|name| format!("t.{}", quoted(name)))
+            .map(|name| format!("t.{}", quote(name)))
             .collect();
         let sql = format!(
             "SELECT {} FROM main.{} AS t LIMIT {ROWS_MAX}",
             list.join(", "),
-            quoted(table)
+            quote(table)
         );
         let read = || -> rusqlite::Result<Vec<Vec<String>>> {
             let mut statement = connection.prepare(&sql)?;
