@@ -11,7 +11,7 @@ use crate::kernel::{self, Signal};
 /// Time between two looks at the supervisor.
 const POLL: Duration = Duration::from_millis(50);
 
-/// Stop the running system in order.
+/// Stop the running system in order; end what a supervisor that died left running.
 ///
 /// Exit code: 0 if nothing runs any more, 1 if it still runs after the time allowed.
 #[derive(Debug, clap::Args)]
