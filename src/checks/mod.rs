@@ -29,7 +29,7 @@ use crate::domain::finding::{
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
-pub use python::{NoInterpreter, interpreter};
+pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{MigrationCommand, migration_command, sqlite_path};
 pub use shared::SharedRuns;

@@ -226,6 +226,25 @@ pub fn interpreter(
     })
 }
 
+/// What every service of the application gets: its environment, with the interpreter's directory in front of
+/// `PATH`, so that the programs of its packages are found.
+#[must_use]
+pub fn service_environment(
+    manifest: &Manifest,
+    root: &Path,
+    environment: &Environment,
+) -> BTreeMap<String, String> {
+    let mut env = environment.child_env();
+    if let Ok(interpreter) = interpreter(manifest, root, environment)
+        && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
+    {
+        let path = env.get("PATH").cloned().unwrap_or_default();
+        let path = format!("{}:{path}", directory.display());
+        env.insert("PATH".to_owned(), path);
+    }
+    env
+}
+
 fn is_executable(file: &Path) -> bool {
     std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
 }
@@ -396,17 +415,16 @@ fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> 
     if REFUSED.load(Ordering::Relaxed) {
         spec.overlay = None;
     }
-    if spec.overlay.is_some() {
-        match run_sandboxed(&spec) {
-            Ok(outcome) => return Ok(outcome),
-            Err(error) => tracing::debug!("no layer over the workspace: {error}"),
+    match run_sandboxed(&spec) {
+        Err(error) if spec.overlay.is_some() => {
+            tracing::debug!("no layer over the workspace: {error}");
+            spec.overlay = None;
+            let outcome = run_sandboxed(&spec)?;
+            REFUSED.store(true, Ordering::Relaxed);
+            Ok(outcome)
         }
-        spec.overlay = None;
-        let outcome = run_sandboxed(&spec)?;
-        REFUSED.store(true, Ordering::Relaxed);
-        return Ok(outcome);
+        ended => ended,
     }
-    run_sandboxed(&spec)
 }
 
 /// The workspace, to be written in memory by way of a directory below the run's own: many an application makes

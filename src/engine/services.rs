@@ -88,16 +88,9 @@ impl Services {
     fn shared_environment(&self, environment: &Environment) -> Rc<BTreeMap<String, String>> {
         let mut shared = self.environment.borrow_mut();
         Rc::clone(shared.get_or_insert_with(|| {
-            let mut env = environment.child_env();
             let workspace = &self.manifest.workspace;
-            if let Ok(interpreter) =
-                crate::checks::interpreter(&self.manifest, workspace, environment)
-                && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
-            {
-                let path = env.get("PATH").cloned().unwrap_or_default();
-                let path = format!("{}:{path}", directory.display());
-                env.insert("PATH".to_owned(), path);
-            }
+            let mut env =
+                crate::checks::service_environment(&self.manifest, workspace, environment);
             env.insert(BOOT_MARK.to_owned(), self.mark.clone());
             Rc::new(env)
         }))

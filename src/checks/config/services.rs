@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{CheckContext, python};
+use crate::checks::{CheckContext, service_environment};
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel;
 use crate::manifest::{EnvironmentError, Layer, ProbeKind, Service};
@@ -40,13 +40,14 @@ pub(super) fn service_findings(
         ask(&schema.database, place, Severity::Critical, schema.line);
     }
     let mut programs = Vec::new();
+    let shared = service_environment(context.manifest, context.root, context.environment);
     for (layer, service) in services(context) {
         let severity = severity_of(layer);
         for (key, text) in texts(service) {
             let place = format!("`{key}` of service {}", service.name);
             ask(text, place, severity, service.line);
         }
-        programs.extend(program_missing(context, layer, service));
+        programs.extend(program_missing(context, layer, service, &shared));
     }
     missing.into_values().chain(programs).collect()
 }
@@ -98,19 +99,11 @@ fn program_missing(
     context: &CheckContext<'_>,
     layer: &Layer,
     service: &Service,
+    shared: &BTreeMap<String, String>,
 ) -> Option<Finding> {
     let expand = |text: &str| context.environment.expand(text).ok();
     let name = expand(service.run.first()?)?;
-    let mut env = context.environment.child_env();
-    let interpreter = python::interpreter(context.manifest, context.root, context.environment);
-    if let Some(directory) = interpreter
-        .ok()
-        .as_deref()
-        .and_then(std::path::Path::parent)
-    {
-        let path = env.get("PATH").cloned().unwrap_or_default();
-        env.insert("PATH".to_owned(), format!("{}:{path}", directory.display()));
-    }
+    let mut env = shared.clone();
     for (name, value) in &service.env {
         env.insert(name.clone(), expand(value)?);
     }
