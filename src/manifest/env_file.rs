@@ -208,17 +208,19 @@ fn docker_difference(text: &str, assignment: &Assignment, value: &str) -> Option
     }
     let quoted = text[assignment.span.clone()].starts_with(['\'', '"']);
     Some(if name != assignment.name && name.starts_with("export") {
-        "`export`, which docker refuses"
+        "`export`, which docker refuses; python-dotenv and ubs do not"
     } else if name != assignment.name {
-        "blanks before the `=`, which docker refuses"
+        "blanks before the `=`, which docker refuses; python-dotenv and ubs do not"
     } else if quoted && text[assignment.span.clone()].contains(['\n', '\r']) {
-        "a value over several lines, of which docker reads only the first"
+        "a value over several lines, of which docker reads only the first; python-dotenv and ubs do not"
     } else if quoted {
-        "quotes, which docker keeps as a part of the value"
+        "quotes, which docker keeps as a part of the value; python-dotenv and ubs do not"
     } else if assignment.value.text != value {
-        "a variable in the value, which docker does not put in"
+        "a variable in the value, which docker does not put in; python-dotenv and ubs do"
+    } else if value.is_empty() && raw.trim_start().starts_with('#') {
+        "a comment in the place of a value, which docker and python-dotenv take for the value; ubs does not"
     } else {
-        "a comment or blanks around the value, which docker keeps as a part of it"
+        "a comment or blanks around the value, which docker keeps as a part of it; python-dotenv and ubs do not"
     })
 }
 

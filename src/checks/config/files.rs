@@ -45,10 +45,7 @@ pub(super) fn file_findings(
                     "config.env_file_syntax",
                     Severity::Info,
                     format!("{file}:{}", lines[0]),
-                    format!(
-                        "line {} of {file} has {why}; python-dotenv and ubs do not{more}",
-                        lines[0]
-                    ),
+                    format!("line {} of {file} has {why}{more}", lines[0]),
                 )
                 .at(file.as_str(), lines[0], 0)
                 .remedy("write it without, if the file is given to `docker run --env-file` too"),

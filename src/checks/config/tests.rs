@@ -347,3 +347,31 @@ fn what_docker_reads_differently_is_worth_a_word() {
     );
     assert!(!format!("{report:?}").contains("s3cret"), "{report:?}");
 }
+
+#[test]
+fn a_comment_in_the_place_of_a_value_is_told_as_each_reads_it() {
+    let report = app()
+        .file(".env", "A= # why\nB=1 # why\n")
+        .var("B", required())
+        .check(CheckName::Config);
+    let told = |line: u32| {
+        let finding = report.findings.iter().find(|f| {
+            f.code == "config.env_file_syntax"
+                && f.location.as_ref().is_some_and(|l| l.line == line)
+        });
+        finding
+            .unwrap_or_else(|| panic!("{report:#?}"))
+            .message
+            .as_str()
+    };
+    assert!(
+        told(1).contains("docker and python-dotenv take"),
+        "{}",
+        told(1)
+    );
+    assert!(
+        told(2).contains("python-dotenv and ubs do not"),
+        "{}",
+        told(2)
+    );
+}
