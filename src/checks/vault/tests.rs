@@ -250,7 +250,10 @@ fn health_and_token_are_judged_by_their_status() {
 
 #[test]
 fn a_hostile_server_costs_its_timeout_and_gives_a_finding() {
-    let raw = |talk: fn(TcpStream)| {
+    // What is answered must not race with the timeout; what never ends must meet it.
+    const LONG_MS: u64 = 4_000;
+    const SHORT_MS: u64 = 400;
+    let raw = |timeout_ms: u64, talk: fn(TcpStream)| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {
@@ -259,7 +262,7 @@ fn a_hostile_server_costs_its_timeout_and_gives_a_finding() {
             }
         });
         let mut app = hashicorp(format!("http://127.0.0.1:{port}"), &["a#b"]);
-        app.manifest.vault.as_mut().unwrap().timeout_ms = 400;
+        app.manifest.vault.as_mut().unwrap().timeout_ms = timeout_ms;
         let begun = Instant::now();
         let report = check(&app);
         assert!(
@@ -270,24 +273,24 @@ fn a_hostile_server_costs_its_timeout_and_gives_a_finding() {
         problems(&report)
     };
     // Hangs; drips; answers garbage; never ends.
-    let hangs = raw(|stream| {
+    let hangs = raw(SHORT_MS, |stream| {
         std::thread::sleep(Duration::from_secs(20));
         drop(stream);
     });
     assert_eq!(hangs, ["vault.unreachable vault"]);
-    let drips = raw(|mut stream| {
+    let drips = raw(SHORT_MS, |mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n");
         while stream.write_all(b" ").is_ok() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
     assert_eq!(drips, ["vault.unreachable vault"]);
-    let garbage = raw(|mut stream| {
+    let garbage = raw(LONG_MS, |mut stream| {
         let _ = stream.write_all(b"\x00\xff SSH-2.0 what?\r\n\r\n");
         std::thread::sleep(Duration::from_secs(1));
     });
     assert_eq!(garbage, ["vault.answer_invalid vault"]);
-    let floods = raw(|mut stream| {
+    let floods = raw(LONG_MS, |mut stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n");
         while stream.write_all(&[b'x'; 65536]).is_ok() {}
     });
