@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::Workspace;
-use support::real::check_out;
+use support::real::check_out_in;
 use ubs::manifest::{Manifest, WebFramework};
 
 const APPLICATIONS: [&str; 5] = ["gns3", "ihatemoney", "lnbits", "prefect", "pretalx"];
@@ -31,7 +31,7 @@ fn main() {
     println!("| application | files | init | slowest bare import | preflight | at most |");
     println!("|---|---|---|---|---|---|");
     for name in applications {
-        let Some((workspace, _)) = check_out(name) else {
+        let Some((workspace, ..)) = check_out_in("real", name) else {
             continue;
         };
         let init = best(rounds, || {

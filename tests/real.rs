@@ -8,7 +8,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use support::real::{check_out, strings};
+use support::real::{check_out_in, strings};
 use toml_edit::Table;
 
 /// One defect that is truly there.
@@ -51,7 +51,7 @@ impl Defect {
 /// `ubs init`, then `ubs preflight`, then everything is as the truth says.
 #[track_caller]
 fn check(name: &str) {
-    let Some((workspace, truth)) = check_out(name) else {
+    let Some((workspace, truth, _)) = check_out_in("real", name) else {
         return;
     };
     workspace.ubs(&["init"]).expect(0);

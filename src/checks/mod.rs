@@ -204,9 +204,10 @@ fn has_secret(text: &str, redactor: &Redactor) -> bool {
 
 /// `1 table`, `2 tables`.
 fn count(n: usize, noun: &str) -> String {
-    match (n, noun.strip_suffix('x'), noun.strip_suffix('y')) {
+    let hisses = noun.ends_with(['x', 's']) || noun.ends_with("ch");
+    match (n, hisses, noun.strip_suffix('y')) {
         (1, _, _) => format!("1 {noun}"),
-        (_, Some(_), _) => format!("{n} {noun}es"),
+        (_, true, _) => format!("{n} {noun}es"),
         (_, _, Some(stem)) => format!("{n} {stem}ies"),
         _ => format!("{n} {noun}s"),
     }

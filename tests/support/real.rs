@@ -4,17 +4,18 @@
 //! application was looked at; `truth.toml` says what is known of it. The application's own packages are
 //! copied out of its environment into a workspace, as if it had been checked out.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml_edit::DocumentMut;
 
 use super::{Workspace, venv};
 
-/// The application in a workspace of its own, with its environment as `.venv`, and its truth; `None`
-/// after saying why its environment cannot be had.
-pub fn check_out(name: &str) -> Option<(Workspace, DocumentMut)> {
+/// The application in a workspace of its own, with its environment as `.venv`, its truth, and its
+/// interpreter; `None` after saying why its environment cannot be had. It lies in `tests/ROOM/NAME`.
+pub fn check_out_in(room: &str, name: &str) -> Option<(Workspace, DocumentMut, PathBuf)> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/real")
+        .join("tests")
+        .join(room)
         .join(name);
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
     let truth: DocumentMut = read("truth.toml").parse().unwrap();
@@ -37,7 +38,7 @@ pub fn check_out(name: &str) -> Option<(Workspace, DocumentMut)> {
         }
     }
     std::os::unix::fs::symlink(home, workspace.path(".venv")).unwrap();
-    Some((workspace, truth))
+    Some((workspace, truth, python))
 }
 
 /// A list of texts.

@@ -54,7 +54,7 @@ class _Reader:
             "ddl": ddl,
             "problem": problem[:500],
             "columns": [self.column(table, column) for column in table.columns],
-            "indexes": [self.index(index) for index in table.indexes],
+            "indexes": [self.index(index) for index in table.indexes if self.is_meant(index)],
             "constraints": self.constraints(table),
         }
 
@@ -111,9 +111,23 @@ class _Reader:
             name = name[1:-1].replace('""', '"')
         return name
 
+    def is_meant(self, item):
+        """Whether it is made in this dialect (`ddl_if`); an index without columns cannot be made."""
+        if isinstance(item, self.schema.Index) and not len(item.expressions):
+            return False
+        condition = getattr(item, "_ddl_if", None)
+        if condition is None:
+            return True
+        try:
+            return bool(condition._should_execute(None, item, None, compiler=self.ddl))
+        except Exception:
+            # A condition that looks at the connection: only a connection could tell.
+            return False
+
     def constraints(self, table):
         """They come in no order, and the report has to have one."""
-        found = [self.constraint(constraint) for constraint in table.constraints]
+        meant = [constraint for constraint in table.constraints if self.is_meant(constraint)]
+        found = [self.constraint(constraint) for constraint in meant]
         found = [one for one in found if one is not None]
         order = lambda one: (one["kind"], one["columns"], one["name"] or "")
         return sorted(found, key=order)
