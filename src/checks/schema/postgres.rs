@@ -58,7 +58,7 @@ impl Postgres {
                 _ if url.is_socket() => SslMode::Disable,
                 TlsMode::Disable => SslMode::Disable,
                 TlsMode::Prefer => SslMode::Prefer,
-                TlsMode::Require | TlsMode::Verify => SslMode::Require,
+                TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
             });
         if let Some(password) = &url.password {
             config.password(password);

@@ -18,8 +18,10 @@ pub(super) enum TlsMode {
     Prefer,
     /// Always; whose certificate is not looked at.
     Require,
-    /// Always, and the certificate must be signed by somebody known and name the host.
-    Verify,
+    /// Always, and the certificate must be signed by somebody known.
+    VerifyCa,
+    /// Likewise, and it must name the host.
+    VerifyFull,
 }
 
 /// One server and database. No `Debug`: it holds a password.
@@ -108,7 +110,8 @@ impl PostgresUrl {
                     "disable" | "false" | "0" => TlsMode::Disable,
                     "allow" | "prefer" => TlsMode::Prefer,
                     "require" | "true" | "1" => TlsMode::Require,
-                    "verify-ca" | "verify-full" => TlsMode::Verify,
+                    "verify-ca" => TlsMode::VerifyCa,
+                    "verify-full" => TlsMode::VerifyFull,
                     other => return Err(format!("{other:?} is no sslmode")),
                 };
             }
@@ -119,6 +122,14 @@ impl PostgresUrl {
 
     /// What libpq assumes where the URL is silent.
     fn fill_in(&mut self) {
+        // Whoever names the certificates to trust has them looked at.
+        self.tls = match (self.tls, &self.root_certificate) {
+            (TlsMode::Prefer | TlsMode::Require, Some(file)) if file.as_os_str() == "system" => {
+                TlsMode::VerifyFull
+            }
+            (TlsMode::Require, Some(_)) => TlsMode::VerifyCa,
+            (mode, _) => mode,
+        };
         if self.host.is_empty() {
             self.host = ["/run/postgresql", "/var/run/postgresql", "/tmp"]
                 .iter()
@@ -200,7 +211,19 @@ mod tests {
             ),
             (
                 "postgresql+psycopg2://ann:p@ss@[::1]:7/app?sslmode=verify-full",
-                "ann:p@ss@app at ::1:7 Verify",
+                "ann:p@ss@app at ::1:7 VerifyFull",
+            ),
+            (
+                "postgresql://ann@db/app?sslmode=require&sslrootcert=/ca.pem",
+                "ann:-@app at db:5432 VerifyCa",
+            ),
+            (
+                "postgresql://ann@db/app?sslrootcert=system",
+                "ann:-@app at db:5432 VerifyFull",
+            ),
+            (
+                "postgresql://ann@db/app?sslrootcert=/ca.pem",
+                "ann:-@app at db:5432 Prefer",
             ),
             (
                 "postgresql+psycopg://ann@/app?host=/run/pg&port=9&sslmode=disable",
