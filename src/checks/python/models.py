@@ -97,6 +97,7 @@ class _Reader:
             or self.is_checked(table, column)
             or any(columns > 1 for columns in self.unique_with(table, column)),
             "quoted": self.preparer.format_column(column),
+            "own_checks": self.own_checks(column),
         }
 
     def computed(self, column):
@@ -160,12 +161,15 @@ class _Reader:
 
     def constraints(self, table):
         """They come in no order, and the report has to have one."""
-        found = [self.constraint(constraint) for constraint in table.constraints]
+        every = list(table.constraints)
+        # One that was given to a column is none of the table's.
+        every += [one for column in table.columns for one in column.constraints if one not in every]
+        found = [self.constraint(table, constraint) for constraint in every]
         found = [one for one in found if one is not None]
         order = lambda one: (one["kind"], one["columns"], one["name"] or "")
         return sorted(found, key=order)
 
-    def constraint(self, constraint):
+    def constraint(self, table, constraint):
         schema = self.schema
         found = {
             "name": self.name_of(constraint),
@@ -192,7 +196,7 @@ class _Reader:
             if getattr(constraint, "_type_bound", False):
                 return None
             words = set(re.findall(r"\w+", _text(constraint.sqltext)))
-            columns = [c.name for c in constraint.table.columns if c.name in words]
+            columns = [c.name for c in table.columns if c.name in words]
             found.update(kind="check", columns=columns, text=self.text(constraint.sqltext))
             return found
         columns = [column.name for column in getattr(constraint, "columns", ())]
@@ -206,6 +210,18 @@ class _Reader:
         else:
             return None
         return found
+
+    def own_checks(self, column):
+        """The clauses of the check constraints that were given to the column itself."""
+        try:
+            # They come in no order.
+            return " ".join(sorted(
+                _text(self.ddl.process(constraint)).strip()
+                for constraint in column.constraints
+                if isinstance(constraint, self.schema.CheckConstraint)
+            ))
+        except Exception:
+            return ""
 
     def unique_with(self, table, column):
         """How many columns each unique constraint with this column has."""

@@ -500,3 +500,28 @@ fn what_the_database_does_not_understand_is_an_information() {
         .collect();
     assert_eq!(told, ["Info schema.constraint_mismatch t.named"]);
 }
+
+#[test]
+fn a_check_of_a_column_is_added_with_it() {
+    let Some(app) = App::with_packages() else {
+        return;
+    };
+    let app = app
+        .file(
+            "models.py",
+            "from sqlalchemy import *\nmetadata = MetaData()\n\
+             Table('t', metadata, Column('id', Integer, primary_key=True),\n\
+             Column('n', Integer, CheckConstraint('n > 5', name='ck_n')))\n",
+        )
+        .schema("sqlite:///app.db", "models:metadata")
+        .sqlite("app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    let report = check(&app);
+    let ddl = &report.findings[0].facts["ddl"];
+    let statements: Vec<String> = serde_json::from_str(ddl).unwrap();
+    assert_eq!(
+        statements,
+        ["ALTER TABLE \"t\" ADD COLUMN n INTEGER CONSTRAINT ck_n CHECK (n > 5)"]
+    );
+    let app = app.sqlite("app.db", &statements.join(";"));
+    assert_eq!(check(&app).findings, vec![]);
+}

@@ -425,6 +425,9 @@ fn added_on_postgres(table: &Table, column: &Column) -> String {
     if !column.nullable {
         statement.push_str(" NOT NULL");
     }
+    if !column.own_checks.is_empty() {
+        statement.push_str(&format!(" {}", column.own_checks));
+    }
     statement
 }
 

@@ -232,7 +232,17 @@ impl<'a> Source<'a> {
 
     /// What the models of another `[[schema]]` expect in the database of this one.
     fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
-        let place = |schema: &Schema| context.environment.expand(&schema.database).ok();
+        let place = |schema: &Schema| {
+            let url = context.environment.expand(&schema.database).ok()?;
+            match (
+                PostgresUrl::parse(&url),
+                live::parse_url(&url, context.root),
+            ) {
+                (Ok(server), _) if PostgresUrl::is_one(&url) => Some(server.shown()),
+                (_, Database::File(path)) => Some(path.display().to_string()),
+                _ => None,
+            }
+        };
         let here = place(schema);
         let mut tables = Vec::new();
         for other in &context.manifest.schemas {
@@ -479,3 +489,7 @@ mod tests;
 #[cfg(test)]
 #[path = "details_tests.rs"]
 mod details_tests;
+
+#[cfg(test)]
+#[path = "postgres_shapes_tests.rs"]
+mod postgres_shapes_tests;

@@ -126,6 +126,8 @@ pub(super) struct Column {
     pub references: Option<String>,
     /// A constraint of the table is about it, which `ADD COLUMN` cannot bring.
     pub checked: bool,
+    /// `CHECK (...)` of the column itself.
+    pub own_checks: String,
     /// The name, quoted where it must be.
     pub quoted: String,
 }

@@ -118,7 +118,8 @@ pub(super) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, 
     }
     for row in server.rows(&format!(
         "SELECT i.indrelid, x.relname, i.indisunique, i.indpred IS NOT NULL, \
-         EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')), \
+         EXISTS (SELECT 1 FROM pg_constraint AS k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')) \
+         OR x.relispartition, \
          (SELECT json_agg(a.attname ORDER BY s.at) FROM generate_series(0, i.indnkeyatts - 1) AS s(at) \
           LEFT JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[s.at] AND a.attnum <> 0), \
          (SELECT json_agg(CASE WHEN i.indkey[s.at] = 0 THEN pg_get_indexdef(i.indexrelid, s.at + 1, false) END \

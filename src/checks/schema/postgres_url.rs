@@ -56,13 +56,9 @@ impl PostgresUrl {
     /// What cannot be understood, in words without the password.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         let (_, rest) = url.trim().split_once("://").ok_or("the URL has no `://`")?;
+        let (login, rest) = split_login(rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        // A password may hold an `@` that nobody encoded: the last one ends it.
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (login, place),
-            None => ("", authority),
-        };
+        let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, password) = match login.split_once(':') {
             Some((user, password)) => (user, Some(percent_decode(password))),
             None => (login, None),
@@ -102,6 +98,13 @@ impl PostgresUrl {
             "user" => self.user = value,
             "password" => self.password = Some(value),
             "dbname" | "database" => self.database = value,
+            // The name of pg8000, with the socket itself.
+            "unix_sock" => {
+                let (dir, socket) = value.rsplit_once('/').unwrap_or((&value, ""));
+                let port = socket.strip_prefix(".s.PGSQL.").unwrap_or_default();
+                self.port = port.parse().unwrap_or(self.port);
+                self.host = dir.to_owned();
+            }
             "options" => self.options = Some(value),
             "sslrootcert" => self.root_certificate = Some(PathBuf::from(value)),
             // The name of asyncpg is `ssl`, with the same words or a yes.
@@ -162,6 +165,27 @@ impl PostgresUrl {
             format!("{} at {}:{}", self.database, self.host, self.port)
         }
     }
+}
+
+/// The login, and what comes after its `@`. A password may hold what nobody encoded: as for SQLAlchemy `/` and
+/// `?` do not end it, and if there are several `@` in front of the next of these, the last one does.
+fn split_login(rest: &str) -> (&str, &str) {
+    let Some(first) = rest.find('@') else {
+        return ("", rest);
+    };
+    let end = rest[first..]
+        .find(['/', '?'])
+        .map_or(rest.len(), |at| first + at);
+    let last = rest[..end].rfind('@').unwrap_or(first);
+    let (user, password) = rest[..last].split_once(':').unwrap_or((&rest[..last], ""));
+    // `host/database?user=a@b` and `host:5432/database?user=a@b` have no login.
+    let is_port = password
+        .split_once('/')
+        .is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
+    if user.contains(['/', '?', '[']) || is_port {
+        return ("", rest);
+    }
+    (&rest[..last], &rest[last + 1..])
 }
 
 /// `host`, `host:port`, `[::1]:port`, `/directory`.
@@ -234,6 +258,30 @@ mod tests {
                 "ann:-@app at /run/pg/.s.PGSQL.5432 Prefer",
             ),
             ("postgresql://ann@one,two/", "ann:-@ann at one:5432 Prefer"),
+            (
+                "postgresql://ann:a/b?c@db/app",
+                "ann:a/b?c@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://ann:+%2B@db/app",
+                "ann:++@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://db/app?user=a@b",
+                "a@b:-@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://db:7/app?user=a@b&password=c",
+                "a@b:c@app at db:7 Prefer",
+            ),
+            (
+                "postgresql://[::1]:7/app?user=a@b",
+                "a@b:-@app at ::1:7 Prefer",
+            ),
+            (
+                "postgresql+pg8000://ann@/app?unix_sock=/run/pg/.s.PGSQL.7",
+                "ann:-@app at /run/pg/.s.PGSQL.7 Prefer",
+            ),
         ] {
             assert!(PostgresUrl::is_one(url));
             assert_eq!(shown(url), expected, "{url}");
