@@ -114,6 +114,33 @@ impl Server {
         self.dir.path()
     }
 
+    /// Lets the server speak TLS with these, in PEM form, from the next connection on.
+    pub fn speak_tls(&self, certificate: &str, key: &str) {
+        use std::os::unix::fs::PermissionsExt;
+        let data = self.dir.path().join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some(user) = unprivileged() {
+                run(Command::new("chown").arg(user).arg(&path)).unwrap();
+            }
+        }
+        self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        let loaded = || self.sql("postgres", "SELECT pg_conf_load_time()");
+        let before = loaded();
+        self.sql("postgres", "SELECT pg_reload_conf()");
+        // The server does it some moments later.
+        let begin = Instant::now();
+        while loaded() == before {
+            assert!(
+                begin.elapsed() < START_MAX,
+                "the server does not read its settings"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A URL with a password over TCP, as an application would have it.
     pub fn url(&self, scheme: &str, database: &str) -> String {
         format!(

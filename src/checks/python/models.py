@@ -41,6 +41,16 @@ class _Reader:
         except Exception:
             return None
 
+    def text(self, expression):
+        """An expression as the statements have it: without the table's name, with its values."""
+        try:
+            written = self.ddl.sql_compiler.process(
+                expression, include_table=False, literal_binds=True
+            )
+            return _text(written)[:4000]
+        except Exception:
+            return None
+
     def table(self, table):
         problem = ""
         ddl = None
@@ -76,6 +86,10 @@ class _Reader:
             "unique": bool(column.unique) or 1 in self.unique_with(table, column),
             "generated": getattr(column, "computed", None) is not None
             or getattr(column, "identity", None) is not None,
+            "computed": self.computed(column),
+            "identity": self.identity(column),
+            "autoincrement": self.is_numbered(table, column),
+            "fetched": self.is_fetched(column),
             "server_default": default,
             "default": self.literal_default(column),
             "references": references,
@@ -83,7 +97,41 @@ class _Reader:
             or self.is_checked(table, column)
             or any(columns > 1 for columns in self.unique_with(table, column)),
             "quoted": self.preparer.format_column(column),
+            "own_checks": self.own_checks(column),
         }
+
+    def computed(self, column):
+        """The expression of a computed column; empty if it cannot be written."""
+        computed = getattr(column, "computed", None)
+        return None if computed is None else self.text(computed.sqltext) or ""
+
+    def identity(self, column):
+        identity = getattr(column, "identity", None)
+        if identity is None or not getattr(self.dialect, "supports_identity_columns", False):
+            return None
+        return "always" if identity.always else "by default"
+
+    def is_numbered(self, table, column):
+        """Whether the database has to number the rows: the code gives no value."""
+        try:
+            if column.default is not None or column.server_default is not None:
+                return False
+            if self.dialect.name == "postgresql":
+                specification = self.ddl.get_column_specification(column).upper()
+                return " SERIAL" in specification or "BIGSERIAL" in specification \
+                    or "SMALLSERIAL" in specification
+            return table._autoincrement_column is column
+        except Exception:
+            return False
+
+    def is_fetched(self, column):
+        """The code says that the database gives a value, and not which one."""
+        default = column.server_default
+        known = (self.schema.DefaultClause,) + tuple(
+            getattr(self.schema, name) for name in ("Computed", "Identity")
+            if hasattr(self.schema, name)
+        )
+        return default is not None and not isinstance(default, known)
 
     def labels(self, kind):
         """The values of an enumeration type of the database."""
@@ -126,15 +174,22 @@ class _Reader:
 
     def constraints(self, table):
         """They come in no order, and the report has to have one."""
-        meant = [constraint for constraint in table.constraints if self.is_meant(constraint)]
-        found = [self.constraint(constraint) for constraint in meant]
+        every = list(table.constraints)
+        # One that was given to a column is none of the table's.
+        every += [one for column in table.columns for one in column.constraints if one not in every]
+        meant = [one for one in every if self.is_meant(one)]
+        found = [self.constraint(table, one) for one in meant]
         found = [one for one in found if one is not None]
         order = lambda one: (one["kind"], one["columns"], one["name"] or "")
         return sorted(found, key=order)
 
-    def constraint(self, constraint):
+    def constraint(self, table, constraint):
         schema = self.schema
-        found = {"name": self.name_of(constraint)}
+        found = {
+            "name": self.name_of(constraint),
+            "deferrable": bool(getattr(constraint, "deferrable", None)),
+            "deferred": _text(getattr(constraint, "initially", None) or "").upper() == "DEFERRED",
+        }
         if isinstance(constraint, schema.ForeignKeyConstraint):
             try:
                 targets = [element.column for element in constraint.elements]
@@ -151,12 +206,12 @@ class _Reader:
             )
             return found
         if isinstance(constraint, schema.CheckConstraint):
-            # What a type brings (Boolean, Enum) depends on the version, and has no name.
-            if getattr(constraint, "_type_bound", False) or not found["name"]:
+            # What a type brings (Boolean, Enum) depends on the version.
+            if getattr(constraint, "_type_bound", False):
                 return None
             words = set(re.findall(r"\w+", _text(constraint.sqltext)))
-            columns = [c.name for c in constraint.table.columns if c.name in words]
-            found.update(kind="check", columns=columns)
+            columns = [c.name for c in table.columns if c.name in words]
+            found.update(kind="check", columns=columns, text=self.text(constraint.sqltext))
             return found
         columns = [column.name for column in getattr(constraint, "columns", ())]
         if not columns:
@@ -165,9 +220,22 @@ class _Reader:
             found.update(kind="primary_key", columns=columns)
         elif isinstance(constraint, schema.UniqueConstraint):
             found.update(kind="unique", columns=columns)
+            found["nulls_not_distinct"] = bool(self.options(constraint).get("nulls_not_distinct"))
         else:
             return None
         return found
+
+    def own_checks(self, column):
+        """The clauses of the check constraints that were given to the column itself."""
+        try:
+            # They come in no order.
+            return " ".join(sorted(
+                _text(self.ddl.process(constraint)).strip()
+                for constraint in column.constraints
+                if isinstance(constraint, self.schema.CheckConstraint)
+            ))
+        except Exception:
+            return ""
 
     def unique_with(self, table, column):
         """How many columns each unique constraint with this column has."""
@@ -240,21 +308,37 @@ class _Reader:
             name = name[1:-1].replace('""', '"')
         return name
 
+    def part(self, expression):
+        """One part of an index without its direction: the name of a column, or the text of an expression."""
+        from sqlalchemy.sql import elements, operators
+
+        directions = (
+            operators.desc_op, operators.asc_op,
+            getattr(operators, "nulls_first_op", None) or operators.nullsfirst_op,
+            getattr(operators, "nulls_last_op", None) or operators.nullslast_op,
+        )
+        while isinstance(expression, elements.UnaryExpression) and expression.modifier in directions:
+            expression = expression.element
+        if isinstance(expression, self.schema.Column):
+            return expression.name, None
+        return None, self.text(expression) or ""
+
     def index(self, index):
-        columns = []
-        for expression in index.expressions:
-            name = getattr(expression, "name", None)
-            if type(expression).__name__ != "Column" and not isinstance(
-                expression, self.schema.Column
-            ):
-                name = None
-            columns.append(name)
         options = self.options(index)
+        parts = [self.part(expression) for expression in index.expressions]
+        condition = options.get("where")
+        if isinstance(condition, str):
+            condition = self.sa.text(condition)
+        method = options.get("using") if self.dialect.name == "postgresql" else None
         return {
             "name": self.index_name(index),
-            "columns": columns,
+            "columns": [name for name, _ in parts],
+            "expressions": [text for _, text in parts],
             "unique": bool(index.unique),
-            "partial": options.get("where") is not None,
+            "partial": condition is not None,
+            "condition": None if condition is None else self.text(condition) or "",
+            "method": _text(method).lower() if method else None,
+            "nulls_not_distinct": bool(options.get("nulls_not_distinct")),
             "ddl": self.compiled(self.schema.CreateIndex(index)),
         }
 

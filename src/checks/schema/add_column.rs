@@ -58,6 +58,9 @@ pub(super) fn add_column(
     if let Some(references) = &column.references {
         alter.push_str(&format!(" {references}"));
     }
+    if !column.own_checks.is_empty() {
+        alter.push_str(&format!(" {}", column.own_checks));
+    }
     let mut statements = vec![alter];
     let mut is_indexed = false;
     for index in &table.indexes {

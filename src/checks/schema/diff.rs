@@ -7,9 +7,11 @@ use rusqlite::Connection;
 
 use super::add_column::add_column;
 use super::expected::quote;
+use super::handle::Live;
 use super::model::{Column, Dialect, Index, Schema, Table};
 use super::rename;
-use super::types::{Defaults, compare_defaults, same_type};
+use super::rule_details::Namesake;
+use super::types::same_type;
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -24,6 +26,10 @@ pub(super) struct Comparison<'a> {
     /// Patterns of tables that are not compared.
     pub ignore: &'a [String],
     pub live: &'a Schema,
+    /// The server itself, for PostgreSQL.
+    pub server: Option<&'a Live>,
+    /// Tables that the code expects in the same database by another `[[schema]]`.
+    pub others: &'a [Table],
     /// Where a table is defined in the source.
     pub locate: &'a dyn Fn(&str) -> Option<Location>,
 }
@@ -59,7 +65,7 @@ impl Comparison<'_> {
     pub(super) fn differences(&self, expected: &[Table]) -> Vec<Finding> {
         let stage = Stage::of(self.live);
         let mut findings = Vec::new();
-        let renamed = rename::tables(self.live, self.compared(expected), expected);
+        let renamed = rename::tables(self.live, self.compared(expected), expected, self.others);
         for table in self.compared(expected) {
             match self.live.table(table.schema.as_deref(), &table.name) {
                 None => findings.push(match renamed.get(table.name.as_str()) {
@@ -201,7 +207,9 @@ impl Comparison<'_> {
                     ));
                 }
                 Some(found) if !live.is_view => {
-                    findings.extend(self.compare_column(&subject(&column.name), column, found));
+                    let subject = subject(&column.name);
+                    findings.extend(self.compare_column(&subject, live, column, found));
+                    findings.extend(self.compare_origin(table, live, column, found));
                 }
                 Some(_) => {}
             }
@@ -229,7 +237,13 @@ impl Comparison<'_> {
         findings.extend(self.compare_rules(table, live));
     }
 
-    fn compare_column(&self, subject: &str, expected: &Column, live: &Column) -> Vec<Finding> {
+    fn compare_column(
+        &self,
+        subject: &str,
+        table: &Table,
+        expected: &Column,
+        live: &Column,
+    ) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let (Some(kind), Some(found)) = (&expected.kind, &live.kind)
             && !same_type(self.live.dialect, expected, live)
@@ -284,35 +298,8 @@ impl Comparison<'_> {
                 .remedy(remedy),
             );
         }
-        findings.extend(self.compare_default(subject, expected, live));
+        findings.extend(self.compare_default(subject, table, expected, live));
         findings
-    }
-
-    fn compare_default(&self, subject: &str, expected: &Column, live: &Column) -> Option<Finding> {
-        let severity = match compare_defaults(expected, live) {
-            Defaults::Same => return None,
-            Defaults::Unclear => Severity::Info,
-            // A value that the database gives where the code gives its own does no harm.
-            Defaults::Different if expected.server_default.is_none() => Severity::Info,
-            Defaults::Different => Severity::Warning,
-        };
-        let told = |text: &Option<String>| match text {
-            Some(text) => crate::domain::redact::truncate(text, 100),
-            None => "none".to_owned(),
-        };
-        let (wanted, found) = (told(&expected.server_default), told(&live.server_default));
-        Some(
-            self.finding(
-                "schema.default_mismatch",
-                severity,
-                subject.to_owned(),
-                format!(
-                    "the default of {subject} in {} is {found}, and the code expects {wanted}",
-                    self.database
-                ),
-            )
-            .remedy("correct the model, or write a migration that changes the default"),
-        )
     }
 
     fn renamed_table(&self, table: &Table, old: &str) -> Finding {
@@ -377,17 +364,10 @@ impl Comparison<'_> {
             let found = found.name.as_deref();
             found.is_some_and(|found| self.live.dialect.same_name(found, name))
         });
-        // Expressions and conditions are not compared; the name has to do.
-        let is_plain = !index.partial && index.columns.iter().all(Option::is_some);
-        let serves = if is_plain {
-            live.indexes.iter().any(|found| {
-                !found.partial
-                    && (found.unique || !index.unique)
-                    && same_columns(self.live.dialect, &found.columns, &index.columns)
-            })
-        } else {
-            same_name.is_some()
-        };
+        let serves = live.indexes.iter().any(|found| {
+            let is_same_name = same_name.is_some_and(|same| std::ptr::eq(same, found));
+            self.serves(live, index, found, is_same_name)
+        });
         let lacks_column = index
             .columns
             .iter()
@@ -395,6 +375,11 @@ impl Comparison<'_> {
             .any(|column| live.column(self.live.dialect, column).is_none());
         if serves || lacks_column {
             return None;
+        }
+        match same_name.map(|found| self.namesake(table, live, index, found)) {
+            Some(Namesake::Differs(finding)) => return Some(*finding),
+            Some(Namesake::Alike) => return None,
+            Some(Namesake::OfOtherColumns) | None => {}
         }
         let subject = format!("{}.{name}", table.name);
         let mut finding = self
@@ -439,6 +424,9 @@ fn added_on_postgres(table: &Table, column: &Column) -> String {
     }
     if !column.nullable {
         statement.push_str(" NOT NULL");
+    }
+    if !column.own_checks.is_empty() {
+        statement.push_str(&format!(" {}", column.own_checks));
     }
     statement
 }

@@ -9,11 +9,13 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::live::read_schema;
-use super::model::{Column, Dialect, Rule, Schema, Table};
+use super::model::{Column, Dialect, Index, Rule, Schema, Table};
+use super::sqlite_text::{Part, index_part};
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::signature::FACT_EXCEPTION;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;
@@ -55,9 +57,77 @@ pub(super) fn read_models(
             raised: Some(raised),
             ..
         }) => Models::Raised(raised),
-        Answer::Given(answer) => Models::Tables(answer.tables),
+        Answer::Given(mut answer) => {
+            let indexes = answer
+                .tables
+                .iter_mut()
+                .flat_map(|table| &mut table.indexes);
+            indexes.for_each(|index| tell_parts(index, dialect));
+            Models::Tables(answer.tables)
+        }
         Answer::None(why) => Models::NoAnswer(why),
     })
+}
+
+/// Models that raise something else than a duplicate.
+pub(super) fn raised_otherwise(
+    context: &CheckContext<'_>,
+    target: &str,
+    raised: &Raised,
+) -> Finding {
+    let redactor = context.redactor;
+    let location = raised.location(redactor);
+    let place = location
+        .as_ref()
+        .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
+    let line = raised.line(redactor);
+    let (severity, why) = if raised.read_only {
+        (
+            Severity::Warning,
+            "; the check is read-only, so this may be its fault",
+        )
+    } else {
+        (Severity::Critical, "")
+    };
+    let module = target.split(':').next().unwrap_or(target);
+    let mut finding = Finding::new(
+        "schema.models_unloadable",
+        severity,
+        target,
+        format!("the models {target} cannot be loaded: {line}{place}{why}"),
+    )
+    .remedy(format!("make `import {module}` work: read the traceback"))
+    .fact(FACT_EXCEPTION, raised.text(redactor))
+    .fact("module", module);
+    finding.location = location;
+    finding.detail = raised.detail(redactor);
+    finding
+}
+
+/// Models that give no answer.
+pub(super) fn unanswered(target: &str, why: &NoAnswer) -> Finding {
+    let mut finding = Finding::new(
+        "schema.models_unloadable",
+        Severity::Critical,
+        target,
+        format!("loading the models {target} {}", why.why),
+    )
+    .remedy("models must come from their import alone, without running anything");
+    finding.location = why.location.clone();
+    finding.detail = why.output.clone();
+    finding
+}
+
+/// Text that stands for a column is one (`text("name DESC")`).
+fn tell_parts(index: &mut Index, dialect: Dialect) {
+    for (column, expression) in index.columns.iter_mut().zip(&mut index.expressions) {
+        let text = expression.take().filter(|_| column.is_none());
+        match text.map(|text| index_part(dialect, &text)) {
+            Some(Part::Column(name)) => *column = Some(name),
+            Some(Part::Expression(text)) => *expression = Some(text),
+            None => {}
+        }
+    }
 }
 
 /// Applies the SQL files that match `pattern` below the workspace, in the order of their names.

@@ -2,13 +2,12 @@
 //! is created beside it.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use regex::Regex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
+use super::sqlite_text::{Part, TableText, index_part, index_text};
 
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -227,20 +226,18 @@ pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
             continue;
         }
         if !key.is_empty() {
-            table.constraints.push(Constraint {
-                name: None,
-                rule: Rule::PrimaryKey { columns: key },
-            });
+            let rule = Rule::PrimaryKey { columns: key };
+            table.constraints.push(Constraint::new(None, rule));
         }
         read_indexes(&transaction, table).unwrap_or_default();
         let keys = read_foreign_keys(&transaction, &table.name).unwrap_or_default();
         table.constraints.extend(keys);
-        let checks = named_checks(table.ddl.as_deref().unwrap_or_default());
-        table.constraints.extend(checks);
+        read_text(table);
     }
     Ok(Schema {
         dialect: Dialect::Sqlite,
         tables,
+        ..Schema::default()
     })
 }
 
@@ -291,7 +288,7 @@ fn read_indexes(connection: &Connection, table: &mut Table) -> rusqlite::Result<
                 partial: row.get(2)?,
                 is_implied: origin != "c",
                 ddl: row.get(4)?,
-                columns: Vec::new(),
+                ..Index::default()
             };
             Ok((origin, index))
         })?
@@ -303,13 +300,12 @@ fn read_indexes(connection: &Connection, table: &mut Table) -> rusqlite::Result<
             .query_map([&index.name], |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         if origin == "u" {
-            table.constraints.push(Constraint {
-                name: None,
-                rule: Rule::Unique {
-                    columns: index.columns.iter().flatten().cloned().collect(),
-                },
-            });
+            let columns = index.columns.iter().flatten().cloned().collect();
+            table
+                .constraints
+                .push(Constraint::new(None, Rule::Unique { columns }));
         }
+        read_index_text(&mut index);
         table.indexes.push(index);
     }
     Ok(())
@@ -327,9 +323,9 @@ fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<V
         if keys.last().is_none_or(|(last, _)| *last != id) {
             keys.push((
                 id,
-                Constraint {
-                    name: None,
-                    rule: Rule::ForeignKey {
+                Constraint::new(
+                    None,
+                    Rule::ForeignKey {
                         columns: Vec::new(),
                         schema: None,
                         table: row.get(1)?,
@@ -337,7 +333,7 @@ fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<V
                         on_delete: row.get(4)?,
                         on_update: row.get(5)?,
                     },
-                },
+                ),
             ));
         }
         let (from, to): (String, Option<String>) = (row.get(2)?, row.get(3)?);
@@ -358,23 +354,60 @@ fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<V
     Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
-/// The check constraints that have a name: SQLite keeps them in the statement only.
-fn named_checks(sql: &str) -> Vec<Constraint> {
-    static NAMED: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"(?i)\bconstraint\s+("(?:[^"]|"")+"|`[^`]+`|\[[^\]]+\]|\w+)\s+check\b"#).ok()
-    });
-    let Some(named) = NAMED.as_ref() else {
-        return Vec::new();
-    };
-    named
-        .captures_iter(sql)
-        .map(|found| Constraint {
-            name: Some(found[1].trim_matches(['"', '`', '[', ']']).to_owned()),
-            rule: Rule::Check {
-                columns: Vec::new(),
-            },
-        })
-        .collect()
+/// What only the text of the table says.
+fn read_text(table: &mut Table) {
+    let text = TableText::of(table.ddl.as_deref().unwrap_or_default());
+    table.is_without_rowid = text.without_rowid;
+    for column in &mut table.columns {
+        let found = text.column(&column.name);
+        column.collation = found.and_then(|found| found.collation.clone());
+        column.computed = column.generated.then(|| {
+            found
+                .and_then(|found| found.computed.clone())
+                .unwrap_or_default()
+        });
+    }
+    for constraint in &mut table.constraints {
+        if let Rule::ForeignKey { columns, .. } = &constraint.rule {
+            let is_late = text.deferred.iter().any(|names| {
+                names.len() == columns.len()
+                    && names
+                        .iter()
+                        .zip(columns)
+                        .all(|(a, b)| a.eq_ignore_ascii_case(b))
+            });
+            (constraint.deferrable, constraint.deferred) = (is_late, is_late);
+        }
+    }
+    table
+        .constraints
+        .extend(text.checks.into_iter().map(|(name, text)| {
+            let columns = Vec::new();
+            Constraint::new(
+                name,
+                Rule::Check {
+                    columns,
+                    text: Some(text),
+                },
+            )
+        }));
+}
+
+/// The parts of an index that are no plain columns, and its condition.
+fn read_index_text(index: &mut Index) {
+    let Some(ddl) = &index.ddl else { return };
+    let (parts, condition) = index_text(ddl);
+    index.condition = condition.or_else(|| index.partial.then(String::new));
+    if parts.len() != index.columns.len() {
+        return;
+    }
+    index.expressions = vec![None; parts.len()];
+    for (at, part) in parts.iter().enumerate() {
+        if let Part::Expression(text) = index_part(Dialect::Sqlite, part) {
+            index.columns[at] = None;
+            index.expressions[at] = Some(text);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,29 +7,32 @@ mod diff;
 mod duplicate;
 mod expected;
 mod handle;
+mod judge;
 mod live;
 mod migrations;
 mod model;
+mod origin;
 mod postgres;
 mod postgres_schema;
 mod postgres_tls;
 mod postgres_url;
 mod rename;
+mod rule_details;
 mod rules;
+mod sqlite_text;
 mod types;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::python::{NoAnswer, ProbeError};
-use super::raised::Raised;
+use super::python::ProbeError;
 use super::scan::{Scan, scan};
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Location, Measured, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
 use crate::manifest::{Expect, Schema};
 use diff::Comparison;
-use expected::Models;
+use expected::{Models, raised_otherwise, unanswered};
 use handle::Live;
 use live::{Database, Unreachable};
 use model::{Dialect, Schema as DatabaseSchema, Table};
@@ -84,7 +87,8 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
             },
         };
         is_known &= expected.is_some();
-        let compared = Compared::of(context, schema, &source.scan, expected.as_deref());
+        let others = source.others(context, schema);
+        let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
         tables_expected += compared.expected;
         tables_live += compared.live;
         findings.extend(compared.findings.into_iter().map(|finding| {
@@ -122,6 +126,10 @@ fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String
         "schema.nullable_mismatch" => "nullability mismatch",
         "schema.default_mismatch" => "default mismatch",
         "schema.missing_constraint" => "missing constraint",
+        "schema.constraint_mismatch" => "constraint mismatch",
+        "schema.index_mismatch" => "index mismatch",
+        "schema.generated_mismatch" => "column generated otherwise",
+        "schema.collation_mismatch" => "collation mismatch",
         "schema.likely_rename" => "likely rename",
         "schema.duplicate_table" => "table defined twice",
         "schema.unreachable" => "database out of reach",
@@ -222,6 +230,41 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
+    /// What the models of another `[[schema]]` expect in the database of this one.
+    fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
+        let place = |schema: &Schema| {
+            let url = context.environment.expand(&schema.database).ok()?;
+            match (
+                PostgresUrl::parse(&url),
+                live::parse_url(&url, context.root),
+            ) {
+                (Ok(server), _) if PostgresUrl::is_one(&url) => Some(server.shown()),
+                (_, Database::File(path)) => Some(path.display().to_string()),
+                _ => None,
+            }
+        };
+        let here = place(schema);
+        let mut tables = Vec::new();
+        for other in &context.manifest.schemas {
+            if other.name == schema.name || here.is_none() || place(other) != here {
+                continue;
+            }
+            if let (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) =
+                (&other.expect, &other.models)
+            {
+                let target = (
+                    module.as_str(),
+                    attribute.as_str(),
+                    dialect_of(context, other),
+                );
+                if let Some(Models::Tables(found)) = self.models.get(&target) {
+                    tables.extend(found.iter().cloned());
+                }
+            }
+        }
+        tables
+    }
+
     /// What is wrong with the models themselves.
     fn findings(&self, context: &CheckContext<'_>) -> Result<Vec<Finding>, ProbeError> {
         let mut findings: Vec<Finding> = Vec::new();
@@ -255,49 +298,6 @@ impl<'a> Source<'a> {
     }
 }
 
-fn raised_otherwise(context: &CheckContext<'_>, target: &str, raised: &Raised) -> Finding {
-    let redactor = context.redactor;
-    let location = raised.location(redactor);
-    let place = location
-        .as_ref()
-        .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
-    let line = raised.line(redactor);
-    let (severity, why) = if raised.read_only {
-        (
-            Severity::Warning,
-            "; the check is read-only, so this may be its fault",
-        )
-    } else {
-        (Severity::Critical, "")
-    };
-    let module = target.split(':').next().unwrap_or(target);
-    let mut finding = Finding::new(
-        "schema.models_unloadable",
-        severity,
-        target,
-        format!("the models {target} cannot be loaded: {line}{place}{why}"),
-    )
-    .remedy(format!("make `import {module}` work: read the traceback"))
-    .fact(FACT_EXCEPTION, raised.text(redactor))
-    .fact("module", module);
-    finding.location = location;
-    finding.detail = raised.detail(redactor);
-    finding
-}
-
-fn unanswered(target: &str, why: &NoAnswer) -> Finding {
-    let mut finding = Finding::new(
-        "schema.models_unloadable",
-        Severity::Critical,
-        target,
-        format!("loading the models {target} {}", why.why),
-    )
-    .remedy("models must come from their import alone, without running anything");
-    finding.location = why.location.clone();
-    finding.detail = why.output.clone();
-    finding
-}
-
 /// One database, compared.
 #[derive(Default)]
 struct Compared {
@@ -312,6 +312,7 @@ impl Compared {
         schema: &Schema,
         scan: &Scan,
         expected: Option<&[Table]>,
+        others: &[Table],
     ) -> Self {
         let name = schema.name.as_str();
         let one = |finding: Finding| Self {
@@ -335,6 +336,7 @@ impl Compared {
             }
         };
         let expected = expected.unwrap_or_default();
+        let mut server = None;
         let (live, database) = if PostgresUrl::is_one(&url) {
             if matches!(schema.expect, Expect::Sql { .. }) {
                 return one(Finding::new(
@@ -354,10 +356,14 @@ impl Compared {
                     .iter()
                     .filter_map(|table| table.schema.as_deref())
                     .collect();
-                Ok((live.schema(&wanted)?, live.shown(context.root)))
+                Ok((live.schema(&wanted)?, live))
             });
             match read {
-                Ok((live, shown)) => (live, format!("database {name} ({shown})")),
+                Ok((schema, live)) => {
+                    let shown = live.shown(context.root);
+                    server = Some(live);
+                    (schema, format!("database {name} ({shown})"))
+                }
                 Err(Unreachable(why)) => {
                     return unreachable(
                         format!("database {name} is out of reach: {why}"),
@@ -415,11 +421,17 @@ impl Compared {
             database,
             ignore: &schema.ignore,
             live: &live,
+            server: server.as_ref(),
+            others,
             locate: &|table| locate(scan, table),
         };
         Self {
             expected: comparison.compared(expected).count(),
-            live: live.tables.iter().filter(|table| !table.is_view).count(),
+            live: live
+                .tables
+                .iter()
+                .filter(|t| !t.is_view && !t.is_partition)
+                .count(),
             findings: comparison.differences(expected),
         }
     }
@@ -473,3 +485,11 @@ fn locate(scan: &Scan, table: &str) -> Option<Location> {
 #[cfg(test)]
 #[path = "schema_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "details_tests.rs"]
+mod details_tests;
+
+#[cfg(test)]
+#[path = "postgres_shapes_tests.rs"]
+mod postgres_shapes_tests;

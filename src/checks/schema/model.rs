@@ -40,6 +40,8 @@ impl Dialect {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Schema {
     pub dialect: Dialect,
+    /// Of the database: what columns have that name none. Of PostgreSQL.
+    pub collation: Option<String>,
     pub tables: Vec<Table>,
 }
 
@@ -68,6 +70,10 @@ pub(super) struct Table {
     /// Live and off the search path: only by the name of its schema.
     pub is_hidden: bool,
     pub is_view: bool,
+    /// A part of another table.
+    pub is_partition: bool,
+    /// Of SQLite: its rows have no number of their own.
+    pub is_without_rowid: bool,
     /// The statement that creates it.
     pub ddl: Option<String>,
     /// Why there is no `ddl`.
@@ -102,6 +108,16 @@ pub(super) struct Column {
     pub unique: bool,
     /// Computed, or an identity.
     pub generated: bool,
+    /// The expression that computes it; empty if it has one that cannot be written.
+    pub computed: Option<String>,
+    /// `always` or `by default`.
+    pub identity: Option<String>,
+    /// The database has to number the rows: the code gives no value.
+    pub autoincrement: bool,
+    /// The code says that the database gives a value, and not which one.
+    pub fetched: bool,
+    /// Where it is not the type's own; on the expected side it stands in `kind`.
+    pub collation: Option<String>,
     /// SQL text of the database's own default; empty if it has one that cannot be written.
     pub server_default: Option<String>,
     /// SQL literal of the default that the code gives.
@@ -110,6 +126,8 @@ pub(super) struct Column {
     pub references: Option<String>,
     /// A constraint of the table is about it, which `ADD COLUMN` cannot bring.
     pub checked: bool,
+    /// `CHECK (...)` of the column itself.
+    pub own_checks: String,
     /// The name, quoted where it must be.
     pub quoted: String,
 }
@@ -120,8 +138,15 @@ pub(super) struct Column {
 pub(super) struct Index {
     pub name: Option<String>,
     pub columns: Vec<Option<String>>,
+    /// At the place of each expression its text; empty if it has one that cannot be written.
+    pub expressions: Vec<Option<String>>,
     pub unique: bool,
     pub partial: bool,
+    /// Of a partial index; empty if it has one that cannot be written.
+    pub condition: Option<String>,
+    /// Of PostgreSQL; `None` is a B-tree.
+    pub method: Option<String>,
+    pub nulls_not_distinct: bool,
     /// A constraint made it.
     pub is_implied: bool,
     pub ddl: Option<String>,
@@ -131,8 +156,29 @@ pub(super) struct Index {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(super) struct Constraint {
     pub name: Option<String>,
+    /// Whether a transaction may put it off, and does so unasked.
+    #[serde(default)]
+    pub deferrable: bool,
+    #[serde(default)]
+    pub deferred: bool,
+    /// Of a unique constraint: NULL is there once only.
+    #[serde(default)]
+    pub nulls_not_distinct: bool,
     #[serde(flatten)]
     pub rule: Rule,
+}
+
+impl Constraint {
+    /// A constraint with nothing special.
+    pub(super) fn new(name: Option<String>, rule: Rule) -> Self {
+        Self {
+            name,
+            deferrable: false,
+            deferred: false,
+            nulls_not_distinct: false,
+            rule,
+        }
+    }
 }
 
 /// What a constraint demands.
@@ -156,6 +202,8 @@ pub(super) enum Rule {
     },
     Check {
         columns: Vec<String>,
+        /// `None` if it has one that cannot be written.
+        text: Option<String>,
     },
 }
 
@@ -166,7 +214,7 @@ impl Rule {
             Self::PrimaryKey { columns }
             | Self::Unique { columns }
             | Self::ForeignKey { columns, .. }
-            | Self::Check { columns } => columns,
+            | Self::Check { columns, .. } => columns,
         }
     }
 

@@ -58,7 +58,7 @@ impl Postgres {
                 _ if url.is_socket() => SslMode::Disable,
                 TlsMode::Disable => SslMode::Disable,
                 TlsMode::Prefer => SslMode::Prefer,
-                TlsMode::Require | TlsMode::Verify => SslMode::Require,
+                TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
             });
         if let Some(password) = &url.password {
             config.password(password);
@@ -118,6 +118,36 @@ impl Postgres {
                 _ => None,
             })
             .collect())
+    }
+
+    /// What the planner makes of the columns of a query, which is not run; `None` if it refuses the query.
+    /// The transaction goes on.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub(super) fn explained(&self, query: &str) -> Result<Option<Vec<String>>, Unreachable> {
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Explained {
+            plan: Plan,
+        }
+        #[derive(serde::Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Plan {
+            output: Vec<String>,
+        }
+        let rows = self.rows(&format!(
+            "SAVEPOINT asked; EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {query}; RELEASE SAVEPOINT asked"
+        ));
+        let Ok(rows) = rows else {
+            self.execute("ROLLBACK TO SAVEPOINT asked; RELEASE SAVEPOINT asked")?;
+            return Ok(None);
+        };
+        let text = rows.first().and_then(|row| row.get(0)).unwrap_or_default();
+        let explained: Option<Vec<Explained>> = serde_json::from_str(text).ok();
+        Ok(explained
+            .and_then(|all| all.into_iter().next())
+            .map(|one| one.plan.output))
     }
 
     /// At most `rows_max` rows of a small table as text; `None` if the search path leads to no such table.

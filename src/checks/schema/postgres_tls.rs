@@ -12,13 +12,15 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
+use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
-    ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
 use super::postgres_url::{PostgresUrl, TlsMode};
@@ -35,39 +37,143 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let config = if url.tls == TlsMode::Verify {
-            builder.with_root_certificates(roots(url)?)
-        } else {
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        let verifier: Arc<dyn ServerCertVerifier> = match url.tls {
+            TlsMode::VerifyCa | TlsMode::VerifyFull => {
+                let trusted = trusted(url)?;
+                let mut roots = RootCertStore::empty();
+                roots.add_parsable_certificates(trusted.iter().cloned());
+                if roots.is_empty() {
+                    return Err(
+                        "there is no certificate to trust; name one with sslrootcert=".to_owned(),
+                    );
+                }
+                Arc::new(Signed {
+                    provider,
+                    roots,
+                    trusted,
+                    is_named: url.tls == TlsMode::VerifyFull,
+                })
+            }
+            _ => Arc::new(AnyCertificate(provider)),
         };
-        Ok(Self(Arc::new(config.with_no_client_auth())))
+        let config = builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Self(Arc::new(config)))
     }
 }
 
-fn roots(url: &PostgresUrl) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    match &url.root_certificate {
+/// The certificates to trust: those of `sslrootcert`, of libpq's own file, or the system's.
+fn trusted(url: &PostgresUrl) -> Result<Vec<CertificateDer<'static>>, String> {
+    let own = || {
+        let home = std::env::var_os("HOME")?;
+        let file = std::path::Path::new(&home).join(".postgresql/root.crt");
+        file.exists().then_some(file)
+    };
+    match url.root_certificate.clone().or_else(own) {
         Some(file) if file.as_os_str() != "system" => {
             let shown = file.display();
-            let read = CertificateDer::pem_file_iter(file)
-                .map_err(|error| format!("{shown} cannot be read: {error}"))?;
-            for certificate in read {
-                let certificate = certificate.map_err(|error| format!("{shown}: {error}"))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| format!("{shown}: {error}"))?;
+            CertificateDer::pem_file_iter(&file)
+                .and_then(Iterator::collect)
+                .map_err(|error| format!("{shown} holds no certificate to trust: {error}"))
+        }
+        _ => Ok(rustls_native_certs::load_native_certs().certs),
+    }
+}
+
+/// Takes a certificate that somebody known has signed; with `is_named` it must name the host
+/// (postgresql.org/docs/current/libpq-ssl.html, 34.19.1).
+#[derive(Debug)]
+struct Signed {
+    provider: Arc<CryptoProvider>,
+    roots: RootCertStore,
+    trusted: Vec<CertificateDer<'static>>,
+    is_named: bool,
+}
+
+impl ServerCertVerifier for Signed {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        let signed = verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        );
+        if let Err(error) = signed {
+            // A certificate that its owner has signed is trusted by being named itself. That it is valid
+            // today is looked at before what it may be used for.
+            let is_authority = error.to_string().contains("CaUsedAsEndEntity");
+            if !(is_authority && self.trusted.contains(end_entity)) {
+                return Err(if is_authority {
+                    Error::General(UNTRUSTED.to_owned())
+                } else {
+                    in_words(error)
+                });
             }
         }
-        _ => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if self.is_named {
+            verify_server_name(&certificate, server_name).map_err(in_words)?;
         }
+        Ok(ServerCertVerified::assertion())
     }
-    if roots.is_empty() {
-        return Err("there is no certificate to trust; name one with sslrootcert=".to_owned());
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, dss, algorithms)
     }
-    Ok(roots)
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+const UNTRUSTED: &str = "the server's certificate is signed by nobody who is trusted; name who signed it with \
+                         sslrootcert=";
+
+fn in_words(error: Error) -> Error {
+    match error {
+        Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature,
+        ) => Error::General(UNTRUSTED.to_owned()),
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Error::General(
+            "the server's certificate does not name the host of the URL among its alternative names, and \
+             sslmode=verify-full demands it"
+                .to_owned(),
+        ),
+        Error::InvalidCertificate(
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => Error::General("the server's certificate has expired".to_owned()),
+        other => other,
+    }
 }
 
 /// Takes every certificate; the handshake must still be signed by it.
@@ -187,3 +293,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
+
+#[cfg(test)]
+#[path = "postgres_tls_tests.rs"]
+mod tests;

@@ -18,8 +18,10 @@ pub(super) enum TlsMode {
     Prefer,
     /// Always; whose certificate is not looked at.
     Require,
-    /// Always, and the certificate must be signed by somebody known and name the host.
-    Verify,
+    /// Always, and the certificate must be signed by somebody known.
+    VerifyCa,
+    /// Likewise, and it must name the host.
+    VerifyFull,
 }
 
 /// One server and database. No `Debug`: it holds a password.
@@ -54,13 +56,9 @@ impl PostgresUrl {
     /// What cannot be understood, in words without the password.
     pub(super) fn parse(url: &str) -> Result<Self, String> {
         let (_, rest) = url.trim().split_once("://").ok_or("the URL has no `://`")?;
+        let (login, rest) = split_login(rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
-        // A password may hold an `@` that nobody encoded: the last one ends it.
-        let (login, place) = match authority.rsplit_once('@') {
-            Some((login, place)) => (login, place),
-            None => ("", authority),
-        };
+        let (place, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, password) = match login.split_once(':') {
             Some((user, password)) => (user, Some(percent_decode(password))),
             None => (login, None),
@@ -100,6 +98,13 @@ impl PostgresUrl {
             "user" => self.user = value,
             "password" => self.password = Some(value),
             "dbname" | "database" => self.database = value,
+            // The name of pg8000, with the socket itself.
+            "unix_sock" => {
+                let (dir, socket) = value.rsplit_once('/').unwrap_or((&value, ""));
+                let port = socket.strip_prefix(".s.PGSQL.").unwrap_or_default();
+                self.port = port.parse().unwrap_or(self.port);
+                self.host = dir.to_owned();
+            }
             "options" => self.options = Some(value),
             "sslrootcert" => self.root_certificate = Some(PathBuf::from(value)),
             // The name of asyncpg is `ssl`, with the same words or a yes.
@@ -108,7 +113,8 @@ impl PostgresUrl {
                     "disable" | "false" | "0" => TlsMode::Disable,
                     "allow" | "prefer" => TlsMode::Prefer,
                     "require" | "true" | "1" => TlsMode::Require,
-                    "verify-ca" | "verify-full" => TlsMode::Verify,
+                    "verify-ca" => TlsMode::VerifyCa,
+                    "verify-full" => TlsMode::VerifyFull,
                     other => return Err(format!("{other:?} is no sslmode")),
                 };
             }
@@ -119,6 +125,14 @@ impl PostgresUrl {
 
     /// What libpq assumes where the URL is silent.
     fn fill_in(&mut self) {
+        // Whoever names the certificates to trust has them looked at.
+        self.tls = match (self.tls, &self.root_certificate) {
+            (TlsMode::Prefer | TlsMode::Require, Some(file)) if file.as_os_str() == "system" => {
+                TlsMode::VerifyFull
+            }
+            (TlsMode::Require, Some(_)) => TlsMode::VerifyCa,
+            (mode, _) => mode,
+        };
         if self.host.is_empty() {
             self.host = ["/run/postgresql", "/var/run/postgresql", "/tmp"]
                 .iter()
@@ -151,6 +165,27 @@ impl PostgresUrl {
             format!("{} at {}:{}", self.database, self.host, self.port)
         }
     }
+}
+
+/// The login, and what comes after its `@`. A password may hold what nobody encoded: as for SQLAlchemy `/` and
+/// `?` do not end it, and if there are several `@` in front of the next of these, the last one does.
+fn split_login(rest: &str) -> (&str, &str) {
+    let Some(first) = rest.find('@') else {
+        return ("", rest);
+    };
+    let end = rest[first..]
+        .find(['/', '?'])
+        .map_or(rest.len(), |at| first + at);
+    let last = rest[..end].rfind('@').unwrap_or(first);
+    let (user, password) = rest[..last].split_once(':').unwrap_or((&rest[..last], ""));
+    // `host/database?user=a@b` and `host:5432/database?user=a@b` have no login.
+    let is_port = password
+        .split_once('/')
+        .is_some_and(|(port, _)| port.bytes().all(|b| b.is_ascii_digit()));
+    if user.contains(['/', '?', '[']) || is_port {
+        return ("", rest);
+    }
+    (&rest[..last], &rest[last + 1..])
 }
 
 /// `host`, `host:port`, `[::1]:port`, `/directory`.
@@ -200,7 +235,19 @@ mod tests {
             ),
             (
                 "postgresql+psycopg2://ann:p@ss@[::1]:7/app?sslmode=verify-full",
-                "ann:p@ss@app at ::1:7 Verify",
+                "ann:p@ss@app at ::1:7 VerifyFull",
+            ),
+            (
+                "postgresql://ann@db/app?sslmode=require&sslrootcert=/ca.pem",
+                "ann:-@app at db:5432 VerifyCa",
+            ),
+            (
+                "postgresql://ann@db/app?sslrootcert=system",
+                "ann:-@app at db:5432 VerifyFull",
+            ),
+            (
+                "postgresql://ann@db/app?sslrootcert=/ca.pem",
+                "ann:-@app at db:5432 Prefer",
             ),
             (
                 "postgresql+psycopg://ann@/app?host=/run/pg&port=9&sslmode=disable",
@@ -211,6 +258,30 @@ mod tests {
                 "ann:-@app at /run/pg/.s.PGSQL.5432 Prefer",
             ),
             ("postgresql://ann@one,two/", "ann:-@ann at one:5432 Prefer"),
+            (
+                "postgresql://ann:a/b?c@db/app",
+                "ann:a/b?c@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://ann:+%2B@db/app",
+                "ann:++@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://db/app?user=a@b",
+                "a@b:-@app at db:5432 Prefer",
+            ),
+            (
+                "postgresql://db:7/app?user=a@b&password=c",
+                "a@b:c@app at db:7 Prefer",
+            ),
+            (
+                "postgresql://[::1]:7/app?user=a@b",
+                "a@b:-@app at ::1:7 Prefer",
+            ),
+            (
+                "postgresql+pg8000://ann@/app?unix_sock=/run/pg/.s.PGSQL.7",
+                "ann:-@app at /run/pg/.s.PGSQL.7 Prefer",
+            ),
         ] {
             assert!(PostgresUrl::is_one(url));
             assert_eq!(shown(url), expected, "{url}");

@@ -46,9 +46,10 @@ pub(super) fn tables<'t>(
     live: &'t Schema,
     compared: impl Iterator<Item = &'t Table>,
     expected: &'t [Table],
+    others: &'t [Table],
 ) -> BTreeMap<&'t str, &'t str> {
     let known = |table: &Table| {
-        let mut all = expected.iter();
+        let mut all = expected.iter().chain(others);
         all.any(|one| live.dialect.same_name(&one.name, &table.name))
     };
     let missing: Vec<&Table> = compared
@@ -60,7 +61,7 @@ pub(super) fn tables<'t>(
     let extra: Vec<&Table> = live
         .tables
         .iter()
-        .filter(|table| !table.is_view && !known(table))
+        .filter(|table| !table.is_view && !table.is_partition && !known(table))
         .collect();
     let mut pairs = Vec::new();
     for new in missing {

@@ -4,6 +4,7 @@
 //! loses is a protection, and to bring it back somebody has to look at the rows first.
 
 use super::diff::{Comparison, same_columns};
+use super::judge::Verdict;
 use super::model::{Dialect, Rule, Table};
 use crate::domain::finding::{Finding, Severity};
 
@@ -38,14 +39,9 @@ impl Comparison<'_> {
                 continue;
             }
             let is_there = match (&constraint.rule, &constraint.name) {
-                (Rule::Check { .. }, Some(name)) => live.constraints.iter().any(|found| {
-                    let found = found
-                        .name
-                        .as_deref()
-                        .filter(|_| matches!(found.rule, Rule::Check { .. }));
-                    found.is_some_and(|found| dialect.same_name(found, name))
-                }),
-                (Rule::Check { .. }, None) => true,
+                (Rule::Check { text, .. }, name) => {
+                    self.has_check(live, name.as_deref(), text.as_deref())
+                }
                 (Rule::Unique { columns }, _) => is_unique(dialect, live, columns),
                 (rule, _) => live
                     .constraints
@@ -53,6 +49,7 @@ impl Comparison<'_> {
                     .any(|found| same(dialect, rule, &found.rule)),
             };
             if is_there {
+                findings.extend(self.compare_constraint(table, live, constraint));
                 continue;
             }
             let what = described(&constraint.rule, constraint.name.as_deref());
@@ -109,7 +106,9 @@ impl Comparison<'_> {
                     .name
                     .as_deref()
                     .is_some_and(|w| dialect.same_name(w, name));
-                same_name || same_columns(dialect, &wanted.columns, &index.columns)
+                same_name
+                    || same_columns(dialect, &wanted.columns, &index.columns)
+                    || self.same_parts(live, wanted, index) == Verdict::Same
             }) || (index.unique
                 && plain.is_some_and(|columns| is_unique(dialect, table, &columns)));
             if !is_known {
@@ -141,7 +140,7 @@ fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
         })
 }
 
-fn same_set(dialect: Dialect, a: &[String], b: &[String]) -> bool {
+pub(super) fn same_set(dialect: Dialect, a: &[String], b: &[String]) -> bool {
     a.len() == b.len()
         && a.iter()
             .all(|one| b.iter().any(|two| dialect.same_name(one, two)))
@@ -155,7 +154,7 @@ fn same_list(dialect: Dialect, a: &[String], b: &[String]) -> bool {
 }
 
 /// The same demand.
-fn same(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
+pub(super) fn same(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
     match (wanted, found) {
         (
             Rule::ForeignKey {
@@ -289,15 +288,25 @@ fn described(rule: &Rule, name: Option<&str>) -> String {
             columns.join(", "),
             targets.join(", ")
         ),
+        Rule::Check {
+            text: Some(text), ..
+        } => format!(
+            "{}{name} ({})",
+            rule.title(),
+            crate::domain::redact::truncate(text, 120)
+        ),
         Rule::Check { .. } => format!("{}{name}", rule.title()),
         _ => format!("{}{name} ({})", rule.title(), rule.columns().join(", ")),
     }
 }
 
 /// By columns, not by name: SQLite keeps no names, and a signature must not change with them.
-fn subject(table: &Table, rule: &Rule, name: Option<&str>) -> String {
+pub(super) fn subject(table: &Table, rule: &Rule, name: Option<&str>) -> String {
     match (rule, name) {
         (Rule::Check { .. }, Some(name)) => format!("{}.{name}", table.name),
+        (Rule::Check { columns, .. }, None) if columns.is_empty() => {
+            format!("{}.check", table.name)
+        }
         (Rule::PrimaryKey { .. }, _) => format!("{}.primary_key", table.name),
         _ => format!("{}.{}", table.name, rule.columns().join(",")),
     }
