@@ -1,5 +1,12 @@
-//! A boot that heals a database by the application's own migrations: real Alembic, real SQLite.
+//! A boot that heals a database by the application's own migrations: real Alembic, real SQLite; Django,
+//! Flask-Migrate and other layouts of Alembic in files of their own.
 
+#[path = "migrations/alembic_layouts.rs"]
+mod alembic_layouts;
+#[path = "migrations/django.rs"]
+mod django;
+#[path = "migrations/flask.rs"]
+mod flask;
 mod support;
 
 use rusqlite::Connection;

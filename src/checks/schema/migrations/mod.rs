@@ -6,6 +6,7 @@
 
 mod alembic;
 mod command;
+mod config_file;
 mod django;
 mod environment;
 mod graph;
@@ -20,7 +21,7 @@ use crate::checks::{CheckContext, count};
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{Expect, Schema};
 
-pub use command::{MigrationCommand, migration_command};
+pub use command::{MigrationBooks, MigrationCommand, migration_books, migration_command};
 pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.

@@ -32,7 +32,14 @@ pub(super) fn examine(
     let files = sql_files(context.root, pattern).ok()?;
     let scripts = read_folder(&files)?;
     let ledger = Ledger::open(context, schema)?;
-    let tool = Tool::recognise(&ledger, scripts.first()?.prefixed)?;
+    let tool = Tool::recognise(&ledger, scripts.first()?.prefixed);
+    if let Some(unreadable) = ledger.unreadable(schema) {
+        return Some(Migrated {
+            findings: vec![unreadable],
+            ..Migrated::default()
+        });
+    }
+    let tool = tool?;
     let folder = Folder {
         schema,
         root: context.root.canonicalize().ok()?,
