@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::apply::ApplyError;
 use super::contents::{beyond_additions, contents_digest, file_digest};
 use super::database::because;
+use super::sandboxes::IMAGE;
 use crate::checks::{MigrationBooks, interpreter, migration_books, migration_command};
 use crate::domain::event::ExitKind;
 use crate::domain::ids::Digest;
@@ -51,7 +52,8 @@ pub(super) struct Migrated {
     pub beyond: Vec<String>,
 }
 
-/// Runs the migrations of `schema` on the clone `database`; leaves an image of the result in `images`.
+/// Runs the migrations of `schema` on the clone `database`; leaves an image of the result beside `images`, with a
+/// name that begins with it.
 pub(super) fn migrate(
     run: &Run<'_>,
     schema: &str,
@@ -169,12 +171,15 @@ pub(super) fn migrate(
         };
         return Err(fail(format!("{why}{hint}")));
     }
+    let mut prefix = images.file_name().unwrap_or_default().to_owned();
+    prefix.push(IMAGE);
     let image = tempfile::Builder::new()
-        .prefix("migrated-")
-        .tempfile_in(images)
+        .prefix(&prefix)
+        .tempfile_in(images.parent().unwrap_or(images))
         .map_err(io)?
         .into_temp_path();
     clone_database(database, &image).map_err(|error| fail(error.to_string()))?;
+    crate::kernel::crash_point("trial.migrated");
     Ok(Migrated {
         before: file_digest(&before)?,
         after: file_digest(&image)?,

@@ -260,7 +260,8 @@ impl Stage {
 }
 
 impl Stage {
-    /// Runs the migrations of the proposal on the clones. Images of the results lie in `images`.
+    /// Runs the migrations of the proposal on the clones. Images of the results lie beside `images`, and begin
+    /// with its name.
     fn migrate(
         &self,
         proposal: &Proposal,
@@ -375,8 +376,7 @@ pub(super) fn try_proposal(
         .chain(&stage.overrides)
         .map(owned)
         .collect();
-    let images = directory.parent().unwrap_or(directory);
-    let migrated = match stage.migrate(proposal, process_env, images) {
+    let migrated = match stage.migrate(proposal, process_env, directory) {
         Ok(migrated) => migrated,
         Err(TrialError::Apply(error)) => return Ok(refused(&error)),
         Err(error) => return Err(error),
