@@ -1,5 +1,12 @@
-//! A boot that heals a database by the application's own migrations: real Alembic, real SQLite.
+//! A boot that heals a database by the application's own migrations: real Alembic, real SQLite; Django,
+//! Flask-Migrate and other layouts of Alembic in files of their own.
 
+#[path = "migrations/alembic_layouts.rs"]
+mod alembic_layouts;
+#[path = "migrations/django.rs"]
+mod django;
+#[path = "migrations/flask.rs"]
+mod flask;
 mod support;
 
 use rusqlite::Connection;
@@ -86,6 +93,18 @@ fn expect_migrated(workspace: &Workspace) {
     assert_eq!(ask(workspace, "PRAGMA integrity_check"), "Text(\"ok\")");
 }
 
+/// Copies of the workspace, images of databases, locks.
+fn left_in_sandboxes(workspace: &Workspace) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name();
+    let found = std::fs::read_dir(workspace.path(".ubs/sandboxes"));
+    found
+        .map(|all| {
+            all.map(|entry| name(entry).into_string().unwrap())
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
 #[test]
 fn a_boot_upgrades_the_database_and_keeps_a_backup() {
     let Some(workspace) = application(ADDS, absolute) else {
@@ -111,10 +130,7 @@ fn a_boot_upgrades_the_database_and_keeps_a_backup() {
         })
         .unwrap();
     assert_eq!(version, "a1");
-    let left: Vec<_> = std::fs::read_dir(workspace.path(".ubs/sandboxes"))
-        .map(|found| found.map(|e| e.unwrap().file_name()).collect())
-        .unwrap_or_default();
-    assert!(left.is_empty(), "{left:?}");
+    assert_eq!(left_in_sandboxes(&workspace), Vec::<String>::new());
     workspace.ubs(&["log", "verify"]).expect(0);
 }
 
@@ -172,6 +188,7 @@ fn a_migration_that_fails_changes_nothing() {
 #[test]
 fn killed_in_the_middle_of_an_upgrade() {
     for point in [
+        "trial.migrated",
         "promote.journaled",
         "promote.database_changed",
         "promote.carried_out",
@@ -187,7 +204,19 @@ fn killed_in_the_middle_of_an_upgrade() {
             run.stdout, run.stderr
         );
         workspace.set_env("UBS_CRASH_AT", "");
+        if point == "trial.migrated" {
+            let images = left_in_sandboxes(&workspace);
+            assert!(
+                images.iter().any(|name| name.contains(".migrated-")),
+                "{images:?}"
+            );
+        }
         workspace.ubs(&["boot", "--until-up"]).expect(0);
+        assert_eq!(
+            left_in_sandboxes(&workspace),
+            Vec::<String>::new(),
+            "{point}"
+        );
         expect_migrated(&workspace);
         let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
         assert_eq!(open, Value::Array(vec![]), "{point}");

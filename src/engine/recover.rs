@@ -1,5 +1,5 @@
 //! What the next boot does about one whose supervisor died: ends what was left running, records the
-//! end, gives back its missions, finishes or undoes a half-done promotion.
+//! end, gives back its missions, finishes or undoes a half-done promotion, removes what its trials left.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::settle::append_boot;
 use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::ids::BootId;
 use crate::domain::mission::MissionCommand;
-use crate::fix::{PromoteError, recover_promotions};
+use crate::fix::{PromoteError, recover_promotions, sweep_sandboxes};
 use crate::kernel;
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
 
@@ -91,6 +91,10 @@ pub(super) fn recover(
     }
     let missions = Missions::new(log.clone());
     recover_promotions(workspace, state_dir, &missions)?;
+    // Nobody needs what lies there; it only takes room.
+    if let Err(error) = sweep_sandboxes(state_dir) {
+        tracing::warn!("what a trial left behind cannot be removed: {error}");
+    }
     release_held(&missions)?;
     Ok(interrupted)
 }

@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{DatabaseError, because};
+use crate::checks::MigrationBooks;
 use crate::domain::ids::Digest;
 
 /// Bytes of a database whose rows are compared one by one.
@@ -147,11 +148,11 @@ fn open_or_empty(path: &Path) -> Result<Connection, DatabaseError> {
 }
 
 /// What `after` has lost or changed of `before`; nothing if it only gained tables, columns and indexes.
-/// `growing`: tables whose rows may change, since the migration tool keeps its own books in them.
+/// `books`: tables whose rows may change, since the migration tool keeps what it did in them.
 pub(super) fn beyond_additions(
     before: &Path,
     after: &Path,
-    growing: &[String],
+    books: &MigrationBooks,
 ) -> Result<Vec<String>, DatabaseError> {
     if before
         .metadata()
@@ -163,7 +164,7 @@ pub(super) fn beyond_additions(
     }
     let before = open_or_empty(before)?;
     let after = open_or_empty(after)?;
-    let mut reasons = differences(&before, &after, growing)
+    let mut reasons = differences(&before, &after, books)
         .map_err(because("cannot compare the database with what it was"))?;
     let more = reasons.len().saturating_sub(REASONS_MAX);
     if more > 0 {
@@ -176,7 +177,7 @@ pub(super) fn beyond_additions(
 fn differences(
     before: &Connection,
     after: &Connection,
-    growing: &[String],
+    books: &MigrationBooks,
 ) -> rusqlite::Result<Vec<String>> {
     let mut reasons = Vec::new();
     let now: BTreeMap<(String, String), String> = definitions(after)?
@@ -190,7 +191,7 @@ fn differences(
             ("index", _) => {}
             (_, None) => reasons.push(format!("{kind} {name} is gone")),
             ("table", Some(new)) => {
-                compare_table(before, after, name, (sql, new), growing, &mut reasons)?;
+                compare_table(before, after, name, (sql, new), books, &mut reasons)?;
             }
             (_, Some(new)) if new != sql => reasons.push(format!("{kind} {name} changes")),
             _ => {}
@@ -209,7 +210,7 @@ fn compare_table(
     after: &Connection,
     table: &str,
     (sql_before, sql_after): (&str, &str),
-    growing: &[String],
+    books: &MigrationBooks,
     reasons: &mut Vec<String>,
 ) -> rusqlite::Result<()> {
     let old = columns(before, table)?;
@@ -242,9 +243,11 @@ fn compare_table(
     if lost || sql_before.to_uppercase().starts_with("CREATE VIRTUAL") {
         return Ok(());
     }
-    let is_growing = growing.iter().any(|name| name.eq_ignore_ascii_case(table));
     let (old_rows, new_rows) = (rows(before, table, &old)?, rows(after, table, &old)?);
-    if is_growing && new_rows.0 >= old_rows.0 {
+    let is_one = |books: &[String]| books.iter().any(|name| name.eq_ignore_ascii_case(table));
+    // A merge of two heads leaves one row of two; none at all is a downgrade to nothing.
+    let has_version = is_one(&books.versions) && (new_rows.0 > 0 || old_rows.0 == 0);
+    if has_version || (is_one(&books.growing) && new_rows.0 >= old_rows.0) {
         return Ok(());
     }
     if old_rows.0 != new_rows.0 {
@@ -271,7 +274,8 @@ mod tests {
                 .execute_batch(
                     "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT, UNIQUE (x)); INSERT INTO t (x) VALUES ('a'), ('b');
                      CREATE TABLE u (id INTEGER PRIMARY KEY, t INTEGER REFERENCES t (id)); CREATE INDEX u_t ON u (t);
-                     CREATE TABLE version (v); INSERT INTO version VALUES (1); CREATE VIEW w AS SELECT x FROM t;",
+                     CREATE TABLE version (v); INSERT INTO version VALUES (1), (2); CREATE TABLE done (d);
+                     INSERT INTO done VALUES (1), (2); CREATE VIEW w AS SELECT x FROM t;",
                 )
                 .unwrap();
         }
@@ -281,7 +285,11 @@ mod tests {
             .execute_batch(change)
             .unwrap();
         assert_ne!(file_digest(&before).unwrap(), file_digest(&after).unwrap());
-        beyond_additions(&before, &after, &["version".to_owned()]).unwrap()
+        let books = MigrationBooks {
+            versions: vec!["version".to_owned()],
+            growing: vec!["done".to_owned()],
+        };
+        beyond_additions(&before, &after, &books).unwrap()
     }
 
     #[test]
@@ -290,7 +298,9 @@ mod tests {
             "CREATE TABLE n (x); INSERT INTO n VALUES (1)",
             "ALTER TABLE t ADD COLUMN y INTEGER NOT NULL DEFAULT 0",
             "CREATE UNIQUE INDEX t_x ON t (x)",
-            "UPDATE version SET v = 2",
+            "UPDATE version SET v = 3 WHERE v = 2",
+            "DELETE FROM version WHERE v = 1; UPDATE version SET v = 3",
+            "INSERT INTO done VALUES (3)",
             // As Alembic's batch mode does it: a new table under the old name, with all that was there.
             "CREATE TABLE t2 (id INTEGER PRIMARY KEY, x TEXT, y TEXT, UNIQUE (x)); INSERT INTO t2 SELECT id, x, NULL FROM t;
              DROP VIEW w; DROP TABLE t; ALTER TABLE t2 RENAME TO t; CREATE VIEW w AS SELECT x FROM t",
@@ -315,7 +325,11 @@ mod tests {
             ("DROP INDEX u_t", "an index of table u is gone or changes"),
             (
                 "DELETE FROM version",
-                "the number of rows of table version goes from 1 to 0",
+                "the number of rows of table version goes from 2 to 0",
+            ),
+            (
+                "DELETE FROM done WHERE d = 1",
+                "the number of rows of table done goes from 2 to 1",
             ),
             ("DROP VIEW w", "view w is gone"),
             (

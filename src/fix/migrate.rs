@@ -14,12 +14,13 @@ use rusqlite::{Connection, OpenFlags};
 use super::apply::ApplyError;
 use super::contents::{beyond_additions, contents_digest, file_digest};
 use super::database::because;
-use crate::checks::{interpreter, migration_command};
+use super::sandboxes::IMAGE;
+use crate::checks::{MigrationBooks, interpreter, migration_books, migration_command};
 use crate::domain::event::ExitKind;
 use crate::domain::ids::Digest;
 use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
-use crate::manifest::{Environment, Expect, Manifest};
+use crate::manifest::{Environment, Manifest, WebFramework};
 use crate::sandbox::{SandboxSpec, clone_database, host_isolation, run_sandboxed};
 
 /// How long a live database that somebody uses is waited for.
@@ -51,7 +52,8 @@ pub(super) struct Migrated {
     pub beyond: Vec<String>,
 }
 
-/// Runs the migrations of `schema` on the clone `database`; leaves an image of the result in `images`.
+/// Runs the migrations of `schema` on the clone `database`; leaves an image of the result beside `images`, with a
+/// name that begins with it.
 pub(super) fn migrate(
     run: &Run<'_>,
     schema: &str,
@@ -67,6 +69,9 @@ pub(super) fn migrate(
     let io = |error: std::io::Error| fail(error.to_string());
     let declared = run.manifest.schemas.iter().find(|s| s.name == schema);
     let expect = declared.map(|schema| &schema.expect);
+    let books = expect.map_or_else(MigrationBooks::default, |expect| {
+        migration_books(expect, run.root)
+    });
     let command = expect
         .and_then(|expect| migration_command(expect, tool, target, run.root))
         .ok_or_else(|| fail("the manifest declares no migrations of this kind".to_owned()))?;
@@ -95,6 +100,11 @@ pub(super) fn migrate(
     env.extend(run.overrides.clone());
     for name in ["HOME", "TMPDIR"] {
         env.insert(name.to_owned(), home.display().to_string());
+    }
+    if tool == MigrationTool::Flask
+        && let Some(app) = flask_application(run)
+    {
+        env.insert("FLASK_APP".to_owned(), app);
     }
     let mut paths: Vec<PathBuf> = run
         .manifest
@@ -152,35 +162,41 @@ pub(super) fn migrate(
         )));
     }
     if !database.exists() {
-        return Err(fail(
-            "the migrations made no database: they use another one".to_owned(),
-        ));
+        let why = "the migrations made no database where the manifest says that it is: they use another one";
+        let hint = match tool {
+            MigrationTool::Flask => {
+                " (Flask-SQLAlchemy takes a relative path from the directory `instance`)"
+            }
+            _ => "",
+        };
+        return Err(fail(format!("{why}{hint}")));
     }
+    let mut prefix = images.file_name().unwrap_or_default().to_owned();
+    prefix.push(IMAGE);
     let image = tempfile::Builder::new()
-        .prefix("migrated-")
-        .tempfile_in(images)
+        .prefix(&prefix)
+        .tempfile_in(images.parent().unwrap_or(images))
         .map_err(io)?
         .into_temp_path();
     clone_database(database, &image).map_err(|error| fail(error.to_string()))?;
+    crate::kernel::crash_point("trial.migrated");
     Ok(Migrated {
         before: file_digest(&before)?,
         after: file_digest(&image)?,
-        beyond: beyond_additions(&before, &image, &own_books(expect))?,
+        beyond: beyond_additions(&before, &image, &books)?,
         image,
     })
 }
 
-/// Tables in which the tools keep what they did.
-fn own_books(expect: Option<&Expect>) -> Vec<String> {
-    let names: &[&str] = match expect {
-        Some(Expect::Django { .. }) => &[
-            "django_migrations",
-            "django_content_type",
-            "auth_permission",
-        ],
-        _ => &["alembic_version"],
-    };
-    names.iter().map(|name| (*name).to_owned()).collect()
+/// The application that `flask` runs in: the one that is named, or the one that the manifest registers.
+fn flask_application(run: &Run<'_>) -> Option<String> {
+    if let Some((named, _)) = run.environment.values.get("FLASK_APP") {
+        return Some(named.clone());
+    }
+    let app = run.manifest.registration.as_ref()?.app.as_ref()?;
+    let call = if app.factory { "()" } else { "" };
+    (app.framework == WebFramework::Flask)
+        .then(|| format!("{}:{}{call}", app.module, app.attribute))
 }
 
 /// Copies the image over the live database, if that is still what the image was made from. Atomic: a

@@ -13,11 +13,13 @@ mod journal;
 mod migrate;
 mod promote;
 mod proposal;
+mod sandboxes;
 mod trial;
 mod worker;
 
 pub use apply::ApplyError;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
+pub use sandboxes::sweep_sandboxes;
 pub use trial::{Baseline, TrialError, run_checks};
 pub use worker::{WorkError, Worked, Worker};

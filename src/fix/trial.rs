@@ -161,6 +161,20 @@ pub(super) fn databases(
         .collect()
 }
 
+/// The SQLite URL with the clone as its file: the driver and the options stay.
+fn at_clone(url: &str, clone: &Path) -> String {
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("sqlite", ""));
+    let query = rest
+        .split_once('?')
+        .map_or(String::new(), |(_, q)| format!("?{q}"));
+    let uri = if rest.trim_start_matches('/').starts_with("file:") {
+        "file:"
+    } else {
+        ""
+    };
+    format!("{scheme}:///{uri}{}{query}", clone.display())
+}
+
 /// A copy of the workspace with clones of its databases, on which nothing can be broken.
 struct Stage {
     copy: WorkspaceCopy,
@@ -209,16 +223,20 @@ impl Stage {
                     if path.exists() {
                         clone_database(path, &clone)?;
                     }
-                    let replacement = format!("sqlite:///{}", clone.display());
-                    for (name, (value, _)) in &environment.values {
-                        if *value == url {
-                            stage.overrides.insert(name.clone(), replacement.clone());
-                        }
-                    }
-                    stage.manifest.schemas[index].database = replacement;
+                    stage.manifest.schemas[index].database = at_clone(&url, &clone);
                     clone
                 }
             };
+            for (name, (value, _)) in &environment.values {
+                if *value == path.display().to_string() {
+                    let clone = clone.display().to_string();
+                    stage.overrides.insert(name.clone(), clone);
+                } else if sqlite_path(value, stage.copy.root()).as_ref() == Some(path) {
+                    stage
+                        .overrides
+                        .insert(name.clone(), at_clone(value, &clone));
+                }
+            }
             stage.databases.insert(schema.name.clone(), clone);
         }
         Ok(stage)
@@ -242,7 +260,8 @@ impl Stage {
 }
 
 impl Stage {
-    /// Runs the migrations of the proposal on the clones. Images of the results lie in `images`.
+    /// Runs the migrations of the proposal on the clones. Images of the results lie beside `images`, and begin
+    /// with its name.
     fn migrate(
         &self,
         proposal: &Proposal,
@@ -357,8 +376,7 @@ pub(super) fn try_proposal(
         .chain(&stage.overrides)
         .map(owned)
         .collect();
-    let images = directory.parent().unwrap_or(directory);
-    let migrated = match stage.migrate(proposal, process_env, images) {
+    let migrated = match stage.migrate(proposal, process_env, directory) {
         Ok(migrated) => migrated,
         Err(TrialError::Apply(error)) => return Ok(refused(&error)),
         Err(error) => return Err(error),

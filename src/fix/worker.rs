@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
+use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::trial::{Baseline, Trial, TrialError, databases, run_checks, still_there, try_proposal};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
@@ -254,6 +255,7 @@ impl Worker {
             )?;
             return Ok((worked(HealOutcome::NeedsPerson, reason), None));
         }
+        let _held = self.hold_sandbox(mission)?;
         self.missions.command(
             mission,
             MissionCommand::Propose {
@@ -353,6 +355,7 @@ impl Worker {
             baseline: None,
             ..self.clone()
         };
+        let _held = self.hold_sandbox(mission)?;
         let trial = anew.try_on_a_copy(mission, &signature, failure, &proposal)?;
         if !trial.verdict.holds {
             let reason = trial.verdict.reason;
@@ -394,6 +397,7 @@ impl Worker {
         }
         let mut resolution = resolution.to_owned();
         if let Some(check) = failure.check {
+            let _held = self.hold_sandbox(mission)?;
             let scratch = self.sandbox_dir(mission).join("complete");
             let reports = run_checks(
                 &self.manifest,
@@ -532,7 +536,15 @@ impl Worker {
     }
 
     fn sandbox_dir(&self, mission: MissionId) -> PathBuf {
-        self.state_dir.join("sandboxes").join(mission.to_string())
+        sandbox_directory(&self.state_dir, mission)
+    }
+
+    /// Until the result is dropped, what lies in the mission's sandbox is no left-over.
+    fn hold_sandbox(&self, mission: MissionId) -> Result<HeldSandbox, TrialError> {
+        HeldSandbox::hold(&self.state_dir, mission).map_err(|source| TrialError::Io {
+            path: self.sandbox_dir(mission),
+            source,
+        })
     }
 }
 

@@ -34,6 +34,17 @@ pub const WEB_PACKAGES: [&str; 6] = [
     "python-socketio==5.18.1",
 ];
 
+/// What applications with migrations of their own framework, or with an asynchronous `env.py`, are made of.
+pub const MIGRATION_PACKAGES: [&str; 7] = [
+    "flask==3.1.3",
+    "flask-sqlalchemy==3.1.1",
+    "flask-migrate==4.1.0",
+    "sqlalchemy==2.1.9",
+    "alembic==1.20.1",
+    "aiosqlite==0.22.1",
+    "greenlet==3.5.6",
+];
+
 /// The interpreter of the environment with [`PACKAGES`], or `None` after saying why the test is skipped.
 pub fn application_python() -> Option<PathBuf> {
     python_with(&PACKAGES)

@@ -39,7 +39,7 @@ use model::{Dialect, Schema as DatabaseSchema, Table};
 use postgres_url::PostgresUrl;
 
 pub use live::sqlite_path;
-pub use migrations::{MigrationCommand, migration_command};
+pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migration_command};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);

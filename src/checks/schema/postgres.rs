@@ -157,7 +157,10 @@ impl Postgres {
         columns: &[&str],
         rows_max: usize,
     ) -> Result<Option<Vec<Vec<Option<String>>>>, Unreachable> {
-        let quoted = identifier(table);
+        let quoted = match table.split_once('.') {
+            Some((schema, table)) => format!("{}.{}", identifier(schema), identifier(table)),
+            None => identifier(table),
+        };
         let found = self.rows(&format!("SELECT to_regclass({})", literal(&quoted)))?;
         if found.first().and_then(|row| row.get(0)).is_none() {
             return Ok(None);

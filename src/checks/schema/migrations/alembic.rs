@@ -1,5 +1,7 @@
 //! Alembic: the history of its files against the version that the database names.
 
+use std::path::Path;
+
 use super::environment::{Environment, find_environment, read_text};
 use super::graph::{Defect, Graph};
 use super::ledger::Ledger;
@@ -9,16 +11,32 @@ use crate::checks::{CheckContext, count};
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
-/// How a person runs the upgrade.
-fn command(environment: &Environment, config: &str, section: &str, target: &str) -> String {
+/// How a person runs the upgrade, from the top of the workspace.
+fn command(
+    root: &Path,
+    environment: &Environment,
+    config: &str,
+    section: &str,
+    target: &str,
+) -> String {
     if environment.is_flask {
-        return if target == "head" {
-            "flask db upgrade".to_owned()
-        } else {
-            format!("flask db upgrade {target}")
+        let directory = Path::new(config).parent().unwrap_or(Path::new(""));
+        let directory = match directory.to_str() {
+            Some("migrations") | None => String::new(),
+            Some(other) => format!(" -d {other}"),
         };
+        let target = if target == "head" { "" } else { " heads" };
+        return format!("flask db upgrade{directory}{target}");
     }
-    let file = if config == "alembic.ini" {
+    let directory = environment.directory.strip_prefix(root);
+    let (enter, config) = match directory.ok().filter(|d| !d.as_os_str().is_empty()) {
+        Some(directory) => (
+            format!("cd {} && ", directory.display()),
+            config.rsplit('/').next().unwrap_or(config),
+        ),
+        None => (String::new(), config),
+    };
+    let file = if matches!(config, "alembic.ini" | "pyproject.toml") {
         String::new()
     } else {
         format!(" -c {config}")
@@ -28,7 +46,7 @@ fn command(environment: &Environment, config: &str, section: &str, target: &str)
     } else {
         format!(" -n {section}")
     };
-    format!("alembic{file}{name} upgrade {target}")
+    format!("{enter}alembic{file}{name} upgrade {target}")
 }
 
 /// Everything about one environment and one database.
@@ -49,15 +67,16 @@ pub(super) fn examine(
         .remedy(remedy)
         .fact("schema", schema.name.as_str())
     };
-    let environment = match find_environment(context, config, section) {
-        Ok(environment) => environment,
-        Err(why) => {
-            let remedy = "correct the file, or `expect` in the manifest";
-            let message = format!("the migrations of {} cannot be read: {why}", schema.name);
-            migrated.findings.push(broken(config, message, remedy));
-            return migrated;
-        }
-    };
+    let environment =
+        match find_environment(context.root, &context.manifest.python.path, config, section) {
+            Ok(environment) => environment,
+            Err(why) => {
+                let remedy = "correct the file, or `expect` in the manifest";
+                let message = format!("the migrations of {} cannot be read: {why}", schema.name);
+                migrated.findings.push(broken(config, message, remedy));
+                return migrated;
+            }
+        };
     let mut revisions = Vec::new();
     for file in &environment.files {
         let shown = file
@@ -117,7 +136,7 @@ pub(super) fn examine(
     let heads = graph.heads();
     let several = heads.len() > 1;
     let target = if several { "heads" } else { "head" };
-    let run = command(&environment, config, section, target);
+    let run = command(context.root, &environment, config, section, target);
     let is_meant = !several || graph.has_labelled_branches();
     compare(
         context,
@@ -244,8 +263,34 @@ fn compare(
         (_, true) => Some("flask"),
         (_, false) => Some("alembic"),
     };
-    let table = environment.version_table.as_str();
-    let rows = ledger.rows(table, &["version_num"]).unwrap_or_default();
+    let table = match &environment.version_table {
+        Ok(table) => table.as_str(),
+        Err(line) => {
+            let file = environment.location.join("env.py");
+            let shown = file.strip_prefix(context.root).unwrap_or(&file).display();
+            migrated.findings.push(
+                Finding::new(
+                    "schema.not_compared",
+                    Severity::Info,
+                    schema.name.as_str(),
+                    format!("{shown} computes `version_table`, so what was applied is not known without running it"),
+                )
+                .at(shown.to_string(), *line, 0),
+            );
+            return;
+        }
+    };
+    let read = ledger.rows_in(
+        environment.version_schema.as_deref(),
+        table,
+        &["version_num"],
+    );
+    let has_table = read.is_some();
+    let rows = read.unwrap_or_default();
+    if let Some(unreadable) = ledger.unreadable(schema) {
+        migrated.findings.push(unreadable);
+        return;
+    }
     let current: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
     let (known, unknown): (Vec<&str>, Vec<&str>) =
         current.iter().partition(|id| graph.position(id).is_some());
@@ -309,7 +354,7 @@ fn compare(
             None => found,
         }
     } else {
-        let why = if ledger.rows(table, &["version_num"]).is_some() { "whose row is gone" } else { "which is missing" };
+        let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(
             "{} has {} but no version: it is told in table {table}, {why}",
             ledger.shown,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::environment::find_environment;
 use crate::domain::mission::MigrationTool;
 use crate::manifest::Expect;
 
@@ -24,23 +25,21 @@ pub fn migration_command(
     root: &Path,
 ) -> Option<MigrationCommand> {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-    let beside = |config: &str| {
-        let file = root.join(config);
-        let name = file.file_name()?.to_str()?.to_owned();
-        Some((file.parent()?.to_owned(), name))
-    };
     Some(match (expect, tool) {
         (Expect::Alembic { config, section }, MigrationTool::Alembic) => {
-            let (directory, name) = beside(config)?;
+            let environment = find_environment(root, &[], config, section).ok();
+            let directory = environment.map_or_else(|| root.to_owned(), |e| e.directory);
+            let file = root.join(config);
+            let name = file.strip_prefix(&directory).ok()?.to_str()?;
             MigrationCommand {
                 arguments: words(&[
-                    "-m", "alembic", "-c", &name, "-n", section, "upgrade", target,
+                    "-m", "alembic", "-c", name, "-n", section, "upgrade", target,
                 ]),
                 directory,
             }
         }
         (Expect::Alembic { config, .. }, MigrationTool::Flask) => {
-            let (directory, _) = beside(config)?;
+            let file = root.join(config);
             MigrationCommand {
                 arguments: words(&[
                     "-m",
@@ -48,7 +47,7 @@ pub fn migration_command(
                     "db",
                     "upgrade",
                     "-d",
-                    directory.to_str()?,
+                    file.parent()?.to_str()?,
                     target,
                 ]),
                 directory: root.to_owned(),
@@ -67,4 +66,37 @@ pub fn migration_command(
         },
         _ => return None,
     })
+}
+
+/// Tables in which a migration tool keeps what it did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MigrationBooks {
+    /// Each step may change their rows, and a merge may leave fewer.
+    pub versions: Vec<String>,
+    /// Each step may only add rows.
+    pub growing: Vec<String>,
+}
+
+/// The books of the migrations that a schema of the workspace or copy at `root` expects.
+#[must_use]
+pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    match expect {
+        Expect::Alembic { config, section } => MigrationBooks {
+            versions: find_environment(root, &[], config, section)
+                .ok()
+                .and_then(|environment| environment.version_table.ok())
+                .map_or_else(|| names(&["alembic_version"]), |table| vec![table]),
+            growing: Vec::new(),
+        },
+        Expect::Django { .. } => MigrationBooks {
+            versions: Vec::new(),
+            growing: names(&[
+                "django_migrations",
+                "django_content_type",
+                "auth_permission",
+            ]),
+        },
+        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => MigrationBooks::default(),
+    }
 }

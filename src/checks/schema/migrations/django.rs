@@ -123,6 +123,10 @@ pub(super) fn examine(
         return Ok(migrated);
     };
     let rows = ledger.rows(TABLE, &["app", "name"]).unwrap_or_default();
+    if let Some(unreadable) = ledger.unreadable(schema) {
+        migrated.findings.push(unreadable);
+        return Ok(migrated);
+    }
     let recorded: BTreeSet<(&str, &str)> = rows
         .iter()
         .map(|row| (row[0].as_str(), row[1].as_str()))

@@ -1,12 +1,15 @@
 //! What a database itself says about the migrations that were applied to it: the small tables of the
 //! tools. Reads only.
 
+use std::cell::RefCell;
+
 use rusqlite::Connection;
 
 use super::super::expected::quote;
 use super::super::handle::Live;
 use super::super::live::{self, Database};
 use crate::checks::CheckContext;
+use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
 /// Rows of a tool's table that are read.
@@ -22,6 +25,8 @@ pub(super) struct Ledger {
     books: Books,
     /// `database main (app.db)`.
     pub shown: String,
+    /// Why rows that are there could not be read.
+    trouble: RefCell<Option<String>>,
 }
 
 impl Ledger {
@@ -36,6 +41,7 @@ impl Ledger {
                 return Some(Self {
                     books: Books::Server(Live::postgres(&url).ok()?),
                     shown: format!("database {}", schema.name),
+                    trouble: RefCell::default(),
                 });
             }
         };
@@ -48,10 +54,27 @@ impl Ledger {
         } else {
             return None;
         };
+        // One moment of it, and a lock or a damage shows before anything is said of what it holds.
+        connection
+            .execute_batch("BEGIN; SELECT count(*) FROM main.sqlite_schema")
+            .ok()?;
         Some(Self {
             books: Books::Sqlite(connection),
             shown,
+            trouble: RefCell::default(),
         })
+    }
+
+    /// The finding for a database whose rows could not be read, so that nothing is known of it.
+    pub(super) fn unreadable(&self, schema: &Schema) -> Option<Finding> {
+        let why = self.trouble.borrow().clone()?;
+        let name = schema.name.as_str();
+        let message = format!("{} cannot be read: {why}", self.shown);
+        Some(
+            Finding::new("schema.unreachable", Severity::Critical, name, message)
+                .remedy("bring the database back from a backup, or end what holds it")
+                .fact("schema", name),
+        )
     }
 
     /// It is a file, of which a clone can be migrated.
@@ -78,9 +101,21 @@ impl Ledger {
     /// Columns of a table as text (blobs as hexadecimal digits, NULL as an empty text). `None` if the
     /// table has no such columns.
     pub(super) fn rows(&self, table: &str, columns: &[&str]) -> Option<Vec<Vec<String>>> {
+        self.rows_in(None, table, columns)
+    }
+
+    /// The same of a table in a schema of a server.
+    pub(super) fn rows_in(
+        &self,
+        schema: Option<&str>,
+        table: &str,
+        columns: &[&str],
+    ) -> Option<Vec<Vec<String>>> {
         let connection = match &self.books {
             Books::Sqlite(connection) => connection,
             Books::Server(live) => {
+                let qualified = schema.map(|schema| format!("{schema}.{table}"));
+                let table = qualified.as_deref().unwrap_or(table);
                 let rows = live.read_table(table, columns, ROWS_MAX).ok()??;
                 let text = |value: Option<String>| {
                     let value = value.unwrap_or_default();
@@ -104,8 +139,8 @@ impl Ledger {
             list.join(", "),
             quote(table)
         );
-        let read = || -> rusqlite::Result<Vec<Vec<String>>> {
-            let mut statement = connection.prepare(&sql)?;
+        let mut statement = connection.prepare(&sql).ok()?;
+        let mut read = || -> rusqlite::Result<Vec<Vec<String>>> {
             let mut rows = statement.query([])?;
             let mut read = Vec::new();
             while let Some(row) = rows.next()? {
@@ -123,7 +158,13 @@ impl Ledger {
             }
             Ok(read)
         };
-        read().ok()
+        match read() {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                *self.trouble.borrow_mut() = Some(error.to_string());
+                None
+            }
+        }
     }
 }
 

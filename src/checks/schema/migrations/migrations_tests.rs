@@ -8,11 +8,8 @@ use rusqlite::Connection;
 use super::environment::find_environment;
 use super::graph::Graph;
 use super::revision::read_revision;
-use crate::checks::CheckContext;
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, Severity};
-use crate::domain::redact::Redactor;
-use crate::manifest::Environment;
 
 const INI: &str = "[alembic]\nscript_location = %(here)s/migrations\n";
 const ENV: &str = r#"
@@ -277,21 +274,8 @@ fn heads_bases_and_revisions_are_those_of_alembic() {
         String::from_utf8_lossy(&asked.stderr)
     );
     let told: Vec<[Vec<String>; 3]> = serde_json::from_slice(&asked.stdout).unwrap();
-    let environment =
-        Environment::load(&app.manifest, app.root(), app.process.clone().into_iter()).unwrap();
-    let redactor = Redactor::new(Vec::<String>::new());
-    let context = CheckContext {
-        manifest: &app.manifest,
-        root: app.root(),
-        environment: &environment,
-        redactor: &redactor,
-        scratch: app.root(),
-        overrides: std::collections::BTreeMap::default(),
-        shared: &crate::checks::SharedRuns::default(),
-        sources: &crate::checks::Sources::default(),
-    };
     for (config, [heads, bases, walked]) in configs.iter().zip(told) {
-        let found = find_environment(&context, config, "alembic").unwrap();
+        let found = find_environment(app.root(), &[], config, "alembic").unwrap();
         let revisions = found
             .files
             .iter()
@@ -322,7 +306,7 @@ const SHOP: &str = "from django.db import models\nclass Item(models.Model):\n   
 
 #[test]
 fn a_django_project_is_held_to_its_migrations() {
-    let Some(python) = venv::python_with(&["django==5.2"]) else {
+    let Some(python) = venv::python_with(&venv::WEB_PACKAGES) else {
         return;
     };
     let app = App::with_interpreter(Some(python.clone()))

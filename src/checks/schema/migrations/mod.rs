@@ -6,20 +6,23 @@
 
 mod alembic;
 mod command;
+mod config_file;
 mod django;
 mod environment;
 mod graph;
 mod ledger;
 mod revision;
 mod sql_folder;
+mod sql_names;
+mod sql_tools;
 
 use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{Expect, Schema};
 
-pub use command::{MigrationCommand, migration_command};
-pub(super) use sql_folder::in_order;
+pub use command::{MigrationBooks, MigrationCommand, migration_books, migration_command};
+pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.
 const LISTED_MAX: usize = 10;

@@ -70,28 +70,93 @@ pub(super) fn read_revision(text: &str, file: &str) -> Result<Revision, Unread> 
     Ok(revision)
 }
 
-/// A literal keyword argument that some call in the file has, such as `version_table="..."`.
-pub(super) fn keyword_argument(text: &str, name: &str) -> Option<String> {
+/// A keyword argument, such as `version_table="..."`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// No call has it.
+    Absent,
+    /// A literal, or a name that the file binds to one.
+    Text(String),
+    /// `config.get_main_option("...")`: that option.
+    Option(String),
+    /// Anything else, in that line.
+    Computed(u32),
+}
+
+/// The keyword argument of the last call in the file that has it.
+pub(super) fn keyword_argument(text: &str, name: &str) -> Argument {
     use ruff_python_ast::visitor::{Visitor, walk_expr};
     struct Search<'a> {
         name: &'a str,
-        found: Option<String>,
+        found: Option<&'a Expr>,
     }
-    impl<'a> Visitor<'a> for Search<'_> {
+    impl<'a> Visitor<'a> for Search<'a> {
         fn visit_expr(&mut self, expr: &'a Expr) {
-            if let Expr::Call(call) = expr {
-                let keyword = call.arguments.find_keyword(self.name);
-                if let Some(Expr::StringLiteral(literal)) = keyword.map(|k| &k.value) {
-                    self.found = Some(literal.value.to_str().to_owned());
-                }
+            if let Expr::Call(call) = expr
+                && let Some(keyword) = call.arguments.find_keyword(self.name)
+            {
+                self.found = Some(&keyword.value);
             }
             walk_expr(self, expr);
         }
     }
-    let parsed = ruff_python_parser::parse_module(text).ok()?;
+    let Ok(parsed) = ruff_python_parser::parse_module(text) else {
+        return Argument::Absent;
+    };
+    let body = &parsed.syntax().body;
     let mut search = Search { name, found: None };
-    search.visit_body(&parsed.syntax().body);
-    search.found
+    search.visit_body(body);
+    let Some(value) = search.found else {
+        return Argument::Absent;
+    };
+    match value {
+        Expr::StringLiteral(literal) => Argument::Text(literal.value.to_str().to_owned()),
+        Expr::NoneLiteral(_) => Argument::Absent,
+        Expr::Name(wanted) => {
+            let bound: Vec<&Expr> = body
+                .iter()
+                .filter_map(|statement| match statement {
+                    Stmt::Assign(assign) => match &assign.targets[..] {
+                        [Expr::Name(name)] if name.id == wanted.id => Some(&*assign.value),
+                        _ => None,
+                    },
+                    Stmt::AnnAssign(assign) => match &*assign.target {
+                        Expr::Name(name) if name.id == wanted.id => assign.value.as_deref(),
+                        _ => None,
+                    },
+                    _ => None,
+                })
+                .collect();
+            match &bound[..] {
+                [Expr::StringLiteral(literal)] => Argument::Text(literal.value.to_str().to_owned()),
+                [Expr::Call(call)] => option_of(call).unwrap_or_else(|| computed(text, value)),
+                _ => computed(text, value),
+            }
+        }
+        Expr::Call(call) => option_of(call).unwrap_or_else(|| computed(text, value)),
+        _ => computed(text, value),
+    }
+}
+
+fn computed(text: &str, value: &Expr) -> Argument {
+    Argument::Computed(line_at(text, value.range().start().to_usize()))
+}
+
+/// `config.get_main_option("name")`, without a default.
+fn option_of(call: &ruff_python_ast::ExprCall) -> Option<Argument> {
+    let Expr::Attribute(method) = &*call.func else {
+        return None;
+    };
+    let is_getter = matches!(
+        method.attr.as_str(),
+        "get_main_option" | "get_alembic_option"
+    );
+    match (&call.arguments.args[..], call.arguments.keywords.is_empty()) {
+        ([Expr::StringLiteral(name)], true) if is_getter => {
+            Some(Argument::Option(name.value.to_str().to_lowercase()))
+        }
+        _ => None,
+    }
 }
 
 /// The strings of a literal: one, several in a tuple, list or set, or none.
@@ -155,11 +220,27 @@ mod tests {
 
     #[test]
     fn the_version_table_is_found_in_any_call() {
-        let text = "def run():\n    with x:\n        context.configure(connection=c, version_table='ver')\n";
+        let find = |value: &str, head: &str| {
+            let text = format!(
+                "{head}\ndef run():\n    with x:\n        context.configure(connection=c, version_table={value})\n"
+            );
+            assert_eq!(
+                keyword_argument(&text, "version_table_schema"),
+                Argument::Absent
+            );
+            keyword_argument(&text, "version_table")
+        };
+        let text = |text: &str| Argument::Text(text.to_owned());
+        assert_eq!(find("'ver'", ""), text("ver"));
+        assert_eq!(find("TABLE", "TABLE: str = 'ver'"), text("ver"));
+        assert_eq!(find("None", ""), Argument::Absent);
+        let option = Argument::Option("version_table".to_owned());
+        assert_eq!(find("config.get_main_option('version_table')", ""), option);
         assert_eq!(
-            keyword_argument(text, "version_table").as_deref(),
-            Some("ver")
+            find("T", "T = config.get_main_option('version_table')"),
+            option
         );
-        assert_eq!(keyword_argument(text, "version_table_schema"), None);
+        assert_eq!(find("f'{x}_v'", ""), Argument::Computed(4));
+        assert_eq!(find("TABLE", "TABLE = x()"), Argument::Computed(4));
     }
 }
