@@ -387,7 +387,11 @@ fn unargued(
     unargued("Alembic", reference, &ours, &alone);
     for one in beyond.iter().chain(&alone) {
         if !findings.iter().chain(reference).any(|r| one.covers(r)) {
-            problems.push(format!("{dialect}: argued, and not there: {one:?}"));
+            problems.push(format!(
+                "{dialect}: argued, and not there: {} {}",
+                one.what.as_str(),
+                one.place.as_str()
+            ));
         }
     }
     problems

@@ -32,7 +32,8 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
-    MigrationBooks, MigrationCommand, migration_books, migration_command, sqlite_path,
+    MigrationBooks, MigrationCommand, migration_books, migration_command, schema_differences,
+    sqlite_path,
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;

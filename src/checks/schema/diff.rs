@@ -3,12 +3,15 @@
 //! A missing thing carries the statements that add it, where SQLite can add it without touching a row;
 //! where it cannot, the finding says why not.
 
+use std::cell::OnceCell;
+
 use rusqlite::Connection;
 
 use super::add_column::add_column;
 use super::expected::quote;
 use super::handle::Live;
 use super::model::{Column, Dialect, Index, Schema, Table};
+use super::pairs::{Pairs, Served};
 use super::rename;
 use super::rule_details::Namesake;
 use super::types::same_type;
@@ -108,7 +111,7 @@ impl Comparison<'_> {
     /// With the statements that mend it, or the reason why a person has to.
     fn with_statements(
         &self,
-        stage: &Stage,
+        stage: &Stage<'_>,
         finding: Finding,
         statements: Result<Vec<String>, String>,
         by_hand: &str,
@@ -141,7 +144,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn missing_table(&self, stage: &Stage, table: &Table) -> Finding {
+    fn missing_table(&self, stage: &Stage<'_>, table: &Table) -> Finding {
         let mut finding = self
             .finding(
                 "schema.missing_table",
@@ -168,7 +171,7 @@ impl Comparison<'_> {
 
     fn compare_table(
         &self,
-        stage: &Stage,
+        stage: &Stage<'_>,
         table: &Table,
         live: &Table,
         findings: &mut Vec<Finding>,
@@ -231,10 +234,11 @@ impl Comparison<'_> {
                 ));
             }
         }
-        for index in &table.indexes {
-            findings.extend(self.missing_index(stage, table, index, live));
+        let pairs = Pairs::of(self, table, live);
+        for (at, index) in table.indexes.iter().enumerate() {
+            findings.extend(self.missing_index(stage, table, index, live, pairs.served(at)));
         }
-        findings.extend(self.compare_rules(table, live));
+        findings.extend(self.compare_rules(table, live, &pairs));
     }
 
     fn compare_column(
@@ -352,29 +356,49 @@ impl Comparison<'_> {
         finding
     }
 
+    /// Two indexes that the code expects are one in the database: a query has what it needs.
+    fn index_shared(&self, table: &Table, name: &str, by: &Index) -> Finding {
+        let by = match &by.name {
+            Some(name) if !by.is_implied => format!("index {name}"),
+            _ => "the index of a constraint".to_owned(),
+        };
+        self.finding(
+            "schema.missing_index",
+            Severity::Info,
+            format!("{}.{name}", table.name),
+            format!(
+                "index {name} of table {} is missing in {}, and {by} over the same columns does its work",
+                table.name, self.database
+            ),
+        )
+        .fact("table", table.name.as_str())
+        .fact("index", name)
+        .remedy("take the index out of the model, or write a migration that creates it")
+    }
+
     fn missing_index(
         &self,
-        stage: &Stage,
+        stage: &Stage<'_>,
         table: &Table,
         index: &Index,
         live: &Table,
+        served: Served<'_>,
     ) -> Option<Finding> {
         let name = index.name.as_deref()?;
         let same_name = live.indexes.iter().find(|found| {
             let found = found.name.as_deref();
             found.is_some_and(|found| self.live.dialect.same_name(found, name))
         });
-        let serves = live.indexes.iter().any(|found| {
-            let is_same_name = same_name.is_some_and(|same| std::ptr::eq(same, found));
-            self.serves(live, index, found, is_same_name)
-        });
         let lacks_column = index
             .columns
             .iter()
             .flatten()
             .any(|column| live.column(self.live.dialect, column).is_none());
-        if serves || lacks_column {
-            return None;
+        match served {
+            _ if lacks_column => return None,
+            Served::Own => return None,
+            Served::Shared(by) => return Some(self.index_shared(table, name, by)),
+            Served::Nobody => {}
         }
         match same_name.map(|found| self.namesake(table, live, index, found)) {
             Some(Namesake::Differs(finding)) => return Some(*finding),
@@ -438,24 +462,25 @@ fn is_in_main(table: &Table) -> bool {
         .is_none_or(|schema| schema.is_empty() || schema.eq_ignore_ascii_case("main"))
 }
 
-pub(super) fn same_columns(dialect: Dialect, a: &[Option<String>], b: &[Option<String>]) -> bool {
-    a.len() == b.len()
-        && a.iter().zip(b).all(|pair| match pair {
-            (Some(a), Some(b)) => dialect.same_name(a, b),
-            _ => false,
-        })
+/// An empty database with the live definitions: what it refuses, the live one refuses too.
+struct Stage<'a> {
+    live: &'a Schema,
+    /// Made when it is asked first: most databases lack nothing.
+    connection: OnceCell<Option<Connection>>,
 }
 
-/// An empty database with the live definitions: what it refuses, the live one refuses too.
-struct Stage(Option<Connection>);
+impl<'a> Stage<'a> {
+    fn of(live: &'a Schema) -> Self {
+        Self {
+            live,
+            connection: OnceCell::new(),
+        }
+    }
 
-impl Stage {
-    fn of(live: &Schema) -> Self {
-        let Ok(connection) = Connection::open_in_memory() else {
-            return Self(None);
-        };
+    fn made(live: &Schema) -> Option<Connection> {
+        let connection = Connection::open_in_memory().ok()?;
         if live.dialect != Dialect::Sqlite {
-            return Self(None);
+            return None;
         }
         for table in &live.tables {
             // What needs a module that is not here (a virtual table) is left out.
@@ -464,12 +489,13 @@ impl Stage {
                 let _ = connection.execute(sql, []);
             }
         }
-        Self(Some(connection))
+        Some(connection)
     }
 
     /// Tries the statements, and takes them back.
     fn accepts(&self, statements: &[String]) -> Result<(), String> {
-        let Some(connection) = &self.0 else {
+        let connection = self.connection.get_or_init(|| Self::made(self.live));
+        let Some(connection) = connection else {
             return Ok(());
         };
         let words = |error: rusqlite::Error| format!("SQLite refuses it: {error}");

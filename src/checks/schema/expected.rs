@@ -251,7 +251,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
 }
 
 /// What SQL files created, as an expectation.
-fn expected_of(schema: Schema) -> Vec<Table> {
+pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
     let mut tables: Vec<Table> = schema.tables;
     tables.retain(|table| !table.is_view);
     for table in &mut tables {

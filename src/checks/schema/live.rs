@@ -120,7 +120,6 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 /// Reads the schema of the database in `path`, which exists.
-#[cfg(test)]
 pub(super) fn read_live(path: &Path) -> Result<Schema, Unreachable> {
     let connection = open(path)?;
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))

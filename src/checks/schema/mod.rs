@@ -3,6 +3,7 @@
 
 mod add_column;
 mod affinity;
+mod between;
 mod diff;
 mod duplicate;
 mod expected;
@@ -12,6 +13,7 @@ mod live;
 mod migrations;
 mod model;
 mod origin;
+mod pairs;
 mod postgres;
 mod postgres_schema;
 mod postgres_tls;
@@ -38,6 +40,7 @@ use live::{Database, Unreachable};
 use model::{Dialect, Schema as DatabaseSchema, Table};
 use postgres_url::PostgresUrl;
 
+pub use between::schema_differences;
 pub use live::sqlite_path;
 pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migration_command};
 

@@ -3,14 +3,19 @@
 //! A missing unique constraint is a warning and not critical: the application boots and answers, what it
 //! loses is a protection, and to bring it back somebody has to look at the rows first.
 
-use super::diff::{Comparison, same_columns};
-use super::judge::Verdict;
+use super::diff::Comparison;
 use super::model::{Dialect, Rule, Table};
+use super::pairs::Pairs;
 use crate::domain::finding::{Finding, Severity};
 
 impl Comparison<'_> {
     /// Constraints that are missing or that the code does not know, and indexes of the latter kind.
-    pub(super) fn compare_rules(&self, table: &Table, live: &Table) -> Vec<Finding> {
+    pub(super) fn compare_rules(
+        &self,
+        table: &Table,
+        live: &Table,
+        pairs: &Pairs<'_>,
+    ) -> Vec<Finding> {
         let dialect = self.live.dialect;
         let mut findings = Vec::new();
         for constraint in &table.constraints {
@@ -66,11 +71,11 @@ impl Comparison<'_> {
             finding.location = (self.locate)(&table.name);
             findings.push(finding);
         }
-        findings.extend(self.extra_rules(table, live));
+        findings.extend(self.extra_rules(table, live, pairs));
         findings
     }
 
-    fn extra_rules(&self, table: &Table, live: &Table) -> Vec<Finding> {
+    fn extra_rules(&self, table: &Table, live: &Table, pairs: &Pairs<'_>) -> Vec<Finding> {
         let dialect = self.live.dialect;
         let mut findings = Vec::new();
         let mut extra = |code: &str, subject: String, what: String| {
@@ -98,19 +103,13 @@ impl Comparison<'_> {
                 );
             }
         }
-        for index in live.indexes.iter().filter(|index| !index.is_implied) {
+        for (place, index) in live.indexes.iter().enumerate() {
             let name = index.name.as_deref().unwrap_or("?");
             let plain: Option<Vec<String>> = index.columns.iter().cloned().collect();
-            let is_known = table.indexes.iter().any(|wanted| {
-                let same_name = wanted
-                    .name
-                    .as_deref()
-                    .is_some_and(|w| dialect.same_name(w, name));
-                same_name
-                    || same_columns(dialect, &wanted.columns, &index.columns)
-                    || self.same_parts(live, wanted, index) == Verdict::Same
-            }) || (index.unique
-                && plain.is_some_and(|columns| is_unique(dialect, table, &columns)));
+            let is_known = index.is_implied
+                || pairs.is_known(self, table, live, place)
+                || (index.unique
+                    && plain.is_some_and(|columns| has_unique(dialect, table, &columns)));
             if !is_known {
                 extra(
                     "schema.extra_index",
@@ -123,8 +122,8 @@ impl Comparison<'_> {
     }
 }
 
-/// Whether a table lets those columns be there once only, by a constraint or by an index.
-fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
+/// Whether a constraint lets those columns be there once only.
+fn has_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
     table
         .constraints
         .iter()
@@ -134,6 +133,11 @@ fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
             }
             _ => false,
         })
+}
+
+/// Whether a table lets those columns be there once only, by a constraint or by an index.
+fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
+    has_unique(dialect, table, columns)
         || table.indexes.iter().any(|index| {
             let found: Option<Vec<String>> = index.columns.iter().cloned().collect();
             index.unique && !index.partial && found.is_some_and(|f| same_set(dialect, &f, columns))
