@@ -75,6 +75,19 @@ impl Comparison<'_> {
                 Some(live) => self.compare_table(&stage, table, live, &mut findings),
             }
         }
+        if let Some(Live::Postgres(server)) = self.server
+            && server.is_tired()
+        {
+            findings.push(Finding::new(
+                "schema.not_compared",
+                Severity::Info,
+                self.schema,
+                format!(
+                    "{} took too long to tell which expressions are the same; some were not compared",
+                    self.database
+                ),
+            ));
+        }
         let elsewhere: Vec<&str> = expected
             .iter()
             .filter(|table| !self.is_reachable(table) && !self.is_ignored(&table.name))
@@ -364,10 +377,9 @@ impl Comparison<'_> {
             let found = found.name.as_deref();
             found.is_some_and(|found| self.live.dialect.same_name(found, name))
         });
-        let serves = live.indexes.iter().any(|found| {
-            let is_same_name = same_name.is_some_and(|same| std::ptr::eq(same, found));
-            self.serves(live, index, found, is_same_name)
-        });
+        let mut others = live.indexes.iter();
+        let serves = same_name.is_some_and(|found| self.serves(live, index, found, true))
+            || others.any(|found| self.serves(live, index, found, false));
         let lacks_column = index
             .columns
             .iter()
