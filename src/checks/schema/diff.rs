@@ -78,6 +78,19 @@ impl Comparison<'_> {
                 Some(live) => self.compare_table(&stage, table, live, &mut findings),
             }
         }
+        if let Some(Live::Postgres(server)) = self.server
+            && server.is_tired()
+        {
+            findings.push(Finding::new(
+                "schema.not_compared",
+                Severity::Info,
+                self.schema,
+                format!(
+                    "{} took too long to tell which expressions are the same; some were not compared",
+                    self.database
+                ),
+            ));
+        }
         let elsewhere: Vec<&str> = expected
             .iter()
             .filter(|table| !self.is_reachable(table) && !self.is_ignored(&table.name))

@@ -486,13 +486,13 @@ fn locate(scan: &Scan, table: &str) -> Option<Location> {
 }
 
 #[cfg(test)]
+mod created_tests;
+#[cfg(test)]
+mod details_tests;
+#[cfg(test)]
+mod postgres_shapes_tests;
+#[cfg(test)]
+mod sqlite_details_tests;
+#[cfg(test)]
 #[path = "schema_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "details_tests.rs"]
-mod details_tests;
-
-#[cfg(test)]
-#[path = "postgres_shapes_tests.rs"]
-mod postgres_shapes_tests;

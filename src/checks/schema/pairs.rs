@@ -30,43 +30,42 @@ impl<'t> Pairs<'t> {
             (Some(wanted), Some(found)) => dialect.same_name(wanted, found),
             _ => false,
         };
-        let candidates: Vec<Vec<usize>> = table
-            .indexes
-            .iter()
-            .map(|wanted| {
-                let all = live.indexes.iter().enumerate();
-                let serving = all.filter(|(_, found)| {
-                    comparison.serves(live, wanted, found, is_named(wanted, found))
-                });
-                serving.map(|(at, _)| at).collect()
-            })
-            .collect();
-        let mut own: Vec<Option<usize>> = vec![None; table.indexes.len()];
+        let mut served = vec![Served::Nobody; table.indexes.len()];
         let mut is_taken = vec![false; live.indexes.len()];
-        for by_name in [true, false] {
+        // A question of the database costs time, so the name goes first: most pairs are found by it.
+        for (at, wanted) in table.indexes.iter().enumerate() {
+            let mut all = live.indexes.iter();
+            let named = all.position(|found| !found.is_implied && is_named(wanted, found));
+            if let Some(place) = named
+                && comparison.serves(live, wanted, &live.indexes[place], true)
+            {
+                served[at] = Served::Own;
+                is_taken[place] = true;
+            }
+        }
+        for own in [true, false] {
             for (at, wanted) in table.indexes.iter().enumerate() {
-                let free = candidates[at].iter().copied().find(|place| {
+                if !matches!(served[at], Served::Nobody) {
+                    continue;
+                }
+                let found = (0..live.indexes.len()).find(|place| {
                     let found = &live.indexes[*place];
                     // The index of a constraint belongs to that; a unique one asks for no more.
-                    !is_taken[*place]
-                        && (!found.is_implied || wanted.unique)
-                        && (!by_name || is_named(wanted, found))
+                    let is_free = !is_taken[*place] && (!found.is_implied || wanted.unique);
+                    is_free == own
+                        && !is_named(wanted, found)
+                        && comparison.serves(live, wanted, found, false)
                 });
-                if own[at].is_none()
-                    && let Some(place) = free
-                {
-                    own[at] = Some(place);
-                    is_taken[place] = true;
+                if let Some(place) = found {
+                    served[at] = if own {
+                        is_taken[place] = true;
+                        Served::Own
+                    } else {
+                        Served::Shared(&live.indexes[place])
+                    };
                 }
             }
         }
-        let served = (0..table.indexes.len())
-            .map(|at| match (own[at], candidates[at].first()) {
-                (Some(_), _) => Served::Own,
-                (None, Some(place)) => Served::Shared(&live.indexes[*place]),
-                (None, None) => Served::Nobody,
-            })
-            .collect();
         Self { served, is_taken }
     }
 

@@ -4,8 +4,9 @@
 //! Statements go by the simple protocol, so that a pooler between us and the server (which knows no
 //! prepared statements of other connections) is no obstacle.
 
+use std::cell::Cell;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio_postgres::config::SslMode;
@@ -22,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// How long all of one answer may take, by ours: a server that hangs keeps no clock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long all questions about expressions together may take.
+const ASKING_TIME_MAX: Duration = Duration::from_secs(20);
 /// How much of a server's message is shown.
 const MESSAGE_BYTES_MAX: usize = 300;
 
@@ -31,6 +34,8 @@ pub(super) struct Postgres {
     client: Client,
     /// For people.
     shown: String,
+    /// What the questions about expressions took.
+    asked: Cell<Duration>,
 }
 
 impl Postgres {
@@ -84,6 +89,7 @@ impl Postgres {
             runtime,
             client,
             shown,
+            asked: Cell::default(),
         };
         opened.execute(&format!(
             "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
@@ -124,7 +130,7 @@ impl Postgres {
     /// The transaction goes on.
     ///
     /// # Errors
-    /// The connection is lost.
+    /// The connection is lost, or the server takes too long.
     pub(super) fn explained(&self, query: &str) -> Result<Option<Vec<String>>, Unreachable> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
@@ -136,18 +142,35 @@ impl Postgres {
         struct Plan {
             output: Vec<String>,
         }
+        if self.is_tired() {
+            return Err(Unreachable(format!("{}: too many questions", self.shown)));
+        }
+        let begin = Instant::now();
         let rows = self.rows(&format!(
             "SAVEPOINT asked; EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {query}; RELEASE SAVEPOINT asked"
         ));
-        let Ok(rows) = rows else {
-            self.execute("ROLLBACK TO SAVEPOINT asked; RELEASE SAVEPOINT asked")?;
-            return Ok(None);
+        self.asked.set(self.asked.get() + begin.elapsed());
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(why) => {
+                self.execute("ROLLBACK TO SAVEPOINT asked; RELEASE SAVEPOINT asked")?;
+                return if why.0.contains(NO_ANSWER) {
+                    Err(why)
+                } else {
+                    Ok(None)
+                };
+            }
         };
         let text = rows.first().and_then(|row| row.get(0)).unwrap_or_default();
         let explained: Option<Vec<Explained>> = serde_json::from_str(text).ok();
         Ok(explained
             .and_then(|all| all.into_iter().next())
             .map(|one| one.plan.output))
+    }
+
+    /// Whether the questions about expressions took all of their time; no more are asked.
+    pub(super) fn is_tired(&self) -> bool {
+        self.asked.get() >= ASKING_TIME_MAX
     }
 
     /// At most `rows_max` rows of a small table as text; `None` if the search path leads to no such table.
@@ -182,6 +205,8 @@ impl Postgres {
     }
 }
 
+const NO_ANSWER: &str = "no answer within";
+
 fn bounded<T>(
     runtime: &Runtime,
     limit: Duration,
@@ -190,7 +215,7 @@ fn bounded<T>(
     runtime.block_on(async {
         match tokio::time::timeout(limit, answer).await {
             Ok(answer) => answer.map_err(|error| in_words(&error)),
-            Err(_) => Err(format!("no answer within {} s", limit.as_secs())),
+            Err(_) => Err(format!("{NO_ANSWER} {} s", limit.as_secs())),
         }
     })
 }
@@ -210,7 +235,7 @@ fn in_words(error: &tokio_postgres::Error) -> String {
         return "the server refuses the user or the password".to_owned();
     }
     if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE {
-        return format!("locked or busy: no answer within {STATEMENT_TIMEOUT_MS} ms");
+        return format!("locked or busy: {NO_ANSWER} {STATEMENT_TIMEOUT_MS} ms");
     }
     let text = format!("{} ({})", told.message(), code.code());
     crate::domain::redact::truncate(&text, MESSAGE_BYTES_MAX).to_string()

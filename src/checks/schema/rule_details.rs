@@ -29,7 +29,8 @@ impl Comparison<'_> {
                     self.judge()
                         .same(live, expression(wanted, at), expression(found, at))
                 }
-                // `(name)` may be an expression or the column.
+                // A collation makes an expression of a column, and changes nothing if it is the column's own.
+                _ if self.live.dialect == Dialect::Postgres => Verdict::Different,
                 (None, Some(name)) => {
                     self.judge()
                         .same(live, expression(wanted, at), &super::expected::quote(name))

@@ -90,7 +90,9 @@ impl TableText {
                 }
             } else if let Some(column) = &mut column {
                 if word.is("COLLATE") {
-                    column.collation = rest.first().map(Word::name);
+                    // SQLite takes a string for a name here.
+                    let name = rest.first().map(Word::name);
+                    column.collation = name.map(|name| name.trim_matches('\'').to_owned());
                 } else if word.is("AS") {
                     column.computed = Some(written(sql, group(rest)).to_owned());
                 }
