@@ -3,6 +3,7 @@
 
 mod add_column;
 mod affinity;
+mod definitions;
 mod diff;
 mod duplicate;
 mod expected;
@@ -23,11 +24,11 @@ use std::path::Path;
 
 use super::python::{NoAnswer, ProbeError};
 use super::raised::Raised;
-use super::scan::{Scan, scan};
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 use crate::manifest::{Expect, Schema};
+use definitions::Scan;
 use diff::Comparison;
 use expected::Models;
 use handle::Live;
@@ -203,7 +204,7 @@ impl<'a> Source<'a> {
         }
         let entries = &source.entries;
         let (scanned, models) = std::thread::scope(|scope| {
-            let scanned = scope.spawn(|| scan(context, true, entries));
+            let scanned = scope.spawn(|| Scan::of(context, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
                 .map(|&target| {
@@ -217,7 +218,7 @@ impl<'a> Source<'a> {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (scanned, models)
         });
-        source.scan = scanned?;
+        source.scan = scanned;
         source.models = models?;
         Ok(source)
     }
