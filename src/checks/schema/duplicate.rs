@@ -130,7 +130,11 @@ pub(super) fn source_duplicates(
     for pair in pairs(scan.tables.iter()) {
         possible.entry(pair.second.table.as_str()).or_insert(pair);
     }
-    let is_new = |table: &str| !refuted.contains(&table) && !seen.iter().any(|s| s == table);
+    let was_seen = |table: &str| {
+        let in_schema = |seen: &String| seen.rsplit_once('.').is_some_and(|(_, t)| t == table);
+        seen.iter().any(|seen| seen == table || in_schema(seen))
+    };
+    let is_new = |table: &str| !refuted.contains(&table) && !was_seen(table);
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
