@@ -11,7 +11,6 @@ mod python;
 mod raised;
 mod registration;
 mod rehearsal;
-mod scan;
 mod schema;
 mod shared;
 mod sources;

@@ -51,8 +51,6 @@ pub(super) enum Program {
     Models,
     /// The routes of an application.
     Routes,
-    /// Definitions in the source; runs none of it.
-    Scan,
     /// The migrations of a Django project.
     Django,
     /// Insertions that let a table definition extend another one.
@@ -75,7 +73,6 @@ impl Program {
                 "\n",
                 include_str!("python/routes.py"),
             ),
-            Self::Scan => include_str!("python/scan.py"),
             Self::Django => include_str!("python/django.py"),
             Self::Edit => include_str!("python/edit.py"),
             Self::Interpreter => include_str!("python/interpreter.py"),

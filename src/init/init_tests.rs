@@ -55,6 +55,7 @@ impl Shop {
             module: module.into(),
             name: name.map(str::to_owned),
             guard: Guard::Always,
+            is_certain: true,
         });
         self
     }

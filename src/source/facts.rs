@@ -42,6 +42,37 @@ pub struct SourceFacts {
     pub includes: Vec<Include>,
     /// What each module binds; in the order of the files.
     pub scopes: Vec<ModuleScope>,
+    /// Tables of SQLAlchemy, in the order of the files.
+    pub tables: Vec<TableDefinition>,
+}
+
+/// A class with `__tablename__`, or a call of `Table` with columns.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableDefinition {
+    /// With its schema: `audit.events`.
+    pub table: String,
+    /// Relative to the workspace, with `/`.
+    pub file: String,
+    /// Dotted name of its module.
+    pub module: String,
+    /// 1-based; of the word `class`, or of the call.
+    pub line: u32,
+    /// In bytes of UTF-8, 0-based, as Python's `ast` counts.
+    pub column: u32,
+    /// With its decorators.
+    pub first_line: u32,
+    /// Where it ends.
+    pub end_line: u32,
+    /// Empty for a call.
+    pub class: String,
+    /// Which `MetaData` it belongs to, by a name that is its own; empty where that cannot be told.
+    pub metadata: String,
+    /// It is certainly defined, for that `MetaData`, whenever its module is imported.
+    pub sure: bool,
+    /// It extends or keeps an earlier definition.
+    pub extends: bool,
+    /// A base class brings `__table_args__`.
+    pub inherits_args: bool,
 }
 
 /// What a module binds at its own level.
@@ -110,6 +141,9 @@ pub struct Import {
     pub name: Option<String>,
     /// When it runs.
     pub guard: Guard,
+    /// It runs whenever the module is imported, and what it raises is not caught for the most part: not within
+    /// a function, `if`, or `try` that catches everything.
+    pub is_certain: bool,
 }
 
 /// The kind of a variable's value, as its default or its conversion tells.

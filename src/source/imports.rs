@@ -66,6 +66,7 @@ impl<'a> Pass<'a> {
             module,
             name,
             guard: self.guard(),
+            is_certain: self.is_certain_import(),
         };
         self.out.imports.push(import);
     }

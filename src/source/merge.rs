@@ -26,6 +26,7 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
     let mut settings = classes.reads();
     facts.applications = applications(&files, &names, &classes);
     facts.bases = bases(&files, &names, &classes);
+    facts.tables = super::metadata::tables(&files);
     facts.includes = files
         .iter()
         .flat_map(|file| &file.includes)

@@ -8,11 +8,16 @@
 mod decode;
 mod environment;
 mod facts;
+mod import_order;
 mod imports;
 mod merge;
+mod metadata;
 mod nesting;
 mod pass;
 mod settings;
+mod tables;
+#[cfg(test)]
+mod tables_tests;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -25,8 +30,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub use facts::{
     Application, Base, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
-    RouterDefinition, SourceFacts, SyntaxError, Unjudged, ValueKind,
+    RouterDefinition, SourceFacts, SyntaxError, TableDefinition, Unjudged, ValueKind,
 };
+pub use import_order::ImportOrder;
 use pass::{FileFacts, FileName, read_file};
 use walk::{SourceFile, list_files};
 

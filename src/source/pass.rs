@@ -18,6 +18,7 @@ use super::facts::{
 };
 use super::nesting::{TooDeep, measure};
 use super::settings::ClassFacts;
+use super::tables::{Bound, BoundNames, TableCandidate, TableClass};
 use super::web::{AssignedCall, BaseCandidate, IncludeCandidate};
 
 /// What one file says; what needs other files is resolved when all are read.
@@ -38,6 +39,10 @@ pub(super) struct FileFacts {
     pub classes: Vec<ClassFacts>,
     /// Dotted names of what tables are bound to: base classes of classes, `metadata` of `Table(...)`.
     pub table_owners: Vec<String>,
+    pub tables: Vec<TableCandidate>,
+    pub table_classes: Vec<TableClass>,
+    /// What the module binds its own names to.
+    pub bound: BoundNames,
     pub scope: ModuleScope,
     /// Names of the module that are imported: what they stand for.
     pub aliases: BTreeMap<String, String>,
@@ -141,6 +146,7 @@ pub(super) fn read_file(name: FileName<'_>, bytes: &[u8]) -> FileFacts {
         functions: Vec::new(),
         prefixes: Vec::new(),
         hint: None,
+        direct: None,
     };
     walk_body(&mut pass, &parsed.syntax().body);
     pass.out.aliases = pass.aliases;
@@ -164,6 +170,14 @@ impl<'a> Lines<'a> {
             }
         }
         Self { text, starts }
+    }
+
+    fn line_and_bytes(&self, at: TextSize) -> (u32, u32) {
+        let at = at.to_usize().min(self.text.len());
+        let line = self.starts.partition_point(|start| *start <= at);
+        let start = self.starts.get(line.saturating_sub(1)).copied();
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        (narrow(line), narrow(at - start.unwrap_or(0).min(at)))
     }
 
     fn place(&self, file: &str, at: TextSize) -> Place {
@@ -193,6 +207,10 @@ struct State {
     tried_import: bool,
     tried_key: bool,
     conditional: bool,
+    /// Within `try` with a handler; a statement before it may have failed.
+    tried: bool,
+    /// Within `try` with a handler that catches anything.
+    caught: bool,
     class_depth: u32,
     /// An earlier statement of the module may have left it.
     may_have_left: bool,
@@ -228,6 +246,8 @@ pub(super) struct Pass<'a> {
     pub prefixes: Vec<String>,
     /// What the value that is being read is turned into: `int(...)`.
     pub hint: Option<ValueKind>,
+    /// The value of the statement, where it is a call.
+    direct: Option<TextRange>,
 }
 
 impl<'a> Pass<'a> {
@@ -257,6 +277,39 @@ impl<'a> Pass<'a> {
     /// For reads of variables.
     pub(super) fn read_guard(&self) -> Guard {
         self.guard_with(self.state.tried_key)
+    }
+
+    /// The statement runs whenever the module is imported, in a class too.
+    pub(super) fn is_certain(&self) -> bool {
+        let state = &self.state;
+        self.functions.is_empty()
+            && !(state.conditional || state.tried || state.tried_import || state.never)
+    }
+
+    /// For imports, of which those that only fail for want of a module count.
+    pub(super) fn is_certain_import(&self) -> bool {
+        let state = &self.state;
+        self.functions.is_empty() && !(state.conditional || state.caught || state.never)
+    }
+
+    /// The statement never runs.
+    pub(super) fn is_never(&self) -> bool {
+        self.state.never
+    }
+
+    /// The call is all of the statement's value.
+    pub(super) fn is_direct(&self, call: TextRange) -> bool {
+        self.direct == Some(call)
+    }
+
+    /// The file's text.
+    pub(super) fn text(&self) -> &'a str {
+        self.lines.text
+    }
+
+    /// Line, and bytes from its begin: as Python's `ast` counts.
+    pub(super) fn line_and_bytes(&self, at: TextSize) -> (u32, u32) {
+        self.lines.line_and_bytes(at)
     }
 
     /// Directly in the module: not in a function or class.
@@ -428,10 +481,19 @@ impl<'a> Pass<'a> {
             "EnvError",
             "UndefinedValueError",
         ]);
+        let tried = !stmt.handlers.is_empty();
+        let caught = catches(&[
+            "Exception",
+            "BaseException",
+            "InvalidRequestError",
+            "SQLAlchemyError",
+        ]);
         self.within(
             |s| {
                 s.tried_import |= imports;
                 s.tried_key |= keys;
+                s.tried |= tried;
+                s.caught |= caught;
             },
             |p| p.visit_body(&stmt.body),
         );
@@ -457,7 +519,10 @@ impl<'a> Pass<'a> {
         }
         // Runs only if the body got through.
         self.within(
-            |s| s.conditional |= imports || keys,
+            |s| {
+                s.conditional |= imports || keys;
+                s.tried |= tried;
+            },
             |p| p.visit_body(&stmt.orelse),
         );
         self.visit_body(&stmt.finalbody);
@@ -465,6 +530,7 @@ impl<'a> Pass<'a> {
 
     fn visit_function(&mut self, stmt: &'a ast::StmtFunctionDef) {
         self.bind(stmt.name.as_str());
+        self.bind_meaning(stmt.name.as_str(), Bound::Other);
         for decorator in &stmt.decorator_list {
             self.endpoint(&decorator.expression);
             self.visit_decorator(decorator);
@@ -507,12 +573,16 @@ impl<'a> Pass<'a> {
         }
         self.read_class(stmt);
         self.class_base(stmt);
+        self.table_class(stmt);
         self.within(|s| s.class_depth += 1, |p| p.visit_body(&stmt.body));
     }
 
     fn visit_assignment(&mut self, targets: &'a [Expr], value: &'a Expr) {
         for target in targets {
             self.bind_target(target);
+            if let Expr::Name(name) = target {
+                self.bind_value(name.id.as_str(), value);
+            }
         }
         if let [Expr::Name(name)] = targets {
             let name = name.id.as_str();
@@ -621,6 +691,9 @@ impl<'a> Pass<'a> {
 
 impl<'a> Visitor<'a> for Pass<'a> {
     fn visit_stmt(&mut self, stmt: &'a Stmt) {
+        self.direct = value_of(stmt)
+            .filter(|value| value.is_call_expr())
+            .map(Ranged::range);
         match stmt {
             Stmt::If(stmt) => self.visit_if(stmt),
             Stmt::Try(stmt) => self.visit_try(stmt),
@@ -759,6 +832,16 @@ impl<'a> Pass<'a> {
         for name in names.0 {
             self.bind(&name);
         }
+    }
+}
+
+/// The value of a simple statement.
+fn value_of(stmt: &Stmt) -> Option<&Expr> {
+    match stmt {
+        Stmt::Assign(assign) => Some(&assign.value),
+        Stmt::AnnAssign(assign) => assign.value.as_deref(),
+        Stmt::Expr(expr) => Some(&expr.value),
+        _ => None,
     }
 }
 

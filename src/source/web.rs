@@ -245,6 +245,7 @@ impl<'a> Pass<'a> {
     }
 
     fn table(&mut self, call: &'a ExprCall) {
+        self.table_of_call(call);
         let owner = call.arguments.find_argument_value("metadata", 1);
         if let Some(owner) = owner.and_then(|owner| self.dotted(owner)) {
             self.out.table_owners.push(owner);

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use super::definitions::Scan;
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
-use crate::checks::scan::{Scan, TableDefinition};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
 use crate::domain::signature::FACT_EXCEPTION;
+use crate::source::TableDefinition;
 
 /// Largest source file that is edited, in bytes.
 const SOURCE_BYTES_MAX: u64 = 2 << 20;
@@ -52,7 +53,7 @@ pub(super) fn raised_duplicate(
     let definitions: Vec<&TableDefinition> = scan
         .tables
         .iter()
-        .filter(|definition| definition.table == table)
+        .filter(|definition| is_named(definition, table))
         .collect();
     // The innermost frame that is a definition of that table; a base class of the application may have
     // frames of its own behind it.
@@ -129,7 +130,11 @@ pub(super) fn source_duplicates(
     for pair in pairs(scan.tables.iter()) {
         possible.entry(pair.second.table.as_str()).or_insert(pair);
     }
-    let is_new = |table: &str| !refuted.contains(&table) && !seen.iter().any(|s| s == table);
+    let was_seen = |table: &str| {
+        let in_schema = |seen: &String| seen.rsplit_once('.').is_some_and(|(_, t)| t == table);
+        seen.iter().any(|seen| seen == table || in_schema(seen))
+    };
+    let is_new = |table: &str| !refuted.contains(&table) && !was_seen(table);
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
@@ -179,6 +184,13 @@ fn pairs<'a>(tables: impl Iterator<Item = &'a TableDefinition>) -> Vec<Pair<'a>>
         }
     }
     pairs
+}
+
+/// The definition is of that table; a `MetaData` may have a schema of its own, which SQLAlchemy names and the
+/// definition does not.
+fn is_named(definition: &TableDefinition, table: &str) -> bool {
+    let plain = table.rsplit('.').next().unwrap_or(table);
+    definition.table == table || definition.table == plain
 }
 
 fn place(definition: &TableDefinition) -> String {

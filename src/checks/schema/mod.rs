@@ -4,6 +4,7 @@
 mod add_column;
 mod affinity;
 mod between;
+mod definitions;
 mod diff;
 mod duplicate;
 mod expected;
@@ -29,10 +30,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::python::ProbeError;
-use super::scan::{Scan, scan};
 use super::{CheckContext, Outcome, count};
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
+use definitions::Scan;
 use diff::Comparison;
 use expected::{Models, raised_otherwise, unanswered};
 use handle::Live;
@@ -214,7 +215,7 @@ impl<'a> Source<'a> {
         }
         let entries = &source.entries;
         let (scanned, models) = std::thread::scope(|scope| {
-            let scanned = scope.spawn(|| scan(context, true, entries));
+            let scanned = scope.spawn(|| Scan::of(context, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
                 .map(|&target| {
@@ -228,7 +229,7 @@ impl<'a> Source<'a> {
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (scanned, models)
         });
-        source.scan = scanned?;
+        source.scan = scanned;
         source.models = models?;
         Ok(source)
     }
