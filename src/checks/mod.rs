@@ -16,7 +16,7 @@ mod schema;
 mod shared;
 mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -31,7 +31,10 @@ use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{MigrationCommand, migration_command, sqlite_path};
+pub use schema::{
+    MigrationCommand, OwnDatabase, Purpose, ServerError, Session, Template, created_type,
+    dump_schema, is_postgres, may_create, migration_command, postgres_addition, sqlite_path,
+};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 

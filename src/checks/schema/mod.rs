@@ -2,20 +2,26 @@
 //! code defines twice.
 
 mod add_column;
+mod addition;
 mod affinity;
 mod diff;
+mod dump;
 mod duplicate;
 mod expected;
 mod handle;
 mod live;
 mod migrations;
 mod model;
+mod own_database;
 mod postgres;
+mod postgres_ddl;
 mod postgres_schema;
 mod postgres_tls;
 mod postgres_url;
 mod rename;
 mod rules;
+mod session;
+mod sql_text;
 mod types;
 
 use std::collections::BTreeMap;
@@ -33,10 +39,15 @@ use expected::Models;
 use handle::Live;
 use live::{Database, Unreachable};
 use model::{Dialect, Schema as DatabaseSchema, Table};
+use postgres_ddl::Rights;
 use postgres_url::PostgresUrl;
 
+pub use addition::{created_type, postgres_addition};
+pub use dump::dump_schema;
 pub use live::sqlite_path;
 pub use migrations::{MigrationCommand, migration_command};
+pub use own_database::{OwnDatabase, Purpose, Template, may_create};
+pub use session::{ServerError, Session};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
@@ -335,7 +346,7 @@ impl Compared {
             }
         };
         let expected = expected.unwrap_or_default();
-        let (live, database) = if PostgresUrl::is_one(&url) {
+        let (live, rights, database) = if PostgresUrl::is_one(&url) {
             if matches!(schema.expect, Expect::Sql { .. }) {
                 return one(Finding::new(
                     "schema.not_compared",
@@ -354,10 +365,19 @@ impl Compared {
                     .iter()
                     .filter_map(|table| table.schema.as_deref())
                     .collect();
-                Ok((live.schema(&wanted)?, live.shown(context.root)))
+                Ok((
+                    live.schema(&wanted)?,
+                    live.rights()?,
+                    live.shown(context.root),
+                ))
             });
             match read {
-                Ok((live, shown)) => (live, format!("database {name} ({shown})")),
+                Ok((live, rights, shown)) => {
+                    if rights.has_leftovers {
+                        own_database::sweep_at(&url);
+                    }
+                    (live, rights, format!("database {name} ({shown})"))
+                }
                 Err(Unreachable(why)) => {
                     return unreachable(
                         format!("database {name} is out of reach: {why}"),
@@ -408,13 +428,14 @@ impl Compared {
             } else {
                 format!("database {name} ({shown} does not exist yet)")
             };
-            (live, database)
+            (live, Rights::default(), database)
         };
         let comparison = Comparison {
             schema: name,
             database,
             ignore: &schema.ignore,
             live: &live,
+            rights: &rights,
             locate: &|table| locate(scan, table),
         };
         Self {
@@ -423,6 +444,12 @@ impl Compared {
             findings: comparison.differences(expected),
         }
     }
+}
+
+/// Whether a database URL means PostgreSQL.
+#[must_use]
+pub fn is_postgres(url: &str) -> bool {
+    PostgresUrl::is_one(url)
 }
 
 /// The dialect of a schema's database; that of SQLite where the URL is not known.
