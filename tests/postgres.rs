@@ -305,3 +305,29 @@ fn statements_of_somebody_else_wait_for_approval_and_can_only_add() {
     assert_eq!(server.sql("app", there).trim(), "1");
     assert_eq!(server.sql("postgres", LEFT).trim(), "0");
 }
+
+#[test]
+fn a_boot_heals_from_sql_files() {
+    let Some((server, workspace)) = application("") else {
+        return;
+    };
+    let manifest = workspace
+        .read("ubs.toml")
+        .replace("sqlalchemy:models:Base", "sql:schema/*.sql");
+    workspace.write("ubs.toml", &manifest);
+    workspace.write(
+        "schema/1_users.sql",
+        "CREATE TABLE users (id serial PRIMARY KEY, name varchar(20) NOT NULL, age int NOT NULL DEFAULT 7, email varchar(80));",
+    );
+    workspace.write(
+        "schema/2_orders.sql",
+        "CREATE TYPE order_state AS ENUM ('open', 'paid');\n\
+         CREATE TABLE a_orders (id serial PRIMARY KEY, user_id int NOT NULL REFERENCES users, state order_state);\n\
+         CREATE INDEX ix_a_orders_user_id ON a_orders (user_id);\nCREATE TABLE shops (id serial PRIMARY KEY);",
+    );
+    let boot = workspace.ubs(&["boot", "--until-up"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    expect_healed(&server);
+    expect_no_password(&workspace);
+    workspace.ubs(&["preflight"]).expect(0);
+}

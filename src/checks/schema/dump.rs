@@ -71,13 +71,17 @@ pub fn dump_schema(url: &str) -> Result<String, String> {
         let said = crate::domain::redact::truncate(said.trim(), MESSAGE_BYTES_MAX);
         return Err(format!("pg_dump failed: {}", said.replace('\n', " ")));
     }
-    // `\restrict` and its end are for psql alone.
-    let is_for_psql =
-        |line: &&str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
-    Ok(script
+    Ok(without_marks_for_psql(&script))
+}
+
+/// Without the lines `\restrict` and `\unrestrict`, with which `pg_dump` begins and ends a script for psql.
+/// Their places stay, so that lines keep their numbers.
+pub(super) fn without_marks_for_psql(script: &str) -> String {
+    let is_mark = |line: &str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
+    script
         .split_inclusive('\n')
-        .filter(|line| !is_for_psql(line))
-        .collect())
+        .map(|line| if is_mark(line) { "\n" } else { line })
+        .collect()
 }
 
 /// Runs it to its end, within its limits: whether it succeeded, what it wrote, what it said.

@@ -9,6 +9,7 @@ mod dump;
 mod duplicate;
 mod expected;
 mod handle;
+mod judge;
 mod live;
 mod migrations;
 mod model;
@@ -20,6 +21,7 @@ mod postgres_tls;
 mod postgres_url;
 mod rename;
 mod rules;
+mod scratch;
 mod session;
 mod sql_text;
 mod types;
@@ -86,8 +88,8 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
                 )),
                 None => None,
             },
-            Expect::Sql { pattern } => match expected::read_sql(context, pattern) {
-                Ok(tables) => Some(tables),
+            Expect::Sql { pattern } => match read_sql(context, schema, pattern) {
+                Ok(tables) => tables,
                 Err(finding) => {
                     findings.push(*finding);
                     None
@@ -347,19 +349,6 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let (live, rights, database) = if PostgresUrl::is_one(&url) {
-            if matches!(schema.expect, Expect::Sql { .. }) {
-                return one(Finding::new(
-                    "schema.not_compared",
-                    Severity::Warning,
-                    name,
-                    format!(
-                        "database {name} is PostgreSQL, and SQL files are compared with SQLite only"
-                    ),
-                )
-                .remedy(
-                    "compare with `sqlalchemy:module:attribute`, or take this [[schema]] out",
-                ));
-            }
             let read = Live::postgres(&url).and_then(|live| {
                 let wanted: Vec<&str> = expected
                     .iter()
@@ -443,6 +432,18 @@ impl Compared {
             live: live.tables.iter().filter(|table| !table.is_view).count(),
             findings: comparison.differences(expected),
         }
+    }
+}
+
+/// What SQL files expect, by the kind of database that they are for; `None` if it is out of reach.
+fn read_sql(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    pattern: &str,
+) -> Result<Option<Vec<Table>>, Box<Finding>> {
+    match context.environment.expand(&schema.database) {
+        Ok(url) if PostgresUrl::is_one(&url) => scratch::read_sql(context, schema, pattern, &url),
+        _ => expected::read_sql(context, pattern).map(Some),
     }
 }
 

@@ -81,6 +81,10 @@ impl ServerError {
         self.is(&SqlState::OBJECT_IN_USE)
     }
 
+    pub(super) fn is_unknown_function(&self) -> bool {
+        self.is(&SqlState::UNDEFINED_FUNCTION)
+    }
+
     pub(super) fn is_unknown_database(&self) -> bool {
         self.is(&SqlState::INVALID_CATALOG_NAME)
     }

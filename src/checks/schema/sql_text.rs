@@ -235,7 +235,6 @@ pub(super) fn statements(sql: &str) -> Result<Vec<Vec<Placed<'_>>>, (usize, &'st
 }
 
 /// The line of a byte, from 1.
-#[cfg(test)]
 pub(super) fn line_of(sql: &str, at: usize) -> u32 {
     let before = sql.as_bytes().iter().take(at).filter(|b| **b == b'\n');
     u32::try_from(before.count() + 1).unwrap_or(0)
