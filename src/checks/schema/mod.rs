@@ -9,7 +9,7 @@ mod dump;
 mod duplicate;
 mod expected;
 mod handle;
-mod judge;
+
 mod live;
 mod migrations;
 mod model;
@@ -23,6 +23,7 @@ mod rename;
 mod rules;
 mod scratch;
 mod session;
+mod sql_statement;
 mod sql_text;
 mod types;
 
