@@ -331,3 +331,52 @@ fn a_boot_heals_from_sql_files() {
     expect_no_password(&workspace);
     workspace.ubs(&["preflight"]).expect(0);
 }
+
+#[test]
+fn pending_migrations_are_a_mission_with_command_and_reason() {
+    let Some((server, workspace)) = application("") else {
+        return;
+    };
+    let manifest = workspace
+        .read("ubs.toml")
+        .replace("sqlalchemy:models:Base", "alembic:db/alembic.ini");
+    workspace.write("ubs.toml", &manifest);
+    workspace.write(
+        "db/alembic.ini",
+        "[alembic]\nscript_location = migrations\n",
+    );
+    workspace.write(
+        "db/migrations/env.py",
+        "import os\nos.environ['DATABASE_URL']\n",
+    );
+    for (id, down) in [("a1", "None"), ("b2", "'a1'")] {
+        workspace.write(
+            &format!("db/migrations/versions/{id}.py"),
+            &format!("revision = '{id}'\ndown_revision = {down}\n\ndef upgrade():\n    pass\n"),
+        );
+    }
+    server.sql(
+        "app",
+        "SET ROLE bob; CREATE TABLE alembic_version (version_num varchar(32)); INSERT INTO alembic_version VALUES ('a1')",
+    );
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let mission = &missions[0];
+    assert_eq!(
+        mission["failure"]["code"], "schema.pending_migration",
+        "{missions:#}"
+    );
+    assert_eq!(mission["status"], "quarantined", "{mission:#}");
+    let reason = mission["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("gets no connection to a server"),
+        "{reason}"
+    );
+    let remedy = mission["failure"]["remedy"].as_str().unwrap();
+    assert!(
+        remedy.starts_with("run `alembic -c db/alembic.ini upgrade head`; not automatically"),
+        "{remedy}"
+    );
+    let version = server.sql("app", "SELECT version_num FROM alembic_version");
+    assert_eq!(version.trim(), "a1");
+}

@@ -53,7 +53,7 @@ pub fn dump_schema(url: &str) -> Result<String, String> {
                 TlsMode::Disable => "disable",
                 TlsMode::Prefer => "prefer",
                 TlsMode::Require => "require",
-                TlsMode::Verify => "verify-full",
+                _ => "verify-full",
             },
         )
         .stdin(Stdio::null())

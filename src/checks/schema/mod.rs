@@ -45,15 +45,17 @@ use model::{Dialect, Schema as DatabaseSchema, Table};
 use postgres_ddl::Rights;
 use postgres_url::PostgresUrl;
 
-pub use addition::{created_type, postgres_addition};
-pub use dump::dump_schema;
 pub use live::sqlite_path;
 pub use migrations::{MigrationCommand, migration_command};
-pub use own_database::{OwnDatabase, Purpose, Template, may_create};
-pub use session::{ServerError, Session};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
+
+// Databases of servers: connections that may write, and databases of our own.
+pub use addition::{created_type, postgres_addition};
+pub use dump::dump_schema;
+pub use own_database::{OwnDatabase, Purpose, Template, may_create};
+pub use session::{ServerError, Session};
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
@@ -68,7 +70,14 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let is_server = dialect_of(context, schema) == Dialect::Postgres;
+        let of_migrations = migrated.into_iter().flat_map(|m| m.findings);
+        findings.extend(of_migrations.map(|finding| match &schema.expect {
+            Expect::Alembic { .. } | Expect::Django { .. } if is_server => {
+                postgres_ddl::leave_migrations(finding)
+            }
+            _ => finding,
+        }));
         let models = |target: Target<'_>| match source.models.get(&target) {
             Some(Models::Tables(tables)) => Some(tables.clone()),
             _ => None,

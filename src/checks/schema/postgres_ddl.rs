@@ -65,6 +65,21 @@ impl Rights {
     }
 }
 
+/// A database of a server that is behind its migrations: who brings it up to date, and why not we.
+pub(super) fn leave_migrations(mut finding: Finding) -> Finding {
+    const WHY: &str = "migrations are the application's own code, which is tried in the sandbox before, and there it \
+                       gets no connection to a server";
+    let is_behind =
+        ["schema.pending_migration", "schema.not_migrated"].contains(&finding.code.as_str());
+    if !is_behind || finding.facts.contains_key("migrate") {
+        return finding;
+    }
+    finding.remedy = finding
+        .remedy
+        .map(|remedy| format!("{remedy}; not automatically, because {WHY}"));
+    finding.fact("left_to_a_person", WHY)
+}
+
 /// Statements, and why they are left to a person, if they are.
 pub(super) struct Proposed {
     pub statements: Vec<String>,
@@ -446,17 +461,13 @@ mod tests {
         let table = |name: &str, to: &str| Table {
             name: name.into(),
             ddl: Some(format!("CREATE TABLE {name} (x int)")),
-            constraints: vec![super::super::model::Constraint {
-                name: None,
-                rule: Rule::ForeignKey {
-                    columns: vec![],
-                    schema: None,
-                    table: to.into(),
-                    targets: vec![],
-                    on_delete: None,
-                    on_update: None,
-                },
-            }],
+            constraints: vec![
+                serde_json::from_value(serde_json::json!({
+                    "name": null, "kind": "foreign_key", "columns": [], "schema": null, "table": to,
+                    "targets": [], "on_delete": null, "on_update": null,
+                }))
+                .unwrap(),
+            ],
             ..Table::default()
         };
         let none = Schema {
