@@ -24,10 +24,26 @@ const LOCK_MAX: Duration = Duration::from_secs(5);
 const ASK_MAX: Duration = Duration::from_secs(30);
 /// A larger database is not cloned with its rows.
 const CLONE_BYTES_MAX: u64 = 256 << 20;
-/// Tables whose rows are counted, the smallest first, for that long, and none larger than this.
+/// Tables whose rows are counted, the smallest first.
 const COUNTED_MAX: usize = 2_000;
-const COUNTING_MAX: Duration = Duration::from_secs(20);
-const COUNTED_BYTES_MAX: u64 = 1 << 30;
+
+/// How far rows are counted. That no table was written anew is looked at for all, which costs nothing.
+#[derive(Clone, Copy)]
+struct Counting {
+    time_max: Duration,
+    /// Of one table.
+    bytes_max: u64,
+}
+
+const ON_CLONE: Counting = Counting {
+    time_max: Duration::from_secs(20),
+    bytes_max: CLONE_BYTES_MAX,
+};
+/// The second count happens while the application waits for the tables that were changed.
+const ON_LIVE: Counting = Counting {
+    time_max: Duration::from_secs(2),
+    bytes_max: 32 << 20,
+};
 
 /// A PostgreSQL database could not be cloned or changed; the live one is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +137,7 @@ pub(super) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTri
     let session = database
         .connect()
         .map_err(because("cannot connect to the clone"))?;
-    let changed = carry_out(&session, &statements, |_| Ok(()), |_| Ok(()))?;
+    let changed = carry_out(&session, &statements, ON_CLONE, |_| Ok(()), |_| Ok(()))?;
     let added = changed.after.lines.difference(&changed.before.lines);
     let expected: BTreeSet<String> = live_before.lines.iter().chain(added).cloned().collect();
     let after = Catalog { lines: expected };
@@ -215,7 +231,7 @@ pub(super) fn promote(
             what: added.join("; "),
         })
     };
-    let done = carry_out(&session, &statements, is_before, is_after);
+    let done = carry_out(&session, &statements, ON_LIVE, is_before, is_after);
     drop(session);
     match done {
         Ok(_) => Ok(()),
@@ -270,19 +286,21 @@ fn read_in_transaction(session: &Session) -> Result<Catalog, PostgresError> {
 fn carry_out(
     session: &Session,
     statements: &[String],
+    counting: Counting,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Changed) -> Result<(), PostgresError>,
 ) -> Result<Changed, PostgresError> {
     // One snapshot: the counts before and after differ by what the statements do, and by nothing else.
     let begin = format!(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+         SET LOCAL standard_conforming_strings = on; SET LOCAL client_min_messages = warning",
         LOCK_MAX.as_millis(),
         STATEMENT_MAX.as_millis()
     );
     session
         .run(&begin, ASK_MAX)
         .map_err(because("cannot begin a transaction"))?;
-    let done = in_transaction(session, statements, is_before, is_after);
+    let done = in_transaction(session, statements, counting, is_before, is_after);
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = session
         .run(end, STATEMENT_MAX)
@@ -295,6 +313,7 @@ fn carry_out(
 fn in_transaction(
     session: &Session,
     statements: &[String],
+    counting: Counting,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Changed) -> Result<(), PostgresError>,
 ) -> Result<Changed, PostgresError> {
@@ -303,7 +322,7 @@ fn in_transaction(
     let before = catalog()?;
     is_before(&before)?;
     let files_before = files()?;
-    let rows_before = count_rows(session, None)?;
+    let rows_before = count_rows(session, counting, None)?;
     for statement in statements {
         if let Some(name) = created_type(statement) {
             // There is no `CREATE TYPE IF NOT EXISTS`.
@@ -338,7 +357,7 @@ fn in_transaction(
         }
     }
     let known: Vec<&String> = rows_before.keys().collect();
-    let rows_after = count_rows(session, Some(&known))?;
+    let rows_after = count_rows(session, counting, Some(&known))?;
     for (table, before) in &rows_before {
         let after = rows_after.get(table).cloned().unwrap_or_default();
         if after != *before {
@@ -357,10 +376,12 @@ fn in_transaction(
 /// there is time.
 fn count_rows(
     session: &Session,
+    counting: Counting,
     named: Option<&[&String]>,
 ) -> Result<BTreeMap<String, String>, PostgresError> {
     let count = || {
         let begun = Instant::now();
+        let bytes_max = counting.bytes_max;
         let tables: Vec<String> = match named {
             Some(named) => named.iter().map(|name| (*name).clone()).collect(),
             None => {
@@ -369,7 +390,7 @@ fn count_rows(
                         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \
                          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
                          WHERE c.relkind = 'r' AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' \
-                         AND pg_relation_size(c.oid) <= {COUNTED_BYTES_MAX} \
+                         AND pg_relation_size(c.oid) <= {bytes_max} \
                          AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') \
                          ORDER BY pg_relation_size(c.oid), 1 LIMIT {COUNTED_MAX}"
                     ),
@@ -381,7 +402,7 @@ fn count_rows(
         let mut counts = BTreeMap::new();
         for table in tables {
             // What was counted before is counted again, however long that takes.
-            if named.is_none() && begun.elapsed() > COUNTING_MAX {
+            if named.is_none() && begun.elapsed() > counting.time_max {
                 break;
             }
             let sql = format!("SELECT count(*) FROM ONLY {table}");

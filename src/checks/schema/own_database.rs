@@ -96,7 +96,6 @@ impl OwnDatabase {
             Template::Live => identifier(&of(1)),
             Template::Empty => "template0".to_owned(),
         };
-        own.live.limit(CREATE_MAX)?;
         own.live.run(
             &format!(
                 "CREATE DATABASE {} TEMPLATE {source}",
@@ -137,6 +136,11 @@ impl Drop for OwnDatabase {
         {
             tracing::warn!(database = self.name, %error, "cannot drop a database of ours; the next check tries again");
         }
+        // It ends with the connection, unless a pooler keeps that.
+        let unlock = format!("SELECT pg_advisory_unlock({})", key(&self.name));
+        if let Err(error) = self.live.run(&unlock, ASK_MAX) {
+            tracing::debug!(database = self.name, %error, "cannot give a lock back");
+        }
     }
 }
 
@@ -145,7 +149,6 @@ fn key(name: &str) -> String {
 }
 
 fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
-    live.limit(DROP_MAX)?;
     let name = identifier(name);
     match live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX) {
         // What a killed process had open, or what the application under trial still has.

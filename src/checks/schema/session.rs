@@ -106,18 +106,13 @@ impl Session {
     pub fn connect(url: &str) -> Result<Self, ServerError> {
         let parsed = PostgresUrl::parse(url).map_err(ServerError::told)?;
         let (runtime, client) = open(&parsed).map_err(|why| ServerError::told(why.to_string()))?;
-        let session = Self {
+        // No setting here: behind a pooler the application would get the connection with it.
+        Ok(Self {
             runtime,
             client,
             url: url.to_owned(),
             shown: parsed.shown(),
-        };
-        session.run(
-            "SET standard_conforming_strings = on; SET quote_all_identifiers = off; SET client_min_messages = warning; \
-             SET idle_in_transaction_session_timeout = '5min'",
-            GRACE,
-        )?;
-        Ok(session)
+        })
     }
 
     /// Connects to another database of the same server, as the same user.
@@ -156,12 +151,16 @@ impl Session {
         })
     }
 
-    /// From now on, the server ends a statement that takes longer than this.
+    /// On a connection to a database of our own: from now on, the server ends a statement that takes longer.
     ///
     /// # Errors
     /// The server did not do it.
     pub fn limit(&self, statement: Duration) -> Result<(), ServerError> {
-        let sql = format!("SET statement_timeout = {}", statement.as_millis());
+        let sql = format!(
+            "SET statement_timeout = {0}; SET lock_timeout = {0}; SET standard_conforming_strings = on; \
+             SET client_min_messages = warning",
+            statement.as_millis()
+        );
         self.run(&sql, GRACE)
     }
 
