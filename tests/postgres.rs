@@ -219,6 +219,7 @@ fn killed_in_the_middle_of_a_promotion() {
     for point in [
         "trial.cloned",
         "promote.journaled",
+        "promote.uncommitted",
         "promote.database_changed",
         "promote.carried_out",
     ] {

@@ -222,6 +222,7 @@ pub(super) fn promote(
     };
     let is_after = |changed: &Changed| {
         if changed.after.digest() == outcome.after {
+            crate::kernel::crash_point("promote.uncommitted");
             return Ok(());
         }
         let added = changed.after.lines.difference(&changed.before.lines);

@@ -55,6 +55,7 @@ type Target<'a> = (&'a str, &'a str, Dialect);
 pub use addition::{created_type, postgres_addition};
 pub use dump::dump_schema;
 pub use own_database::{OwnDatabase, Purpose, Template, may_create};
+pub use postgres_url::is_postgres;
 pub use session::{ServerError, Session};
 
 /// Runs the check.
@@ -98,7 +99,7 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
                 )),
                 None => None,
             },
-            Expect::Sql { pattern } => match read_sql(context, schema, pattern) {
+            Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
                 Ok(tables) => tables,
                 Err(finding) => {
                     findings.push(*finding);
@@ -443,24 +444,6 @@ impl Compared {
             findings: comparison.differences(expected),
         }
     }
-}
-
-/// What SQL files expect, by the kind of database that they are for; `None` if it is out of reach.
-fn read_sql(
-    context: &CheckContext<'_>,
-    schema: &Schema,
-    pattern: &str,
-) -> Result<Option<Vec<Table>>, Box<Finding>> {
-    match context.environment.expand(&schema.database) {
-        Ok(url) if PostgresUrl::is_one(&url) => scratch::read_sql(context, schema, pattern, &url),
-        _ => expected::read_sql(context, pattern).map(Some),
-    }
-}
-
-/// Whether a database URL means PostgreSQL.
-#[must_use]
-pub fn is_postgres(url: &str) -> bool {
-    PostgresUrl::is_one(url)
 }
 
 /// The dialect of a schema's database; that of SQLite where the URL is not known.

@@ -37,6 +37,12 @@ pub(super) struct PostgresUrl {
     pub root_certificate: Option<PathBuf>,
 }
 
+/// Whether a database URL means PostgreSQL.
+#[must_use]
+pub fn is_postgres(url: &str) -> bool {
+    PostgresUrl::is_one(url)
+}
+
 impl PostgresUrl {
     /// Whether the URL is one of PostgreSQL at all: `postgresql[+driver]://`, `postgres://`.
     pub(super) fn is_one(url: &str) -> bool {

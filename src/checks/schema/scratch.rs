@@ -9,11 +9,12 @@
 use std::time::{Duration, Instant};
 
 use super::dump::without_marks_for_psql;
-use super::expected::{constraint_columns, quote, sql_files};
+use super::expected::{self, constraint_columns, quote, sql_files};
 use super::handle::Live;
 use super::live::Unreachable;
 use super::model::{Rule, Table};
 use super::own_database::{OwnDatabase, Purpose, Template, may_create};
+use super::postgres_url::is_postgres;
 use super::session::{ServerError, Session};
 use super::sql_statement::{Judged, judge, place_of};
 use super::sql_text::{line_of, statements};
@@ -26,12 +27,24 @@ const STATEMENT_MAX: Duration = Duration::from_secs(10);
 const TOTAL_MAX: Duration = Duration::from_secs(60);
 const ASK_MAX: Duration = Duration::from_secs(10);
 
+/// What SQL files expect, by the kind of database that they are for; `None` if it is out of reach.
+pub(super) fn read_sql(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    pattern: &str,
+) -> Result<Option<Vec<Table>>, Box<Finding>> {
+    match context.environment.expand(&schema.database) {
+        Ok(url) if is_postgres(&url) => read_on_server(context, schema, pattern, &url),
+        _ => expected::read_sql(context, pattern).map(Some),
+    }
+}
+
 /// What the files expect of the database at `url`; `None` if the server is out of reach, which is told
 /// elsewhere.
 ///
 /// # Errors
 /// A finding that says why they cannot be applied.
-pub(super) fn read_sql(
+fn read_on_server(
     context: &CheckContext<'_>,
     schema: &Schema,
     pattern: &str,
