@@ -15,7 +15,7 @@ mod schema;
 mod shared;
 mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -36,6 +36,10 @@ pub use schema::{
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;
+
+// Databases of servers: connections that may write, and databases of our own.
+pub use schema::{OwnDatabase, Purpose, ServerError, Session, Template, may_create};
+pub use schema::{created_type, dump_schema, is_postgres, postgres_addition};
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;

@@ -12,7 +12,7 @@ use crate::manifest::{
 };
 
 #[path = "../../tests/support/postgres.rs"]
-pub(super) mod postgres;
+pub(crate) mod postgres;
 #[path = "../../tests/support/venv.rs"]
 pub(super) mod venv;
 

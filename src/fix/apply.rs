@@ -80,8 +80,14 @@ pub enum ApplyError {
     #[error(transparent)]
     Database(#[from] super::database::DatabaseError),
     /// The proposal names a schema that the manifest does not declare.
-    #[error("the manifest declares no [[schema]] named {0} with a SQLite database")]
+    #[error("the manifest declares no [[schema]] named {0} with a SQLite or PostgreSQL database")]
     UnknownSchema(String),
+    /// A PostgreSQL database could not be cloned or changed.
+    #[error(transparent)]
+    Postgres(#[from] super::postgres::PostgresError),
+    /// Migrations run on a clone of a SQLite file only.
+    #[error("database {0} is no SQLite file: migrations are run there by a person")]
+    NotAFile(String),
     /// The migrations could not be run.
     #[error("the migrations of database {schema} failed: {why}")]
     Migration {

@@ -21,12 +21,31 @@ const PLAN: &str = "plan.json";
 const MODE: u32 = 0o600;
 
 /// What a promotion changes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct JournalPlan {
     /// Files, in order; images are beside the plan.
     pub files: Vec<JournalFile>,
     /// Databases, in order, after the files.
     pub databases: Vec<JournalDatabase>,
+    /// Databases of servers, after those.
+    #[serde(default)]
+    pub servers: Vec<JournalServer>,
+}
+
+/// One database of a server that a promotion changes. No `Debug`: the URL may hold a password, which is why
+/// the journal is its owner's alone.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalServer {
+    /// Name of the manifest's `[[schema]]`.
+    pub schema: String,
+    /// Recovery has no manifest to expand it from.
+    pub url: String,
+    /// What is run, in one transaction.
+    pub statements: Vec<String>,
+    /// Catalog before.
+    pub before: Digest,
+    /// Catalog after, as the trial showed it.
+    pub after: Digest,
 }
 
 /// One file of a promotion.

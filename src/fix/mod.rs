@@ -5,12 +5,14 @@
 //! worker serves a boot, `ubs worker` and a program that uses the library.
 
 mod apply;
+mod catalog;
 mod contents;
 mod database;
 mod dummies;
 mod fixers;
 mod journal;
 mod migrate;
+mod postgres;
 mod promote;
 mod proposal;
 mod sandboxes;

@@ -5,7 +5,6 @@
 //! in one transaction, after a backup) → `FixApplied` durable. [`recover_promotions`] runs the same
 //! steps again from the journal: what is already as it should be is left alone.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -13,9 +12,12 @@ use std::path::{Path, PathBuf};
 
 use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
 use super::database::{DatabaseError, apply_statements, definitions_digest};
-use super::journal::{Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan};
+use super::journal::{
+    Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
+};
 use super::migrate::replace_contents;
-use super::trial::Trial;
+use super::postgres::{self, ServerOutcome};
+use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
@@ -93,7 +95,7 @@ impl PromotionLock {
 
 /// Moves the verified proposal of `mission` into the workspace.
 ///
-/// `databases`: file of each schema; `trial`: what the trial made of them.
+/// `databases`: where they are; `trial`: what the trial made of them.
 ///
 /// # Errors
 /// The workspace is as it was, unless the error is one of the log: then recovery decides.
@@ -101,7 +103,7 @@ pub(super) fn promote(
     place: Place<'_>,
     mission: MissionId,
     proposal: &Proposal,
-    databases: &BTreeMap<String, PathBuf>,
+    databases: &Databases,
     mut trial: Trial,
 ) -> Result<(), PromoteError> {
     let _lock = PromotionLock::take(place.state_dir)?;
@@ -109,6 +111,7 @@ pub(super) fn promote(
     let mut plan = JournalPlan {
         files: files.iter().map(journal_file).collect(),
         databases: Vec::new(),
+        servers: Vec::new(),
     };
     let mut images = Vec::new();
     for change in &proposal.changes {
@@ -117,11 +120,16 @@ pub(super) fn promote(
             Change::Migrate { schema, .. } => (schema, &[][..]),
             _ => continue,
         };
+        if let Some(url) = databases.servers.get(schema) {
+            plan_server(&mut plan, schema, url, statements, &trial)?;
+            continue;
+        }
         if let Some(known) = plan.databases.iter_mut().find(|d| d.schema == *schema) {
             known.statements.extend(statements.iter().cloned());
             continue;
         }
         let path = databases
+            .files
             .get(schema)
             .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
         let migrated = match change {
@@ -164,7 +172,7 @@ pub(super) fn promote(
         mission,
         MissionCommand::StartPromotion {
             files: plan.files.iter().map(|f| f.change.clone()).collect(),
-            databases: plan.databases.iter().map(|d| d.schema.clone()).collect(),
+            databases: changed_databases(&plan).map(str::to_owned).collect(),
         },
     )?;
     match carry_out(place.workspace, &journal, &plan) {
@@ -187,6 +195,36 @@ pub(super) fn promote(
             Err(error)
         }
     }
+}
+
+fn changed_databases(plan: &JournalPlan) -> impl Iterator<Item = &str> {
+    let files = plan.databases.iter().map(|d| d.schema.as_str());
+    files.chain(plan.servers.iter().map(|s| s.schema.as_str()))
+}
+
+fn plan_server(
+    plan: &mut JournalPlan,
+    schema: &str,
+    url: &str,
+    statements: &[String],
+    trial: &Trial,
+) -> Result<(), ApplyError> {
+    if let Some(known) = plan.servers.iter_mut().find(|s| s.schema == schema) {
+        known.statements.extend(statements.iter().cloned());
+        return Ok(());
+    }
+    let outcome = trial
+        .servers
+        .get(schema)
+        .ok_or_else(|| ApplyError::UnknownSchema(schema.to_owned()))?;
+    plan.servers.push(JournalServer {
+        schema: schema.to_owned(),
+        url: url.to_owned(),
+        statements: statements.to_vec(),
+        before: outcome.before,
+        after: outcome.after,
+    });
+    Ok(())
 }
 
 fn journal_file(file: &PlannedFile) -> JournalFile {
@@ -264,6 +302,21 @@ fn carry_out(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<
             .into());
         }
         apply_statements(&database.path, &database.statements, database.risk)?;
+        crate::kernel::crash_point("promote.database_changed");
+    }
+    for server in &plan.servers {
+        let outcome = ServerOutcome {
+            before: server.before,
+            after: server.after,
+        };
+        // In a thread of its own: recovery may run inside an event loop, and the connection has another.
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| postgres::promote(&server.url, &server.statements, outcome))
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+        .map_err(ApplyError::from)?;
         crate::kernel::crash_point("promote.database_changed");
     }
     Ok(())
@@ -392,6 +445,12 @@ pub fn roll_back(
             reason = format!(
                 "{reason}; what was added to database {} stays (backup from before: {backup})",
                 database.schema
+            );
+        }
+        for server in &plan.servers {
+            reason = format!(
+                "{reason}; what was added to database {} stays",
+                server.schema
             );
         }
     }

@@ -11,7 +11,8 @@ use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
 use super::dummies::replace_secrets;
 use super::migrate::{Migrated, Run, migrate};
-use crate::checks::{CheckContext, SharedRuns, Sources, run_check, sqlite_path};
+use super::postgres::{ServerOutcome, ServerTrial, try_on_clone};
+use crate::checks::{CheckContext, SharedRuns, Sources, is_postgres, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
@@ -145,20 +146,29 @@ pub(super) fn make_directory(path: &Path) -> Result<(), TrialError> {
         })
 }
 
-/// The SQLite file of each `[[schema]]` of the manifest, as the application in `root` would open it.
-pub(super) fn databases(
-    manifest: &Manifest,
-    environment: &Environment,
-    root: &Path,
-) -> BTreeMap<String, PathBuf> {
-    manifest
-        .schemas
-        .iter()
-        .filter_map(|schema| {
-            let url = environment.expand(&schema.database).ok()?;
-            Some((schema.name.clone(), sqlite_path(&url, root)?))
-        })
-        .collect()
+/// The database of each `[[schema]]` of the manifest.
+#[derive(Default)]
+pub(super) struct Databases {
+    /// SQLite files.
+    pub files: BTreeMap<String, PathBuf>,
+    /// URLs of PostgreSQL databases; they may hold a password.
+    pub servers: BTreeMap<String, String>,
+}
+
+/// The databases of the manifest, as the application in `root` would open them.
+pub(super) fn databases(manifest: &Manifest, environment: &Environment, root: &Path) -> Databases {
+    let mut databases = Databases::default();
+    for schema in &manifest.schemas {
+        let Ok(url) = environment.expand(&schema.database) else {
+            continue;
+        };
+        if let Some(path) = sqlite_path(&url, root) {
+            databases.files.insert(schema.name.clone(), path);
+        } else if is_postgres(&url) {
+            databases.servers.insert(schema.name.clone(), url);
+        }
+    }
+    databases
 }
 
 /// The SQLite URL with the clone as its file: the driver and the options stay.
@@ -183,6 +193,10 @@ struct Stage {
     overrides: BTreeMap<String, String>,
     /// Clone of each schema's database.
     databases: BTreeMap<String, PathBuf>,
+    /// URL of each schema's live PostgreSQL database.
+    servers: BTreeMap<String, String>,
+    /// Clones of those that the proposal changes.
+    clones: BTreeMap<String, ServerTrial>,
 }
 
 impl Stage {
@@ -194,7 +208,10 @@ impl Stage {
         let workspace = &manifest.workspace;
         let environment = Environment::load(manifest, workspace, process_env.clone().into_iter())
             .map_err(|error| TrialError::Environment(error.to_string()))?;
-        let live = databases(manifest, &environment, workspace);
+        let Databases {
+            files: live,
+            servers,
+        } = databases(manifest, &environment, workspace);
         let files: Vec<PathBuf> = live.values().cloned().collect();
         make_directory(directory)?;
         let copy = WorkspaceCopy::create(workspace, directory, &files)?;
@@ -206,6 +223,8 @@ impl Stage {
             manifest: manifest.clone(),
             overrides: BTreeMap::new(),
             databases: BTreeMap::new(),
+            servers,
+            clones: BTreeMap::new(),
         };
         for (index, schema) in manifest.schemas.iter().enumerate() {
             let (Some(path), Ok(url)) =
@@ -243,16 +262,71 @@ impl Stage {
     }
 
     /// Files and statements; migrations run later, when secrets are hidden from code that nobody approved.
-    fn carry_out(&self, proposal: &Proposal) -> Result<(), ApplyError> {
+    fn carry_out(&mut self, proposal: &Proposal) -> Result<(), ApplyError> {
         let files = plan_files(self.copy.root(), proposal)?;
         write_files(self.copy.root(), &files)?;
+        let mut on_servers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for change in &proposal.changes {
             if let Change::Sql { schema, statements } = change {
+                if self.servers.contains_key(schema) {
+                    let all = on_servers.entry(schema).or_default();
+                    all.extend(statements.iter().cloned());
+                    continue;
+                }
                 let path = self
                     .databases
                     .get(schema)
                     .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
                 apply_statements(path, statements, proposal.risk)?;
+            }
+        }
+        for (schema, statements) in on_servers {
+            let live = &self.servers[schema];
+            let clone = try_on_clone(live, &statements)?;
+            crate::kernel::crash_point("trial.cloned");
+            self.clones.insert(schema.to_owned(), clone);
+        }
+        Ok(())
+    }
+
+    /// Lets everything in the trial see the clones, and the schema check, which asks by itself, the live
+    /// servers that nothing changes. `is_approved`: the application gets the clones' URLs, with the
+    /// password; other code has no network to use them.
+    fn reach_servers(
+        &mut self,
+        process_env: &BTreeMap<String, String>,
+        is_approved: bool,
+    ) -> Result<(), TrialError> {
+        let environment = Environment::load(
+            &self.manifest,
+            self.copy.root(),
+            process_env.clone().into_iter(),
+        )
+        .map_err(|error| TrialError::Environment(error.to_string()))?;
+        for schema in &mut self.manifest.schemas {
+            let Ok(url) = environment.expand(&schema.database) else {
+                continue;
+            };
+            if !is_postgres(&url) {
+                continue;
+            }
+            // Two sections may look at one database.
+            let clone = self
+                .clones
+                .iter()
+                .find(|(name, _)| self.servers.get(*name) == Some(&url))
+                .map(|(_, clone)| clone.url());
+            if let Some(clone) = clone.as_ref().filter(|_| is_approved) {
+                for (name, (value, _)) in &environment.values {
+                    if *value == url {
+                        self.overrides.insert(name.clone(), clone.clone());
+                    }
+                }
+            }
+            let reached = clone.unwrap_or(url);
+            // It is expanded again.
+            if !reached.contains("${") {
+                schema.database = reached;
             }
         }
         Ok(())
@@ -282,6 +356,9 @@ impl Stage {
             let environment =
                 Environment::load(&self.manifest, root, process_env.clone().into_iter())
                     .map_err(|error| TrialError::Environment(error.to_string()))?;
+            if self.servers.contains_key(schema) {
+                return Err(ApplyError::NotAFile(schema.clone()).into());
+            }
             let database = self
                 .databases
                 .get(schema)
@@ -307,6 +384,8 @@ pub(super) struct Trial {
     pub definitions: BTreeMap<String, crate::domain::ids::Digest>,
     /// Each schema's database after its migrations.
     pub migrated: BTreeMap<String, Migrated>,
+    /// The catalog of each PostgreSQL database that the proposal changes.
+    pub servers: BTreeMap<String, ServerOutcome>,
     /// What the proposal really risks, as measured.
     pub risk: Risk,
 }
@@ -356,11 +435,13 @@ pub(super) fn try_proposal(
         ),
         definitions: BTreeMap::new(),
         migrated: BTreeMap::new(),
+        servers: BTreeMap::new(),
         risk: proposal.risk,
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
     }
+    stage.reach_servers(process_env, proposal.risk < Risk::Open)?;
     if proposal.risk >= Risk::Open {
         // After the proposal, which may change the same files.
         let environment =
@@ -398,6 +479,14 @@ pub(super) fn try_proposal(
         reason =
             format!("{reason}; on database {schema} the migrations do more than add: {beyond}");
     }
+    for (schema, clone) in &stage.clones {
+        reason = format!(
+            "{reason}; database {schema} was tried on {}",
+            clone.tried_on
+        );
+    }
+    let outcome = |(schema, clone): (&String, &ServerTrial)| (schema.clone(), clone.outcome);
+    let servers = stage.clones.iter().map(outcome).collect();
     let mut definitions = BTreeMap::new();
     for (schema, path) in &stage.databases {
         let digest = super::database::definitions_digest(path).map_err(ApplyError::from)?;
@@ -407,6 +496,7 @@ pub(super) fn try_proposal(
         verdict: verdict(holds, reason, changes),
         definitions,
         migrated,
+        servers,
         risk,
     })
 }

@@ -10,7 +10,9 @@ use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
-use super::trial::{Baseline, Trial, TrialError, databases, run_checks, still_there, try_proposal};
+use super::trial::{
+    Baseline, Databases, Trial, TrialError, databases, run_checks, still_there, try_proposal,
+};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{MissionId, Signature};
@@ -188,7 +190,9 @@ impl Worker {
             return Ok(worked(HealOutcome::NeedsPerson, state.reason));
         }
         let Some(proposal) = self.propose(&state, &failure)? else {
-            let reason = if state.fixers_failed.is_empty() {
+            let reason = if let Some(why) = failure.facts.get("left_to_a_person") {
+                format!("it needs a person, because {why}")
+            } else if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {
                 format!(
@@ -236,8 +240,9 @@ impl Worker {
         };
         let environment = self.environment()?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
+        let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
         let proposal = Proposal {
-            risk: effective_risk(&proposal, author),
+            risk: effective_risk(&proposal, author, &databases),
             ..proposal
         };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;
@@ -295,10 +300,7 @@ impl Worker {
             },
         )?;
         let outcome = match state.status {
-            MissionStatus::Verified => {
-                let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
-                self.promote(mission, &proposal, &databases, trial)?
-            }
+            MissionStatus::Verified => self.promote(mission, &proposal, &databases, trial)?,
             MissionStatus::AwaitingApproval => awaiting(&state),
             MissionStatus::Quarantined => worked(HealOutcome::NeedsPerson, state.reason),
             _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
@@ -434,7 +436,7 @@ impl Worker {
         &self,
         mission: MissionId,
         proposal: &Proposal,
-        databases: &BTreeMap<String, PathBuf>,
+        databases: &Databases,
         trial: Trial,
     ) -> Result<Worked, WorkError> {
         let place = Place {
@@ -558,9 +560,13 @@ enum Author {
 }
 
 /// What the changes really risk, whatever the proposal says of itself. Statements are held to what
-/// is additive by the database itself; files and variables of others are theirs to answer for.
-fn effective_risk(proposal: &Proposal, author: Author) -> Risk {
+/// is additive by SQLite itself; PostgreSQL has nothing of the kind, so there those of others, like their
+/// files and variables, are theirs to answer for.
+fn effective_risk(proposal: &Proposal, author: Author, databases: &Databases) -> Risk {
     let of_change = |change: &Change| match (change, author) {
+        (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
+            Risk::Open
+        }
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,

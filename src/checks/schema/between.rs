@@ -5,6 +5,7 @@ use std::path::Path;
 use super::diff::Comparison;
 use super::expected::expected_of;
 use super::live::{Unreachable, read_live};
+use super::postgres_ddl::Rights;
 use crate::domain::finding::Finding;
 
 /// What `live` lacks, has more, or has otherwise than `expected`, as the schema check tells it; both are
@@ -36,6 +37,7 @@ pub fn schema_differences(expected: &Path, live: &Path) -> Result<Vec<Finding>, 
         live: &found,
         server: None,
         others: &[],
+        rights: &Rights::default(),
         locate: &|_| None,
     };
     Ok(comparison.differences(&wanted))

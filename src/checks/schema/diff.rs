@@ -12,6 +12,7 @@ use super::expected::quote;
 use super::handle::Live;
 use super::model::{Column, Dialect, Index, Schema, Table};
 use super::pairs::{Pairs, Served};
+use super::postgres_ddl::{self, Proposed, Rights};
 use super::rename;
 use super::rule_details::Namesake;
 use super::types::same_type;
@@ -33,6 +34,8 @@ pub(super) struct Comparison<'a> {
     pub server: Option<&'a Live>,
     /// Tables that the code expects in the same database by another `[[schema]]`.
     pub others: &'a [Table],
+    /// What may be changed there; PostgreSQL only.
+    pub rights: &'a Rights,
     /// Where a table is defined in the source.
     pub locate: &'a dyn Fn(&str) -> Option<Location>,
 }
@@ -73,7 +76,7 @@ impl Comparison<'_> {
             match self.live.table(table.schema.as_deref(), &table.name) {
                 None => findings.push(match renamed.get(table.name.as_str()) {
                     Some(old) => self.renamed_table(table, old),
-                    None => self.missing_table(&stage, table),
+                    None => self.missing_table(&stage, table, expected),
                 }),
                 Some(live) => self.compare_table(&stage, table, live, &mut findings),
             }
@@ -129,16 +132,8 @@ impl Comparison<'_> {
         statements: Result<Vec<String>, String>,
         by_hand: &str,
     ) -> Finding {
-        if self.live.dialect != Dialect::Sqlite {
-            // Proposed to a person; nothing applies statements to this kind of database yet.
-            let statements = statements.unwrap_or_default().join("; ");
-            let words: Vec<&str> = statements.split_whitespace().collect();
-            let shown = crate::domain::redact::truncate(&words.join(" "), 400);
-            return finding.remedy(if shown.is_empty() {
-                by_hand.to_owned()
-            } else {
-                format!("{by_hand}: {shown}")
-            });
+        if self.live.dialect == Dialect::Postgres {
+            return Proposed::from(statements).attach(finding, self.rights, by_hand);
         }
         let tried = statements.and_then(|statements| {
             stage.accepts(&statements)?;
@@ -157,7 +152,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn missing_table(&self, stage: &Stage<'_>, table: &Table) -> Finding {
+    fn missing_table(&self, stage: &Stage<'_>, table: &Table, expected: &[Table]) -> Finding {
         let mut finding = self
             .finding(
                 "schema.missing_table",
@@ -167,6 +162,13 @@ impl Comparison<'_> {
             )
             .fact("table", table.name.as_str());
         finding.location = (self.locate)(&table.name);
+        if self.live.dialect == Dialect::Postgres {
+            return postgres_ddl::create_table(self.live, table, expected, self.rights).attach(
+                finding,
+                self.rights,
+                "create the table",
+            );
+        }
         let statements = match &table.ddl {
             Some(ddl) => {
                 let mut statements = vec![ddl.clone()];
@@ -211,16 +213,20 @@ impl Comparison<'_> {
                         findings.push(self.renamed_column(table, column, old));
                         continue;
                     }
-                    let statements = match self.live.dialect {
-                        Dialect::Sqlite => add_column(table, column, live),
-                        Dialect::Postgres => Ok(vec![added_on_postgres(table, column)]),
-                    };
-                    findings.push(self.with_statements(
-                        stage,
-                        finding,
-                        statements,
-                        "write a migration that adds the column",
-                    ));
+                    let by_hand = "write a migration that adds the column";
+                    findings.push(match self.live.dialect {
+                        Dialect::Sqlite => {
+                            let statements = add_column(table, column, live);
+                            self.with_statements(stage, finding, statements, by_hand)
+                        }
+                        Dialect::Postgres => {
+                            postgres_ddl::add_column(table, column, live, self.rights).attach(
+                                finding,
+                                self.rights,
+                                by_hand,
+                            )
+                        }
+                    });
                 }
                 Some(found) if !live.is_view => {
                     let subject = subject(&column.name);
@@ -443,29 +449,6 @@ impl Comparison<'_> {
         };
         Some(self.with_statements(stage, finding, statements, "create the index"))
     }
-}
-
-/// The statement that adds a column. What a table with rows refuses, a person has to see.
-fn added_on_postgres(table: &Table, column: &Column) -> String {
-    let place = match &table.schema {
-        Some(schema) => format!("{}.{}", quote(schema), quote(&table.name)),
-        None => quote(&table.name),
-    };
-    let mut statement = format!(
-        "ALTER TABLE {place} ADD COLUMN {} {}",
-        column.quoted,
-        column.kind.as_deref().unwrap_or_default()
-    );
-    if let Some(default) = &column.server_default {
-        statement.push_str(&format!(" DEFAULT {default}"));
-    }
-    if !column.nullable {
-        statement.push_str(" NOT NULL");
-    }
-    if !column.own_checks.is_empty() {
-        statement.push_str(&format!(" {}", column.own_checks));
-    }
-    statement
 }
 
 fn is_in_main(table: &Table) -> bool {

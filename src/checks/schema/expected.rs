@@ -275,7 +275,7 @@ pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
 }
 
 /// How many columns each unique constraint with this column has.
-fn constraint_columns(table: &Table, column: &str) -> Vec<usize> {
+pub(super) fn constraint_columns(table: &Table, column: &str) -> Vec<usize> {
     table
         .constraints
         .iter()

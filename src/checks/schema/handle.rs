@@ -8,6 +8,7 @@ use rusqlite::types::ValueRef;
 use super::live::{self, Unreachable};
 use super::model::Schema;
 use super::postgres::{Postgres, identifier};
+use super::postgres_ddl::Rights;
 use super::postgres_schema;
 use super::postgres_url::PostgresUrl;
 
@@ -42,6 +43,14 @@ impl Live {
             Self::Postgres(server) => postgres_schema::read_schema(server, wanted),
             Self::Sqlite { connection, path } => live::read_schema(connection)
                 .map_err(|error| Unreachable(live::in_words(&error, path))),
+        }
+    }
+
+    /// What may be changed there automatically.
+    pub(super) fn rights(&self) -> Result<Rights, Unreachable> {
+        match self {
+            Self::Postgres(server) => Rights::read(server),
+            Self::Sqlite { .. } => Ok(Rights::default()),
         }
     }
 

@@ -2,10 +2,12 @@
 //! code defines twice.
 
 mod add_column;
+mod addition;
 mod affinity;
 mod between;
 mod definitions;
 mod diff;
+mod dump;
 mod duplicate;
 mod expected;
 mod handle;
@@ -14,14 +16,20 @@ mod live;
 mod migrations;
 mod model;
 mod origin;
+mod own_database;
 mod pairs;
 mod postgres;
+mod postgres_ddl;
 mod postgres_schema;
 mod postgres_tls;
 mod postgres_url;
 mod rename;
 mod rule_details;
 mod rules;
+mod scratch;
+mod session;
+mod sql_statement;
+mod sql_text;
 mod sqlite_text;
 mod types;
 mod words;
@@ -39,6 +47,7 @@ use expected::{Models, raised_otherwise, unanswered};
 use handle::Live;
 use live::{Database, Unreachable};
 use model::{Dialect, Schema as DatabaseSchema, Table};
+use postgres_ddl::Rights;
 use postgres_url::PostgresUrl;
 
 pub use between::schema_differences;
@@ -47,6 +56,13 @@ pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migratio
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
+
+// Databases of servers: connections that may write, and databases of our own.
+pub use addition::{created_type, postgres_addition};
+pub use dump::dump_schema;
+pub use own_database::{OwnDatabase, Purpose, Template, may_create};
+pub use postgres_url::is_postgres;
+pub use session::{ServerError, Session};
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
@@ -61,7 +77,14 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let is_server = dialect_of(context, schema) == Dialect::Postgres;
+        let of_migrations = migrated.into_iter().flat_map(|m| m.findings);
+        findings.extend(of_migrations.map(|finding| match &schema.expect {
+            Expect::Alembic { .. } | Expect::Django { .. } if is_server => {
+                postgres_ddl::leave_migrations(finding)
+            }
+            _ => finding,
+        }));
         let models = |target: Target<'_>| match source.models.get(&target) {
             Some(Models::Tables(tables)) => Some(tables.clone()),
             _ => None,
@@ -82,8 +105,8 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
                 )),
                 None => None,
             },
-            Expect::Sql { pattern } => match expected::read_sql(context, pattern) {
-                Ok(tables) => Some(tables),
+            Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
+                Ok(tables) => tables,
                 Err(finding) => {
                     findings.push(*finding);
                     None
@@ -341,32 +364,22 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
-        let (live, database) = if PostgresUrl::is_one(&url) {
-            if matches!(schema.expect, Expect::Sql { .. }) {
-                return one(Finding::new(
-                    "schema.not_compared",
-                    Severity::Warning,
-                    name,
-                    format!(
-                        "database {name} is PostgreSQL, and SQL files are compared with SQLite only"
-                    ),
-                )
-                .remedy(
-                    "compare with `sqlalchemy:module:attribute`, or take this [[schema]] out",
-                ));
-            }
+        let (live, rights, database) = if PostgresUrl::is_one(&url) {
             let read = Live::postgres(&url).and_then(|live| {
                 let wanted: Vec<&str> = expected
                     .iter()
                     .filter_map(|table| table.schema.as_deref())
                     .collect();
-                Ok((live.schema(&wanted)?, live))
+                Ok((live.schema(&wanted)?, live.rights()?, live))
             });
             match read {
-                Ok((schema, live)) => {
+                Ok((schema, rights, live)) => {
+                    if rights.has_leftovers {
+                        own_database::sweep_at(&url);
+                    }
                     let shown = live.shown(context.root);
                     server = Some(live);
-                    (schema, format!("database {name} ({shown})"))
+                    (schema, rights, format!("database {name} ({shown})"))
                 }
                 Err(Unreachable(why)) => {
                     return unreachable(
@@ -418,7 +431,7 @@ impl Compared {
             } else {
                 format!("database {name} ({shown} does not exist yet)")
             };
-            (live, database)
+            (live, Rights::default(), database)
         };
         let comparison = Comparison {
             schema: name,
@@ -427,6 +440,7 @@ impl Compared {
             live: &live,
             server: server.as_ref(),
             others,
+            rights: &rights,
             locate: &|table| locate(scan, table),
         };
         Self {

@@ -44,47 +44,8 @@ impl Postgres {
     /// # Errors
     /// Why the server cannot be reached or refuses, without user and password.
     pub(super) fn connect(url: &PostgresUrl) -> Result<Self, Unreachable> {
+        let (runtime, client) = open(url)?;
         let shown = url.shown();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| Unreachable(format!("{shown}: {error}")))?;
-        let tls = Tls::new(url).map_err(|why| Unreachable(format!("{shown}: {why}")))?;
-        let mut config = Config::new();
-        config
-            .host(&url.host)
-            .port(url.port)
-            .user(&url.user)
-            .dbname(&url.database)
-            .application_name("ubs")
-            .connect_timeout(CONNECT_TIMEOUT)
-            .ssl_mode(match url.tls {
-                // A Unix socket has no TLS.
-                _ if url.is_socket() => SslMode::Disable,
-                TlsMode::Disable => SslMode::Disable,
-                TlsMode::Prefer => SslMode::Prefer,
-                TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-            });
-        if let Some(password) = &url.password {
-            config.password(password);
-        }
-        if let Some(options) = &url.options {
-            config.options(options);
-        }
-        let connecting = async {
-            // What ends a connection, the client's next statement says.
-            if url.is_socket() || url.tls == TlsMode::Disable {
-                let (client, connection) = config.connect(NoTls).await?;
-                tokio::spawn(async move { drop(connection.await) });
-                Ok(client)
-            } else {
-                let (client, connection) = config.connect(tls).await?;
-                tokio::spawn(async move { drop(connection.await) });
-                Ok(client)
-            }
-        };
-        let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
-            .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
         let opened = Self {
             runtime,
             client,
@@ -207,7 +168,52 @@ impl Postgres {
 
 const NO_ANSWER: &str = "no answer within";
 
-fn bounded<T>(
+/// Opens a connection; what ends it, the client's next statement says.
+pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> {
+    let shown = url.shown();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Unreachable(format!("{shown}: {error}")))?;
+    let tls = Tls::new(url).map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+    let mut config = Config::new();
+    config
+        .host(&url.host)
+        .port(url.port)
+        .user(&url.user)
+        .dbname(&url.database)
+        .application_name("ubs")
+        .connect_timeout(CONNECT_TIMEOUT)
+        .ssl_mode(match url.tls {
+            // A Unix socket has no TLS.
+            _ if url.is_socket() => SslMode::Disable,
+            TlsMode::Disable => SslMode::Disable,
+            TlsMode::Prefer => SslMode::Prefer,
+            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
+        });
+    if let Some(password) = &url.password {
+        config.password(password);
+    }
+    if let Some(options) = &url.options {
+        config.options(options);
+    }
+    let connecting = async {
+        if url.is_socket() || url.tls == TlsMode::Disable {
+            let (client, connection) = config.connect(NoTls).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        } else {
+            let (client, connection) = config.connect(tls).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        }
+    };
+    let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
+        .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+    Ok((runtime, client))
+}
+
+pub(super) fn bounded<T>(
     runtime: &Runtime,
     limit: Duration,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,

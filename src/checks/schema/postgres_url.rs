@@ -39,6 +39,12 @@ pub(super) struct PostgresUrl {
     pub root_certificate: Option<PathBuf>,
 }
 
+/// Whether a database URL means PostgreSQL.
+#[must_use]
+pub fn is_postgres(url: &str) -> bool {
+    PostgresUrl::is_one(url)
+}
+
 impl PostgresUrl {
     /// Whether the URL is one of PostgreSQL at all: `postgresql[+driver]://`, `postgres://`.
     pub(super) fn is_one(url: &str) -> bool {
@@ -80,6 +86,23 @@ impl PostgresUrl {
         }
         parsed.fill_in();
         Ok(parsed)
+    }
+
+    /// The same server and user, another database. `database` needs no encoding.
+    pub(super) fn with_database(url: &str, database: &str) -> String {
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let authority = rest
+            .split_once('/')
+            .map_or(rest, |(authority, _)| authority);
+        let names_it = |pair: &&str| pair.starts_with("dbname=") || pair.starts_with("database=");
+        let query: Vec<&str> = query.split('&').filter(|pair| !names_it(pair)).collect();
+        let mark = if query.iter().all(|pair| pair.is_empty()) {
+            ""
+        } else {
+            "?"
+        };
+        format!("{scheme}://{authority}/{database}{mark}{}", query.join("&"))
     }
 
     fn set(&mut self, key: &str, value: String) -> Result<(), String> {
@@ -303,6 +326,26 @@ mod tests {
                 panic!("{url} was understood");
             };
             assert!(!why.contains("s3cr3t"), "{why}");
+        }
+    }
+
+    #[test]
+    fn another_database_of_the_same_server() {
+        for (url, expected) in [
+            (
+                "postgresql+asyncpg://ann:p%40@[::1]:7/app",
+                "postgresql+asyncpg://ann:p%40@[::1]:7/other",
+            ),
+            (
+                "postgres://ann@/?host=/run/pg&dbname=app",
+                "postgres://ann@/other?host=/run/pg",
+            ),
+            ("postgresql://db", "postgresql://db/other"),
+            ("postgresql://db/a?dbname=b", "postgresql://db/other"),
+        ] {
+            assert_eq!(PostgresUrl::with_database(url, "other"), expected);
+            let parsed = PostgresUrl::parse(expected).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(parsed.database, "other");
         }
     }
 

@@ -67,7 +67,12 @@ pub(super) fn examine(
 
 /// A database that has migrations is not changed behind their back: what differs needs a new one.
 pub(super) fn leave_to_migrations(schema: &Schema, mut finding: Finding) -> Finding {
-    if schema.models.is_some() && finding.facts.remove("ddl").is_some() {
+    let has_statements = ["ddl", "statements"]
+        .into_iter()
+        .filter(|fact| schema.models.is_some() && finding.facts.remove(*fact).is_some())
+        .count()
+        > 0;
+    if has_statements {
         finding.remedy = Some(
             "the models changed without a migration: write one, for example with `alembic revision --autogenerate`"
                 .to_owned(),

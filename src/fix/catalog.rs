@@ -1,0 +1,121 @@
+//! What is in a PostgreSQL database besides rows, line by line: whether two moments are the same, and what one
+//! adds to the other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::checks::{ServerError, Session};
+use crate::domain::ids::Digest;
+
+/// Lines that are read from a database.
+const LINES_MAX: usize = 500_000;
+
+/// Everything that is not the server's own.
+const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
+
+/// Definitions, each in words that say everything about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Catalog {
+    pub lines: BTreeSet<String>,
+}
+
+impl Catalog {
+    pub(super) fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        for line in &self.lines {
+            hasher.update(&(line.len() as u64).to_le_bytes());
+            hasher.update(line.as_bytes());
+        }
+        Digest(*hasher.finalize().as_bytes())
+    }
+}
+
+fn query() -> String {
+    // What an extension brings is its own.
+    let not_of_extension = |class: &str, oid: &str| {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM pg_depend AS e WHERE e.classid = '{class}'::regclass AND e.objid = {oid} AND e.deptype = 'e')"
+        )
+    };
+    let relation = not_of_extension("pg_class", "c.oid");
+    let class = format!(
+        "pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace AND {OURS} AND {relation}"
+    );
+    let of_type = not_of_extension("pg_type", "t.oid");
+    let of_function = not_of_extension("pg_proc", "p.oid");
+    format!(
+        "SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
+         UNION ALL SELECT format('relation %I.%I %s %s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
+           pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) \
+           FROM {class} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
+         UNION ALL SELECT format('column %I.%I.%I %s %s %s%s collation %s default %s', n.nspname, c.relname, a.attname, \
+           format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, (SELECT o.collname FROM pg_collation AS o WHERE o.oid = a.attcollation), \
+           pg_get_expr(d.adbin, d.adrelid)) \
+           FROM {class} JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+           LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum \
+           WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'c') \
+         UNION ALL SELECT format('index %s %s', pg_get_indexdef(i.indexrelid), i.indisvalid) \
+           FROM {class} JOIN pg_index AS i ON i.indrelid = c.oid \
+         UNION ALL SELECT format('constraint %I.%I.%I %s %s', n.nspname, c.relname, k.conname, \
+           pg_get_constraintdef(k.oid), k.convalidated) FROM {class} JOIN pg_constraint AS k ON k.conrelid = c.oid \
+         UNION ALL SELECT format('view %I.%I %s', n.nspname, c.relname, pg_get_viewdef(c.oid)) \
+           FROM {class} WHERE c.relkind IN ('v', 'm') \
+         UNION ALL SELECT format('trigger %I.%I %s', n.nspname, c.relname, pg_get_triggerdef(g.oid)) \
+           FROM {class} JOIN pg_trigger AS g ON g.tgrelid = c.oid AND NOT g.tgisinternal \
+         UNION ALL SELECT format('type %I.%I %s %s %s', n.nspname, t.typname, t.typtype, t.typnotnull, \
+           (SELECT string_agg(quote_literal(l.enumlabel), ', ' ORDER BY l.enumsortorder) FROM pg_enum AS l WHERE l.enumtypid = t.oid)) \
+           FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE {OURS} AND t.typtype IN ('e', 'd', 'r') AND {of_type} \
+         UNION ALL SELECT format('function %I.%I(%s) %s', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), md5(p.prosrc)) \
+           FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE {OURS} AND {of_function} \
+         LIMIT {}",
+        LINES_MAX + 1
+    )
+}
+
+/// Reads all definitions, in a transaction of the caller.
+pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog, ServerError> {
+    // Without a search path, every name is written in full. It is put back for the caller's statements.
+    let path = session
+        .value("SELECT current_setting('search_path')", limit)?
+        .unwrap_or_default();
+    let set = |path: &str| {
+        let path = path.replace('\'', "''");
+        session.rows(
+            &format!("SELECT pg_catalog.set_config('search_path', '{path}', true)"),
+            limit,
+        )
+    };
+    set("")?;
+    let rows = session.rows(&query(), limit)?;
+    set(&path)?;
+    if rows.len() > LINES_MAX {
+        return Err(ServerError::told(format!(
+            "the database has more than {LINES_MAX} definitions"
+        )));
+    }
+    Ok(Catalog {
+        lines: rows.into_iter().flatten().flatten().collect(),
+    })
+}
+
+/// The file of each table: another one means that every row was written anew.
+pub(super) fn read_files(
+    session: &Session,
+    limit: Duration,
+) -> Result<BTreeMap<String, String>, ServerError> {
+    let rows = session.rows(
+        &format!(
+            "SELECT format('%I.%I', n.nspname, c.relname), pg_catalog.pg_relation_filenode(c.oid) \
+             FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE c.relkind IN ('r', 'm') AND {OURS}"
+        ),
+        limit,
+    )?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| match row.as_slice() {
+            [Some(table), file] => Some((table.clone(), file.clone().unwrap_or_default())),
+            _ => None,
+        })
+        .collect())
+}
