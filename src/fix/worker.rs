@@ -191,7 +191,7 @@ impl Worker {
         }
         let Some(proposal) = self.propose(&state, &failure)? else {
             let reason = if let Some(why) = failure.facts.get("left_to_a_person") {
-                format!("it needs a person, because {why}")
+                format!("not automatic, because {why}")
             } else if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {
