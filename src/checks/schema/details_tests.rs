@@ -39,6 +39,7 @@ class Item(Base):
     tags = Column(pg.JSONB, server_default="{}")
     day = Column(Date, server_default=text("'2020-01-01'"))
     born = Column(Date, server_default=text("CURRENT_DATE - 1"))
+    utc = Column(DateTime, server_default=text("timezone('utc', now())"))
     number = Column(BigInteger, Identity(always=True))
     given = Column(Integer, nullable=False, default=5)
     left = Column(Integer, server_default=FetchedValue())
@@ -70,6 +71,7 @@ CREATE TABLE "Items" (id int PRIMARY KEY GENERATED ALWAYS AS IDENTITY, name varc
     note text, "full" text GENERATED ALWAYS AS ((((name)::text || ' '::text) || (note))) STORED,
     seen timestamptz DEFAULT CURRENT_TIMESTAMP, active bool DEFAULT 't', tags jsonb DEFAULT '{}'::jsonb,
     day date DEFAULT '2020-01-01'::timestamp, born date DEFAULT ((CURRENT_DATE) - 1),
+    utc timestamp DEFAULT (now() at time zone 'utc'),
     number bigint NOT NULL DEFAULT 3, given int NOT NULL, "left" int GENERATED ALWAYS AS (3) STORED, code int,
     "Word" varchar(5),
     CONSTRAINT ck_qty CHECK (((qty < 100)) AND qty >= (0)::int),
@@ -168,6 +170,16 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
         change(
             "ALTER TABLE \"Items\" ALTER number DROP DEFAULT",
             &["Warning schema.generated_mismatch Items.number"],
+        ),
+        change(
+            "CREATE FUNCTION give() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.id = 1; RETURN NEW; END'; \
+             CREATE TRIGGER give BEFORE INSERT ON \"Items\" FOR EACH ROW EXECUTE FUNCTION give(); \
+             ALTER TABLE \"Items\" ALTER id DROP IDENTITY",
+            &[],
+        ),
+        change(
+            "ALTER TABLE \"Items\" ALTER utc SET DEFAULT now() at time zone 'cet'",
+            &["Info schema.default_mismatch Items.utc"],
         ),
         change(
             "ALTER TABLE \"Items\" ALTER id DROP IDENTITY",

@@ -143,7 +143,42 @@ fn even(output: &str) -> Vec<String> {
         });
         even.push("numeric".to_owned());
     }
-    even
+    with_at_time_zone(even)
+}
+
+/// `timezone(zone, moment)` as `(moment AT TIME ZONE zone)`, which is the same call.
+fn with_at_time_zone(mut told: Vec<String>) -> Vec<String> {
+    let mut at = 0;
+    while let Some(found) = told[at..]
+        .windows(2)
+        .position(|pair| pair[0] == "timezone" && pair[1] == "(")
+    {
+        at += found;
+        let (mut depth, mut comma, mut end) = (0, None, None);
+        for (place, word) in told.iter().enumerate().skip(at + 1) {
+            match word.as_str() {
+                "(" => depth += 1,
+                ")" => depth -= 1,
+                "," if depth == 1 => comma = comma.or(Some(place)),
+                _ => {}
+            }
+            if depth == 0 {
+                end = Some(place);
+                break;
+            }
+        }
+        if let (Some(comma), Some(end)) = (comma, end) {
+            let zone: Vec<String> = told[at + 2..comma].to_vec();
+            let mut call = vec!["(".to_owned()];
+            call.extend_from_slice(&told[comma + 1..end]);
+            call.extend(["AT", "TIME", "ZONE"].map(str::to_owned));
+            call.extend(zone);
+            call.push(")".to_owned());
+            told.splice(at..=end, call);
+        }
+        at += 1;
+    }
+    told
 }
 
 /// A query of both over a row of the table's types: it needs no right to read the table, and neither a
@@ -261,12 +296,28 @@ mod tests {
     }
 
     #[test]
-    fn zeros_at_the_end_of_a_numeric_constant_do_not_count() {
+    fn what_the_planner_tells_in_two_ways_is_made_one() {
         for (a, b, same) in [
             ("(p > 0.0)", "(p > '0'::numeric)", true),
             ("'-1.500'::numeric", "'-1.5'::numeric", true),
             ("1.50::numeric(10,2)", "1.5::numeric(10,2)", true),
             ("'10'::numeric", "'1'::numeric", false),
+            (
+                "timezone('utc'::text, now())",
+                "(now() AT TIME ZONE 'utc'::text)",
+                true,
+            ),
+            (
+                "timezone('a'::text, timezone('b'::text, now()))",
+                "((now() AT TIME ZONE 'b'::text) AT TIME ZONE 'a'::text)",
+                true,
+            ),
+            (
+                "timezone('utc'::text, now())",
+                "(now() AT TIME ZONE 'cet'::text)",
+                false,
+            ),
+            ("timezone('utc'::text, now(", "timezone('utc'::text", false),
             ("'0.0'::text", "'0'::text", false),
             ("(p > 0)", "(p > 0.0)", false),
             ("'x 0.0'::text", "'x 0'::text", false),

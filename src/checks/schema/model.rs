@@ -72,6 +72,8 @@ pub(super) struct Table {
     pub is_view: bool,
     /// A part of another table.
     pub is_partition: bool,
+    /// Something of its own gives values before a row is written.
+    pub has_triggers: bool,
     /// Of SQLite: its rows have no number of their own.
     pub is_without_rowid: bool,
     /// The statement that creates it.

@@ -173,7 +173,10 @@ impl Comparison<'_> {
                 )
             });
         }
-        if is_numbered && found.identity.is_none() && found.server_default.is_none() {
+        // A trigger may do it.
+        let is_given =
+            live.has_triggers || found.identity.is_some() || found.server_default.is_some();
+        if is_numbered && !is_given {
             return Some((
                 Severity::Warning,
                 format!(

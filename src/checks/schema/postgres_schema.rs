@@ -29,7 +29,8 @@ pub(super) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, 
     let mut tables: Vec<Table> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
     for row in server.rows(&format!(
-        "SELECT c.oid, n.nspname, c.relname, c.relkind IN ('v', 'm'), pg_table_is_visible(c.oid), c.relispartition \
+        "SELECT c.oid, n.nspname, c.relname, c.relkind IN ('v', 'm'), pg_table_is_visible(c.oid), c.relispartition, \
+         EXISTS (SELECT 1 FROM pg_trigger AS g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 7 = 7) \
          FROM {from} WHERE {ours} ORDER BY n.nspname, c.relname LIMIT {TABLES_MAX}"
     ))? {
         places.insert(text(&row, 0), tables.len());
@@ -39,6 +40,7 @@ pub(super) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, 
             is_view: is_true(&row, 3),
             is_hidden: !is_true(&row, 4),
             is_partition: is_true(&row, 5),
+            has_triggers: is_true(&row, 6),
             ..Table::default()
         });
     }
