@@ -21,7 +21,7 @@ pub struct MigrationCommand {
 }
 
 /// The upgrade of a database whose schema is expected like this, in the workspace or copy at `root`.
-/// `None` if the tool does not fit.
+/// `None` if the tool does not fit. `target`: `heads`, or the alias of a database that is not Django's default.
 #[must_use]
 pub fn migration_command(
     expect: &Expect,
@@ -57,7 +57,10 @@ pub fn migration_command(
             command(&["-m"], &words, root.to_owned())
         }
         (Expect::Django { settings }, MigrationTool::Django) => {
-            let words = ["django", "migrate", "--noinput", "--settings", settings];
+            let mut words = vec!["django", "migrate", "--noinput", "--settings", settings];
+            if target != "heads" {
+                words.extend(["--database", target]);
+            }
             command(&["-m"], &words, root.to_owned())
         }
         _ => return None,
