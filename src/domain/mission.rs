@@ -219,7 +219,7 @@ pub enum Change {
         schema: String,
         /// Who runs them.
         tool: MigrationTool,
-        /// How far: `heads`, or a revision.
+        /// How far: `heads`, or a revision; for Django the alias of a database that is not its default one.
         target: String,
     },
 }

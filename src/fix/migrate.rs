@@ -101,6 +101,11 @@ pub(super) fn migrate(
     for name in ["HOME", "TMPDIR"] {
         env.insert(name.to_owned(), home.display().to_string());
     }
+    // Packages that were installed for the user lie below the real home directory.
+    if let Some((home, _)) = run.environment.values.get("HOME") {
+        let base = Path::new(home).join(".local").display().to_string();
+        env.entry("PYTHONUSERBASE".to_owned()).or_insert(base);
+    }
     if tool == MigrationTool::Flask
         && let Some(app) = flask_application(run)
     {
@@ -153,13 +158,10 @@ pub(super) fn migrate(
         let how = if outcome.timed_out {
             "was not done in time".to_owned()
         } else {
-            format!("ended with {:?}", outcome.exit)
+            format!("ended with {}", outcome.exit)
         };
         let told = redactor.clean(&last.join(" | "), OUTPUT_BYTES_MAX);
-        return Err(fail(format!(
-            "`{}` {how}: {told}",
-            command.arguments.join(" ")
-        )));
+        return Err(fail(format!("`{}` {how}: {told}", command.shown)));
     }
     if !database.exists() {
         let why = "the migrations made no database where the manifest says that it is: they use another one";

@@ -1,5 +1,6 @@
 //! To which `MetaData` a table belongs: through names, imports, base classes and their factories.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::TableDefinition;
@@ -35,7 +36,7 @@ enum Thing<'a> {
 }
 
 /// A class, as a table sees it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct OfClass {
     metadata: Option<String>,
     sure: bool,
@@ -48,6 +49,8 @@ pub(super) struct MetadataFinder<'a> {
     files: BTreeMap<&'a str, &'a FileFacts>,
     /// First parts of their names: a package without `__init__` is the application's own too.
     tops: BTreeSet<&'a str>,
+    /// What is known of classes, by file and position: a class may be reached on many ways.
+    known: RefCell<BTreeMap<(&'a str, usize), OfClass>>,
 }
 
 /// Every table with its `MetaData`, in the order of the files.
@@ -58,6 +61,7 @@ pub(super) fn tables(files: &[FileFacts]) -> Vec<TableDefinition> {
     let mut finder = MetadataFinder {
         files: BTreeMap::new(),
         tops: BTreeSet::new(),
+        known: RefCell::default(),
     };
     for file in files {
         let module = file.scope.module.as_str();
@@ -132,12 +136,29 @@ impl<'a> MetadataFinder<'a> {
             Some(Bound::Other | Bound::Twice) => None,
             None => match file.aliases.get(name) {
                 Some(target) => self.dotted(&joined(target, attributes), depth + 1),
-                None => file.scope.stars.iter().find_map(|module| {
-                    let inside = self.files.get(module.as_str())?;
+                None => {
+                    let inside = self.through_stars(file, name)?;
                     self.name(inside, name, attributes, depth + 1)
-                }),
+                }
             },
         }
+    }
+
+    /// The module that a name comes from by `from module import *`; packages often do that in circles.
+    fn through_stars(&self, file: &'a FileFacts, name: &str) -> Option<&'a FileFacts> {
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        let mut open: Vec<&'a FileFacts> = vec![file];
+        while let Some(file) = open.pop() {
+            if file.bound.contains_key(name) || file.aliases.contains_key(name) {
+                return Some(file);
+            }
+            for module in file.scope.stars.iter().rev() {
+                if seen.insert(module) {
+                    open.extend(self.files.get(module.as_str()).copied());
+                }
+            }
+        }
+        None
     }
 
     /// An absolute name.
@@ -198,6 +219,18 @@ impl<'a> MetadataFinder<'a> {
     }
 
     fn of_class(&self, file: &'a FileFacts, position: usize, depth: usize) -> OfClass {
+        let key = (file.scope.file.as_str(), position);
+        if let Some(known) = self.known.borrow().get(&key) {
+            return known.clone();
+        }
+        // A class in its own circle of bases is not sure.
+        self.known.borrow_mut().insert(key, OfClass::default());
+        let of = self.read_class(file, position, depth);
+        self.known.borrow_mut().insert(key, of.clone());
+        of
+    }
+
+    fn read_class(&self, file: &'a FileFacts, position: usize, depth: usize) -> OfClass {
         let Some(class) = file
             .table_classes
             .get(position)

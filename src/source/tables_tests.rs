@@ -172,3 +172,48 @@ fn imports_are_followed_as_python_runs_them() {
     assert_eq!(names("quiet"), ["quiet"]);
     assert_eq!(names("nowhere"), Vec::<String>::new());
 }
+
+/// Where each way is walked, this never ends.
+#[test]
+fn circles_and_diamonds_end() {
+    let mut stars = String::new();
+    let mut files: Vec<(String, String)> = vec![("base.py".into(), BASE.into())];
+    for n in 0..12 {
+        stars.push_str(&format!("from pkg.m{n} import *\n"));
+    }
+    for n in 0..12 {
+        files.push((format!("pkg/m{n}.py"), stars.clone()));
+    }
+    files.push((
+        "pkg/m12.py".into(),
+        format!("{stars}class A(Unknown):\n    __tablename__ = 'unknown'\n"),
+    ));
+    // Each class has the one before it twice for a base, and one is its own.
+    let mut classes =
+        "from base import Base\nclass C0(Base):\n    __abstract__ = True\n".to_owned();
+    for n in 0..38 {
+        classes.push_str(&format!("class D{n}(C{n}):\n    pass\nclass E{n}(C{n}):\n    pass\nclass C{}(D{n}, E{n}):\n    pass\n", n + 1));
+    }
+    classes.push_str(
+        "class T(C10):\n    __tablename__ = 'deep'\nclass Own(Own):\n    __tablename__ = 'own'\n",
+    );
+    files.push(("classes.py".into(), classes));
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(n, t)| (n.as_str(), t.as_str()))
+        .collect();
+    let facts = facts(&files);
+    let found: Vec<_> = facts
+        .tables
+        .iter()
+        .map(|t| (t.table.as_str(), t.metadata.as_str(), t.sure))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("deep", "base.py:Base", true),
+            ("own", "", false),
+            ("unknown", "", false)
+        ]
+    );
+}

@@ -211,6 +211,22 @@ fn two_databases_have_histories_of_their_own() {
 }
 
 #[test]
+fn a_package_of_the_application_may_have_the_name_of_the_tool() {
+    let schemas = schema("main", "${DATABASE_URL}", "alembic:alembic.ini");
+    let Some(workspace) = workspace(&schemas, "sqlite:///app.db") else {
+        return;
+    };
+    workspace.write("alembic.ini", "[alembic]\nscript_location = alembic\n");
+    workspace.write("alembic/__init__.py", "");
+    workspace.write("alembic/env.py", ENV);
+    workspace.write("alembic/versions/a1.py", &revision("a1", "None", USERS));
+    workspace.write("alembic/versions/b2.py", &revision("b2", "'a1'", EMAIL));
+    at(&workspace, "app.db", "alembic_version", "a1");
+    boots(&workspace);
+    assert_eq!(versions(&workspace, "app.db", "alembic_version"), ["b2"]);
+}
+
+#[test]
 fn a_version_table_that_is_computed_is_not_guessed() {
     let schemas = schema("main", "${DATABASE_URL}", "alembic:alembic.ini");
     let Some(workspace) = workspace(&schemas, "sqlite:///app.db") else {

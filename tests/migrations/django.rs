@@ -173,3 +173,42 @@ fn a_migration_that_raises_changes_nothing_and_says_why() {
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).stdout;
     assert!(missions.contains("no luck"), "{missions}");
 }
+
+#[test]
+fn a_second_database_is_migrated_by_its_alias() {
+    let Some((workspace, python)) = project() else {
+        return;
+    };
+    let second = "DATABASES['logs'] = {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'logs.sqlite3'}\n";
+    workspace.write("project/settings.py", &format!("{SETTINGS}{second}"));
+    manage(&workspace, &python, &["migrate", "--database", "logs"]);
+    let manifest = workspace.read("ubs.toml");
+    workspace.write(
+        "ubs.toml",
+        &format!("{manifest}[[schema]]\nname = \"logs\"\ndatabase = \"sqlite:///logs.sqlite3\"\nexpect = \"django:project.settings\"\n"),
+    );
+    workspace.write(
+        "shop/models.py",
+        &format!("{MODELS}    price = models.IntegerField(null=True)\n"),
+    );
+    manage(
+        &workspace,
+        &python,
+        &["makemigrations", "shop", "-n", "price"],
+    );
+    let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
+    let findings = &preflight["checks"][1]["findings"];
+    assert_eq!(
+        findings[1]["remedy"], "run `python manage.py migrate --database logs`",
+        "{findings:#}"
+    );
+    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    for file in ["db.sqlite3", "logs.sqlite3"] {
+        let applied: i64 = rusqlite::Connection::open(workspace.path(file))
+            .unwrap()
+            .query_row(APPLIED, [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(applied, 2, "{file}");
+    }
+}

@@ -29,6 +29,19 @@ def _changes(loader, apps):
     return found
 
 
+def _alias():
+    """The alias under which the settings know the SQLite file that is asked about."""
+    from django.conf import settings
+
+    wanted = given.get("database")
+    for alias, database in settings.DATABASES.items():
+        name = str(database.get("NAME") or "")
+        if wanted and name and str(database.get("ENGINE")).endswith("sqlite3"):
+            if _os.path.realpath(_os.path.join(_root, name)) == _os.path.realpath(wanted):
+                return _text(alias)
+    return "default"
+
+
 def _read():
     try:
         _os.environ["DJANGO_SETTINGS_MODULE"] = given["settings"]
@@ -62,6 +75,7 @@ def _read():
             entry["replaces"] = [list(r) for r in migration.replaces]
             migrations.append(entry)
         return {
+            "alias": _alias(),
             "apps": sorted(loader.migrated_apps),
             "migrations": migrations,
             "conflicts": [

@@ -25,6 +25,8 @@ impl Fixer for Migrate {
             "django" => (MigrationTool::Django, "migrate"),
             _ => return None,
         };
+        // What Django calls the database, if that is not its default one.
+        let target = fact(failure, "alias").unwrap_or("heads").to_owned();
         Some(Proposal {
             fixer: self.name().to_owned(),
             summary: format!("bring database {schema} up to date by its migrations ({shown})"),
@@ -33,7 +35,7 @@ impl Fixer for Migrate {
             changes: vec![Change::Migrate {
                 schema,
                 tool,
-                target: "heads".to_owned(),
+                target,
             }],
         })
     }

@@ -6,17 +6,22 @@ use super::environment::find_environment;
 use crate::domain::mission::MigrationTool;
 use crate::manifest::Expect;
 
+/// Runs Alembic itself.
+const ALEMBIC: &str = include_str!("../../python/alembic.py");
+
 /// Arguments for the application's interpreter, and the directory in which it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationCommand {
-    /// `-m alembic upgrade head` and the like.
+    /// `-m flask db upgrade head` and the like.
     pub arguments: Vec<String>,
+    /// What a person would write for it.
+    pub shown: String,
     /// Below the workspace or its copy.
     pub directory: PathBuf,
 }
 
 /// The upgrade of a database whose schema is expected like this, in the workspace or copy at `root`.
-/// `None` if the tool does not fit.
+/// `None` if the tool does not fit. `target`: `heads`, or the alias of a database that is not Django's default.
 #[must_use]
 pub fn migration_command(
     expect: &Expect,
@@ -24,46 +29,40 @@ pub fn migration_command(
     target: &str,
     root: &Path,
 ) -> Option<MigrationCommand> {
-    let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+    let command = |runner: &[&str], words: &[&str], directory: PathBuf| MigrationCommand {
+        arguments: runner
+            .iter()
+            .chain(words)
+            .map(|w| (*w).to_owned())
+            .collect(),
+        shown: words.join(" "),
+        directory,
+    };
+    let file = |config: &str| root.join(config);
     Some(match (expect, tool) {
         (Expect::Alembic { config, section }, MigrationTool::Alembic) => {
             let environment = find_environment(root, &[], config, section).ok();
             let directory = environment.map_or_else(|| root.to_owned(), |e| e.directory);
-            let file = root.join(config);
+            let file = file(config);
             let name = file.strip_prefix(&directory).ok()?.to_str()?;
-            MigrationCommand {
-                arguments: words(&[
-                    "-m", "alembic", "-c", name, "-n", section, "upgrade", target,
-                ]),
-                directory,
-            }
+            let words = ["-c", name, "-n", section, "upgrade", target];
+            let mut command = command(&["-c", ALEMBIC], &words, directory);
+            command.shown = format!("alembic {}", command.shown);
+            command
         }
         (Expect::Alembic { config, .. }, MigrationTool::Flask) => {
-            let file = root.join(config);
-            MigrationCommand {
-                arguments: words(&[
-                    "-m",
-                    "flask",
-                    "db",
-                    "upgrade",
-                    "-d",
-                    file.parent()?.to_str()?,
-                    target,
-                ]),
-                directory: root.to_owned(),
-            }
+            let file = file(config);
+            let directory = file.parent()?.to_str()?;
+            let words = ["flask", "db", "upgrade", "-d", directory, target];
+            command(&["-m"], &words, root.to_owned())
         }
-        (Expect::Django { settings }, MigrationTool::Django) => MigrationCommand {
-            arguments: words(&[
-                "-m",
-                "django",
-                "migrate",
-                "--noinput",
-                "--settings",
-                settings,
-            ]),
-            directory: root.to_owned(),
-        },
+        (Expect::Django { settings }, MigrationTool::Django) => {
+            let mut words = vec!["django", "migrate", "--noinput", "--settings", settings];
+            if target != "heads" {
+                words.extend(["--database", target]);
+            }
+            command(&["-m"], &words, root.to_owned())
+        }
         _ => return None,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::super::{raised_otherwise, unanswered};
+use super::super::{raised_otherwise, sqlite_path, unanswered};
 use super::ledger::Ledger;
 use super::{Migrated, Step, listed, pending};
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
@@ -15,10 +15,13 @@ use crate::manifest::Schema;
 
 const TABLE: &str = "django_migrations";
 const COMMAND: &str = "python manage.py migrate";
+const DEFAULT: &str = "default";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Project {
+    /// The name of the database in the settings.
+    alias: String,
     /// Apps that have migrations.
     apps: Vec<String>,
     /// In an order in which they can be applied.
@@ -60,7 +63,9 @@ pub(super) fn examine(
     schema: &Schema,
     settings: &str,
 ) -> Result<Migrated, ProbeError> {
-    let input = serde_json::json!({"settings": settings});
+    let url = context.environment.expand(&schema.database).ok();
+    let database = url.and_then(|url| sqlite_path(&url, context.root));
+    let input = serde_json::json!({"settings": settings, "database": database});
     let ran = run_probe::<Project>(context, Program::Django, input, PROBE_TIMEOUT_MS, false)?;
     let mut migrated = Migrated::default();
     let project = match ran.answer {
@@ -140,13 +145,22 @@ pub(super) fn examine(
         migrated.at_head = project.conflicts.is_empty();
         return Ok(migrated);
     }
+    let is_default = project.alias.is_empty() || project.alias == DEFAULT;
+    let command = if is_default {
+        COMMAND.to_owned()
+    } else {
+        format!("{COMMAND} --database {}", project.alias)
+    };
+    let with_alias = |finding: Finding| match is_default {
+        true => finding,
+        false => finding.fact("alias", project.alias.as_str()),
+    };
     let can_heal = project.conflicts.is_empty() && ledger.can_be_cloned();
     let tool = can_heal.then_some("django");
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
-        migrated
-            .findings
-            .push(pending(schema, &ledger.shown, &steps, COMMAND, tool));
+        let found = pending(schema, &ledger.shown, &steps, &command, tool);
+        migrated.findings.push(with_alias(found));
         return Ok(migrated);
     }
     let found = if others == 0 {
@@ -161,7 +175,8 @@ pub(super) fn examine(
             &schema.name,
             message,
         )
-        .remedy(format!("run `{COMMAND}`"));
+        .remedy(format!("run `{command}`"));
+        let found = with_alias(found);
         match tool {
             Some(tool) => found.fact("migrate", tool),
             None => found,
@@ -172,10 +187,10 @@ pub(super) fn examine(
             ledger.shown,
             count(others, "table")
         );
-        finding("schema.not_migrated", Severity::Critical, &schema.name, message).remedy(
-            "if the tables were made by the migrations, run `python manage.py migrate --fake-initial`; otherwise \
-             empty the database and run `python manage.py migrate`",
-        )
+        finding("schema.not_migrated", Severity::Critical, &schema.name, message).remedy(format!(
+            "if the tables were made by the migrations, run `{command} --fake-initial`; otherwise empty the database \
+             and run `{command}`"
+        ))
     };
     migrated.findings.push(found);
     Ok(migrated)
