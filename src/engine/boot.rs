@@ -24,7 +24,7 @@ use crate::domain::event::{CheckPhase, HealOutcome, Mode};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
 use crate::domain::ids::{At, BootId, MissionId, Seq};
 use crate::domain::redact::Redactor;
-use crate::fix::{Worker, roll_back, run_checks};
+use crate::fix::{Worker, roll_back, run_checks, server_urls};
 use crate::kernel;
 use crate::log::{EventFilter, Log, LogError, Missions, Reader, Recorded, now};
 use crate::manifest::{Environment, Manifest};
@@ -223,13 +223,19 @@ impl<'a> Engine<'a> {
     fn start(boot: Boot<'a>, reports: UnboundedSender<Report>) -> Result<Self, EngineError> {
         let mut lock = SupervisorLock::take(&boot.state_dir)?;
         let workspace = &boot.manifest.workspace;
+        // An environment that cannot be read must not keep what was left running alive.
+        let environment = load_environment(&boot.manifest, &boot.process_env);
+        let servers = environment.as_ref().ok();
+        let servers = servers.map(|environment| server_urls(&boot.manifest, environment));
         recover(
             &boot.log,
             &boot.reader,
             workspace,
             &boot.state_dir,
+            servers.as_ref(),
             context(),
         )?;
+        let environment = environment?;
         let id = BootId(uuid::Uuid::now_v7());
         let process = kernel::process_ref(std::process::id()).unwrap_or_default();
         lock.announce(&Supervisor {
@@ -241,7 +247,6 @@ impl<'a> Engine<'a> {
             what: "write the supervisor's lock file",
             source,
         })?;
-        let environment = load_environment(&boot.manifest, &boot.process_env)?;
         let redactor = Arc::new(Redactor::new(environment.secret_values(&boot.manifest)));
         let manifest = Rc::new(boot.manifest);
         let mut engine = Self {

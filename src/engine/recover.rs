@@ -1,6 +1,7 @@
 //! What the next boot does about one whose supervisor died: ends what was left running, records the
 //! end, gives back its missions, finishes or undoes a half-done promotion, removes what its trials left.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
@@ -38,7 +39,8 @@ pub struct InterruptedBoot {
 }
 
 /// Does for interrupted boots what the next boot would do, without one: ends what was left running,
-/// records it, finishes or undoes a half-done promotion.
+/// records it, finishes or undoes a half-done promotion (on a server only the next boot does: it knows the
+/// URL).
 ///
 /// # Errors
 /// A supervisor is alive, or something cannot be cleaned up.
@@ -53,7 +55,7 @@ pub fn end_interrupted(
         at: now(),
         random_per_mille: 0,
     };
-    Ok(recover(log, reader, workspace, state_dir, context)?)
+    Ok(recover(log, reader, workspace, state_dir, None, context)?)
 }
 
 /// Records every boot that was interrupted. The caller holds the supervisor lock, so no boot of
@@ -63,6 +65,7 @@ pub(super) fn recover(
     reader: &Reader,
     workspace: &Path,
     state_dir: &Path,
+    servers: Option<&BTreeMap<String, String>>,
     context: Context,
 ) -> Result<Vec<InterruptedBoot>, RecoverError> {
     let mut interrupted = Vec::new();
@@ -90,7 +93,7 @@ pub(super) fn recover(
         })??;
     }
     let missions = Missions::new(log.clone());
-    recover_promotions(workspace, state_dir, &missions)?;
+    recover_promotions(workspace, state_dir, &missions, servers)?;
     // Nobody needs what lies there; it only takes room.
     if let Err(error) = sweep_sandboxes(state_dir) {
         tracing::warn!("what a trial left behind cannot be removed: {error}");

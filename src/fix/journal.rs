@@ -32,14 +32,12 @@ pub(super) struct JournalPlan {
     pub servers: Vec<JournalServer>,
 }
 
-/// One database of a server that a promotion changes. No `Debug`: the URL may hold a password, which is why
-/// the journal is its owner's alone.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+/// One database of a server that a promotion changes. Where it is, the manifest and the environment say: a
+/// URL may hold a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct JournalServer {
     /// Name of the manifest's `[[schema]]`.
     pub schema: String,
-    /// Recovery has no manifest to expand it from.
-    pub url: String,
     /// What is run, in one transaction.
     pub statements: Vec<String>,
     /// Catalog before.

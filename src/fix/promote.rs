@@ -5,6 +5,7 @@
 //! in one transaction, after a backup) → `FixApplied` durable. [`recover_promotions`] runs the same
 //! steps again from the journal: what is already as it should be is left alone.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
@@ -120,8 +121,8 @@ pub(super) fn promote(
             Change::Migrate { schema, .. } => (schema, &[][..]),
             _ => continue,
         };
-        if let Some(url) = databases.servers.get(schema) {
-            plan_server(&mut plan, schema, url, statements, &trial)?;
+        if databases.servers.contains_key(schema) {
+            plan_server(&mut plan, schema, statements, &trial)?;
             continue;
         }
         if let Some(known) = plan.databases.iter_mut().find(|d| d.schema == *schema) {
@@ -175,7 +176,7 @@ pub(super) fn promote(
             databases: changed_databases(&plan).map(str::to_owned).collect(),
         },
     )?;
-    match carry_out(place.workspace, &journal, &plan) {
+    match carry_out(place.workspace, &journal, &plan, &databases.servers) {
         Ok(()) => {
             crate::kernel::crash_point("promote.carried_out");
             place
@@ -205,7 +206,6 @@ fn changed_databases(plan: &JournalPlan) -> impl Iterator<Item = &str> {
 fn plan_server(
     plan: &mut JournalPlan,
     schema: &str,
-    url: &str,
     statements: &[String],
     trial: &Trial,
 ) -> Result<(), ApplyError> {
@@ -219,7 +219,6 @@ fn plan_server(
         .ok_or_else(|| ApplyError::UnknownSchema(schema.to_owned()))?;
     plan.servers.push(JournalServer {
         schema: schema.to_owned(),
-        url: url.to_owned(),
         statements: statements.to_vec(),
         before: outcome.before,
         after: outcome.after,
@@ -264,7 +263,12 @@ fn back_up(
 }
 
 /// Brings every file and database to what the journal says. Idempotent.
-fn carry_out(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<(), PromoteError> {
+fn carry_out(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+    servers: &BTreeMap<String, String>,
+) -> Result<(), PromoteError> {
     for (index, file) in plan.files.iter().enumerate() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
         if now == Some(file.change.after) {
@@ -309,10 +313,13 @@ fn carry_out(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<
             before: server.before,
             after: server.after,
         };
+        let url = servers
+            .get(&server.schema)
+            .ok_or_else(|| ApplyError::UnknownSchema(server.schema.clone()))?;
         // In a thread of its own: recovery may run inside an event loop, and the connection has another.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| postgres::promote(&server.url, &server.statements, outcome))
+                .spawn(|| postgres::promote(url, &server.statements, outcome))
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
@@ -350,12 +357,16 @@ fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result
 ///
 /// A promotion that is really going on in another process holds the lock, so this waits for it.
 ///
+/// `servers`: the URL of each `[[schema]]` that is on a server ([`server_urls`]); without them, promotions
+/// that change such a database are left to who has them.
+///
 /// # Errors
 /// A file cannot be read or written; the mission stays as it is and the next call tries again.
 pub fn recover_promotions(
     workspace: &Path,
     state_dir: &Path,
     missions: &Missions,
+    servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<Recovery>, PromoteError> {
     let _lock = PromotionLock::take(state_dir)?;
     let place = Place {
@@ -365,19 +376,28 @@ pub fn recover_promotions(
     };
     let mut recovered = Vec::new();
     for mission in missions.with_status(MissionStatus::Promoting)? {
-        recovered.push(recover(place, mission)?);
+        recovered.extend(recover(place, mission, servers)?);
     }
     Ok(recovered)
 }
 
-fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteError> {
+fn recover(
+    place: Place<'_>,
+    mission: MissionId,
+    servers: Option<&BTreeMap<String, String>>,
+) -> Result<Option<Recovery>, PromoteError> {
     let journal = Journal::of(place.state_dir, mission);
     let plan = journal
         .read()
         .map_err(io_error("read the promotion's journal"))?;
+    let is_on_server = plan.as_ref().is_some_and(|plan| !plan.servers.is_empty());
+    if is_on_server && servers.is_none() {
+        return Ok(None);
+    }
+    let servers = servers.unwrap_or(const { &BTreeMap::new() });
     let outcome = match &plan {
         None => Err("the journal is gone".to_owned()),
-        Some(plan) => match carry_out(place.workspace, &journal, plan) {
+        Some(plan) => match carry_out(place.workspace, &journal, plan, servers) {
             Ok(()) => Ok(()),
             Err(error) => {
                 undo_files(place.workspace, &journal, plan)?;
@@ -391,11 +411,11 @@ fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteErro
                 .missions
                 .command(mission, MissionCommand::FinishPromotion)?;
             let reason = "finished after a crash".to_owned();
-            Ok(Recovery {
+            Ok(Some(Recovery {
                 mission,
                 finished: true,
                 reason,
-            })
+            }))
         }
         Err(why) => {
             let reason = format!("undone after a crash: {why}");
@@ -408,11 +428,11 @@ fn recover(place: Place<'_>, mission: MissionId) -> Result<Recovery, PromoteErro
             journal
                 .remove()
                 .map_err(io_error("remove the promotion's journal"))?;
-            Ok(Recovery {
+            Ok(Some(Recovery {
                 mission,
                 finished: false,
                 reason,
-            })
+            }))
         }
     }
 }

@@ -171,6 +171,12 @@ pub(super) fn databases(manifest: &Manifest, environment: &Environment, root: &P
     databases
 }
 
+/// The URL of each `[[schema]]` of the manifest that is a PostgreSQL database. They may hold a password: for
+/// connecting only.
+pub fn server_urls(manifest: &Manifest, environment: &Environment) -> BTreeMap<String, String> {
+    databases(manifest, environment, &manifest.workspace).servers
+}
+
 /// The SQLite URL with the clone as its file: the driver and the options stay.
 fn at_clone(url: &str, clone: &Path) -> String {
     let (scheme, rest) = url.trim().split_once("://").unwrap_or(("sqlite", ""));

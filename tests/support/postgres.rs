@@ -60,18 +60,20 @@ impl Server {
             }
         };
         let data = dir.path().join("data");
-        run(command("initdb")
-            .args([
-                "-U",
-                "postgres",
-                "-A",
-                "scram-sha-256",
-                "--auth-local",
-                "trust",
-            ])
-            .args(["-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
-            .arg(&data)
-            .current_dir(dir.path()))?;
+        fill(&data, user.as_deref(), || {
+            run(command("initdb")
+                .args([
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "scram-sha-256",
+                    "--auth-local",
+                    "trust",
+                ])
+                .args(["-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
+                .arg(&data)
+                .current_dir(dir.path()))
+        })?;
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))
             .and_then(|listener| listener.local_addr())
             .map_err(|e| e.to_string())?
@@ -188,6 +190,43 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Makes the directory of a server's data: by `initdb` once, which takes seconds, then as a copy of that.
+fn fill(
+    data: &Path,
+    user: Option<&str>,
+    initdb: impl FnOnce() -> Result<String, String>,
+) -> Result<(), String> {
+    let program = std::env::current_exe().map_err(|e| e.to_string())?;
+    let mut above = program.ancestors();
+    let Some(target) = above.find(|dir| dir.join("CACHEDIR.TAG").exists()) else {
+        return initdb().map(drop);
+    };
+    let version = run(Command::new(programs().ok_or("no server")?.join("postgres")).arg("-V"))?;
+    let version: String = version
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    let kept = target.join("test-postgres").join(version);
+    std::fs::create_dir_all(kept.parent().unwrap_or(target)).map_err(|e| e.to_string())?;
+    let copy = |from: &Path, to: &Path| run(Command::new("cp").arg("-a").arg(from).arg(to));
+    // Test processes run side by side; one makes it, the others wait.
+    let lock = std::fs::File::create(kept.with_extension("lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
+    if !kept.exists() {
+        initdb()?;
+        let unfinished = kept.with_extension("unfinished");
+        let _ = std::fs::remove_dir_all(&unfinished);
+        copy(data, &unfinished)?;
+        return std::fs::rename(&unfinished, &kept).map_err(|e| e.to_string());
+    }
+    drop(lock);
+    copy(&kept, data)?;
+    if let Some(user) = user {
+        run(Command::new("chown").arg("-R").arg(user).arg(data))?;
+    }
+    Ok(())
 }
 
 /// The newest installed server's directory of programs.
