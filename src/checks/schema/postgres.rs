@@ -36,6 +36,7 @@ pub(super) struct Postgres {
     shown: String,
     /// What the questions about expressions took.
     asked: Cell<Duration>,
+    has_savepoint: Cell<bool>,
 }
 
 impl Postgres {
@@ -51,6 +52,7 @@ impl Postgres {
             client,
             shown,
             asked: Cell::default(),
+            has_savepoint: Cell::default(),
         };
         opened.execute(&format!(
             "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; \
@@ -106,15 +108,20 @@ impl Postgres {
         if self.is_tired() {
             return Err(Unreachable(format!("{}: too many questions", self.shown)));
         }
+        // In a statement of its own: of a text that cannot be parsed, nothing is run. It stays for all questions.
+        if !self.has_savepoint.get() {
+            self.execute("SAVEPOINT asked")?;
+            self.has_savepoint.set(true);
+        }
         let begin = Instant::now();
         let rows = self.rows(&format!(
-            "SAVEPOINT asked; EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {query}; RELEASE SAVEPOINT asked"
+            "EXPLAIN (VERBOSE, COSTS OFF, FORMAT JSON) {query}"
         ));
         self.asked.set(self.asked.get() + begin.elapsed());
         let rows = match rows {
             Ok(rows) => rows,
             Err(why) => {
-                self.execute("ROLLBACK TO SAVEPOINT asked; RELEASE SAVEPOINT asked")?;
+                self.execute("ROLLBACK TO SAVEPOINT asked")?;
                 return if why.0.contains(NO_ANSWER) {
                     Err(why)
                 } else {

@@ -214,3 +214,56 @@ fn passwords_reach_the_server_in_every_form_that_sqlalchemy_takes() {
     assert!(why.to_string().contains("refuses the user"), "{why}");
     assert!(!why.to_string().contains(PASSWORD));
 }
+
+#[test]
+fn what_is_asked_of_the_server_is_not_run() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let Some(app) = App::with_packages() else {
+        return;
+    };
+    server.sql(
+        "postgres",
+        "CREATE TABLE victim (id int); CREATE SEQUENCE counter;
+         CREATE FUNCTION leave_a_trace() RETURNS bool LANGUAGE sql AS 'SELECT nextval(''counter'') > 0';
+         CREATE TABLE t (id serial PRIMARY KEY, n int CONSTRAINT one CHECK (n > 1) CONSTRAINT two CHECK (n > 2)
+             CONSTRAINT three CHECK (n > 3) CONSTRAINT four CHECK (n > 4) CONSTRAINT five CHECK (n > 5)
+             CONSTRAINT six CHECK (n > 6));
+         CREATE INDEX more ON t (abs(n))",
+    );
+    let app = app
+        .file(
+            "models.py",
+            "from sqlalchemy import *\nmetadata = MetaData()\n\
+             Table('t', metadata, Column('id', Integer, primary_key=True), Column('n', Integer),\n\
+             CheckConstraint('1 = 1); COMMIT; DROP TABLE victim; SELECT (1', name='one'),\n\
+             CheckConstraint('nextval(\\'counter\\') > 0', name='two'),\n\
+             CheckConstraint('leave_a_trace()', name='three'),\n\
+             CheckConstraint('(SELECT pg_sleep(30)) IS NULL', name='four'),\n\
+             CheckConstraint('n > /* 5', name='five'), CheckConstraint('n > 7', name='six'), Index('more', text('(n + 1)')))\n",
+        )
+        .schema(&server.url("postgresql", "postgres"), "models:metadata");
+    let begin = std::time::Instant::now();
+    let report = app.check(CheckName::Schema);
+    assert!(begin.elapsed() < std::time::Duration::from_secs(30));
+    let told: Vec<_> = report
+        .findings
+        .iter()
+        .map(|f| format!("{:?} {}", f.severity, f.subject))
+        .collect();
+    // A text that cannot be parsed does not end the questions.
+    assert_eq!(
+        told,
+        [
+            "Warning t.more",
+            "Warning t.four",
+            "Warning t.three",
+            "Warning t.two",
+            "Warning t.six",
+            "Info t.five",
+        ]
+    );
+    let left = "SELECT count(*), (SELECT is_called FROM counter) FROM victim";
+    assert_eq!(server.sql("postgres", left).trim(), "0|f");
+}
