@@ -375,7 +375,7 @@ fn pending_migrations_are_a_mission_with_command_and_reason() {
     );
     let remedy = mission["failure"]["remedy"].as_str().unwrap();
     assert!(
-        remedy.starts_with("run `alembic -c db/alembic.ini upgrade head`; not automatically"),
+        remedy.starts_with("run `cd db && alembic upgrade head`; not automatically"),
         "{remedy}"
     );
     let version = server.sql("app", "SELECT version_num FROM alembic_version");
