@@ -437,6 +437,7 @@ fn overlay_in(context: &CheckContext<'_>, directory: &Path) -> Result<Option<Ove
         source,
     })?;
     Ok(Some(Overlay {
+        tmp: !Path::new("/tmp").starts_with(context.root) && !has_mounts_below(Path::new("/tmp")),
         directory: context.root.to_owned(),
         base,
     }))

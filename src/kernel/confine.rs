@@ -19,7 +19,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::enter::{OverlayPlan, Plan, STEPS};
+use super::enter::{OverlayPlan, Plan, STEPS, TmpPlan};
 use super::filter::filter;
 use crate::manifest::SandboxLimits;
 
@@ -60,6 +60,8 @@ pub(crate) struct Confinement<'a> {
     pub cwd: &'a Path,
     /// A directory that looks writable, with an empty one outside of which nothing is written for it.
     pub overlay: Option<(&'a Path, &'a Path)>,
+    /// With it, `/tmp` looks writable too; nothing but what is named here may be mounted below it.
+    pub overlay_tmp: bool,
     /// Directories that may be written.
     pub writable: &'a [PathBuf],
     /// Files and directories that the program shall find empty.
@@ -169,14 +171,40 @@ fn identity_map(of: &str) -> Option<Vec<u8>> {
     Some(map.into_bytes())
 }
 
-fn overlay_plan((target, base): (&Path, &Path)) -> io::Result<OverlayPlan> {
+fn overlay_plan(
+    (target, base): (&Path, &Path),
+    writable: &[PathBuf],
+    tmp: bool,
+) -> io::Result<OverlayPlan> {
     let (upper, work) = (base.join("upper"), base.join("work"));
+    let tmp = if tmp {
+        let (upper, work) = (base.join("tmp-upper"), base.join("tmp-work"));
+        let below = writable.iter().map(PathBuf::as_path).chain([target]);
+        Some(TmpPlan {
+            options: overlay_options(Path::new("/tmp"), &upper, &work)?,
+            upper: c_string(upper.as_os_str())?,
+            work: c_string(work.as_os_str())?,
+            kept: below
+                .filter(|path| path.starts_with("/tmp"))
+                .map(|path| c_string(path.as_os_str()))
+                .collect::<io::Result<_>>()?,
+        })
+    } else {
+        None
+    };
+    Ok(OverlayPlan {
+        target: c_string(target.as_os_str())?,
+        base: c_string(base.as_os_str())?,
+        options: overlay_options(target, &upper, &work)?,
+        upper: c_string(upper.as_os_str())?,
+        work: c_string(work.as_os_str())?,
+        tmp,
+    })
+}
+
+fn overlay_options(lower: &Path, upper: &Path, work: &Path) -> io::Result<CString> {
     let mut options = Vec::new();
-    for (name, path) in [
-        ("lowerdir", target),
-        ("upperdir", &upper),
-        ("workdir", &work),
-    ] {
+    for (name, path) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
         let path = path.as_os_str().as_bytes();
         if path.iter().any(|byte| matches!(byte, b',' | b':' | b'\\')) {
             let why = "a comma, colon or backslash in the name of a directory to lay over";
@@ -189,13 +217,7 @@ fn overlay_plan((target, base): (&Path, &Path)) -> io::Result<OverlayPlan> {
         options.push(b'=');
         options.extend_from_slice(path);
     }
-    Ok(OverlayPlan {
-        target: c_string(target.as_os_str())?,
-        base: c_string(base.as_os_str())?,
-        upper: c_string(upper.as_os_str())?,
-        work: c_string(work.as_os_str())?,
-        options: c_string(OsStr::from_bytes(&options))?,
-    })
+    c_string(OsStr::from_bytes(&options))
 }
 
 /// This kernel can refuse a program single system calls.
@@ -259,7 +281,10 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
             .map(PathBuf::as_path)
             .chain([what.cwd])
             .any(|p| p.starts_with("/dev")),
-        overlay: what.overlay.map(overlay_plan).transpose()?,
+        overlay: what
+            .overlay
+            .map(|overlay| overlay_plan(overlay, what.writable, what.overlay_tmp))
+            .transpose()?,
         writable: paths(what.writable)?,
         hidden: what
             .hidden

@@ -63,6 +63,17 @@ pub(super) struct OverlayPlan {
     pub work: CString,
     /// Options of the mount (<https://docs.kernel.org/filesystems/overlayfs.html>).
     pub options: CString,
+    /// `/tmp` gets a layer too.
+    pub tmp: Option<TmpPlan>,
+}
+
+/// The layer over `/tmp`, made below the same `base`.
+pub(super) struct TmpPlan {
+    pub upper: CString,
+    pub work: CString,
+    pub options: CString,
+    /// Mounts below `/tmp` that stay what they are.
+    pub kept: Vec<CString>,
 }
 
 /// Everything that the child needs, prepared before the `fork`.

@@ -5,8 +5,8 @@
 use std::ffi::{CStr, c_int, c_long};
 
 use super::enter::{
-    BIND, DEV, Failure, HIDE, OVERLAY, OverlayPlan, PRIVATE, Plan, READ_ONLY, WRITABLE, as_c_str,
-    check, errno, path_with_number,
+    BIND, DEV, Failure, HIDE, OVERLAY, OverlayPlan, PRIVATE, Plan, READ_ONLY, TmpPlan, WRITABLE,
+    as_c_str, check, errno, path_with_number,
 };
 
 /// Devices that every program may expect.
@@ -39,6 +39,10 @@ struct MountAttr {
 const MOUNT_ATTR_RDONLY: u64 = 1;
 const MOUNT_ATTR_NOSUID: u64 = 2;
 const AT_RECURSIVE: c_int = 0x8000;
+/// open_tree(2).
+const OPEN_TREE_CLONE: c_int = 1;
+/// move_mount(2).
+const MOVE_MOUNT_F_EMPTY_PATH: c_long = 4;
 
 pub(super) fn mount(
     step: i32,
@@ -110,6 +114,11 @@ impl Plan {
         for dir in &self.writable {
             mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
         }
+        let tmp = self
+            .overlay
+            .as_ref()
+            .and_then(|overlay| overlay.tmp.as_ref());
+        let has_tmp = tmp.map_or(Ok(false), lay_over_tmp)?;
         for (path, is_dir) in &self.hidden {
             let hidden = if *is_dir {
                 mount(
@@ -145,6 +154,9 @@ impl Plan {
         if let Some(overlay) = &self.overlay {
             set_mount_attributes(WRITABLE, &overlay.target, false, 0, MOUNT_ATTR_RDONLY)?;
         }
+        if has_tmp {
+            set_mount_attributes(WRITABLE, c"/tmp", false, 0, MOUNT_ATTR_RDONLY)?;
+        }
         for dir in &self.writable {
             // Recursion is refused if something below is read-only on the host too: then it stays so.
             set_mount_attributes(WRITABLE, dir, true, 0, MOUNT_ATTR_RDONLY)
@@ -177,6 +189,64 @@ fn lay_over(overlay: &OverlayPlan) -> Result<(), Failure> {
         flags,
         &overlay.options,
     )
+}
+
+/// Mounts below `/tmp` that stay, and no more than a program is given.
+const KEPT_MAX: usize = 8;
+
+/// As [`lay_over`] for `/tmp`, with what is mounted below it put on top again; `false` if the kernel does not
+/// want to.
+fn lay_over_tmp(plan: &TmpPlan) -> Result<bool, Failure> {
+    let mut trees = [-1; KEPT_MAX];
+    if plan.kept.len() > KEPT_MAX {
+        return Ok(false);
+    }
+    // SAFETY: plain system calls on strings that end with NUL; see open_tree(2) and move_mount(2).
+    unsafe {
+        for (directory, mode) in [(&plan.upper, 0o1777), (&plan.work, 0o700)] {
+            check(OVERLAY, libc::mkdir(directory.as_ptr(), mode))?;
+            // Not less what the mask takes away.
+            check(OVERLAY, libc::chmod(directory.as_ptr(), mode))?;
+        }
+        for (tree, path) in trees.iter_mut().zip(&plan.kept) {
+            *tree = libc::syscall(
+                libc::SYS_open_tree,
+                libc::AT_FDCWD as c_long,
+                path.as_ptr(),
+                c_long::from(OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC),
+            );
+        }
+        let is_complete = trees.iter().take(plan.kept.len()).all(|tree| *tree >= 0);
+        let laid = is_complete.then(|| {
+            let flags = libc::MS_NOSUID | libc::MS_NODEV;
+            mount(
+                OVERLAY,
+                c"overlay",
+                c"/tmp",
+                c"overlay",
+                flags,
+                &plan.options,
+            )
+        });
+        let is_laid = matches!(laid, Some(Ok(())));
+        for (tree, path) in trees.iter().zip(&plan.kept).filter(|(tree, _)| **tree >= 0) {
+            if is_laid {
+                let moved = libc::syscall(
+                    libc::SYS_move_mount,
+                    *tree,
+                    c"".as_ptr(),
+                    libc::AT_FDCWD as c_long,
+                    path.as_ptr(),
+                    MOVE_MOUNT_F_EMPTY_PATH,
+                );
+                if moved < 0 {
+                    return Err((OVERLAY, errno()));
+                }
+            }
+            libc::syscall(libc::SYS_close, *tree);
+        }
+        Ok(is_laid)
+    }
 }
 
 /// A `/dev` that holds the harmless devices only, and an empty `/dev/shm`: a read-only mount does not

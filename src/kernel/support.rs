@@ -123,6 +123,7 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
         env: &BTreeMap::new(),
         cwd: Path::new("/"),
         overlay: None,
+        overlay_tmp: false,
         writable: &[],
         hidden: &[],
         filter: false,

@@ -47,6 +47,8 @@ pub struct Overlay {
     pub directory: PathBuf,
     /// An empty directory.
     pub base: PathBuf,
+    /// `/tmp` looks writable in the same way, where the kernel can. Nothing else may be mounted below it.
+    pub tmp: bool,
 }
 
 /// How it ended.
@@ -199,6 +201,7 @@ pub(super) fn run_with(
         env: &env,
         cwd: &cwd,
         overlay: overlay.as_ref().map(|(d, b)| (d.as_path(), b.as_path())),
+        overlay_tmp: spec.overlay.as_ref().is_some_and(|overlay| overlay.tmp),
         writable: &writable,
         hidden: &hidden,
         filter: !spec.network,

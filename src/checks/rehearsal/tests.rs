@@ -328,6 +328,33 @@ fn a_layer_that_writes_while_it_is_imported_is_told_of_and_nothing_stays() {
 }
 
 #[test]
+fn what_a_layer_writes_into_the_common_directory_for_temporary_files_is_gone_afterwards() {
+    let Some(app) = App::plain() else { return };
+    if isolation_support().refused.contains_key("filesystem") {
+        eprintln!("SKIPPED: the file system cannot be isolated");
+        assert!(std::env::var_os("CI").is_none());
+        return;
+    }
+    let mine = format!("/tmp/ubs-test-{}.db", std::process::id());
+    let seen = tempfile::Builder::new().tempfile_in("/tmp").unwrap();
+    let app = app
+        .file(
+            "app.py",
+            &format!(
+                "import sqlite3\nc = sqlite3.connect('{mine}')\nc.execute('create table t (x)')\nc.commit()\n\
+                 open('{0}').read()\nopen('{0}', 'w').write('changed')\nopen('local.py')\n",
+                seen.path().display()
+            ),
+        )
+        .file("local.py", "")
+        .imports("app");
+    let report = check(&app);
+    assert!(problems(&report).is_empty(), "{report:#?}");
+    assert!(!Path::new(&mine).exists());
+    assert_eq!(std::fs::read(seen.path()).unwrap(), b"");
+}
+
+#[test]
 fn commands_that_fail_say_how() {
     let Some(app) = App::plain() else { return };
     let command = |argv: &[&str]| {
