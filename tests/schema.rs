@@ -332,7 +332,7 @@ fn check(name: &str) {
     for place in [files, Home::Server(&server)] {
         let url = place.url("base");
         application.run_python("migrate.py", &[&url], "");
-        let (known, mut reference) = application.reference(&[url.clone()]);
+        let (known, mut reference) = application.reference(std::slice::from_ref(&url));
         let reference = reference.remove(0);
         let findings = application.findings(&[url]).remove(0);
         problems.extend(unargued(

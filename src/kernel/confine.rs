@@ -184,6 +184,7 @@ fn overlay_plan(
             options: overlay_options(Path::new("/tmp"), &upper, &work)?,
             upper: c_string(upper.as_os_str())?,
             work: c_string(work.as_os_str())?,
+            merged: c_string(base.join("tmp-merged").as_os_str())?,
             kept: below
                 .filter(|path| path.starts_with("/tmp"))
                 .map(|path| c_string(path.as_os_str()))

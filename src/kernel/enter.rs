@@ -71,6 +71,8 @@ pub(super) struct OverlayPlan {
 pub(super) struct TmpPlan {
     pub upper: CString,
     pub work: CString,
+    /// Where it is made.
+    pub merged: CString,
     pub options: CString,
     /// Mounts below `/tmp` that stay what they are.
     pub kept: Vec<CString>,

@@ -108,8 +108,9 @@ impl Plan {
             libc::MS_REC | libc::MS_PRIVATE,
             c"",
         )?;
+        let mut tmp_layer = -1;
         if let Some(overlay) = &self.overlay {
-            lay_over(overlay)?;
+            tmp_layer = lay_over(overlay)?;
         }
         for dir in &self.writable {
             mount(BIND, dir, dir, c"", libc::MS_BIND | libc::MS_REC, c"")?;
@@ -118,7 +119,10 @@ impl Plan {
             .overlay
             .as_ref()
             .and_then(|overlay| overlay.tmp.as_ref());
-        let has_tmp = tmp.map_or(Ok(false), lay_over_tmp)?;
+        let has_tmp = match tmp {
+            Some(plan) if tmp_layer >= 0 => put_over_tmp(plan, tmp_layer)?,
+            _ => false,
+        };
         for (path, is_dir) in &self.hidden {
             let hidden = if *is_dir {
                 mount(
@@ -166,8 +170,9 @@ impl Plan {
     }
 }
 
-/// What is written below the target goes to memory, and with the namespace.
-fn lay_over(overlay: &OverlayPlan) -> Result<(), Failure> {
+/// What is written below the target goes to memory, and with the namespace. Gives the layer for `/tmp`, not
+/// yet anywhere; -1 if there is none.
+fn lay_over(overlay: &OverlayPlan) -> Result<c_long, Failure> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
     mount(
         OVERLAY,
@@ -181,6 +186,11 @@ fn lay_over(overlay: &OverlayPlan) -> Result<(), Failure> {
         // SAFETY: a string that ends with NUL.
         check(OVERLAY, unsafe { libc::mkdir(directory.as_ptr(), 0o755) })?;
     }
+    // Before the other one, which may hide the base.
+    let tmp_layer = match &overlay.tmp {
+        Some(plan) => layer_for_tmp(plan)?,
+        None => -1,
+    };
     mount(
         OVERLAY,
         c"overlay",
@@ -188,64 +198,100 @@ fn lay_over(overlay: &OverlayPlan) -> Result<(), Failure> {
         c"overlay",
         flags,
         &overlay.options,
-    )
+    )?;
+    Ok(tmp_layer)
 }
 
 /// Mounts below `/tmp` that stay, and no more than a program is given.
 const KEPT_MAX: usize = 8;
 
-/// As [`lay_over`] for `/tmp`, with what is mounted below it put on top again; `false` if the kernel does not
-/// want to.
-fn lay_over_tmp(plan: &TmpPlan) -> Result<bool, Failure> {
+/// A layer over `/tmp` as a detached mount (open_tree(2)); -1 if the kernel does not want to.
+fn layer_for_tmp(plan: &TmpPlan) -> Result<c_long, Failure> {
+    for (directory, mode) in [
+        (&plan.upper, 0o1777),
+        (&plan.work, 0o700),
+        (&plan.merged, 0o700),
+    ] {
+        // SAFETY: a string that ends with NUL.
+        check(OVERLAY, unsafe { libc::mkdir(directory.as_ptr(), mode) })?;
+        // The mask of this process must not take anything away.
+        // SAFETY: as above.
+        check(OVERLAY, unsafe { libc::chmod(directory.as_ptr(), mode) })?;
+    }
+    let flags = libc::MS_NOSUID | libc::MS_NODEV;
+    let laid = mount(
+        OVERLAY,
+        c"overlay",
+        &plan.merged,
+        c"overlay",
+        flags,
+        &plan.options,
+    );
+    if laid.is_err() {
+        return Ok(-1);
+    }
+    let layer = open_tree(&plan.merged);
+    // SAFETY: a string that ends with NUL.
+    check(OVERLAY, unsafe {
+        libc::umount2(plan.merged.as_ptr(), libc::MNT_DETACH)
+    })?;
+    Ok(layer)
+}
+
+/// Puts the layer over `/tmp`, and what is mounted below it on top again; `false` if the kernel does not want
+/// to.
+fn put_over_tmp(plan: &TmpPlan, layer: c_long) -> Result<bool, Failure> {
     let mut trees = [-1; KEPT_MAX];
     if plan.kept.len() > KEPT_MAX {
         return Ok(false);
     }
-    // SAFETY: plain system calls on strings that end with NUL; see open_tree(2) and move_mount(2).
+    for (tree, path) in trees.iter_mut().zip(&plan.kept) {
+        *tree = open_tree(path);
+    }
+    let is_complete = trees.iter().take(plan.kept.len()).all(|tree| *tree >= 0);
+    if is_complete {
+        move_mount(layer, c"/tmp")?;
+        for (tree, path) in trees.iter().zip(&plan.kept) {
+            move_mount(*tree, path)?;
+        }
+    }
+    for tree in trees.iter().filter(|tree| **tree >= 0).chain([&layer]) {
+        // SAFETY: descriptors of our own.
+        unsafe { libc::syscall(libc::SYS_close, *tree) };
+    }
+    Ok(is_complete)
+}
+
+/// A copy of the mounts at that path, not yet anywhere; negative if it fails.
+fn open_tree(path: &CStr) -> c_long {
+    // SAFETY: a string that ends with NUL.
     unsafe {
-        for (directory, mode) in [(&plan.upper, 0o1777), (&plan.work, 0o700)] {
-            check(OVERLAY, libc::mkdir(directory.as_ptr(), mode))?;
-            // Not less what the mask takes away.
-            check(OVERLAY, libc::chmod(directory.as_ptr(), mode))?;
-        }
-        for (tree, path) in trees.iter_mut().zip(&plan.kept) {
-            *tree = libc::syscall(
-                libc::SYS_open_tree,
-                libc::AT_FDCWD as c_long,
-                path.as_ptr(),
-                c_long::from(OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC),
-            );
-        }
-        let is_complete = trees.iter().take(plan.kept.len()).all(|tree| *tree >= 0);
-        let laid = is_complete.then(|| {
-            let flags = libc::MS_NOSUID | libc::MS_NODEV;
-            mount(
-                OVERLAY,
-                c"overlay",
-                c"/tmp",
-                c"overlay",
-                flags,
-                &plan.options,
-            )
-        });
-        let is_laid = matches!(laid, Some(Ok(())));
-        for (tree, path) in trees.iter().zip(&plan.kept).filter(|(tree, _)| **tree >= 0) {
-            if is_laid {
-                let moved = libc::syscall(
-                    libc::SYS_move_mount,
-                    *tree,
-                    c"".as_ptr(),
-                    libc::AT_FDCWD as c_long,
-                    path.as_ptr(),
-                    MOVE_MOUNT_F_EMPTY_PATH,
-                );
-                if moved < 0 {
-                    return Err((OVERLAY, errno()));
-                }
-            }
-            libc::syscall(libc::SYS_close, *tree);
-        }
-        Ok(is_laid)
+        libc::syscall(
+            libc::SYS_open_tree,
+            libc::AT_FDCWD as c_long,
+            path.as_ptr(),
+            c_long::from(OPEN_TREE_CLONE | AT_RECURSIVE | libc::O_CLOEXEC),
+        )
+    }
+}
+
+/// move_mount(2).
+fn move_mount(tree: c_long, path: &CStr) -> Result<(), Failure> {
+    // SAFETY: strings that end with NUL.
+    let moved = unsafe {
+        libc::syscall(
+            libc::SYS_move_mount,
+            tree,
+            c"".as_ptr(),
+            libc::AT_FDCWD as c_long,
+            path.as_ptr(),
+            MOVE_MOUNT_F_EMPTY_PATH,
+        )
+    };
+    if moved < 0 {
+        Err((OVERLAY, errno()))
+    } else {
+        Ok(())
     }
 }
 

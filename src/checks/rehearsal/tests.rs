@@ -340,7 +340,7 @@ fn what_a_layer_writes_into_the_common_directory_for_temporary_files_is_gone_aft
     let app = app
         .file(
             "app.py",
-            &format!(
+            format!(
                 "import sqlite3\nc = sqlite3.connect('{mine}')\nc.execute('create table t (x)')\nc.commit()\n\
                  open('{0}').read()\nopen('{0}', 'w').write('changed')\nopen('local.py')\n",
                 seen.path().display()
