@@ -77,13 +77,14 @@ class _Reader:
             except Exception:
                 default = ""
         references, problem = self.references(column)
+        unique_with = self.unique_with(table, column)
         return {
             "name": column.name,
             "type": kind,
             "labels": self.labels(column.type),
             "nullable": bool(column.nullable),
             "primary_key": bool(column.primary_key),
-            "unique": bool(column.unique) or 1 in self.unique_with(table, column),
+            "unique": bool(column.unique) or 1 in unique_with,
             "generated": getattr(column, "computed", None) is not None
             or getattr(column, "identity", None) is not None,
             "computed": self.computed(column),
@@ -95,7 +96,7 @@ class _Reader:
             "references": references,
             "checked": problem
             or self.is_checked(table, column)
-            or any(columns > 1 for columns in self.unique_with(table, column)),
+            or any(columns > 1 for columns in unique_with),
             "quoted": self.preparer.format_column(column),
             "own_checks": self.own_checks(column),
         }
@@ -135,6 +136,8 @@ class _Reader:
 
     def labels(self, kind):
         """The values of an enumeration type of the database."""
+        if self.dialect.name != "postgresql":
+            return None
         try:
             for _ in range(8):
                 kind = kind.dialect_impl(self.dialect)
@@ -142,7 +145,7 @@ class _Reader:
                 if getattr(kind, "enums", None) or inner is None or inner is kind:
                     break
                 kind = inner
-            if self.dialect.name != "postgresql" or not getattr(kind, "native_enum", True):
+            if not getattr(kind, "native_enum", True):
                 return None
             labels = getattr(kind, "enums", None)
             return [_text(label) for label in labels] if labels else None

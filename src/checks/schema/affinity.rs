@@ -29,6 +29,9 @@ fn affinity(kind: &str) -> Affinity {
 /// What is written through one type comes back through the other.
 pub(super) fn are_compatible(expected: &str, live: &str) -> bool {
     use Affinity as A;
+    if expected.eq_ignore_ascii_case(live) {
+        return true;
+    }
     let (a, b) = (affinity(expected), affinity(live));
     if a == b || live.trim().is_empty() || live.eq_ignore_ascii_case("ANY") {
         return true;

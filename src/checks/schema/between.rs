@@ -29,7 +29,14 @@ use crate::domain::finding::Finding;
 /// ```
 pub fn schema_differences(expected: &Path, live: &Path) -> Result<Vec<Finding>, String> {
     let read = |path: &Path| read_live(path).map_err(|Unreachable(why)| why);
-    let (wanted, found) = (expected_of(read(expected)?), read(live)?);
+    let (wanted, found) = std::thread::scope(|scope| {
+        let wanted = scope.spawn(|| read(expected).map(expected_of));
+        let found = read(live);
+        let wanted = wanted
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, String>((wanted?, found?))
+    })?;
     let comparison = Comparison {
         schema: "live",
         database: live.display().to_string(),

@@ -1,6 +1,7 @@
 //! A SQLite database as it is: where its file lies, and what is in it. Opened for reading only; nothing
 //! is created beside it.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -216,6 +217,7 @@ pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
             tables.push(row?);
         }
     }
+    let index_ddl = read_index_ddl(&transaction)?;
     for table in &mut tables {
         // A view on a table that is gone, or a virtual table whose module is not here, has no columns
         // for us; that it exists is still known.
@@ -228,7 +230,7 @@ pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
             let rule = Rule::PrimaryKey { columns: key };
             table.constraints.push(Constraint::new(None, rule));
         }
-        read_indexes(&transaction, table).unwrap_or_default();
+        read_indexes(&transaction, table, &index_ddl).unwrap_or_default();
         let keys = read_foreign_keys(&transaction, &table.name).unwrap_or_default();
         table.constraints.extend(keys);
         read_text(table);
@@ -238,6 +240,15 @@ pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
         tables,
         ..Schema::default()
     })
+}
+
+/// The statement of each index that one made. `sqlite_schema` is not sorted by name: one pass for all.
+fn read_index_ddl(connection: &Connection) -> rusqlite::Result<HashMap<String, String>> {
+    let mut statement = connection.prepare(
+        "SELECT name, sql FROM main.sqlite_schema WHERE type = 'index' AND sql IS NOT NULL",
+    )?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
 }
 
 /// The columns, and those of the primary key in its order.
@@ -273,20 +284,24 @@ fn read_columns(
 }
 
 /// The indexes, and the unique constraints that made some of them.
-fn read_indexes(connection: &Connection, table: &mut Table) -> rusqlite::Result<()> {
+fn read_indexes(
+    connection: &Connection,
+    table: &mut Table,
+    ddl: &HashMap<String, String>,
+) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "SELECT l.name, l.\"unique\", l.partial, l.origin, s.sql FROM pragma_index_list(?1, 'main') AS l \
-         LEFT JOIN main.sqlite_schema AS s ON s.type = 'index' AND s.name = l.name ORDER BY l.name",
+        "SELECT name, \"unique\", partial, origin FROM pragma_index_list(?1, 'main') ORDER BY name",
     )?;
     let found: Vec<(String, Index)> = statement
         .query_map([&table.name], |row| {
             let origin: String = row.get(3)?;
+            let name: String = row.get(0)?;
             let index = Index {
-                name: row.get(0)?,
+                ddl: ddl.get(&name).cloned(),
+                name: Some(name),
                 unique: row.get(1)?,
                 partial: row.get(2)?,
                 is_implied: origin != "c",
-                ddl: row.get(4)?,
                 ..Index::default()
             };
             Ok((origin, index))
@@ -355,7 +370,16 @@ fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<V
 
 /// What only the text of the table says.
 fn read_text(table: &mut Table) {
-    let text = TableText::of(table.ddl.as_deref().unwrap_or_default());
+    /// Without one of these, the catalog says all.
+    const TELLING: [&str; 5] = ["CHECK", "COLLATE", "DEFERR", "INITIALLY", "ROWID"];
+    let ddl = table.ddl.as_deref().unwrap_or_default();
+    let upper = ddl.to_uppercase();
+    if !TELLING.iter().any(|word| upper.contains(word))
+        && !table.columns.iter().any(|column| column.generated)
+    {
+        return;
+    }
+    let text = TableText::of(ddl);
     table.is_without_rowid = text.without_rowid;
     for column in &mut table.columns {
         let found = text.column(&column.name);
