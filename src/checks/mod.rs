@@ -31,7 +31,7 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
-    MigrationBooks, MigrationCommand, migration_books, migration_command, schema_differences,
+    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
     sqlite_path,
 };
 pub use shared::SharedRuns;

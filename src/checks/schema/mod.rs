@@ -50,7 +50,7 @@ use model::{Dialect, Schema as DatabaseSchema, Table};
 use postgres_ddl::Rights;
 use postgres_url::PostgresUrl;
 
-pub use between::schema_differences;
+pub use between::ExpectedSchema;
 pub use live::sqlite_path;
 pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migration_command};
 
