@@ -368,6 +368,10 @@ fn read_foreign_keys(connection: &Connection, table: &str) -> rusqlite::Result<V
     Ok(keys.into_iter().map(|(_, key)| key).collect())
 }
 
+fn names_collation(ddl: &str) -> bool {
+    ddl.to_uppercase().contains("COLLATE")
+}
+
 /// What only the text of the table says.
 fn read_text(table: &mut Table) {
     /// Without one of these, the catalog says all.
@@ -419,6 +423,10 @@ fn read_text(table: &mut Table) {
 /// The parts of an index that are no plain columns, and its condition.
 fn read_index_text(index: &mut Index) {
     let Some(ddl) = &index.ddl else { return };
+    // Columns alone are in the catalog; only a collation of their own is not.
+    if !index.partial && index.columns.iter().all(Option::is_some) && !names_collation(ddl) {
+        return;
+    }
     let (parts, condition) = index_text(ddl);
     index.condition = condition.or_else(|| index.partial.then(String::new));
     if parts.len() != index.columns.len() {

@@ -59,15 +59,30 @@ impl Comparison<'_> {
             }
             let what = described(&constraint.rule, constraint.name.as_deref());
             let near = nearest(dialect, &constraint.rule, live);
+            let (code, how, remedy) = match &constraint.rule {
+                Rule::ForeignKey { .. } if !near.is_empty() => (
+                    "schema.constraint_mismatch",
+                    "differs",
+                    "correct the model, or write a migration that makes the foreign key anew",
+                ),
+                _ => (
+                    "schema.missing_constraint",
+                    "is missing",
+                    "write a migration that adds it; rows that break it have to be corrected before",
+                ),
+            };
             let mut finding = self
                 .finding(
-                    "schema.missing_constraint",
+                    code,
                     Severity::Warning,
                     subject(table, &constraint.rule, constraint.name.as_deref()),
-                    format!("{what} of table {} is missing in {}{near}", table.name, self.database),
+                    format!(
+                        "{what} of table {} {how} in {}{near}",
+                        table.name, self.database
+                    ),
                 )
                 .fact("table", table.name.as_str())
-                .remedy("write a migration that adds it; rows that break it have to be corrected before");
+                .remedy(remedy);
             finding.location = (self.locate)(&table.name);
             findings.push(finding);
         }

@@ -684,6 +684,11 @@ fn a_real_postgresql_server_is_compared_in_its_own_terms() {
             &["schema.missing_constraint People.team_id"],
         ),
         (
+            "ALTER TABLE \"People\" DROP CONSTRAINT \"fk_People_team_id_teams\", ADD FOREIGN KEY (team_id) \
+             REFERENCES teams (id) ON DELETE SET DEFAULT",
+            &["schema.constraint_mismatch People.team_id"],
+        ),
+        (
             "ALTER TABLE teams DROP CONSTRAINT ck_teams_long",
             &["schema.missing_constraint teams.ck_teams_long"],
         ),

@@ -111,7 +111,7 @@ pub(super) enum Defaults {
 
 /// Compares the defaults that the database itself gives.
 pub(super) fn compare_defaults(expected: &Column, live: &Column) -> Defaults {
-    if expected.generated || live.generated {
+    if expected.generated || live.generated || expected.server_default == live.server_default {
         return Defaults::Same;
     }
     let kind = expected.kind.as_deref().unwrap_or_default();
