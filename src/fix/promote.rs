@@ -357,7 +357,7 @@ fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result
 ///
 /// A promotion that is really going on in another process holds the lock, so this waits for it.
 ///
-/// `servers`: the URL of each `[[schema]]` that is on a server ([`server_urls`]); without them, promotions
+/// `servers`: the URL of each `[[schema]]` that is on a server ([`super::server_urls`]); without them, promotions
 /// that change such a database are left to who has them.
 ///
 /// # Errors
