@@ -57,3 +57,37 @@ impl ExpectedSchema {
         Ok(comparison.differences(&self.0))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_tried_beside_what_they_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = |name: &str, sql: &str| {
+            let path = dir.path().join(name);
+            let connection = rusqlite::Connection::open(&path).unwrap();
+            connection.execute_batch(sql).unwrap();
+            path
+        };
+        let expected = made(
+            "expected.db",
+            "CREATE TABLE \"a \"\"b\" (id INTEGER PRIMARY KEY, x TEXT); CREATE TABLE t (c TEXT); CREATE INDEX ix ON t (c)",
+        );
+        let live = made(
+            "live.db",
+            "CREATE TABLE \"A \"\"b\" (id INTEGER PRIMARY KEY); CREATE TABLE t (c TEXT); CREATE TABLE other (c TEXT); \
+             CREATE INDEX IX ON other (c)",
+        );
+        let expected = ExpectedSchema::of_database(&expected).unwrap();
+        let findings = expected.differences(&live).unwrap();
+        let told: Vec<_> = findings
+            .iter()
+            .map(|f| (f.subject.as_str(), f.facts.contains_key("ddl")))
+            .collect();
+        assert_eq!(told, [("a \"b.x", true), ("t.ix", false)], "{findings:#?}");
+        let remedy = findings[1].remedy.as_deref().unwrap();
+        assert!(remedy.contains("index ix already exists"), "{remedy}");
+    }
+}

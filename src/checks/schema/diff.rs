@@ -3,7 +3,6 @@
 //! A missing thing carries the statements that add it, where SQLite can add it without touching a row;
 //! where it cannot, the finding says why not.
 
-use std::cell::OnceCell;
 use std::collections::HashSet;
 
 use rusqlite::Connection;
@@ -17,6 +16,7 @@ use super::postgres_ddl::{self, Proposed, Rights};
 use super::rename;
 use super::rule_details::Namesake;
 use super::types::same_type;
+use super::words::{Kind, words};
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -70,16 +70,15 @@ impl Comparison<'_> {
 
     /// Everything that differs.
     pub(super) fn differences(&self, expected: &[Table]) -> Vec<Finding> {
-        let stage = Stage::of(self.live);
         let mut findings = Vec::new();
         let renamed = rename::tables(self.live, self.compared(expected), expected, self.others);
         for table in self.compared(expected) {
             match self.live.table(table.schema.as_deref(), &table.name) {
                 None => findings.push(match renamed.get(table.name.as_str()) {
                     Some(old) => self.renamed_table(table, old),
-                    None => self.missing_table(&stage, table, expected),
+                    None => self.missing_table(table, expected),
                 }),
-                Some(live) => self.compare_table(&stage, table, live, &mut findings),
+                Some(live) => self.compare_table(table, live, &mut findings),
             }
         }
         if let Some(Live::Postgres(server)) = self.server
@@ -125,10 +124,41 @@ impl Comparison<'_> {
         Finding::new(code, severity, subject, message).fact("schema", self.schema)
     }
 
+    /// Tries statements in an empty database with the live definitions that they name: what it refuses, the live
+    /// one refuses too.
+    fn accepts(&self, statements: &[String]) -> Result<(), String> {
+        let in_words = |error: rusqlite::Error| format!("SQLite refuses it: {error}");
+        let connection = Connection::open_in_memory().map_err(in_words)?;
+        // SQLite takes a string for a name where one belongs.
+        let named: HashSet<String> = statements
+            .iter()
+            .flat_map(|statement| words(Dialect::Sqlite, statement))
+            .filter(|word| word.is_name() || word.kind == Kind::Literal)
+            .map(|word| word.name().trim_matches('\'').to_lowercase())
+            .collect();
+        let is_named = |name: &str| named.contains(&name.to_lowercase());
+        for table in &self.live.tables {
+            let mut indexes = table.indexes.iter();
+            if !is_named(&table.name)
+                && !indexes.any(|index| index.name.as_deref().is_some_and(is_named))
+            {
+                continue;
+            }
+            // What needs a module that is not here (a virtual table) is left out.
+            let _ = connection.execute(table.ddl.as_deref().unwrap_or_default(), []);
+            for sql in table.indexes.iter().filter_map(|index| index.ddl.as_ref()) {
+                let _ = connection.execute(sql, []);
+            }
+        }
+        for statement in statements {
+            connection.execute(statement, []).map_err(in_words)?;
+        }
+        Ok(())
+    }
+
     /// With the statements that mend it, or the reason why a person has to.
     fn with_statements(
         &self,
-        stage: &Stage<'_>,
         finding: Finding,
         statements: Result<Vec<String>, String>,
         by_hand: &str,
@@ -137,7 +167,7 @@ impl Comparison<'_> {
             return Proposed::from(statements).attach(finding, self.rights, by_hand);
         }
         let tried = statements.and_then(|statements| {
-            stage.accepts(&statements)?;
+            self.accepts(&statements)?;
             serde_json::to_string(&statements)
                 .map(|ddl| (ddl, statements))
                 .map_err(|error| error.to_string())
@@ -153,7 +183,7 @@ impl Comparison<'_> {
         }
     }
 
-    fn missing_table(&self, stage: &Stage<'_>, table: &Table, expected: &[Table]) -> Finding {
+    fn missing_table(&self, table: &Table, expected: &[Table]) -> Finding {
         let mut finding = self
             .finding(
                 "schema.missing_table",
@@ -182,16 +212,10 @@ impl Comparison<'_> {
                 table.problem
             )),
         };
-        self.with_statements(stage, finding, statements, "create the table")
+        self.with_statements(finding, statements, "create the table")
     }
 
-    fn compare_table(
-        &self,
-        stage: &Stage<'_>,
-        table: &Table,
-        live: &Table,
-        findings: &mut Vec<Finding>,
-    ) {
+    fn compare_table(&self, table: &Table, live: &Table, findings: &mut Vec<Finding>) {
         let subject = |column: &str| format!("{}.{column}", table.name);
         let renamed = rename::columns(self.live.dialect, table, live);
         for column in &table.columns {
@@ -218,7 +242,7 @@ impl Comparison<'_> {
                     findings.push(match self.live.dialect {
                         Dialect::Sqlite => {
                             let statements = add_column(table, column, live);
-                            self.with_statements(stage, finding, statements, by_hand)
+                            self.with_statements(finding, statements, by_hand)
                         }
                         Dialect::Postgres => {
                             postgres_ddl::add_column(table, column, live, self.rights).attach(
@@ -256,7 +280,7 @@ impl Comparison<'_> {
         }
         let pairs = Pairs::of(self, table, live);
         for (at, index) in table.indexes.iter().enumerate() {
-            findings.extend(self.missing_index(stage, table, index, live, pairs.served(at)));
+            findings.extend(self.missing_index(table, index, live, pairs.served(at)));
         }
         findings.extend(self.compare_rules(table, live, &pairs));
     }
@@ -398,7 +422,6 @@ impl Comparison<'_> {
 
     fn missing_index(
         &self,
-        stage: &Stage<'_>,
         table: &Table,
         index: &Index,
         live: &Table,
@@ -448,7 +471,7 @@ impl Comparison<'_> {
                 .map(|ddl| vec![ddl])
                 .ok_or_else(|| "the database's dialect cannot write its definition".to_owned())
         };
-        Some(self.with_statements(stage, finding, statements, "create the index"))
+        Some(self.with_statements(finding, statements, "create the index"))
     }
 }
 
@@ -457,59 +480,4 @@ fn is_in_main(table: &Table) -> bool {
         .schema
         .as_deref()
         .is_none_or(|schema| schema.is_empty() || schema.eq_ignore_ascii_case("main"))
-}
-
-/// An empty database with those live definitions that a statement could meet: what it refuses, the live one
-/// refuses too.
-struct Stage<'a> {
-    live: &'a Schema,
-    /// Names in lower case, and the table to which each belongs; made when it is asked first.
-    names: OnceCell<Vec<(String, &'a Table)>>,
-}
-
-impl<'a> Stage<'a> {
-    fn of(live: &'a Schema) -> Self {
-        Self {
-            live,
-            names: OnceCell::new(),
-        }
-    }
-
-    fn named(live: &'a Schema) -> Vec<(String, &'a Table)> {
-        let mut names = Vec::new();
-        for table in &live.tables {
-            names.push((table.name.to_lowercase(), table));
-            for name in table.indexes.iter().filter_map(|index| index.name.as_ref()) {
-                names.push((name.to_lowercase(), table));
-            }
-        }
-        names
-    }
-
-    /// Tries the statements.
-    fn accepts(&self, statements: &[String]) -> Result<(), String> {
-        if self.live.dialect != Dialect::Sqlite {
-            return Ok(());
-        }
-        let words = |error: rusqlite::Error| format!("SQLite refuses it: {error}");
-        let connection = Connection::open_in_memory().map_err(words)?;
-        let names = self.names.get_or_init(|| Self::named(self.live));
-        let text = statements.join(" ").to_lowercase();
-        let mut is_there: HashSet<&str> = HashSet::new();
-        for (name, table) in names {
-            // A name that is part of another word brings a table too many, which does no harm.
-            if !text.contains(name.as_str()) || !is_there.insert(table.name.as_str()) {
-                continue;
-            }
-            // What needs a module that is not here (a virtual table) is left out.
-            let _ = connection.execute(table.ddl.as_deref().unwrap_or_default(), []);
-            for sql in table.indexes.iter().filter_map(|index| index.ddl.as_ref()) {
-                let _ = connection.execute(sql, []);
-            }
-        }
-        for statement in statements {
-            connection.execute(statement, []).map_err(words)?;
-        }
-        Ok(())
-    }
 }
