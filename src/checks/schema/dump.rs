@@ -53,7 +53,8 @@ pub fn dump_schema(url: &str) -> Result<String, String> {
                 TlsMode::Disable => "disable",
                 TlsMode::Prefer => "prefer",
                 TlsMode::Require => "require",
-                _ => "verify-full",
+                TlsMode::VerifyCa => "verify-ca",
+                TlsMode::VerifyFull => "verify-full",
             },
         )
         .stdin(Stdio::null())
