@@ -37,7 +37,7 @@ impl Tls {
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?;
-        let verifier: Arc<dyn ServerCertVerifier> = match url.tls {
+        let demanded = match url.tls {
             TlsMode::VerifyCa | TlsMode::VerifyFull => {
                 let trusted = trusted(url)?;
                 let mut roots = RootCertStore::empty();
@@ -47,15 +47,15 @@ impl Tls {
                         "there is no certificate to trust; name one with sslrootcert=".to_owned(),
                     );
                 }
-                Arc::new(Signed {
-                    provider,
+                Some(Demanded {
                     roots,
                     trusted,
                     is_named: url.tls == TlsMode::VerifyFull,
                 })
             }
-            _ => Arc::new(AnyCertificate(provider)),
+            _ => None,
         };
+        let verifier = Arc::new(Verifier { provider, demanded });
         let config = builder
             .dangerous()
             .with_custom_certificate_verifier(verifier)
@@ -82,17 +82,24 @@ fn trusted(url: &PostgresUrl) -> Result<Vec<CertificateDer<'static>>, String> {
     }
 }
 
-/// Takes a certificate that somebody known has signed; with `is_named` it must name the host
+/// Takes the certificates that meet what is demanded, or every one; the handshake must be signed by it in any
+/// case.
+#[derive(Debug)]
+struct Verifier {
+    provider: Arc<CryptoProvider>,
+    demanded: Option<Demanded>,
+}
+
+/// A certificate that somebody known has signed; with `is_named` it must name the host
 /// (postgresql.org/docs/current/libpq-ssl.html, 34.19.1).
 #[derive(Debug)]
-struct Signed {
-    provider: Arc<CryptoProvider>,
+struct Demanded {
     roots: RootCertStore,
     trusted: Vec<CertificateDer<'static>>,
     is_named: bool,
 }
 
-impl ServerCertVerifier for Signed {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -101,10 +108,13 @@ impl ServerCertVerifier for Signed {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let Some(demanded) = &self.demanded else {
+            return Ok(ServerCertVerified::assertion());
+        };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let signed = verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
+            &demanded.roots,
             intermediates,
             now,
             self.provider.signature_verification_algorithms.all,
@@ -113,7 +123,7 @@ impl ServerCertVerifier for Signed {
             // A certificate that its owner has signed is trusted by being named itself. That it is valid
             // today is looked at before what it may be used for.
             let is_authority = error.to_string().contains("CaUsedAsEndEntity");
-            if !(is_authority && self.trusted.contains(end_entity)) {
+            if !(is_authority && demanded.trusted.contains(end_entity)) {
                 return Err(if is_authority {
                     Error::General(UNTRUSTED.to_owned())
                 } else {
@@ -121,7 +131,7 @@ impl ServerCertVerifier for Signed {
                 });
             }
         }
-        if self.is_named {
+        if demanded.is_named {
             verify_server_name(&certificate, server_name).map_err(in_words)?;
         }
         Ok(ServerCertVerified::assertion())
@@ -173,55 +183,6 @@ fn in_words(error: Error) -> Error {
             CertificateError::Expired | CertificateError::ExpiredContext { .. },
         ) => Error::General("the server's certificate has expired".to_owned()),
         other => other,
-    }
-}
-
-/// Takes every certificate; the handshake must still be signed by it.
-#[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyCertificate {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            cert,
-            dss,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -204,11 +204,13 @@ fn every_mode_asks_of_the_certificate_what_libpq_asks() {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     let provider = Arc::new(ring::default_provider());
-    let verifier = Signed {
+    let verifier = Verifier {
         provider,
-        roots,
-        trusted,
-        is_named: true,
+        demanded: Some(Demanded {
+            roots,
+            trusted,
+            is_named: true,
+        }),
     };
     let host = ServerName::try_from("localhost").unwrap();
     let in_days = |days: u64| {
