@@ -31,15 +31,12 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
-    sqlite_path,
+    ExpectedSchema, MigrationBooks, MigrationCommand, OwnDatabase, Purpose, ServerError, Session,
+    Template, created_type, dump_schema, is_postgres, may_create, migration_books,
+    migration_command, postgres_addition, sqlite_path,
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;
-
-// Databases of servers: connections that may write, and databases of our own.
-pub use schema::{OwnDatabase, Purpose, ServerError, Session, Template, may_create};
-pub use schema::{created_type, dump_schema, is_postgres, postgres_addition};
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;

@@ -265,7 +265,7 @@ impl<'a> Source<'a> {
                 PostgresUrl::parse(&url),
                 live::parse_url(&url, context.root),
             ) {
-                (Ok(server), _) if PostgresUrl::is_one(&url) => Some(server.shown()),
+                (Ok(server), _) if is_postgres(&url) => Some(server.shown()),
                 (_, Database::File(path)) => Some(path.display().to_string()),
                 _ => None,
             }
@@ -364,7 +364,7 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
-        let (live, rights, database) = if PostgresUrl::is_one(&url) {
+        let (live, rights, database) = if is_postgres(&url) {
             let read = Live::postgres(&url).and_then(|live| {
                 let wanted: Vec<&str> = expected
                     .iter()
@@ -458,7 +458,7 @@ impl Compared {
 /// The dialect of a schema's database; that of SQLite where the URL is not known.
 fn dialect_of(context: &CheckContext<'_>, schema: &Schema) -> Dialect {
     match context.environment.expand(&schema.database) {
-        Ok(url) if PostgresUrl::is_one(&url) => Dialect::Postgres,
+        Ok(url) if is_postgres(&url) => Dialect::Postgres,
         _ => Dialect::Sqlite,
     }
 }

@@ -220,27 +220,42 @@ pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
     Ok((runtime, client))
 }
 
-pub(super) fn bounded<T>(
+fn bounded<T>(
     runtime: &Runtime,
     limit: Duration,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, String> {
+    answered(runtime, limit, answer, in_words, |late| late)
+}
+
+/// Waits for an answer, at most for `limit`; what went wrong is told by `refused` or, too late, by `late`.
+pub(super) fn answered<T, E>(
+    runtime: &Runtime,
+    limit: Duration,
+    answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    refused: impl FnOnce(&tokio_postgres::Error) -> E,
+    late: impl FnOnce(String) -> E,
+) -> Result<T, E> {
     runtime.block_on(async {
         match tokio::time::timeout(limit, answer).await {
-            Ok(answer) => answer.map_err(|error| in_words(&error)),
-            Err(_) => Err(format!("{NO_ANSWER} {} s", limit.as_secs())),
+            Ok(answer) => answer.map_err(|error| refused(&error)),
+            Err(_) => Err(late(format!("{NO_ANSWER} {} s", limit.as_secs()))),
         }
     })
+}
+
+/// What is wrong with a connection that the server said nothing about.
+pub(super) fn beneath(error: &tokio_postgres::Error) -> String {
+    use std::error::Error;
+    error
+        .source()
+        .map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 /// What went wrong. The server's own words are cleaned and cut like everything from outside.
 fn in_words(error: &tokio_postgres::Error) -> String {
     let Some(told) = error.as_db_error() else {
-        use std::error::Error;
-        let why = error
-            .source()
-            .map_or_else(|| error.to_string(), ToString::to_string);
-        return crate::domain::redact::truncate(&why, MESSAGE_BYTES_MAX).to_string();
+        return crate::domain::redact::truncate(&beneath(error), MESSAGE_BYTES_MAX).to_string();
     };
     let code = told.code();
     if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION

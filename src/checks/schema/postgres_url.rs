@@ -39,23 +39,18 @@ pub(super) struct PostgresUrl {
     pub root_certificate: Option<PathBuf>,
 }
 
-/// Whether a database URL means PostgreSQL.
+/// Whether a database URL means PostgreSQL: `postgresql[+driver]://`, `postgres://`.
 #[must_use]
 pub fn is_postgres(url: &str) -> bool {
-    PostgresUrl::is_one(url)
+    url.trim().split_once("://").is_some_and(|(scheme, _)| {
+        let dialect = scheme.split('+').next().unwrap_or_default();
+        ["postgresql", "postgres"]
+            .iter()
+            .any(|name| dialect.eq_ignore_ascii_case(name))
+    })
 }
 
 impl PostgresUrl {
-    /// Whether the URL is one of PostgreSQL at all: `postgresql[+driver]://`, `postgres://`.
-    pub(super) fn is_one(url: &str) -> bool {
-        url.trim().split_once("://").is_some_and(|(scheme, _)| {
-            let dialect = scheme.split('+').next().unwrap_or_default();
-            ["postgresql", "postgres"]
-                .iter()
-                .any(|name| dialect.eq_ignore_ascii_case(name))
-        })
-    }
-
     /// Takes a URL apart.
     ///
     /// # Errors
@@ -306,11 +301,11 @@ mod tests {
                 "ann:-@app at /run/pg/.s.PGSQL.7 Prefer",
             ),
         ] {
-            assert!(PostgresUrl::is_one(url));
+            assert!(is_postgres(url));
             assert_eq!(shown(url), expected, "{url}");
         }
         for other in ["sqlite:///a.db", "mysql://a/b", "postgresql", ""] {
-            assert!(!PostgresUrl::is_one(other), "{other}");
+            assert!(!is_postgres(other), "{other}");
         }
     }
 

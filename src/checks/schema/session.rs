@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::postgres::open;
+use super::postgres::{answered, beneath, open};
 use super::postgres_url::PostgresUrl;
 
 /// Given to the server for its own limit before ours strikes.
@@ -43,11 +43,8 @@ impl ServerError {
     fn of(error: &tokio_postgres::Error) -> Self {
         use tokio_postgres::error::ErrorPosition;
         let Some(told) = error.as_db_error() else {
-            use std::error::Error;
-            let why = error
-                .source()
-                .map_or_else(|| error.to_string(), ToString::to_string);
-            return Self::told(crate::domain::redact::truncate(&why, MESSAGE_BYTES_MAX));
+            let why = crate::domain::redact::truncate(&beneath(error), MESSAGE_BYTES_MAX);
+            return Self::told(why);
         };
         let mut text = format!("{} ({})", told.message(), told.code().code());
         if let Some(detail) = told.detail() {
@@ -140,15 +137,13 @@ impl Session {
         limit: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, ServerError> {
-        self.runtime.block_on(async {
-            match tokio::time::timeout(limit, answer).await {
-                Ok(answer) => answer.map_err(|error| ServerError::of(&error)),
-                Err(_) => Err(ServerError::told(format!(
-                    "no answer within {} s",
-                    limit.as_secs()
-                ))),
-            }
-        })
+        answered(
+            &self.runtime,
+            limit,
+            answer,
+            ServerError::of,
+            ServerError::told,
+        )
     }
 
     /// On a connection to a database of our own: from now on, the server ends a statement that takes longer.
