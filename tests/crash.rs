@@ -169,9 +169,7 @@ fn check_healed(workspace: &Workspace, point: &str) {
 /// Kills a boot at that point; false if it never came there.
 fn crash_at(point: &str) -> bool {
     let mut workspace = broken_application();
-    workspace.set_env("UBS_CRASH_AT", point);
-    let run = workspace.start(&["boot", "--until-up"]).wait();
-    workspace.set_env("UBS_CRASH_AT", "");
+    let run = workspace.boot_killed_at(point);
     if run.code == 0 {
         return false;
     }

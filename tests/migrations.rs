@@ -105,6 +105,13 @@ fn left_in_sandboxes(workspace: &Workspace) -> Vec<String> {
         .unwrap_or_default()
 }
 
+/// What the schema check of a pre-flight with that exit code found.
+#[track_caller]
+fn schema_findings(workspace: &Workspace, exit: i32) -> Value {
+    let preflight = workspace.ubs(&["preflight", "--json"]).expect(exit).json();
+    preflight["checks"][1]["findings"].clone()
+}
+
 #[test]
 fn a_boot_upgrades_the_database_and_keeps_a_backup() {
     let Some(workspace) = application(ADDS, absolute) else {
@@ -196,14 +203,7 @@ fn killed_in_the_middle_of_an_upgrade() {
         let Some(mut workspace) = application(ADDS, absolute) else {
             return;
         };
-        workspace.set_env("UBS_CRASH_AT", point);
-        let run = workspace.start(&["boot", "--until-up"]).wait();
-        assert_eq!(
-            run.code, -1,
-            "{point} was never reached: {}{}",
-            run.stdout, run.stderr
-        );
-        workspace.set_env("UBS_CRASH_AT", "");
+        workspace.boot_killed_at(point).expect(-1);
         if point == "trial.migrated" {
             let images = left_in_sandboxes(&workspace);
             assert!(

@@ -44,15 +44,8 @@ const LEFT: &str = "SELECT count(*) FROM pg_database WHERE datname LIKE 'ubs\\_%
 fn application(extra: &str) -> Option<(Server, Workspace)> {
     let python = venv::application_python()?;
     let server = Server::start()?;
-    let password = PASSWORD.replace('\'', "''");
-    server.sql(
-        "postgres",
-        &format!("CREATE USER bob CREATEDB PASSWORD '{password}'"),
-    );
-    server.sql("postgres", "CREATE DATABASE app OWNER bob");
-    server.sql(
-        "app",
-        "SET ROLE bob; CREATE TABLE users (id serial PRIMARY KEY, name varchar(20) NOT NULL); \
+    let url = server.database_of_bob(
+        "CREATE TABLE users (id serial PRIMARY KEY, name varchar(20) NOT NULL); \
          INSERT INTO users (name) VALUES ('ann'), ('bob'), ('eve')",
     );
     let workspace = Workspace::with_manifest(&format!(
@@ -62,9 +55,6 @@ fn application(extra: &str) -> Option<(Server, Workspace)> {
          rehearse = {{ command = [\"true\"] }}\n",
         python.display()
     ));
-    let url = server
-        .url("postgresql+asyncpg", "app")
-        .replace("ann:", "bob:");
     workspace.write(".env", &format!("DATABASE_URL={url}\n"));
     workspace.write("models.py", &MODELS.replace("EXTRA", extra));
     Some((server, workspace))
@@ -226,14 +216,7 @@ fn killed_in_the_middle_of_a_promotion() {
         let Some((server, mut workspace)) = application("") else {
             return;
         };
-        workspace.set_env("UBS_CRASH_AT", point);
-        let run = workspace.start(&["boot", "--until-up"]).wait();
-        assert_eq!(
-            run.code, -1,
-            "{point} was never reached: {}{}",
-            run.stdout, run.stderr
-        );
-        workspace.set_env("UBS_CRASH_AT", "");
+        workspace.boot_killed_at(point).expect(-1);
         workspace.ubs(&["boot", "--until-up"]).expect(0);
         expect_healed(&server);
         workspace.ubs(&["log", "verify"]).expect(0);

@@ -3,27 +3,14 @@ use crate::checks::testing::postgres::{PASSWORD, Server};
 
 const LEFT: &str = "SELECT count(*) FROM pg_database WHERE datname LIKE 'ubs\\_%'";
 
-/// A server with a database `app` of which `bob`, no superuser, is the owner.
-fn application() -> Option<Server> {
+/// A server with a database `app` of which `bob`, no superuser, is the owner, and its URL.
+fn application() -> Option<(Server, String)> {
     let server = Server::start()?;
-    let password = PASSWORD.replace('\'', "''");
-    server.sql(
-        "postgres",
-        &format!("CREATE USER bob CREATEDB PASSWORD '{password}'"),
-    );
-    server.sql("postgres", "CREATE DATABASE app OWNER bob");
-    server.sql(
-        "app",
-        "SET ROLE bob; CREATE TABLE users (id serial PRIMARY KEY, name varchar(20) CHECK (name IN ('ann', 'bob', 'eve'))); \
+    let url = server.database_of_bob(
+        "CREATE TABLE users (id serial PRIMARY KEY, name varchar(20) CHECK (name IN ('ann', 'bob', 'eve'))); \
          INSERT INTO users (name) VALUES ('ann'), ('bob'), ('bob')",
     );
-    Some(server)
-}
-
-fn url(server: &Server) -> String {
-    server
-        .url("postgresql+asyncpg", "app")
-        .replace("ann:", "bob:")
+    Some((server, url))
 }
 
 fn statements(all: &[&str]) -> Vec<String> {
@@ -49,10 +36,9 @@ fn expect_added(server: &Server) {
 
 #[test]
 fn what_held_on_the_clone_is_promoted_once() {
-    let Some(server) = application() else {
+    let Some((server, url)) = application() else {
         return;
     };
-    let url = url(&server);
     let trial = try_on_clone(&url, &adds()).unwrap();
     assert_eq!(trial.tried_on, "a clone with all rows");
     assert!(PASSWORD.len() > 3 && trial.url().contains("/ubs_trial_"));
@@ -74,10 +60,9 @@ fn what_held_on_the_clone_is_promoted_once() {
 
 #[test]
 fn a_database_in_use_is_tried_without_its_rows() {
-    let Some(server) = application() else {
+    let Some((server, url)) = application() else {
         return;
     };
-    let url = url(&server);
     let in_use = Session::connect(&url).unwrap();
     let trial = match try_on_clone(&url, &adds()) {
         Ok(trial) => trial,
@@ -100,10 +85,9 @@ fn a_database_in_use_is_tried_without_its_rows() {
 
 #[test]
 fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
-    let Some(server) = application() else {
+    let Some((server, url)) = application() else {
         return;
     };
-    let url = url(&server);
     let digest = || {
         read_in_transaction(&Session::connect(&url).unwrap())
             .unwrap()
@@ -144,10 +128,9 @@ fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
 
 #[test]
 fn a_lock_that_somebody_holds_is_not_waited_for_long() {
-    let Some(server) = application() else {
+    let Some((server, url)) = application() else {
         return;
     };
-    let url = url(&server);
     let outcome = try_on_clone(&url, &adds()).unwrap().outcome;
     let other = Session::connect(&url).unwrap();
     other
@@ -162,11 +145,11 @@ fn a_lock_that_somebody_holds_is_not_waited_for_long() {
 
 #[test]
 fn a_user_without_the_right_gets_no_clone() {
-    let Some(server) = application() else {
+    let Some((server, url)) = application() else {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEDB");
-    let Err(error) = try_on_clone(&url(&server), &adds()) else {
+    let Err(error) = try_on_clone(&url, &adds()) else {
         panic!("a database was made");
     };
     assert!(

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::support::{Workspace, venv};
-use crate::{ENV, revision};
+use crate::{ENV, revision, schema_findings};
 
 const USERS: &str = "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))";
 const EMAIL: &str = "op.add_column('users', sa.Column('email', sa.String(80)))";
@@ -185,8 +185,7 @@ fn two_databases_have_histories_of_their_own() {
         );
         at(&workspace, &format!("{name}.db"), "alembic_version", "a1");
     }
-    let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
-    let findings = &preflight["checks"][1]["findings"];
+    let findings = schema_findings(&workspace, 1);
     let remedies: Vec<&Value> = findings
         .as_array()
         .unwrap()
@@ -240,8 +239,7 @@ fn a_version_table_that_is_computed_is_not_guessed() {
     workspace.write("migrations/env.py", &env);
     workspace.write("migrations/versions/a1.py", &revision("a1", "None", USERS));
     at(&workspace, "app.db", "vx", "a1");
-    let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
-    let findings = &preflight["checks"][1]["findings"];
+    let findings = schema_findings(&workspace, 0);
     assert_eq!(findings[0]["code"], "schema.not_compared", "{findings:#}");
     assert_eq!(
         findings[0]["location"]["file"], "migrations/env.py",
@@ -260,11 +258,7 @@ fn a_locked_and_a_damaged_database_are_told_as_that() {
     workspace.write("migrations/versions/a1.py", &revision("a1", "None", USERS));
     at(&workspace, "app.db", "alembic_version", "a1");
     let codes = || {
-        let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
-        let findings = preflight["checks"][1]["findings"]
-            .as_array()
-            .unwrap()
-            .clone();
+        let findings = schema_findings(&workspace, 1).as_array().unwrap().clone();
         let told = |f: &Value| {
             (
                 f["code"].as_str().unwrap().to_owned(),

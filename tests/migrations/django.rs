@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::schema_findings;
 use crate::support::{Workspace, venv};
 
 const SETTINGS: &str = "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\nSECRET_KEY = 'x'\n\
@@ -80,15 +81,13 @@ fn an_unapplied_migration_is_applied() {
         &python,
         &["makemigrations", "shop", "-n", "price"],
     );
-    let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
-    let findings = &preflight["checks"][1]["findings"];
+    let findings = schema_findings(&workspace, 1);
     assert_eq!(
         findings[0]["code"], "schema.pending_migration",
         "{findings:#}"
     );
     assert_eq!(findings.as_array().unwrap().len(), 1, "{findings:#}");
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
-    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
     assert_eq!(ask(&workspace, APPLIED), 2);
     assert_eq!(ask(&workspace, "SELECT sum(price) FROM shop_item"), 14);
     assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_tag"), 0);
@@ -196,14 +195,12 @@ fn a_second_database_is_migrated_by_its_alias() {
         &python,
         &["makemigrations", "shop", "-n", "price"],
     );
-    let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
-    let findings = &preflight["checks"][1]["findings"];
+    let findings = schema_findings(&workspace, 1);
     assert_eq!(
         findings[1]["remedy"], "run `python manage.py migrate --database logs`",
         "{findings:#}"
     );
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
-    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
     for file in ["db.sqlite3", "logs.sqlite3"] {
         let applied: i64 = rusqlite::Connection::open(workspace.path(file))
             .unwrap()

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
+use crate::schema_findings;
 use crate::support::{Workspace, venv};
 
 const APP: &str = "from flask import Flask\nfrom flask_migrate import Migrate\nfrom flask_sqlalchemy import SQLAlchemy\n\n\
@@ -72,8 +73,7 @@ fn the_registered_application_is_upgraded_within() {
     else {
         return;
     };
-    let preflight = workspace.ubs(&["preflight", "--json"]).expect(1).json();
-    let findings = &preflight["checks"][1]["findings"];
+    let findings = schema_findings(&workspace, 1);
     assert_eq!(
         findings[0]["code"], "schema.pending_migration",
         "{findings:#}"
@@ -82,8 +82,7 @@ fn the_registered_application_is_upgraded_within() {
         findings[0]["remedy"], "run `flask db upgrade`",
         "{findings:#}"
     );
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
-    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
     expect_upgraded(&workspace);
     let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
     assert_eq!(preflight["checks"][1]["status"], "healthy", "{preflight:#}");

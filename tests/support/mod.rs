@@ -139,6 +139,14 @@ impl Workspace {
         Running { child: Some(child) }
     }
 
+    /// A boot that is to be killed at that point; exit code -1 if it came there.
+    pub fn boot_killed_at(&mut self, point: &str) -> Run {
+        self.set_env("UBS_CRASH_AT", point);
+        let run = self.start(&["boot", "--until-up"]).wait();
+        self.set_env("UBS_CRASH_AT", "");
+        run
+    }
+
     /// Waits until the health projection says this of the application.
     pub fn await_health(&self, wanted: &[&str]) -> Value {
         let begun = Instant::now();

@@ -245,9 +245,7 @@ impl Field<'_> {
                         )]
                     }
                     Made::Sqlite => {
-                        let mut definition = Definition::parse(&table.sql)?;
-                        definition.set_type(&column.name, kind)?;
-                        rebuild(table, &definition, table.columns.iter().map(|c| &*c.name))
+                        redefined(table, |definition| definition.set_type(&column.name, kind))?
                     }
                 };
                 (column.name.clone(), statements)
@@ -260,11 +258,9 @@ impl Field<'_> {
                         quote(&column.name),
                         if column.not_null { "DROP" } else { "SET" }
                     )],
-                    Made::Sqlite => {
-                        let mut definition = Definition::parse(&table.sql)?;
-                        definition.set_not_null(&column.name, !column.not_null)?;
-                        rebuild(table, &definition, table.columns.iter().map(|c| &*c.name))
-                    }
+                    Made::Sqlite => redefined(table, |definition| {
+                        definition.set_not_null(&column.name, !column.not_null)
+                    })?,
                 };
                 (column.name.clone(), statements)
             }
@@ -291,19 +287,10 @@ impl Field<'_> {
                     if !self.may(table, &thing) {
                         return None;
                     }
-                    let statements = match (&unique.name, made) {
-                        (Some(name), Made::Postgres) => {
-                            vec![format!(
-                                "ALTER TABLE {quoted} DROP CONSTRAINT {}",
-                                quote(name)
-                            )]
-                        }
-                        _ => {
-                            let mut definition = Definition::parse(&table.sql)?;
-                            definition.drop_unique(&unique.columns)?;
-                            rebuild(table, &definition, table.columns.iter().map(|c| &*c.name))
-                        }
-                    };
+                    let statements =
+                        constraint_dropped(table, unique.name.as_deref(), |definition| {
+                            definition.drop_unique(&unique.columns)
+                        })?;
                     Some((thing, statements))
                 });
                 let all: Vec<_> = indexes.chain(constraints).collect();
@@ -316,19 +303,9 @@ impl Field<'_> {
                     .filter(|key| self.may(table, &key.columns.join(",")))
                     .collect();
                 let key = *rng.pick(&keys)?;
-                let statements = match (&key.name, made) {
-                    (Some(name), Made::Postgres) => {
-                        vec![format!(
-                            "ALTER TABLE {quoted} DROP CONSTRAINT {}",
-                            quote(name)
-                        )]
-                    }
-                    _ => {
-                        let mut definition = Definition::parse(&table.sql)?;
-                        definition.drop_foreign_key(&key.columns)?;
-                        rebuild(table, &definition, table.columns.iter().map(|c| &*c.name))
-                    }
-                };
+                let statements = constraint_dropped(table, key.name.as_deref(), |definition| {
+                    definition.drop_foreign_key(&key.columns)
+                })?;
                 (key.columns.join(","), statements)
             }
         };
@@ -392,6 +369,34 @@ const NAMES: [&str; 8] = [
 
 fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The statements that drop a constraint: by its name where the catalog has names (PostgreSQL), or by another
+/// definition.
+fn constraint_dropped(
+    table: &Table,
+    name: Option<&str>,
+    edit: impl FnOnce(&mut Definition) -> Option<()>,
+) -> Option<Vec<String>> {
+    match name {
+        Some(name) => Some(vec![format!(
+            "ALTER TABLE {} DROP CONSTRAINT {}",
+            quote(&table.name),
+            quote(name)
+        )]),
+        None => redefined(table, edit),
+    }
+}
+
+/// The statements that give a SQLite table an edited definition with the same columns.
+fn redefined(
+    table: &Table,
+    edit: impl FnOnce(&mut Definition) -> Option<()>,
+) -> Option<Vec<String>> {
+    let mut definition = Definition::parse(&table.sql)?;
+    edit(&mut definition)?;
+    let columns = table.columns.iter().map(|column| &*column.name);
+    Some(rebuild(table, &definition, columns))
 }
 
 /// The statements that give a SQLite table another definition and keep its rows

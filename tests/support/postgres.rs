@@ -151,6 +151,19 @@ impl Server {
         )
     }
 
+    /// The database `app` of `bob`, who is no superuser and may create databases, after a script of his; its URL.
+    pub fn database_of_bob(&self, script: &str) -> String {
+        let password = PASSWORD.replace('\'', "''");
+        self.sql(
+            "postgres",
+            &format!("CREATE USER bob CREATEDB PASSWORD '{password}'"),
+        );
+        self.sql("postgres", "CREATE DATABASE app OWNER bob");
+        self.sql("app", &format!("SET ROLE bob; {script}"));
+        self.url("postgresql+asyncpg", "app")
+            .replace("ann:", "bob:")
+    }
+
     /// Runs a script, which must succeed.
     pub fn sql(&self, database: &str, script: &str) -> String {
         self.try_sql(database, script)
