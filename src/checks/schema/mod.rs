@@ -34,6 +34,7 @@ mod sqlite_text;
 mod types;
 mod words;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -85,28 +86,17 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
             }
             _ => finding,
         }));
-        let models = |target: Target<'_>| match source.models.get(&target) {
-            Some(Models::Tables(tables)) => Some(tables.clone()),
+        let of_models = || match source.models.get(&target_of(context, schema)?) {
+            Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
             _ => None,
         };
         let expected = match &schema.expect {
-            Expect::SqlAlchemy { module, attribute } => models((
-                module.as_str(),
-                attribute.as_str(),
-                dialect_of(context, schema),
-            )),
+            Expect::SqlAlchemy { .. } => of_models(),
             // What a pending migration brings is told once, as that.
             _ if !at_head => None,
-            Expect::Alembic { .. } | Expect::Django { .. } => match &schema.models {
-                Some((module, attribute)) => models((
-                    module.as_str(),
-                    attribute.as_str(),
-                    dialect_of(context, schema),
-                )),
-                None => None,
-            },
+            Expect::Alembic { .. } | Expect::Django { .. } => of_models(),
             Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
-                Ok(tables) => tables,
+                Ok(tables) => tables.map(Cow::Owned),
                 Err(finding) => {
                     findings.push(*finding);
                     None
@@ -204,16 +194,7 @@ impl<'a> Source<'a> {
         let manifest = context.manifest;
         let mut targets: Vec<Target<'a>> = Vec::new();
         for schema in &manifest.schemas {
-            let target = match (&schema.expect, &schema.models) {
-                (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) => {
-                    Some((
-                        module.as_str(),
-                        attribute.as_str(),
-                        dialect_of(context, schema),
-                    ))
-                }
-                _ => None,
-            };
+            let target = target_of(context, schema);
             targets.extend(target.filter(|target| !targets.contains(target)));
         }
         let mut source = Self {
@@ -276,17 +257,9 @@ impl<'a> Source<'a> {
             if other.name == schema.name || here.is_none() || place(other) != here {
                 continue;
             }
-            if let (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) =
-                (&other.expect, &other.models)
-            {
-                let target = (
-                    module.as_str(),
-                    attribute.as_str(),
-                    dialect_of(context, other),
-                );
-                if let Some(Models::Tables(found)) = self.models.get(&target) {
-                    tables.extend(found.iter().cloned());
-                }
+            let target = target_of(context, other);
+            if let Some(Models::Tables(found)) = target.and_then(|t| self.models.get(&t)) {
+                tables.extend(found.iter().cloned());
             }
         }
         tables
@@ -452,6 +425,16 @@ impl Compared {
                 .count(),
             findings: comparison.differences(expected),
         }
+    }
+}
+
+/// The models that a schema is compared with, if any.
+fn target_of<'a>(context: &CheckContext<'_>, schema: &'a Schema) -> Option<Target<'a>> {
+    match (&schema.expect, &schema.models) {
+        (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) => {
+            Some((module, attribute, dialect_of(context, schema)))
+        }
+        _ => None,
     }
 }
 
