@@ -402,6 +402,7 @@ fn execute(
         timeout_ms,
         stdin: frame(&stdin),
         stdin_more,
+        loopback: None,
     };
     Ok((run_laid_over(spec)?, nonce))
 }

@@ -138,6 +138,7 @@ pub(super) fn migrate(
         timeout_ms: limits.time_ms,
         stdin: Vec::new(),
         stdin_more: None,
+        loopback: None,
     })
     .map_err(|error| fail(error.to_string()))?;
     if outcome.timed_out || outcome.exit != ExitKind::Code(0) {

@@ -21,6 +21,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 
 use super::enter::{OverlayPlan, Plan, STEPS, TmpPlan};
 use super::filter::filter;
+use super::loopback::{LoopbackPlan, hand_over_pair};
 use crate::manifest::SandboxLimits;
 
 /// Lowest number for our own descriptors, so that none of them is the program's descriptor 3.
@@ -69,6 +70,8 @@ pub(crate) struct Confinement<'a> {
     /// Refuse the system calls that lead out of a network namespace, where the kernel can
     /// ([`has_filter`]).
     pub filter: bool,
+    /// Listen for us on this port of the program's own 127.0.0.1, before it starts ([`Confined::loopback`]).
+    pub loopback: Option<u16>,
     /// Limits; `time_ms` is the caller's.
     pub limits: SandboxLimits,
     /// Only try whether the namespaces can be entered; nothing is executed.
@@ -84,6 +87,8 @@ pub(crate) struct Confined {
     pub result: OwnedFd,
     /// Where [`Report`]s arrive.
     pub status: OwnedFd,
+    /// Whence the listening socket can be taken ([`super::receive_listener`]).
+    pub loopback: Option<OwnedFd>,
 }
 
 /// What the confined side reports.
@@ -232,10 +237,22 @@ pub(crate) fn has_filter() -> bool {
 /// that started it ends (prctl(2), `PR_SET_PDEATHSIG`), so that nothing outlives a killed `ubs`.
 ///
 /// # Errors
-/// A string holds a NUL byte, or no process or pipe can be made. What fails after `fork` is a [`Report`].
+/// A string holds a NUL byte, no process or pipe can be made, or somebody is to listen in a network that is not
+/// the program's own. What fails after `fork` is a [`Report`].
 pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     let (status, status_writer) = high_pipe()?;
     let (result, result_writer) = high_pipe()?;
+    let (loopback, loopback_plan) = match what.loopback {
+        None => (None, None),
+        // Never on the host's own device.
+        Some(_) if !what.namespaces.net => {
+            return Err(io::Error::other("this host cannot isolate the network"));
+        }
+        Some(port) => {
+            let (ours, out) = hand_over_pair()?;
+            (Some(ours), Some(LoopbackPlan { port, out }))
+        }
+    };
     let root = nix::unistd::geteuid().is_root();
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let paths = |paths: &[PathBuf]| {
@@ -300,6 +317,7 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         status: status_writer,
         result: result_writer,
         filter: if what.filter { filter() } else { None },
+        loopback: loopback_plan,
         rehearse: what.rehearse,
     };
     // The program named here is never executed: `Plan::enter` executes the right one and does not return.
@@ -317,6 +335,7 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         child,
         result,
         status,
+        loopback,
     })
 }
 

@@ -9,10 +9,11 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use seccompiler::BpfProgram;
 
 use super::confine::{CStrings, Namespaces};
+use super::loopback::{LoopbackPlan, bring_loopback_up};
 use super::mounts::mount;
 
 /// What can fail, by the number that the child reports; 0 is the program's end.
-pub(super) const STEPS: [&str; 15] = [
+pub(super) const STEPS: [&str; 16] = [
     "end",
     "create the namespaces",
     "map user ids",
@@ -28,6 +29,7 @@ pub(super) const STEPS: [&str; 15] = [
     "execute the program",
     "filter the system calls",
     "lay something to write on over a directory",
+    "listen on the program's own loopback device",
 ];
 
 const UNSHARE: i32 = 1;
@@ -44,6 +46,7 @@ const CHDIR: i32 = 11;
 const EXEC: i32 = 12;
 const FILTER: i32 = 13;
 pub(super) const OVERLAY: i32 = 14;
+pub(super) const LISTEN: i32 = 15;
 
 /// The program's descriptor for its result.
 const RESULT_FD: RawFd = 3;
@@ -98,6 +101,8 @@ pub(super) struct Plan {
     pub status: OwnedFd,
     pub result: OwnedFd,
     pub filter: Option<&'static BpfProgram>,
+    /// Only in a network of the program's own.
+    pub loopback: Option<LoopbackPlan>,
     pub rehearse: bool,
 }
 
@@ -204,6 +209,9 @@ impl Plan {
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         if ns.net {
             bring_loopback_up();
+            if let Some(loopback) = &self.loopback {
+                loopback.listen()?;
+            }
         }
         if ns.mount {
             self.arrange_mounts()?;
@@ -373,25 +381,6 @@ fn map_ids_of_parent(go: RawFd, maps: &(Vec<u8>, Vec<u8>)) -> ! {
                 &maps.1,
             );
         libc::_exit(c_int::from(!mapped))
-    }
-}
-
-/// Some programs talk to themselves over 127.0.0.1. If it cannot be had, they will say so.
-fn bring_loopback_up() {
-    // SAFETY: `request` is a zeroed plain structure of the type that both requests take (netdevice(7)).
-    unsafe {
-        let socket = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
-        if socket < 0 {
-            return;
-        }
-        let mut request: libc::ifreq = std::mem::zeroed();
-        request.ifr_name[0] = b'l'.cast_signed();
-        request.ifr_name[1] = b'o'.cast_signed();
-        if libc::ioctl(socket, libc::SIOCGIFFLAGS, &raw mut request) == 0 {
-            request.ifr_ifru.ifru_flags |= 1; // IFF_UP, a c_short here
-            libc::ioctl(socket, libc::SIOCSIFFLAGS, &raw const request);
-        }
-        libc::close(socket);
     }
 }
 

@@ -12,6 +12,7 @@ mod crash;
 mod descriptor;
 mod enter;
 mod filter;
+mod loopback;
 mod mounts;
 mod process;
 mod program;
@@ -24,6 +25,7 @@ pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
+pub(crate) use loopback::receive_listener;
 pub use process::{
     Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
     signal_process,

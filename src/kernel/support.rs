@@ -127,6 +127,7 @@ fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
         writable: &[],
         hidden: &[],
         filter: false,
+        loopback: None,
         limits: SandboxLimits::default(),
         rehearse: true,
     });

@@ -3,6 +3,8 @@
 //! May rely on `manifest` and `domain`. Knows nothing of missions or boots.
 
 mod copy;
+#[cfg(test)]
+mod loopback_tests;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -10,6 +12,6 @@ mod watch;
 
 pub use copy::{CopyError, WorkspaceCopy, clone_database};
 pub use run::{
-    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
+    Isolation, Loopback, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
     host_isolation, run_sandboxed,
 };

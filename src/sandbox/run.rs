@@ -1,10 +1,13 @@
 //! Runs one command under isolation and limits, and says what it could not isolate.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
 
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
@@ -38,6 +41,22 @@ pub struct SandboxSpec {
     pub stdin: Vec<u8>,
     /// A pipe whose bytes follow them, until its end; given up when the program ends.
     pub stdin_more: Option<Arc<OwnedFd>>,
+    /// A server of the caller's on the program's own loopback device; needs a host that isolates the network.
+    pub loopback: Option<Loopback>,
+}
+
+/// See [`SandboxSpec::loopback`].
+///
+/// The socket is in the program's network and nowhere else: what the caller accepts was connected by this
+/// program, and the host's own port of that number is neither used nor reached.
+#[derive(Debug, Clone)]
+pub struct Loopback {
+    /// Of 127.0.0.1 in the program's network. One below 1024 is as good as any: the network is the program's own.
+    pub port: u16,
+    /// Gets the listening socket, on which connections queue from before the program starts; it must have room
+    /// for it. Perhaps nothing comes, if the program cannot be started. When it has ended, its connections end,
+    /// and nobody connects any more: an `accept` that waits then waits for ever.
+    pub listener: Sender<TcpListener>,
 }
 
 /// See [`SandboxSpec::overlay`].
@@ -120,6 +139,7 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
         timeout_ms: limits.time_ms,
         stdin: Vec::new(),
         stdin_more: None,
+        loopback: None,
     };
     describe(&spec, support.namespaces, support)
 }
@@ -185,6 +205,21 @@ pub(super) fn run_with(
         )));
     }
 
+    if let Some(loopback) = &spec.loopback {
+        let why = if spec.network {
+            "a server on the program's own loopback device needs a network of its own"
+        } else if !support.namespaces.net {
+            "this host cannot isolate the network"
+        } else if loopback.listener.is_full() {
+            "the channel for the listening socket has no room for it"
+        } else {
+            ""
+        };
+        if !why.is_empty() {
+            return Err(failed(std::io::Error::other(why)));
+        }
+    }
+
     let marker = uuid::Uuid::now_v7().to_string();
     let mut env = spec.env.clone();
     env.insert("UBS_RESULT_FD".into(), "3".into());
@@ -205,6 +240,7 @@ pub(super) fn run_with(
         writable: &writable,
         hidden: &hidden,
         filter: !spec.network,
+        loopback: spec.loopback.as_ref().map(|server| server.port),
         limits: spec.limits,
         rehearse: false,
     };
@@ -218,7 +254,10 @@ pub(super) fn run_with(
         .as_ref()
         .map(|more| more.try_clone())
         .transpose()
-        .and_then(|more| Watch::new(confined, &spec.stdin, more, strays))
+        .and_then(|more| {
+            let server = spec.loopback.as_ref().map(|server| &server.listener);
+            Watch::new(confined, &spec.stdin, more, strays, server)
+        })
         .and_then(|watch| watch.run(started + Duration::from_millis(spec.timeout_ms)))
         .map_err(failed)?;
     if let Some(source) = ended.not_started {
@@ -257,9 +296,12 @@ fn describe(spec: &SandboxSpec, namespaces: Namespaces, support: &IsolationSuppo
         (
             "network",
             match (namespaces.net, spec.network) {
-                (true, _) => Ok(format!(
-                    "own namespace with a loopback device only; {local_sockets}"
-                )),
+                (true, _) => Ok(match &spec.loopback {
+                    None => format!("own namespace with a loopback device only; {local_sockets}"),
+                    Some(Loopback { port, .. }) => format!(
+                        "own namespace with a loopback device only, port {port} of which leads to us; {local_sockets}"
+                    ),
+                }),
                 (false, true) => Err("allowed for this command".into()),
                 (false, false) => Err(refused("network")),
             },

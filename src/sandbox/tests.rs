@@ -12,7 +12,7 @@ use crate::manifest::SandboxLimits;
 
 const TIMEOUT_MS: u64 = 60_000;
 
-fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
+pub(super) fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
     SandboxSpec {
         argv: argv.iter().map(|a| (*a).to_owned()).collect(),
         cwd: dir.to_path_buf(),
@@ -24,6 +24,7 @@ fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
         timeout_ms: TIMEOUT_MS,
         stdin: Vec::new(),
         stdin_more: None,
+        loopback: None,
     }
 }
 
@@ -31,7 +32,7 @@ fn sh(dir: &Path, script: &str) -> SandboxSpec {
     spec(dir, &["sh", "-c", script])
 }
 
-fn nothing() -> IsolationSupport {
+pub(super) fn nothing() -> IsolationSupport {
     let refused =
         ["network", "filesystem", "processes"].map(|n| (n, "switched off by this test".to_owned()));
     IsolationSupport {
@@ -47,7 +48,7 @@ fn both(test: impl Fn(&IsolationSupport)) {
 }
 
 /// The host can isolate that; otherwise the test says so, and fails in CI.
-fn host_has(name: &str) -> bool {
+pub(super) fn host_has(name: &str) -> bool {
     let Some(why) = isolation_support().refused.get(name) else {
         return true;
     };
@@ -59,7 +60,7 @@ fn host_has(name: &str) -> bool {
     false
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

@@ -5,10 +5,13 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
 
 use crate::domain::event::ExitKind;
 use crate::kernel::{self, Confined, PollEntry, Report, Signal};
@@ -134,17 +137,20 @@ pub(super) struct Watch {
 impl Watch {
     /// Takes over a started program. If that fails, the program is ended.
     ///
-    /// It gets `input` on standard input, then what can be read from `more`, until that ends.
+    /// It gets `input` on standard input, then what can be read from `more`, until that ends; `server` gets the
+    /// socket that listens on its loopback device.
     pub(super) fn new(
         confined: Confined,
         input: &[u8],
         more: Option<OwnedFd>,
         strays: Strays,
+        server: Option<&Sender<TcpListener>>,
     ) -> io::Result<Self> {
         let Confined {
             mut child,
             result,
             status,
+            loopback,
         } = confined;
         let mut streams = || {
             let missing = || io::Error::other("a standard stream is not piped");
@@ -155,6 +161,12 @@ impl Watch {
             }
             let stdout = Stream::new(child.stdout.take().ok_or_else(missing)?, OUTPUT_KEPT_MAX)?;
             let stderr = Stream::new(child.stderr.take().ok_or_else(missing)?, OUTPUT_KEPT_MAX)?;
+            if let (Some(from), Some(server)) = (&loopback, server)
+                && let Some(listener) = kernel::receive_listener(from)?
+            {
+                // Whoever waits for it no more has nothing to serve: it is closed, and nobody found there.
+                let _ = server.try_send(listener);
+            }
             Ok::<_, io::Error>((File::from(stdin), stdout, stderr))
         };
         let streams = streams().and_then(|s| {

@@ -157,6 +157,7 @@ fn run_command(
         timeout_ms: rehearse.timeout_ms,
         stdin: Vec::new(),
         stdin_more: None,
+        loopback: None,
     });
     match outcome {
         // A command that does not exist is the layer's failure, not the check's.
