@@ -32,8 +32,9 @@ pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
     ExpectedSchema, MigrationBooks, MigrationCommand, OwnDatabase, Purpose, ServerError, Session,
-    Template, created_type, dump_schema, is_postgres, may_create, migration_books,
-    migration_command, postgres_addition, sqlite_path,
+    SqlStatement, SqlToken, Template, Wire, WireError, created_type, dump_schema, is_postgres,
+    may_create, migration_books, migration_command, open_wire, postgres_addition, sql_statements,
+    sqlite_path,
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;

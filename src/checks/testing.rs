@@ -14,7 +14,7 @@ use crate::manifest::{
 #[path = "../../tests/support/postgres.rs"]
 pub(crate) mod postgres;
 #[path = "../../tests/support/venv.rs"]
-pub(super) mod venv;
+pub(crate) mod venv;
 
 /// An application under test.
 pub(super) struct App {

@@ -32,6 +32,7 @@ mod sql_statement;
 mod sql_text;
 mod sqlite_text;
 mod types;
+mod wire;
 mod words;
 
 use std::borrow::Cow;
@@ -64,6 +65,8 @@ pub use dump::dump_schema;
 pub use own_database::{OwnDatabase, Purpose, Template, may_create};
 pub use postgres_url::is_postgres;
 pub use session::{ServerError, Session};
+pub use sql_text::{SqlStatement, Token as SqlToken, sql_statements};
+pub use wire::{Wire, WireError, open_wire};
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {

@@ -18,7 +18,7 @@ use super::postgres_tls::Tls;
 use super::postgres_url::{PostgresUrl, TlsMode};
 
 /// How long the server may take to answer the first time.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may take, by the server's clock.
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// How long all of one answer may take, by ours: a server that hangs keeps no clock.
@@ -183,6 +183,28 @@ pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
         .build()
         .map_err(|error| Unreachable(format!("{shown}: {error}")))?;
     let tls = Tls::new(url).map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+    let mut config = login(url);
+    if let Some(options) = &url.options {
+        config.options(options);
+    }
+    let connecting = async {
+        if url.is_socket() || url.tls == TlsMode::Disable {
+            let (client, connection) = config.connect(NoTls).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        } else {
+            let (client, connection) = config.connect(tls).await?;
+            tokio::spawn(async move { drop(connection.await) });
+            Ok(client)
+        }
+    };
+    let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
+        .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+    Ok((runtime, client))
+}
+
+/// Where and as whom to log in; without the options of the URL.
+pub(super) fn login(url: &PostgresUrl) -> Config {
     let mut config = Config::new();
     config
         .host(&url.host)
@@ -201,23 +223,7 @@ pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
     if let Some(password) = &url.password {
         config.password(password);
     }
-    if let Some(options) = &url.options {
-        config.options(options);
-    }
-    let connecting = async {
-        if url.is_socket() || url.tls == TlsMode::Disable {
-            let (client, connection) = config.connect(NoTls).await?;
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(client)
-        } else {
-            let (client, connection) = config.connect(tls).await?;
-            tokio::spawn(async move { drop(connection.await) });
-            Ok(client)
-        }
-    };
-    let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
-        .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
-    Ok((runtime, client))
+    config
 }
 
 fn bounded<T>(

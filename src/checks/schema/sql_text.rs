@@ -8,23 +8,29 @@ const COMMENTS_MAX: usize = 100;
 
 /// One token; comments and white space are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub enum Token<'a> {
     /// A key word or a name without quotes.
     Word(&'a str),
     /// A name in quotes, quotes included.
     Name(&'a str),
     /// A string of any kind, quotes included.
     Text(&'a str),
+    /// A number.
     Number(&'a str),
+    /// One character of anything else.
     Symbol(char),
 }
 
 impl Token<'_> {
-    pub(super) fn is_word(&self, word: &str) -> bool {
+    /// Whether it is this word, in any case.
+    #[must_use]
+    pub fn is_word(&self, word: &str) -> bool {
         matches!(self, Token::Word(found) if found.eq_ignore_ascii_case(word))
     }
 
-    pub(super) fn is_symbol(&self, symbol: char) -> bool {
+    /// Whether it is this symbol.
+    #[must_use]
+    pub fn is_symbol(&self, symbol: char) -> bool {
         *self == Token::Symbol(symbol)
     }
 }
@@ -50,9 +56,21 @@ fn is_name_part(byte: u8) -> bool {
 /// # Errors
 /// What is not closed, or does not belong into SQL, and the byte where it stands.
 pub(super) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)> {
-    let bytes = sql.as_bytes();
     let mut found = Vec::new();
     let mut at = 0;
+    while let Some(placed) = token_from(sql, at)? {
+        at = placed.end;
+        found.push(placed);
+    }
+    Ok(found)
+}
+
+/// The first token at or behind a byte.
+///
+/// # Errors
+/// As [`tokens`].
+fn token_from(sql: &str, mut at: usize) -> Result<Option<Placed<'_>>, (usize, &'static str)> {
+    let bytes = sql.as_bytes();
     while at < bytes.len() {
         let begin = at;
         let rest = &bytes[at..];
@@ -128,13 +146,13 @@ pub(super) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)
             }
             [] => break,
         };
-        found.push(Placed {
+        return Ok(Some(Placed {
             token,
             begin,
             end: at,
-        });
+        }));
     }
-    Ok(found)
+    Ok(None)
 }
 
 fn number_length(rest: &[u8]) -> usize {
@@ -209,29 +227,129 @@ fn comment_end(bytes: &[u8], begin: usize) -> Option<usize> {
     }
 }
 
-/// The statements of a text, each with its tokens: parted by semicolons outside of brackets.
+/// Where statements end: at semicolons outside of brackets and of a function's body in SQL
+/// (`BEGIN ATOMIC ... END`), as psql sees it (src/fe_utils/psqlscan.l).
+#[derive(Default)]
+struct Borders {
+    brackets: usize,
+    /// `BEGIN ATOMIC`, and each `CASE` in it.
+    blocks: usize,
+    /// The token before.
+    follows_begin: bool,
+    /// Of this statement.
+    count: usize,
+    /// It begins with `CREATE`; nothing else has such a body.
+    creates: bool,
+}
+
+impl Borders {
+    /// Whether the statement ends with this token, which is no part of it.
+    fn ends_with(&mut self, token: Token<'_>) -> bool {
+        match token {
+            Token::Symbol('(') => self.brackets += 1,
+            Token::Symbol(')') => self.brackets = self.brackets.saturating_sub(1),
+            Token::Symbol(';') if self.brackets == 0 && self.blocks == 0 => {
+                *self = Self::default();
+                return true;
+            }
+            _ => {}
+        }
+        if self.count == 0 {
+            self.creates = token.is_word("CREATE");
+        }
+        self.count += 1;
+        if self.creates && self.brackets == 0 {
+            let opens = self.follows_begin && token.is_word("ATOMIC");
+            if opens || (self.blocks > 0 && token.is_word("CASE")) {
+                self.blocks += 1;
+            } else if token.is_word("END") {
+                self.blocks = self.blocks.saturating_sub(1);
+            }
+        }
+        self.follows_begin = token.is_word("BEGIN");
+        false
+    }
+}
+
+/// The statements of a text, each with its tokens.
 ///
 /// # Errors
 /// As [`tokens`].
 pub(super) fn statements(sql: &str) -> Result<Vec<Vec<Placed<'_>>>, (usize, &'static str)> {
     let mut all = Vec::new();
     let mut current = Vec::new();
-    let mut depth = 0_usize;
+    let mut borders = Borders::default();
     for placed in tokens(sql)? {
-        match placed.token {
-            Token::Symbol('(') => depth += 1,
-            Token::Symbol(')') => depth = depth.saturating_sub(1),
-            Token::Symbol(';') if depth == 0 => {
-                all.push(std::mem::take(&mut current));
-                continue;
-            }
-            _ => {}
+        if borders.ends_with(placed.token) {
+            all.push(std::mem::take(&mut current));
+        } else {
+            current.push(placed);
         }
-        current.push(placed);
     }
     all.push(current);
     all.retain(|statement| !statement.is_empty());
     Ok(all)
+}
+
+/// How many tokens of a statement are kept for looking at.
+const OUTLINE_MAX: usize = 64;
+/// Words of a statement that writes rows or makes a table, wherever they stand.
+const WRITING: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "INTO"];
+
+/// One statement of a script.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlStatement<'a> {
+    /// As it was written, without comments around it and without the semicolon.
+    pub text: &'a str,
+    /// Its first tokens outside of brackets.
+    pub outline: Vec<Token<'a>>,
+    /// One of its words writes rows or makes a table, also in brackets.
+    pub writes: bool,
+}
+
+/// The statements of a script, one by one: of a long one, never all at once.
+///
+/// An item is an error where something is not closed or does not belong into SQL; it is the last one.
+pub fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>, String>> {
+    let mut at = 0;
+    let mut is_done = false;
+    std::iter::from_fn(move || {
+        let mut borders = Borders::default();
+        let mut outline = Vec::new();
+        let mut writes = false;
+        let mut span: Option<(usize, usize)> = None;
+        while !is_done {
+            let placed = match token_from(sql, at) {
+                Ok(Some(placed)) => placed,
+                Ok(None) => {
+                    is_done = true;
+                    break;
+                }
+                Err((place, why)) => {
+                    is_done = true;
+                    return Some(Err(format!("{why} (line {})", line_of(sql, place))));
+                }
+            };
+            at = placed.end;
+            if borders.ends_with(placed.token) {
+                if span.is_some() {
+                    break;
+                }
+                continue;
+            }
+            span = Some((span.map_or(placed.begin, |(begin, _)| begin), placed.end));
+            writes = writes || WRITING.iter().any(|word| placed.token.is_word(word));
+            if borders.brackets == 0 && outline.len() < OUTLINE_MAX {
+                outline.push(placed.token);
+            }
+        }
+        let (begin, end) = span?;
+        Some(Ok(SqlStatement {
+            text: &sql[begin..end],
+            outline,
+            writes,
+        }))
+    })
 }
 
 /// The line of a byte, from 1.
@@ -272,10 +390,24 @@ mod tests {
             // `$1` is no quote, and a `$` in a name begins none.
             ("a $1; b$x$; c", vec!["a $1", "b$x$", "c"]),
             ("a (b; c); d", vec!["a (b; c)", "d"]),
+            (
+                "create function f() returns int begin atomic select case when a then b end; select 2; end; c",
+                vec![
+                    "create function f() returns int begin atomic select case when a then b end; select 2; end",
+                    "c",
+                ],
+            ),
+            // These begin and end something else.
+            (
+                "begin; end; begin atomic; c",
+                vec!["begin", "end", "begin atomic", "c"],
+            ),
             ("", vec![]),
             (" ; -- only this", vec![]),
         ] {
             assert_eq!(parts(sql), expected, "{sql}");
+            let one_by_one: Vec<&str> = sql_statements(sql).map(|one| one.unwrap().text).collect();
+            assert_eq!(one_by_one, expected, "{sql}");
         }
     }
 
@@ -291,6 +423,29 @@ mod tests {
             assert_eq!(tokens(sql).unwrap_err().0, at, "{sql}");
         }
         assert_eq!(line_of("a\nb\nc", 4), 3);
+    }
+
+    #[test]
+    fn an_outline_leaves_out_what_stands_in_brackets() {
+        let all: Vec<SqlStatement<'_>> =
+            sql_statements("/* x */ copy (select 1) to 'a'; with x as (delete from t) select 1")
+                .collect::<Result<_, _>>()
+                .unwrap();
+        let copy = [
+            Token::Word("copy"),
+            Token::Symbol(')'),
+            Token::Word("to"),
+            Token::Text("'a'"),
+        ];
+        assert_eq!(all[0].outline, copy);
+        assert_eq!((all[0].writes, all[1].writes), (false, true));
+        let mut broken = sql_statements("a;\nb 'c; d");
+        assert_eq!(broken.next().unwrap().unwrap().text, "a");
+        assert_eq!(
+            broken.next(),
+            Some(Err("a string is not closed (line 2)".to_owned()))
+        );
+        assert_eq!(broken.next(), None);
     }
 
     #[test]

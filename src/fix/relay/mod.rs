@@ -1,0 +1,178 @@
+//! The relay: lets a program in the sandbox work on a clone of a PostgreSQL database, and records what it did.
+//!
+//! Towards the program it is a server that asks for no password; towards the real server it is the trial's
+//! role on the clone, and nothing else. What passes through is not changed; each statement that took effect is
+//! recorded, in the order in which everybody could see its effect, so that it can be replayed elsewhere
+//! ([`Recording`]). What cannot be replayed as one transaction is an obstacle, which is said.
+//!
+//! The program is hostile. Its messages are measured, it cannot name another database, and statements that
+//! reach beyond the one database are refused ([`statement`]). That is a second wall: the first is what the
+//! trial's role may do, and statements that a statement builds itself (`DO`, functions) meet that one only.
+//!
+//! Two connections that had transactions open at the same time and both changed something are an obstacle: a
+//! transaction is open from its first message on, and changes something unless all of its statements are of
+//! a kind that only reads.
+
+mod connection;
+mod expected;
+mod handshake;
+mod message;
+mod recording;
+mod statement;
+mod tracker;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use connection::{Place, Shared, serve};
+use recording::Book;
+pub(in crate::fix) use recording::{Parameter, Recorded, Recording, Value};
+
+/// Connections at once.
+const CONNECTIONS_MAX: usize = 16;
+/// Connections beyond these that are told so; still more are closed.
+const REFUSED_MAX: usize = 16;
+/// How long the end of all connections may take.
+const END_MAX: Duration = Duration::from_secs(3);
+/// Until the next try where the system gives no connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where connections lead. No `Debug`: it holds a password.
+pub(in crate::fix) struct Upstream {
+    /// The clone, with the trial role's login. Options in it are not used: the program brings its own.
+    pub url: String,
+    /// The names under which a program may ask for it.
+    pub databases: Vec<String>,
+}
+
+/// A running relay; ends with this.
+pub(in crate::fix) struct Relay {
+    book: Arc<Mutex<Book>>,
+    thread: Option<JoinHandle<()>>,
+    stop: Option<Stop>,
+}
+
+/// Dropping it ends the waiting for a listener, and what is served.
+struct Stop {
+    _waiting: crossbeam_channel::Sender<Infallible>,
+    serving: watch::Sender<bool>,
+}
+
+impl Relay {
+    /// Serves, in a thread of its own, what arrives at the listener that comes; nothing, if none comes.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(in crate::fix) fn start(
+        upstream: Upstream,
+        listener: Receiver<TcpListener>,
+    ) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let book = Arc::new(Mutex::new(Book::default()));
+        let shared = Arc::new(Shared::new(upstream, book.clone()));
+        let (waiting, stopped) = crossbeam_channel::bounded(0);
+        let (serving, stop) = watch::channel(false);
+        let serve_all = move || {
+            let listener = crossbeam_channel::select! {
+                recv(listener) -> listener => listener.ok(),
+                recv(stopped) -> _ => None,
+            };
+            let Some(listener) = listener else {
+                return;
+            };
+            if let Err(error) = runtime.block_on(accept(listener, shared, stop)) {
+                tracing::warn!(%error, "the relay to a clone cannot serve");
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("relay".to_owned())
+            .spawn(serve_all)?;
+        Ok(Self {
+            book,
+            thread: Some(thread),
+            stop: Some(Stop {
+                _waiting: waiting,
+                serving,
+            }),
+        })
+    }
+
+    /// Ends every connection, and gives what took effect.
+    pub(in crate::fix) fn finish(mut self) -> Recording {
+        self.end();
+        self.book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .close()
+    }
+
+    fn end(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            stop.serving.send_replace(true);
+        }
+        if let Some(thread) = self.thread.take()
+            && let Err(panic) = thread.join()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.end();
+        }
+    }
+}
+
+/// Serves connections until it is to stop.
+async fn accept(
+    listener: TcpListener,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let refused = Arc::new(Semaphore::new(REFUSED_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => break,
+            _ = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let Ok((client, _)) = accepted else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let place = match places.clone().try_acquire_owned() {
+            Ok(place) => Place::Free(place),
+            Err(_) => match refused.clone().try_acquire_owned() {
+                Ok(place) => Place::Taken(place),
+                Err(_) => continue,
+            },
+        };
+        connections.spawn(serve(client, place, shared.clone(), stop.clone()));
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(END_MAX, all).await.is_err() {
+        connections.shutdown().await;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod relay_tests;

@@ -1,0 +1,344 @@
+//! What took effect, in the order of its taking effect, from all connections of a trial.
+//!
+//! It is bounded: what is kept of transactions that are still open counts too.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::statement::Kind;
+
+/// Statements of one recording.
+const STATEMENTS_MAX: usize = 100_000;
+/// Bytes of statements and values of one recording.
+const BYTES_MAX: usize = 32 << 20;
+
+/// What was done, in the order of its taking effect.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::fix) struct Recording {
+    pub statements: Vec<Recorded>,
+    /// Settings that the connection was opened with, by name in small letters.
+    pub settings: BTreeMap<String, String>,
+    /// Why it cannot be replayed as one transaction, in words that end a sentence.
+    pub obstacle: Option<String>,
+}
+
+/// One statement that took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::fix) struct Recorded {
+    /// Exactly one statement.
+    pub sql: String,
+    pub parameters: Vec<Parameter>,
+}
+
+/// What stands for `$1` and so on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::fix) struct Parameter {
+    /// The type, as the client said it; 0: not said, or a type that each database numbers for itself.
+    pub oid: u32,
+    pub value: Value,
+}
+
+/// A value as it was sent.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(in crate::fix) enum Value {
+    Null,
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// Values are the application's own data, and stay out of logs.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => f.write_str("Null"),
+            Self::Text(text) => write!(f, "Text({} bytes)", text.len()),
+            Self::Binary(bytes) => write!(f, "Binary({} bytes)", bytes.len()),
+        }
+    }
+}
+
+impl Recorded {
+    fn bytes(&self) -> usize {
+        let of_value = |parameter: &Parameter| match &parameter.value {
+            Value::Null => 0,
+            Value::Text(text) => text.len(),
+            Value::Binary(bytes) => bytes.len(),
+        };
+        let values: usize = self.parameters.iter().map(of_value).sum();
+        self.sql.len() + values + self.parameters.len() * size_of::<Parameter>()
+    }
+}
+
+/// A statement that took effect for its connection, and for everybody once its transaction is committed.
+pub(super) struct Pending {
+    pub recorded: Recorded,
+    pub kind: Kind,
+}
+
+/// What a connection is known by when its transaction is committed.
+pub(super) struct Committer<'c> {
+    pub connection: u64,
+    /// How many transactions had changed something when this one began.
+    pub began: u64,
+    /// What it was opened with.
+    pub settings: &'c BTreeMap<String, String>,
+    /// Settings, temporary tables and the like that it has made.
+    pub session: SessionDigest,
+}
+
+/// Stands for the statements that made a connection what it is, in their order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct SessionDigest([u8; blake3::OUT_LEN]);
+
+impl SessionDigest {
+    /// After one statement more.
+    pub(super) fn after(self, recorded: &Recorded) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.0);
+        hasher.update(recorded.sql.as_bytes());
+        for parameter in &recorded.parameters {
+            let (kind, bytes): (&[u8], &[u8]) = match &parameter.value {
+                Value::Null => (b"\0n", &[]),
+                Value::Text(text) => (b"\0t", text.as_bytes()),
+                Value::Binary(bytes) => (b"\0b", bytes),
+            };
+            hasher.update(kind).update(bytes);
+        }
+        Self(*hasher.finalize().as_bytes())
+    }
+}
+
+/// The last transaction that changed something.
+struct LastChange {
+    number: u64,
+    connection: u64,
+    /// That of the last change by any other connection.
+    number_of_others: u64,
+}
+
+/// The recording while it is made.
+#[derive(Default)]
+pub(super) struct Book {
+    recording: Recording,
+    /// Transactions that changed something.
+    changes: u64,
+    last: Option<LastChange>,
+    /// Whose transaction was recorded last, and what its connection was then.
+    writer: Option<(u64, SessionDigest)>,
+    /// A transaction that was committed says SET LOCAL.
+    has_ended_local: bool,
+    statements: usize,
+    bytes: usize,
+}
+
+impl Book {
+    /// The first reason stays.
+    pub(super) fn obstruct(&mut self, why: impl Into<String>) {
+        if self.recording.obstacle.is_none() {
+            self.recording.obstacle = Some(why.into());
+        }
+    }
+
+    /// How many transactions have changed something.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Makes room for a statement; `false` if there is none.
+    pub(super) fn hold(&mut self, recorded: &Recorded) -> bool {
+        self.statements += 1;
+        self.bytes += recorded.bytes();
+        if self.statements <= STATEMENTS_MAX && self.bytes <= BYTES_MAX {
+            return true;
+        }
+        self.release(std::slice::from_ref(recorded));
+        self.obstruct(format!(
+            "it takes more than {STATEMENTS_MAX} statements or {} MiB",
+            BYTES_MAX >> 20
+        ));
+        false
+    }
+
+    fn release<'r>(&mut self, recorded: impl IntoIterator<Item = &'r Recorded>) {
+        for one in recorded {
+            self.statements -= 1;
+            self.bytes -= one.bytes();
+        }
+    }
+
+    /// What was taken back needs no room.
+    pub(super) fn discard(&mut self, pending: &[Pending]) {
+        self.release(pending.iter().map(|one| &one.recorded));
+    }
+
+    /// A transaction took effect.
+    pub(super) fn commit(&mut self, pending: Vec<Pending>, by: &Committer<'_>) {
+        if pending.is_empty() {
+            return;
+        }
+        if self.has_ended_local {
+            self.obstruct(
+                "a transaction that is not the last one says SET LOCAL, which would hold for all that follows",
+            );
+        }
+        self.has_ended_local |= pending.iter().any(|one| one.kind == Kind::Local);
+        let is_as_before = self.writer.is_none_or(|(connection, session)| {
+            connection == by.connection || session == by.session
+        });
+        if !is_as_before {
+            self.obstruct(
+                "several connections were used, and one has settings or temporary tables that another has not",
+            );
+        }
+        self.writer = Some((by.connection, by.session));
+        if pending.iter().any(|one| one.kind.changes()) {
+            self.note_change(by);
+        }
+        let recorded = pending.into_iter().map(|one| one.recorded);
+        self.recording.statements.extend(recorded);
+    }
+
+    fn note_change(&mut self, by: &Committer<'_>) {
+        self.changes += 1;
+        let number = self.changes;
+        let Some(last) = self.last.take() else {
+            self.recording.settings.clone_from(by.settings);
+            self.last = Some(LastChange {
+                number,
+                connection: by.connection,
+                number_of_others: 0,
+            });
+            return;
+        };
+        let is_other = last.connection != by.connection;
+        let number_of_others = if is_other {
+            last.number
+        } else {
+            last.number_of_others
+        };
+        if number_of_others > by.began {
+            self.obstruct(
+                "two connections had transactions open at the same time and both changed something",
+            );
+        }
+        if *by.settings != self.recording.settings {
+            self.obstruct(
+                "two connections that changed something were opened with different settings",
+            );
+        }
+        self.last = Some(LastChange {
+            number,
+            connection: by.connection,
+            number_of_others,
+        });
+    }
+
+    /// The recording as it is now.
+    pub(super) fn close(&mut self) -> Recording {
+        std::mem::take(&mut self.recording)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pending(sql: &str, kind: Kind) -> Vec<Pending> {
+        vec![Pending {
+            recorded: Recorded {
+                sql: sql.to_owned(),
+                parameters: Vec::new(),
+            },
+            kind,
+        }]
+    }
+
+    fn by(connection: u64, began: u64, settings: &BTreeMap<String, String>) -> Committer<'_> {
+        Committer {
+            connection,
+            began,
+            settings,
+            session: SessionDigest::default(),
+        }
+    }
+
+    #[test]
+    fn transactions_that_changed_something_side_by_side_are_an_obstacle() {
+        let none = BTreeMap::new();
+        for (second_began, kind, expected) in [
+            (1, Kind::Writing, false),
+            (0, Kind::Reading, false),
+            (0, Kind::Writing, true),
+        ] {
+            let mut book = Book::default();
+            book.commit(pending("a", Kind::Writing), &by(1, 0, &none));
+            book.commit(pending("b", kind), &by(2, second_began, &none));
+            // Its own changes are in nobody's way.
+            let now = book.changes();
+            book.commit(pending("c", Kind::Writing), &by(2, now, &none));
+            let recording = book.close();
+            assert_eq!(recording.statements.len(), 3);
+            assert_eq!(recording.obstacle.is_some(), expected, "{recording:?}");
+        }
+    }
+
+    #[test]
+    fn other_settings_are_an_obstacle_where_something_is_changed() {
+        let none = BTreeMap::new();
+        let path = BTreeMap::from([("search_path".to_owned(), "a".to_owned())]);
+        let mut book = Book::default();
+        book.commit(pending("a", Kind::Reading), &by(1, 0, &none));
+        book.commit(pending("b", Kind::Writing), &by(2, 0, &path));
+        assert_eq!(book.recording.obstacle, None);
+        assert_eq!(book.recording.settings, path);
+        book.commit(pending("c", Kind::Writing), &by(1, 1, &none));
+        assert!(
+            book.close()
+                .obstacle
+                .unwrap()
+                .contains("different settings")
+        );
+    }
+
+    #[test]
+    fn what_a_connection_was_made_must_be_what_the_next_one_is() {
+        let none = BTreeMap::new();
+        let set = pending("SET search_path = a", Kind::Session);
+        let session = SessionDigest::default().after(&set[0].recorded);
+        for (second, expected) in [(session, false), (SessionDigest::default(), true)] {
+            let mut book = Book::default();
+            let by = |connection, session| Committer {
+                session,
+                ..by(connection, 0, &none)
+            };
+            book.commit(
+                pending("SET search_path = a", Kind::Session),
+                &by(1, session),
+            );
+            book.commit(pending("b", Kind::Writing), &by(2, second));
+            assert_eq!(book.close().obstacle.is_some(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_not_held_and_what_is_discarded_makes_room() {
+        let mut book = Book::default();
+        let large = || pending(&"x".repeat(BYTES_MAX - 1), Kind::Writing);
+        for _ in 0..3 {
+            assert!(book.hold(&large()[0].recorded));
+            book.discard(&large());
+        }
+        assert_eq!((book.bytes, book.statements), (0, 0));
+        assert!(book.hold(&large()[0].recorded));
+        assert!(!book.hold(&pending("xx", Kind::Writing)[0].recorded));
+        assert!(book.close().obstacle.unwrap().contains("32 MiB"));
+    }
+
+    #[test]
+    fn values_do_not_show() {
+        let text = format!("{:?}", Value::Text("secret".to_owned()));
+        assert_eq!(text, "Text(6 bytes)");
+    }
+}
