@@ -31,10 +31,10 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, OwnDatabase, Purpose, ServerError, Session,
-    SqlStatement, SqlToken, Template, Wire, WireError, created_type, dump_schema, is_postgres,
-    may_create, migration_books, migration_command, open_wire, postgres_addition, sql_statements,
-    sqlite_path,
+    Done, ExpectedSchema, LoopbackServer, MigrationBooks, MigrationCommand, OwnDatabase, OwnRole,
+    Purpose, RawParameter, ServerError, Session, SqlStatement, SqlToken, Template, UserRights,
+    Wire, WireError, copy_into, created_type, dump_schema, is_postgres, migration_books,
+    migration_command, open_wire, postgres_addition, sql_statements, sqlite_path,
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;

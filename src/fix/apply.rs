@@ -85,9 +85,6 @@ pub enum ApplyError {
     /// A PostgreSQL database could not be cloned or changed.
     #[error(transparent)]
     Postgres(#[from] super::postgres::PostgresError),
-    /// Migrations run on a clone of a SQLite file only.
-    #[error("database {0} is no SQLite file: migrations are run there by a person")]
-    NotAFile(String),
     /// The migrations could not be run.
     #[error("the migrations of database {schema} failed: {why}")]
     Migration {

@@ -4,19 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::checks::{ServerError, Session};
+use crate::checks::{MigrationBooks, ServerError, Session};
 use crate::domain::ids::Digest;
 
 /// Lines that are read from a database.
 const LINES_MAX: usize = 500_000;
 
 /// Everything that is not the server's own.
-const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
+pub(super) const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 
 /// Definitions, each in words that say everything about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Catalog {
+    /// `KIND NAME REST`.
     pub lines: BTreeSet<String>,
+    /// What others than the owner may do. No part of the digest: a role's default privileges are not those of
+    /// another.
+    pub privileges: BTreeSet<String>,
 }
 
 impl Catalog {
@@ -45,8 +49,8 @@ fn query() -> String {
     let of_function = not_of_extension("pg_proc", "p.oid");
     format!(
         "SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
-         UNION ALL SELECT format('relation %I.%I %s %s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
-           pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) \
+         UNION ALL SELECT format('relation %I.%I %s %s %s%s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
+           c.relrowsecurity, c.relforcerowsecurity, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) \
            FROM {class} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
          UNION ALL SELECT format('column %I.%I.%I %s %s %s%s collation %s default %s', n.nspname, c.relname, a.attname, \
            format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, (SELECT o.collname FROM pg_collation AS o WHERE o.oid = a.attcollation), \
@@ -62,14 +66,66 @@ fn query() -> String {
            FROM {class} WHERE c.relkind IN ('v', 'm') \
          UNION ALL SELECT format('trigger %I.%I %s', n.nspname, c.relname, pg_get_triggerdef(g.oid)) \
            FROM {class} JOIN pg_trigger AS g ON g.tgrelid = c.oid AND NOT g.tgisinternal \
-         UNION ALL SELECT format('type %I.%I %s %s %s', n.nspname, t.typname, t.typtype, t.typnotnull, \
-           (SELECT string_agg(quote_literal(l.enumlabel), ', ' ORDER BY l.enumsortorder) FROM pg_enum AS l WHERE l.enumtypid = t.oid)) \
+         UNION ALL SELECT format('rule %I.%I.%I %s', n.nspname, c.relname, w.rulename, pg_get_ruledef(w.oid)) \
+           FROM {class} JOIN pg_rewrite AS w ON w.ev_class = c.oid AND w.rulename <> '_RETURN' \
+         UNION ALL SELECT format('policy %I.%I.%I %s %s %s %s %s', n.nspname, c.relname, y.polname, y.polcmd, y.polpermissive, \
+           y.polroles::text, pg_get_expr(y.polqual, c.oid), pg_get_expr(y.polwithcheck, c.oid)) \
+           FROM {class} JOIN pg_policy AS y ON y.polrelid = c.oid \
+         UNION ALL SELECT format('sequence %I.%I %s %s %s %s %s', n.nspname, c.relname, q.seqtypid::regtype, q.seqincrement, \
+           q.seqmin, q.seqmax, q.seqcycle) FROM {class} JOIN pg_sequence AS q ON q.seqrelid = c.oid \
+         UNION ALL SELECT format('extension %I', extname) FROM pg_extension \
+         UNION ALL SELECT format('event_trigger %I %s %s', evtname, evtevent, evtenabled) FROM pg_event_trigger \
+         UNION ALL SELECT format('label %I.%I.%s', n.nspname, t.typname, quote_literal(l.enumlabel)) FROM pg_enum AS l \
+           JOIN pg_type AS t ON t.oid = l.enumtypid JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE {OURS} AND {of_type} \
+         UNION ALL SELECT format('type %I.%I %s %s', n.nspname, t.typname, t.typtype, t.typnotnull) \
            FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE {OURS} AND t.typtype IN ('e', 'd', 'r') AND {of_type} \
          UNION ALL SELECT format('function %I.%I(%s) %s', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), md5(p.prosrc)) \
            FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE {OURS} AND {of_function} \
          LIMIT {}",
         LINES_MAX + 1
     )
+}
+
+/// Who may do what with whose things: lines like those of the catalog.
+fn privileges() -> String {
+    let of = |kind: &str, name: &str, acl: &str, owner: &str, from: &str| {
+        format!(
+            "SELECT format('{kind} %s %s %s %s', {name}, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE \
+             quote_ident(pg_get_userbyid(a.grantee)) END, a.privilege_type, a.is_grantable) \
+             FROM {from}, LATERAL aclexplode({acl}) AS a WHERE {OURS} AND a.grantee <> {owner}"
+        )
+    };
+    [
+        of(
+            "privilege",
+            "quote_ident(n.nspname)",
+            "n.nspacl",
+            "n.nspowner",
+            "pg_namespace AS n",
+        ),
+        of(
+            "privilege",
+            "format('%I.%I', n.nspname, c.relname)",
+            "c.relacl",
+            "c.relowner",
+            "pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace",
+        ),
+        of(
+            "privilege",
+            "format('%I.%I.%I', n.nspname, c.relname, t.attname)",
+            "t.attacl",
+            "c.relowner",
+            "pg_attribute AS t JOIN pg_class AS c ON c.oid = t.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace",
+        ),
+        of(
+            "privilege",
+            "format('%I.%I(%s)', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid))",
+            "coalesce(p.proacl, acldefault('f', p.proowner))",
+            "p.proowner",
+            "pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace",
+        ),
+    ]
+    .join(" UNION ALL ")
 }
 
 /// Reads all definitions, in a transaction of the caller.
@@ -87,15 +143,66 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
     };
     set("")?;
     let rows = session.rows(&query(), limit)?;
+    let privileges = session.rows(&privileges(), limit)?;
     set(&path)?;
-    if rows.len() > LINES_MAX {
+    if rows.len().max(privileges.len()) > LINES_MAX {
         return Err(ServerError::told(format!(
             "the database has more than {LINES_MAX} definitions"
         )));
     }
+    let lines = |rows: Vec<Vec<Option<String>>>| rows.into_iter().flatten().flatten().collect();
     Ok(Catalog {
-        lines: rows.into_iter().flatten().flatten().collect(),
+        lines: lines(rows),
+        privileges: lines(privileges),
     })
+}
+
+/// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
+pub(super) fn read_books(
+    session: &Session,
+    books: &MigrationBooks,
+    limit: Duration,
+) -> Result<BTreeSet<String>, ServerError> {
+    let mut lines = BTreeSet::new();
+    for (names, what) in [
+        (&books.versions, "'version ' || '{t}' || ' ' || b::text"),
+        (&books.growing, "'book ' || '{t}' || ' ' || count(*)"),
+    ] {
+        for table in tables_named(session, names, limit)? {
+            let told = what.replace("{t}", &table.replace('\'', "''"));
+            let rows = session.rows(
+                &format!("SELECT {told} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
+                limit,
+            )?;
+            lines.extend(rows.into_iter().flatten().flatten());
+        }
+    }
+    Ok(lines)
+}
+
+/// Tables with one of these names, in any schema, each in quotes.
+pub(super) fn tables_named(
+    session: &Session,
+    names: &[String],
+    limit: Duration,
+) -> Result<Vec<String>, ServerError> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let listed: Vec<String> = names
+        .iter()
+        .map(|name| format!("'{}'", name.replace('\'', "''")))
+        .collect();
+    let rows = session.rows(
+        &format!(
+            "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \
+             JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+             WHERE c.relkind = 'r' AND {OURS} AND c.relname IN ({}) AND has_table_privilege(c.oid, 'SELECT') ORDER BY 1",
+            listed.join(", ")
+        ),
+        limit,
+    )?;
+    Ok(rows.into_iter().flatten().flatten().collect())
 }
 
 /// The file of each table: another one means that every row was written anew.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{PlannedFile, sync_directory, write_atomically};
+use super::postgres::ServerOutcome;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::Risk;
@@ -38,12 +39,10 @@ pub(super) struct JournalPlan {
 pub(super) struct JournalServer {
     /// Name of the manifest's `[[schema]]`.
     pub schema: String,
-    /// What is run, in one transaction.
+    /// What is run, in one transaction; nothing, if migrations were recorded.
     pub statements: Vec<String>,
-    /// Catalog before.
-    pub before: Digest,
-    /// Catalog after, as the trial showed it.
-    pub after: Digest,
+    /// What the trial showed, with what it recorded. The rows in it may be anybody's.
+    pub outcome: ServerOutcome,
 }
 
 /// One file of a promotion.

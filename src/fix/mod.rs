@@ -12,13 +12,15 @@ mod dummies;
 mod fixers;
 mod journal;
 mod migrate;
+mod migration_run;
 mod postgres;
 mod promote;
 mod proposal;
-// Until the trial of migrations calls it.
-#[cfg_attr(not(test), allow(dead_code, unused_imports))]
 mod relay;
+mod replay;
 mod sandboxes;
+mod server_migration;
+mod transaction;
 mod trial;
 mod worker;
 

@@ -17,7 +17,7 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::postgres::{self, ServerOutcome};
+use super::postgres;
 use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
@@ -220,8 +220,7 @@ fn plan_server(
     plan.servers.push(JournalServer {
         schema: schema.to_owned(),
         statements: statements.to_vec(),
-        before: outcome.before,
-        after: outcome.after,
+        outcome: outcome.clone(),
     });
     Ok(())
 }
@@ -309,17 +308,13 @@ fn carry_out(
         crate::kernel::crash_point("promote.database_changed");
     }
     for server in &plan.servers {
-        let outcome = ServerOutcome {
-            before: server.before,
-            after: server.after,
-        };
         let url = servers
             .get(&server.schema)
             .ok_or_else(|| ApplyError::UnknownSchema(server.schema.clone()))?;
         // In a thread of its own: recovery may run inside an event loop, and the connection has another.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| postgres::promote(url, &server.statements, outcome))
+                .spawn(|| postgres::promote(url, &server.statements, &server.outcome))
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })

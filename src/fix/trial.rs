@@ -10,8 +10,10 @@ use std::time::Instant;
 use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
 use super::dummies::replace_secrets;
-use super::migrate::{Migrated, Run, migrate};
+use super::migrate::{Migrated, migrate};
+use super::migration_run::{Run, Upgrade};
 use super::postgres::{ServerOutcome, ServerTrial, try_on_clone};
+use super::server_migration::migrate_server;
 use crate::checks::{CheckContext, SharedRuns, Sources, is_postgres, run_check, sqlite_path};
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
@@ -296,19 +298,9 @@ impl Stage {
     }
 
     /// Lets everything in the trial see the clones, and the schema check, which asks by itself, the live
-    /// servers that nothing changes. `is_approved`: the application gets the clones' URLs, with the
-    /// password; other code has no network to use them.
-    fn reach_servers(
-        &mut self,
-        process_env: &BTreeMap<String, String>,
-        is_approved: bool,
-    ) -> Result<(), TrialError> {
-        let environment = Environment::load(
-            &self.manifest,
-            self.copy.root(),
-            process_env.clone().into_iter(),
-        )
-        .map_err(|error| TrialError::Environment(error.to_string()))?;
+    /// servers that nothing changes. `environment`: that of the application, with its secrets; `is_approved`:
+    /// the application gets the clones' URLs, with the password; other code has no network to use them.
+    fn reach_servers(&mut self, environment: &Environment, is_approved: bool) {
         for schema in &mut self.manifest.schemas {
             let Ok(url) = environment.expand(&schema.database) else {
                 continue;
@@ -335,16 +327,16 @@ impl Stage {
                 schema.database = reached;
             }
         }
-        Ok(())
     }
 }
 
 impl Stage {
-    /// Runs the migrations of the proposal on the clones. Images of the results lie beside `images`, and begin
-    /// with its name.
+    /// Runs the migrations of the proposal on clones. Images of SQLite's results lie beside `images`, and begin with
+    /// its name. `environment`: that of the application, with its secrets, which `process_env` may hide.
     fn migrate(
-        &self,
+        &mut self,
         proposal: &Proposal,
+        environment: &Environment,
         process_env: &BTreeMap<String, String>,
         images: &Path,
     ) -> Result<BTreeMap<String, Migrated>, TrialError> {
@@ -359,25 +351,30 @@ impl Stage {
                 continue;
             };
             let root = self.copy.root();
-            let environment =
-                Environment::load(&self.manifest, root, process_env.clone().into_iter())
-                    .map_err(|error| TrialError::Environment(error.to_string()))?;
-            if self.servers.contains_key(schema) {
-                return Err(ApplyError::NotAFile(schema.clone()).into());
+            let hidden = Environment::load(&self.manifest, root, process_env.clone().into_iter())
+                .map_err(|error| TrialError::Environment(error.to_string()))?;
+            let run = Run {
+                manifest: &self.manifest,
+                root,
+                scratch: &self.scratch,
+                environment: &hidden,
+                overrides: &self.overrides,
+            };
+            let upgrade = Upgrade {
+                schema,
+                tool: *tool,
+                target,
+            };
+            if let Some(url) = self.servers.get(schema) {
+                let clone = migrate_server(&run, upgrade, url, environment)?;
+                self.clones.insert(schema.clone(), clone);
+                continue;
             }
             let database = self
                 .databases
                 .get(schema)
                 .ok_or_else(|| ApplyError::UnknownSchema(schema.clone()))?;
-            let run = Run {
-                manifest: &self.manifest,
-                root,
-                scratch: &self.scratch,
-                environment: &environment,
-                overrides: &self.overrides,
-            };
-            let result = migrate(&run, schema, *tool, target, database, images)?;
-            migrated.insert(schema.clone(), result);
+            migrated.insert(schema.clone(), migrate(&run, upgrade, database, images)?);
         }
         Ok(migrated)
     }
@@ -447,12 +444,14 @@ pub(super) fn try_proposal(
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
     }
-    stage.reach_servers(process_env, proposal.risk < Risk::Open)?;
+    // After the proposal, which may change the same files.
+    let environment = Environment::load(
+        &stage.manifest,
+        stage.copy.root(),
+        process_env.clone().into_iter(),
+    )
+    .map_err(|error| TrialError::Environment(error.to_string()))?;
     if proposal.risk >= Risk::Open {
-        // After the proposal, which may change the same files.
-        let environment =
-            Environment::load(manifest, stage.copy.root(), process_env.clone().into_iter())
-                .map_err(|error| TrialError::Environment(error.to_string()))?;
         let dummies = replace_secrets(manifest, &environment, stage.copy.root())?;
         for (name, dummy) in dummies {
             stage.overrides.entry(name).or_insert(dummy);
@@ -463,11 +462,12 @@ pub(super) fn try_proposal(
         .chain(&stage.overrides)
         .map(owned)
         .collect();
-    let migrated = match stage.migrate(proposal, process_env, directory) {
+    let migrated = match stage.migrate(proposal, &environment, process_env, directory) {
         Ok(migrated) => migrated,
         Err(TrialError::Apply(error)) => return Ok(refused(&error)),
         Err(error) => return Err(error),
     };
+    stage.reach_servers(&environment, proposal.risk < Risk::Open);
     let place = CheckPlace {
         manifest: &stage.manifest,
         root: stage.copy.root(),
@@ -479,9 +479,11 @@ pub(super) fn try_proposal(
     let changes = compare(baseline, &reports);
     let (holds, mut reason) = judge(signature, failure, &changes, &reports);
     let mut risk = proposal.risk;
-    for (schema, result) in migrated.iter().filter(|(_, m)| !m.beyond.is_empty()) {
+    let of_files = migrated.iter().map(|(schema, m)| (schema, &m.beyond));
+    let of_servers = stage.clones.iter().map(|(schema, c)| (schema, &c.beyond));
+    for (schema, beyond) in of_files.chain(of_servers).filter(|(_, b)| !b.is_empty()) {
         risk = risk.max(Risk::Destructive);
-        let beyond = result.beyond.join(", ");
+        let beyond = beyond.join(", ");
         reason =
             format!("{reason}; on database {schema} the migrations do more than add: {beyond}");
     }
@@ -491,7 +493,8 @@ pub(super) fn try_proposal(
             clone.tried_on
         );
     }
-    let outcome = |(schema, clone): (&String, &ServerTrial)| (schema.clone(), clone.outcome);
+    let outcome =
+        |(schema, clone): (&String, &ServerTrial)| (schema.clone(), clone.outcome.clone());
     let servers = stage.clones.iter().map(outcome).collect();
     let mut definitions = BTreeMap::new();
     for (schema, path) in &stage.databases {

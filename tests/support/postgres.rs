@@ -164,6 +164,26 @@ impl Server {
             .replace("ann:", "bob:")
     }
 
+    /// Somebody who is connected to a database and does nothing, until this is dropped.
+    pub fn stay_connected(&self, database: &str) -> Connected {
+        let child = self
+            .psql(database)
+            .args(["-c", "SELECT pg_sleep(600)"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let asked = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = '{database}' AND query LIKE '%sleep(600)'"
+        );
+        let begin = Instant::now();
+        while self.sql("postgres", &asked).trim() != "1" {
+            assert!(begin.elapsed() < START_MAX, "nobody connects");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Connected(child)
+    }
+
     /// Runs a script, which must succeed.
     pub fn sql(&self, database: &str, script: &str) -> String {
         self.try_sql(database, script)
@@ -171,20 +191,27 @@ impl Server {
     }
 
     pub fn try_sql(&self, database: &str, script: &str) -> Result<String, String> {
-        run(Command::new(self.programs.join("psql"))
-            .args([
-                "-X",
-                "-q",
-                "-A",
-                "-t",
-                "-v",
-                "ON_ERROR_STOP=1",
-                "-U",
-                "postgres",
-                "-h",
-            ])
+        run(self.psql(database).args(["-c", script]))
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new(self.programs.join("psql"));
+        command
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-U", "postgres", "-h"])
             .arg(self.dir.path())
-            .args(["-p", &self.port.to_string(), "-d", database, "-c", script]))
+            .args(["-p", &self.port.to_string(), "-d", database]);
+        command
+    }
+}
+
+/// See [`Server::stay_connected`].
+pub struct Connected(Child);
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

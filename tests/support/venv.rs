@@ -45,6 +45,20 @@ pub const MIGRATION_PACKAGES: [&str; 7] = [
     "greenlet==3.5.6",
 ];
 
+/// The same with drivers of PostgreSQL.
+pub const SERVER_PACKAGES: [&str; 10] = [
+    "django==5.2.19",
+    "flask==3.1.3",
+    "flask-sqlalchemy==3.1.1",
+    "flask-migrate==4.1.0",
+    "sqlalchemy==2.1.9",
+    "alembic==1.20.1",
+    "greenlet==3.5.6",
+    "psycopg2-binary==2.9.13",
+    "psycopg[binary]==3.3.9",
+    "asyncpg==0.32.0",
+];
+
 /// The interpreter of the environment with [`PACKAGES`], or `None` after saying why the test is skipped.
 pub fn application_python() -> Option<PathBuf> {
     python_with(&PACKAGES)

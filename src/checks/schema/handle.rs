@@ -11,6 +11,7 @@ use super::postgres::{Postgres, identifier};
 use super::postgres_ddl::Rights;
 use super::postgres_schema;
 use super::postgres_url::PostgresUrl;
+use super::user_rights::UserRights;
 
 /// A database that answers.
 pub(super) enum Live {
@@ -51,6 +52,14 @@ impl Live {
         match self {
             Self::Postgres(server) => Rights::read(server),
             Self::Sqlite { .. } => Ok(Rights::default()),
+        }
+    }
+
+    /// What the user of the connection may do on its server.
+    pub(super) fn user_rights(&self) -> Result<UserRights, Unreachable> {
+        match self {
+            Self::Postgres(server) => UserRights::ask(server),
+            Self::Sqlite { .. } => Ok(UserRights::default()),
         }
     }
 

@@ -17,6 +17,7 @@ mod migrations;
 mod model;
 mod origin;
 mod own_database;
+mod own_role;
 mod pairs;
 mod postgres;
 mod postgres_ddl;
@@ -32,6 +33,7 @@ mod sql_statement;
 mod sql_text;
 mod sqlite_text;
 mod types;
+mod user_rights;
 mod wire;
 mod words;
 
@@ -61,11 +63,13 @@ type Target<'a> = (&'a str, &'a str, Dialect);
 
 // Databases of servers: connections that may write, and databases of our own.
 pub use addition::{created_type, postgres_addition};
-pub use dump::dump_schema;
-pub use own_database::{OwnDatabase, Purpose, Template, may_create};
-pub use postgres_url::is_postgres;
-pub use session::{ServerError, Session};
+pub use dump::{copy_into, dump_schema};
+pub use own_database::{OwnDatabase, Purpose, Template};
+pub use own_role::OwnRole;
+pub use postgres_url::{LoopbackServer, is_postgres};
+pub use session::{Done, RawParameter, ServerError, Session};
 pub use sql_text::{SqlStatement, Token as SqlToken, sql_statements};
+pub use user_rights::UserRights;
 pub use wire::{Wire, WireError, open_wire};
 
 /// Runs the check.
@@ -81,14 +85,7 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        let is_server = dialect_of(context, schema) == Dialect::Postgres;
-        let of_migrations = migrated.into_iter().flat_map(|m| m.findings);
-        findings.extend(of_migrations.map(|finding| match &schema.expect {
-            Expect::Alembic { .. } | Expect::Django { .. } if is_server => {
-                postgres_ddl::leave_migrations(finding)
-            }
-            _ => finding,
-        }));
+        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
         let of_models = || match source.models.get(&target_of(context, schema)?) {
             Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
             _ => None,

@@ -3,10 +3,13 @@
 //!
 //! Whose they are is in the name (`ubs_KIND_OID_RANDOM`, with the live database's object id) and in an
 //! advisory lock, which its maker holds in the live database for as long as it lives: what has such a
-//! name, belongs to our user, and is locked by nobody, a kill left behind. Nothing else is ever dropped.
+//! name, belongs to our user or to a role of ours, and is locked by nobody, a kill left behind. Nothing else
+//! is ever dropped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::own_role::{self, OwnRole};
 use super::postgres::{identifier, literal};
 use super::session::{ServerError, Session};
 
@@ -35,10 +38,12 @@ impl Purpose {
 }
 
 /// Of what one is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Template {
+#[derive(Clone, Copy)]
+pub enum Template<'a> {
     /// Everything in the live database; nobody else may be connected to it meanwhile.
     Live,
+    /// Everything in another one of ours; nobody may be connected to that one.
+    Own(&'a OwnDatabase),
     /// Nothing.
     Empty,
 }
@@ -46,25 +51,10 @@ pub enum Template {
 /// A database of ours; dropped with this.
 pub struct OwnDatabase {
     /// To the live database; holds the lock.
-    live: Session,
+    live: Arc<Session>,
     name: String,
-}
-
-/// Whether the user of the connection may make databases; and who that is.
-///
-/// # Errors
-/// The server did not answer.
-pub fn may_create(live: &Session) -> Result<Result<(), String>, ServerError> {
-    let rows = live.rows(
-        "SELECT rolcreatedb OR rolsuper, rolname FROM pg_catalog.pg_roles WHERE rolname = current_user",
-        ASK_MAX,
-    )?;
-    let row = rows.first().map(Vec::as_slice);
-    Ok(match row {
-        Some([Some(may), Some(_)]) if may == "t" => Ok(()),
-        Some([_, Some(name)]) => Err(name.clone()),
-        _ => Err(String::new()),
-    })
+    /// Who owns it, if not the user of that connection. Lives longer than the database.
+    owner: Option<Arc<OwnRole>>,
 }
 
 impl OwnDatabase {
@@ -73,51 +63,104 @@ impl OwnDatabase {
     /// # Errors
     /// The user may not, somebody is connected to the template, or the server did not do it.
     pub fn create(
-        live: Session,
+        live: &Arc<Session>,
         purpose: Purpose,
-        template: Template,
+        template: Template<'_>,
     ) -> Result<Self, ServerError> {
-        sweep(&live)?;
-        let rows = live.rows(
-            "SELECT oid, datname FROM pg_catalog.pg_database WHERE datname = current_database()",
-            ASK_MAX,
-        )?;
-        let of = |at: usize| {
-            rows.first()
-                .and_then(|row| row.get(at)?.clone())
-                .unwrap_or_default()
+        sweep(live)?;
+        Self::make(live, purpose, template, None)
+    }
+
+    /// Makes one for a trial that belongs to a role of ours, with everything in it; connections to it are that role's.
+    ///
+    /// # Errors
+    /// As [`OwnDatabase::create`].
+    pub fn create_owned(
+        live: &Arc<Session>,
+        template: Template<'_>,
+        owner: &Arc<OwnRole>,
+    ) -> Result<Self, ServerError> {
+        let own = Self::make(live, Purpose::Trial, template, Some(owner))?;
+        if matches!(template, Template::Live) {
+            own.live
+                .connect_to(&own.name)
+                .and_then(|inside| owner.adopt(&inside))?;
+        }
+        Ok(own)
+    }
+
+    /// Another one with everything that is in this one, to which nobody may be connected; for the same owner.
+    ///
+    /// # Errors
+    /// As [`OwnDatabase::create`].
+    pub fn duplicate(&self) -> Result<Self, ServerError> {
+        Self::make(
+            &self.live,
+            Purpose::Trial,
+            Template::Own(self),
+            self.owner.as_ref(),
+        )
+    }
+
+    fn make(
+        live: &Arc<Session>,
+        purpose: Purpose,
+        template: Template<'_>,
+        owner: Option<&Arc<OwnRole>>,
+    ) -> Result<Self, ServerError> {
+        let own = Self {
+            live: Arc::clone(live),
+            name: own_name(live, purpose.word())?,
+            owner: owner.map(Arc::clone),
         };
-        let random = uuid::Uuid::new_v4().simple().to_string();
-        let name = format!("ubs_{}_{}_{}", purpose.word(), of(0), &random[..16]);
         // Before it is there, so that nobody takes it for a leftover.
-        live.run(&format!("SELECT pg_advisory_lock({})", key(&name)), ASK_MAX)?;
-        let own = Self { live, name };
+        lock(live, &own.name)?;
         let source = match template {
-            Template::Live => identifier(&of(1)),
+            Template::Live => {
+                let name = live.value("SELECT current_database()", ASK_MAX)?;
+                identifier(&name.unwrap_or_default())
+            }
+            Template::Own(other) => identifier(&other.name),
             Template::Empty => "template0".to_owned(),
         };
-        own.live.run(
-            &format!(
-                "CREATE DATABASE {} TEMPLATE {source}",
-                identifier(&own.name)
-            ),
+        let name = identifier(&own.name);
+        let owned = owner.map_or_else(String::new, |role| {
+            format!(" OWNER {}", identifier(role.name()))
+        });
+        live.run(
+            &format!("CREATE DATABASE {name} TEMPLATE {source}{owned}"),
             CREATE_MAX,
         )?;
-        // What the database or the user's settings there say of the search path is no part of a template.
-        own.live.run(
-            &format!(
-                "ALTER DATABASE {} SET search_path FROM CURRENT",
-                identifier(&own.name)
-            ),
+        // What the database or the user's settings there say of the search path is no part of a template; and
+        // the schema that `"$user"` leads to is the user's.
+        let path = match owner {
+            None => None,
+            Some(_) => live.value(
+                "SELECT string_agg(quote_ident(s), ', ') FROM unnest(current_schemas(false)) AS s",
+                ASK_MAX,
+            )?,
+        };
+        let path = path.map_or_else(|| "FROM CURRENT".to_owned(), |path| format!("TO {path}"));
+        live.run(
+            &format!("ALTER DATABASE {name} SET search_path {path}"),
             ASK_MAX,
         )?;
         Ok(own)
     }
 
-    /// Its URL; it holds the password.
+    /// Its name on the server.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its URL, for the user of the live database or for its own role; it holds the password.
     #[must_use]
     pub fn url(&self) -> String {
-        self.live.url_of(&self.name)
+        match &self.owner {
+            None => self.live.url_of(&self.name),
+            Some(role) => role.url_of(&self.name),
+        }
     }
 
     /// A connection to it.
@@ -125,7 +168,7 @@ impl OwnDatabase {
     /// # Errors
     /// As [`Session::connect`].
     pub fn connect(&self) -> Result<Session, ServerError> {
-        self.live.connect_to(&self.name)
+        Session::connect(&self.url())
     }
 }
 
@@ -136,16 +179,45 @@ impl Drop for OwnDatabase {
         {
             tracing::warn!(database = self.name, %error, "cannot drop a database of ours; the next check tries again");
         }
-        // It ends with the connection, unless a pooler keeps that.
-        let unlock = format!("SELECT pg_advisory_unlock({})", key(&self.name));
-        if let Err(error) = self.live.run(&unlock, ASK_MAX) {
-            tracing::debug!(database = self.name, %error, "cannot give a lock back");
-        }
+        unlock(&self.live, &self.name);
     }
+}
+
+/// A name that nobody has yet, for something beside the database of `live`.
+pub(super) fn own_name(live: &Session, word: &str) -> Result<String, ServerError> {
+    let oid = live.value(
+        "SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()",
+        ASK_MAX,
+    )?;
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    Ok(format!(
+        "ubs_{word}_{}_{}",
+        oid.unwrap_or_default(),
+        &random[..16]
+    ))
 }
 
 fn key(name: &str) -> String {
     format!("pg_catalog.hashtextextended({}, 0)", literal(name))
+}
+
+/// From now on, what has this name is no leftover.
+pub(super) fn lock(live: &Session, name: &str) -> Result<(), ServerError> {
+    live.run(&format!("SELECT pg_advisory_lock({})", key(name)), ASK_MAX)
+}
+
+/// `false`: somebody else lives who made it.
+pub(super) fn try_lock(live: &Session, name: &str) -> Result<bool, ServerError> {
+    let sql = format!("SELECT pg_try_advisory_lock({})", key(name));
+    Ok(live.value(&sql, ASK_MAX)?.as_deref() == Some("t"))
+}
+
+/// The lock ends with the connection too, unless a pooler keeps that.
+pub(super) fn unlock(live: &Session, name: &str) {
+    let unlock = format!("SELECT pg_advisory_unlock({})", key(name));
+    if let Err(error) = live.run(&unlock, ASK_MAX) {
+        tracing::debug!(name, %error, "cannot give a lock back");
+    }
 }
 
 fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
@@ -172,30 +244,25 @@ pub(super) fn sweep_at(url: &str) {
 ///
 /// # Errors
 /// The server did not answer. What cannot be dropped is left, with a warning.
-fn sweep(live: &Session) -> Result<(), ServerError> {
+pub(super) fn sweep(live: &Session) -> Result<(), ServerError> {
     let left = live.rows(
-        "SELECT datname FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba \
-         WHERE r.rolname = current_user AND datname ~ ('^ubs_(trial|scratch)_' || (SELECT oid FROM pg_catalog.pg_database \
-         WHERE datname = current_database()) || '_[0-9a-f]{16}$')",
+        "SELECT datname FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba, \
+         (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) AS this \
+         WHERE (r.rolname = current_user OR r.rolname ~ ('^ubs_role_' || this.oid || '_[0-9a-f]{16}$') \
+           AND pg_has_role(r.oid, 'MEMBER')) \
+         AND datname ~ ('^ubs_(trial|scratch)_' || this.oid || '_[0-9a-f]{16}$')",
         ASK_MAX,
     )?;
     for name in left.into_iter().flatten().flatten() {
-        let lock = live.value(
-            &format!("SELECT pg_try_advisory_lock({})", key(&name)),
-            ASK_MAX,
-        )?;
-        if lock.as_deref() != Some("t") {
+        if !try_lock(live, &name)? {
             continue;
         }
         if let Err(error) = drop_database(live, &name) {
             tracing::warn!(database = name, %error, "cannot drop a database that a killed process left");
         }
-        live.run(
-            &format!("SELECT pg_advisory_unlock({})", key(&name)),
-            ASK_MAX,
-        )?;
+        unlock(live, &name);
     }
-    Ok(())
+    own_role::sweep(live)
 }
 
 #[cfg(test)]
@@ -212,9 +279,9 @@ mod tests {
         };
         server.sql("postgres", "CREATE TABLE t AS SELECT 1 AS x");
         let url = server.url("postgresql", "postgres");
-        let connect = || Session::connect(&url).unwrap();
-        let alive = OwnDatabase::create(connect(), Purpose::Scratch, Template::Empty).unwrap();
-        let clone = OwnDatabase::create(connect(), Purpose::Trial, Template::Live);
+        let connect = || Arc::new(Session::connect(&url).unwrap());
+        let alive = OwnDatabase::create(&connect(), Purpose::Scratch, Template::Empty).unwrap();
+        let clone = OwnDatabase::create(&connect(), Purpose::Trial, Template::Live);
         // The other one's connection to the live database is in the way of a template.
         assert!(clone.is_err_and(|error| error.is_in_use()));
         let oid = server.sql(
@@ -238,7 +305,7 @@ mod tests {
         assert_eq!(server.sql("postgres", OURS).trim(), "4");
         drop(alive);
         assert_eq!(server.sql("postgres", OURS).trim(), "3");
-        let clone = OwnDatabase::create(connect(), Purpose::Trial, Template::Live).unwrap();
+        let clone = OwnDatabase::create(&connect(), Purpose::Trial, Template::Live).unwrap();
         let session = clone.connect().unwrap();
         let x = session
             .value("SELECT x FROM t", Duration::from_secs(5))

@@ -7,6 +7,7 @@ use super::addition::{is_constant, postgres_addition};
 use super::live::Unreachable;
 use super::model::{Column, Dialect, Rule, Schema, Table};
 use super::postgres::{Postgres, identifier, literal};
+use super::user_rights::UserRights;
 use crate::domain::finding::Finding;
 use crate::domain::redact::truncate;
 
@@ -26,27 +27,18 @@ pub(super) struct Rights {
 
 impl Rights {
     pub(super) fn read(server: &Postgres) -> Result<Self, Unreachable> {
-        let rows = server.rows(
-            "SELECT rolname, rolcreatedb OR rolsuper, current_schema(), \
-             has_schema_privilege(current_schema(), 'CREATE') \
-             FROM pg_roles WHERE rolname = current_user",
-        )?;
+        let user = UserRights::ask(server)?;
+        let rows = server
+            .rows("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")?;
         let of = |at: usize| rows.first().and_then(|row| row.get(at)).unwrap_or_default();
-        let user = of(0);
-        let refused = if of(1) != "t" {
-            Some(format!(
-                "the user {user} may not create databases, and the change is tried on a clone before \
-                 (`ALTER ROLE {} CREATEDB` lets it)",
-                identifier(user)
-            ))
-        } else if of(3) != "t" {
-            Some(match of(2) {
-                "" => "no schema of the search path is there".to_owned(),
-                schema => format!("the user {user} may not create anything in schema {schema}"),
-            })
-        } else {
-            None
-        };
+        let refused = user.why_no_clone().or_else(|| match (of(0), of(1)) {
+            (_, "t") => None,
+            ("", _) => Some("no schema of the search path is there".to_owned()),
+            (schema, _) => Some(format!(
+                "the user {} may not create anything in schema {schema}",
+                user.name
+            )),
+        });
         let mut enums = BTreeSet::new();
         for row in server.rows(
             "SELECT format_type(t.oid, NULL), quote_ident(n.nspname) || '.' || quote_ident(t.typname) \
@@ -63,21 +55,6 @@ impl Rights {
             has_leftovers: !left.is_empty(),
         })
     }
-}
-
-/// A database of a server that is behind its migrations: who brings it up to date, and why not we.
-pub(super) fn leave_migrations(mut finding: Finding) -> Finding {
-    const WHY: &str = "migrations are the application's own code, which is tried in the sandbox before, and there it \
-                       gets no connection to a server";
-    let is_behind =
-        ["schema.pending_migration", "schema.not_migrated"].contains(&finding.code.as_str());
-    if !is_behind || finding.facts.contains_key("migrate") {
-        return finding;
-    }
-    finding.remedy = finding
-        .remedy
-        .map(|remedy| format!("{remedy}; not automatically, because {WHY}"));
-    finding.fact("left_to_a_person", WHY)
 }
 
 /// Statements, and why they are left to a person, if they are.

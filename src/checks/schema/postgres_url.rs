@@ -86,18 +86,23 @@ impl PostgresUrl {
     /// The same server and user, another database. `database` needs no encoding.
     pub(super) fn with_database(url: &str, database: &str) -> String {
         let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
-        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let rest = without(rest, |key| ["dbname", "database"].contains(&key));
+        let (rest, query) = match rest.split_once('?') {
+            Some((rest, query)) => (rest, format!("?{query}")),
+            None => (rest.as_str(), String::new()),
+        };
         let authority = rest
             .split_once('/')
             .map_or(rest, |(authority, _)| authority);
-        let names_it = |pair: &&str| pair.starts_with("dbname=") || pair.starts_with("database=");
-        let query: Vec<&str> = query.split('&').filter(|pair| !names_it(pair)).collect();
-        let mark = if query.iter().all(|pair| pair.is_empty()) {
-            ""
-        } else {
-            "?"
-        };
-        format!("{scheme}://{authority}/{database}{mark}{}", query.join("&"))
+        format!("{scheme}://{authority}/{database}{query}")
+    }
+
+    /// The same server and database, another user. Neither needs encoding.
+    pub(super) fn with_login(url: &str, user: &str, password: &str) -> String {
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
+        let (_, rest) = split_login(rest);
+        let rest = without(rest, |key| ["user", "password", "passfile"].contains(&key));
+        format!("{scheme}://{user}:{password}@{rest}")
     }
 
     fn set(&mut self, key: &str, value: String) -> Result<(), String> {
@@ -183,6 +188,100 @@ impl PostgresUrl {
             format!("{} at {}:{}", self.database, self.host, self.port)
         }
     }
+}
+
+/// A server as code in the sandbox reaches it: at the loopback device, without TLS, and without a password. No
+/// `Debug`: it holds the real one.
+pub struct LoopbackServer {
+    /// As the application would write it.
+    pub url: String,
+    /// The server's own, so that it is right for whoever writes `localhost` and a port.
+    pub port: u16,
+    /// As the server calls it.
+    pub database: String,
+    /// Where the server really is.
+    host: String,
+    /// What the server is really given.
+    password: Option<String>,
+}
+
+impl LoopbackServer {
+    /// For the server of a URL.
+    ///
+    /// # Errors
+    /// The URL cannot be understood.
+    pub fn of(url: &str) -> Result<Self, String> {
+        const OF_THE_SERVER: [&str; 14] = [
+            "host",
+            "hostaddr",
+            "port",
+            "user",
+            "password",
+            "passfile",
+            "dbname",
+            "database",
+            "service",
+            "unix_sock",
+            "channel_binding",
+            "gssencmode",
+            "require_auth",
+            "target_session_attrs",
+        ];
+        let parsed = PostgresUrl::parse(url)?;
+        let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
+        let (_, rest) = split_login(rest);
+        let query = rest.split_once('?').map_or("", |(_, query)| query);
+        let query = without(&format!("?{query}"), |key| {
+            key.starts_with("ssl") || OF_THE_SERVER.contains(&key)
+        });
+        Ok(Self {
+            url: format!(
+                "{scheme}://{}:none@127.0.0.1:{}/{}{query}",
+                percent_encode(&parsed.user),
+                parsed.port,
+                percent_encode(&parsed.database)
+            ),
+            port: parsed.port,
+            database: parsed.database,
+            host: parsed.host,
+            password: parsed.password,
+        })
+    }
+
+    /// What a variable has instead that holds a part of the server's URL, if that part leads elsewhere or is secret.
+    #[must_use]
+    pub fn instead_of(&self, part: &str) -> Option<&'static str> {
+        let is = |whole: &str| !part.is_empty() && (part == whole || percent_decode(part) == whole);
+        if is(&self.host) {
+            Some("127.0.0.1")
+        } else if self.password.as_deref().is_some_and(is) {
+            Some("none")
+        } else {
+            None
+        }
+    }
+}
+
+/// What follows `://` and the login, without those keys of the query.
+fn without(rest: &str, is_unwanted: impl Fn(&str) -> bool) -> String {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let key = |pair: &str| pair.split('=').next().unwrap_or_default().to_owned();
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty() && !is_unwanted(&key(pair)))
+        .collect();
+    let mark = if kept.is_empty() { "" } else { "?" };
+    format!("{rest}{mark}{}", kept.join("&"))
+}
+
+fn percent_encode(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 /// The login, and what comes after its `@`. A password may hold what nobody encoded: as for SQLAlchemy `/` and
@@ -341,6 +440,42 @@ mod tests {
             assert_eq!(PostgresUrl::with_database(url, "other"), expected);
             let parsed = PostgresUrl::parse(expected).unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(parsed.database, "other");
+        }
+    }
+
+    #[test]
+    fn another_user_of_the_same_database() {
+        for (url, expected) in [
+            (
+                "postgresql+asyncpg://ann:p%40@[::1]:7/app?ssl=require",
+                "postgresql+asyncpg://r:x@[::1]:7/app?ssl=require",
+            ),
+            (
+                "postgres:///app?host=/run/pg&user=ann&password=s",
+                "postgres://r:x@/app?host=/run/pg",
+            ),
+            ("postgresql://db", "postgresql://r:x@db"),
+        ] {
+            assert_eq!(PostgresUrl::with_login(url, "r", "x"), expected);
+        }
+    }
+
+    #[test]
+    fn a_server_on_the_loopback_device_needs_neither_password_nor_tls() {
+        for (url, expected) in [
+            (
+                "postgresql+asyncpg://ann:s3cr3t@db.example:7/my%20app?ssl=require&options=-csearch_path%3Dx",
+                "postgresql+asyncpg://ann:none@127.0.0.1:7/my%20app?options=-csearch_path%3Dx",
+            ),
+            (
+                "postgres://a%40b:s3cr3t@/?host=/run/pg&dbname=app&sslmode=verify-full&sslrootcert=/c",
+                "postgres://a%40b:none@127.0.0.1:5432/app",
+            ),
+        ] {
+            let server = LoopbackServer::of(url).unwrap_or_else(|why| panic!("{why}"));
+            assert_eq!(server.url, expected);
+            assert_eq!(server.instead_of("s3cr%33t"), Some("none"));
+            assert_eq!(server.instead_of("ann"), None);
         }
     }
 

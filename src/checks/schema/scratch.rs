@@ -6,6 +6,7 @@
 //! ([`judge`]): no functions are made and no rows are written, so nothing of theirs is ever evaluated. Each
 //! statement goes to the server alone and has a limit of time.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::dump::without_marks_for_psql;
@@ -13,11 +14,12 @@ use super::expected::{self, constraint_columns, quote, sql_files};
 use super::handle::Live;
 use super::live::Unreachable;
 use super::model::{Rule, Table};
-use super::own_database::{OwnDatabase, Purpose, Template, may_create};
+use super::own_database::{OwnDatabase, Purpose, Template};
 use super::postgres_url::is_postgres;
 use super::session::{ServerError, Session};
 use super::sql_statement::{Judged, judge, place_of};
 use super::sql_text::{line_of, statements};
+use super::user_rights::UserRights;
 use crate::checks::CheckContext;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
@@ -75,15 +77,11 @@ fn read_on_server(
             "see to it that the server has room for one more database and lets the user connect to it",
         )
     };
-    if let Err(user) = may_create(&live).map_err(unmade)? {
-        let why = format!(
-            "the files are applied to a scratch database, and the user {user} may not create one"
-        );
-        let remedy = format!(
-            "let it: ALTER ROLE {} CREATEDB; or compare with `sqlalchemy:module:attribute`",
-            quote(&user)
-        );
-        return Err(not_compared(why, &remedy));
+    if let Some(why) = UserRights::read(&live).map_err(unmade)?.why_no_clone() {
+        return Err(not_compared(
+            format!("no scratch database can be made for the files: {why}"),
+            "let the user create databases, or compare with `sqlalchemy:module:attribute`",
+        ));
     }
     let unapplied = |message: String| {
         Box::new(
@@ -97,7 +95,8 @@ fn read_on_server(
         )
     };
     let files = sql_files(context.root, pattern).map_err(&unapplied)?;
-    let scratch = OwnDatabase::create(live, Purpose::Scratch, Template::Empty).map_err(unmade)?;
+    let scratch =
+        OwnDatabase::create(&Arc::new(live), Purpose::Scratch, Template::Empty).map_err(unmade)?;
     let session = scratch.connect().map_err(unmade)?;
     session.limit(STATEMENT_MAX).map_err(unmade)?;
     let mut applied = Applied::default();

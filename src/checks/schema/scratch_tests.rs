@@ -153,7 +153,7 @@ fn a_user_without_the_right_is_told_so() {
     let finding = only(&report, "schema.not_compared");
     assert_eq!(finding.severity, Severity::Warning);
     assert!(
-        finding.message.contains("ann may not create one"),
+        finding.message.contains("ann may not create databases"),
         "{finding:?}"
     );
     assert!(finding.remedy.as_ref().unwrap().contains("CREATEDB"));

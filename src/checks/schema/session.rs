@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use tokio::runtime::Runtime;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::private::BytesMut;
+use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::postgres::{answered, beneath, open};
 use super::postgres_url::PostgresUrl;
+use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
 const GRACE: Duration = Duration::from_secs(5);
@@ -85,6 +89,67 @@ impl ServerError {
     pub(super) fn is_unknown_database(&self) -> bool {
         self.is(&SqlState::INVALID_CATALOG_NAME)
     }
+}
+
+/// A parameter of a statement as a program sent it.
+#[derive(Debug, Clone, Copy)]
+pub struct RawParameter<'a> {
+    /// Object id of its type; 0 if the program left that to the server.
+    pub oid: u32,
+    /// In which of the two formats of the type the value is.
+    pub is_binary: bool,
+    /// `None` for NULL.
+    pub value: Option<&'a [u8]>,
+}
+
+type Boxed = Box<dyn std::error::Error + Sync + Send>;
+
+impl ToSql for RawParameter<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Boxed> {
+        Ok(match self.value {
+            None => IsNull::Yes,
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                IsNull::No
+            }
+        })
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        if self.is_binary {
+            Format::Binary
+        } else {
+            Format::Text
+        }
+    }
+
+    to_sql_checked!();
+}
+
+/// A value of a row as the server sent it.
+struct RawValue<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for RawValue<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Boxed> {
+        Ok(Self(raw))
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+}
+
+/// What a statement did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Rows that it changed or gave.
+    pub rows: u64,
+    /// Over the rows that it gave.
+    pub returned: Digest,
 }
 
 /// An open connection.
@@ -174,6 +239,40 @@ impl Session {
     pub fn run_one(&self, sql: &str, limit: Duration) -> Result<(), ServerError> {
         self.bounded(limit + GRACE, self.client.execute(sql, &[]))
             .map(drop)
+    }
+
+    /// Runs one statement as a program once ran it, with its parameters. Its rows are only counted and hashed.
+    ///
+    /// # Errors
+    /// As [`Session::run_one`].
+    pub fn run_again(
+        &self,
+        sql: &str,
+        parameters: &[RawParameter<'_>],
+        limit: Duration,
+    ) -> Result<Done, ServerError> {
+        // What the program left open, and types of this very database, are the server's to find.
+        let known = |p: &RawParameter<'_>| Type::from_oid(p.oid).unwrap_or(Type::UNKNOWN);
+        let types: Vec<Type> = parameters.iter().map(known).collect();
+        self.bounded(limit + GRACE, async {
+            let statement = self.client.prepare_typed(sql, &types).await?;
+            let given = parameters.iter().map(|p| p as &(dyn ToSql + Sync));
+            let rows = self.client.query_raw(&statement, given).await?;
+            tokio::pin!(rows);
+            let mut hasher = blake3::Hasher::new();
+            while let Some(row) = rows.try_next().await? {
+                for at in 0..row.len() {
+                    let value: Option<RawValue<'_>> = row.try_get(at)?;
+                    let bytes = value.map_or(&b""[..], |value| value.0);
+                    hasher.update(&(bytes.len() as u64).to_le_bytes());
+                    hasher.update(bytes);
+                }
+            }
+            Ok(Done {
+                rows: rows.rows_affected().unwrap_or_default(),
+                returned: Digest(*hasher.finalize().as_bytes()),
+            })
+        })
     }
 
     /// The rows of a statement of ours, each value as text.

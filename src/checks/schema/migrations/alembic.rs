@@ -258,11 +258,11 @@ fn compare(
     let Some(ledger) = Ledger::open(context, schema) else {
         return;
     };
-    let tool = match (is_meant && ledger.can_be_cloned(), environment.is_flask) {
-        (false, _) => None,
-        (_, true) => Some("flask"),
-        (_, false) => Some("alembic"),
+    let tool = match environment.is_flask {
+        true => "flask",
+        false => "alembic",
     };
+    let upgrader = || ledger.upgrader(is_meant.then_some(tool));
     let table = match &environment.version_table {
         Ok(table) => table.as_str(),
         Err(line) => {
@@ -331,7 +331,7 @@ fn compare(
         let place = format!("{}, at {},", ledger.shown, current.join(", "));
         migrated
             .findings
-            .push(pending(schema, &place, &steps, run, tool));
+            .push(pending(schema, &place, &steps, run, &upgrader()));
         return;
     }
     let others = ledger.other_tables(&[table]);
@@ -348,11 +348,7 @@ fn compare(
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
         let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
-        let found = finding(message).remedy(format!("run `{run}`"));
-        match tool {
-            Some(tool) => found.fact("migrate", tool),
-            None => found,
-        }
+        upgrader().attach(finding(message).remedy(format!("run `{run}`")))
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::environment::find_environment;
 use crate::domain::mission::MigrationTool;
 use crate::manifest::Expect;
@@ -68,7 +70,7 @@ pub fn migration_command(
 }
 
 /// Tables in which a migration tool keeps what it did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MigrationBooks {
     /// Each step may change their rows, and a merge may leave fewer.
     pub versions: Vec<String>,

@@ -155,11 +155,10 @@ pub(super) fn examine(
         true => finding,
         false => finding.fact("alias", project.alias.as_str()),
     };
-    let can_heal = project.conflicts.is_empty() && ledger.can_be_cloned();
-    let tool = can_heal.then_some("django");
+    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then_some("django"));
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
-        let found = pending(schema, &ledger.shown, &steps, &command, tool);
+        let found = pending(schema, &ledger.shown, &steps, &command, &upgrader());
         migrated.findings.push(with_alias(found));
         return Ok(migrated);
     }
@@ -176,11 +175,7 @@ pub(super) fn examine(
             message,
         )
         .remedy(format!("run `{command}`"));
-        let found = with_alias(found);
-        match tool {
-            Some(tool) => found.fact("migrate", tool),
-            None => found,
-        }
+        upgrader().attach(with_alias(found))
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::super::expected::quote;
 use super::super::handle::Live;
 use super::super::live::{self, Database};
+use super::Upgrader;
 use crate::checks::CheckContext;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
@@ -77,9 +78,20 @@ impl Ledger {
         )
     }
 
-    /// It is a file, of which a clone can be migrated.
-    pub(super) fn can_be_cloned(&self) -> bool {
-        matches!(self.books, Books::Sqlite(_))
+    /// Who may upgrade it: `tool`, if there is one, or a person where the server does not let it be tried.
+    pub(super) fn upgrader(&self, tool: Option<&'static str>) -> Upgrader {
+        let why_not = match (&self.books, tool) {
+            (_, None) => return Upgrader::Person(None),
+            (Books::Sqlite(_), Some(tool)) => return Upgrader::Tool(tool),
+            (Books::Server(live), Some(_)) => match live.user_rights() {
+                Ok(rights) => rights.why_no_migrations(),
+                Err(why) => Some(format!("what the user may do cannot be asked: {why}")),
+            },
+        };
+        match (why_not, tool) {
+            (None, Some(tool)) => Upgrader::Tool(tool),
+            (why_not, _) => Upgrader::Person(why_not),
+        }
     }
 
     /// Tables besides those named.

@@ -91,13 +91,36 @@ fn listed(all: &[String]) -> String {
     text
 }
 
-/// The database is behind. `tool` is who can be asked to upgrade it.
+/// Who upgrades a database that is behind.
+enum Upgrader {
+    /// This tool, when the fixer asks for it.
+    Tool(&'static str),
+    /// Nobody but a person, and why, if that is not clear.
+    Person(Option<String>),
+}
+
+impl Upgrader {
+    fn attach(&self, mut finding: Finding) -> Finding {
+        match self {
+            Self::Tool(tool) => finding.fact("migrate", *tool),
+            Self::Person(None) => finding,
+            Self::Person(Some(why)) => {
+                finding.remedy = finding
+                    .remedy
+                    .map(|remedy| format!("{remedy}; not automatically, because {why}"));
+                finding.fact("left_to_a_person", why.as_str())
+            }
+        }
+    }
+}
+
+/// The database is behind.
 fn pending(
     schema: &Schema,
     place: &str,
     steps: &[Step],
     command: &str,
-    tool: Option<&str>,
+    upgrader: &Upgrader,
 ) -> Finding {
     let names: Vec<String> = steps
         .iter()
@@ -118,10 +141,7 @@ fn pending(
     if let Some(first) = steps.first() {
         finding = finding.at(first.file.clone(), first.line, 0);
     }
-    match tool {
-        Some(tool) => finding.fact("migrate", tool),
-        None => finding,
-    }
+    upgrader.attach(finding)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::super::expected::sql_files;
 use super::ledger::Ledger;
 use super::sql_names::{Kind, Script, from_nothing, read_folder, shown};
 use super::sql_tools::{Tool, script_of};
-use super::{Migrated, Step, pending};
+use super::{Migrated, Step, Upgrader, pending};
 use crate::checks::CheckContext;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
@@ -72,7 +72,13 @@ pub(super) fn examine(
         migrated.is_current = true;
         migrated.at_head = !is_broken;
     } else {
-        let found = pending(schema, &folder.place, &steps, folder.tool.command(), None);
+        let found = pending(
+            schema,
+            &folder.place,
+            &steps,
+            folder.tool.command(),
+            &Upgrader::Person(None),
+        );
         migrated.findings.push(found);
     }
     Some(migrated)

@@ -1,0 +1,185 @@
+//! Healing a PostgreSQL database by the application's own migrations.
+//!
+//! They run in the sandbox on a clone that belongs to a role of ours, through a relay that records what they do;
+//! what was recorded is run again in one transaction on a second clone ([`prove`]), on which the checks then look,
+//! and later on the live database ([`super::replay::promote`]).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::apply::ApplyError;
+use super::catalog::{Catalog, tables_named};
+use super::migration_run::{Reach, Run, Upgrade};
+use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
+use super::relay::{Recording, Relay, Upstream};
+use super::replay::prove;
+use super::transaction::{ASK_MAX, CLONE_BYTES_MAX, read_in_transaction, tables_of};
+use crate::checks::{
+    LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
+    migration_books,
+};
+use crate::manifest::{Environment, Schema};
+use crate::sandbox::Loopback;
+
+const WITH_ROWS: &str = "a clone with all rows";
+const WITHOUT_ROWS: &str =
+    "a clone of its definitions, with the rows of its migrations' own tables";
+
+/// Runs the migrations on clones of the database at `url`. `environment`: that of the application, with its
+/// secrets, to see which variables lead to the database.
+pub(super) fn migrate_server(
+    run: &Run<'_>,
+    upgrade: Upgrade<'_>,
+    url: &str,
+    environment: &Environment,
+) -> Result<ServerTrial, ApplyError> {
+    let declared = run
+        .manifest
+        .schemas
+        .iter()
+        .find(|s| s.name == upgrade.schema);
+    let schema = declared.ok_or_else(|| ApplyError::UnknownSchema(upgrade.schema.to_owned()))?;
+    let books = migration_books(&schema.expect, run.root);
+    let live = Arc::new(Session::connect(url).map_err(because("cannot connect"))?);
+    let before = read_in_transaction(&live, Some(&books))?;
+    let (first, tried_on) = clone_of(&live, url, &books)?;
+    let second = first
+        .duplicate()
+        .map_err(because("cannot make a second clone"))?;
+    crate::kernel::crash_point("trial.cloned");
+    let recording = record(run, upgrade, schema, url, &first, environment)?;
+    let connect = |clone: &OwnDatabase| {
+        clone
+            .connect()
+            .map_err(because("cannot connect to a clone"))
+    };
+    let migrated: Catalog = read_in_transaction(&connect(&first)?, Some(&books))?;
+    drop(first);
+    let (proved, mut beyond) = prove(&connect(&second)?, &before, &migrated, recording, &books)?;
+    if tried_on != WITH_ROWS {
+        beyond.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
+    }
+    crate::kernel::crash_point("trial.migrated");
+    let outcome = ServerOutcome::Migrated(Box::new(proved), books);
+    Ok(ServerTrial::of_migrations(
+        second, tried_on, outcome, beyond,
+    ))
+}
+
+/// Runs them on the clone, and gives what took effect.
+fn record(
+    run: &Run<'_>,
+    upgrade: Upgrade<'_>,
+    schema: &Schema,
+    url: &str,
+    clone: &OwnDatabase,
+    environment: &Environment,
+) -> Result<Recording, ApplyError> {
+    let server = LoopbackServer::of(url).map_err(|why| upgrade.failed(why))?;
+    let (sender, receiver) = crossbeam_channel::bounded(1);
+    let upstream = Upstream {
+        url: clone.url(),
+        databases: vec![server.database.clone(), clone.name().to_owned()],
+    };
+    let relay = Relay::start(upstream, receiver).map_err(|error| {
+        upgrade.failed(format!("no relay to the clone can be started: {error}"))
+    })?;
+    let reach = Reach {
+        writable: Vec::new(),
+        variables: variables(schema, url, &server, environment),
+        loopback: Some(Loopback {
+            port: server.port,
+            listener: sender,
+        }),
+    };
+    let ended = upgrade.run(run, reach);
+    let recording = relay.finish();
+    ended?;
+    if recording.statements.is_empty() && recording.obstacle.is_none() {
+        return Err(upgrade.failed(
+            "the migrations changed nothing where the manifest says that the database is: they use another one",
+        ));
+    }
+    Ok(recording)
+}
+
+/// The variables of the application that lead to its database, so that they lead to the relay. What is a secret
+/// about them is not needed there.
+fn variables(
+    schema: &Schema,
+    url: &str,
+    server: &LoopbackServer,
+    environment: &Environment,
+) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::new();
+    for (name, (value, _)) in &environment.values {
+        if value.trim() == url.trim() {
+            variables.insert(name.clone(), server.url.clone());
+        } else if schema.database.contains(&format!("${{{name}")) {
+            // The parts of the URL have variables of their own.
+            let instead = server.instead_of(value).map(str::to_owned);
+            variables.extend(instead.map(|value| (name.clone(), value)));
+        }
+    }
+    variables
+}
+
+/// A clone that belongs to a role of ours: with rows, where that is possible.
+fn clone_of(
+    live: &Arc<Session>,
+    url: &str,
+    books: &MigrationBooks,
+) -> Result<(OwnDatabase, &'static str), PostgresError> {
+    let no_clone = |why: String| PostgresError::NoClone {
+        shown: live.shown().to_owned(),
+        why,
+    };
+    let rights = UserRights::read(live).map_err(because("cannot ask for the user's rights"))?;
+    if let Some(why) = rights.why_no_migrations() {
+        return Err(no_clone(why));
+    }
+    let size = live
+        .value("SELECT pg_database_size(current_database())", ASK_MAX)
+        .map_err(because("cannot ask for the database's size"))?;
+    let is_small = size
+        .and_then(|text| text.parse::<u64>().ok())
+        .is_some_and(|bytes| bytes <= CLONE_BYTES_MAX);
+    let role = OwnRole::create(live).map_err(because("cannot make a role for the trial"))?;
+    let role = Arc::new(role);
+    let why_copied = if is_small {
+        match OwnDatabase::create_owned(live, Template::Live, &role) {
+            Ok(database) => return Ok((database, WITH_ROWS)),
+            Err(error) if error.is_in_use() => "somebody is connected to it",
+            Err(error) if error.is_denied() => "a part of it belongs to another user",
+            Err(error) => return Err(because("cannot clone the database")(error)),
+        }
+    } else {
+        "it is large"
+    };
+    let without_rows = if is_small {
+        Vec::new()
+    } else {
+        tables_but(live, books)?
+    };
+    let database = OwnDatabase::create_owned(live, Template::Empty, &role)
+        .map_err(because("cannot create a database"))?;
+    copy_into(url, &database, &without_rows).map_err(|why| {
+        no_clone(format!(
+            "{why_copied}, so it cannot be a template, and it cannot be copied: {why}"
+        ))
+    })?;
+    Ok((database, if is_small { WITH_ROWS } else { WITHOUT_ROWS }))
+}
+
+fn tables_but(live: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
+    let names: Vec<String> = books
+        .versions
+        .iter()
+        .chain(&books.growing)
+        .cloned()
+        .collect();
+    let kept = tables_named(live, &names, ASK_MAX).map_err(because("cannot look for tables"))?;
+    let kept: BTreeSet<String> = kept.into_iter().collect();
+    let all = tables_of(live)?.into_iter().map(|table| table.name);
+    Ok(all.filter(|table| !kept.contains(table)).collect())
+}

@@ -1,0 +1,284 @@
+//! One transaction on a PostgreSQL database, and what is to be seen of it: definitions, rows, and the files of
+//! tables, before and after what it does.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::catalog::{Catalog, OURS, read_books, read_catalog, read_files};
+use super::postgres::{PostgresError, because};
+use crate::checks::{MigrationBooks, Session};
+
+/// How long one statement may take.
+pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(60);
+pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
+/// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
+const LOCK_MAX: Duration = Duration::from_secs(5);
+/// A larger database is not cloned with its rows.
+pub(super) const CLONE_BYTES_MAX: u64 = 256 << 20;
+/// Tables whose rows are looked at, the smallest first.
+const TABLES_MAX: usize = 2_000;
+
+/// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
+#[derive(Clone, Copy)]
+pub(super) struct Look<'a> {
+    time_max: Duration,
+    /// Of one table.
+    bytes_max: u64,
+    /// Not only how many there are.
+    contents: bool,
+    /// Tables that are a part of the catalog.
+    pub books: Option<&'a MigrationBooks>,
+}
+
+pub(super) const ON_CLONE: Look<'static> = Look {
+    time_max: Duration::from_secs(20),
+    bytes_max: CLONE_BYTES_MAX,
+    contents: false,
+    books: None,
+};
+/// The second look happens while the application waits for the tables that were changed.
+pub(super) const ON_LIVE: Look<'static> = Look {
+    time_max: Duration::from_secs(2),
+    bytes_max: 32 << 20,
+    contents: false,
+    books: None,
+};
+
+impl<'a> Look<'a> {
+    /// Sees whether rows change, too.
+    pub(super) fn at_contents(self) -> Self {
+        Self {
+            contents: true,
+            ..self
+        }
+    }
+
+    pub(super) fn with_books(self, books: &'a MigrationBooks) -> Look<'a> {
+        Look {
+            books: Some(books),
+            ..self
+        }
+    }
+}
+
+/// The rows of each table by its name in quotes: how many, and a hash where contents are looked at.
+pub(super) type Rows = BTreeMap<String, String>;
+
+/// What a transaction did.
+pub(super) struct Observed {
+    pub before: Catalog,
+    pub after: Catalog,
+    /// Tables that are there before and after, in another file.
+    pub rewritten: Vec<String>,
+    /// In the columns that were there before.
+    pub rows_before: Rows,
+    /// Without tables that are gone, or have lost a column.
+    pub rows_after: Rows,
+    /// Tables of `before` whose rows were not looked at: too many, or it would have taken too long.
+    pub unseen: Vec<String>,
+}
+
+/// Definitions and books, in a transaction that reads.
+pub(super) fn read_in_transaction(
+    session: &Session,
+    books: Option<&MigrationBooks>,
+) -> Result<Catalog, PostgresError> {
+    session
+        .run(
+            "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",
+            ASK_MAX,
+        )
+        .map_err(because("cannot read the catalog"))?;
+    let catalog = catalog_of(session, books)?;
+    session
+        .run("COMMIT", ASK_MAX)
+        .map_err(because("cannot read the catalog"))?;
+    Ok(catalog)
+}
+
+fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catalog, PostgresError> {
+    let mut catalog = read_catalog(session, ASK_MAX).map_err(because("cannot read the catalog"))?;
+    if let Some(books) = books {
+        let lines = read_books(session, books, ASK_MAX)
+            .map_err(because("cannot read what the migrations wrote down"))?;
+        catalog.lines.extend(lines);
+    }
+    Ok(catalog)
+}
+
+/// Runs `work` in one transaction, which is committed if it gives no error.
+pub(super) fn in_transaction<T>(
+    session: &Session,
+    work: impl FnOnce() -> Result<T, PostgresError>,
+) -> Result<T, PostgresError> {
+    // One snapshot: what is seen before and after differs by what the work does, and by nothing else.
+    let begin = format!(
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+         SET LOCAL standard_conforming_strings = on; SET LOCAL client_min_messages = warning",
+        LOCK_MAX.as_millis(),
+        STATEMENT_MAX.as_millis()
+    );
+    session
+        .run(&begin, ASK_MAX)
+        .map_err(because("cannot begin a transaction"))?;
+    let done = work();
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = session
+        .run(end, STATEMENT_MAX)
+        .map_err(because("cannot end the transaction"));
+    let done = done?;
+    ended?;
+    Ok(done)
+}
+
+/// Looks, does the work if `is_before` likes what it sees, and looks again. In a transaction of the caller.
+pub(super) fn observe(
+    session: &Session,
+    look: Look<'_>,
+    is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
+    work: impl FnOnce() -> Result<(), PostgresError>,
+) -> Result<Observed, PostgresError> {
+    let files = || read_files(session, ASK_MAX).map_err(because("cannot read the catalog"));
+    let before = catalog_of(session, look.books)?;
+    is_before(&before)?;
+    let files_before = files()?;
+    let tables = tables_of(session)?;
+    let (rows_before, unseen) = first_look(session, look, &tables)?;
+    work()?;
+    let after = catalog_of(session, look.books)?;
+    let files_after = files()?;
+    let rewritten = files_before
+        .into_iter()
+        .filter(|(table, file)| files_after.get(table).is_some_and(|now| now != file))
+        .map(|(table, _)| table)
+        .collect();
+    let rows_after = second_look(session, look, &tables, &rows_before)?;
+    Ok(Observed {
+        before,
+        after,
+        rewritten,
+        rows_before,
+        rows_after,
+        unseen,
+    })
+}
+
+pub(super) struct TableOf {
+    pub name: String,
+    /// In quotes.
+    columns: Vec<String>,
+    bytes: u64,
+}
+
+/// Tables that may be read, the smallest first.
+pub(super) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
+    let rows = session
+        .rows(
+            &format!(
+                "SELECT format('%I.%I', n.nspname, c.relname), (SELECT string_agg(quote_ident(a.attname), chr(31) ORDER BY a.attnum) \
+                 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
+                 pg_relation_size(c.oid) FROM pg_catalog.pg_class AS c \
+                 JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+                 WHERE c.relkind = 'r' AND {OURS} \
+                 AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') \
+                 ORDER BY pg_relation_size(c.oid), 1"
+            ),
+            ASK_MAX,
+        )
+        .map_err(because("cannot read the catalog"))?;
+    let table = |row: Vec<Option<String>>| {
+        let mut values = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || values.next().unwrap_or_default();
+        TableOf {
+            name: next(),
+            columns: next()
+                .split('\u{1f}')
+                .filter(|c| !c.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            bytes: next().parse().unwrap_or(u64::MAX),
+        }
+    };
+    Ok(rows.into_iter().map(table).collect())
+}
+
+fn first_look(
+    session: &Session,
+    look: Look<'_>,
+    tables: &[TableOf],
+) -> Result<(Rows, Vec<String>), PostgresError> {
+    let begun = Instant::now();
+    let (mut rows, mut unseen) = (Rows::new(), Vec::new());
+    for table in tables {
+        let is_too_much = rows.len() >= TABLES_MAX
+            || table.bytes > look.bytes_max
+            || begun.elapsed() > look.time_max;
+        if is_too_much {
+            unseen.push(table.name.clone());
+            continue;
+        }
+        rows.insert(table.name.clone(), rows_of(session, look, table)?);
+    }
+    Ok((rows, unseen))
+}
+
+/// What was looked at before is looked at again, however long that takes.
+fn second_look(
+    session: &Session,
+    look: Look<'_>,
+    tables: &[TableOf],
+    rows_before: &Rows,
+) -> Result<Rows, PostgresError> {
+    let now: BTreeMap<String, Vec<String>> = tables_of(session)?
+        .into_iter()
+        .map(|table| (table.name, table.columns))
+        .collect();
+    let mut rows = Rows::new();
+    for table in tables.iter().filter(|t| rows_before.contains_key(&t.name)) {
+        let Some(columns) = now.get(&table.name) else {
+            continue;
+        };
+        if look.contents && !table.columns.iter().all(|c| columns.contains(c)) {
+            continue;
+        }
+        rows.insert(table.name.clone(), rows_of(session, look, table)?);
+    }
+    Ok(rows)
+}
+
+fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String, PostgresError> {
+    let name = &table.name;
+    let sql = if look.contents && !table.columns.is_empty() {
+        format!(
+            "SELECT count(*) || ' ' || coalesce(sum(hashtextextended(ROW({})::text COLLATE \"C\", 0)::numeric), 0) \
+             FROM ONLY {name}",
+            table.columns.join(", ")
+        )
+    } else {
+        format!("SELECT count(*) FROM ONLY {name}")
+    };
+    let rows = session
+        .value(&sql, STATEMENT_MAX)
+        .map_err(because("cannot look at rows"))?;
+    Ok(rows.unwrap_or_default())
+}
+
+/// The rows of these tables with their contents, in a transaction of the caller; without those that are not there.
+pub(super) fn contents_of<'t>(
+    session: &Session,
+    wanted: impl Iterator<Item = &'t String>,
+) -> Result<Rows, PostgresError> {
+    let wanted: Vec<&String> = wanted.collect();
+    if wanted.is_empty() {
+        return Ok(Rows::new());
+    }
+    let mut rows = Rows::new();
+    for table in tables_of(session)?
+        .iter()
+        .filter(|t| wanted.contains(&&t.name))
+    {
+        let found = rows_of(session, ON_LIVE.at_contents(), table)?;
+        rows.insert(table.name.clone(), found);
+    }
+    Ok(rows)
+}
