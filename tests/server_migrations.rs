@@ -413,6 +413,11 @@ fn hostile_migrations_reach_nothing() {
         workspace.write(".env", &format!("DATABASE_URL={url}\n"));
         let boot = workspace.ubs(&["boot", "--until-up"]);
         assert_ne!(boot.code, 0, "{statement}: {}", boot.stdout);
+        let reason = mission(&workspace)["reason"].as_str().unwrap().to_owned();
+        assert!(
+            reason.contains("InsufficientPrivilege"),
+            "{statement}: {reason}"
+        );
         assert_eq!(version(&server), "a1", "{statement}");
         let eve = server.sql(
             "postgres",

@@ -194,6 +194,23 @@ impl Server {
         run(self.psql(database).args(["-c", script]))
     }
 
+    /// The definitions of a database as a script, with owners and rights.
+    pub fn dump(&self, database: &str) -> String {
+        let script = run(Command::new(self.programs.join("pg_dump"))
+            .args(["--schema-only", "-U", "postgres", "-h"])
+            .arg(self.dir.path())
+            .args(["-p", &self.port.to_string(), "-d", database]))
+        .unwrap_or_else(|why| panic!("{why}"));
+        // A word that is another one each time.
+        let is_mark =
+            |line: &&str| line.starts_with("\\restrict") || line.starts_with("\\unrestrict");
+        script
+            .lines()
+            .filter(|line| !is_mark(line))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
     fn psql(&self, database: &str) -> Command {
         let mut command = Command::new(self.programs.join("psql"));
         command
