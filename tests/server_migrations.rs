@@ -430,3 +430,70 @@ fn hostile_migrations_reach_nothing() {
         expect_nothing_left(&server);
     }
 }
+
+#[test]
+fn a_migration_that_an_agent_writes_is_tried_and_waits() {
+    let Some((server, workspace)) = application(
+        "postgresql+psycopg2",
+        SYNC,
+        "raise ValueError('unfinished')",
+    ) else {
+        return;
+    };
+    let manifest = workspace.read("ubs.toml").replace(
+        "[[schema]]",
+        "[config.vars.DATABASE_URL]\nrequired = true\nsecret = true\n[[schema]]",
+    );
+    workspace.write("ubs.toml", &manifest);
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
+    let propose = |body: &str| {
+        let text = revision("b2", "'a1'", body);
+        let fix = serde_json::json!({"summary": "finish the migration", "changes": [
+            {"write": {"path": "db/migrations/versions/b2.py", "text": text}},
+            {"migrate": {"schema": "main", "tool": "alembic", "target": "heads"}},
+        ]});
+        workspace.write("fix.json", &fix.to_string());
+        workspace.ubs(&["missions", "requeue", &slug]);
+        workspace
+            .ubs(&["missions", "claim", &slug, "--worker", "bot"])
+            .expect(0);
+        let arguments = [
+            "missions", "propose", &slug, "--worker", "bot", "--file", "fix.json", "--json",
+        ];
+        let run = workspace.ubs(&arguments);
+        (run.code, run.json())
+    };
+    // Whatever it prints comes back to whoever wrote it.
+    let curious = "import os, pathlib; raise ValueError(str([(v[:8], v[8:]) for v in os.environ.values()]) + pathlib.Path('../.env').read_text()[::-1])";
+    let (code, answer) = propose(curious);
+    let told = answer.to_string();
+    assert_eq!(
+        (code, &answer["outcome"]),
+        (1, &Value::from("rejected")),
+        "{answer:#}"
+    );
+    assert!(told.contains("LRU_ESABATAD"), "it ran: {answer:#}");
+    let backwards: String = "p%40ss%2Fw%25rd".chars().rev().collect();
+    assert!(
+        !told.contains("%2Fw%25rd") && !told.contains(&backwards),
+        "{answer:#}"
+    );
+    let (code, answer) = propose(ADDS);
+    assert_eq!(
+        (code, &answer["outcome"]),
+        (0, &Value::from("awaiting_approval")),
+        "{answer:#}"
+    );
+    assert_eq!(version(&server), "a1");
+    workspace
+        .ubs(&["missions", "approve", &slug, "--by", "ann"])
+        .expect(0);
+    expect_migrated(&server);
+    assert!(
+        workspace
+            .read("db/migrations/versions/b2.py")
+            .contains("order_state")
+    );
+    workspace.ubs(&["boot", "--until-up"]).expect(0);
+}
