@@ -26,6 +26,8 @@ const OPENINGS_MAX: usize = 3;
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
 /// How long the server has to end what nobody waits for any more.
 const CANCEL_MAX: Duration = Duration::from_secs(1);
+/// How long, at the end of the trial, what a program has already sent may be on its way.
+const LINGER: Duration = Duration::from_millis(50);
 /// How long, at the end of the trial, the server has to do what a program asked for before it left.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 /// Read at once.
@@ -53,10 +55,11 @@ impl Shared {
     }
 }
 
-/// Whether there is place for one more.
-pub(super) enum Place {
-    Free(OwnedSemaphorePermit),
-    Taken(OwnedSemaphorePermit),
+/// The place of a connection, held as long as it lasts.
+pub(super) struct Place {
+    /// Among those that are only told that there are too many.
+    pub is_beyond: bool,
+    pub _permit: OwnedSemaphorePermit,
 }
 
 /// Why a connection is not served further.
@@ -113,7 +116,7 @@ async fn open(
         Ok(Err(why)) => return Err(why),
         Ok(Ok(None)) | Err(_) => return Ok(None),
     };
-    if matches!(place, Place::Taken(_)) {
+    if place.is_beyond {
         return Err(refused(
             "53300",
             "too many connections: this trial serves 16 at once (ubs)",
@@ -233,6 +236,13 @@ fn lock(tracker: &Mutex<Tracker>) -> MutexGuard<'_, Tracker> {
     tracker.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Until the end of the trial, and a little longer.
+async fn linger(stop: &mut watch::Receiver<bool>, longer: Duration) {
+    // It fails if nobody is left to tell it, which is an end too.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(longer).await;
+}
+
 /// Passes everything through in both directions.
 async fn relay(
     client: &mut TcpStream,
@@ -248,9 +258,9 @@ async fn relay(
         let (from_client, to_client) = client.split();
         let down = pass_down(&mut from_server, to_client, &tracker, &is_writing);
         tokio::select! {
-            _ = stop.wait_for(|stop| *stop) => None,
             ended = pass_up(from_client, &mut to_server, &tracker, &shared.large) => Some(ended),
             ended = down => Some(ended),
+            () = linger(&mut stop, LINGER) => None,
         }
     };
     if let Some(Ended::ClientGone) = ended {
@@ -261,14 +271,9 @@ async fn relay(
                 pass_down(&mut from_server, nobody, &tracker, &is_writing).await;
             }
         };
-        let too_late = async {
-            // It cannot fail: whoever tells to stop lives longer.
-            let _ = stop.wait_for(|stop| *stop).await;
-            tokio::time::sleep(DRAIN_MAX).await;
-        };
         tokio::select! {
             () = drained => return Ok(()),
-            () = too_late => {}
+            () = linger(&mut stop, DRAIN_MAX) => {}
         }
     }
     let (is_idle, is_between) = {

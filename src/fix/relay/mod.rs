@@ -157,12 +157,14 @@ async fn accept(
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
-        let place = match places.clone().try_acquire_owned() {
-            Ok(place) => Place::Free(place),
-            Err(_) => match refused.clone().try_acquire_owned() {
-                Ok(place) => Place::Taken(place),
-                Err(_) => continue,
-            },
+        let free = places.clone().try_acquire_owned();
+        let is_beyond = free.is_err();
+        let Ok(permit) = free.or_else(|_| refused.clone().try_acquire_owned()) else {
+            continue;
+        };
+        let place = Place {
+            is_beyond,
+            _permit: permit,
         };
         connections.spawn(serve(client, place, shared.clone(), stop.clone()));
     }
@@ -175,4 +177,10 @@ async fn accept(
 }
 
 #[cfg(test)]
+mod driver_tests;
+#[cfg(test)]
+mod refusal_tests;
+#[cfg(test)]
 mod relay_tests;
+#[cfg(test)]
+mod testing;

@@ -235,6 +235,12 @@ impl Book {
         });
     }
 
+    /// Statements and bytes that room is made for.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.statements, self.bytes)
+    }
+
     /// The recording as it is now.
     pub(super) fn close(&mut self) -> Recording {
         std::mem::take(&mut self.recording)

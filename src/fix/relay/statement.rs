@@ -29,6 +29,8 @@ pub(super) enum Kind {
     Alone(&'static str),
     /// `SET LOCAL`: until the end of the transaction.
     Local,
+    /// Prepares a statement by SQL's own means.
+    Prepare,
     /// Something of the connection that later statements may see.
     Session,
     /// Changes nothing by itself.
@@ -122,7 +124,8 @@ pub(super) fn kind_of(statement: &SqlStatement<'_>) -> Kind {
         "SET" if words.is(1, "LOCAL") => Kind::Local,
         "SET" if words.is(1, "CONSTRAINTS") => Kind::Reading,
         "DISCARD" if words.is(1, "ALL") => Kind::Alone("DISCARD ALL"),
-        "SET" | "RESET" | "PREPARE" | "DISCARD" | "LISTEN" | "UNLISTEN" => Kind::Session,
+        "PREPARE" => Kind::Prepare,
+        "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" => Kind::Session,
         "DEALLOCATE" => Kind::Deallocate(deallocated(&statement.outline)),
         "COPY" => Kind::Copy,
         "VACUUM" => Kind::Alone("VACUUM"),
@@ -272,7 +275,7 @@ mod tests {
             ("ROLLBACK WORK TO SAVEPOINT a", Kind::RollbackTo),
             ("COMMIT PREPARED 'x'", Kind::TwoPhase),
             ("PREPARE TRANSACTION 'x'", Kind::TwoPhase),
-            ("PREPARE x AS SELECT 1", Kind::Session),
+            ("PREPARE x AS SELECT 1", Kind::Prepare),
             ("SET TRANSACTION READ ONLY", Kind::SetTransaction),
             (
                 "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",

@@ -51,6 +51,8 @@ pub(super) struct Tracker {
     pending: Vec<Pending>,
     began: Option<u64>,
     has_failed: bool,
+    /// A statement was prepared by SQL's own means.
+    has_prepared: bool,
     session: SessionDigest,
     pending_session: SessionDigest,
     /// `standard_conforming_strings` is off.
@@ -90,6 +92,7 @@ impl Tracker {
             pending: Vec::new(),
             began: None,
             has_failed: false,
+            has_prepared: false,
             session: SessionDigest::default(),
             pending_session: SessionDigest::default(),
             has_own_strings: false,
@@ -488,15 +491,25 @@ impl Tracker {
             }
             // That rows came in was seen before. What goes out changes nothing.
             Kind::Copy => return,
-            Kind::Deallocate(Some(name)) if self.forget_statement(name.as_bytes()) => return,
-            Kind::Deallocate(None) => {
-                self.statements.clear();
-                self.named_bytes = self.portals.values().map(|portal| portal.bytes).sum();
+            Kind::Deallocate(name) => {
+                let is_of_protocol = match name {
+                    Some(name) => self.forget_statement(name.as_bytes()),
+                    None => {
+                        self.statements.clear();
+                        self.named_bytes = self.portals.values().map(|portal| portal.bytes).sum();
+                        false
+                    }
+                };
+                // In a replay, only what is prepared by a recorded statement is there.
+                if is_of_protocol || !self.has_prepared {
+                    return;
+                }
             }
             Kind::Alone(what) => {
                 self.obstruct(format!("{what} does not run inside of a transaction"));
             }
-            Kind::Session | Kind::Local => {
+            Kind::Session | Kind::Local | Kind::Prepare => {
+                self.has_prepared |= kind == Kind::Prepare;
                 self.pending_session = self.pending_session.after(&recorded);
             }
             _ => {}
