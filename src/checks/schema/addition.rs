@@ -83,10 +83,6 @@ pub(super) fn is_constant(text: &str) -> bool {
     reader.constant().is_ok() && reader.peek().is_none()
 }
 
-fn is_one_of(words: &[&str], word: &str) -> bool {
-    words.iter().any(|known| word.eq_ignore_ascii_case(known))
-}
-
 struct Reader<'a> {
     tokens: &'a [Placed<'a>],
     at: usize,
@@ -260,9 +256,7 @@ impl<'a> Reader<'a> {
     /// A type: `character varying(20)`, `timestamp (3) with time zone`, `shop.mood[]`, `numeric(10, 2)`.
     fn kind(&mut self) -> Result<(), String> {
         let refuse = || "its type is not understood".to_owned();
-        if let Some(Token::Word(word)) = self.peek()
-            && is_one_of(&ENDS, word)
-        {
+        if self.peek().is_some_and(|token| token.is_any(&ENDS)) {
             return Err("it has no type".to_owned());
         }
         self.takes(&["NATIONAL"]);
@@ -314,18 +308,15 @@ impl<'a> Reader<'a> {
                     return Err(refuse());
                 };
             }
-            Some(Token::Word(word))
-                if ["NULL", "TRUE", "FALSE"]
-                    .iter()
-                    .any(|w| word.eq_ignore_ascii_case(w)) => {}
-            Some(Token::Word(word)) if word.eq_ignore_ascii_case("ARRAY") => {
+            Some(token) if token.is_any(&["NULL", "TRUE", "FALSE"]) => {}
+            Some(token) if token.is_word("ARRAY") => {
                 for bracket in ['[', ']'] {
                     if !self.next().is_some_and(|token| token.is_symbol(bracket)) {
                         return Err(refuse());
                     }
                 }
             }
-            Some(Token::Word(word)) if is_one_of(&MOMENTS, word) => {
+            Some(token) if token.is_any(&MOMENTS) => {
                 if self.peek().is_some_and(|token| token.is_symbol('(')) {
                     let open = self.at;
                     self.brackets()?;
@@ -341,7 +332,7 @@ impl<'a> Reader<'a> {
                     };
                 }
             }
-            Some(Token::Word(word)) if is_one_of(&FUNCTIONS, word) => {
+            Some(token) if token.is_any(&FUNCTIONS) => {
                 for bracket in ['(', ')'] {
                     if !self.next().is_some_and(|token| token.is_symbol(bracket)) {
                         return Err(refuse());

@@ -15,8 +15,9 @@ use super::pairs::{Pairs, Served};
 use super::postgres_ddl::{self, Proposed, Rights};
 use super::rename;
 use super::rule_details::Namesake;
+use super::sql_text::Token;
 use super::types::same_type;
-use super::words::{Kind, words};
+use super::words::words;
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -133,7 +134,7 @@ impl Comparison<'_> {
         let named: HashSet<String> = statements
             .iter()
             .flat_map(|statement| words(Dialect::Sqlite, statement))
-            .filter(|word| word.is_name() || word.kind == Kind::Literal)
+            .filter(|word| word.is_name() || matches!(word.token, Token::Text(_)))
             .map(|word| word.name().trim_matches('\'').to_lowercase())
             .collect();
         let is_named = |name: &str| named.contains(&name.to_lowercase());

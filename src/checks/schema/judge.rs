@@ -11,7 +11,8 @@ use super::expected::quote;
 use super::handle::Live;
 use super::model::{Column, Dialect, Table};
 use super::postgres::identifier;
-use super::words::{Kind, demands, same_words, words};
+use super::sql_text::Token;
+use super::words::{demands, same_words, words};
 
 /// Parts of one expression that are compared with each other.
 const PARTS_MAX: usize = 16;
@@ -124,8 +125,11 @@ fn even(output: &str) -> Vec<String> {
     let mut at = 0;
     while let Some(word) = all.get(at) {
         at += 1;
-        let is_constant = word.kind == Kind::Number && word.text.contains('.')
-            || word.kind == Kind::Literal && is_numeric(at);
+        let is_constant = match word.token {
+            Token::Number(text) => text.contains('.') && !text.contains(['e', 'E']),
+            Token::Text(_) => is_numeric(at),
+            _ => false,
+        };
         if !is_constant {
             even.push(word.text.to_owned());
             continue;
@@ -319,6 +323,7 @@ mod tests {
             ),
             ("timezone('utc'::text, now(", "timezone('utc'::text", false),
             ("'0.0'::text", "'0'::text", false),
+            ("(p > 1.5e-10)", "(p > 1.5e-1)", false),
             ("(p > 0)", "(p > 0.0)", false),
             ("'x 0.0'::text", "'x 0'::text", false),
         ] {

@@ -4,7 +4,7 @@ use super::diff::Comparison;
 use super::judge::Verdict;
 use super::model::{Constraint, Dialect, Index, Rule, Table};
 use super::origin::shown;
-use super::rules::{same, same_set, subject};
+use super::rules::{same_place, same_set, subject};
 use crate::domain::finding::{Finding, Severity};
 
 /// An index of the same name.
@@ -246,12 +246,27 @@ impl Comparison<'_> {
                         (Rule::Unique { columns: a }, Rule::Unique { columns: b }) => {
                             same_set(dialect, a, b)
                         }
-                        (rule, found) => same(dialect, rule, found),
+                        (rule, found) => same_place(dialect, rule, found),
                     })
                     .collect();
-                let nulls = self.nulls_differ(live, wanted);
-                let timing = timing_differs(dialect, wanted, &twins);
-                nulls.or(timing)?
+                let alike: Vec<&Constraint> = twins
+                    .iter()
+                    .copied()
+                    .filter(|found| actions(&found.rule) == actions(rule))
+                    .collect();
+                match twins.first() {
+                    Some(found) if alike.is_empty() => (
+                        Severity::Warning,
+                        format!(
+                            "it is there with {}, and the code expects {}",
+                            actions(&found.rule),
+                            actions(rule)
+                        ),
+                    ),
+                    _ => self
+                        .nulls_differ(live, wanted)
+                        .or_else(|| timing_differs(dialect, wanted, &alike))?,
+                }
             }
         };
         let title = wanted.rule.title();
@@ -295,6 +310,28 @@ impl Comparison<'_> {
             nulls(first.nulls_not_distinct).to_owned(),
         ))
     }
+}
+
+/// What a foreign key does to a row whose target goes or changes.
+fn actions(rule: &Rule) -> String {
+    let Rule::ForeignKey {
+        on_delete,
+        on_update,
+        ..
+    } = rule
+    else {
+        return String::new();
+    };
+    // What happens where nothing is said.
+    let action = |text: &Option<String>| match text.as_deref().unwrap_or_default().trim() {
+        "" => "NO ACTION".to_owned(),
+        text => text.to_uppercase(),
+    };
+    format!(
+        "ON DELETE {} ON UPDATE {}",
+        action(on_delete),
+        action(on_update)
+    )
 }
 
 /// When a constraint is looked at. SQLite tells only which foreign keys wait for the end.

@@ -51,38 +51,26 @@ impl Comparison<'_> {
                 (rule, _) => live
                     .constraints
                     .iter()
-                    .any(|found| same(dialect, rule, &found.rule)),
+                    .any(|found| same_place(dialect, rule, &found.rule)),
             };
             if is_there {
                 findings.extend(self.compare_constraint(table, live, constraint));
                 continue;
             }
             let what = described(&constraint.rule, constraint.name.as_deref());
-            let near = nearest(dialect, &constraint.rule, live);
-            let (code, how, remedy) = match &constraint.rule {
-                Rule::ForeignKey { .. } if !near.is_empty() => (
-                    "schema.constraint_mismatch",
-                    "differs",
-                    "correct the model, or write a migration that makes the foreign key anew",
-                ),
-                _ => (
-                    "schema.missing_constraint",
-                    "is missing",
-                    "write a migration that adds it; rows that break it have to be corrected before",
-                ),
-            };
+            let there = other_key(dialect, &constraint.rule, live);
             let mut finding = self
                 .finding(
-                    code,
+                    "schema.missing_constraint",
                     Severity::Warning,
                     subject(table, &constraint.rule, constraint.name.as_deref()),
                     format!(
-                        "{what} of table {} {how} in {}{near}",
+                        "{what} of table {} is missing in {}{there}",
                         table.name, self.database
                     ),
                 )
                 .fact("table", table.name.as_str())
-                .remedy(remedy);
+                .remedy("write a migration that adds it; rows that break it have to be corrected before");
             finding.location = (self.locate)(&table.name);
             findings.push(finding);
         }
@@ -108,7 +96,7 @@ impl Comparison<'_> {
                 rule => table
                     .constraints
                     .iter()
-                    .any(|wanted| nearly(dialect, &wanted.rule, rule)),
+                    .any(|wanted| same_place(dialect, &wanted.rule, rule)),
             };
             if !is_known {
                 extra(
@@ -172,31 +160,8 @@ fn same_list(dialect: Dialect, a: &[String], b: &[String]) -> bool {
             .all(|(one, two)| dialect.same_name(one, two))
 }
 
-/// The same demand.
-pub(super) fn same(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
-    match (wanted, found) {
-        (
-            Rule::ForeignKey {
-                on_delete,
-                on_update,
-                ..
-            },
-            Rule::ForeignKey {
-                on_delete: deletes,
-                on_update: updates,
-                ..
-            },
-        ) => {
-            nearly(dialect, wanted, found)
-                && action(on_delete.as_deref()) == action(deletes.as_deref())
-                && action(on_update.as_deref()) == action(updates.as_deref())
-        }
-        _ => nearly(dialect, wanted, found),
-    }
-}
-
 /// The same columns and the same place, whatever happens on a deletion.
-fn nearly(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
+pub(super) fn same_place(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
     match (wanted, found) {
         (Rule::PrimaryKey { columns: a }, Rule::PrimaryKey { columns: b }) => {
             same_set(dialect, a, b)
@@ -236,61 +201,20 @@ fn nearly(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
     }
 }
 
-/// NO ACTION is what happens where nothing is said.
-fn action(text: Option<&str>) -> String {
-    let text = text.unwrap_or_default().trim().to_uppercase();
-    if text == "NO ACTION" {
-        String::new()
-    } else {
-        text
-    }
-}
-
-/// What is there instead.
-fn nearest(dialect: Dialect, rule: &Rule, live: &Table) -> String {
-    let told = |on_delete: &Option<String>, on_update: &Option<String>| {
-        let or_none = |text: &Option<String>| {
-            let text = action(text.as_deref());
-            if text.is_empty() {
-                "NO ACTION".to_owned()
-            } else {
-                text
-            }
-        };
-        format!(
-            "ON DELETE {} ON UPDATE {}",
-            or_none(on_delete),
-            or_none(on_update)
-        )
-    };
-    let found = live
+/// The primary key that is there instead of this one.
+fn other_key(dialect: Dialect, rule: &Rule, live: &Table) -> String {
+    let mut keys = live
         .constraints
         .iter()
-        .find_map(|found| match (rule, &found.rule) {
-            (
-                Rule::ForeignKey {
-                    on_delete,
-                    on_update,
-                    ..
-                },
-                Rule::ForeignKey {
-                    on_delete: deletes,
-                    on_update: updates,
-                    ..
-                },
-            ) if nearly(dialect, rule, &found.rule) => Some(format!(
-                ": it is there with {}, and the code expects {}",
-                told(deletes, updates),
-                told(on_delete, on_update)
-            )),
-            (Rule::PrimaryKey { .. }, Rule::PrimaryKey { columns })
-                if !same_list(dialect, rule.columns(), columns) =>
+        .filter_map(|found| match (rule, &found.rule) {
+            (Rule::PrimaryKey { columns }, Rule::PrimaryKey { columns: there })
+                if !same_list(dialect, columns, there) =>
             {
-                Some(format!(", whose primary key is ({})", columns.join(", ")))
+                Some(format!(", whose primary key is ({})", there.join(", ")))
             }
             _ => None,
         });
-    found.unwrap_or_default()
+    keys.next().unwrap_or_default()
 }
 
 fn described(rule: &Rule, name: Option<&str>) -> String {

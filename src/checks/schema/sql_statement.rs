@@ -3,7 +3,7 @@
 //! Carried out is what declares tables, types, views, indexes and sequences. Left out is what says nothing
 //! about them: rows, rights, functions, triggers. Refused is what might change the schema by running code.
 
-use super::sql_text::{Placed, Token, statements};
+use super::sql_text::{Placed, Token, statements, unquoted};
 
 /// What is done with one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,37 +139,28 @@ pub(super) fn judge(text: &str, statement: &[Placed<'_>]) -> Judged {
 
 /// `OWNER TO`, `ENABLE TRIGGER`, `FORCE ROW LEVEL SECURITY` and the like.
 fn is_beside(statement: &[Placed<'_>]) -> bool {
-    let is =
-        |placed: &Placed<'_>, words: &[&str]| words.iter().any(|word| placed.token.is_word(word));
+    const SWITCHES: [&str; 5] = ["ENABLE", "DISABLE", "FORCE", "REPLICA", "ALWAYS"];
     statement.windows(2).any(|pair| {
-        (is(&pair[0], &["OWNER"]) && is(&pair[1], &["TO"]))
-            || (is(
-                &pair[0],
-                &["ENABLE", "DISABLE", "FORCE", "REPLICA", "ALWAYS"],
-            ) && is(&pair[1], &["TRIGGER", "RULE", "ROW"]))
+        let (first, second) = (pair[0].token, pair[1].token);
+        (first.is_word("OWNER") && second.is_word("TO"))
+            || (first.is_any(&SWITCHES) && second.is_any(&["TRIGGER", "RULE", "ROW"]))
     })
 }
 
 fn judge_create(text: &str, statement: &[Placed<'_>]) -> Judged {
     let mut at = 1;
-    let is = |at: usize, word: &str| {
+    let is = |at: usize, words: &[&str]| {
         statement
             .get(at)
-            .is_some_and(|placed| placed.token.is_word(word))
+            .is_some_and(|placed| placed.token.is_any(words))
     };
-    if is(at, "OR") && is(at + 1, "REPLACE") {
+    if is(at, &["OR"]) && is(at + 1, &["REPLACE"]) {
         at += 2;
     }
-    if ["TEMP", "TEMPORARY", "GLOBAL", "LOCAL"]
-        .iter()
-        .any(|word| is(at, word))
-    {
+    if is(at, &["TEMP", "TEMPORARY", "GLOBAL", "LOCAL"]) {
         return Judged::Skip;
     }
-    if ["UNLOGGED", "UNIQUE", "RECURSIVE"]
-        .iter()
-        .any(|word| is(at, word))
-    {
+    if is(at, &["UNLOGGED", "UNIQUE", "RECURSIVE"]) {
         at += 1;
     }
     let Some(Token::Word(kind)) = statement.get(at).map(|placed| placed.token) else {
@@ -241,20 +232,16 @@ fn outside_of_brackets<'a>(statement: &'a [Placed<'a>]) -> impl Iterator<Item = 
 
 /// The bounds of a partition are evaluated when it is made.
 fn calls_in_bounds(statement: &[Placed<'_>]) -> bool {
+    const GRAMMAR: [&str; 6] = ["FROM", "TO", "IN", "WITH", "VALUES", "BY"];
     let bounds = statement
         .windows(2)
         .position(|pair| pair[0].token.is_word("FOR") && pair[1].token.is_word("VALUES"));
     let Some(begin) = bounds else {
         return false;
     };
-    let is_grammar = |token: Token<'_>| {
-        ["FROM", "TO", "IN", "WITH", "VALUES", "BY"]
-            .iter()
-            .any(|word| token.is_word(word))
-    };
     statement[begin..].windows(2).any(|pair| {
         let is_name = matches!(pair[0].token, Token::Word(_) | Token::Name(_));
-        is_name && pair[1].token.is_symbol('(') && !is_grammar(pair[0].token)
+        is_name && pair[1].token.is_symbol('(') && !pair[0].token.is_any(&GRAMMAR)
     })
 }
 
@@ -281,11 +268,10 @@ fn without(text: &str, statement: &[Placed<'_>], word: &str) -> String {
 /// `SET search_path` decides where tables lie; it is rebuilt from its names.
 fn set_path(statement: &[Placed<'_>]) -> Option<String> {
     let mut rest = statement.get(1..)?;
-    if ["SESSION", "LOCAL"]
-        .iter()
-        .any(|word| rest.first().is_some_and(|p| p.token.is_word(word)))
+    if let [first, after @ ..] = rest
+        && first.token.is_any(&["SESSION", "LOCAL"])
     {
-        rest = &rest[1..];
+        rest = after;
     }
     let [name, is, values @ ..] = rest else {
         return None;
@@ -335,12 +321,12 @@ fn judge_block(statement: &[Placed<'_>]) -> Judged {
             }
             inner = rest;
         }
-        let begins = |word: &str| {
+        let begins = |words: &[&str]| {
             inner
                 .first()
-                .is_some_and(|placed| placed.token.is_word(word))
+                .is_some_and(|placed| placed.token.is_any(words))
         };
-        if begins("EXCEPTION") || begins("END") {
+        if begins(&["EXCEPTION", "END"]) {
             break;
         }
         match judge(body, inner) {
@@ -367,8 +353,7 @@ pub(super) fn place_of(sql: &str) -> Option<(Option<String>, String)> {
     if !token.is_word("TABLE") {
         return None;
     }
-    let noise = ["IF", "NOT", "EXISTS", "ONLY"];
-    let first = rest.find(|token| !noise.iter().any(|word| token.is_word(word)))?;
+    let first = rest.find(|token| !token.is_any(&["IF", "NOT", "EXISTS", "ONLY"]))?;
     let first = plain_name(first)?;
     match rest.next() {
         Some(Token::Symbol('.')) => Some((Some(first), plain_name(rest.next()?)?)),
@@ -379,10 +364,7 @@ pub(super) fn place_of(sql: &str) -> Option<(Option<String>, String)> {
 fn plain_name(token: Token<'_>) -> Option<String> {
     match token {
         Token::Word(word) => Some(word.to_lowercase()),
-        Token::Name(name) => {
-            let inside = name.strip_prefix('"')?.strip_suffix('"')?;
-            Some(inside.replace("\"\"", "\""))
-        }
+        Token::Name(name) => unquoted(name),
         _ => None,
     }
 }

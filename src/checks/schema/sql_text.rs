@@ -1,7 +1,9 @@
-//! SQL text in the words of PostgreSQL, taken apart into tokens and statements
-//! (postgresql.org/docs/current/sql-syntax-lexical.html). Pure.
+//! SQL text taken apart into tokens and statements, as PostgreSQL does it
+//! (postgresql.org/docs/current/sql-syntax-lexical.html) or SQLite (sqlite.org/lang_keywords.html). Pure.
 //!
 //! It decides which statements are carried out at all; that each is one statement, the server itself sees to.
+
+use super::model::Dialect;
 
 /// Depth of comments in comments.
 const COMMENTS_MAX: usize = 100;
@@ -28,6 +30,12 @@ impl Token<'_> {
         matches!(self, Token::Word(found) if found.eq_ignore_ascii_case(word))
     }
 
+    /// Whether it is one of these words, in any case.
+    #[must_use]
+    pub fn is_any(&self, words: &[&str]) -> bool {
+        words.iter().any(|word| self.is_word(word))
+    }
+
     /// Whether it is this symbol.
     #[must_use]
     pub fn is_symbol(&self, symbol: char) -> bool {
@@ -43,6 +51,24 @@ pub(super) struct Placed<'a> {
     pub end: usize,
 }
 
+/// What a text is made of.
+#[derive(Debug, Default)]
+pub(super) struct Scan<'a> {
+    /// What is not closed goes to the end of the text.
+    pub tokens: Vec<Placed<'a>>,
+    /// What is not closed, or does not belong into SQL, and the byte where it stands.
+    pub fault: Option<(usize, &'static str)>,
+}
+
+/// The name that is meant by one in closed quotes of any kind.
+pub(super) fn unquoted(name: &str) -> Option<String> {
+    let inside = |open, close| name.strip_prefix(open)?.strip_suffix(close);
+    inside('"', '"')
+        .map(|name| name.replace("\"\"", "\""))
+        .or_else(|| inside('`', '`').map(|name| name.replace("``", "`")))
+        .or_else(|| inside('[', ']').map(str::to_owned))
+}
+
 fn is_name_start(byte: u8) -> bool {
     byte.is_ascii_alphabetic() || byte == b'_' || byte >= 0x80
 }
@@ -51,29 +77,49 @@ fn is_name_part(byte: u8) -> bool {
     is_name_start(byte) || byte.is_ascii_digit() || byte == b'$'
 }
 
-/// The tokens of a text.
+/// The tokens of a text for PostgreSQL.
 ///
 /// # Errors
 /// What is not closed, or does not belong into SQL, and the byte where it stands.
 pub(super) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)> {
-    let mut found = Vec::new();
+    let found = scan(Dialect::Postgres, sql);
+    found.fault.map_or(Ok(found.tokens), Err)
+}
+
+/// The tokens of any text.
+pub(super) fn scan(dialect: Dialect, sql: &str) -> Scan<'_> {
+    let mut found = Scan::default();
     let mut at = 0;
-    while let Some(placed) = token_from(sql, at)? {
+    while let Some(placed) = token_from(dialect, sql, at, &mut found.fault) {
         at = placed.end;
-        found.push(placed);
+        found.tokens.push(placed);
     }
-    Ok(found)
+    found
 }
 
 /// The first token at or behind a byte.
 ///
-/// # Errors
-/// As [`tokens`].
-fn token_from(sql: &str, mut at: usize) -> Result<Option<Placed<'_>>, (usize, &'static str)> {
+/// SQLite has names in backticks and brackets too; it knows no letter before a string but that of a blob, which is
+/// a word of its own here, no `$tag$`, and no comment in a comment.
+fn token_from<'a>(
+    dialect: Dialect,
+    sql: &'a str,
+    mut at: usize,
+    fault: &mut Option<(usize, &'static str)>,
+) -> Option<Placed<'a>> {
+    const STRING: &str = "a string is not closed";
+    const NAME: &str = "a name in quotes is not closed";
+    let is_sqlite = dialect == Dialect::Sqlite;
     let bytes = sql.as_bytes();
     while at < bytes.len() {
         let begin = at;
         let rest = &bytes[at..];
+        let mut closed = |end: Option<usize>, why| {
+            end.unwrap_or_else(|| {
+                fault.get_or_insert((begin, why));
+                bytes.len()
+            })
+        };
         let token = match rest {
             [b' ' | b'\t' | b'\n' | b'\r' | 0x0c | 0x0b, ..] => {
                 at += 1;
@@ -82,48 +128,57 @@ fn token_from(sql: &str, mut at: usize) -> Result<Option<Placed<'_>>, (usize, &'
             [b'-', b'-', ..] => {
                 at += rest
                     .iter()
-                    .position(|b| matches!(b, b'\n' | b'\r'))
+                    .position(|b| *b == b'\n' || *b == b'\r' && !is_sqlite)
                     .unwrap_or(rest.len());
                 continue;
             }
             [b'/', b'*', ..] => {
-                at = comment_end(bytes, at).ok_or((begin, "a comment is not closed"))?;
+                let depth = if is_sqlite { 1 } else { COMMENTS_MAX };
+                at = closed(comment_end(bytes, at, depth), "a comment is not closed");
                 continue;
             }
-            [0, ..] => return Err((begin, "it has a null character")),
+            [0, ..] => {
+                closed(None, "it has a null character");
+                at += 1;
+                Token::Symbol('\0')
+            }
             [b'\'', ..] => {
-                at =
-                    quoted_end(bytes, at, b'\'', false).ok_or((begin, "a string is not closed"))?;
+                at = closed(quoted_end(bytes, at, b'\'', false), STRING);
                 Token::Text(&sql[begin..at])
             }
-            [b'e' | b'E', b'\'', ..] => {
-                at = quoted_end(bytes, at + 1, b'\'', true)
-                    .ok_or((begin, "a string is not closed"))?;
+            [b'e' | b'E', b'\'', ..] if !is_sqlite => {
+                at = closed(quoted_end(bytes, at + 1, b'\'', true), STRING);
                 Token::Text(&sql[begin..at])
             }
-            [b'b' | b'B' | b'x' | b'X' | b'n' | b'N', b'\'', ..] => {
-                at = quoted_end(bytes, at + 1, b'\'', false)
-                    .ok_or((begin, "a string is not closed"))?;
+            [b'b' | b'B' | b'x' | b'X' | b'n' | b'N', b'\'', ..] if !is_sqlite => {
+                at = closed(quoted_end(bytes, at + 1, b'\'', false), STRING);
                 Token::Text(&sql[begin..at])
             }
-            [b'u' | b'U', b'&', quote @ (b'\'' | b'"'), ..] => {
-                at = quoted_end(bytes, at + 2, *quote, false)
-                    .ok_or((begin, "a string is not closed"))?;
+            [b'u' | b'U', b'&', quote @ (b'\'' | b'"'), ..] if !is_sqlite => {
+                at = closed(quoted_end(bytes, at + 2, *quote, false), STRING);
                 match quote {
                     b'"' => Token::Name(&sql[begin..at]),
                     _ => Token::Text(&sql[begin..at]),
                 }
             }
             [b'"', ..] => {
-                at = quoted_end(bytes, at, b'"', false)
-                    .ok_or((begin, "a name in quotes is not closed"))?;
+                at = closed(quoted_end(bytes, at, b'"', false), NAME);
                 Token::Name(&sql[begin..at])
             }
-            [b'$', ..] if dollar_tag(rest).is_some() => {
+            [b'`', ..] if is_sqlite => {
+                at = closed(quoted_end(bytes, at, b'`', false), NAME);
+                Token::Name(&sql[begin..at])
+            }
+            // In PostgreSQL it is an index into an array.
+            [b'[', ..] if is_sqlite => {
+                at = closed(find(rest, b"]").map(|end| begin + end + 1), NAME);
+                Token::Name(&sql[begin..at])
+            }
+            [b'$', ..] if !is_sqlite && dollar_tag(rest).is_some() => {
                 let tag = dollar_tag(rest).unwrap_or_default();
                 let body = at + tag.len();
-                let end = find(&bytes[body..], tag).ok_or((begin, "a string is not closed"))?;
-                at = body + end + tag.len();
+                let end = find(&bytes[body..], tag).map(|end| body + end + tag.len());
+                at = closed(end, STRING);
                 Token::Text(&sql[begin..at])
             }
             [byte, ..] if is_name_start(*byte) => {
@@ -146,25 +201,27 @@ fn token_from(sql: &str, mut at: usize) -> Result<Option<Placed<'_>>, (usize, &'
             }
             [] => break,
         };
-        return Ok(Some(Placed {
+        return Some(Placed {
             token,
             begin,
             end: at,
-        }));
+        });
     }
-    Ok(None)
+    None
 }
 
 fn number_length(rest: &[u8]) -> usize {
     let mut at = 0;
     while let Some(byte) = rest.get(at) {
-        let is_exponent = matches!(byte, b'e' | b'E')
-            && rest
-                .get(at + 1)
-                .is_some_and(|b| b.is_ascii_digit() || matches!(b, b'+' | b'-'));
+        // A sign without a digit behind it belongs to what follows: `1e--` has a comment.
+        let exponent = match (byte, rest.get(at + 1), rest.get(at + 2)) {
+            (b'e' | b'E', Some(b'0'..=b'9'), _) => 2,
+            (b'e' | b'E', Some(b'+' | b'-'), Some(b'0'..=b'9')) => 3,
+            _ => 0,
+        };
         match byte {
             b'0'..=b'9' | b'.' => at += 1,
-            _ if is_exponent => at += 2,
+            _ if exponent > 0 => at += exponent,
             _ => break,
         }
     }
@@ -203,15 +260,15 @@ fn quoted_end(bytes: &[u8], begin: usize, quote: u8, escapes: bool) -> Option<us
     }
 }
 
-/// Comments lie in comments.
-fn comment_end(bytes: &[u8], begin: usize) -> Option<usize> {
+/// Behind the comment at `begin`. Comments lie in comments, this deep; with 1, they do not.
+fn comment_end(bytes: &[u8], begin: usize, depth_max: usize) -> Option<usize> {
     let (mut at, mut depth) = (begin, 0);
     loop {
         match bytes.get(at..at + 2)? {
-            b"/*" => {
+            b"/*" if depth_max > 1 || depth == 0 => {
                 depth += 1;
                 at += 2;
-                if depth > COMMENTS_MAX {
+                if depth > depth_max {
                     return None;
                 }
             }
@@ -319,16 +376,15 @@ pub fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>
         let mut writes = false;
         let mut span: Option<(usize, usize)> = None;
         while !is_done {
-            let placed = match token_from(sql, at) {
-                Ok(Some(placed)) => placed,
-                Ok(None) => {
-                    is_done = true;
-                    break;
-                }
-                Err((place, why)) => {
-                    is_done = true;
-                    return Some(Err(format!("{why} (line {})", line_of(sql, place))));
-                }
+            let mut fault = None;
+            let placed = token_from(Dialect::Postgres, sql, at, &mut fault);
+            if let Some((place, why)) = fault {
+                is_done = true;
+                return Some(Err(format!("{why} (line {})", line_of(sql, place))));
+            }
+            let Some(placed) = placed else {
+                is_done = true;
+                break;
             };
             at = placed.end;
             if borders.ends_with(placed.token) {
@@ -338,7 +394,7 @@ pub fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>
                 continue;
             }
             span = Some((span.map_or(placed.begin, |(begin, _)| begin), placed.end));
-            writes = writes || WRITING.iter().any(|word| placed.token.is_word(word));
+            writes = writes || placed.token.is_any(&WRITING);
             if borders.brackets == 0 && outline.len() < OUTLINE_MAX {
                 outline.push(placed.token);
             }
@@ -472,17 +528,27 @@ mod tests {
                 Token::Number("1"),
             ]
         );
+        let found: Vec<Token<'_>> = tokens("1e--x\n2")
+            .unwrap()
+            .iter()
+            .map(|p| p.token)
+            .collect();
+        assert_eq!(
+            found,
+            [Token::Number("1"), Token::Word("e"), Token::Number("2")]
+        );
     }
 
     proptest::proptest! {
         #[test]
-        fn no_text_breaks_it(sql in "[a-z$'\"/*();\\\\ E\n&u-]{0,60}") {
-            if let Ok(found) = tokens(&sql) {
+        fn no_text_breaks_it(sql in "[a-zé$'\"`\\[\\]/*();\\\\ E\0\r\n&u-]{0,60}") {
+            for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+                let found = scan(dialect, &sql).tokens;
                 for pair in found.windows(2) {
                     proptest::prop_assert!(pair[0].end <= pair[1].begin);
                 }
-                let texts: usize = found.iter().map(|p| p.end - p.begin).sum();
-                proptest::prop_assert!(texts <= sql.len());
+                proptest::prop_assert!(found.iter().all(|p| p.begin < p.end));
+                proptest::prop_assert!(found.last().is_none_or(|p| p.end <= sql.len()));
             }
         }
     }

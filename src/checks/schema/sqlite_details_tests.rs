@@ -114,6 +114,16 @@ fn sqlite_tells_what_is_the_same_and_what_is_not() {
             &["Warning schema.constraint_mismatch teams.boss"],
         ),
         change(
+            "teams (id) DEFERRABLE",
+            "teams (id) ON DELETE CASCADE DEFERRABLE",
+            &["Warning schema.constraint_mismatch teams.boss"],
+        ),
+        change(
+            "teams (id) DEFERRABLE",
+            "teams (id) ON UPDATE NO ACTION DEFERRABLE",
+            &[],
+        ),
+        change(
             "[id] integer",
             "[id] bigint",
             &["Warning schema.generated_mismatch items.id"],
@@ -185,6 +195,10 @@ fn sqlite_tells_what_is_the_same_and_what_is_not() {
         }
         wrong.retain(|(_, found, told)| found != told);
         assert_eq!(wrong, vec![], "{packages:?}");
+        let told = "foreign key (boss) of table teams differs (it is there with ON DELETE CASCADE ON UPDATE NO ACTION, \
+                    and the code expects ON DELETE NO ACTION ON UPDATE NO ACTION) in ";
+        let is_told = |finding: &Finding| finding.message.starts_with(told);
+        assert_eq!(report.findings.iter().filter(|f| is_told(f)).count(), 1);
     }
 }
 

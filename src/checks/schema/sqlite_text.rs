@@ -33,7 +33,7 @@ impl TableText {
         };
         let is_table = all
             .get(1)
-            .is_some_and(|w| w.is("TABLE") || w.is("TEMP") || w.is("TEMPORARY"));
+            .is_some_and(|word| word.token.is_any(&["TABLE", "TEMP", "TEMPORARY"]));
         let inner = group(&all[open..]);
         if !is_table {
             return text;
@@ -54,7 +54,7 @@ impl TableText {
             return;
         };
         let mut column = None;
-        if !TABLE_WIDE.iter().any(|keyword| first.is(keyword)) {
+        if !first.token.is_any(&TABLE_WIDE) {
             column = Some(ColumnText {
                 name: first.name(),
                 ..ColumnText::default()
@@ -96,7 +96,7 @@ impl TableText {
                 } else if word.is("AS") {
                     column.computed = Some(written(sql, group(rest)).to_owned());
                 }
-                if OTHERS.iter().any(|keyword| word.is(keyword)) {
+                if word.token.is_any(&OTHERS) {
                     name = None;
                 }
             }
@@ -160,9 +160,9 @@ pub(super) fn index_part(dialect: Dialect, text: &str) -> Part {
     let all = words(dialect, text);
     let mut part = &all[..];
     while let [rest @ .., last] = part {
-        let is_direction = ["ASC", "DESC"].iter().any(|keyword| last.is(keyword));
+        let is_direction = last.token.is_any(&["ASC", "DESC"]);
         let is_place = rest.last().is_some_and(|word| word.is("NULLS"))
-            && (last.is("FIRST") || last.is("LAST"));
+            && last.token.is_any(&["FIRST", "LAST"]);
         if rest.is_empty() || !(is_direction || is_place) {
             break;
         }

@@ -1,52 +1,39 @@
-//! SQL taken apart into words, and two texts compared by them: case, blanks, brackets around all of it
-//! and quotes that change nothing are no difference. Pure.
+//! The tokens of SQL with signs put together ([`super::sql_text`]), and two texts compared by them: case, blanks,
+//! brackets around all of it and quotes that change nothing are no difference. Pure.
 
 use super::model::Dialect;
+use super::sql_text::{Token, scan, unquoted};
 
 /// One word of SQL and where it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Word<'t> {
+    /// Of a sign, the first symbol.
+    pub token: Token<'t>,
     pub text: &'t str,
     pub begin: usize,
-    pub kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// A keyword or a name without quotes.
-    Bare,
-    /// A name in quotes of any kind.
-    Quoted,
-    Literal,
-    Number,
-    Sign,
 }
 
 impl<'t> Word<'t> {
-    /// Whether it is this keyword, given in capitals.
+    /// Whether it is this keyword.
     pub(super) fn is(&self, keyword: &str) -> bool {
-        self.kind == Kind::Bare && self.text.eq_ignore_ascii_case(keyword)
+        self.token.is_word(keyword)
     }
 
     pub(super) fn is_sign(&self, sign: &str) -> bool {
-        self.kind == Kind::Sign && self.text == sign
+        matches!(self.token, Token::Symbol(_)) && self.text == sign
     }
 
     pub(super) fn is_name(&self) -> bool {
-        matches!(self.kind, Kind::Bare | Kind::Quoted)
+        matches!(self.token, Token::Word(_) | Token::Name(_))
     }
 
     /// The name that it means.
     pub(super) fn name(&self) -> String {
-        if self.kind != Kind::Quoted || self.text.len() < 2 {
-            return self.text.to_owned();
-        }
-        let inner = &self.text[1..self.text.len() - 1];
-        match self.text.as_bytes()[0] {
-            b'"' => inner.replace("\"\"", "\""),
-            b'`' => inner.replace("``", "`"),
-            _ => inner.to_owned(),
-        }
+        let inside = match self.token {
+            Token::Name(name) => unquoted(name),
+            _ => None,
+        };
+        inside.unwrap_or_else(|| self.text.to_owned())
     }
 
     pub(super) fn end(&self) -> usize {
@@ -62,72 +49,23 @@ const SIGNS: [&str; 24] = [
 
 /// All words of a text; comments are none. What does not end (a string, a comment) goes to the end.
 pub(super) fn words(dialect: Dialect, text: &str) -> Vec<Word<'_>> {
-    let bytes = text.as_bytes();
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(&first) = bytes.get(at) {
-        let rest = &text[at..];
-        let (length, kind) = match first {
-            b if b.is_ascii_whitespace() => {
-                at += 1;
-                continue;
-            }
-            b'-' if rest.starts_with("--") => {
-                at += rest.find('\n').unwrap_or(rest.len());
-                continue;
-            }
-            b'/' if rest.starts_with("/*") => {
-                at += rest[2..].find("*/").map_or(rest.len(), |end| end + 4);
-                continue;
-            }
-            b'\'' => (quoted(rest, '\''), Kind::Literal),
-            b'"' => (quoted(rest, '"'), Kind::Quoted),
-            b'`' => (quoted(rest, '`'), Kind::Quoted),
-            // In PostgreSQL it is an index into an array.
-            b'[' if dialect == Dialect::Sqlite => (
-                rest.find(']').map_or(rest.len(), |end| end + 1),
-                Kind::Quoted,
-            ),
-            b'0'..=b'9' => (
-                rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '.')
-                    .unwrap_or(rest.len()),
-                Kind::Number,
-            ),
-            b if b.is_ascii_alphabetic() || b == b'_' || b >= 0x80 => (
-                rest.find(|c: char| !c.is_alphanumeric() && !matches!(c, '_' | '$'))
-                    .unwrap_or(rest.len())
-                    .max(rest.chars().next().map_or(1, char::len_utf8)),
-                Kind::Bare,
-            ),
-            _ => (
-                SIGNS
-                    .iter()
-                    .find(|sign| rest.starts_with(**sign))
-                    .map_or(1, |sign| sign.len()),
-                Kind::Sign,
-            ),
+    let mut found: Vec<Word<'_>> = Vec::new();
+    for placed in scan(dialect, text).tokens {
+        if found.last().is_some_and(|sign| placed.begin < sign.end()) {
+            continue;
+        }
+        let rest = &text[placed.begin..];
+        let sign = match placed.token {
+            Token::Symbol(_) => SIGNS.iter().find(|sign| rest.starts_with(**sign)),
+            _ => None,
         };
         found.push(Word {
-            text: &rest[..length],
-            begin: at,
-            kind,
+            token: placed.token,
+            text: &rest[..sign.map_or(placed.end - placed.begin, |sign| sign.len())],
+            begin: placed.begin,
         });
-        at += length;
     }
     found
-}
-
-/// How long a text in quotes is; a doubled quote does not end it.
-fn quoted(text: &str, quote: char) -> usize {
-    let mut at = 1;
-    while let Some(next) = text[at..].find(quote) {
-        at += next + 1;
-        if !text[at..].starts_with(quote) {
-            return at;
-        }
-        at += 1;
-    }
-    text.len()
 }
 
 /// Whether two expressions are the same but for their spelling.
@@ -141,11 +79,16 @@ fn spelled(dialect: Dialect, text: &str) -> Vec<String> {
     let inner = unwrapped(&all);
     inner
         .iter()
-        .map(|word| match word.kind {
-            Kind::Bare => word.text.to_lowercase(),
-            Kind::Quoted if dialect == Dialect::Sqlite => word.name().to_lowercase(),
-            Kind::Quoted if is_folded(&word.name()) => word.name(),
-            Kind::Sign => match word.text {
+        .map(|word| match word.token {
+            Token::Word(text) => text.to_lowercase(),
+            Token::Name(_) if dialect == Dialect::Sqlite => word.name().to_lowercase(),
+            Token::Name(_) if is_folded(&word.name()) => word.name(),
+            // The letter before it has no case.
+            Token::Text(text) if !text.starts_with('$') => {
+                let (kind, rest) = text.split_at(text.find('\'').unwrap_or(0));
+                format!("{}{rest}", kind.to_lowercase())
+            }
+            Token::Symbol(_) => match word.text {
                 "!=" => "<>".to_owned(),
                 "==" if dialect == Dialect::Sqlite => "=".to_owned(),
                 sign => sign.to_owned(),
@@ -225,7 +168,7 @@ pub(super) fn demands<'t>(dialect: Dialect, text: &'t str, keyword: &str) -> Vec
     let mut depth = 0;
     let is_mixed = inner.iter().any(|word| {
         depth += change(word);
-        depth == 0 && others.iter().any(|other| word.is(other))
+        depth == 0 && word.token.is_any(&others)
     });
     if is_mixed {
         return vec![text];
@@ -262,6 +205,37 @@ mod tests {
             assert_eq!(same_words(dialect, a, b), same, "{a} and {b}");
         }
         assert!(words(Sqlite, "'open").len() == 1 && words(Sqlite, "/* open").is_empty());
+    }
+
+    #[test]
+    fn each_dialect_has_its_own_quotes_strings_and_comments() {
+        use Dialect::{Postgres, Sqlite};
+        for (dialect, text, expected) in [
+            (Sqlite, "`a``b`[c d]\"e\"\"f\"", vec!["a`b", "c d", "e\"f"]),
+            (Postgres, "a[1]`", vec!["a", "[", "1", "]", "`"]),
+            (Sqlite, "x'00'||e'\\'", vec!["x", "'00'", "||", "e", "'\\'"]),
+            (Postgres, r"E'\'b'!~~*'c'", vec![r"E'\'b'", "!~~*", "'c'"]),
+            (Postgres, "$a$ b'' $a$->>1", vec!["$a$ b'' $a$", "->>", "1"]),
+            (Sqlite, "$a$", vec!["$", "a$"]),
+            (Sqlite, "/* /* */ a */", vec!["a", "*", "/"]),
+            (Postgres, "/* /* */ a */", vec![]),
+            (Sqlite, "a--b\rc\nd", vec!["a", "d"]),
+            (Postgres, "a--b\rc\nd", vec!["a", "c", "d"]),
+            // What is not closed goes to the end, and is no name in quotes.
+            (Sqlite, "a [é", vec!["a", "[é"]),
+            (Sqlite, "\"é", vec!["\"é"]),
+            (Postgres, "a\0b", vec!["a", "\0", "b"]),
+        ] {
+            let found: Vec<String> = words(dialect, text).iter().map(Word::name).collect();
+            assert_eq!(found, expected, "{text}");
+        }
+        for (a, b, same) in [
+            (r"a = E'X\n'", r"A = e'X\n'", true),
+            (r"a = E'X\n'", r"a = E'x\n'", false),
+            ("a = $$B'c$$", "a = $$b'c$$", false),
+        ] {
+            assert_eq!(same_words(Postgres, a, b), same, "{a} and {b}");
+        }
     }
 
     #[test]
