@@ -5,6 +5,8 @@
 mod django;
 #[path = "server_migrations/flask.rs"]
 mod flask;
+#[path = "server_migrations/histories.rs"]
+mod histories;
 mod support;
 
 #[path = "support/postgres.rs"]

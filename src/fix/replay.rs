@@ -278,8 +278,7 @@ fn may_change_rows(sql: &str) -> bool {
         return false;
     };
     let first = statement.outline.first();
-    let writing = ["INSERT", "UPDATE", "DELETE", "MERGE"];
-    first.is_some_and(|token| writing.iter().any(|word| token.is_word(word)))
+    first.is_some_and(|token| token.is_any(&["INSERT", "UPDATE", "DELETE", "MERGE"]))
 }
 
 fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
@@ -320,13 +319,7 @@ fn beyond(observed: &Observed, books: &MigrationBooks, books_tables: &[String]) 
         };
         reasons.push(what);
     }
-    let acting = [
-        "trigger ",
-        "event_trigger ",
-        "rule ",
-        "policy ",
-        "extension ",
-    ];
+    let acting = ["trigger ", "event_trigger ", "rule ", "policy "];
     for line in after.difference(before) {
         if acting.iter().any(|kind| line.starts_with(kind)) {
             reasons.push(format!("{} is new", name_of(line)));

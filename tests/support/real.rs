@@ -50,7 +50,8 @@ pub fn strings<'a>(truth: &'a DocumentMut, key: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn copy(from: &Path, to: &Path) {
+/// A directory with everything in it but compiled code.
+pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
