@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::Upstream;
 use super::handshake::{Opening, STARTUP_BYTES_MAX, Startup, read_opening};
+use super::ledger::Ledger;
 use super::message::{Severity, Violation, put, put_error, put_text};
 use super::recording::Book;
 use super::tracker::Tracker;
@@ -52,6 +53,12 @@ impl Shared {
             large: Semaphore::new(1),
             served: AtomicU64::new(0),
         }
+    }
+
+    /// The recording is not to be replayed.
+    pub(super) fn obstruct(&self, why: &str) {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        book.obstruct(why);
     }
 }
 
@@ -141,13 +148,13 @@ async fn open(
         .await
         .map_err(|error| refused(&error.code, error.message))?;
     let connection = shared.served.fetch_add(1, Ordering::Relaxed);
-    let mut tracker = Tracker::new(shared.book.clone(), connection, startup.settings);
+    let mut ledger = Ledger::new(shared.book.clone(), connection, startup.settings);
     for (name, value) in &wire.parameters {
-        tracker.reported(name, value);
+        ledger.reported(name, value);
     }
     let welcome = welcome(startup.negotiate.as_deref(), &wire.parameters, connection);
     match client.write_all(&welcome).await {
-        Ok(()) => Ok(Some((wire, tracker))),
+        Ok(()) => Ok(Some((wire, Tracker::new(ledger)))),
         Err(_) => Ok(None),
     }
 }
@@ -253,12 +260,19 @@ async fn relay(
 ) -> Result<(), Refused> {
     let tracker = Mutex::new(tracker);
     let is_writing = AtomicBool::new(false);
+    let answered = Notify::new();
     let (mut from_server, mut to_server) = tokio::io::split(wire.stream);
     let ended = {
         let (from_client, to_client) = client.split();
-        let down = pass_down(&mut from_server, to_client, &tracker, &is_writing);
+        let down = pass_down(
+            &mut from_server,
+            to_client,
+            &tracker,
+            &is_writing,
+            &answered,
+        );
         tokio::select! {
-            ended = pass_up(from_client, &mut to_server, &tracker, &shared.large) => Some(ended),
+            ended = pass_up(from_client, &mut to_server, &tracker, &shared.large, &answered) => Some(ended),
             ended = down => Some(ended),
             () = linger(&mut stop, LINGER) => None,
         }
@@ -268,7 +282,7 @@ async fn relay(
         let drained = async {
             if to_server.shutdown().await.is_ok() {
                 let nobody = tokio::io::sink();
-                pass_down(&mut from_server, nobody, &tracker, &is_writing).await;
+                pass_down(&mut from_server, nobody, &tracker, &is_writing, &answered).await;
             }
         };
         tokio::select! {
@@ -278,7 +292,7 @@ async fn relay(
     }
     let (is_idle, is_between) = {
         let tracker = lock(&tracker);
-        (tracker.is_idle(), tracker.is_between_answers())
+        (tracker.ledger.is_idle(), tracker.is_between_answers())
     };
     if !is_idle && !matches!(ended, Some(Ended::ServerGone)) {
         match timeout(CANCEL_MAX, wire.cancel.cancel()).await {
@@ -302,6 +316,7 @@ async fn pass_up(
     mut to: impl AsyncWrite + Unpin,
     tracker: &Mutex<Tracker>,
     large: &Semaphore,
+    answered: &Notify,
 ) -> Ended {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     let mut permit = None;
@@ -310,14 +325,20 @@ async fn pass_up(
         if !matches!(from.read_buf(&mut held).await, Ok(1..)) {
             return Ended::ClientGone;
         }
-        let taken = lock(tracker).client_sent(&held, &mut out);
-        let taken = match taken {
-            Ok(taken) => taken,
-            Err(violation) => return Ended::Violated(violation),
-        };
-        held.drain(..taken);
-        if !pass_on(&mut to, &mut out).await {
-            return Ended::ServerGone;
+        loop {
+            let taken = lock(tracker).client_sent(&held, &mut out);
+            let taken = match taken {
+                Ok(taken) => taken,
+                Err(violation) => return Ended::Violated(violation),
+            };
+            held.drain(..taken);
+            if !pass_on(&mut to, &mut out).await {
+                return Ended::ServerGone;
+            }
+            if !lock(tracker).ledger.is_full() {
+                break;
+            }
+            answered.notified().await;
         }
         if held.len() <= LARGE_BYTES {
             held.shrink_to(LARGE_BYTES);
@@ -335,6 +356,7 @@ async fn pass_down(
     mut to: impl AsyncWrite + Unpin,
     tracker: &Mutex<Tracker>,
     is_writing: &AtomicBool,
+    answered: &Notify,
 ) -> Ended {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     loop {
@@ -344,6 +366,7 @@ async fn pass_down(
         }
         let taken = lock(tracker).server_sent(&held, &mut out);
         held.drain(..taken);
+        answered.notify_one();
         is_writing.store(true, Ordering::Relaxed);
         if !pass_on(&mut to, &mut out).await {
             return Ended::ClientGone;

@@ -95,7 +95,15 @@ fn read_startup(minor: u32, mut rest: &[u8]) -> Result<Startup, String> {
     for (name, value) in read_options(&options)? {
         startup.settings.entry(name).or_insert(value);
     }
-    Ok(startup)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.');
+    match startup
+        .settings
+        .keys()
+        .find(|name| !name.bytes().all(is_plain))
+    {
+        Some(name) => Err(format!("{name:?} is no setting")),
+        None => Ok(startup),
+    }
 }
 
 /// `-c name=value`, `--name=value`.
@@ -195,6 +203,11 @@ mod tests {
         assert!(read(3 << 16, &[("user", "a"), ("replication", "database")]).replication);
         assert!(read_opening(&startup(2 << 16, &[])).is_err());
         assert!(read_opening(&startup(3 << 16, &[("options", "x")])).is_err());
+        let name = startup(3 << 16, &[("user", "a"), ("a=b -c c", "d")]);
+        assert_eq!(
+            read_opening(&name),
+            Err("\"a=b -c c\" is no setting".to_owned())
+        );
         let switch = startup(3 << 16, &[("user", "a"), ("options", "-d 5")]);
         assert!(read_opening(&switch).is_err());
         assert_eq!(read_opening(&SSL.to_be_bytes()), Ok(Opening::Encrypt));

@@ -16,7 +16,9 @@
 mod connection;
 mod expected;
 mod handshake;
+mod ledger;
 mod message;
+mod names;
 mod recording;
 mod statement;
 mod tracker;
@@ -30,7 +32,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use connection::{Place, Shared, serve};
 use recording::Book;
@@ -150,7 +152,10 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => break,
-            _ = connections.join_next(), if !connections.is_empty() => continue,
+            Some(ended) = connections.join_next() => {
+                note_panic(ended, &shared);
+                continue;
+            }
             accepted = listener.accept() => accepted,
         };
         let Ok((client, _)) = accepted else {
@@ -169,11 +174,22 @@ async fn accept(
         connections.spawn(serve(client, place, shared.clone(), stop.clone()));
     }
     drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            note_panic(ended, &shared);
+        }
+    };
     if tokio::time::timeout(END_MAX, all).await.is_err() {
         connections.shutdown().await;
     }
     Ok(())
+}
+
+/// What a connection did that ended in a defect of ours, nobody knows.
+fn note_panic(ended: Result<(), JoinError>, shared: &Shared) {
+    if ended.is_err_and(|error| error.is_panic()) {
+        shared.obstruct("the relay has a defect, and a connection ended with it");
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,16 @@ pub(in crate::fix) enum Value {
     Binary(Vec<u8>),
 }
 
+impl Value {
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Null => 0,
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Values are the application's own data, and stay out of logs.
 impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,12 +71,8 @@ impl fmt::Debug for Value {
 
 impl Recorded {
     fn bytes(&self) -> usize {
-        let of_value = |parameter: &Parameter| match &parameter.value {
-            Value::Null => 0,
-            Value::Text(text) => text.len(),
-            Value::Binary(bytes) => bytes.len(),
-        };
-        let values: usize = self.parameters.iter().map(of_value).sum();
+        let of_values = self.parameters.iter().map(|one| one.value.bytes());
+        let values: usize = of_values.sum();
         self.sql.len() + values + self.parameters.len() * size_of::<Parameter>()
     }
 }

@@ -164,6 +164,37 @@ fn texts_with_several_statements_take_effect_as_the_server_says() {
 }
 
 #[test]
+fn limits_and_what_tidies_up_are_not_recorded() {
+    let Some(trial) = Trial::start("CREATE SCHEMA a") else {
+        return;
+    };
+    let driver = Driver::connect(trial.port);
+    driver.run("SET lock_timeout = '5s'; BEGIN; SET LOCAL statement_timeout = '1min'; CREATE TABLE t (x int); COMMIT");
+    driver.run("RESET ALL; CLOSE ALL; DEALLOCATE ALL");
+    driver
+        .run("SET search_path = a; CREATE TABLE t (x int); PREPARE p AS INSERT INTO t VALUES ($1)");
+    driver.run("EXECUTE p (1); DEALLOCATE p; RESET ALL; CREATE TABLE u (x int)");
+    let recording = trial.relay.finish();
+    assert_eq!(
+        told(&recording),
+        [
+            "CREATE TABLE t (x int)",
+            "CLOSE ALL",
+            "SET search_path = a",
+            "CREATE TABLE t (x int)",
+            "PREPARE p AS INSERT INTO t VALUES ($1)",
+            "EXECUTE p (1)",
+            "DEALLOCATE p",
+            "RESET ALL",
+            "CREATE TABLE u (x int)",
+        ]
+    );
+    let ended = TrialEnded(trial.server);
+    ended.0.sql("template1", "CREATE SCHEMA a");
+    ended.expect_same_catalog(&recording);
+}
+
+#[test]
 fn a_portal_that_is_run_in_parts_counts_once() {
     let Some(trial) =
         Trial::start("CREATE TABLE t AS SELECT g AS x FROM generate_series(1, 10) AS g")

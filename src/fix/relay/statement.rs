@@ -21,6 +21,11 @@ pub(super) enum Kind {
     TwoPhase,
     /// Says how the transaction is: the replay has its own.
     SetTransaction,
+    /// How long something may take, and what is told to whom: what comes out is the same, and the replay has its
+    /// own limits.
+    Limit,
+    /// `RESET ALL`.
+    ResetAll,
     /// Rows from or to the client.
     Copy,
     /// Forgets a prepared statement, if it names one.
@@ -93,6 +98,23 @@ impl Words<'_, '_> {
         self.0.iter().any(|token| token.is_word(word))
     }
 
+    /// Whether it sets or resets a setting that decides about nothing but time and messages.
+    fn names_limit(&self) -> bool {
+        const LIMITS: [&str; 9] = [
+            "application_name",
+            "client_min_messages",
+            "deadlock_timeout",
+            "idle_in_transaction_session_timeout",
+            "idle_session_timeout",
+            "lock_timeout",
+            "log_min_messages",
+            "statement_timeout",
+            "transaction_timeout",
+        ];
+        let at = 1 + usize::from(self.is_any(1, &["LOCAL", "SESSION"]));
+        self.is_any(at, &LIMITS)
+    }
+
     fn has_pair(&self, first: &str, second: &str) -> bool {
         self.0
             .windows(2)
@@ -121,6 +143,8 @@ pub(super) fn kind_of(statement: &SqlStatement<'_>) -> Kind {
             Kind::SetTransaction
         }
         "SET" if words.is(1, "LOCAL") && words.is(2, "TRANSACTION") => Kind::SetTransaction,
+        "SET" | "RESET" if words.names_limit() => Kind::Limit,
+        "RESET" if words.is(1, "ALL") => Kind::ResetAll,
         "SET" if words.is(1, "LOCAL") => Kind::Local,
         "SET" if words.is(1, "CONSTRAINTS") => Kind::Reading,
         "DISCARD" if words.is(1, "ALL") => Kind::Alone("DISCARD ALL"),
@@ -283,6 +307,11 @@ mod tests {
             ),
             ("SET LOCAL search_path = a", Kind::Local),
             ("set search_path to a", Kind::Session),
+            ("SET LOCAL lock_timeout = '5s'", Kind::Limit),
+            ("set SESSION statement_timeout to 0", Kind::Limit),
+            ("RESET lock_timeout", Kind::Limit),
+            ("RESET ALL", Kind::ResetAll),
+            ("RESET search_path", Kind::Session),
             ("SET CONSTRAINTS ALL IMMEDIATE", Kind::Reading),
             ("SELECT set_config('a.b', 'c', false)", Kind::Session),
             ("SELECT 1", Kind::Reading),

@@ -1,10 +1,14 @@
 //! The pure part: no bytes of either side break it.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use super::super::recording::Book;
 use super::super::testing::{SYNC, bind, execute, extended, parse, query};
 use super::*;
 
-fn tracker() -> Tracker {
-    Tracker::new(Arc::default(), 0, BTreeMap::new())
+fn tracker(book: &Arc<Mutex<Book>>) -> Tracker {
+    Tracker::new(Ledger::new(book.clone(), 0, BTreeMap::new()))
 }
 
 /// Bytes in pieces, as a network may give them; what comes out on the other side.
@@ -34,7 +38,8 @@ fn bytes_pass_unchanged_however_they_are_cut() {
     let whole = sent.len();
     sent.extend(&query("SELECT 3")[..7]);
     for piece in 1..40 {
-        let mut tracker = tracker();
+        let book: Arc<Mutex<Book>> = Arc::default();
+        let mut tracker = tracker(&book);
         let out = passed(&sent, piece, |held, out| {
             tracker.client_sent(held, out).unwrap()
         });
@@ -42,19 +47,37 @@ fn bytes_pass_unchanged_however_they_are_cut() {
         let answer = b"D\0\0\0\x06abC\0\0\0\x0dSELECT 1\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I1\0\0\0\x042\0\0\0\x04";
         let out = passed(answer, piece, |held, out| tracker.server_sent(held, out));
         assert_eq!(out, answer, "{piece}");
-        assert_eq!(tracker.book().close().statements.len(), 2);
-        assert!(!tracker.is_lost && !tracker.is_idle());
+        assert_eq!(book.lock().unwrap().close().statements.len(), 2);
+        assert!(!tracker.ledger.is_lost() && !tracker.ledger.is_idle());
     }
 }
 
 #[test]
+fn who_asks_faster_than_is_answered_waits() {
+    let book: Arc<Mutex<Book>> = Arc::default();
+    let mut tracker = tracker(&book);
+    let many = extended("SELECT 1").repeat(50_000);
+    let mut out = Vec::new();
+    let taken = tracker.client_sent(&many, &mut out).unwrap();
+    assert!(tracker.ledger.is_full() && taken < many.len());
+    assert_eq!(tracker.client_sent(&many[taken..], &mut out), Ok(0));
+    let answer = b"1\0\0\0\x042\0\0\0\x04C\0\0\0\x0dSELECT 1\0".repeat(40_000);
+    tracker.server_sent(&answer, &mut Vec::new());
+    assert!(!tracker.ledger.is_full());
+    let rest = tracker.client_sent(&many[taken..], &mut out).unwrap();
+    assert_eq!(taken + rest, many.len());
+    assert_eq!(out, many);
+}
+
+#[test]
 fn a_server_that_answers_something_else_is_an_obstacle() {
-    let mut tracker = tracker();
+    let book: Arc<Mutex<Book>> = Arc::default();
+    let mut tracker = tracker(&book);
     let mut out = Vec::new();
     tracker.client_sent(&query("SELECT 1"), &mut out).unwrap();
     tracker.server_sent(b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I", &mut out);
-    assert!(tracker.is_lost);
-    let recording = tracker.book().close();
+    assert!(tracker.ledger.is_lost());
+    let recording = book.lock().unwrap().close();
     assert!(recording.statements.is_empty());
     assert_eq!(
         recording.obstacle.as_deref(),
@@ -115,7 +138,7 @@ proptest::proptest! {
         turns in proptest::collection::vec((messages(), answers(), answers()), 0..40),
     ) {
         let book: Arc<Mutex<Book>> = Arc::default();
-        let mut tracker = Tracker::new(book.clone(), 0, BTreeMap::new());
+        let mut tracker = tracker(&book);
         let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
         let mut out = Vec::new();
         for (message, first, second) in turns {
