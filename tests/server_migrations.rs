@@ -305,8 +305,8 @@ fn whoever_may_not_make_roles_gets_the_command_and_the_reason() {
 fn what_cannot_be_promoted_in_one_transaction_is_said() {
     for (body, reason) in [
         (
-            "with op.get_context().autocommit_block():\n        op.create_index('ix', 'users', ['name'], postgresql_concurrently=True)",
-            "CREATE INDEX CONCURRENTLY",
+            "with op.get_context().autocommit_block():\n        op.execute('VACUUM users')",
+            "VACUUM does not run inside of a transaction",
         ),
         ("op.execute('no sql at all')", "syntax error at or near"),
         ("raise ValueError('not today')", "ValueError: not today"),
@@ -325,6 +325,24 @@ fn what_cannot_be_promoted_in_one_transaction_is_said() {
         assert_eq!(version(&server), "a1");
         expect_nothing_left(&server);
     }
+}
+
+#[test]
+fn an_index_is_made_with_the_rest_where_its_table_may_wait() {
+    let body = "with op.get_context().autocommit_block():\n        op.create_index('ix', 'users', ['name'], postgresql_concurrently=True)\n    \
+        op.add_column('users', sa.Column('email', sa.Text))";
+    let env_py = SYNC.replace(
+        "target_metadata=None",
+        "target_metadata=None, transaction_per_migration=True",
+    );
+    let Some((server, workspace)) = application("postgresql+psycopg2", &env_py, body) else {
+        return;
+    };
+    let boot = workspace.ubs(&["boot", "--until-up"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    assert_eq!(version(&server), "b2");
+    let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix'::regclass";
+    assert_eq!(server.sql("app", valid).trim(), "t");
 }
 
 #[test]

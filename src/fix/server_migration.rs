@@ -48,6 +48,10 @@ pub(super) fn migrate_server(
         .map_err(because("cannot make a second clone"))?;
     crate::kernel::crash_point("trial.cloned");
     let recording = record(run, upgrade, schema, url, &first, environment)?;
+    if recording.concurrent && tried_on != WITH_ROWS {
+        let why = "they make or drop indexes CONCURRENTLY, and a table of this size is not let wait for that";
+        return Err(PostgresError::NoReplay(why.to_owned()).into());
+    }
     let connect = |clone: &OwnDatabase| {
         clone
             .connect()

@@ -68,6 +68,7 @@ pub use own_database::{OwnDatabase, Purpose, Template};
 pub use own_role::OwnRole;
 pub use postgres_url::{LoopbackServer, is_postgres};
 pub use session::{Done, RawParameter, ServerError, Session};
+pub use sql_statement::sql_without_word;
 pub use sql_text::{SqlStatement, Token as SqlToken, sql_statements};
 pub use user_rights::UserRights;
 pub use wire::{Wire, WireError, open_wire};

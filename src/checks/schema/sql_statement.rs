@@ -3,7 +3,7 @@
 //! Carried out is what declares tables, types, views, indexes and sequences. Left out is what says nothing
 //! about them: rows, rights, functions, triggers. Refused is what might change the schema by running code.
 
-use super::sql_text::{Placed, Token, statements, unquoted};
+use super::sql_text::{Placed, Token, statements, tokens, unquoted};
 
 /// What is done with one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -263,6 +263,12 @@ fn without(text: &str, statement: &[Placed<'_>], word: &str) -> String {
         ),
         None => text[begin..end].to_owned(),
     }
+}
+
+/// One statement without this word, if it is among the first four; the places of all others stay.
+#[must_use]
+pub fn sql_without_word(sql: &str, word: &str) -> String {
+    tokens(sql).map_or_else(|_| sql.to_owned(), |found| without(sql, &found, word))
 }
 
 /// `SET search_path` decides where tables lie; it is rebuilt from its names.

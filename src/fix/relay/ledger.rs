@@ -12,6 +12,7 @@ use super::message::until_null;
 use super::names::{Names, Portal};
 use super::recording::{Book, Committer, Pending, Recorded, SessionDigest, Value};
 use super::statement::Kind;
+use crate::checks::sql_without_word;
 
 /// Requests that wait for their answers. What the server holds back of its answers until it is asked (some
 /// kilobytes) are fewer by far.
@@ -304,7 +305,7 @@ impl Ledger {
     }
 
     /// A statement took effect, for its connection.
-    fn complete(&mut self, recorded: Recorded, kind: Kind, tag: &[u8]) {
+    fn complete(&mut self, mut recorded: Recorded, kind: Kind, tag: &[u8]) {
         let tag = String::from_utf8_lossy(until_null(tag));
         if !kind.fits(&tag) {
             self.lose();
@@ -349,6 +350,10 @@ impl Ledger {
             }
             Kind::Alone(what) => {
                 self.obstruct(format!("{what} does not run inside of a transaction"));
+            }
+            Kind::Concurrent => {
+                recorded.sql = sql_without_word(&recorded.sql, "CONCURRENTLY");
+                self.book().note_concurrent();
             }
             Kind::Session | Kind::Local | Kind::Prepare | Kind::ResetAll => {
                 self.has_prepared |= kind == Kind::Prepare;

@@ -36,7 +36,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use connection::{Place, Shared, serve};
 use recording::Book;
-pub(in crate::fix) use recording::{Parameter, Recorded, Recording, Value};
+pub(in crate::fix) use recording::{Parameter, Recording, Value};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 16;

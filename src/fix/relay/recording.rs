@@ -20,6 +20,8 @@ pub(in crate::fix) struct Recording {
     pub statements: Vec<Recorded>,
     /// Settings that the connection was opened with, by name in small letters.
     pub settings: BTreeMap<String, String>,
+    /// Indexes were made or dropped `CONCURRENTLY`; the statements are without that.
+    pub concurrent: bool,
     /// Why it cannot be replayed as one transaction, in words that end a sentence.
     pub obstacle: Option<String>,
 }
@@ -145,6 +147,10 @@ impl Book {
         if self.recording.obstacle.is_none() {
             self.recording.obstacle = Some(why.into());
         }
+    }
+
+    pub(super) fn note_concurrent(&mut self) {
+        self.recording.concurrent = true;
     }
 
     /// How many transactions have changed something.

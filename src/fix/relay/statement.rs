@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Deallocate(Option<String>),
     /// Runs in no transaction block; by what it is called.
     Alone(&'static str),
+    /// Neither, but does the same without the word `CONCURRENTLY`, if others may wait for it.
+    Concurrent,
     /// `SET LOCAL`: until the end of the transaction.
     Local,
     /// Prepares a statement by SQL's own means.
@@ -47,7 +49,10 @@ pub(super) enum Kind {
 impl Kind {
     /// Whether the database may be another after it.
     pub(super) fn changes(&self) -> bool {
-        matches!(self, Self::Writing | Self::Alone(_) | Self::TwoPhase)
+        matches!(
+            self,
+            Self::Writing | Self::Alone(_) | Self::Concurrent | Self::TwoPhase
+        )
     }
 
     /// Whether the server ends such a statement with this tag.
@@ -164,10 +169,7 @@ pub(super) fn kind_of(statement: &SqlStatement<'_>) -> Kind {
         {
             Kind::Alone("REINDEX of a database or schema")
         }
-        "CREATE" if words.has_pair("INDEX", "CONCURRENTLY") => {
-            Kind::Alone("CREATE INDEX CONCURRENTLY")
-        }
-        "DROP" if words.has_pair("INDEX", "CONCURRENTLY") => Kind::Alone("DROP INDEX CONCURRENTLY"),
+        "CREATE" | "DROP" if words.has_pair("INDEX", "CONCURRENTLY") => Kind::Concurrent,
         "ALTER" if words.is(1, "TABLE") && words.has("DETACH") && words.has("CONCURRENTLY") => {
             Kind::Alone("DETACH PARTITION ... CONCURRENTLY")
         }
@@ -329,7 +331,7 @@ mod tests {
             ("CREATE TABLE temp (x int)", Kind::Writing),
             (
                 "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)",
-                Kind::Alone("CREATE INDEX CONCURRENTLY"),
+                Kind::Concurrent,
             ),
             ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", Kind::Writing),
             (
