@@ -186,19 +186,44 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-/// Behind the quote that closes the one at `begin`.
+/// Behind the quote that closes the one at `begin`. A string goes on in the next one behind a line's end, by the
+/// same rules.
 fn quoted_end(bytes: &[u8], begin: usize, quote: u8, escapes: bool) -> Option<usize> {
     let mut at = begin + 1;
     loop {
         match bytes.get(at)? {
             b'\\' if escapes => at += 2,
             byte if *byte == quote => {
-                if bytes.get(at + 1) != Some(&quote) {
-                    return Some(at + 1);
+                if bytes.get(at + 1) == Some(&quote) {
+                    at += 2;
+                    continue;
                 }
-                at += 2;
+                match continuation(bytes, at + 1) {
+                    Some(next) if quote == b'\'' => at = next + 1,
+                    _ => return Some(at + 1),
+                }
             }
             _ => at += 1,
+        }
+    }
+}
+
+/// The quote with which a string goes on: behind blanks and comments to the end of a line, with at least one
+/// such end (src/backend/parser/scan.l, `quotecontinue`).
+fn continuation(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut has_line_end = false;
+    loop {
+        match bytes.get(at..)? {
+            [b'\'', ..] => return has_line_end.then_some(at),
+            [b'\n' | b'\r', ..] => {
+                has_line_end = true;
+                at += 1;
+            }
+            [b' ' | b'\t' | 0x0c | 0x0b, ..] => at += 1,
+            [b'-', b'-', rest @ ..] => {
+                at += 2 + rest.iter().position(|b| matches!(b, b'\n' | b'\r'))?;
+            }
+            _ => return None,
         }
     }
 }
@@ -382,6 +407,14 @@ mod tests {
             (r"a 'x\'; b", vec![r"a 'x\'", "b"]),
             (r"a E'x\'; b'; c", vec![r"a E'x\'; b'", "c"]),
             (r"a U&'x\'; b", vec![r"a U&'x\'", "b"]),
+            // On the next line a string goes on as what it began.
+            (
+                "a E'x' -- so\n '\\'; b'; c",
+                vec!["a E'x' -- so\n '\\'; b'", "c"],
+            ),
+            ("a 'x'\n'\\'; b", vec!["a 'x'\n'\\'", "b"]),
+            ("a E'x' '\\'; b", vec!["a E'x' '\\'", "b"]),
+            ("a \"x\"\n\"y\"; b", vec!["a \"x\"\n\"y\"", "b"]),
             ("a \"x;\"\"y\"; b", vec!["a \"x;\"\"y\"", "b"]),
             (
                 "do $$ x; $a$ $$; b $t$ ; $$ $t$",
