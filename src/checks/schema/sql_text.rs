@@ -143,7 +143,11 @@ fn token_from<'a>(
                 Token::Symbol('\0')
             }
             [b'\'', ..] => {
-                at = closed(quoted_end(bytes, at, b'\'', false), STRING);
+                let end = match is_sqlite {
+                    true => closing(bytes, at, b'\'', false),
+                    false => quoted_end(bytes, at, b'\'', false),
+                };
+                at = closed(end, STRING);
                 Token::Text(&sql[begin..at])
             }
             [b'e' | b'E', b'\'', ..] if !is_sqlite => {
@@ -243,8 +247,20 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
         .position(|window| window == wanted)
 }
 
-/// Behind the quote that closes the one at `begin`.
+/// Behind the end of what begins with the quote at `begin`. In PostgreSQL a string goes on in the next one behind a
+/// line's end, by the same rules.
 fn quoted_end(bytes: &[u8], begin: usize, quote: u8, escapes: bool) -> Option<usize> {
+    let mut end = closing(bytes, begin, quote, escapes)?;
+    while quote == b'\''
+        && let Some(next) = continuation(bytes, end)
+    {
+        end = closing(bytes, next, quote, escapes)?;
+    }
+    Some(end)
+}
+
+/// Behind the quote that closes the one at `begin`.
+fn closing(bytes: &[u8], begin: usize, quote: u8, escapes: bool) -> Option<usize> {
     let mut at = begin + 1;
     loop {
         match bytes.get(at)? {
@@ -256,6 +272,26 @@ fn quoted_end(bytes: &[u8], begin: usize, quote: u8, escapes: bool) -> Option<us
                 at += 2;
             }
             _ => at += 1,
+        }
+    }
+}
+
+/// The quote with which a string goes on: behind blanks and comments to the end of a line, with at least one
+/// such end (src/backend/parser/scan.l, `quotecontinue`).
+fn continuation(bytes: &[u8], mut at: usize) -> Option<usize> {
+    let mut has_line_end = false;
+    loop {
+        match bytes.get(at..)? {
+            [b'\'', ..] => return has_line_end.then_some(at),
+            [b'\n' | b'\r', ..] => {
+                has_line_end = true;
+                at += 1;
+            }
+            [b' ' | b'\t' | 0x0c | 0x0b, ..] => at += 1,
+            [b'-', b'-', rest @ ..] => {
+                at += 2 + rest.iter().position(|b| matches!(b, b'\n' | b'\r'))?;
+            }
+            _ => return None,
         }
     }
 }
@@ -438,6 +474,14 @@ mod tests {
             (r"a 'x\'; b", vec![r"a 'x\'", "b"]),
             (r"a E'x\'; b'; c", vec![r"a E'x\'; b'", "c"]),
             (r"a U&'x\'; b", vec![r"a U&'x\'", "b"]),
+            // On the next line a string goes on as what it began.
+            (
+                "a E'x' -- so\n '\\'; b'; c",
+                vec!["a E'x' -- so\n '\\'; b'", "c"],
+            ),
+            ("a 'x'\n'\\'; b", vec!["a 'x'\n'\\'", "b"]),
+            ("a E'x' '\\'; b", vec!["a E'x' '\\'", "b"]),
+            ("a \"x\"\n\"y\"; b", vec!["a \"x\"\n\"y\"", "b"]),
             ("a \"x;\"\"y\"; b", vec!["a \"x;\"\"y\"", "b"]),
             (
                 "do $$ x; $a$ $$; b $t$ ; $$ $t$",

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::testing::*;
 use crate::checks::testing::venv;
 
-const PACKAGES: [&str; 7] = [
+const PACKAGES: [&str; 8] = [
     "psycopg2-binary==2.9.13",
     "psycopg[binary]==3.3.9",
     "asyncpg==0.32.0",
@@ -14,6 +14,7 @@ const PACKAGES: [&str; 7] = [
     "sqlalchemy==2.1.9",
     "alembic==1.20.1",
     "greenlet==3.5.6",
+    "django==5.2.19",
 ];
 
 /// Runs a program with the relay's port as its argument.
@@ -318,4 +319,77 @@ else:
     with sa.create_engine(url).connect() as connection:
         upgrade(connection)
         connection.commit()
+"#;
+
+/// The migrations that Django brings, and one with its own transactions and its own code.
+#[test]
+fn django() {
+    let Some(python) = venv::python_with(&PACKAGES) else {
+        return;
+    };
+    let Some(trial) = Trial::start("") else {
+        return;
+    };
+    run(&python, DJANGO, trial.port);
+    let recording = trial.relay.finish();
+    let ended = TrialEnded(trial.server);
+    ended.expect_same_catalog(&recording);
+    for database in ["app", "again"] {
+        let sql = "SELECT (SELECT count(*) FROM django_migrations) > 15, (SELECT count(*) FROM auth_permission), \
+                   (SELECT string_agg(name || n, ' ' ORDER BY id) FROM shop_item)";
+        assert_eq!(
+            ended.0.sql(database, sql).trim(),
+            "t|28|a0 b1 c2",
+            "{database}"
+        );
+    }
+}
+
+const DJANGO: &str = r#"
+import sys, pathlib, tempfile
+home = pathlib.Path(tempfile.mkdtemp())
+(home / "shop" / "migrations").mkdir(parents=True)
+(home / "shop" / "__init__.py").touch()
+(home / "shop" / "migrations" / "__init__.py").touch()
+(home / "shop" / "models.py").write_text("""
+from django.db import models
+class Item(models.Model):
+    name = models.CharField(max_length=20, unique=True)
+    n = models.IntegerField(default=5, db_index=True)
+""")
+(home / "shop" / "migrations" / "0001_initial.py").write_text("""
+from django.db import migrations, models
+def fill(apps, schema_editor):
+    Item = apps.get_model("shop", "Item")
+    Item.objects.bulk_create([Item(name=name) for name in "abc"])
+    for at, item in enumerate(Item.objects.order_by("name").iterator(chunk_size=2)):
+        Item.objects.update_or_create(name=item.name, defaults={"n": at})
+class Migration(migrations.Migration):
+    operations = [
+        migrations.CreateModel("Item", [("id", models.BigAutoField(primary_key=True)),
+                                        ("name", models.CharField(max_length=20, unique=True))]),
+        migrations.AddField("item", "n", models.IntegerField(default=5)),
+        migrations.RunPython(fill),
+    ]
+""")
+(home / "shop" / "migrations" / "0002_index.py").write_text("""
+from django.db import migrations, models
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [migrations.AlterField("item", "n", models.IntegerField(default=5, db_index=True)),
+                  migrations.RunSQL("UPDATE shop_item SET n = n")]
+    atomic = False
+""")
+sys.path.insert(0, str(home))
+import django
+from django.conf import settings
+settings.configure(
+    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "django.contrib.sessions",
+                    "django.contrib.admin", "django.contrib.messages", "shop"],
+    DATABASES={"default": {"ENGINE": "django.db.backends.postgresql", "HOST": "127.0.0.1", "PORT": sys.argv[1],
+                           "NAME": "live", "USER": "me", "PASSWORD": "any"}},
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField", USE_TZ=True, TIME_ZONE="Europe/Berlin")
+django.setup()
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
 "#;

@@ -134,6 +134,8 @@ fn texts_with_several_statements_take_effect_as_the_server_says() {
         "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END; \
          SELECT f()",
     );
+    // To the server, this is one string on two lines.
+    driver.run("SELECT E'a' -- so\n '\\'; CREATE DATABASE x; --'");
     driver.run("");
     driver.run("-- nothing");
     // A constraint that is looked at in the end fails the COMMIT.
@@ -154,6 +156,7 @@ fn texts_with_several_statements_take_effect_as_the_server_says() {
             "DO $$ BEGIN INSERT INTO a VALUES (9); END $$",
             "CREATE FUNCTION f() RETURNS int BEGIN ATOMIC SELECT 1; SELECT CASE WHEN true THEN 2 END; END",
             "SELECT f()",
+            "SELECT E'a' -- so\n '\\'; CREATE DATABASE x; --'",
             "CREATE TABLE b (x int UNIQUE DEFERRABLE INITIALLY DEFERRED)",
         ]
     );
@@ -264,7 +267,7 @@ fn what_cannot_be_replayed_is_an_obstacle_and_is_done_all_the_same() {
             "SELECT bool_or(x = 1) FROM t",
         ),
         (
-            "REINDEX INDEX CONCURRENTLY i",
+            "REINDEX TABLE CONCURRENTLY t",
             "REINDEX ... CONCURRENTLY does not run inside of a transaction",
             "SELECT to_regclass('i') IS NOT NULL",
         ),

@@ -7,6 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::message::{put, put_text};
+use super::recording::Recorded;
 use super::*;
 use crate::checks::Session;
 use crate::checks::testing::postgres::Server;
