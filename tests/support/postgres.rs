@@ -286,8 +286,11 @@ fn fill(
     Ok(())
 }
 
-/// The newest installed server's directory of programs.
+/// The directory of a server's programs: `UBS_TEST_POSTGRES`, or that of the newest one that is installed.
 fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("UBS_TEST_POSTGRES") {
+        return Some(PathBuf::from(named));
+    }
     let mut found: Vec<PathBuf> = glob::glob("/usr/lib/postgresql/*/bin/postgres")
         .ok()?
         .filter_map(Result::ok)
