@@ -214,6 +214,21 @@ fn who_vanishes_in_a_transaction_leaves_nothing_and_who_vanishes_behind_it_leave
 }
 
 #[test]
+fn what_the_server_says_at_last_is_heard() {
+    let Some(trial) = Trial::start("") else {
+        return;
+    };
+    let mut raw = Raw::open(trial.port, &LIVE);
+    assert_eq!(raw.query("BEGIN; CREATE TABLE t (x int)"), "CCT");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app'";
+    trial.server.sql("postgres", end);
+    assert_eq!(raw.answered(), "E.");
+    assert_eq!(raw.last_error[&'C'], "57P01");
+    let recording = trial.relay.finish();
+    assert_eq!(recording, super::Recording::default());
+}
+
+#[test]
 fn no_more_than_sixteen_are_served_and_the_next_one_is_told() {
     let Some(trial) = Trial::start("") else {
         return;
