@@ -52,6 +52,15 @@ fn only_databases_of_the_trial_are_opened() {
     ] {
         assert_eq!(refused(parameters), expected);
     }
+    // A newer protocol is talked down.
+    let mut raw = Raw::connect(trial.port);
+    let wishes = [&LIVE[..], &[("_pq_.wish", "1")]].concat();
+    raw.start_with(3 << 16 | 2, &wishes);
+    assert_eq!(
+        raw.read(),
+        Some((b'v', b"\0\0\0\0\0\0\0\x01_pq_.wish\0".to_vec()))
+    );
+    assert_eq!(raw.read(), Some((b'R', vec![0; 4])));
     let mut raw = Raw::open(trial.port, &LIVE);
     assert_eq!(raw.query("SELECT 1"), "TDCI");
     assert_eq!(raw.parameters["server_encoding"], "UTF8");
