@@ -18,7 +18,8 @@ use super::journal::{
 };
 use super::migrate::replace_contents;
 use super::postgres;
-use super::trial::{Databases, Trial};
+use super::stage::Databases;
+use super::trial::Trial;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
