@@ -407,6 +407,7 @@ impl Compared {
             };
             (live, Rights::default(), database)
         };
+        let books = migration_books(&schema.expect, context.root).versions;
         let comparison = Comparison {
             schema: name,
             database,
@@ -414,6 +415,7 @@ impl Compared {
             live: &live,
             server: server.as_ref(),
             others,
+            books: &books,
             rights: &rights,
             locate: &|table| locate(scan, table),
         };
