@@ -273,6 +273,30 @@ fn a_database_in_use_is_copied_with_its_rows() {
 }
 
 #[test]
+fn a_superuser_migrates_what_belongs_to_others() {
+    let body =
+        format!("{ADDS}\n    op.execute('CREATE OR REPLACE VIEW names AS SELECT name FROM users')");
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, &body) else {
+        return;
+    };
+    server.sql(
+        "app",
+        "SET ROLE bob; CREATE VIEW names AS SELECT name FROM users",
+    );
+    let url = server.url("postgresql+psycopg2", "app");
+    workspace.write(".env", &format!("DATABASE_URL={url}\n"));
+    let boot = workspace.ubs(&["boot", "--until-up"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    assert_eq!(version(&server), "b2");
+    let owners = "SELECT string_agg(tablename || ' ' || tableowner, ', ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(
+        server.sql("app", owners).trim(),
+        "alembic_version bob, orders ann, users bob"
+    );
+    expect_nothing_left(&server);
+}
+
+#[test]
 fn whoever_may_not_make_roles_gets_the_command_and_the_reason() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
