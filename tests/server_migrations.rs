@@ -14,18 +14,8 @@ mod postgres;
 
 use postgres::{PASSWORD, Server};
 use serde_json::Value;
+use support::alembic::{SYNC, revision};
 use support::{Workspace, venv};
-
-const SYNC: &str = r#"
-import os
-from alembic import context
-from sqlalchemy import create_engine
-engine = create_engine(os.environ["DATABASE_URL"])
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=None)
-    with context.begin_transaction():
-        context.run_migrations()
-"#;
 
 const ASYNC: &str = r#"
 import asyncio
@@ -51,13 +41,6 @@ asyncio.run(main())
 /// What a kill or a trial may leave on the server.
 const LEFT: &str = "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'ubs\\_%') + \
                     (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'ubs\\_%')";
-
-fn revision(id: &str, down: &str, body: &str) -> String {
-    format!(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = {id:?}\ndown_revision = {down}\n\n\
-         def upgrade():\n    {body}\n"
-    )
-}
 
 const ADDS: &str = "op.add_column('users', sa.Column('email', sa.String(80)))\n    \
     op.create_table('orders', sa.Column('id', sa.Integer, primary_key=True), \
@@ -122,15 +105,6 @@ fn expect_migrated(server: &Server) {
     expect_nothing_left(server);
 }
 
-#[track_caller]
-fn expect_no_password(workspace: &Workspace) {
-    let log = workspace
-        .ubs(&["replay", "last", "--events", "--json"])
-        .expect(0)
-        .stdout;
-    assert!(!log.contains("p%40ss") && !log.contains(PASSWORD), "{log}");
-}
-
 /// The only mission.
 #[track_caller]
 fn mission(workspace: &Workspace) -> Value {
@@ -164,7 +138,7 @@ fn a_boot_upgrades_the_database_with_every_driver() {
         let boot = workspace.ubs(&["boot", "--until-up"]);
         assert_eq!(boot.code, 0, "{scheme}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
-        expect_no_password(&workspace);
+        workspace.expect_not_logged(&["p%40ss", PASSWORD]);
         workspace.ubs(&["preflight"]).expect(0);
         workspace.ubs(&["log", "verify"]).expect(0);
     }
