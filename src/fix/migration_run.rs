@@ -182,7 +182,9 @@ fn last_words(text: &str) -> Vec<&str> {
         let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
         let of_one = name.rsplit('.').next().unwrap_or_default();
         let ends_like = ["Error", "Exception", "Exit", "Interrupt"];
+        // `Error: ...` is what a command line says, perhaps on several lines.
         name.chars().all(is_name)
+            && !ends_like.contains(&name)
             && (name.contains('.') || ends_like.iter().any(|end| of_one.ends_with(end)))
     };
     let from = lines
@@ -222,6 +224,9 @@ mod tests {
         );
         let plain = "Traceback:\n  File \"a.py\"\nValueError: not today\n";
         assert_eq!(last_words(plain), ["ValueError: not today"]);
+        let of_click =
+            "Error: Could not locate it.\nUsage: flask [OPTIONS]\n\nError: No such command 'db'.\n";
+        assert_eq!(last_words(of_click)[0], "Error: Could not locate it.");
         let bare = "  File \"a.py\"\nKeyboardInterrupt\n";
         assert_eq!(last_words(bare), ["KeyboardInterrupt"]);
         assert_eq!(last_words("a\nb\nc\nd\ne\n"), ["b", "c", "d", "e"]);
