@@ -130,21 +130,10 @@ fn privileges() -> String {
 
 /// Reads all definitions, in a transaction of the caller.
 pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog, ServerError> {
-    // Without a search path, every name is written in full. It is put back for the caller's statements.
-    let path = session
-        .value("SELECT current_setting('search_path')", limit)?
-        .unwrap_or_default();
-    let set = |path: &str| {
-        let path = path.replace('\'', "''");
-        session.rows(
-            &format!("SELECT pg_catalog.set_config('search_path', '{path}', true)"),
-            limit,
-        )
-    };
-    set("")?;
-    let rows = session.rows(&query(), limit)?;
-    let privileges = session.rows(&privileges(), limit)?;
-    set(&path)?;
+    let (rows, privileges) = without_path(session, limit, || {
+        let rows = session.rows(&query(), limit)?;
+        Ok((rows, session.rows(&privileges(), limit)?))
+    })?;
     if rows.len().max(privileges.len()) > LINES_MAX {
         return Err(ServerError::told(format!(
             "the database has more than {LINES_MAX} definitions"
@@ -155,6 +144,49 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
         lines: lines(rows),
         privileges: lines(privileges),
     })
+}
+
+/// Asks without a search path, so that every name is written in full, and means what it means in `pg_catalog`. It is
+/// put back for the caller's statements.
+fn without_path<T>(
+    session: &Session,
+    limit: Duration,
+    ask: impl FnOnce() -> Result<T, ServerError>,
+) -> Result<T, ServerError> {
+    let path = session
+        .value("SELECT pg_catalog.current_setting('search_path')", limit)?
+        .unwrap_or_default();
+    let set = |path: &str| {
+        let path = path.replace('\'', "''");
+        session.rows(
+            &format!("SELECT pg_catalog.set_config('search_path', '{path}', true)"),
+            limit,
+        )
+    };
+    set("")?;
+    let answer = ask()?;
+    set(&path)?;
+    Ok(answer)
+}
+
+/// What the databases of the server have in common, and a transaction may change: rights and options of databases,
+/// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
+/// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
+/// src/backend/commands).
+pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
+    let rows = without_path(session, limit, || {
+        session.rows(
+            "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
+               FROM pg_database \
+             UNION ALL SELECT DISTINCT format('locked %s', relation::regclass) FROM pg_locks WHERE pid = pg_backend_pid() \
+               AND locktype = 'relation' AND database = 0 AND mode = 'RowExclusiveLock' AND relation IN \
+               ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_database'::regclass, 'pg_db_role_setting'::regclass, \
+                'pg_shdescription'::regclass, 'pg_tablespace'::regclass) \
+             ORDER BY 1",
+            limit,
+        )
+    })?;
+    Ok(rows.into_iter().flatten().flatten().collect())
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, tables_named};
+use super::catalog::{Catalog, read_shared, tables_named};
 use super::postgres::{PostgresError, because, first_line};
 use super::relay::{Parameter, Recording, Value};
 use super::transaction::{
@@ -197,8 +197,10 @@ fn run(
             .value("SELECT txid_current()", ASK_MAX)
             .map_err(because("cannot ask for the transaction"))
     };
+    let shared =
+        || read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"));
     set_up(session, recording)?;
-    let begun = transaction()?;
+    let (begun, shared_before) = (transaction()?, shared()?);
     let mut all = Vec::with_capacity(recording.statements.len());
     for (at, recorded) in recording.statements.iter().enumerate() {
         let failed = || format!("the statement `{}` failed", first_line(&recorded.sql));
@@ -227,6 +229,15 @@ fn run(
     if transaction()? != begun {
         return Err(PostgresError::NoReplay(
             "one of their statements ends the transaction".to_owned(),
+        ));
+    }
+    // On a clone it was the trial's own role and database. Statements of this kind are refused by the relay; one that
+    // another one builds is seen here.
+    if shared()? != shared_before {
+        return Err(PostgresError::NoReplay(
+            "one of their statements changes a role, or rights, settings or options of a database, which is not a part \
+             of the database itself"
+                .to_owned(),
         ));
     }
     Ok(all)

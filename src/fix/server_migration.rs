@@ -47,7 +47,11 @@ pub(super) fn migrate_server(
         .duplicate()
         .map_err(because("cannot make a second clone"))?;
     crate::kernel::crash_point("trial.cloned");
+    expect_login(&first)?;
     let recording = record(run, upgrade, schema, url, &first, environment)?;
+    second
+        .restore()
+        .map_err(because("cannot set a clone up again"))?;
     if recording.concurrent && tried_on != WITH_ROWS {
         let why = "they make or drop indexes CONCURRENTLY, and a table of this size is not let wait for that";
         return Err(PostgresError::NoReplay(why.to_owned()).into());
@@ -68,6 +72,14 @@ pub(super) fn migrate_server(
     Ok(ServerTrial::of_migrations(
         second, tried_on, outcome, beyond,
     ))
+}
+
+/// Who may make a role may not say from where it logs in.
+fn expect_login(clone: &OwnDatabase) -> Result<(), PostgresError> {
+    clone.connect().map(drop).map_err(|error| {
+        let (shown, why) = (clone.name().to_owned(), error.to_string());
+        PostgresError::NoLogin { shown, why }
+    })
 }
 
 /// Runs them on the clone, and gives what took effect.

@@ -82,6 +82,11 @@ impl ServerError {
         self.is(&SqlState::OBJECT_IN_USE)
     }
 
+    /// What is there is not of a kind with which that can be done.
+    pub(super) fn is_wrong_kind(&self) -> bool {
+        self.is(&SqlState::WRONG_OBJECT_TYPE)
+    }
+
     pub(super) fn is_unknown_function(&self) -> bool {
         self.is(&SqlState::UNDEFINED_FUNCTION)
     }
