@@ -49,9 +49,11 @@ pub(super) fn migrate_server(
     crate::kernel::crash_point("trial.cloned");
     expect_login(&first)?;
     let recording = record(run, upgrade, schema, url, &first, environment)?;
-    second
-        .restore()
-        .map_err(because("cannot set a clone up again"))?;
+    for clone in [&first, &second] {
+        clone
+            .restore()
+            .map_err(because("cannot set a clone up again"))?;
+    }
     if recording.concurrent && tried_on != WITH_ROWS {
         let why = "they make or drop indexes CONCURRENTLY, and a table of this size is not let wait for that";
         return Err(PostgresError::NoReplay(why.to_owned()).into());
