@@ -9,6 +9,8 @@ use crate::domain::ids::Digest;
 
 /// Lines that are read from a database.
 const LINES_MAX: usize = 500_000;
+/// Characters of one.
+const LINE_MAX: usize = 8_000;
 
 /// Everything that is not the server's own.
 pub(super) const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
@@ -47,8 +49,10 @@ fn query() -> String {
     );
     let of_type = not_of_extension("pg_type", "t.oid");
     let of_function = not_of_extension("pg_proc", "p.oid");
+    // Of a very long one, a digest says whether it is another.
     format!(
-        "SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
+        "SELECT CASE WHEN length(l) > {LINE_MAX} THEN left(l, {LINE_MAX}) || ' ' || md5(l) ELSE l END FROM ( \
+         SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
          UNION ALL SELECT format('relation %I.%I %s %s %s%s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
            c.relrowsecurity, c.relforcerowsecurity, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid)) \
            FROM {class} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
@@ -81,7 +85,7 @@ fn query() -> String {
            FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE {OURS} AND t.typtype IN ('e', 'd', 'r') AND {of_type} \
          UNION ALL SELECT format('function %I.%I(%s) %s', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), md5(p.prosrc)) \
            FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE {OURS} AND {of_function} \
-         LIMIT {}",
+         LIMIT {}) AS q(l)",
         LINES_MAX + 1
     )
 }

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::postgres::{answered, beneath, open};
 use super::postgres_url::PostgresUrl;
+use super::wire::{Canceller, WireError};
 use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
@@ -207,13 +208,30 @@ impl Session {
         limit: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, ServerError> {
-        answered(
-            &self.runtime,
-            limit,
-            answer,
-            ServerError::of,
-            ServerError::told,
-        )
+        let mut is_late = false;
+        let answer = answered(&self.runtime, limit, answer, ServerError::of, |why| {
+            is_late = true;
+            ServerError::told(why)
+        });
+        if is_late {
+            self.cancel();
+        }
+        answer
+    }
+
+    /// A server goes on with what nobody waits for, and keeps its locks meanwhile.
+    fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let asked = self.runtime.block_on(async {
+            let url = PostgresUrl::parse(&self.url).map_err(WireError::told)?;
+            let canceller = Canceller { url, token };
+            let cancel = canceller.cancel();
+            let late = |_| WireError::told("no answer");
+            tokio::time::timeout(GRACE, cancel).await.map_err(late)?
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%error, "a statement that takes too long cannot be ended");
+        }
     }
 
     /// On a connection to a database of our own: from now on, the server ends a statement that takes longer.
