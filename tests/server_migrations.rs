@@ -7,6 +7,8 @@ mod django;
 mod flask;
 #[path = "server_migrations/histories.rs"]
 mod histories;
+#[path = "server_migrations/siege.rs"]
+mod siege;
 mod support;
 
 #[path = "support/postgres.rs"]

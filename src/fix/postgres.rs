@@ -44,6 +44,17 @@ pub enum PostgresError {
         /// Why, and what to do.
         why: String,
     },
+    /// The trial's role is refused.
+    #[error(
+        "the role that was made for the trial cannot log in at the server, which decides by pg_hba.conf who may from \
+         where; allow roles of any name that have a password there, or run the migrations yourself ({shown}: {why})"
+    )]
+    NoLogin {
+        /// The clone.
+        shown: String,
+        /// What the server says.
+        why: String,
+    },
     /// Not an addition.
     #[error("the statement `{statement}` is not run automatically, because {why}")]
     BeyondRisk {

@@ -5,19 +5,22 @@
 //! live database gets what was proved, and the code of the migrations never sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, tables_named};
+use super::catalog::{Catalog, read_shared, tables_named};
 use super::postgres::{PostgresError, because, first_line};
 use super::relay::{Parameter, Recording, Value};
 use super::transaction::{
-    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, in_transaction,
+    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, in_transaction, limits,
     observe, read_in_transaction,
 };
-use crate::checks::{Done, MigrationBooks, RawParameter, Session, sql_statements};
+use crate::checks::{Done, MigrationBooks, RawParameter, ServerError, Session, sql_statements};
 use crate::domain::ids::Digest;
 
+/// How long all of it may take on the live database.
+const LIVE_MAX: Duration = Duration::from_secs(600);
 /// Reasons in one list.
 const REASONS_MAX: usize = 8;
 /// Settings of the connection that mean the same elsewhere.
@@ -40,13 +43,14 @@ pub(super) struct Proved {
 }
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
-/// live database has.
+/// live database has; `time_max`: for all statements together.
 pub(super) fn prove(
     clone: &Session,
     live: &Catalog,
     migrated: &Catalog,
     recording: Recording,
     books: &MigrationBooks,
+    time_max: Duration,
 ) -> Result<(Proved, Vec<String>), PostgresError> {
     if let Some(why) = &recording.obstacle {
         return Err(PostgresError::NoReplay(why.clone()));
@@ -59,7 +63,7 @@ pub(super) fn prove(
             look,
             |_| Ok(()),
             || {
-                done = run(clone, &recording, None)?;
+                done = run(clone, &recording, None, time_max)?;
                 Ok(())
             },
         )?;
@@ -132,7 +136,11 @@ pub(super) fn promote(
     }
     let shown = session.shown().to_owned();
     let changed = || PostgresError::Changed(shown.clone());
+    let keep_books = lock_of_books(&session, books)?;
     let done = in_transaction(&session, || {
+        session
+            .run(&keep_books, ASK_MAX)
+            .map_err(because("somebody else may be migrating the database"))?;
         let observed = observe(
             &session,
             ON_LIVE.with_books(books),
@@ -144,7 +152,7 @@ pub(super) fn promote(
                 if contents_of(&session, proved.changed.keys())? != proved.changed {
                     return Err(changed());
                 }
-                run(&session, &proved.recording, Some(proved)).map(drop)
+                run(&session, &proved.recording, Some(proved), LIVE_MAX).map(drop)
             },
         )?;
         expect_proved(&observed, proved, &shown)?;
@@ -163,6 +171,41 @@ pub(super) fn promote(
             }
         }
     }
+}
+
+/// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
+/// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
+fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<String, PostgresError> {
+    let names: Vec<String> = books
+        .versions
+        .iter()
+        .chain(&books.growing)
+        .cloned()
+        .collect();
+    let tables = tables_named(session, &names, ASK_MAX)
+        .and_then(|tables| writable(session, tables))
+        .map_err(because("cannot look for tables"))?;
+    Ok(match tables.is_empty() {
+        true => String::new(),
+        false => format!(
+            "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
+            tables.join(", ")
+        ),
+    })
+}
+
+/// Those of these tables, by their names in quotes, that the user may lock.
+fn writable(session: &Session, tables: Vec<String>) -> Result<Vec<String>, ServerError> {
+    let mut all = Vec::new();
+    for table in tables {
+        let name = table.replace('\'', "''");
+        let asked =
+            format!("SELECT pg_catalog.has_table_privilege('{name}', 'UPDATE, DELETE, TRUNCATE')");
+        if session.value(&asked, ASK_MAX)?.as_deref() == Some("t") {
+            all.push(table);
+        }
+    }
+    Ok(all)
 }
 
 fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<(), PostgresError> {
@@ -191,14 +234,18 @@ fn run(
     session: &Session,
     recording: &Recording,
     proof: Option<&Proved>,
+    time_max: Duration,
 ) -> Result<Vec<Option<Done>>, PostgresError> {
+    let started = Instant::now();
     let transaction = || {
         session
             .value("SELECT txid_current()", ASK_MAX)
             .map_err(because("cannot ask for the transaction"))
     };
+    let shared =
+        || read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"));
     set_up(session, recording)?;
-    let begun = transaction()?;
+    let (begun, shared_before) = (transaction()?, shared()?);
     let mut all = Vec::with_capacity(recording.statements.len());
     for (at, recorded) in recording.statements.iter().enumerate() {
         let failed = || format!("the statement `{}` failed", first_line(&recorded.sql));
@@ -206,6 +253,17 @@ fn run(
         let done = session
             .run_again(&recorded.sql, &parameters, STATEMENT_MAX)
             .map_err(because(failed()))?;
+        if started.elapsed() > time_max {
+            return Err(PostgresError::NoReplay(format!(
+                "all of it takes longer than {} s, while others wait",
+                time_max.as_secs()
+            )));
+        }
+        if recorded.sql.to_ascii_lowercase().contains("timeout") {
+            session
+                .run(&limits(), ASK_MAX)
+                .map_err(because("cannot limit statements"))?;
+        }
         let done = may_change_rows(&recorded.sql).then_some(done);
         let was = proof.and_then(|proved| proved.done.get(at).copied().flatten());
         if let (Some(done), Some((rows, returned))) = (done, was)
@@ -227,6 +285,15 @@ fn run(
     if transaction()? != begun {
         return Err(PostgresError::NoReplay(
             "one of their statements ends the transaction".to_owned(),
+        ));
+    }
+    // On a clone it was the trial's own role and database. Statements of this kind are refused by the relay; one that
+    // another one builds is seen here.
+    if shared()? != shared_before {
+        return Err(PostgresError::NoReplay(
+            "one of their statements changes a role, or rights, settings or options of a database, which is not a part \
+             of the database itself"
+                .to_owned(),
         ));
     }
     Ok(all)
@@ -412,3 +479,7 @@ fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -106,6 +106,15 @@ fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catal
     Ok(catalog)
 }
 
+/// How long a statement of a transaction may take.
+pub(super) fn limits() -> String {
+    format!(
+        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+        LOCK_MAX.as_millis(),
+        STATEMENT_MAX.as_millis()
+    )
+}
+
 /// Runs `work` in one transaction, which is committed if it gives no error.
 pub(super) fn in_transaction<T>(
     session: &Session,
@@ -113,10 +122,9 @@ pub(super) fn in_transaction<T>(
 ) -> Result<T, PostgresError> {
     // One snapshot: what is seen before and after differs by what the work does, and by nothing else.
     let begin = format!(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; {}; \
          SET LOCAL standard_conforming_strings = on; SET LOCAL client_min_messages = warning",
-        LOCK_MAX.as_millis(),
-        STATEMENT_MAX.as_millis()
+        limits()
     );
     session
         .run(&begin, ASK_MAX)

@@ -129,6 +129,16 @@ impl Server {
             }
         }
         self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.reload();
+    }
+
+    /// Lets in whom these lines of `pg_hba.conf` say, from the next connection on.
+    pub fn let_in(&self, lines: &str) {
+        std::fs::write(self.dir.path().join("data/pg_hba.conf"), lines).unwrap();
+        self.reload();
+    }
+
+    fn reload(&self) {
         let loaded = || self.sql("postgres", "SELECT pg_conf_load_time()");
         let before = loaded();
         self.sql("postgres", "SELECT pg_reload_conf()");

@@ -131,9 +131,15 @@ impl OwnDatabase {
             &format!("CREATE DATABASE {name} TEMPLATE {source}{owned}"),
             CREATE_MAX,
         )?;
-        // What the database or the user's settings there say of the search path is no part of a template; and
-        // the schema that `"$user"` leads to is the user's.
-        let path = match owner {
+        own.set_search_path()?;
+        Ok(own)
+    }
+
+    /// What the database or the user's settings there say of the search path is no part of a template; and the
+    /// schema that `"$user"` leads to is the user's.
+    fn set_search_path(&self) -> Result<(), ServerError> {
+        let (live, name) = (&self.live, identifier(&self.name));
+        let path = match &self.owner {
             None => None,
             Some(_) => live.value(
                 "SELECT string_agg(quote_ident(s), ', ') FROM unnest(current_schemas(false)) AS s",
@@ -144,8 +150,25 @@ impl OwnDatabase {
         live.run(
             &format!("ALTER DATABASE {name} SET search_path {path}"),
             ASK_MAX,
-        )?;
-        Ok(own)
+        )
+    }
+
+    /// Takes back what its owner may have changed of it, and of himself, from a database beside it: settings, the
+    /// password, who may connect.
+    ///
+    /// # Errors
+    /// The server did not do it.
+    pub fn restore(&self) -> Result<(), ServerError> {
+        let name = identifier(&self.name);
+        let options = "ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false";
+        for change in [options, "RESET ALL"] {
+            let sql = format!("ALTER DATABASE {name} {change}");
+            self.live.run(&sql, ASK_MAX)?;
+        }
+        if let Some(owner) = &self.owner {
+            owner.restore(&name)?;
+        }
+        self.set_search_path()
     }
 
     /// Its name on the server.
@@ -222,7 +245,16 @@ pub(super) fn unlock(live: &Session, name: &str) {
 
 fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
     let name = identifier(name);
-    match live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX) {
+    let plain = || live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX);
+    let dropped = match plain() {
+        // Whoever owns a database may declare it a template, and those are not dropped.
+        Err(error) if error.is_wrong_kind() => {
+            live.run(&format!("ALTER DATABASE {name} IS_TEMPLATE false"), ASK_MAX)?;
+            plain()
+        }
+        other => other,
+    };
+    match dropped {
         // What a killed process had open, or what the application under trial still has.
         Err(error) if error.is_in_use() => live.run(
             // PostgreSQL 13 and newer.

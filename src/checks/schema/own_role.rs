@@ -43,8 +43,6 @@ impl OwnRole {
             password: format!("{}{}", random(), random()),
         };
         lock(live, &own.name)?;
-        // Not the password itself, which a server may log.
-        let verifier = postgres_protocol::password::scram_sha_256(own.password.as_bytes());
         let until = live
             .value(&format!("SELECT now() + interval '{VALID}'"), ASK_MAX)?
             .unwrap_or_default();
@@ -53,7 +51,7 @@ impl OwnRole {
             &format!(
                 "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
                  CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
-                literal(&verifier),
+                own.verifier(),
                 literal(&until)
             ),
             ASK_MAX,
@@ -63,6 +61,28 @@ impl OwnRole {
             live.run(&format!("GRANT {role} TO CURRENT_USER"), ASK_MAX)?;
         }
         Ok(own)
+    }
+
+    /// Not the password itself, which a server may log.
+    fn verifier(&self) -> String {
+        literal(&postgres_protocol::password::scram_sha_256(
+            self.password.as_bytes(),
+        ))
+    }
+
+    /// Takes back what it may have changed of itself, which anybody may: its password, and its settings for this
+    /// database (a name in quotes) or all.
+    pub(super) fn restore(&self, database: &str) -> Result<(), ServerError> {
+        let role = identifier(&self.name);
+        for change in [
+            format!("PASSWORD {}", self.verifier()),
+            "RESET ALL".to_owned(),
+            format!("IN DATABASE {database} RESET ALL"),
+        ] {
+            self.live
+                .run(&format!("ALTER ROLE {role} {change}"), ASK_MAX)?;
+        }
+        Ok(())
     }
 
     /// Its name on the server.

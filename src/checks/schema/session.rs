@@ -15,6 +15,7 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::postgres::{answered, beneath, open};
 use super::postgres_url::PostgresUrl;
+use super::wire::{Canceller, WireError};
 use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
@@ -80,6 +81,11 @@ impl ServerError {
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         self.is(&SqlState::OBJECT_IN_USE)
+    }
+
+    /// What is there is not of a kind with which that can be done.
+    pub(super) fn is_wrong_kind(&self) -> bool {
+        self.is(&SqlState::WRONG_OBJECT_TYPE)
     }
 
     pub(super) fn is_unknown_function(&self) -> bool {
@@ -202,13 +208,30 @@ impl Session {
         limit: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, ServerError> {
-        answered(
-            &self.runtime,
-            limit,
-            answer,
-            ServerError::of,
-            ServerError::told,
-        )
+        let mut is_late = false;
+        let answer = answered(&self.runtime, limit, answer, ServerError::of, |why| {
+            is_late = true;
+            ServerError::told(why)
+        });
+        if is_late {
+            self.cancel();
+        }
+        answer
+    }
+
+    /// A server goes on with what nobody waits for, and keeps its locks meanwhile.
+    fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let asked = self.runtime.block_on(async {
+            let url = PostgresUrl::parse(&self.url).map_err(WireError::told)?;
+            let canceller = Canceller { url, token };
+            let cancel = canceller.cancel();
+            let late = |_| WireError::told("no answer");
+            tokio::time::timeout(GRACE, cancel).await.map_err(late)?
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%error, "a statement that takes too long cannot be ended");
+        }
     }
 
     /// On a connection to a database of our own: from now on, the server ends a statement that takes longer.
