@@ -356,12 +356,13 @@ url = URL.create("postgresql+psycopg", "bob", os.environ["DB_PASSWORD"], os.envi
 assert os.environ["DB_PASSWORD"] == "none", "the real password"
 "#;
     let literal = "from alembic import context\nfrom sqlalchemy import create_engine\nurl = 'postgresql+psycopg2://bob:whatever@localhost:PORT/app'\n";
+    let other = "import os\nfrom alembic import context\nfrom sqlalchemy import create_engine\nurl = os.environ['OTHER_URL']\nassert ':none@' in url\n";
     let rest = SYNC
         .split_once("engine = ")
         .unwrap()
         .1
         .replace("os.environ[\"DATABASE_URL\"]", "url");
-    for head in [parts, literal] {
+    for head in [parts, literal, other] {
         let Some((server, workspace)) = application("postgresql", SYNC, ADDS) else {
             return;
         };
@@ -371,7 +372,8 @@ assert os.environ["DB_PASSWORD"] == "none", "the real password"
         workspace.write(
             ".env",
             &format!(
-                "DB_HOST=127.0.0.1\nDB_PORT={}\nDB_PASSWORD=p%40ss%2Fw%25rd\n",
+                "DB_HOST=127.0.0.1\nDB_PORT={0}\nDB_PASSWORD=p%40ss%2Fw%25rd\n\
+                 OTHER_URL=postgresql+psycopg://bob:p%40ss%2Fw%25rd@localhost:{0}/app?connect_timeout=9\n",
                 server.port
             ),
         );

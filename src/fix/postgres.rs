@@ -141,9 +141,9 @@ impl ServerTrial {
         }
     }
 
-    /// The clone's URL; it holds the password.
-    pub(super) fn url(&self) -> String {
-        self.database.url()
+    /// The clone's URL in the form of one that leads to the live database; it holds the password.
+    pub(super) fn url_like(&self, url: &str) -> String {
+        self.database.url_like(url)
     }
 }
 

@@ -17,7 +17,7 @@ use super::replay::prove;
 use super::transaction::{ASK_MAX, CLONE_BYTES_MAX, read_in_transaction, tables_of};
 use crate::checks::{
     LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
-    migration_books,
+    is_same_database, migration_books,
 };
 use crate::manifest::{Environment, Schema};
 use crate::sandbox::Loopback;
@@ -143,8 +143,9 @@ fn variables(
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, (value, _)) in &environment.values {
-        if value.trim() == url.trim() {
-            variables.insert(name.clone(), server.url.clone());
+        if is_same_database(value, url) {
+            let like = LoopbackServer::of(value).ok();
+            variables.extend(like.map(|like| (name.clone(), like.url)));
         } else if schema.database.contains(&format!("${{{name}")) {
             // The parts of the URL have variables of their own.
             let instead = server.instead_of(value).map(str::to_owned);

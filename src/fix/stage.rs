@@ -10,7 +10,7 @@ use super::migration_run::{Run, Upgrade};
 use super::postgres::{ServerTrial, try_on_clone};
 use super::server_migration::migrate_server;
 use super::trial::{TrialError, make_directory};
-use crate::checks::{is_postgres, sqlite_path};
+use crate::checks::{is_postgres, is_same_database, sqlite_path};
 use crate::domain::mission::{Change, Proposal};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{WorkspaceCopy, clone_database};
@@ -177,20 +177,23 @@ impl Stage {
             if !is_postgres(&url) {
                 continue;
             }
-            // Two sections may look at one database.
+            // Two sections may look at one database, by other drivers.
             let clone = self
                 .clones
                 .iter()
-                .find(|(name, _)| self.servers.get(*name) == Some(&url))
-                .map(|(_, clone)| clone.url());
-            if let Some(clone) = clone.as_ref().filter(|_| is_approved) {
+                .find(|(name, _)| {
+                    let live = self.servers.get(*name);
+                    live.is_some_and(|live| is_same_database(live, &url))
+                })
+                .map(|(_, clone)| clone);
+            if let Some(clone) = clone.filter(|_| is_approved) {
                 for (name, (value, _)) in &environment.values {
-                    if *value == url {
-                        self.overrides.insert(name.clone(), clone.clone());
+                    if is_same_database(value, &url) {
+                        self.overrides.insert(name.clone(), clone.url_like(value));
                     }
                 }
             }
-            let reached = clone.unwrap_or(url);
+            let reached = clone.map_or_else(|| url.clone(), |clone| clone.url_like(&url));
             // It is expanded again.
             if !reached.contains("${") {
                 schema.database = reached;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::own_role::{self, OwnRole};
 use super::postgres::{identifier, literal};
+use super::postgres_url::PostgresUrl;
 use super::session::{ServerError, Session};
 
 /// How long the making of one may take.
@@ -180,9 +181,15 @@ impl OwnDatabase {
     /// Its URL, for the user of the live database or for its own role; it holds the password.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_like(&self.live.url_of(&self.name))
+    }
+
+    /// Its URL in the form of one that leads to the live database: by that driver, with those options.
+    #[must_use]
+    pub fn url_like(&self, url: &str) -> String {
         match &self.owner {
-            None => self.live.url_of(&self.name),
-            Some(role) => role.url_of(&self.name),
+            None => PostgresUrl::with_database(url, &self.name),
+            Some(role) => role.url_like(url, &self.name),
         }
     }
 

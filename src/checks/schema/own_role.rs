@@ -91,9 +91,9 @@ impl OwnRole {
         &self.name
     }
 
-    /// The URL of a database of the same server for this role; it holds the password.
-    pub(super) fn url_of(&self, database: &str) -> String {
-        let url = self.live.url_of(database);
+    /// The URL of a database of the server of `url`, in that one's form, for this role; it holds the password.
+    pub(super) fn url_like(&self, url: &str, database: &str) -> String {
+        let url = PostgresUrl::with_database(url, database);
         PostgresUrl::with_login(&url, &self.name, &self.password)
     }
 
