@@ -19,8 +19,11 @@ use serde_json::Value;
 use support::alembic::{SYNC, revision};
 use support::{Workspace, venv};
 
+/// It writes into the workspace, as many an application does while it is imported.
 const ASYNC: &str = r#"
 import asyncio
+import pathlib
+pathlib.Path(__file__).with_name("env.log").write_text("imported")
 import os
 from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -140,6 +143,7 @@ fn a_boot_upgrades_the_database_with_every_driver() {
         let boot = workspace.ubs(&["boot", "--until-up"]);
         assert_eq!(boot.code, 0, "{scheme}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
+        assert!(!workspace.path("db/migrations/env.log").exists());
         workspace.expect_not_logged(&["p%40ss", PASSWORD]);
         workspace.ubs(&["preflight"]).expect(0);
         workspace.ubs(&["log", "verify"]).expect(0);

@@ -9,7 +9,7 @@ use crate::domain::event::ExitKind;
 use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest, WebFramework};
-use crate::sandbox::{Loopback, SandboxSpec, host_isolation, run_sandboxed};
+use crate::sandbox::{Loopback, Overlay, SandboxSpec, host_isolation, run_laid_over};
 
 /// End of what a failed migration said.
 const OUTPUT_BYTES_MAX: usize = 2 << 10;
@@ -92,13 +92,20 @@ impl Upgrade<'_> {
         let mut argv = vec![python.display().to_string(), "-B".to_owned()];
         argv.extend(command.arguments.iter().cloned());
         let mut writable = reach.writable;
+        let layer = tempfile::tempdir_in(run.scratch).map_err(|error| self.failed(error))?;
+        // Many an application makes its directories, or opens its log, while it is imported.
+        let overlay = match writable.is_empty() {
+            true => Overlay::over(run.root, &layer.path().join("overlay"))
+                .map_err(|error| self.failed(error))?,
+            false => None,
+        };
         writable.push(home.clone());
-        let outcome = run_sandboxed(&SandboxSpec {
+        let outcome = run_laid_over(SandboxSpec {
             argv,
             cwd: command.directory,
             env: self.variables(run, &home, reach.variables)?,
             writable,
-            overlay: None,
+            overlay,
             network: false,
             loopback: reach.loopback,
             limits,
