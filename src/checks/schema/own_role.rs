@@ -19,6 +19,8 @@ const ASK_MAX: Duration = Duration::from_secs(10);
 const ADOPT_MAX: Duration = Duration::from_secs(60);
 /// Sessions of one trial.
 const CONNECTIONS_MAX: u32 = 32;
+/// Temporary files of one of its sessions.
+const FILES_MAX: &str = "1GB";
 /// After this, nobody can log in even if the role is left.
 const VALID: &str = "2 hours";
 
@@ -56,11 +58,21 @@ impl OwnRole {
             ),
             ASK_MAX,
         )?;
-        if !UserRights::read(live)?.is_superuser() {
+        if UserRights::read(live)?.is_superuser() {
+            own.limit_files()?;
+        } else {
             // Only a member may give something to a role.
             live.run(&format!("GRANT {role} TO CURRENT_USER"), ASK_MAX)?;
         }
         Ok(own)
+    }
+
+    /// What a statement needs besides the database it works on, on the live server's disk. Only a superuser sets that,
+    /// or takes it back.
+    fn limit_files(&self) -> Result<(), ServerError> {
+        let role = identifier(&self.name);
+        let limit = format!("ALTER ROLE {role} SET temp_file_limit = '{FILES_MAX}'");
+        self.live.run(&limit, ASK_MAX)
     }
 
     /// Not the password itself, which a server may log.
@@ -81,6 +93,9 @@ impl OwnRole {
         ] {
             self.live
                 .run(&format!("ALTER ROLE {role} {change}"), ASK_MAX)?;
+        }
+        if UserRights::read(&self.live)?.is_superuser() {
+            self.limit_files()?;
         }
         Ok(())
     }
