@@ -13,16 +13,16 @@ pub(super) const GROWTH_MAX: u64 = 1 << 30;
 /// Between two looks, in which a fast disk takes some hundred MiB.
 const EVERY: Duration = Duration::from_millis(200);
 
-/// Does `work`, which is ended at the server once `clone` has grown too much. `url`: of the live database.
+/// Does `work`, which is ended at the server once `clone` has grown too much. It asks over `live`, which somebody
+/// between us and the server might close if it were idle all the time.
 pub(super) fn watched<T>(
-    url: &str,
+    live: &Session,
     clone: &OwnDatabase,
     growth_max: u64,
     work: impl FnOnce() -> Result<T, ApplyError>,
 ) -> Result<T, ApplyError> {
-    let session = Session::connect(url).map_err(because("cannot connect"))?;
-    let size = || size_of(&session, clone).map_err(because("cannot ask for a clone's size"));
-    let begun_with = size()?;
+    let unknown = || because("cannot ask for a clone's size");
+    let begun_with = size_of(live, clone).map_err(unknown())?;
     std::thread::scope(|scope| {
         // Dropped with the end of the work, however it ends.
         let (working, ended) = crossbeam_channel::bounded::<Infallible>(0);
@@ -34,17 +34,17 @@ pub(super) fn watched<T>(
                     default(EVERY) => {}
                 }
                 if too_much.is_none() {
-                    too_much = match size_of(&session, clone) {
+                    too_much = match size_of(live, clone) {
                         Ok(now) if now <= begun_with + growth_max => None,
                         Ok(_) => Some(PostgresError::TooLarge(growth_max >> 20)),
-                        Err(error) => Some(because("cannot ask for a clone's size")(error)),
+                        Err(error) => Some(unknown()(error)),
                     };
                 }
                 // Again and again: one that was about to connect comes later.
                 if too_much.is_some()
-                    && let Err(error) = end_all(&session, clone)
+                    && let Err(error) = end_all(live, clone)
                 {
-                    tracing::warn!(%error, "cannot end what writes to a clone");
+                    tracing::debug!(%error, "cannot end what writes to a clone");
                 }
             }
         });
@@ -102,7 +102,7 @@ mod tests {
                 let sql = format!(
                     "CREATE TABLE t AS SELECT repeat(md5(x::text), 60) FROM (SELECT generate_series(1, {rows}) AS x) AS s"
                 );
-                watched(&url, &clone, 32 << 20, || {
+                watched(&live, &clone, 32 << 20, || {
                     let done = session.run(&sql, Duration::from_secs(60));
                     Ok(done.map_err(because("cannot write"))?)
                 })

@@ -50,7 +50,7 @@ pub(super) fn migrate_server(
         .map_err(because("cannot make a second clone"))?;
     crate::kernel::crash_point("trial.cloned");
     expect_login(&first)?;
-    let recording = watched(url, &first, GROWTH_MAX, || {
+    let recording = watched(&live, &first, GROWTH_MAX, || {
         record(run, upgrade, schema, url, &first, environment)
     })?;
     for clone in [&first, &second] {
@@ -71,7 +71,7 @@ pub(super) fn migrate_server(
     drop(first);
     // Their program took less, with all that it did besides.
     let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);
-    let (proved, mut beyond) = watched(url, &second, GROWTH_MAX, || {
+    let (proved, mut beyond) = watched(&live, &second, GROWTH_MAX, || {
         let session = connect(&second)?;
         let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
         Ok(held)
@@ -122,13 +122,26 @@ fn record(
     };
     let ended = upgrade.run(run, reach);
     let recording = relay.finish();
-    ended?;
+    ended.map_err(with_hint)?;
     if recording.statements.is_empty() && recording.obstacle.is_none() {
         return Err(upgrade.failed(
             "the migrations changed nothing where the manifest says that the database is: they use another one",
         ));
     }
     Ok(recording)
+}
+
+/// Why they failed; where that is not theirs, what to do.
+fn with_hint(error: ApplyError) -> ApplyError {
+    match error {
+        ApplyError::Migration { schema, why } if why.contains("SSL") => ApplyError::Migration {
+            schema,
+            why: format!(
+                "{why} (what leads to the clone speaks no TLS: let the URL decide about it, which says nothing of it there)"
+            ),
+        },
+        other => other,
+    }
 }
 
 /// The variables of the application that lead to its database, so that they lead to the relay. What is a secret

@@ -48,21 +48,21 @@ impl OwnRole {
         let until = live
             .value(&format!("SELECT now() + interval '{VALID}'"), ASK_MAX)?
             .unwrap_or_default();
+        let is_superuser = UserRights::read(live)?.is_superuser();
         let role = identifier(&own.name);
-        live.run(
-            &format!(
-                "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
-                 CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
-                own.verifier(),
-                literal(&until)
-            ),
-            ASK_MAX,
-        )?;
-        if UserRights::read(live)?.is_superuser() {
+        let create = format!(
+            "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
+             CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
+            own.verifier(),
+            literal(&until)
+        );
+        if is_superuser {
+            live.run(&create, ASK_MAX)?;
             own.limit_files()?;
         } else {
-            // Only a member may give something to a role.
-            live.run(&format!("GRANT {role} TO CURRENT_USER"), ASK_MAX)?;
+            // Only a member may give something to a role. Both at once, since only a member drops what a kill leaves.
+            let grant = format!("GRANT {role} TO CURRENT_USER");
+            live.run(&format!("{create}; {grant}"), ASK_MAX)?;
         }
         Ok(own)
     }
@@ -167,7 +167,8 @@ impl OwnRole {
 
 impl Drop for OwnRole {
     fn drop(&mut self) {
-        if let Err(error) = drop_role(&self.live, &self.name) {
+        let dropped = self.live.or_again(|live| drop_role(live, &self.name));
+        if let Err(error) = dropped {
             tracing::warn!(role = self.name, %error, "cannot drop a role of ours; the next check tries again");
         }
         unlock(&self.live, &self.name);
