@@ -125,12 +125,20 @@ impl Upgrade<'_> {
         })
         .into_owned();
         let how = if outcome.timed_out {
-            "was not done in time".to_owned()
+            format!(
+                "was not done in {} s (`time` of `heal.sandbox.limits` says how long it may take)",
+                limits.time_ms / 1_000
+            )
         } else {
             format!("ended with {}", outcome.exit)
         };
         let told = redactor.clean(&last_words(&text).join(" | "), OUTPUT_BYTES_MAX);
-        Err(self.failed(format!("`{}` {how}: {told}", command.shown)))
+        let told = if told.is_empty() {
+            told
+        } else {
+            format!(": {told}")
+        };
+        Err(self.failed(format!("`{}` {how}{told}", command.shown)))
     }
 
     fn variables(

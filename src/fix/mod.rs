@@ -6,6 +6,7 @@
 
 mod apply;
 mod catalog;
+mod clone_watch;
 mod contents;
 mod database;
 mod dummies;

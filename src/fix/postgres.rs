@@ -79,6 +79,12 @@ pub enum PostgresError {
     /// They do more than add.
     #[error("the statements change what is there: {0}")]
     Changes(String),
+    /// The trial was ended.
+    #[error(
+        "the clone grew by more than {0} MiB, and it lies on the disk of the live server, so the trial was ended; \
+         run these migrations yourself"
+    )]
+    TooLarge(u64),
     /// What migrations did cannot be done again.
     #[error("what the migrations did cannot be promoted in one transaction, because {0}")]
     NoReplay(String),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::apply::ApplyError;
 use super::catalog::{Catalog, tables_named};
+use super::clone_watch::{GROWTH_MAX, watched};
 use super::migration_run::{Reach, Run, Upgrade};
 use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
 use super::relay::{Recording, Relay, Upstream};
@@ -49,7 +50,9 @@ pub(super) fn migrate_server(
         .map_err(because("cannot make a second clone"))?;
     crate::kernel::crash_point("trial.cloned");
     expect_login(&first)?;
-    let recording = record(run, upgrade, schema, url, &first, environment)?;
+    let recording = watched(&live, &first, GROWTH_MAX, || {
+        record(run, upgrade, schema, url, &first, environment)
+    })?;
     for clone in [&first, &second] {
         clone
             .restore()
@@ -68,16 +71,11 @@ pub(super) fn migrate_server(
     drop(first);
     // Their program took less, with all that it did besides.
     let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);
-    let second_session = connect(&second)?;
-    let (proved, mut beyond) = prove(
-        &second_session,
-        &before,
-        &migrated,
-        recording,
-        &books,
-        time_max,
-    )?;
-    drop(second_session);
+    let (proved, mut beyond) = watched(&live, &second, GROWTH_MAX, || {
+        let session = connect(&second)?;
+        let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
+        Ok(held)
+    })?;
     if tried_on != WITH_ROWS {
         beyond.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
     }
@@ -124,13 +122,26 @@ fn record(
     };
     let ended = upgrade.run(run, reach);
     let recording = relay.finish();
-    ended?;
+    ended.map_err(with_hint)?;
     if recording.statements.is_empty() && recording.obstacle.is_none() {
         return Err(upgrade.failed(
             "the migrations changed nothing where the manifest says that the database is: they use another one",
         ));
     }
     Ok(recording)
+}
+
+/// Why they failed; where that is not theirs, what to do.
+fn with_hint(error: ApplyError) -> ApplyError {
+    match error {
+        ApplyError::Migration { schema, why } if why.contains("SSL") => ApplyError::Migration {
+            schema,
+            why: format!(
+                "{why} (what leads to the clone speaks no TLS: let the URL decide about it, which says nothing of it there)"
+            ),
+        },
+        other => other,
+    }
 }
 
 /// The variables of the application that lead to its database, so that they lead to the relay. What is a secret

@@ -2,8 +2,11 @@
 //! cases.
 
 use crate::postgres::Server;
-use crate::support::Workspace;
-use crate::{ADDS, LEFT, SYNC, application, expect_nothing_left, mission, revision, version};
+use crate::support::{Workspace, await_that};
+use crate::{
+    ADDS, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
+};
+use nix::sys::signal::Signal;
 
 /// Migration `b2` does this; nothing is known of an earlier one.
 fn write_migration(workspace: &Workspace, body: &str) {
@@ -59,8 +62,6 @@ fn what_all_databases_share_stays_as_it_is() {
         assert!(why.contains("changes a role, or rights"), "{code}: {why}");
         assert_eq!(server.sql("postgres", SHARED), before, "{code}");
     }
-    let left = server.sql("postgres", LEFT);
-    assert_eq!(left.trim(), "0");
 }
 
 #[test]
@@ -72,4 +73,104 @@ fn a_server_that_lets_no_new_role_in_is_said() {
     let why = refused(&server, &workspace, ADDS);
     assert!(why.contains("cannot log in at the server"), "{why}");
     assert!(why.contains("pg_hba.conf"), "{why}");
+}
+
+/// In a migration: it is known to be on the way, and takes longer than anybody waits.
+const SLOW: &str = "op.execute('SELECT pg_sleep(500)')";
+
+/// Waits until a migration is at [`SLOW`].
+#[track_caller]
+fn await_slow(server: &Server) {
+    const BUSY: &str = "SELECT count(*) FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(500)' AND state = 'active'";
+    await_that("a migration in its trial", || {
+        server.sql("postgres", BUSY).trim() == "1"
+    });
+}
+
+#[test]
+fn what_ends_a_trial_in_the_middle_leaves_nothing() {
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, SLOW) else {
+        return;
+    };
+    let at_slow = || {
+        write_migration(&workspace, SLOW);
+        let boot = workspace.start(&["boot", "--until-up"]);
+        await_slow(&server);
+        boot
+    };
+    let boot = at_slow();
+    boot.signal(Signal::SIGINT);
+    let told = boot.wait().stdout;
+    assert!(told.contains("the trial was cut short"), "{told}");
+    expect_nothing_left(&server);
+    let boot = at_slow();
+    server.crash();
+    let ended = boot.wait();
+    assert_eq!(ended.code, 1, "{}{}", ended.stdout, ended.stderr);
+    expect_nothing_left(&server);
+    // Killed: the next boot drops what is there, whoever is connected.
+    let boot = at_slow();
+    boot.signal(Signal::SIGKILL);
+    boot.wait();
+    write_migration(&workspace, ADDS);
+    let boot = workspace.ubs(&["boot", "--until-up"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    expect_migrated(&server);
+}
+
+#[test]
+fn two_boots_at_once_migrate_once() {
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
+        return;
+    };
+    let other = Workspace::with_manifest(&workspace.read("ubs.toml"));
+    for file in [
+        ".env",
+        "db/alembic.ini",
+        "db/migrations/env.py",
+        "db/migrations/versions/a1.py",
+        "db/migrations/versions/b2.py",
+    ] {
+        other.write(file, &workspace.read(file));
+    }
+    let boots = [&workspace, &other].map(|w| w.start(&["boot", "--until-up"]));
+    for boot in boots {
+        let ended = boot.wait();
+        assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    }
+    expect_migrated(&server);
+}
+
+#[test]
+fn nobody_gets_a_superusers_rights_in_a_trial() {
+    let body = format!("op.execute(\"SELECT change('eve')\")\n    {ADDS}");
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, &body) else {
+        return;
+    };
+    server.sql("postgres", "CREATE ROLE eve");
+    server.sql(
+        "app",
+        "CREATE FUNCTION change(who text) RETURNS void SECURITY DEFINER LANGUAGE plpgsql AS \
+         $$ BEGIN EXECUTE format('ALTER ROLE %I LOGIN', who); END $$",
+    );
+    let why = refused(&server, &workspace, &body);
+    assert!(why.contains("out of it leads the function"), "{why}");
+    let eve = server.sql(
+        "postgres",
+        "SELECT rolcanlogin FROM pg_roles WHERE rolname = 'eve'",
+    );
+    assert_eq!(eve.trim(), "f");
+}
+
+#[test]
+fn a_migration_that_demands_tls_is_told_what_to_do() {
+    let env_py = SYNC.replace(
+        "os.environ[\"DATABASE_URL\"]",
+        "os.environ[\"DATABASE_URL\"], connect_args={'sslmode': 'require'}",
+    );
+    let Some((server, workspace)) = application("postgresql+psycopg2", &env_py, ADDS) else {
+        return;
+    };
+    let why = refused(&server, &workspace, ADDS);
+    assert!(why.contains("let the URL decide about it"), "{why}");
 }

@@ -138,6 +138,18 @@ impl Server {
         self.reload();
     }
 
+    /// One of its processes is killed, so that it ends all connections and starts anew.
+    pub fn crash(&self) {
+        let asked = "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        let pid = self.sql("postgres", asked);
+        run(Command::new("kill").args(["-KILL", pid.trim()])).unwrap();
+        let begin = Instant::now();
+        while self.try_sql("postgres", "SELECT 1").is_err() {
+            assert!(begin.elapsed() < START_MAX, "the server does not come back");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     fn reload(&self) {
         let loaded = || self.sql("postgres", "SELECT pg_conf_load_time()");
         let before = loaded();

@@ -204,7 +204,8 @@ impl OwnDatabase {
 
 impl Drop for OwnDatabase {
     fn drop(&mut self) {
-        if let Err(error) = drop_database(&self.live, &self.name)
+        let dropped = self.live.or_again(|live| drop_database(live, &self.name));
+        if let Err(error) = dropped
             && !error.is_unknown_database()
         {
             tracing::warn!(database = self.name, %error, "cannot drop a database of ours; the next check tries again");

@@ -19,6 +19,8 @@ const ASK_MAX: Duration = Duration::from_secs(10);
 const ADOPT_MAX: Duration = Duration::from_secs(60);
 /// Sessions of one trial.
 const CONNECTIONS_MAX: u32 = 32;
+/// Temporary files of one of its sessions.
+const FILES_MAX: &str = "1GB";
 /// After this, nobody can log in even if the role is left.
 const VALID: &str = "2 hours";
 
@@ -46,21 +48,31 @@ impl OwnRole {
         let until = live
             .value(&format!("SELECT now() + interval '{VALID}'"), ASK_MAX)?
             .unwrap_or_default();
+        let is_superuser = UserRights::read(live)?.is_superuser();
         let role = identifier(&own.name);
-        live.run(
-            &format!(
-                "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
-                 CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
-                own.verifier(),
-                literal(&until)
-            ),
-            ASK_MAX,
-        )?;
-        if !UserRights::read(live)?.is_superuser() {
-            // Only a member may give something to a role.
-            live.run(&format!("GRANT {role} TO CURRENT_USER"), ASK_MAX)?;
+        let create = format!(
+            "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
+             CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
+            own.verifier(),
+            literal(&until)
+        );
+        if is_superuser {
+            live.run(&create, ASK_MAX)?;
+            own.limit_files()?;
+        } else {
+            // Only a member may give something to a role. Both at once, since only a member drops what a kill leaves.
+            let grant = format!("GRANT {role} TO CURRENT_USER");
+            live.run(&format!("{create}; {grant}"), ASK_MAX)?;
         }
         Ok(own)
+    }
+
+    /// What a statement needs besides the database it works on, on the live server's disk. Only a superuser sets that,
+    /// or takes it back.
+    fn limit_files(&self) -> Result<(), ServerError> {
+        let role = identifier(&self.name);
+        let limit = format!("ALTER ROLE {role} SET temp_file_limit = '{FILES_MAX}'");
+        self.live.run(&limit, ASK_MAX)
     }
 
     /// Not the password itself, which a server may log.
@@ -81,6 +93,9 @@ impl OwnRole {
         ] {
             self.live
                 .run(&format!("ALTER ROLE {role} {change}"), ASK_MAX)?;
+        }
+        if UserRights::read(&self.live)?.is_superuser() {
+            self.limit_files()?;
         }
         Ok(())
     }
@@ -152,7 +167,8 @@ impl OwnRole {
 
 impl Drop for OwnRole {
     fn drop(&mut self) {
-        if let Err(error) = drop_role(&self.live, &self.name) {
+        let dropped = self.live.or_again(|live| drop_role(live, &self.name));
+        if let Err(error) = dropped {
             tracing::warn!(role = self.name, %error, "cannot drop a role of ours; the next check tries again");
         }
         unlock(&self.live, &self.name);

@@ -4,7 +4,7 @@
 //! A statement that somebody else wrote goes by the extended protocol, which takes one statement and no
 //! more (postgresql.org/docs/current/protocol-flow.html), so that nothing hides behind a semicolon.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio::runtime::Runtime;
@@ -20,6 +20,10 @@ use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a server that was started anew may take to let us in again.
+const BACK_MAX: Duration = Duration::from_secs(3);
+/// Until the next try.
+const BACK_PAUSE: Duration = Duration::from_millis(100);
 /// How much of a server's message is shown.
 const MESSAGE_BYTES_MAX: usize = 400;
 
@@ -189,6 +193,31 @@ impl Session {
     /// As [`Session::connect`].
     pub fn connect_to(&self, database: &str) -> Result<Self, ServerError> {
         Self::connect(&self.url_of(database))
+    }
+
+    /// Does this here, or over a new connection where this one is gone, as after a restart of the server.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and those of `what`.
+    pub(super) fn or_again<T>(
+        &self,
+        what: impl Fn(&Self) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        match what(self) {
+            Err(_) if self.client.is_closed() => what(&self.again()?),
+            done => done,
+        }
+    }
+
+    /// A new connection, once the server lets us in.
+    fn again(&self) -> Result<Self, ServerError> {
+        let begun = Instant::now();
+        loop {
+            match Self::connect(&self.url) {
+                Err(_) if begun.elapsed() < BACK_MAX => std::thread::sleep(BACK_PAUSE),
+                done => return done,
+            }
+        }
     }
 
     /// The URL of another database of the same server; it holds the password.
