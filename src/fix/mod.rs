@@ -5,6 +5,7 @@
 //! worker serves a boot, `ubs worker` and a program that uses the library.
 
 mod apply;
+mod beyond;
 mod catalog;
 mod clone_watch;
 mod contents;

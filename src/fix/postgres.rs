@@ -310,7 +310,7 @@ fn carry_out(
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Observed) -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {
-    in_transaction(session, || {
+    in_transaction(session, &[], || {
         let changed = observe(session, look, is_before, || run_all(session, statements))?;
         only_adds(&changed)?;
         is_after(&changed)?;

@@ -9,29 +9,37 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::catalog::{Catalog, read_shared, tables_named};
+use super::beyond::{beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened};
+use super::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
 use super::postgres::{PostgresError, because, first_line};
 use super::relay::{Parameter, Recording, Value};
 use super::transaction::{
     ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, in_transaction, limits,
-    observe, read_in_transaction,
+    observe, plainly, read_in_transaction, tables_among,
 };
 use crate::checks::{Done, MigrationBooks, RawParameter, ServerError, Session, sql_statements};
 use crate::domain::ids::Digest;
 
 /// How long all of it may take on the live database.
 const LIVE_MAX: Duration = Duration::from_secs(600);
-/// Reasons in one list.
-const REASONS_MAX: usize = 8;
 /// Settings of the connection that mean the same elsewhere.
 const SETTINGS: [&str; 4] = ["search_path", "datestyle", "intervalstyle", "timezone"];
+
+/// What a statement did that has to do the same elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+enum Effect {
+    /// So many rows were changed, and these given.
+    Changed(u64, Digest),
+    /// So many rows were found, which may stand in what the program did then.
+    Found(u64, u128),
+}
 
 /// Migrations that held on a clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Proved {
     recording: Recording,
-    /// What each statement did that may change rows.
-    done: Vec<Option<(u64, Digest)>>,
+    /// What each statement did that changes rows of tables or reads them.
+    done: Vec<Option<Effect>>,
     /// Definitions and books of the live database before.
     pub before: Digest,
     /// What they will be.
@@ -40,6 +48,18 @@ pub(super) struct Proved {
     changed: Rows,
     /// Tables whose number of rows does not.
     kept: BTreeSet<String>,
+    /// Those of them to whose rows something was done that left what was there as it was.
+    touched: BTreeSet<String>,
+    /// Tables that nobody else may write to meanwhile.
+    locked: Vec<String>,
+    /// Tables that are written anew.
+    rewritten: BTreeSet<String>,
+    /// How many rows were inserted, updated and deleted, by whatever means.
+    activity: Rows,
+    /// What others may no longer do.
+    revoked: BTreeSet<String>,
+    /// Sequences that go back.
+    back: BTreeSet<String>,
 }
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
@@ -57,7 +77,7 @@ pub(super) fn prove(
     }
     let mut done = Vec::new();
     let look = ON_CLONE.at_contents().with_books(books);
-    let (observed, books_tables) = in_transaction(clone, || {
+    let (observed, books_tables) = in_transaction(clone, &[], || {
         let observed = observe(
             clone,
             look,
@@ -73,8 +93,9 @@ pub(super) fn prove(
             .chain(&books.growing)
             .cloned()
             .collect();
-        let tables =
-            tables_named(clone, &all, ASK_MAX).map_err(because("cannot look for tables"))?;
+        let tables = plainly(clone, || {
+            tables_named(clone, &all, ASK_MAX).map_err(because("cannot look for tables"))
+        })?;
         Ok((observed, tables))
     })?;
     if observed.after.lines != migrated.lines {
@@ -84,7 +105,17 @@ pub(super) fn prove(
             first_of(differs)
         )));
     }
-    let beyond = beyond(&observed, books, &books_tables);
+    let mut beyond = beyond(&observed, books, &books_tables);
+    beyond.extend(by_statement(&recording));
+    let counts = clone.value("SELECT pg_catalog.current_setting('track_counts')", ASK_MAX);
+    if counts
+        .map_err(because("cannot ask for a setting"))?
+        .as_deref()
+        != Some("on")
+    {
+        beyond.push("the server does not count which rows change (track_counts is off)".to_owned());
+    }
+    shorten(&mut beyond);
     let (before, after) = (&observed.before.lines, &observed.after.lines);
     let lines: BTreeSet<String> = live
         .lines
@@ -99,12 +130,37 @@ pub(super) fn prove(
         .rows_before
         .keys()
         .partition(|table| is_changed(table));
+    let is_touched = |table: &&&String| {
+        observed.activity.contains_key(**table) && !books_tables.contains(**table)
+    };
+    let touched = kept
+        .iter()
+        .filter(is_touched)
+        .map(|t| (*t).clone())
+        .collect();
+    let locked = changed
+        .iter()
+        .copied()
+        .chain(&observed.rewritten)
+        .chain(&observed.gone);
+    let locked: BTreeSet<&String> = locked
+        .filter(|table| !books_tables.contains(table))
+        .collect();
     let proved = Proved {
         recording,
-        done: done
+        touched,
+        locked: locked
             .into_iter()
-            .map(|d| d.map(|d| (d.rows, d.returned)))
+            .filter(|t| observed.rows_before.contains_key(*t))
+            .cloned()
             .collect(),
+        rewritten: observed.rewritten.iter().cloned().collect(),
+        activity: observed.activity.clone(),
+        revoked: revoked(&observed).cloned().collect(),
+        back: sequences_back(&observed.sequences)
+            .map(|(name, ..)| name.clone())
+            .collect(),
+        done,
         before: live.digest(),
         after: Catalog {
             lines,
@@ -136,11 +192,10 @@ pub(super) fn promote(
     }
     let shown = session.shown().to_owned();
     let changed = || PostgresError::Changed(shown.clone());
-    let keep_books = lock_of_books(&session, books)?;
-    let done = in_transaction(&session, || {
-        session
-            .run(&keep_books, ASK_MAX)
-            .map_err(because("somebody else may be migrating the database"))?;
+    let mut sequences = BTreeMap::new();
+    let mut locked = lock_of_books(&session, books)?;
+    locked.extend(proved.locked.iter().cloned());
+    let done = in_transaction(&session, &locked, || {
         let observed = observe(
             &session,
             ON_LIVE.with_books(books),
@@ -149,16 +204,30 @@ pub(super) fn promote(
                 false => Err(changed()),
             },
             || {
-                if contents_of(&session, proved.changed.keys())? != proved.changed {
+                let about = tables_among(&session, &proved.changed.keys().collect())?;
+                if contents_of(&session, &about)? != proved.changed {
                     return Err(changed());
                 }
-                run(&session, &proved.recording, Some(proved), LIVE_MAX).map(drop)
+                let touched = tables_among(&session, &proved.touched.iter().collect())?;
+                let before = contents_of(&session, &touched)?;
+                sequences = plainly(&session, || sequences_of(&session))?;
+                run(&session, &proved.recording, Some(proved), LIVE_MAX)?;
+                if contents_of(&session, &touched)? != before {
+                    return Err(differs(
+                        &shown,
+                        "rows change that did not change there".to_owned(),
+                    ));
+                }
+                Ok(())
             },
         )?;
         expect_proved(&observed, proved, &shown)?;
         crate::kernel::crash_point("promote.uncommitted");
         Ok(())
     });
+    if done.is_err() {
+        put_back(&session, &sequences);
+    }
     drop(session);
     match done {
         Ok(()) => Ok(()),
@@ -175,23 +244,16 @@ pub(super) fn promote(
 
 /// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
 /// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
-fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<String, PostgresError> {
+fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
     let names: Vec<String> = books
         .versions
         .iter()
         .chain(&books.growing)
         .cloned()
         .collect();
-    let tables = tables_named(session, &names, ASK_MAX)
+    tables_named(session, &names, ASK_MAX)
         .and_then(|tables| writable(session, tables))
-        .map_err(because("cannot look for tables"))?;
-    Ok(match tables.is_empty() {
-        true => String::new(),
-        false => format!(
-            "LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE",
-            tables.join(", ")
-        ),
-    })
+        .map_err(because("cannot look for tables"))
 }
 
 /// Those of these tables, by their names in quotes, that the user may lock.
@@ -208,13 +270,72 @@ fn writable(session: &Session, tables: Vec<String>) -> Result<Vec<String>, Serve
     Ok(all)
 }
 
+fn differs(shown: &str, what: String) -> PostgresError {
+    let shown = shown.to_owned();
+    PostgresError::Differs { shown, what }
+}
+
+fn sequences_of(session: &Session) -> Result<BTreeMap<String, i64>, PostgresError> {
+    read_sequences(session, ASK_MAX).map_err(because("cannot read the sequences"))
+}
+
+/// What `setval` does to a sequence is not taken back with the transaction.
+fn put_back(session: &Session, sequences: &BTreeMap<String, i64>) {
+    // Without one, nothing was run.
+    let Ok(now) = sequences_of(session) else {
+        return;
+    };
+    let sequences = [sequences.clone(), now];
+    for (name, before, _) in sequences_back(&sequences) {
+        let sql = format!(
+            "SELECT pg_catalog.setval({}, {})",
+            literal(name),
+            before.unsigned_abs()
+        );
+        if let Err(error) = session.run(&sql, ASK_MAX) {
+            tracing::warn!(sequence = name, %error, "cannot put a sequence back to where it was");
+        }
+    }
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<(), PostgresError> {
     if observed.after.digest() != proved.after {
         let new = observed.after.lines.difference(&observed.before.lines);
-        return Err(PostgresError::Differs {
-            shown: shown.to_owned(),
-            what: first_of(new),
-        });
+        return Err(differs(shown, first_of(new)));
+    }
+    let tables: BTreeSet<&String> = observed
+        .activity
+        .keys()
+        .chain(proved.activity.keys())
+        .collect();
+    for table in tables {
+        let (here, there) = (observed.activity.get(table), proved.activity.get(table));
+        if here != there {
+            let told = |rows: Option<&String>| rows.map_or("none", String::as_str).to_owned();
+            let what = format!("rows of {table}: {} and not {}", told(here), told(there));
+            return Err(differs(shown, what));
+        }
+    }
+    let rewritten = observed
+        .rewritten
+        .iter()
+        .find(|table| !proved.rewritten.contains(*table));
+    if let Some(table) = rewritten {
+        return Err(differs(shown, format!("table {table} is written anew")));
+    }
+    if let Some(line) = revoked(observed).find(|line| !proved.revoked.contains(*line)) {
+        return Err(differs(shown, format!("{} is gone", shortened(line))));
+    }
+    let mut back = sequences_back(&observed.sequences);
+    if let Some((name, was, now)) = back.find(|(name, ..)| !proved.back.contains(*name)) {
+        return Err(differs(
+            shown,
+            format!("sequence {name} goes back from {was} to {now}"),
+        ));
     }
     for (table, before) in &observed.rows_before {
         let after = observed.rows_after.get(table);
@@ -235,15 +356,16 @@ fn run(
     recording: &Recording,
     proof: Option<&Proved>,
     time_max: Duration,
-) -> Result<Vec<Option<Done>>, PostgresError> {
+) -> Result<Vec<Option<Effect>>, PostgresError> {
     let started = Instant::now();
     let transaction = || {
         session
-            .value("SELECT txid_current()", ASK_MAX)
+            .value("SELECT pg_catalog.txid_current()", ASK_MAX)
             .map_err(because("cannot ask for the transaction"))
     };
     let shared =
         || read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"));
+    let tables = names_of_tables(session)?;
     set_up(session, recording)?;
     let (begun, shared_before) = (transaction()?, shared()?);
     let mut all = Vec::with_capacity(recording.statements.len());
@@ -264,22 +386,21 @@ fn run(
                 .run(&limits(), ASK_MAX)
                 .map_err(because("cannot limit statements"))?;
         }
-        let done = may_change_rows(&recorded.sql).then_some(done);
+        let effect = effect_of(&recorded.sql, done, &tables);
         let was = proof.and_then(|proved| proved.done.get(at).copied().flatten());
-        if let (Some(done), Some((rows, returned))) = (done, was)
-            && (done.rows, done.returned) != (rows, returned)
+        if let (Some(now), Some(was)) = (effect, was)
+            && now != was
         {
-            let what = if done.rows == rows {
-                "gives other values".to_owned()
-            } else {
-                format!("is about {} rows and not {rows}", done.rows)
+            let what = match (now, was) {
+                (Effect::Changed(now, _), Effect::Changed(was, _)) if now != was => {
+                    format!("is about {now} rows and not {was}")
+                }
+                _ => "gives other values".to_owned(),
             };
-            return Err(PostgresError::Differs {
-                shown: session.shown().to_owned(),
-                what: format!("`{}` {what}", first_line(&recorded.sql)),
-            });
+            let what = format!("`{}` {what}", first_line(&recorded.sql));
+            return Err(differs(session.shown(), what));
         }
-        all.push(done);
+        all.push(effect);
     }
     // A statement that ended the transaction has left what it did.
     if transaction()? != begun {
@@ -312,7 +433,6 @@ fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError>
             }
         }
         if SETTINGS.contains(&name.as_str()) || name.contains('.') {
-            let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
             let sql = format!(
                 "SELECT pg_catalog.set_config({}, {}, true)",
                 literal(&name),
@@ -339,147 +459,60 @@ fn raw(parameter: &Parameter) -> RawParameter<'_> {
     }
 }
 
-/// What only reads may give something else each time: a moment, an object's number.
-fn may_change_rows(sql: &str) -> bool {
+/// The names alone, in small letters, without schema and quotes.
+fn names_of_tables(session: &Session) -> Result<BTreeSet<String>, PostgresError> {
+    let sql = format!(
+        "SELECT DISTINCT pg_catalog.lower(c.relname) FROM pg_catalog.pg_class AS c \
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p', 'v', 'm') AND {OURS}"
+    );
+    let rows = session
+        .rows(&sql, ASK_MAX)
+        .map_err(because("cannot read the catalog"))?;
+    Ok(rows.into_iter().flatten().flatten().collect())
+}
+
+/// `None`: it may well be another one each time: a moment, an object's number, nothing of interest.
+fn effect_of(sql: &str, done: Done, tables: &BTreeSet<String>) -> Option<Effect> {
+    /// In what gives something else each time.
+    const VARYING: [&str; 12] = [
+        "pg_",
+        "information_schema",
+        "now(",
+        "current_",
+        "localtime",
+        "timestamp()",
+        "timeofday",
+        "random",
+        "uuid_generate",
+        "nextval",
+        "txid",
+        "::reg",
+    ];
     let Some(Ok(statement)) = sql_statements(sql).next() else {
-        return false;
+        return None;
     };
-    let first = statement.outline.first();
-    first.is_some_and(|token| token.is_any(&["INSERT", "UPDATE", "DELETE", "MERGE"]))
-}
-
-fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
-    let lines: Vec<&str> = lines.take(3).map(|line| shortened(line)).collect();
-    lines.join("; ")
-}
-
-fn shortened(line: &str) -> &str {
-    let end = line
-        .char_indices()
-        .nth(160)
-        .map_or(line.len(), |(at, _)| at);
-    &line[..end]
-}
-
-/// `column public.users.name varchar` → `column public.users.name`.
-fn name_of(line: &str) -> &str {
-    let end = line
-        .match_indices(' ')
-        .nth(1)
-        .map_or(line.len(), |(at, _)| at);
-    shortened(&line[..end])
-}
-
-/// What was lost or changed besides what was gained.
-fn beyond(observed: &Observed, books: &MigrationBooks, books_tables: &[String]) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let (before, after) = (&observed.before.lines, &observed.after.lines);
-    let names_after: BTreeSet<&str> = after.iter().map(|line| name_of(line)).collect();
-    let is_book = |line: &str| line.starts_with("version ") || line.starts_with("book ");
-    for line in before.difference(after).filter(|line| !is_book(line)) {
-        let name = name_of(line);
-        let what = match line.split(' ').next() {
-            // They have their name at another place.
-            Some("index" | "function") => format!("{} is gone or changes", shortened(line)),
-            _ if names_after.contains(name) => format!("{name} changes"),
-            _ => format!("{name} is gone"),
-        };
-        reasons.push(what);
-    }
-    let acting = ["trigger ", "event_trigger ", "rule ", "policy "];
-    for line in after.difference(before) {
-        if acting.iter().any(|kind| line.starts_with(kind)) {
-            reasons.push(format!("{} is new", name_of(line)));
-        }
-    }
-    let lost = observed
-        .before
-        .privileges
-        .difference(&observed.after.privileges);
-    let still_there = |line: &&String| {
-        let name = line.split(' ').nth(1).unwrap_or_default();
-        after.iter().any(|l| l.split(' ').nth(1) == Some(name))
+    let begins = |words: &[&str]| {
+        statement
+            .outline
+            .first()
+            .is_some_and(|first| first.is_any(words))
     };
-    reasons.extend(
-        lost.filter(still_there)
-            .map(|line| format!("{} is gone", shortened(line))),
-    );
-    reasons.extend(of_books(observed, books));
-    let is_own = |table: &&String| !books_tables.contains(table);
-    for table in observed.rewritten.iter().filter(is_own) {
-        reasons.push(format!("table {table} is written anew"));
+    if begins(&["INSERT", "UPDATE", "DELETE", "MERGE"]) || (begins(&["WITH"]) && statement.writes) {
+        return Some(Effect::Changed(done.rows, done.returned));
     }
-    for (table, was) in observed
-        .rows_before
-        .iter()
-        .filter(|(table, _)| is_own(table))
-    {
-        let Some(now) = observed.rows_after.get(table).filter(|now| *now != was) else {
-            continue;
-        };
-        let count = |rows: &str| rows.split(' ').next().unwrap_or_default().to_owned();
-        let (was, now) = (count(was), count(now));
-        reasons.push(if was == now {
-            format!("rows of table {table} change")
-        } else {
-            format!("the number of rows of table {table} goes from {was} to {now}")
-        });
-    }
-    if let Some(first) = observed.unseen.first() {
-        let more = match observed.unseen.len() {
-            1 => String::new(),
-            n => format!(" and {} more tables", n - 1),
-        };
-        reasons.push(format!(
-            "what becomes of the rows of {first}{more} was not seen"
-        ));
-    }
-    let more = reasons.len().saturating_sub(REASONS_MAX);
-    if more > 0 {
-        reasons.truncate(REASONS_MAX);
-        reasons.push(format!("{more} more"));
-    }
-    reasons
+    let text = sql.to_lowercase();
+    let words = || text.split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$');
+    let is_of_rows = begins(&["FETCH"])
+        || (begins(&["SELECT", "WITH", "TABLE", "VALUES"]) || text.starts_with('('))
+            && words().any(|word| tables.contains(word))
+            && !VARYING.iter().any(|varying| text.contains(varying))
+            && !words().any(|word| ["oid", "ctid", "xmin", "tableoid"].contains(&word));
+    is_of_rows.then_some(Effect::Found(done.rows, done.found))
 }
 
-/// A merge of two heads leaves one version of two; none at all is a downgrade to nothing. What only grows, grows.
-fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
-    let rows_of = |lines: &BTreeSet<String>| {
-        let mut rows: BTreeMap<String, u64> = BTreeMap::new();
-        for line in lines {
-            let mut words = line.splitn(3, ' ');
-            match (words.next(), words.next(), words.next()) {
-                (Some("version"), Some(table), _) => {
-                    *rows.entry(table.to_owned()).or_default() += 1
-                }
-                (Some("book"), Some(table), Some(count)) => {
-                    rows.insert(table.to_owned(), count.parse().unwrap_or_default());
-                }
-                _ => {}
-            }
-        }
-        rows
-    };
-    let (was, now) = (
-        rows_of(&observed.before.lines),
-        rows_of(&observed.after.lines),
-    );
-    let grows = |table: &str| {
-        books
-            .growing
-            .iter()
-            .any(|name| table.ends_with(name.as_str()))
-    };
-    was.into_iter()
-        .filter_map(|(table, was)| {
-            let now = now.get(&table).copied().unwrap_or_default();
-            let is_lost = if grows(&table) { now < was } else { now == 0 };
-            (is_lost && was > 0)
-                .then(|| format!("the number of rows of table {table} goes from {was} to {now}"))
-        })
-        .collect()
-}
-
+#[cfg(test)]
+#[path = "replay_meanwhile_tests.rs"]
+mod meanwhile;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 mod tests;

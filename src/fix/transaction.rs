@@ -1,10 +1,12 @@
 //! One transaction on a PostgreSQL database, and what is to be seen of it: definitions, rows, and the files of
 //! tables, before and after what it does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::catalog::{Catalog, OURS, read_books, read_catalog, read_files};
+use super::catalog::{
+    Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
+};
 use super::postgres::{PostgresError, because};
 use crate::checks::{MigrationBooks, Session};
 
@@ -70,6 +72,14 @@ pub(super) struct Observed {
     pub after: Catalog,
     /// Tables that are there before and after, in another file.
     pub rewritten: Vec<String>,
+    /// Columns of other tables that are there before and after, and are not the same.
+    pub remade: Vec<String>,
+    /// Tables that are there before and not after.
+    pub gone: Vec<String>,
+    /// How far the sequences have come.
+    pub sequences: [BTreeMap<String, i64>; 2],
+    /// Rows that were inserted, updated and deleted.
+    pub activity: Rows,
     /// In the columns that were there before.
     pub rows_before: Rows,
     /// Without tables that are gone, or have lost a column.
@@ -89,11 +99,50 @@ pub(super) fn read_in_transaction(
             ASK_MAX,
         )
         .map_err(because("cannot read the catalog"))?;
-    let catalog = catalog_of(session, books)?;
+    let catalog = plainly(session, || catalog_of(session, books))?;
     session
         .run("COMMIT", ASK_MAX)
         .map_err(because("cannot read the catalog"))?;
     Ok(catalog)
+}
+
+/// Looks with settings that do not depend on user, database or what was run: names are written in full, and values
+/// the same way everywhere. In a transaction of the caller, whose settings are put back.
+pub(super) fn plainly<T>(
+    session: &Session,
+    look: impl FnOnce() -> Result<T, PostgresError>,
+) -> Result<T, PostgresError> {
+    const SETTINGS: [(&str, &str); 7] = [
+        ("search_path", ""),
+        ("timezone", "UTC"),
+        ("datestyle", "ISO, MDY"),
+        ("intervalstyle", "postgres"),
+        ("bytea_output", "hex"),
+        ("extra_float_digits", "1"),
+        ("quote_all_identifiers", "off"),
+    ];
+    let ask = |expressions: Vec<String>| {
+        session
+            .rows(&format!("SELECT {}", expressions.join(", ")), ASK_MAX)
+            .map_err(because("cannot set how values are written"))
+    };
+    let set = |name: &str, value: &str| {
+        let value = value.replace('\'', "''");
+        format!("pg_catalog.set_config('{name}', '{value}', true)")
+    };
+    let current = |(name, _): &(&str, &str)| format!("pg_catalog.current_setting('{name}')");
+    let before = ask(SETTINGS.iter().map(current).collect())?;
+    ask(SETTINGS
+        .iter()
+        .map(|(name, value)| set(name, value))
+        .collect())?;
+    let found = look()?;
+    let values = before.into_iter().flatten().map(Option::unwrap_or_default);
+    let put_back = SETTINGS.iter().zip(values);
+    ask(put_back
+        .map(|((name, _), value)| set(name, &value))
+        .collect())?;
+    Ok(found)
 }
 
 fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catalog, PostgresError> {
@@ -115,9 +164,11 @@ pub(super) fn limits() -> String {
     )
 }
 
-/// Runs `work` in one transaction, which is committed if it gives no error.
+/// Runs `work` in one transaction, which is committed if it gives no error. Nobody else writes to the tables in
+/// `locked` from before the first look on: what is seen of them is all there is until the end.
 pub(super) fn in_transaction<T>(
     session: &Session,
+    locked: &[String],
     work: impl FnOnce() -> Result<T, PostgresError>,
 ) -> Result<T, PostgresError> {
     // One snapshot: what is seen before and after differs by what the work does, and by nothing else.
@@ -129,7 +180,22 @@ pub(super) fn in_transaction<T>(
     session
         .run(&begin, ASK_MAX)
         .map_err(because("cannot begin a transaction"))?;
-    let done = work();
+    let lock = || match locked {
+        [] => Ok(()),
+        // Before the snapshot, which the first statement that reads takes.
+        tables => session
+            .run(
+                &format!(
+                    "LOCK TABLE ONLY {} IN SHARE ROW EXCLUSIVE MODE",
+                    tables.join(", ONLY ")
+                ),
+                LOCK_MAX * 2,
+            )
+            .map_err(because(
+                "cannot lock tables that change; somebody else may be migrating the database",
+            )),
+    };
+    let done = lock().and_then(|()| work());
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
     let ended = session
         .run(end, STATEMENT_MAX)
@@ -146,28 +212,62 @@ pub(super) fn observe(
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     work: impl FnOnce() -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {
-    let files = || read_files(session, ASK_MAX).map_err(because("cannot read the catalog"));
-    let before = catalog_of(session, look.books)?;
-    is_before(&before)?;
-    let files_before = files()?;
-    let tables = tables_of(session)?;
-    let (rows_before, unseen) = first_look(session, look, &tables)?;
+    let cannot = || because("cannot read the catalog");
+    let parts = || {
+        let identities = read_identities(session, ASK_MAX).map_err(cannot())?;
+        let sequences = read_sequences(session, ASK_MAX).map_err(cannot())?;
+        Ok((identities, sequences))
+    };
+    let (before, tables, (rows_before, unseen), (was, sequences_before)) =
+        plainly(session, || {
+            let before = catalog_of(session, look.books)?;
+            is_before(&before)?;
+            let tables = tables_of(session)?;
+            let rows = first_look(session, look, &tables)?;
+            Ok((before, tables, rows, parts()?))
+        })?;
     work()?;
-    let after = catalog_of(session, look.books)?;
-    let files_after = files()?;
-    let rewritten = files_before
-        .into_iter()
-        .filter(|(table, file)| files_after.get(table).is_some_and(|now| now != file))
-        .map(|(table, _)| table)
-        .collect();
-    let rows_after = second_look(session, look, &tables, &rows_before)?;
-    Ok(Observed {
-        before,
-        after,
-        rewritten,
-        rows_before,
-        rows_after,
-        unseen,
+    plainly(session, || {
+        let after = catalog_of(session, look.books)?;
+        let (now, sequences_after) = parts()?;
+        let activity = read_activity(session, ASK_MAX).map_err(cannot())?;
+        let rows_after = second_look(session, look, &tables, &rows_before)?;
+        let is_another = |name: &String| now.get(name).is_some_and(|now| now != &was[name]);
+        let of_kind = |kind: &'static str| {
+            was.keys()
+                .filter_map(move |name| Some((name, name.strip_prefix(kind)?)))
+        };
+        let rewritten: Vec<String> = of_kind("table ")
+            .filter(|(name, _)| is_another(name))
+            .map(|(_, table)| table.to_owned())
+            .collect();
+        let is_of_rewritten = |column: &str| {
+            rewritten.iter().any(|table| {
+                column
+                    .strip_prefix(table.as_str())
+                    .is_some_and(|rest| rest.starts_with('.'))
+            })
+        };
+        let remade = of_kind("column ")
+            .filter(|(name, column)| is_another(name) && !is_of_rewritten(column))
+            .map(|(_, column)| column.to_owned())
+            .collect();
+        let gone = of_kind("table ")
+            .filter(|(name, _)| !now.contains_key(*name))
+            .map(|(_, table)| table.to_owned())
+            .collect();
+        Ok(Observed {
+            before,
+            after,
+            rewritten,
+            remade,
+            gone,
+            sequences: [sequences_before, sequences_after],
+            activity,
+            rows_before,
+            rows_after,
+            unseen,
+        })
     })
 }
 
@@ -176,6 +276,8 @@ pub(super) struct TableOf {
     /// In quotes.
     columns: Vec<String>,
     bytes: u64,
+    /// Not every row is shown to this user.
+    hides_rows: bool,
 }
 
 /// Tables that may be read, the smallest first.
@@ -185,7 +287,7 @@ pub(super) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError
             &format!(
                 "SELECT format('%I.%I', n.nspname, c.relname), (SELECT string_agg(quote_ident(a.attname), chr(31) ORDER BY a.attnum) \
                  FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped), \
-                 pg_relation_size(c.oid) FROM pg_catalog.pg_class AS c \
+                 pg_relation_size(c.oid), row_security_active(c.oid) FROM pg_catalog.pg_class AS c \
                  JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
                  WHERE c.relkind = 'r' AND {OURS} \
                  AND has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') \
@@ -205,6 +307,7 @@ pub(super) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError
                 .map(str::to_owned)
                 .collect(),
             bytes: next().parse().unwrap_or(u64::MAX),
+            hides_rows: next() == "t",
         }
     };
     Ok(rows.into_iter().map(table).collect())
@@ -217,7 +320,7 @@ fn first_look(
 ) -> Result<(Rows, Vec<String>), PostgresError> {
     let begun = Instant::now();
     let (mut rows, mut unseen) = (Rows::new(), Vec::new());
-    for table in tables {
+    for table in tables.iter().filter(|table| !table.hides_rows) {
         let is_too_much = rows.len() >= TABLES_MAX
             || table.bytes > look.bytes_max
             || begun.elapsed() > look.time_max;
@@ -271,22 +374,29 @@ fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String,
     Ok(rows.unwrap_or_default())
 }
 
-/// The rows of these tables with their contents, in a transaction of the caller; without those that are not there.
-pub(super) fn contents_of<'t>(
+/// These tables, for [`contents_of`]; without those that are not there.
+pub(super) fn tables_among(
     session: &Session,
-    wanted: impl Iterator<Item = &'t String>,
-) -> Result<Rows, PostgresError> {
-    let wanted: Vec<&String> = wanted.collect();
+    wanted: &BTreeSet<&String>,
+) -> Result<Vec<TableOf>, PostgresError> {
     if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut tables = plainly(session, || tables_of(session))?;
+    tables.retain(|table| wanted.contains(&table.name) && !table.hides_rows);
+    Ok(tables)
+}
+
+/// Their rows with their contents, in the columns that they had when they were asked for.
+pub(super) fn contents_of(session: &Session, tables: &[TableOf]) -> Result<Rows, PostgresError> {
+    if tables.is_empty() {
         return Ok(Rows::new());
     }
-    let mut rows = Rows::new();
-    for table in tables_of(session)?
-        .iter()
-        .filter(|t| wanted.contains(&&t.name))
-    {
-        let found = rows_of(session, ON_LIVE.at_contents(), table)?;
-        rows.insert(table.name.clone(), found);
-    }
-    Ok(rows)
+    plainly(session, || {
+        let found = |table: &TableOf| {
+            let rows = rows_of(session, ON_LIVE.at_contents(), table)?;
+            Ok((table.name.clone(), rows))
+        };
+        tables.iter().map(found).collect()
+    })
 }

@@ -128,6 +128,12 @@ impl OwnRole {
                  AND e.deptype IN ({kinds}))"
             )
         };
+        // A sequence of a column goes with its table; partitions and their keys depend on it too, and do not.
+        let relation = format!(
+            "{} AND (c.relkind <> 'S' OR {})",
+            bound("pg_class", "c.oid", "'e'"),
+            bound("pg_class", "c.oid", "'a', 'i'")
+        );
         let statements = format!(
             "SELECT format('SCHEMA %I', n.nspname) FROM pg_namespace AS n WHERE {ours} AND {} \
                AND pg_get_userbyid(n.nspowner) NOT LIKE 'pg\\_%' AND {} \
@@ -143,8 +149,7 @@ impl OwnRole {
             owner("n.nspowner"),
             bound("pg_namespace", "n.oid", "'e'"),
             owner("c.relowner"),
-            // A sequence of a column goes with its table.
-            bound("pg_class", "c.oid", "'e', 'a', 'i'"),
+            relation,
             owner("t.typowner"),
             bound("pg_type", "t.oid", "'e', 'i'"),
             owner("p.proowner"),

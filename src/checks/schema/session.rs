@@ -158,8 +158,10 @@ impl<'a> FromSql<'a> for RawValue<'a> {
 pub struct Done {
     /// Rows that it changed or gave.
     pub rows: u64,
-    /// Over the rows that it gave.
+    /// Over the rows that it gave, in their order.
     pub returned: Digest,
+    /// The same in whatever order.
+    pub found: u128,
 }
 
 /// An open connection.
@@ -312,17 +314,25 @@ impl Session {
             let rows = self.client.query_raw(&statement, given).await?;
             tokio::pin!(rows);
             let mut hasher = blake3::Hasher::new();
+            let mut found = 0_u128;
             while let Some(row) = rows.try_next().await? {
+                let mut of_row = blake3::Hasher::new();
                 for at in 0..row.len() {
                     let value: Option<RawValue<'_>> = row.try_get(at)?;
-                    let bytes = value.map_or(&b""[..], |value| value.0);
-                    hasher.update(&(bytes.len() as u64).to_le_bytes());
-                    hasher.update(bytes);
+                    let length = value.as_ref().map(|value| value.0.len() as u64);
+                    of_row.update(&length.unwrap_or(u64::MAX).to_le_bytes());
+                    of_row.update(value.map_or(&b""[..], |value| value.0));
                 }
+                let digest = of_row.finalize();
+                hasher.update(digest.as_bytes());
+                let mut half = [0; 16];
+                half.copy_from_slice(&digest.as_bytes()[..16]);
+                found = found.wrapping_add(u128::from_le_bytes(half));
             }
             Ok(Done {
                 rows: rows.rows_affected().unwrap_or_default(),
                 returned: Digest(*hasher.finalize().as_bytes()),
+                found,
             })
         })
     }

@@ -13,7 +13,7 @@ use super::names::{Names, Portal};
 use super::recording::{Book, Committer, Pending, Recorded, SessionDigest, Value};
 use super::statement::Kind;
 use super::waiting::Waiting;
-use crate::checks::sql_without_word;
+use crate::checks::{SqlToken, sql_statements, sql_without_word};
 
 /// Requests that wait for their answers. What the server holds back of its answers until it is asked (some
 /// kilobytes) are fewer by far.
@@ -349,8 +349,15 @@ impl Ledger {
                 self.discard();
                 return;
             }
-            // That rows came in was seen before. What goes out changes nothing.
-            Kind::Copy => return,
+            // That rows came in was seen before. Those of a table that go out change nothing.
+            Kind::Copy => {
+                if gives_rows_of_statement(&recorded.sql) {
+                    self.obstruct(
+                        "it writes the rows of a statement to the client (COPY (...) TO STDOUT), and what that changes is not recorded",
+                    );
+                }
+                return;
+            }
             Kind::Deallocate(name) => {
                 let is_of_protocol = match name {
                     Some(name) => self.names.forget_statement(name.as_bytes()),
@@ -462,6 +469,13 @@ impl Ledger {
     fn begin_anew(&mut self, now: u64) {
         self.began = (!self.waiting.is_empty()).then_some(now);
     }
+}
+
+/// `COPY (DELETE ... RETURNING ...) TO STDOUT`, or a query that calls a function.
+fn gives_rows_of_statement(sql: &str) -> bool {
+    // Of what is in brackets, the outline has the end.
+    let statement = sql_statements(sql).next().and_then(Result::ok);
+    statement.is_none_or(|one| one.outline.get(1) == Some(&SqlToken::Symbol(')')))
 }
 
 impl Drop for Ledger {

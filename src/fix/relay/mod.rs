@@ -37,6 +37,8 @@ use tokio::task::{JoinError, JoinSet};
 
 use connection::{Place, Shared, serve};
 use recording::Book;
+#[cfg(test)]
+pub(in crate::fix) use recording::Recorded;
 pub(in crate::fix) use recording::{Parameter, Recording, Value};
 
 /// Connections at once.

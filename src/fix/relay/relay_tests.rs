@@ -303,6 +303,25 @@ fn what_cannot_be_replayed_is_an_obstacle_and_is_done_all_the_same() {
 }
 
 #[test]
+fn a_statement_within_a_copy_is_an_obstacle() {
+    for sql in [
+        "COPY (DELETE FROM t RETURNING x) TO STDOUT",
+        "/* a */ copy/* b */(SELECT f()) TO STDOUT",
+    ] {
+        let Some(trial) = Trial::start(
+            "CREATE TABLE t (x int); INSERT INTO t VALUES (1); \
+             CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'DELETE FROM t RETURNING x'",
+        ) else {
+            return;
+        };
+        let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
+        assert_eq!(raw.query(sql), "HdcCI");
+        let obstacle = trial.relay.finish().obstacle.unwrap();
+        assert!(obstacle.contains("COPY (...) TO STDOUT"), "{obstacle}");
+    }
+}
+
+#[test]
 fn rows_of_a_copy_are_passed_on_and_not_recorded() {
     let Some(trial) = Trial::start("CREATE TABLE t (x int)") else {
         return;
@@ -310,8 +329,8 @@ fn rows_of_a_copy_are_passed_on_and_not_recorded() {
     let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
     // Out: nothing to record.
     assert_eq!(
-        raw.query("COPY (SELECT 1) TO STDOUT; INSERT INTO t VALUES (1)"),
-        "HdcCCI"
+        raw.query("INSERT INTO t VALUES (1); COPY t TO STDOUT"),
+        "CHdcCI"
     );
     raw.send(&[extended("COPY t TO STDOUT"), SYNC.to_vec()].concat());
     assert_eq!(raw.answered(), "12HdcCI");
