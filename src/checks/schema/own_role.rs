@@ -112,15 +112,12 @@ impl OwnRole {
         PostgresUrl::with_login(&url, &self.name, &self.password)
     }
 
-    /// Gives this role everything in a clone that belongs to the user of `inside`; to a superuser, everything does.
+    /// Gives this role everything in a clone that belongs to the user of `inside`, or to a group of which he is a
+    /// member; to a superuser, everything does.
     /// What an extension brought stays whose it is.
     pub(super) fn adopt(&self, inside: &Session) -> Result<(), ServerError> {
-        let owner = |owner: &str| {
-            format!(
-                "({owner} = (SELECT oid FROM pg_roles WHERE rolname = current_user) \
-                 OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"
-            )
-        };
+        // What belongs to a group is each member's to change.
+        let owner = |owner: &str| format!("pg_has_role({owner}, 'USAGE')");
         let ours = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
         let bound = |class: &str, oid: &str, kinds: &str| {
             format!(
@@ -268,6 +265,31 @@ mod tests {
             assert_eq!(server.sql("postgres", LEFT).trim(), "0", "{url}");
             assert_eq!(server.sql("app", "SELECT count(*) FROM users").trim(), "1");
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_group_is_its_members_to_change() {
+        let Some((server, [bob, _])) = users() else {
+            return;
+        };
+        server.sql("postgres", "CREATE ROLE team; GRANT team TO bob");
+        server.sql("app", "REASSIGN OWNED BY bob TO team");
+        let live = Arc::new(Session::connect(&bob).unwrap());
+        let role = Arc::new(OwnRole::create(&live).unwrap());
+        let clone = OwnDatabase::create_owned(&live, Template::Live, &role).unwrap();
+        clone.connect().unwrap().run(CHANGES, ASK_MAX).unwrap();
+        // Who only may use it owns none of it.
+        server.sql(
+            "app",
+            "ALTER TABLE users OWNER TO postgres; GRANT ALL ON users TO bob",
+        );
+        drop(clone);
+        let clone = OwnDatabase::create_owned(&live, Template::Live, &role).unwrap();
+        let done = clone
+            .connect()
+            .unwrap()
+            .run("ALTER TABLE users ADD COLUMN x int", ASK_MAX);
+        assert!(done.is_err_and(|error| error.is_denied()));
     }
 
     #[test]

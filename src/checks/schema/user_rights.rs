@@ -21,8 +21,8 @@ pub struct UserRights {
 }
 
 impl UserRights {
-    /// One row, for [`UserRights::of`]. In a clone, what belongs to the user (to a superuser: everything) belongs to
-    /// the trial's role, but for what an extension brought; a function of somebody else stays his.
+    /// One row, for [`UserRights::of`]. In a clone, what belongs to the user or a group of his (to a superuser:
+    /// everything) belongs to the trial's role, but for what an extension brought; a function of somebody else stays his.
     const QUESTION: &str = "SELECT u.rolname, u.rolsuper, u.rolcreatedb OR u.rolsuper, u.rolcreaterole OR u.rolsuper, \
         (SELECT string_agg(w.way, ', ' ORDER BY w.way) FROM ( \
           SELECT 'the extension ' || extname AS way FROM pg_catalog.pg_extension \
@@ -33,11 +33,11 @@ impl UserRights {
             WHERE NOT lanpltrusted AND lanname NOT IN ('internal', 'c') \
           UNION ALL SELECT 'the function ' || p.oid::pg_catalog.regprocedure || ', which anybody may call and which runs with the \
             rights of ' || o.rolname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_roles AS o ON o.oid = p.proowner \
-            WHERE p.prosecdef AND p.proowner <> u.oid AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE') \
+            WHERE p.prosecdef AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE') \
             AND p.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype) \
             AND (o.rolsuper OR o.rolcreaterole OR o.rolcreatedb OR EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members AS m \
               JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid WHERE m.member = o.oid AND g.rolname LIKE 'pg\\_%')) \
-            AND (NOT u.rolsuper OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS e \
+            AND (NOT pg_catalog.pg_has_role(u.oid, p.proowner, 'USAGE') OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS e \
               WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'))) AS w) \
         FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user";
 
