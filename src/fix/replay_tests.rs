@@ -31,7 +31,7 @@ fn tried(url: &str, statements: &[&str]) -> Result<(Proved, Vec<String>), Postgr
     for statement in statements {
         session.run(statement, ASK_MAX).unwrap();
     }
-    let migrated = read_in_transaction(&session, Some(&books())).unwrap();
+    let migrated = Migrated::read(&session, &books()).unwrap();
     let recorded = |sql: &&str| Recorded {
         sql: (*sql).to_owned(),
         parameters: Vec::new(),
@@ -139,13 +139,13 @@ fn a_loss_does_not_hide() {
             ),
             (
                 &["ALTER SEQUENCE users_id_seq RESTART"],
-                "sequence public.users_id_seq goes back from 2 to 0",
+                "sequence public.users_id_seq goes back from 2 to its beginning",
             ),
         ],
         &[
             (
                 &["DROP SEQUENCE numbers", "CREATE SEQUENCE numbers"],
-                "sequence public.numbers goes back from 50 to 0",
+                "sequence public.numbers goes back from 50 to its beginning",
             ),
             (
                 &[
@@ -352,6 +352,62 @@ fn what_somebody_writes_at_the_last_moment_is_not_lost() {
         assert!(promoted.is_err(), "{promoted:?}");
     });
     assert_eq!(server.sql("app", "SELECT count(*) FROM child").trim(), "2");
+}
+
+#[test]
+fn two_promotions_at_once_do_it_once() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    // Nothing but the books would be in the way of doing it twice.
+    let statements = [
+        "INSERT INTO items SELECT 3, NULL WHERE random() > 2",
+        "INSERT INTO done VALUES (3)",
+        "INSERT INTO parent VALUES (7)",
+        "SELECT pg_sleep(0.5)",
+    ];
+    let (proved, _) = tried(&url, &statements).unwrap();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| promote(&url, &proved, &books())))
+            .collect();
+        for one in all {
+            one.join().unwrap().unwrap();
+        }
+    });
+    let rows = "SELECT (SELECT count(*) FROM ONLY parent), (SELECT count(*) FROM done)";
+    assert_eq!(server.sql("app", rows).trim(), "1|3");
+}
+
+#[test]
+fn what_happened_on_the_clone_alone_is_not_promoted() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    for (statements, reason) in [
+        // As if it was not recorded in full.
+        (
+            &["INSERT INTO child SELECT 1 FROM generate_series(1, 1 + (random() * 1e6)::int)"][..],
+            "public.child has",
+        ),
+        (
+            &["INSERT INTO \"Größe x\" SELECT 1 WHERE current_user <> 'ubs_role_1'"],
+            "the name of the trial's own role",
+        ),
+    ] {
+        let error = tried(&url, statements).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    server.sql("app", "CREATE SEQUENCE down INCREMENT -1 START -5; SELECT nextval('down'), nextval('down'); ALTER SEQUENCE down OWNER TO bob");
+    let (proved, beyond) = tried(&url, &["SELECT setval('down', -7)"]).unwrap();
+    assert_eq!(beyond, Vec::<String>::new());
+    server.sql("app", "SELECT setval('down', -9)");
+    let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+    assert!(error.contains("goes back from 9 to 7"), "{error}");
+    assert_eq!(
+        server.sql("app", "SELECT last_value FROM down").trim(),
+        "-9"
+    );
 }
 
 #[test]
