@@ -383,6 +383,9 @@ fn run(
             return Err(differs(session.shown(), what));
         }
         all.push(effect);
+        if recorded.is_last && at + 1 < recording.statements.len() {
+            end_deferral(session)?;
+        }
     }
     // A statement that ended the transaction has left what it did.
     if transaction()? != begun {
@@ -391,6 +394,19 @@ fn run(
         ));
     }
     Ok(all)
+}
+
+/// Where one of their transactions ended, what is deferred was checked; without that, its tables cannot be
+/// altered any more. Then it is deferred again. (That holds for what is deferrable and not deferred by itself too:
+/// the worst of it is a refusal.)
+fn end_deferral(session: &Session) -> Result<(), PostgresError> {
+    let cannot = || because("what was deferred to the end of a transaction does not hold");
+    let sql = "SELECT 1 FROM pg_catalog.pg_constraint WHERE condeferred LIMIT 1";
+    if session.value(sql, ASK_MAX).map_err(cannot())?.is_none() {
+        return Ok(());
+    }
+    let sql = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
+    session.run(sql, STATEMENT_MAX).map_err(cannot())
 }
 
 fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError> {

@@ -32,6 +32,8 @@ pub(in crate::fix) struct Recorded {
     /// Exactly one statement.
     pub sql: String,
     pub parameters: Vec<Parameter>,
+    /// The last one of its transaction.
+    pub is_last: bool,
 }
 
 /// What stands for `$1` and so on.
@@ -210,6 +212,9 @@ impl Book {
         }
         let recorded = pending.into_iter().map(|one| one.recorded);
         self.recording.statements.extend(recorded);
+        if let Some(last) = self.recording.statements.last_mut() {
+            last.is_last = true;
+        }
     }
 
     fn note_change(&mut self, by: &Committer<'_>) {
@@ -268,6 +273,7 @@ mod tests {
             recorded: Recorded {
                 sql: sql.to_owned(),
                 parameters: Vec::new(),
+                is_last: false,
             },
             kind,
         }]
