@@ -3,6 +3,8 @@
 
 #[path = "server_migrations/django.rs"]
 mod django;
+#[path = "server_migrations/fidelity.rs"]
+mod fidelity;
 #[path = "server_migrations/flask.rs"]
 mod flask;
 #[path = "server_migrations/histories.rs"]

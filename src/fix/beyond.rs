@@ -76,10 +76,15 @@ pub(super) fn beyond(
         }
     }
     reasons.extend(revoked(observed).map(|line| format!("{} is gone", shortened(line))));
-    reasons.extend(
-        sequences_back(&observed.sequences)
-            .map(|(name, was, now)| format!("sequence {name} goes back from {was} to {now}")),
-    );
+    let is_there = |name: &str| {
+        let begin = format!("relation {name} ");
+        after
+            .range(begin.clone()..)
+            .next()
+            .is_some_and(|line| line.starts_with(&begin))
+    };
+    let back = sequences_back(&observed.sequences).filter(|(name, ..)| is_there(name));
+    reasons.extend(back.map(told_back));
     reasons.extend(of_books(observed, books));
     let is_own = |table: &&String| !books_tables.contains(table);
     for table in observed.rewritten.iter().filter(is_own) {
@@ -217,15 +222,21 @@ fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
         .collect()
 }
 
-/// Sequences that would give a number again, from where to where.
+/// Sequences that would give a number again: what they had come to, and to what they are set, which is nothing if
+/// that is their beginning.
 pub(super) fn sequences_back(
     [before, after]: &[BTreeMap<String, i64>; 2],
-) -> impl Iterator<Item = (&String, i64, i64)> {
+) -> impl Iterator<Item = (&String, i64, Option<i64>)> {
     before.iter().filter_map(|(name, was)| {
-        // One that has given no number has no value.
-        let now = after.get(name).copied().unwrap_or_default();
-        (now < *was).then_some((name, *was, now))
+        let now = after.get(name).copied();
+        now.is_none_or(|now| now < *was)
+            .then_some((name, *was, now))
     })
+}
+
+pub(super) fn told_back((name, was, now): (&String, i64, Option<i64>)) -> String {
+    let now = now.map_or("its beginning".to_owned(), |now| now.to_string());
+    format!("sequence {name} goes back from {was} to {now}")
 }
 
 /// What others may no longer do with what is still there.

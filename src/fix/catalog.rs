@@ -82,8 +82,8 @@ fn query() -> String {
     format!(
         "SELECT CASE WHEN length(l) > {LINE_MAX} THEN left(l, {LINE_MAX}) || ' ' || md5(l) ELSE l END FROM ( \
          SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
-         UNION ALL SELECT format('relation %I.%I %s %s %s%s %s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
-           c.relrowsecurity, c.relforcerowsecurity, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid), c.reloptions) \
+         UNION ALL SELECT format('relation %I.%I %s %s %s%s %s %s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
+           c.relrowsecurity, c.relforcerowsecurity, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid), c.reloptions, c.relreplident) \
            FROM {class} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
          UNION ALL SELECT format('column %I.%I.%I %s %s %s%s collation %s default %s', n.nspname, c.relname, a.attname, \
            format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated, (SELECT o.collname FROM pg_collation AS o WHERE o.oid = a.attcollation), \
@@ -235,7 +235,10 @@ pub(super) fn read_books(
 ) -> Result<BTreeSet<String>, ServerError> {
     let mut lines = BTreeSet::new();
     for (names, what) in [
-        (&books.versions, "'version ' || '{t}' || ' ' || b::text"),
+        (
+            &books.versions,
+            "'version ' || '{t}' || ' ' || ROW(b.*)::text",
+        ),
         (&books.growing, "'book ' || '{t}' || ' ' || count(*)"),
     ] {
         for table in tables_named(session, names, limit)? {

@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::beyond::{beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened};
+use super::beyond::{
+    beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened, told_back,
+};
 use super::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
 use super::postgres::{PostgresError, because, first_line};
 use super::relay::{Parameter, Recording, Value};
 use super::transaction::{
-    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, in_transaction, limits,
-    observe, plainly, read_in_transaction, tables_among,
+    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
+    in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
 };
 use crate::checks::{Done, MigrationBooks, RawParameter, ServerError, Session, sql_statements};
 use crate::domain::ids::Digest;
@@ -62,12 +64,28 @@ pub(super) struct Proved {
     back: BTreeSet<String>,
 }
 
+/// What migrations made of the clone on which they ran themselves.
+pub(super) struct Migrated {
+    catalog: Catalog,
+    rows: Rows,
+}
+
+impl Migrated {
+    /// Looks.
+    pub(super) fn read(clone: &Session, books: &MigrationBooks) -> Result<Self, PostgresError> {
+        Ok(Self {
+            catalog: read_in_transaction(clone, Some(books))?,
+            rows: in_transaction(clone, &[], || counts_of(clone))?,
+        })
+    }
+}
+
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
 /// live database has; `time_max`: for all statements together.
 pub(super) fn prove(
     clone: &Session,
     live: &Catalog,
-    migrated: &Catalog,
+    migrated: &Migrated,
     recording: Recording,
     books: &MigrationBooks,
     time_max: Duration,
@@ -75,9 +93,13 @@ pub(super) fn prove(
     if let Some(why) = &recording.obstacle {
         return Err(PostgresError::NoReplay(why.clone()));
     }
+    if names_the_trial(&recording) {
+        let why = "the name of the trial's own role or database stands in what they wrote";
+        return Err(PostgresError::NoReplay(why.to_owned()));
+    }
     let mut done = Vec::new();
     let look = ON_CLONE.at_contents().with_books(books);
-    let (observed, books_tables) = in_transaction(clone, &[], || {
+    let (observed, books_tables, rows) = in_transaction(clone, &[], || {
         let observed = observe(
             clone,
             look,
@@ -96,10 +118,20 @@ pub(super) fn prove(
         let tables = plainly(clone, || {
             tables_named(clone, &all, ASK_MAX).map_err(because("cannot look for tables"))
         })?;
-        Ok((observed, tables))
+        Ok((observed, tables, counts_of(clone)?))
     })?;
-    if observed.after.lines != migrated.lines {
-        let differs = observed.after.lines.symmetric_difference(&migrated.lines);
+    if let Some((table, now)) = rows
+        .iter()
+        .find(|(table, now)| migrated.rows.get(*table) != Some(now))
+    {
+        let was = migrated.rows.get(table).map_or("no", String::as_str);
+        return Err(PostgresError::NoReplay(format!(
+            "table {table} has {now} rows when their statements are run again in one transaction, and had {was}"
+        )));
+    }
+    let migrated = &migrated.catalog.lines;
+    if observed.after.lines != *migrated {
+        let differs = observed.after.lines.symmetric_difference(migrated);
         return Err(PostgresError::NoReplay(format!(
             "their statements make something else when they are run again in one transaction: {}",
             first_of(differs)
@@ -138,22 +170,24 @@ pub(super) fn prove(
         .filter(is_touched)
         .map(|t| (*t).clone())
         .collect();
-    let locked = changed
+    let is_table = |table: &&String| {
+        let begin = format!("relation {table} r ");
+        let mut from = observed.before.lines.range(begin.clone()..);
+        from.next().is_some_and(|line| line.starts_with(&begin))
+    };
+    // The books too: somebody else may do the same at the same time.
+    let locked: BTreeSet<&String> = changed
         .iter()
         .copied()
         .chain(&observed.rewritten)
-        .chain(&observed.gone);
-    let locked: BTreeSet<&String> = locked
-        .filter(|table| !books_tables.contains(table))
+        .chain(&observed.gone)
+        .chain(&books_tables)
+        .filter(is_table)
         .collect();
     let proved = Proved {
         recording,
         touched,
-        locked: locked
-            .into_iter()
-            .filter(|t| observed.rows_before.contains_key(*t))
-            .cloned()
-            .collect(),
+        locked: locked.into_iter().cloned().collect(),
         rewritten: observed.rewritten.iter().cloned().collect(),
         activity: observed.activity.clone(),
         revoked: revoked(&observed).cloned().collect(),
@@ -287,10 +321,10 @@ fn put_back(session: &Session, sequences: &BTreeMap<String, i64>) {
     };
     let sequences = [sequences.clone(), now];
     for (name, before, _) in sequences_back(&sequences) {
+        let name = literal(name);
         let sql = format!(
-            "SELECT pg_catalog.setval({}, {})",
-            literal(name),
-            before.unsigned_abs()
+            "SELECT pg_catalog.setval(seqrelid, {before} * sign(seqincrement)::int) FROM pg_catalog.pg_sequence \
+             WHERE seqrelid = {name}::regclass"
         );
         if let Err(error) = session.run(&sql, ASK_MAX) {
             tracing::warn!(sequence = name, %error, "cannot put a sequence back to where it was");
@@ -331,11 +365,8 @@ fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<()
         return Err(differs(shown, format!("{} is gone", shortened(line))));
     }
     let mut back = sequences_back(&observed.sequences);
-    if let Some((name, was, now)) = back.find(|(name, ..)| !proved.back.contains(*name)) {
-        return Err(differs(
-            shown,
-            format!("sequence {name} goes back from {was} to {now}"),
-        ));
+    if let Some(unproved) = back.find(|(name, ..)| !proved.back.contains(*name)) {
+        return Err(differs(shown, told_back(unproved)));
     }
     for (table, before) in &observed.rows_before {
         let after = observed.rows_after.get(table);
@@ -401,6 +432,9 @@ fn run(
             return Err(differs(session.shown(), what));
         }
         all.push(effect);
+        if recorded.is_last && at + 1 < recording.statements.len() {
+            end_deferral(session)?;
+        }
     }
     // A statement that ended the transaction has left what it did.
     if transaction()? != begun {
@@ -418,6 +452,19 @@ fn run(
         ));
     }
     Ok(all)
+}
+
+/// Where one of their transactions ended, what is deferred was checked; without that, its tables cannot be
+/// altered any more. Then it is deferred again. (That holds for what is deferrable and not deferred by itself too:
+/// the worst of it is a refusal.)
+fn end_deferral(session: &Session) -> Result<(), PostgresError> {
+    let cannot = || because("what was deferred to the end of a transaction does not hold");
+    let sql = "SELECT 1 FROM pg_catalog.pg_constraint WHERE condeferred LIMIT 1";
+    if session.value(sql, ASK_MAX).map_err(cannot())?.is_none() {
+        return Ok(());
+    }
+    let sql = "SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED";
+    session.run(sql, STATEMENT_MAX).map_err(cannot())
 }
 
 fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError> {
@@ -457,6 +504,18 @@ fn raw(parameter: &Parameter) -> RawParameter<'_> {
         is_binary,
         value,
     }
+}
+
+/// Its role and databases are gone when the live database gets the same.
+fn names_the_trial(recording: &Recording) -> bool {
+    let is_in = |bytes: &[u8]| {
+        let has = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+        has(b"ubs_role_") || has(b"ubs_trial_")
+    };
+    recording.statements.iter().any(|one| {
+        let values = one.parameters.iter().map(|parameter| raw(parameter).value);
+        is_in(one.sql.as_bytes()) || values.flatten().any(is_in)
+    })
 }
 
 /// The names alone, in small letters, without schema and quotes.

@@ -43,7 +43,7 @@ fn proved(server: &Server) -> (String, Proved) {
     for statement in statements {
         first.run(statement, ASK_MAX).unwrap();
     }
-    let migrated = read_in_transaction(&first, Some(&books())).unwrap();
+    let migrated = Migrated::read(&first, &books()).unwrap();
     let done = prove(
         &second,
         &live,

@@ -31,10 +31,11 @@ fn tried(url: &str, statements: &[&str]) -> Result<(Proved, Vec<String>), Postgr
     for statement in statements {
         session.run(statement, ASK_MAX).unwrap();
     }
-    let migrated = read_in_transaction(&session, Some(&books())).unwrap();
+    let migrated = Migrated::read(&session, &books()).unwrap();
     let recorded = |sql: &&str| Recorded {
         sql: (*sql).to_owned(),
         parameters: Vec::new(),
+        is_last: true,
     };
     let recording = Recording {
         statements: statements.iter().map(recorded).collect(),
@@ -47,6 +48,7 @@ fn tried(url: &str, statements: &[&str]) -> Result<(Proved, Vec<String>), Postgr
 const SHOP: &str = "CREATE SCHEMA shop; CREATE TABLE users (id serial PRIMARY KEY, name text, seen timestamptz DEFAULT '2024-01-01 00:00+00', spare text); \
     INSERT INTO users (name) VALUES ('ann'), ('bob'); \
     CREATE TABLE items (id int PRIMARY KEY, user_id int REFERENCES users ON DELETE SET NULL); INSERT INTO items VALUES (1, 1), (2, NULL); \
+    CREATE TABLE orders (user_id int REFERENCES users DEFERRABLE INITIALLY DEFERRED); \
     CREATE TABLE \"Größe x\" (\"a b\" int); INSERT INTO \"Größe x\" VALUES (1); \
     CREATE FUNCTION f(x int) RETURNS int LANGUAGE sql AS 'SELECT 1'; \
     CREATE FUNCTION g() RETURNS int RETURN 1; \
@@ -139,13 +141,13 @@ fn a_loss_does_not_hide() {
             ),
             (
                 &["ALTER SEQUENCE users_id_seq RESTART"],
-                "sequence public.users_id_seq goes back from 2 to 0",
+                "sequence public.users_id_seq goes back from 2 to its beginning",
             ),
         ],
         &[
             (
                 &["DROP SEQUENCE numbers", "CREATE SEQUENCE numbers"],
-                "sequence public.numbers goes back from 50 to 0",
+                "sequence public.numbers goes back from 50 to its beginning",
             ),
             (
                 &[
@@ -355,6 +357,79 @@ fn what_somebody_writes_at_the_last_moment_is_not_lost() {
 }
 
 #[test]
+fn two_promotions_at_once_do_it_once() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    // Nothing but the books would be in the way of doing it twice.
+    let statements = [
+        "INSERT INTO items SELECT 3, NULL WHERE random() > 2",
+        "INSERT INTO done VALUES (3)",
+        "INSERT INTO parent VALUES (7)",
+        "SELECT pg_sleep(0.5)",
+    ];
+    let (proved, _) = tried(&url, &statements).unwrap();
+    std::thread::scope(|scope| {
+        let all: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| promote(&url, &proved, &books())))
+            .collect();
+        for one in all {
+            one.join().unwrap().unwrap();
+        }
+    });
+    let rows = "SELECT (SELECT count(*) FROM ONLY parent), (SELECT count(*) FROM done)";
+    assert_eq!(server.sql("app", rows).trim(), "1|3");
+}
+
+#[test]
+fn what_happened_on_the_clone_alone_is_not_promoted() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    for (statements, reason) in [
+        // As if it was not recorded in full.
+        (
+            &["INSERT INTO child SELECT 1 FROM generate_series(1, 1 + (random() * 1e6)::int)"][..],
+            "public.child has",
+        ),
+        (
+            &["INSERT INTO \"Größe x\" SELECT 1 WHERE current_user <> 'ubs_role_1'"],
+            "the name of the trial's own role",
+        ),
+    ] {
+        let error = tried(&url, statements).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    server.sql("app", "CREATE SEQUENCE down INCREMENT -1 START -5; SELECT nextval('down'), nextval('down'); ALTER SEQUENCE down OWNER TO bob");
+    let (proved, beyond) = tried(&url, &["SELECT setval('down', -7)"]).unwrap();
+    assert_eq!(beyond, Vec::<String>::new());
+    server.sql("app", "SELECT setval('down', -9)");
+    let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+    assert!(error.contains("goes back from 9 to 7"), "{error}");
+    assert_eq!(
+        server.sql("app", "SELECT last_value FROM down").trim(),
+        "-9"
+    );
+}
+
+#[test]
+fn what_is_deferred_is_checked_where_the_transactions_ended() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    // As Django's migrations do it. Without the end in between, the table has pending trigger events.
+    let statements = [
+        "INSERT INTO orders VALUES (1)",
+        "ALTER TABLE orders ADD COLUMN x int",
+        "UPDATE orders SET user_id = 2",
+        "ALTER TABLE orders ADD COLUMN y int",
+    ];
+    let (proved, _) = tried(&url, &statements).unwrap();
+    promote(&url, &proved, &books()).unwrap();
+    assert_eq!(server.sql("app", "SELECT * FROM orders").trim(), "2||");
+}
+
+#[test]
 fn settings_of_the_user_and_the_database_are_in_nobodys_way() {
     let Some((server, url)) = database(SHOP) else {
         return;
@@ -372,12 +447,21 @@ fn settings_of_the_user_and_the_database_are_in_nobodys_way() {
     )
     .unwrap();
     promote(&url, &proved, &books()).unwrap();
+    // Once more after a crash: nothing happens.
+    promote(&url, &proved, &books()).unwrap();
+    // Rows that came meanwhile are written anew with the rest.
+    let (proved, beyond) = tried(&url, &["ALTER TABLE users ALTER spare TYPE varchar(9)"]).unwrap();
+    assert!(
+        beyond.contains(&"table public.users is written anew".to_owned()),
+        "{beyond:?}"
+    );
+    server.sql("app", "INSERT INTO users (name) VALUES ('EVE')");
     promote(&url, &proved, &books()).unwrap();
     assert_eq!(
         server
             .sql("app", "SELECT string_agg(name, ' ' ORDER BY id) FROM users")
             .trim(),
-        "ANN BOB"
+        "ANN BOB EVE"
     );
 }
 

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::apply::ApplyError;
-use super::catalog::{Catalog, tables_named};
+use super::catalog::tables_named;
 use super::clone_watch::{GROWTH_MAX, watched};
 use super::migration_run::{Reach, Run, Upgrade};
 use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
 use super::relay::{Recording, Relay, Upstream};
-use super::replay::prove;
+use super::replay::{Migrated, prove};
 use super::transaction::{ASK_MAX, CLONE_BYTES_MAX, read_in_transaction, tables_of};
 use crate::checks::{
     LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
@@ -67,7 +67,7 @@ pub(super) fn migrate_server(
             .connect()
             .map_err(because("cannot connect to a clone"))
     };
-    let migrated: Catalog = read_in_transaction(&connect(&first)?, Some(&books))?;
+    let migrated = Migrated::read(&connect(&first)?, &books)?;
     drop(first);
     // Their program took less, with all that it did besides.
     let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);

@@ -357,6 +357,14 @@ fn second_look(
     Ok(rows)
 }
 
+/// How many rows are in each table, the smallest first, in a transaction of the caller.
+pub(super) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
+    plainly(session, || {
+        let tables = tables_of(session)?;
+        Ok(first_look(session, ON_CLONE, &tables)?.0)
+    })
+}
+
 fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String, PostgresError> {
     let name = &table.name;
     let sql = if look.contents && !table.columns.is_empty() {

@@ -285,6 +285,7 @@ impl Ledger {
             let recorded = Recorded {
                 sql: sql.to_owned(),
                 parameters: Vec::new(),
+                is_last: false,
             };
             (recorded, kind.clone())
         });

@@ -30,6 +30,7 @@ impl Portal {
         Recorded {
             sql: self.prepared.sql.clone(),
             parameters: self.prepared.parameters(&self.values),
+            is_last: false,
         }
     }
 

@@ -33,6 +33,8 @@ pub(in crate::fix) struct Recorded {
     /// Exactly one statement.
     pub sql: String,
     pub parameters: Vec<Parameter>,
+    /// The last one of its transaction.
+    pub is_last: bool,
 }
 
 /// What stands for `$1` and so on.
@@ -217,6 +219,9 @@ impl Book {
         }
         let recorded = pending.into_iter().map(|one| one.recorded);
         self.recording.statements.extend(recorded);
+        if let Some(last) = self.recording.statements.last_mut() {
+            last.is_last = true;
+        }
     }
 
     fn note_change(&mut self, by: &Committer<'_>) {
@@ -275,6 +280,7 @@ mod tests {
             recorded: Recorded {
                 sql: sql.to_owned(),
                 parameters: Vec::new(),
+                is_last: false,
             },
             kind,
         }]
