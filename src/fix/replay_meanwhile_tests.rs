@@ -9,7 +9,7 @@ const BOOK: &str = "INSERT INTO django_migrations (name) VALUES ('b2')";
 fn recording(statements: &[&str]) -> Recording {
     let statements = statements
         .iter()
-        .map(|sql| serde_json::json!({"sql": sql, "parameters": []}))
+        .map(|sql| serde_json::json!({"sql": sql, "parameters": [], "is_last": true}))
         .collect::<Vec<_>>();
     let all = serde_json::json!({"statements": statements, "settings": {}, "concurrent": false, "obstacle": null});
     serde_json::from_value(all).unwrap()
