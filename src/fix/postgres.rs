@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Catalog;
 use super::replay::{self, Proved};
 use super::transaction::{
-    ASK_MAX, CLONE_BYTES_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction,
-    observe, read_in_transaction,
+    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
+    read_in_transaction,
 };
 use crate::checks::{
     MigrationBooks, OwnDatabase, Purpose, ServerError, Session, Template, UserRights, created_type,
@@ -191,12 +191,7 @@ fn clone_of(live: Session, url: &str) -> Result<(OwnDatabase, &'static str), Pos
     if let Some(why) = rights.why_no_clone() {
         return Err(no_clone(why));
     }
-    let size = live
-        .value("SELECT pg_database_size(current_database())", ASK_MAX)
-        .map_err(because("cannot ask for the database's size"))?;
-    let is_small = size
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|bytes| bytes <= CLONE_BYTES_MAX);
+    let is_small = is_small(&live)?;
     let why_without_rows = if is_small {
         match OwnDatabase::create(&Arc::new(live), Purpose::Trial, Template::Live) {
             Ok(database) => return Ok((database, "a clone with all rows")),

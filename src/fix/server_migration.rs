@@ -15,7 +15,7 @@ use super::migration_run::{Reach, Run, Upgrade};
 use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
 use super::relay::{Recording, Relay, Upstream};
 use super::replay::{Migrated, prove};
-use super::transaction::{ASK_MAX, CLONE_BYTES_MAX, read_in_transaction, tables_of};
+use super::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
 use crate::checks::{
     LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
     is_same_database, migration_books,
@@ -180,12 +180,7 @@ fn clone_of(
     if let Some(why) = rights.why_no_migrations() {
         return Err(no_clone(why));
     }
-    let size = live
-        .value("SELECT pg_database_size(current_database())", ASK_MAX)
-        .map_err(because("cannot ask for the database's size"))?;
-    let is_small = size
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|bytes| bytes <= CLONE_BYTES_MAX);
+    let is_small = is_small(live)?;
     let role = OwnRole::create(live).map_err(because("cannot make a role for the trial"))?;
     let role = Arc::new(role);
     let why_copied = if is_small {

@@ -16,9 +16,18 @@ pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
 /// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
 const LOCK_MAX: Duration = Duration::from_secs(5);
 /// A larger database is not cloned with its rows.
-pub(super) const CLONE_BYTES_MAX: u64 = 256 << 20;
+const CLONE_BYTES_MAX: u64 = 256 << 20;
 /// Tables whose rows are looked at, the smallest first.
 const TABLES_MAX: usize = 2_000;
+
+/// Whether a clone of the database is to have its rows.
+pub(super) fn is_small(live: &Session) -> Result<bool, PostgresError> {
+    let size = live
+        .value("SELECT pg_database_size(current_database())", ASK_MAX)
+        .map_err(because("cannot ask for the database's size"))?;
+    let bytes = size.and_then(|text| text.parse::<u64>().ok());
+    Ok(bytes.is_some_and(|bytes| bytes <= CLONE_BYTES_MAX))
+}
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
