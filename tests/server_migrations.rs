@@ -182,6 +182,54 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
 }
 
 #[test]
+fn an_approval_is_for_what_was_shown() {
+    let upper = "op.execute(\"UPDATE users SET name = upper(name)\")";
+    let Some((server, workspace)) = application("postgresql+psycopg", SYNC, upper) else {
+        return;
+    };
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
+    let approve = || workspace.ubs(&["missions", "approve", &slug, "--by", "ann"]);
+    // Somebody changes the migration; it looks the same.
+    let lower = revision("b2", "'a1'", "op.execute(\"UPDATE users SET name = 'x'\")");
+    workspace.write("db/migrations/versions/b2.py", &lower);
+    let refused = approve().expect(1);
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("other migrations wait now than were approved"),
+        "{told}"
+    );
+    let names = "SELECT string_agg(name, ' ' ORDER BY id) FROM users";
+    assert_eq!(server.sql("app", names).trim(), "ann bob");
+    // It is tried anew, and asked for anew.
+    workspace.write(
+        "db/migrations/versions/b2.py",
+        &revision("b2", "'a1'", upper),
+    );
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let waiting = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    assert_eq!(waiting[0]["status"], "awaiting_approval", "{waiting:#}");
+    // The same code does something else to other rows.
+    server.sql("app", "CREATE TABLE log (x text); CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS \
+        'BEGIN DELETE FROM users WHERE id = 99; INSERT INTO log VALUES (1); RETURN NEW; END'; ALTER FUNCTION note() OWNER TO bob; \
+        ALTER TABLE log OWNER TO bob; CREATE TRIGGER t AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION note()");
+    let refused = approve().expect(1);
+    let told = format!("{}{}", refused.stdout, refused.stderr);
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        told.contains("would do something else now than was approved"),
+        "{told}"
+    );
+    assert_eq!(server.sql("app", names).trim(), "ann bob");
+    server.sql("app", "DROP TRIGGER t ON users");
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    approve().expect(0);
+    assert_eq!(server.sql("app", names).trim(), "ANN BOB");
+    expect_nothing_left(&server);
+}
+
+#[test]
 fn what_a_migration_loses_is_named() {
     for (body, reason) in [
         (

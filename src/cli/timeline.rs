@@ -351,12 +351,16 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
         E::FixProposed { proposal, .. } => say(
             "AUTO-FIX",
             Tone::Accent,
-            format!(
-                ": {} ({}, {})",
-                proposal.summary,
-                proposal.fixer,
-                proposal.risk.as_str()
-            ),
+            match proposal.runs_migrations() {
+                // What they risk, the trial shows.
+                true => format!(": {} ({})", proposal.summary, proposal.fixer),
+                false => format!(
+                    ": {} ({}, {})",
+                    proposal.summary,
+                    proposal.fixer,
+                    proposal.risk.as_str()
+                ),
+            },
         ),
         E::FixTried { verdict } => say(
             "SANDBOX",

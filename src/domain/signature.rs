@@ -13,6 +13,8 @@ use super::ids::{Digest, Signature};
 
 /// The fact that carries an exception as `type: message`.
 pub const FACT_EXCEPTION: &str = "exception";
+/// Fact of a finding about migrations that wait: a digest of what they are. Others are another failure.
+pub const FACT_PENDING: &str = "pending";
 
 struct Rule {
     pattern: Regex,
@@ -83,7 +85,10 @@ fn sign(parts: &[&str]) -> Signature {
 pub fn sign_finding(finding: &Finding) -> Signature {
     match finding.facts.get(FACT_EXCEPTION) {
         Some(exception) => sign(&["exception", &normalise(exception)]),
-        None => sign(&["finding", &finding.code, &finding.subject]),
+        None => match finding.facts.get(FACT_PENDING) {
+            Some(pending) => sign(&["finding", &finding.code, &finding.subject, pending]),
+            None => sign(&["finding", &finding.code, &finding.subject]),
+        },
     }
 }
 
@@ -96,6 +101,21 @@ pub fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn other_migrations_that_wait_are_another_failure() {
+        let finding = |pending: &str| {
+            Finding::new(
+                "schema.pending_migration",
+                Severity::Critical,
+                "main",
+                "behind",
+            )
+            .fact(FACT_PENDING, pending)
+        };
+        assert_eq!(sign_finding(&finding("a")), sign_finding(&finding("a")));
+        assert_ne!(sign_finding(&finding("a")), sign_finding(&finding("b")));
+    }
     use crate::domain::finding::Severity;
     use proptest::prelude::*;
 

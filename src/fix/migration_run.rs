@@ -138,7 +138,11 @@ impl Upgrade<'_> {
         } else {
             format!(": {told}")
         };
-        Err(self.failed(format!("`{}` {how}{told}", command.shown)))
+        let place = last_place(&text, run.root).map_or_else(String::new, |p| format!(" at {p}"));
+        let shown = command
+            .shown
+            .replace(&format!("{}/", run.root.display()), "");
+        Err(self.failed(format!("`{shown}` {how}{place}{told}")))
     }
 
     fn variables(
@@ -186,10 +190,15 @@ impl Upgrade<'_> {
 /// What a program said at its end: from the exception on, if there is one, without marks below the code.
 fn last_words(text: &str) -> Vec<&str> {
     let is_mark = |line: &str| line.chars().all(|c| "^~ \t".contains(c));
-    let is_link = |line: &str| line.starts_with("(Background on this error at");
+    // Rows are nobody's business.
+    let is_unwanted = |line: &str| {
+        ["(Background on this error at", "DETAIL:", "[parameters:"]
+            .iter()
+            .any(|begin| line.starts_with(begin))
+    };
     let lines: Vec<&str> = text
         .lines()
-        .filter(|line| !is_mark(line) && !is_link(line))
+        .filter(|line| !is_mark(line) && !is_unwanted(line))
         .collect();
     // `sqlalchemy.exc.ProgrammingError: (psycopg2.errors.SyntaxError) ...`
     let is_exception = |line: &&str| {
@@ -207,6 +216,27 @@ fn last_words(text: &str) -> Vec<&str> {
         .rposition(is_exception)
         .unwrap_or_else(|| lines.len().saturating_sub(LINES_MAX));
     lines[from..].iter().take(LINES_MAX).copied().collect()
+}
+
+/// The last place in the workspace's own code that a traceback names: `versions/b2.py:7`.
+fn last_place(text: &str, root: &Path) -> Option<String> {
+    text.lines().rev().find_map(|line| {
+        let (file, rest) = line
+            .trim_start()
+            .strip_prefix("File \"")?
+            .split_once("\", line ")?;
+        let inside = Path::new(file).strip_prefix(root).ok()?;
+        if inside
+            .components()
+            .any(|part| part.as_os_str() == "site-packages")
+        {
+            return None;
+        }
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        Some(format!("{}:{}", inside.display(), &rest[..digits]))
+    })
 }
 
 /// The application that `flask` runs in: the one that is named, or the one that the manifest registers.
@@ -227,7 +257,7 @@ mod tests {
     #[test]
     fn the_exception_is_what_counts() {
         let of_sqlalchemy = "Traceback (most recent call last):\n  File \"env.py\", line 7, in <module>\n    go()\n    ^^^^\n\
-            sqlalchemy.exc.ProgrammingError: (psycopg2.errors.SyntaxError) syntax error at or near \"no\"\nLINE 1: no sql\n        ^\n\n\
+            sqlalchemy.exc.ProgrammingError: (psycopg2.errors.SyntaxError) syntax error at or near \"no\"\nLINE 1: no sql\n        ^\nDETAIL:  Key (x)=(y)\n\n\
             [SQL: no sql]\n(Background on this error at: https://sqlalche.me/e/20/f405)\n";
         assert_eq!(
             last_words(of_sqlalchemy),
@@ -237,6 +267,11 @@ mod tests {
                 "[SQL: no sql]"
             ]
         );
+        let place = last_place(
+            "  File \"/w/db/b2.py\", line 7, in upgrade\n  File \"/w/.venv/lib/site-packages/x.py\", line 9, in y\n  File \"/usr/z.py\", line 1",
+            Path::new("/w"),
+        );
+        assert_eq!(place.as_deref(), Some("db/b2.py:7"));
         let plain = "Traceback:\n  File \"a.py\"\nValueError: not today\n";
         assert_eq!(last_words(plain), ["ValueError: not today"]);
         let of_click =

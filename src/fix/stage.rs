@@ -28,7 +28,7 @@ pub(super) struct Databases {
 pub(super) fn databases(manifest: &Manifest, environment: &Environment, root: &Path) -> Databases {
     let mut databases = Databases::default();
     for schema in &manifest.schemas {
-        let Ok(url) = environment.expand(&schema.database) else {
+        let Ok(url) = environment.expand_url(&schema.database) else {
             continue;
         };
         if let Some(path) = sqlite_path(&url, root) {
@@ -104,9 +104,10 @@ impl Stage {
             clones: BTreeMap::new(),
         };
         for (index, schema) in manifest.schemas.iter().enumerate() {
-            let (Some(path), Ok(url)) =
-                (live.get(&schema.name), environment.expand(&schema.database))
-            else {
+            let (Some(path), Ok(url)) = (
+                live.get(&schema.name),
+                environment.expand_url(&schema.database),
+            ) else {
                 continue;
             };
             // A relative URL means the clone inside the copy; an absolute one has to be replaced
@@ -171,7 +172,7 @@ impl Stage {
     /// the application gets the clones' URLs, with the password; other code has no network to use them.
     pub(super) fn reach_servers(&mut self, environment: &Environment, is_approved: bool) {
         for schema in &mut self.manifest.schemas {
-            let Ok(url) = environment.expand(&schema.database) else {
+            let Ok(url) = environment.expand_url(&schema.database) else {
                 continue;
             };
             if !is_postgres(&url) {

@@ -321,14 +321,31 @@ fn compare(baseline: &Baseline, after: &[CheckReport]) -> Vec<CheckChange> {
 }
 
 /// Why these reports do not show that the failure is gone, if they do not.
-pub(super) fn still_there(signature: &Signature, reports: &[CheckReport]) -> Option<String> {
+pub(super) fn still_there(
+    signature: &Signature,
+    failure: &Failure,
+    reports: &[CheckReport],
+) -> Option<String> {
     if let Some(report) = reports.iter().find(|r| r.status == CheckStatus::Error) {
         return Some(format!("the {} check {}", report.name, report.summary));
     }
-    open_failures(reports)
-        .iter()
-        .find(|f| f.signature == *signature)
+    let open = open_failures(reports);
+    let is_it =
+        |found: &&SignedFailure| found.signature == *signature || is_moved(&found.failure, failure);
+    open.iter()
+        .find(is_it)
         .map(|still| format!("the failure is still there: {}", still.failure.error))
+}
+
+/// Whether these reports have that very failure.
+pub(super) fn is_reported(signature: &Signature, reports: &[CheckReport]) -> bool {
+    let open = open_failures(reports);
+    open.iter().any(|found| found.signature == *signature)
+}
+
+/// The same thing is broken, in other words.
+fn is_moved(found: &Failure, failure: &Failure) -> bool {
+    found.code == failure.code && found.subject == failure.subject && found.check == failure.check
 }
 
 fn open_failures(reports: &[CheckReport]) -> Vec<SignedFailure> {
@@ -375,11 +392,7 @@ fn judge(
         );
     }
     // A failure that moved: the same thing is broken, in other words.
-    if let Some(moved) = open.iter().find(|f| {
-        f.failure.code == failure.code
-            && f.failure.subject == failure.subject
-            && f.failure.check == failure.check
-    }) {
+    if let Some(moved) = open.iter().find(|f| is_moved(&f.failure, failure)) {
         return (
             false,
             format!(

@@ -11,7 +11,9 @@ use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::stage::{Databases, databases};
-use super::trial::{Baseline, Trial, TrialError, run_checks, still_there, try_proposal};
+use super::trial::{
+    Baseline, Trial, TrialError, is_reported, run_checks, still_there, try_proposal,
+};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{MissionId, Signature};
@@ -357,7 +359,35 @@ impl Worker {
             ..self.clone()
         };
         let _held = self.hold_sandbox(mission)?;
+        // The code of migrations lies in the workspace, and is not a part of what was approved by name.
+        let runs_code = proposal.runs_migrations();
+        if runs_code && let Some(check) = failure.check {
+            let scratch = self.sandbox_dir(mission).join("approved");
+            let reports = run_checks(
+                &self.manifest,
+                &self.manifest.workspace,
+                &scratch,
+                &self.process_env,
+                self.overrides.clone(),
+                &[check],
+            )?;
+            let _ = std::fs::remove_dir_all(&scratch);
+            if !is_reported(&signature, &reports) {
+                let why = "other migrations wait now than were approved, or none";
+                return self.withdraw(mission, why);
+            }
+        }
         let trial = anew.try_on_a_copy(mission, &signature, failure, &proposal)?;
+        // What the trial told was a part of the question.
+        let is_as_told =
+            without_numbers(&state.reason).contains(&without_numbers(&trial.verdict.reason));
+        if trial.verdict.holds && runs_code && !is_as_told {
+            let why = format!(
+                "they would do something else now than was approved: {}",
+                trial.verdict.reason
+            );
+            return self.withdraw(mission, &why);
+        }
         if !trial.verdict.holds {
             let reason = trial.verdict.reason;
             self.missions.command(
@@ -372,6 +402,22 @@ impl Worker {
         let environment = self.environment()?;
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
         self.promote(mission, &proposal, &databases, trial)
+    }
+
+    /// An approval that is no longer about what is there: the mission begins anew.
+    fn withdraw(&self, mission: MissionId, why: &str) -> Result<Worked, WorkError> {
+        let by = "the trial after the approval".to_owned();
+        let reason = format!("{why}; `ubs worker --once` or the next boot tries what is there now");
+        self.missions.command(
+            mission,
+            MissionCommand::Decline {
+                by: by.clone(),
+                reason: reason.clone(),
+            },
+        )?;
+        self.missions
+            .command(mission, MissionCommand::Requeue { by })?;
+        Ok(worked(HealOutcome::Rejected, reason))
     }
 
     /// Closes a mission that was fixed outside of the sandbox, if its failure is really gone: the
@@ -409,7 +455,7 @@ impl Worker {
                 &[check],
             )?;
             let _ = std::fs::remove_dir_all(&scratch);
-            if let Some(why) = still_there(signature, &reports) {
+            if let Some(why) = still_there(signature, failure, &reports) {
                 return Ok(worked(HealOutcome::Rejected, why));
             }
             resolution = format!("{resolution} (the {check} check no longer reports it)");
@@ -575,6 +621,22 @@ fn effective_risk(proposal: &Proposal, author: Author, databases: &Databases) ->
     };
     let changes = proposal.changes.iter().map(of_change);
     changes.max().unwrap_or(Risk::Additive).max(proposal.risk)
+}
+
+/// What is told, but for numbers: rows come and go.
+fn without_numbers(text: &str) -> String {
+    let mut was_digit = false;
+    let mut told = String::with_capacity(text.len());
+    for c in text.chars() {
+        let is_digit = c.is_ascii_digit();
+        match (is_digit, was_digit) {
+            (true, true) => {}
+            (true, false) => told.push('#'),
+            (false, _) => told.push(c),
+        }
+        was_digit = is_digit;
+    }
+    told
 }
 
 fn awaiting(state: &MissionState) -> Worked {

@@ -43,7 +43,7 @@ pub(super) fn schemas(
     let alembic = alembic_file(code);
     if let Some(file) = alembic {
         notes.push(Note::sure(format!(
-            "{file}: migrations with Alembic. Comparing with its head is not supported yet (expect = \"alembic:...\"); the layer \"migrations\" below can run them."
+            "{file}: migrations with Alembic; expect = \"alembic:{file}\" holds a database to them"
         )));
     }
     let mut bases: Vec<_> = code
@@ -106,7 +106,13 @@ pub(super) fn schemas(
             ));
         }
         set_database(&mut schema, code, env, variable.map(|at| &vars[at]), &seen);
-        judge(&mut schema, code, alembic, &seen);
+        judge(&mut schema, code, &seen);
+        if let Some(file) = alembic.filter(|_| schema.active && !several) {
+            schema.models = Some(std::mem::replace(
+                &mut schema.expect,
+                format!("alembic:{file}"),
+            ));
+        }
         schemas.push(schema);
     }
     schemas
@@ -225,11 +231,9 @@ fn set_database(
             "{} has no value yet, so the kind of database is not known",
             var.name
         )),
-        Some(url) if !url.starts_with("sqlite") => Some(
-            "this version compares SQLite databases only, and this one is of another kind"
-                .to_owned(),
-        ),
-        Some(url) => missing_file(code, url, seen),
+        Some(url) if url.starts_with("sqlite") => missing_file(code, url, seen),
+        Some(url) if url.starts_with("postgres") => None,
+        Some(_) => Some(OTHER_KIND.to_owned()),
     };
     if let Some(why) = why {
         schema.active = false;
@@ -239,8 +243,11 @@ fn set_database(
     }
 }
 
+const OTHER_KIND: &str =
+    "this version compares SQLite and PostgreSQL, and this database is of another kind";
+
 /// Whether the tables will be made by somebody else.
-fn judge(schema: &mut SchemaDraft, code: &Code<'_>, alembic: Option<&str>, seen: &Seen) {
+fn judge(schema: &mut SchemaDraft, code: &Code<'_>, seen: &Seen) {
     if !schema.active {
         return;
     }
@@ -250,17 +257,12 @@ fn judge(schema: &mut SchemaDraft, code: &Code<'_>, alembic: Option<&str>, seen:
         schema.notes.push(Note::unsure(format!(
             "{why}; take the # away when that has changed"
         )));
-    } else if literal || schema.database.starts_with("${") {
-        if let Some(file) = alembic {
-            schema.notes.push(Note::sure(format!(
-                "what is missing is best added by a migration ({file})"
-            )));
-        }
-    } else {
+    } else if !literal
+        && !schema.database.starts_with("${")
+        && !schema.database.starts_with("postgres")
+    {
         schema.active = false;
-        schema.notes.push(Note::unsure(
-            "this version compares SQLite databases only, and this one is of another kind",
-        ));
+        schema.notes.push(Note::unsure(OTHER_KIND));
     }
 }
 

@@ -86,6 +86,8 @@ pub(super) struct SchemaDraft {
     pub name: String,
     pub database: String,
     pub expect: String,
+    /// Compared when all migrations are applied.
+    pub models: Option<String>,
     pub ignore: Vec<String>,
     pub active: bool,
     pub notes: Vec<Note>,

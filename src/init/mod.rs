@@ -241,7 +241,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         databases::schemas(&code, &env, &mut draft.config.vars, &mut draft.schema_notes);
     if apps.iter().any(|app| app.framework == Framework::Django) {
         draft.schema_notes.push(Note::sure(
-            "Comparing Django's models with a database is not supported yet (expect = \"django:...\").",
+            "Django: a [[schema]] with expect = \"django:SETTINGS\" and the database's URL holds a database to its migrations.",
         ));
     }
     if !by_file {

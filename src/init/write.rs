@@ -179,7 +179,7 @@ impl Page {
             self.line("# [[schema]]");
             self.line("# name = \"main\"");
             self.line("# database = \"${DATABASE_URL}\"");
-            self.line("# expect = \"sqlalchemy:backend.models:Base\"    # or \"sql:schema/*.sql\"");
+            self.line("# expect = \"sqlalchemy:backend.models:Base\"    # or \"alembic:alembic.ini\", \"sql:schema/*.sql\"");
             return;
         }
         let mut begin = notes.is_empty();
@@ -190,6 +190,9 @@ impl Page {
                 quote(&schema.database),
                 quote(&schema.expect)
             );
+            if let Some(models) = &schema.models {
+                part.push_str(&format!("models = {}\n", quote(models)));
+            }
             if !schema.ignore.is_empty() {
                 part.push_str(&format!("ignore = {}\n", quote_all(&schema.ignore)));
             }

@@ -1,6 +1,7 @@
 //! The environment of the application: reads the environment files, puts the process environment
 //! over them, and expands `${NAME}` in values of the manifest.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -138,6 +139,34 @@ impl Environment {
     /// # Errors
     /// A variable without default is not set, a reference is broken, or the result is longer than 1 MiB.
     pub fn expand(&self, text: &str) -> Result<String, EnvironmentError> {
+        self.expand_with(text, |_, value| Cow::Borrowed(value))
+    }
+
+    /// The same for a URL: in front of its `@`, a value stands for itself, and what would end it there is encoded, as
+    /// the password `a@b/c` in `postgresql://ann:${PASSWORD}@host/app`. One that is encoded already stays.
+    ///
+    /// # Errors
+    /// As [`Environment::expand`].
+    pub fn expand_url(&self, text: &str) -> Result<String, EnvironmentError> {
+        let begin = text.find("://").map(|at| at + 3);
+        let login = begin.and_then(|begin| {
+            let end = text[begin..]
+                .find(['/', '?'])
+                .map_or(text.len(), |end| begin + end);
+            Some(begin..begin + text[begin..end].rfind('@')?)
+        });
+        self.expand_with(text, |at, value| match &login {
+            Some(login) if login.contains(&at) => encoded(value),
+            _ => Cow::Borrowed(value),
+        })
+    }
+
+    /// `put_in`: what is put in for a value whose name stands at that byte of the text.
+    fn expand_with(
+        &self,
+        text: &str,
+        put_in: impl for<'v> Fn(usize, &'v str) -> Cow<'v, str>,
+    ) -> Result<String, EnvironmentError> {
         let parts = pieces(text).map_err(|bad| {
             let (why, help) = bad.explain();
             EnvironmentError::BadReference { why, help }
@@ -152,11 +181,13 @@ impl Environment {
                         Some(default) => value.filter(|value| !value.is_empty()).or(Some(default)),
                         None => value,
                     };
-                    let name = || name.to_owned();
-                    expanded
-                        .push_str(value.ok_or_else(|| EnvironmentError::Unset { name: name() })?);
+                    let owned = || name.to_owned();
+                    let value = value.ok_or_else(|| EnvironmentError::Unset { name: owned() })?;
+                    let at = name.as_ptr().addr() - text.as_ptr().addr();
+                    let value = put_in(at, value);
+                    expanded.push_str(&value);
                     if expanded.len() > EXPANDED_BYTES_MAX {
-                        return Err(EnvironmentError::TooLong { name: name() });
+                        return Err(EnvironmentError::TooLong { name: owned() });
                     }
                 }
             }
@@ -301,4 +332,25 @@ fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
             line: u32::try_from(lines.count() + 1).unwrap_or(u32::MAX),
         }
     })
+}
+/// A value as a part of a URL's login. One whose only special characters are those of an encoding is one already.
+fn encoded(value: &str) -> Cow<'_, str> {
+    let is_code = |at: usize| {
+        let code = value.as_bytes().get(at + 1..at + 3);
+        code.is_some_and(|code| code.iter().all(u8::is_ascii_hexdigit))
+    };
+    let ends_it = |(at, c): (usize, char)| match c {
+        '%' => !is_code(at),
+        c => "@/?#[]: ".contains(c),
+    };
+    if !value.char_indices().any(ends_it) {
+        return Cow::Borrowed(value);
+    }
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        _ => format!("%{byte:02X}"),
+    };
+    Cow::Owned(value.bytes().map(encode).collect())
 }

@@ -212,6 +212,37 @@ fn later_files_win_and_the_process_wins_over_all() {
 }
 
 #[test]
+fn a_password_in_a_url_stands_for_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = manifest("");
+    let values = [
+        ("RAW", "Qm7@kT9/W2?x#:y 100%"),
+        ("CODED", "p%40ss%2Fw%25rd"),
+        ("HOST", "db:5432"),
+        ("URL", "postgresql://a:b@c/d"),
+    ];
+    let environment = load(&manifest, dir.path(), &values).unwrap();
+    for (text, expected) in [
+        (
+            "postgresql://ann:${RAW}@${HOST}/${RAW}",
+            "postgresql://ann:Qm7%40kT9%2FW2%3Fx%23%3Ay%20100%25@db:5432/Qm7@kT9/W2?x#:y 100%",
+        ),
+        (
+            "postgresql://${CODED}:${CODED}@h/d",
+            "postgresql://p%40ss%2Fw%25rd:p%40ss%2Fw%25rd@h/d",
+        ),
+        (
+            "postgresql://${HOST}/d?user=a@b",
+            "postgresql://db:5432/d?user=a@b",
+        ),
+        ("${URL}", "postgresql://a:b@c/d"),
+        ("sqlite:///${RAW}", "sqlite:///Qm7@kT9/W2?x#:y 100%"),
+    ] {
+        assert_eq!(environment.expand_url(text).unwrap(), expected, "{text}");
+    }
+}
+
+#[test]
 fn what_is_no_environment_file_is_said_and_never_hangs() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = manifest("[config]\nfiles = ['e']");

@@ -242,7 +242,7 @@ impl<'a> Source<'a> {
     /// What the models of another `[[schema]]` expect in the database of this one.
     fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
         let place = |schema: &Schema| {
-            let url = context.environment.expand(&schema.database).ok()?;
+            let url = context.environment.expand_url(&schema.database).ok()?;
             match (
                 PostgresUrl::parse(&url),
                 live::parse_url(&url, context.root),
@@ -327,7 +327,7 @@ impl Compared {
                     .fact("schema", name),
             )
         };
-        let url = match context.environment.expand(&schema.database) {
+        let url = match context.environment.expand_url(&schema.database) {
             Ok(url) => url,
             Err(error) => {
                 return unreachable(
@@ -443,7 +443,7 @@ fn target_of<'a>(context: &CheckContext<'_>, schema: &'a Schema) -> Option<Targe
 
 /// The dialect of a schema's database; that of SQLite where the URL is not known.
 fn dialect_of(context: &CheckContext<'_>, schema: &Schema) -> Dialect {
-    match context.environment.expand(&schema.database) {
+    match context.environment.expand_url(&schema.database) {
         Ok(url) if is_postgres(&url) => Dialect::Postgres,
         _ => Dialect::Sqlite,
     }

@@ -35,7 +35,7 @@ pub(super) fn read_sql(
     schema: &Schema,
     pattern: &str,
 ) -> Result<Option<Vec<Table>>, Box<Finding>> {
-    match context.environment.expand(&schema.database) {
+    match context.environment.expand_url(&schema.database) {
         Ok(url) if is_postgres(&url) => read_on_server(context, schema, pattern, &url),
         _ => expected::read_sql(context, pattern).map(Some),
     }

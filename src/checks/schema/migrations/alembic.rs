@@ -329,9 +329,14 @@ fn compare(
     }
     if !current.is_empty() {
         let place = format!("{}, at {},", ledger.shown, current.join(", "));
-        migrated
-            .findings
-            .push(pending(schema, &place, &steps, run, &upgrader()));
+        migrated.findings.push(pending(
+            context.root,
+            schema,
+            &place,
+            &steps,
+            run,
+            &upgrader(),
+        ));
         return;
     }
     let others = ledger.other_tables(&[table]);
@@ -348,7 +353,8 @@ fn compare(
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
         let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
-        upgrader().attach(finding(message).remedy(format!("run `{run}`")))
+        let found = upgrader().attach(finding(message).remedy(format!("run `{run}`")));
+        super::with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(

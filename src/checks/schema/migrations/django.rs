@@ -63,7 +63,7 @@ pub(super) fn examine(
     schema: &Schema,
     settings: &str,
 ) -> Result<Migrated, ProbeError> {
-    let url = context.environment.expand(&schema.database).ok();
+    let url = context.environment.expand_url(&schema.database).ok();
     let database = url.and_then(|url| sqlite_path(&url, context.root));
     let input = serde_json::json!({"settings": settings, "database": database});
     let ran = run_probe::<Project>(context, Program::Django, input, PROBE_TIMEOUT_MS, false)?;
@@ -158,7 +158,14 @@ pub(super) fn examine(
     let upgrader = || ledger.upgrader(project.conflicts.is_empty().then_some("django"));
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
-        let found = pending(schema, &ledger.shown, &steps, &command, &upgrader());
+        let found = pending(
+            context.root,
+            schema,
+            &ledger.shown,
+            &steps,
+            &command,
+            &upgrader(),
+        );
         migrated.findings.push(with_alias(found));
         return Ok(migrated);
     }
@@ -175,7 +182,7 @@ pub(super) fn examine(
             message,
         )
         .remedy(format!("run `{command}`"));
-        upgrader().attach(with_alias(found))
+        super::with_pending(upgrader().attach(with_alias(found)), context.root, &steps)
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",

@@ -34,7 +34,7 @@ impl Ledger {
     /// `None` if the database cannot be read: that is a finding of its own. A file that does not exist is
     /// empty.
     pub(super) fn open(context: &CheckContext<'_>, schema: &Schema) -> Option<Self> {
-        let url = context.environment.expand(&schema.database).ok()?;
+        let url = context.environment.expand_url(&schema.database).ok()?;
         let path = match live::parse_url(&url, context.root) {
             Database::File(path) => path,
             Database::Memory => return None,

@@ -16,9 +16,12 @@ mod sql_folder;
 mod sql_names;
 mod sql_tools;
 
+use std::path::Path;
+
 use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::signature::FACT_PENDING;
 use crate::manifest::{Expect, Schema};
 
 pub use command::{MigrationBooks, MigrationCommand, migration_books, migration_command};
@@ -114,8 +117,21 @@ impl Upgrader {
     }
 }
 
+/// The finding with what waits: with other contents of these files, it is another failure.
+fn with_pending(finding: Finding, root: &Path, steps: &[Step]) -> Finding {
+    let mut hasher = blake3::Hasher::new();
+    for step in steps {
+        let contents = std::fs::read(root.join(&step.file)).unwrap_or_default();
+        hasher.update(blake3::hash(step.name.as_bytes()).as_bytes());
+        hasher.update(blake3::hash(&contents).as_bytes());
+    }
+    let digest = hasher.finalize().to_hex();
+    finding.fact(FACT_PENDING, &digest[..16])
+}
+
 /// The database is behind.
 fn pending(
+    root: &Path,
     schema: &Schema,
     place: &str,
     steps: &[Step],
@@ -141,7 +157,7 @@ fn pending(
     if let Some(first) = steps.first() {
         finding = finding.at(first.file.clone(), first.line, 0);
     }
-    upgrader.attach(finding)
+    with_pending(upgrader.attach(finding), root, steps)
 }
 
 #[cfg(test)]

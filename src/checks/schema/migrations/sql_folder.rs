@@ -73,6 +73,7 @@ pub(super) fn examine(
         migrated.at_head = !is_broken;
     } else {
         let found = pending(
+            context.root,
             schema,
             &folder.place,
             &steps,
