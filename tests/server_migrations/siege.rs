@@ -4,7 +4,7 @@
 use crate::postgres::Server;
 use crate::support::{Workspace, await_that};
 use crate::{
-    ADDS, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
+    ADDS, LEFT, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
 };
 use nix::sys::signal::Signal;
 
@@ -116,6 +116,21 @@ fn what_ends_a_trial_in_the_middle_leaves_nothing() {
     let boot = workspace.ubs(&["boot", "--until-up"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_migrated(&server);
+}
+
+#[test]
+fn a_kill_between_two_steps_of_a_trial_leaves_what_the_next_boot_drops() {
+    let Some((server, mut workspace)) = application("postgresql+psycopg2", SYNC, "pass") else {
+        return;
+    };
+    for point in ["trial.role_made", "trial.first_clone_made"] {
+        write_migration(&workspace, ADDS);
+        workspace.boot_killed_at(point);
+        let left = server.sql("postgres", LEFT);
+        assert_ne!(left.trim(), "0", "{point}: it was not there");
+        // That a check drops it needs no promotion.
+        refused(&server, &workspace, "raise ValueError('not today')");
+    }
 }
 
 #[test]
