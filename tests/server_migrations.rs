@@ -249,11 +249,15 @@ fn what_a_migration_loses_is_named() {
         let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, body) else {
             return;
         };
-        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        let told = workspace.ubs(&["boot", "--until-up"]).expect(1).stdout;
         let mission = mission(&workspace);
         assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
         let verdict = shown(&workspace, mission["slug"].as_str().unwrap());
         assert!(verdict.contains(reason), "{body}: {verdict}");
+        // Where it says what a person is to do, too.
+        let (_, left) = told.split_once("Left for a person:").unwrap();
+        let left = left.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(left.contains(reason), "{body}: {left}");
         assert_eq!(version(&server), "a1");
         expect_nothing_left(&server);
     }

@@ -184,8 +184,11 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
     })
 }
 
-/// Asks without a search path, so that every name is written in full, and means what it means in `pg_catalog`. It is
-/// put back for the caller's statements.
+/// The search path of our own questions: every name is written in full, and means what it means in `pg_catalog`. Where a
+/// path does not name it, the schema of temporary tables comes before all others, and one may be called `pg_locks`.
+pub(super) const PATH: &str = "pg_catalog, pg_temp";
+
+/// Asks with [`PATH`]. What it was is put back for the caller's statements.
 fn without_path<T>(
     session: &Session,
     limit: Duration,
@@ -201,7 +204,7 @@ fn without_path<T>(
             limit,
         )
     };
-    set("")?;
+    set(PATH)?;
     let answer = ask()?;
     set(&path)?;
     Ok(answer)

@@ -45,6 +45,7 @@ pub(super) fn migrate_server(
     let live = Arc::new(Session::connect(url).map_err(because("cannot connect"))?);
     let before = read_in_transaction(&live, Some(&books))?;
     let (first, tried_on) = clone_of(&live, url, &books)?;
+    crate::kernel::crash_point("trial.first_clone_made");
     let second = first
         .duplicate()
         .map_err(because("cannot make a second clone"))?;
@@ -183,6 +184,7 @@ fn clone_of(
     let is_small = is_small(live)?;
     let role = OwnRole::create(live).map_err(because("cannot make a role for the trial"))?;
     let role = Arc::new(role);
+    crate::kernel::crash_point("trial.role_made");
     let why_copied = if is_small {
         match OwnDatabase::create_owned(live, Template::Live, &role) {
             Ok(database) => return Ok((database, WITH_ROWS)),

@@ -639,16 +639,13 @@ fn without_numbers(text: &str) -> String {
     told
 }
 
+/// With what the trial showed: whoever is to approve may look nowhere else.
 fn awaiting(state: &MissionState) -> Worked {
-    let summary = state
-        .proposal
-        .as_ref()
-        .map_or("a fix", |p| p.summary.as_str());
     worked(
         HealOutcome::AwaitingApproval,
         format!(
-            "{summary}: holds in the sandbox; `ubs missions approve {}` applies it",
-            state.slug
+            "{}; `ubs missions approve {}` applies it",
+            state.reason, state.slug
         ),
     )
 }

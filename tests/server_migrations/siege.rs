@@ -4,7 +4,7 @@
 use crate::postgres::Server;
 use crate::support::{Workspace, await_that};
 use crate::{
-    ADDS, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
+    ADDS, LEFT, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
 };
 use nix::sys::signal::Signal;
 
@@ -65,6 +65,32 @@ fn what_all_databases_share_stays_as_it_is() {
 }
 
 #[test]
+fn temporary_tables_hide_nothing_from_who_looks() {
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
+        return;
+    };
+    server.sql("postgres", "CREATE ROLE eve");
+    server.sql("app", "GRANT SELECT ON users TO eve");
+    let copy = |table: &str, rows: &str| {
+        format!(
+            "op.execute('CREATE TEMP TABLE {table} AS SELECT * FROM pg_catalog.{table} WHERE {rows}')\n    "
+        )
+    };
+    let set = block("EXECUTE format('ALTER ROLE %I SET work_mem = ''1MB''', current_user);");
+    let hidden = format!("{}{set}", copy("pg_locks", "false"));
+    let why = refused(&server, &workspace, &hidden);
+    assert!(why.contains("changes a role, or rights"), "{why}");
+    let revoke = format!(
+        "{ADDS}\n    {}op.execute('REVOKE SELECT ON users FROM eve')",
+        copy("pg_class", "true")
+    );
+    let why = refused(&server, &workspace, &revoke);
+    assert!(why.contains("eve SELECT"), "{why}");
+    let may = "SELECT has_table_privilege('eve', 'users', 'SELECT')";
+    assert_eq!(server.sql("app", may).trim(), "t");
+}
+
+#[test]
 fn a_server_that_lets_no_new_role_in_is_said() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
@@ -116,6 +142,21 @@ fn what_ends_a_trial_in_the_middle_leaves_nothing() {
     let boot = workspace.ubs(&["boot", "--until-up"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_migrated(&server);
+}
+
+#[test]
+fn a_kill_between_two_steps_of_a_trial_leaves_what_the_next_boot_drops() {
+    let Some((server, mut workspace)) = application("postgresql+psycopg2", SYNC, "pass") else {
+        return;
+    };
+    for point in ["trial.role_made", "trial.first_clone_made"] {
+        write_migration(&workspace, ADDS);
+        workspace.boot_killed_at(point);
+        let left = server.sql("postgres", LEFT);
+        assert_ne!(left.trim(), "0", "{point}: it was not there");
+        // That a check drops it needs no promotion.
+        refused(&server, &workspace, "raise ValueError('not today')");
+    }
 }
 
 #[test]
