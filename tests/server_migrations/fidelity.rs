@@ -125,3 +125,31 @@ fn a_sequence_that_goes_back_waits_for_a_person() {
     assert_eq!(version(&server), "b2");
     expect_nothing_left(&server);
 }
+
+#[test]
+fn an_approval_is_for_what_was_shown() {
+    let body = "op.execute('UPDATE users SET name = upper(name)')";
+    let Some((server, workspace)) = application(PSYCOPG, SYNC, body) else {
+        return;
+    };
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
+    // Somebody adds a migration that loses more.
+    workspace.write(
+        "db/migrations/versions/c3.py",
+        &revision("c3", "'b2'", "op.execute('DELETE FROM users WHERE id = 1')"),
+    );
+    let approve = ["missions", "approve", &slug, "--by", "ann"];
+    let approved = workspace.ubs(&approve);
+    assert_eq!(version(&server), "a1", "{}", approved.stdout);
+    let mission = mission(&workspace);
+    assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
+    let verdict = shown(&workspace, &slug);
+    let loss = "now also, which nobody approved: the number of rows of table public.users goes from 2 to 1";
+    assert!(verdict.contains(loss), "{verdict}");
+    workspace.ubs(&approve).expect(0);
+    assert_eq!(version(&server), "c3");
+    let names = "SELECT string_agg(name, ' ') FROM users";
+    assert_eq!(server.sql("app", names).trim(), "BOB");
+    expect_nothing_left(&server);
+}
