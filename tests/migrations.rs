@@ -11,25 +11,8 @@ mod support;
 
 use rusqlite::Connection;
 use serde_json::Value;
+use support::alembic::{SYNC, revision};
 use support::{Workspace, venv};
-
-const ENV: &str = r#"
-import os
-from alembic import context
-from sqlalchemy import create_engine
-engine = create_engine(os.environ["DATABASE_URL"])
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=None)
-    with context.begin_transaction():
-        context.run_migrations()
-"#;
-
-fn revision(id: &str, down: &str, body: &str) -> String {
-    format!(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = {id:?}\ndown_revision = {down}\n\n\
-         def upgrade():\n    {body}\n"
-    )
-}
 
 /// An application whose database is at `a1`, with two rows, and a migration `b2` that does this.
 fn application(body: &str, url: impl Fn(&Workspace) -> String) -> Option<Workspace> {
@@ -45,7 +28,7 @@ fn application(body: &str, url: impl Fn(&Workspace) -> String) -> Option<Workspa
         "db/alembic.ini",
         "[alembic]\nscript_location = migrations\n",
     );
-    workspace.write("db/migrations/env.py", ENV);
+    workspace.write("db/migrations/env.py", SYNC);
     let users = "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))";
     workspace.write(
         "db/migrations/versions/a1.py",

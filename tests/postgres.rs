@@ -73,15 +73,6 @@ fn expect_healed(server: &Server) {
     );
 }
 
-#[track_caller]
-fn expect_no_password(workspace: &Workspace) {
-    let log = workspace
-        .ubs(&["replay", "last", "--events", "--json"])
-        .expect(0)
-        .stdout;
-    assert!(!log.contains("p%40ss") && !log.contains(PASSWORD), "{log}");
-}
-
 #[test]
 fn a_boot_adds_what_is_missing_and_no_row_changes() {
     let Some((server, workspace)) = application("") else {
@@ -107,7 +98,7 @@ fn a_boot_adds_what_is_missing_and_no_row_changes() {
     let boot = workspace.ubs(&["boot", "--until-up"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_healed(&server);
-    expect_no_password(&workspace);
+    workspace.expect_not_logged(&["p%40ss", PASSWORD]);
     // A missing index stops no boot; the worker mends it.
     workspace.ubs(&["worker", "--once"]);
     let index = "SELECT count(*) FROM pg_indexes WHERE indexname = 'ix_users_name'";
@@ -312,6 +303,6 @@ fn a_boot_heals_from_sql_files() {
     let boot = workspace.ubs(&["boot", "--until-up"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_healed(&server);
-    expect_no_password(&workspace);
+    workspace.expect_not_logged(&["p%40ss", PASSWORD]);
     workspace.ubs(&["preflight"]).expect(0);
 }

@@ -9,6 +9,8 @@ mod fidelity;
 mod flask;
 #[path = "server_migrations/histories.rs"]
 mod histories;
+#[path = "server_migrations/siege.rs"]
+mod siege;
 mod support;
 
 #[path = "support/postgres.rs"]
@@ -16,21 +18,14 @@ mod postgres;
 
 use postgres::{PASSWORD, Server};
 use serde_json::Value;
+use support::alembic::{SYNC, revision};
 use support::{Workspace, venv};
 
-const SYNC: &str = r#"
-import os
-from alembic import context
-from sqlalchemy import create_engine
-engine = create_engine(os.environ["DATABASE_URL"])
-with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=None)
-    with context.begin_transaction():
-        context.run_migrations()
-"#;
-
+/// It writes into the workspace, as many an application does while it is imported.
 const ASYNC: &str = r#"
 import asyncio
+import pathlib
+pathlib.Path(__file__).with_name("env.log").write_text("imported")
 import os
 from alembic import context
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -53,13 +48,6 @@ asyncio.run(main())
 /// What a kill or a trial may leave on the server.
 const LEFT: &str = "SELECT (SELECT count(*) FROM pg_database WHERE datname LIKE 'ubs\\_%') + \
                     (SELECT count(*) FROM pg_roles WHERE rolname LIKE 'ubs\\_%')";
-
-fn revision(id: &str, down: &str, body: &str) -> String {
-    format!(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision = {id:?}\ndown_revision = {down}\n\n\
-         def upgrade():\n    {body}\n"
-    )
-}
 
 const ADDS: &str = "op.add_column('users', sa.Column('email', sa.String(80)))\n    \
     op.create_table('orders', sa.Column('id', sa.Integer, primary_key=True), \
@@ -124,15 +112,6 @@ fn expect_migrated(server: &Server) {
     expect_nothing_left(server);
 }
 
-#[track_caller]
-fn expect_no_password(workspace: &Workspace) {
-    let log = workspace
-        .ubs(&["replay", "last", "--events", "--json"])
-        .expect(0)
-        .stdout;
-    assert!(!log.contains("p%40ss") && !log.contains(PASSWORD), "{log}");
-}
-
 /// The only mission.
 #[track_caller]
 fn mission(workspace: &Workspace) -> Value {
@@ -166,7 +145,8 @@ fn a_boot_upgrades_the_database_with_every_driver() {
         let boot = workspace.ubs(&["boot", "--until-up"]);
         assert_eq!(boot.code, 0, "{scheme}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
-        expect_no_password(&workspace);
+        assert!(!workspace.path("db/migrations/env.log").exists());
+        workspace.expect_not_logged(&["p%40ss", PASSWORD]);
         workspace.ubs(&["preflight"]).expect(0);
         workspace.ubs(&["log", "verify"]).expect(0);
     }
@@ -275,6 +255,30 @@ fn a_database_in_use_is_copied_with_its_rows() {
 }
 
 #[test]
+fn a_superuser_migrates_what_belongs_to_others() {
+    let body =
+        format!("{ADDS}\n    op.execute('CREATE OR REPLACE VIEW names AS SELECT name FROM users')");
+    let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, &body) else {
+        return;
+    };
+    server.sql(
+        "app",
+        "SET ROLE bob; CREATE VIEW names AS SELECT name FROM users",
+    );
+    let url = server.url("postgresql+psycopg2", "app");
+    workspace.write(".env", &format!("DATABASE_URL={url}\n"));
+    let boot = workspace.ubs(&["boot", "--until-up"]);
+    assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
+    assert_eq!(version(&server), "b2");
+    let owners = "SELECT string_agg(tablename || ' ' || tableowner, ', ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(
+        server.sql("app", owners).trim(),
+        "alembic_version bob, orders ann, users bob"
+    );
+    expect_nothing_left(&server);
+}
+
+#[test]
 fn whoever_may_not_make_roles_gets_the_command_and_the_reason() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
@@ -358,12 +362,13 @@ url = URL.create("postgresql+psycopg", "bob", os.environ["DB_PASSWORD"], os.envi
 assert os.environ["DB_PASSWORD"] == "none", "the real password"
 "#;
     let literal = "from alembic import context\nfrom sqlalchemy import create_engine\nurl = 'postgresql+psycopg2://bob:whatever@localhost:PORT/app'\n";
+    let other = "import os\nfrom alembic import context\nfrom sqlalchemy import create_engine\nurl = os.environ['OTHER_URL']\nassert ':none@' in url\n";
     let rest = SYNC
         .split_once("engine = ")
         .unwrap()
         .1
         .replace("os.environ[\"DATABASE_URL\"]", "url");
-    for head in [parts, literal] {
+    for head in [parts, literal, other] {
         let Some((server, workspace)) = application("postgresql", SYNC, ADDS) else {
             return;
         };
@@ -373,7 +378,8 @@ assert os.environ["DB_PASSWORD"] == "none", "the real password"
         workspace.write(
             ".env",
             &format!(
-                "DB_HOST=127.0.0.1\nDB_PORT={}\nDB_PASSWORD=p%40ss%2Fw%25rd\n",
+                "DB_HOST=127.0.0.1\nDB_PORT={0}\nDB_PASSWORD=p%40ss%2Fw%25rd\n\
+                 OTHER_URL=postgresql+psycopg://bob:p%40ss%2Fw%25rd@localhost:{0}/app?connect_timeout=9\n",
                 server.port
             ),
         );

@@ -15,7 +15,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -24,9 +23,7 @@ use super::CheckContext;
 use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
-use crate::sandbox::{
-    Isolation, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below, run_sandboxed,
-};
+use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_laid_over};
 use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
 pub(super) use answer::{no_answer, printed};
 
@@ -396,7 +393,7 @@ fn execute(
         cwd: context.root.to_owned(),
         env: run_environment(context, directory.path()),
         writable: vec![directory.path().to_owned()],
-        overlay: overlay_in(context, directory.path())?,
+        overlay: overlay(context, directory.path())?,
         network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms,
@@ -407,41 +404,11 @@ fn execute(
     Ok((run_laid_over(spec)?, nonce))
 }
 
-/// Where the host cannot lay something to write on over the workspace, it stays read-only.
-fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
-    static REFUSED: AtomicBool = AtomicBool::new(false);
-    if REFUSED.load(Ordering::Relaxed) {
-        spec.overlay = None;
-    }
-    match run_sandboxed(&spec) {
-        Err(error) if spec.overlay.is_some() => {
-            tracing::debug!("no layer over the workspace: {error}");
-            spec.overlay = None;
-            let outcome = run_sandboxed(&spec)?;
-            REFUSED.store(true, Ordering::Relaxed);
-            Ok(outcome)
-        }
-        ended => ended,
-    }
-}
-
 /// The workspace, to be written in memory by way of a directory below the run's own: many an application makes
-/// its directories while it is imported, and what else is wrong with it would not show. `None` where another
-/// file system is mounted within, which would be missing from the layer.
-fn overlay_in(context: &CheckContext<'_>, directory: &Path) -> Result<Option<Overlay>, ProbeError> {
-    if has_mounts_below(context.root) {
-        return Ok(None);
-    }
+/// its directories while it is imported, and what else is wrong with it would not show.
+fn overlay(context: &CheckContext<'_>, directory: &Path) -> Result<Option<Overlay>, ProbeError> {
     let base = directory.join("overlay");
-    std::fs::create_dir(&base).map_err(|source| ProbeError::Scratch {
-        path: base.clone(),
-        source,
-    })?;
-    Ok(Some(Overlay {
-        tmp: !Path::new("/tmp").starts_with(context.root) && !has_mounts_below(Path::new("/tmp")),
-        directory: context.root.to_owned(),
-        base,
-    }))
+    Overlay::over(context.root, &base).map_err(|source| ProbeError::Scratch { path: base, source })
 }
 
 fn read_run<T: DeserializeOwned>(

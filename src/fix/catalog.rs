@@ -9,6 +9,8 @@ use crate::domain::ids::Digest;
 
 /// Lines that are read from a database.
 const LINES_MAX: usize = 500_000;
+/// Characters of one.
+const LINE_MAX: usize = 8_000;
 
 /// Everything that is not the server's own.
 pub(super) const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
@@ -76,8 +78,10 @@ fn query() -> String {
             )
         })
         .collect();
+    // Of a very long one, a digest says whether it is another.
     format!(
-        "SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
+        "SELECT CASE WHEN length(l) > {LINE_MAX} THEN left(l, {LINE_MAX}) || ' ' || md5(l) ELSE l END FROM ( \
+         SELECT format('schema %I', n.nspname) FROM pg_namespace AS n WHERE {OURS} \
          UNION ALL SELECT format('relation %I.%I %s %s %s%s %s %s %s %s', n.nspname, c.relname, c.relkind, c.relpersistence, \
            c.relrowsecurity, c.relforcerowsecurity, pg_get_partkeydef(c.oid), pg_get_expr(c.relpartbound, c.oid), c.reloptions, c.relreplident) \
            FROM {class} WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S', 'c') \
@@ -117,7 +121,7 @@ fn query() -> String {
          UNION ALL SELECT format('function %I.%I(%s) %s', n.nspname, p.proname, pg_get_function_identity_arguments(p.oid), \
            md5(CASE p.prokind WHEN 'a' THEN {aggregate} ELSE pg_get_functiondef(p.oid) END)) \
            FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace WHERE {OURS} AND {of_function}{others} \
-         LIMIT {}",
+         LIMIT {}) AS q(l)",
         LINES_MAX + 1
     )
 }
@@ -178,6 +182,49 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
         lines: lines(rows),
         privileges: lines(privileges),
     })
+}
+
+/// Asks without a search path, so that every name is written in full, and means what it means in `pg_catalog`. It is
+/// put back for the caller's statements.
+fn without_path<T>(
+    session: &Session,
+    limit: Duration,
+    ask: impl FnOnce() -> Result<T, ServerError>,
+) -> Result<T, ServerError> {
+    let path = session
+        .value("SELECT pg_catalog.current_setting('search_path')", limit)?
+        .unwrap_or_default();
+    let set = |path: &str| {
+        let path = path.replace('\'', "''");
+        session.rows(
+            &format!("SELECT pg_catalog.set_config('search_path', '{path}', true)"),
+            limit,
+        )
+    };
+    set("")?;
+    let answer = ask()?;
+    set(&path)?;
+    Ok(answer)
+}
+
+/// What the databases of the server have in common, and a transaction may change: rights and options of databases,
+/// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
+/// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
+/// src/backend/commands).
+pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
+    let rows = without_path(session, limit, || {
+        session.rows(
+            "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
+               FROM pg_database \
+             UNION ALL SELECT DISTINCT format('locked %s', relation::regclass) FROM pg_locks WHERE pid = pg_backend_pid() \
+               AND locktype = 'relation' AND database = 0 AND mode = 'RowExclusiveLock' AND relation IN \
+               ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_database'::regclass, 'pg_db_role_setting'::regclass, \
+                'pg_shdescription'::regclass, 'pg_tablespace'::regclass) \
+             ORDER BY 1",
+            limit,
+        )
+    })?;
+    Ok(rows.into_iter().flatten().flatten().collect())
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.

@@ -9,7 +9,7 @@ use crate::domain::event::ExitKind;
 use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest, WebFramework};
-use crate::sandbox::{Loopback, SandboxSpec, host_isolation, run_sandboxed};
+use crate::sandbox::{Loopback, Overlay, SandboxSpec, host_isolation, run_laid_over};
 
 /// End of what a failed migration said.
 const OUTPUT_BYTES_MAX: usize = 2 << 10;
@@ -92,13 +92,20 @@ impl Upgrade<'_> {
         let mut argv = vec![python.display().to_string(), "-B".to_owned()];
         argv.extend(command.arguments.iter().cloned());
         let mut writable = reach.writable;
+        let layer = tempfile::tempdir_in(run.scratch).map_err(|error| self.failed(error))?;
+        // Many an application makes its directories, or opens its log, while it is imported.
+        let overlay = match writable.is_empty() {
+            true => Overlay::over(run.root, &layer.path().join("overlay"))
+                .map_err(|error| self.failed(error))?,
+            false => None,
+        };
         writable.push(home.clone());
-        let outcome = run_sandboxed(&SandboxSpec {
+        let outcome = run_laid_over(SandboxSpec {
             argv,
             cwd: command.directory,
             env: self.variables(run, &home, reach.variables)?,
             writable,
-            overlay: None,
+            overlay,
             network: false,
             loopback: reach.loopback,
             limits,
@@ -118,12 +125,20 @@ impl Upgrade<'_> {
         })
         .into_owned();
         let how = if outcome.timed_out {
-            "was not done in time".to_owned()
+            format!(
+                "was not done in {} s (`time` of `heal.sandbox.limits` says how long it may take)",
+                limits.time_ms / 1_000
+            )
         } else {
             format!("ended with {}", outcome.exit)
         };
         let told = redactor.clean(&last_words(&text).join(" | "), OUTPUT_BYTES_MAX);
-        Err(self.failed(format!("`{}` {how}: {told}", command.shown)))
+        let told = if told.is_empty() {
+            told
+        } else {
+            format!(": {told}")
+        };
+        Err(self.failed(format!("`{}` {how}{told}", command.shown)))
     }
 
     fn variables(
@@ -182,7 +197,9 @@ fn last_words(text: &str) -> Vec<&str> {
         let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
         let of_one = name.rsplit('.').next().unwrap_or_default();
         let ends_like = ["Error", "Exception", "Exit", "Interrupt"];
+        // `Error: ...` is what a command line says, perhaps on several lines.
         name.chars().all(is_name)
+            && !ends_like.contains(&name)
             && (name.contains('.') || ends_like.iter().any(|end| of_one.ends_with(end)))
     };
     let from = lines
@@ -222,6 +239,9 @@ mod tests {
         );
         let plain = "Traceback:\n  File \"a.py\"\nValueError: not today\n";
         assert_eq!(last_words(plain), ["ValueError: not today"]);
+        let of_click =
+            "Error: Could not locate it.\nUsage: flask [OPTIONS]\n\nError: No such command 'db'.\n";
+        assert_eq!(last_words(of_click)[0], "Error: Could not locate it.");
         let bare = "  File \"a.py\"\nKeyboardInterrupt\n";
         assert_eq!(last_words(bare), ["KeyboardInterrupt"]);
         assert_eq!(last_words("a\nb\nc\nd\ne\n"), ["b", "c", "d", "e"]);

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::catalog::Catalog;
 use super::replay::{self, Proved};
 use super::transaction::{
-    ASK_MAX, CLONE_BYTES_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction,
-    observe, read_in_transaction,
+    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
+    read_in_transaction,
 };
 use crate::checks::{
     MigrationBooks, OwnDatabase, Purpose, ServerError, Session, Template, UserRights, created_type,
@@ -44,6 +44,17 @@ pub enum PostgresError {
         /// Why, and what to do.
         why: String,
     },
+    /// The trial's role is refused.
+    #[error(
+        "the role that was made for the trial cannot log in at the server, which decides by pg_hba.conf who may from \
+         where; allow roles of any name that have a password there, or run the migrations yourself ({shown}: {why})"
+    )]
+    NoLogin {
+        /// The clone.
+        shown: String,
+        /// What the server says.
+        why: String,
+    },
     /// Not an addition.
     #[error("the statement `{statement}` is not run automatically, because {why}")]
     BeyondRisk {
@@ -68,6 +79,12 @@ pub enum PostgresError {
     /// They do more than add.
     #[error("the statements change what is there: {0}")]
     Changes(String),
+    /// The trial was ended.
+    #[error(
+        "the clone grew by more than {0} MiB, and it lies on the disk of the live server, so the trial was ended; \
+         run these migrations yourself"
+    )]
+    TooLarge(u64),
     /// What migrations did cannot be done again.
     #[error("what the migrations did cannot be promoted in one transaction, because {0}")]
     NoReplay(String),
@@ -130,9 +147,9 @@ impl ServerTrial {
         }
     }
 
-    /// The clone's URL; it holds the password.
-    pub(super) fn url(&self) -> String {
-        self.database.url()
+    /// The clone's URL in the form of one that leads to the live database; it holds the password.
+    pub(super) fn url_like(&self, url: &str) -> String {
+        self.database.url_like(url)
     }
 }
 
@@ -174,12 +191,7 @@ fn clone_of(live: Session, url: &str) -> Result<(OwnDatabase, &'static str), Pos
     if let Some(why) = rights.why_no_clone() {
         return Err(no_clone(why));
     }
-    let size = live
-        .value("SELECT pg_database_size(current_database())", ASK_MAX)
-        .map_err(because("cannot ask for the database's size"))?;
-    let is_small = size
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|bytes| bytes <= CLONE_BYTES_MAX);
+    let is_small = is_small(&live)?;
     let why_without_rows = if is_small {
         match OwnDatabase::create(&Arc::new(live), Purpose::Trial, Template::Live) {
             Ok(database) => return Ok((database, "a clone with all rows")),

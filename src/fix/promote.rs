@@ -17,8 +17,9 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::postgres;
-use super::trial::{Databases, Trial};
+use super::postgres::{self, ServerOutcome};
+use super::stage::Databases;
+use super::trial::Trial;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
@@ -463,10 +464,11 @@ pub fn roll_back(
             );
         }
         for server in &plan.servers {
-            reason = format!(
-                "{reason}; what was added to database {} stays",
-                server.schema
-            );
+            let what = match server.outcome {
+                ServerOutcome::Added(_) => "was added",
+                ServerOutcome::Migrated(..) => "the migrations did",
+            };
+            reason = format!("{reason}; what {what} to database {} stays", server.schema);
         }
     }
     missions.command(

@@ -5,22 +5,25 @@
 //! live database gets what was proved, and the code of the migrations never sees it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::beyond::{
     beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened, told_back,
 };
-use super::catalog::{Catalog, OURS, read_sequences, tables_named};
+use super::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
 use super::postgres::{PostgresError, because, first_line};
 use super::relay::{Parameter, Recording, Value};
 use super::transaction::{
     ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
-    in_transaction, observe, plainly, read_in_transaction, tables_among,
+    in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
 };
-use crate::checks::{Done, MigrationBooks, RawParameter, Session, sql_statements};
+use crate::checks::{Done, MigrationBooks, RawParameter, ServerError, Session, sql_statements};
 use crate::domain::ids::Digest;
 
+/// How long all of it may take on the live database.
+const LIVE_MAX: Duration = Duration::from_secs(600);
 /// Settings of the connection that mean the same elsewhere.
 const SETTINGS: [&str; 4] = ["search_path", "datestyle", "intervalstyle", "timezone"];
 
@@ -78,13 +81,14 @@ impl Migrated {
 }
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
-/// live database has.
+/// live database has; `time_max`: for all statements together.
 pub(super) fn prove(
     clone: &Session,
     live: &Catalog,
     migrated: &Migrated,
     recording: Recording,
     books: &MigrationBooks,
+    time_max: Duration,
 ) -> Result<(Proved, Vec<String>), PostgresError> {
     if let Some(why) = &recording.obstacle {
         return Err(PostgresError::NoReplay(why.clone()));
@@ -101,7 +105,7 @@ pub(super) fn prove(
             look,
             |_| Ok(()),
             || {
-                done = run(clone, &recording, None)?;
+                done = run(clone, &recording, None, time_max)?;
                 Ok(())
             },
         )?;
@@ -223,7 +227,9 @@ pub(super) fn promote(
     let shown = session.shown().to_owned();
     let changed = || PostgresError::Changed(shown.clone());
     let mut sequences = BTreeMap::new();
-    let done = in_transaction(&session, &proved.locked, || {
+    let mut locked = lock_of_books(&session, books)?;
+    locked.extend(proved.locked.iter().cloned());
+    let done = in_transaction(&session, &locked, || {
         let observed = observe(
             &session,
             ON_LIVE.with_books(books),
@@ -239,7 +245,7 @@ pub(super) fn promote(
                 let touched = tables_among(&session, &proved.touched.iter().collect())?;
                 let before = contents_of(&session, &touched)?;
                 sequences = plainly(&session, || sequences_of(&session))?;
-                run(&session, &proved.recording, Some(proved))?;
+                run(&session, &proved.recording, Some(proved), LIVE_MAX)?;
                 if contents_of(&session, &touched)? != before {
                     return Err(differs(
                         &shown,
@@ -268,6 +274,34 @@ pub(super) fn promote(
             }
         }
     }
+}
+
+/// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
+/// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
+fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
+    let names: Vec<String> = books
+        .versions
+        .iter()
+        .chain(&books.growing)
+        .cloned()
+        .collect();
+    tables_named(session, &names, ASK_MAX)
+        .and_then(|tables| writable(session, tables))
+        .map_err(because("cannot look for tables"))
+}
+
+/// Those of these tables, by their names in quotes, that the user may lock.
+fn writable(session: &Session, tables: Vec<String>) -> Result<Vec<String>, ServerError> {
+    let mut all = Vec::new();
+    for table in tables {
+        let name = table.replace('\'', "''");
+        let asked =
+            format!("SELECT pg_catalog.has_table_privilege('{name}', 'UPDATE, DELETE, TRUNCATE')");
+        if session.value(&asked, ASK_MAX)?.as_deref() == Some("t") {
+            all.push(table);
+        }
+    }
+    Ok(all)
 }
 
 fn differs(shown: &str, what: String) -> PostgresError {
@@ -352,15 +386,19 @@ fn run(
     session: &Session,
     recording: &Recording,
     proof: Option<&Proved>,
+    time_max: Duration,
 ) -> Result<Vec<Option<Effect>>, PostgresError> {
+    let started = Instant::now();
     let transaction = || {
         session
             .value("SELECT pg_catalog.txid_current()", ASK_MAX)
             .map_err(because("cannot ask for the transaction"))
     };
+    let shared =
+        || read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"));
     let tables = names_of_tables(session)?;
     set_up(session, recording)?;
-    let begun = transaction()?;
+    let (begun, shared_before) = (transaction()?, shared()?);
     let mut all = Vec::with_capacity(recording.statements.len());
     for (at, recorded) in recording.statements.iter().enumerate() {
         let failed = || format!("the statement `{}` failed", first_line(&recorded.sql));
@@ -368,6 +406,17 @@ fn run(
         let done = session
             .run_again(&recorded.sql, &parameters, STATEMENT_MAX)
             .map_err(because(failed()))?;
+        if started.elapsed() > time_max {
+            return Err(PostgresError::NoReplay(format!(
+                "all of it takes longer than {} s, while others wait",
+                time_max.as_secs()
+            )));
+        }
+        if recorded.sql.to_ascii_lowercase().contains("timeout") {
+            session
+                .run(&limits(), ASK_MAX)
+                .map_err(because("cannot limit statements"))?;
+        }
         let effect = effect_of(&recorded.sql, done, &tables);
         let was = proof.and_then(|proved| proved.done.get(at).copied().flatten());
         if let (Some(now), Some(was)) = (effect, was)
@@ -391,6 +440,15 @@ fn run(
     if transaction()? != begun {
         return Err(PostgresError::NoReplay(
             "one of their statements ends the transaction".to_owned(),
+        ));
+    }
+    // On a clone it was the trial's own role and database. Statements of this kind are refused by the relay; one that
+    // another one builds is seen here.
+    if shared()? != shared_before {
+        return Err(PostgresError::NoReplay(
+            "one of their statements changes a role, or rights, settings or options of a database, which is not a part \
+             of the database itself"
+                .to_owned(),
         ));
     }
     Ok(all)
@@ -511,6 +569,9 @@ fn effect_of(sql: &str, done: Done, tables: &BTreeSet<String>) -> Option<Effect>
     is_of_rows.then_some(Effect::Found(done.rows, done.found))
 }
 
+#[cfg(test)]
+#[path = "replay_meanwhile_tests.rs"]
+mod meanwhile;
 #[cfg(test)]
 #[path = "replay_tests.rs"]
 mod tests;

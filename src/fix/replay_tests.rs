@@ -59,7 +59,7 @@ fn tried_on(
         ..Recording::default()
     };
     let clone = second.connect().unwrap();
-    prove(&clone, &before, &migrated, recording, &books())
+    prove(&clone, &before, &migrated, recording, &books(), LIVE_MAX)
 }
 
 const SHOP: &str = "CREATE SCHEMA shop; CREATE TABLE users (id serial PRIMARY KEY, name text, seen timestamptz DEFAULT '2024-01-01 00:00+00', spare text); \

@@ -6,17 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::apply::ApplyError;
 use super::catalog::tables_named;
+use super::clone_watch::{GROWTH_MAX, watched};
 use super::migration_run::{Reach, Run, Upgrade};
 use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
 use super::relay::{Recording, Relay, Upstream};
 use super::replay::{Migrated, prove};
-use super::transaction::{ASK_MAX, CLONE_BYTES_MAX, read_in_transaction, tables_of};
+use super::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
 use crate::checks::{
     LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
-    migration_books,
+    is_same_database, migration_books,
 };
 use crate::manifest::{Environment, Schema};
 use crate::sandbox::Loopback;
@@ -47,7 +49,15 @@ pub(super) fn migrate_server(
         .duplicate()
         .map_err(because("cannot make a second clone"))?;
     crate::kernel::crash_point("trial.cloned");
-    let recording = record(run, upgrade, schema, url, &first, environment)?;
+    expect_login(&first)?;
+    let recording = watched(&live, &first, GROWTH_MAX, || {
+        record(run, upgrade, schema, url, &first, environment)
+    })?;
+    for clone in [&first, &second] {
+        clone
+            .restore()
+            .map_err(because("cannot set a clone up again"))?;
+    }
     if recording.concurrent && tried_on != WITH_ROWS {
         let why = "they make or drop indexes CONCURRENTLY, and a table of this size is not let wait for that";
         return Err(PostgresError::NoReplay(why.to_owned()).into());
@@ -59,7 +69,13 @@ pub(super) fn migrate_server(
     };
     let migrated = Migrated::read(&connect(&first)?, &books)?;
     drop(first);
-    let (proved, mut beyond) = prove(&connect(&second)?, &before, &migrated, recording, &books)?;
+    // Their program took less, with all that it did besides.
+    let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);
+    let (proved, mut beyond) = watched(&live, &second, GROWTH_MAX, || {
+        let session = connect(&second)?;
+        let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
+        Ok(held)
+    })?;
     if tried_on != WITH_ROWS {
         beyond.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
     }
@@ -68,6 +84,14 @@ pub(super) fn migrate_server(
     Ok(ServerTrial::of_migrations(
         second, tried_on, outcome, beyond,
     ))
+}
+
+/// Who may make a role may not say from where it logs in.
+fn expect_login(clone: &OwnDatabase) -> Result<(), PostgresError> {
+    clone.connect().map(drop).map_err(|error| {
+        let (shown, why) = (clone.name().to_owned(), error.to_string());
+        PostgresError::NoLogin { shown, why }
+    })
 }
 
 /// Runs them on the clone, and gives what took effect.
@@ -98,13 +122,26 @@ fn record(
     };
     let ended = upgrade.run(run, reach);
     let recording = relay.finish();
-    ended?;
+    ended.map_err(with_hint)?;
     if recording.statements.is_empty() && recording.obstacle.is_none() {
         return Err(upgrade.failed(
             "the migrations changed nothing where the manifest says that the database is: they use another one",
         ));
     }
     Ok(recording)
+}
+
+/// Why they failed; where that is not theirs, what to do.
+fn with_hint(error: ApplyError) -> ApplyError {
+    match error {
+        ApplyError::Migration { schema, why } if why.contains("SSL") => ApplyError::Migration {
+            schema,
+            why: format!(
+                "{why} (what leads to the clone speaks no TLS: let the URL decide about it, which says nothing of it there)"
+            ),
+        },
+        other => other,
+    }
 }
 
 /// The variables of the application that lead to its database, so that they lead to the relay. What is a secret
@@ -117,8 +154,9 @@ fn variables(
 ) -> BTreeMap<String, String> {
     let mut variables = BTreeMap::new();
     for (name, (value, _)) in &environment.values {
-        if value.trim() == url.trim() {
-            variables.insert(name.clone(), server.url.clone());
+        if is_same_database(value, url) {
+            let like = LoopbackServer::of(value).ok();
+            variables.extend(like.map(|like| (name.clone(), like.url)));
         } else if schema.database.contains(&format!("${{{name}")) {
             // The parts of the URL have variables of their own.
             let instead = server.instead_of(value).map(str::to_owned);
@@ -142,12 +180,7 @@ fn clone_of(
     if let Some(why) = rights.why_no_migrations() {
         return Err(no_clone(why));
     }
-    let size = live
-        .value("SELECT pg_database_size(current_database())", ASK_MAX)
-        .map_err(because("cannot ask for the database's size"))?;
-    let is_small = size
-        .and_then(|text| text.parse::<u64>().ok())
-        .is_some_and(|bytes| bytes <= CLONE_BYTES_MAX);
+    let is_small = is_small(live)?;
     let role = OwnRole::create(live).map_err(because("cannot make a role for the trial"))?;
     let role = Arc::new(role);
     let why_copied = if is_small {

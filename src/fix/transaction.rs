@@ -16,9 +16,18 @@ pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
 /// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
 const LOCK_MAX: Duration = Duration::from_secs(5);
 /// A larger database is not cloned with its rows.
-pub(super) const CLONE_BYTES_MAX: u64 = 256 << 20;
+const CLONE_BYTES_MAX: u64 = 256 << 20;
 /// Tables whose rows are looked at, the smallest first.
 const TABLES_MAX: usize = 2_000;
+
+/// Whether a clone of the database is to have its rows.
+pub(super) fn is_small(live: &Session) -> Result<bool, PostgresError> {
+    let size = live
+        .value("SELECT pg_database_size(current_database())", ASK_MAX)
+        .map_err(because("cannot ask for the database's size"))?;
+    let bytes = size.and_then(|text| text.parse::<u64>().ok());
+    Ok(bytes.is_some_and(|bytes| bytes <= CLONE_BYTES_MAX))
+}
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
@@ -155,6 +164,15 @@ fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catal
     Ok(catalog)
 }
 
+/// How long a statement of a transaction may take.
+pub(super) fn limits() -> String {
+    format!(
+        "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+        LOCK_MAX.as_millis(),
+        STATEMENT_MAX.as_millis()
+    )
+}
+
 /// Runs `work` in one transaction, which is committed if it gives no error. Nobody else writes to the tables in
 /// `locked` from before the first look on: what is seen of them is all there is until the end.
 pub(super) fn in_transaction<T>(
@@ -164,10 +182,9 @@ pub(super) fn in_transaction<T>(
 ) -> Result<T, PostgresError> {
     // One snapshot: what is seen before and after differs by what the work does, and by nothing else.
     let begin = format!(
-        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+        "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ; {}; \
          SET LOCAL standard_conforming_strings = on; SET LOCAL client_min_messages = warning",
-        LOCK_MAX.as_millis(),
-        STATEMENT_MAX.as_millis()
+        limits()
     );
     session
         .run(&begin, ASK_MAX)
@@ -183,7 +200,9 @@ pub(super) fn in_transaction<T>(
                 ),
                 LOCK_MAX * 2,
             )
-            .map_err(because("cannot lock the tables whose rows change")),
+            .map_err(because(
+                "cannot lock tables that change; somebody else may be migrating the database",
+            )),
     };
     let done = lock().and_then(|()| work());
     let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };

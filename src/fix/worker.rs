@@ -11,9 +11,8 @@ use super::beyond::is_told;
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
-use super::trial::{
-    Baseline, Databases, Trial, TrialError, databases, run_checks, still_there, try_proposal,
-};
+use super::stage::{Databases, databases};
+use super::trial::{Baseline, Trial, TrialError, run_checks, still_there, try_proposal};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{MissionId, Signature};

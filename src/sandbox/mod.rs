@@ -5,13 +5,15 @@
 mod copy;
 #[cfg(test)]
 mod loopback_tests;
+mod overlay;
 mod run;
 #[cfg(test)]
 mod tests;
 mod watch;
 
 pub use copy::{CopyError, WorkspaceCopy, clone_database};
+pub use overlay::{Overlay, run_laid_over};
 pub use run::{
-    Isolation, Loopback, Overlay, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
+    Isolation, Loopback, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
     host_isolation, run_sandboxed,
 };

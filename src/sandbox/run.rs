@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::overlay::Overlay;
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
@@ -57,17 +58,6 @@ pub struct Loopback {
     /// for it. Perhaps nothing comes, if the program cannot be started. When it has ended, its connections end,
     /// and nobody connects any more: an `accept` that waits then waits for ever.
     pub listener: Sender<TcpListener>,
-}
-
-/// See [`SandboxSpec::overlay`].
-#[derive(Debug, Clone)]
-pub struct Overlay {
-    /// What looks writable.
-    pub directory: PathBuf,
-    /// An empty directory.
-    pub base: PathBuf,
-    /// `/tmp` looks writable in the same way, where the kernel can. Nothing else may be mounted below it.
-    pub tmp: bool,
 }
 
 /// How it ended.

@@ -4,8 +4,9 @@
 use rusqlite::Connection;
 use serde_json::Value;
 
+use crate::schema_findings;
+use crate::support::alembic::{SYNC, revision};
 use crate::support::{Workspace, venv};
-use crate::{ENV, revision, schema_findings};
 
 const USERS: &str = "op.create_table('users', sa.Column('id', sa.Integer, primary_key=True), sa.Column('name', sa.Text))";
 const EMAIL: &str = "op.add_column('users', sa.Column('email', sa.String(80)))";
@@ -102,7 +103,7 @@ fn pyproject_a_version_table_and_several_directories() {
         "[project]\nname = \"m\"\nversion = \"1\"\n[tool.alembic]\nscript_location = \"%(here)s/migrations\"\n\
          version_locations = [\"%(here)s/migrations/versions\", \"%(here)s/plugins\"]\n",
     );
-    let env = ENV.replace(
+    let env = SYNC.replace(
         "target_metadata=None",
         "target_metadata=None, version_table=TABLE",
     );
@@ -139,7 +140,7 @@ fn a_merge_leaves_one_row_of_two_and_is_no_loss() {
         return;
     };
     workspace.write("alembic.ini", "[alembic]\nscript_location = migrations\n");
-    workspace.write("migrations/env.py", ENV);
+    workspace.write("migrations/env.py", SYNC);
     workspace.write("migrations/versions/a1.py", &revision("a1", "None", USERS));
     workspace.write("migrations/versions/b2.py", &revision("b2", "'a1'", EMAIL));
     workspace.write("migrations/versions/c3.py", &revision("c3", "'a1'", "pass"));
@@ -217,7 +218,7 @@ fn a_package_of_the_application_may_have_the_name_of_the_tool() {
     };
     workspace.write("alembic.ini", "[alembic]\nscript_location = alembic\n");
     workspace.write("alembic/__init__.py", "");
-    workspace.write("alembic/env.py", ENV);
+    workspace.write("alembic/env.py", SYNC);
     workspace.write("alembic/versions/a1.py", &revision("a1", "None", USERS));
     workspace.write("alembic/versions/b2.py", &revision("b2", "'a1'", EMAIL));
     at(&workspace, "app.db", "alembic_version", "a1");
@@ -232,7 +233,7 @@ fn a_version_table_that_is_computed_is_not_guessed() {
         return;
     };
     workspace.write("alembic.ini", "[alembic]\nscript_location = migrations\n");
-    let env = ENV.replace(
+    let env = SYNC.replace(
         "target_metadata=None",
         "target_metadata=None, version_table='v' + os.environ['X']",
     );
@@ -254,7 +255,7 @@ fn a_locked_and_a_damaged_database_are_told_as_that() {
         return;
     };
     workspace.write("alembic.ini", "[alembic]\nscript_location = migrations\n");
-    workspace.write("migrations/env.py", ENV);
+    workspace.write("migrations/env.py", SYNC);
     workspace.write("migrations/versions/a1.py", &revision("a1", "None", USERS));
     at(&workspace, "app.db", "alembic_version", "a1");
     let codes = || {

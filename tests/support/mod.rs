@@ -4,6 +4,7 @@
 //! Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub mod alembic;
 pub mod real;
 pub mod venv;
 
@@ -131,6 +132,17 @@ impl Workspace {
     pub fn ubs(&self, arguments: &[&str]) -> Run {
         let output = self.command(arguments).output().expect("ubs runs");
         Run::of(&output)
+    }
+
+    /// None of these texts is in the log of the last boot.
+    #[track_caller]
+    pub fn expect_not_logged(&self, secrets: &[&str]) {
+        let log = self
+            .ubs(&["replay", "last", "--events", "--json"])
+            .expect(0);
+        for secret in secrets {
+            assert!(!log.stdout.contains(secret), "{}", log.stdout);
+        }
     }
 
     /// Starts `ubs` and leaves it running.

@@ -129,6 +129,28 @@ impl Server {
             }
         }
         self.sql("postgres", "ALTER SYSTEM SET ssl = on");
+        self.reload();
+    }
+
+    /// Lets in whom these lines of `pg_hba.conf` say, from the next connection on.
+    pub fn let_in(&self, lines: &str) {
+        std::fs::write(self.dir.path().join("data/pg_hba.conf"), lines).unwrap();
+        self.reload();
+    }
+
+    /// One of its processes is killed, so that it ends all connections and starts anew.
+    pub fn crash(&self) {
+        let asked = "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
+        let pid = self.sql("postgres", asked);
+        run(Command::new("kill").args(["-KILL", pid.trim()])).unwrap();
+        let begin = Instant::now();
+        while self.try_sql("postgres", "SELECT 1").is_err() {
+            assert!(begin.elapsed() < START_MAX, "the server does not come back");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn reload(&self) {
         let loaded = || self.sql("postgres", "SELECT pg_conf_load_time()");
         let before = loaded();
         self.sql("postgres", "SELECT pg_reload_conf()");
@@ -286,8 +308,11 @@ fn fill(
     Ok(())
 }
 
-/// The newest installed server's directory of programs.
+/// The directory of a server's programs: `UBS_TEST_POSTGRES`, or that of the newest one that is installed.
 fn programs() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("UBS_TEST_POSTGRES") {
+        return Some(PathBuf::from(named));
+    }
     let mut found: Vec<PathBuf> = glob::glob("/usr/lib/postgresql/*/bin/postgres")
         .ok()?
         .filter_map(Result::ok)

@@ -3,6 +3,8 @@
 //! A missing thing carries the statements that add it, where SQLite can add it without touching a row;
 //! where it cannot, the finding says why not.
 
+use std::collections::BTreeMap;
+
 use std::collections::HashSet;
 
 use rusqlite::Connection;
@@ -22,6 +24,18 @@ use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
 const TOOL_TABLES: [&str; 1] = ["alembic_version"];
+/// Tables that tools keep beside those of the code.
+const KEPT_BY_TOOLS: [&str; 7] = [
+    "_sqlx_migrations",
+    "alembic_version",
+    "django_migrations",
+    "flyway_schema_history",
+    "refinery_schema_history",
+    "schema_migrations",
+    "spatial_ref_sys",
+];
+/// More tables that the code does not know are another application's; they are told in one finding.
+const UNKNOWN_MAX: usize = 20;
 
 /// One database and what is expected of it.
 pub(super) struct Comparison<'a> {
@@ -36,6 +50,8 @@ pub(super) struct Comparison<'a> {
     pub server: Option<&'a Live>,
     /// Tables that the code expects in the same database by another `[[schema]]`.
     pub others: &'a [Table],
+    /// Tables in which the migrations of the application keep what they did.
+    pub books: &'a [String],
     /// What may be changed there; PostgreSQL only.
     pub rights: &'a Rights,
     /// Where a table is defined in the source.
@@ -82,6 +98,7 @@ impl Comparison<'_> {
                 Some(live) => self.compare_table(table, live, &mut findings),
             }
         }
+        self.tell_unknown(expected, &renamed, &mut findings);
         if let Some(Live::Postgres(server)) = self.server
             && server.is_tired()
         {
@@ -113,6 +130,47 @@ impl Comparison<'_> {
             ));
         }
         findings
+    }
+
+    /// Tables that the code does not know: they harm no boot.
+    fn tell_unknown(
+        &self,
+        expected: &[Table],
+        renamed: &BTreeMap<&str, &str>,
+        findings: &mut Vec<Finding>,
+    ) {
+        // Without models, nobody knows any.
+        if self.compared(expected).next().is_none() {
+            return;
+        }
+        let is_kept = |name: &str| {
+            let mut kept = KEPT_BY_TOOLS
+                .into_iter()
+                .chain(self.books.iter().map(String::as_str));
+            kept.any(|tool| name.eq_ignore_ascii_case(tool))
+        };
+        let unknown: Vec<&str> = rename::unknown(self.live, expected, self.others)
+            .into_iter()
+            .map(|table| table.name.as_str())
+            .filter(|name| !self.is_ignored(name) && !is_kept(name))
+            .filter(|name| !renamed.values().any(|old| old == name))
+            .collect();
+        if unknown.len() > UNKNOWN_MAX {
+            let message = format!(
+                "{} has {} that the code does not know: {}, and more",
+                self.database,
+                crate::checks::count(unknown.len(), "table"),
+                unknown[..UNKNOWN_MAX].join(", ")
+            );
+            let subject = self.schema.to_owned();
+            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+            return;
+        }
+        for name in unknown {
+            let message = format!("table {name} is in {}, but not in the code", self.database);
+            let subject = name.to_owned();
+            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+        }
     }
 
     pub(super) fn finding(

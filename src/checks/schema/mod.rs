@@ -66,7 +66,7 @@ pub use addition::{created_type, postgres_addition};
 pub use dump::{copy_into, dump_schema};
 pub use own_database::{OwnDatabase, Purpose, Template};
 pub use own_role::OwnRole;
-pub use postgres_url::{LoopbackServer, is_postgres};
+pub use postgres_url::{LoopbackServer, is_postgres, is_same_database};
 pub use session::{Done, RawParameter, ServerError, Session};
 pub use sql_statement::sql_without_word;
 pub use sql_text::{SqlStatement, Token as SqlToken, sql_statements};
@@ -407,6 +407,7 @@ impl Compared {
             };
             (live, Rights::default(), database)
         };
+        let books = migration_books(&schema.expect, context.root).versions;
         let comparison = Comparison {
             schema: name,
             database,
@@ -414,6 +415,7 @@ impl Compared {
             live: &live,
             server: server.as_ref(),
             others,
+            books: &books,
             rights: &rights,
             locate: &|table| locate(scan, table),
         };

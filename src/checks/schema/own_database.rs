@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::own_role::{self, OwnRole};
 use super::postgres::{identifier, literal};
+use super::postgres_url::PostgresUrl;
 use super::session::{ServerError, Session};
 
 /// How long the making of one may take.
@@ -131,9 +132,15 @@ impl OwnDatabase {
             &format!("CREATE DATABASE {name} TEMPLATE {source}{owned}"),
             CREATE_MAX,
         )?;
-        // What the database or the user's settings there say of the search path is no part of a template; and
-        // the schema that `"$user"` leads to is the user's.
-        let path = match owner {
+        own.set_search_path()?;
+        Ok(own)
+    }
+
+    /// What the database or the user's settings there say of the search path is no part of a template; and the
+    /// schema that `"$user"` leads to is the user's.
+    fn set_search_path(&self) -> Result<(), ServerError> {
+        let (live, name) = (&self.live, identifier(&self.name));
+        let path = match &self.owner {
             None => None,
             Some(_) => live.value(
                 "SELECT string_agg(quote_ident(s), ', ') FROM unnest(current_schemas(false)) AS s",
@@ -144,8 +151,25 @@ impl OwnDatabase {
         live.run(
             &format!("ALTER DATABASE {name} SET search_path {path}"),
             ASK_MAX,
-        )?;
-        Ok(own)
+        )
+    }
+
+    /// Takes back what its owner may have changed of it, and of himself, from a database beside it: settings, the
+    /// password, who may connect.
+    ///
+    /// # Errors
+    /// The server did not do it.
+    pub fn restore(&self) -> Result<(), ServerError> {
+        let name = identifier(&self.name);
+        let options = "ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false";
+        for change in [options, "RESET ALL"] {
+            let sql = format!("ALTER DATABASE {name} {change}");
+            self.live.run(&sql, ASK_MAX)?;
+        }
+        if let Some(owner) = &self.owner {
+            owner.restore(&name)?;
+        }
+        self.set_search_path()
     }
 
     /// Its name on the server.
@@ -157,9 +181,15 @@ impl OwnDatabase {
     /// Its URL, for the user of the live database or for its own role; it holds the password.
     #[must_use]
     pub fn url(&self) -> String {
+        self.url_like(&self.live.url_of(&self.name))
+    }
+
+    /// Its URL in the form of one that leads to the live database: by that driver, with those options.
+    #[must_use]
+    pub fn url_like(&self, url: &str) -> String {
         match &self.owner {
-            None => self.live.url_of(&self.name),
-            Some(role) => role.url_of(&self.name),
+            None => PostgresUrl::with_database(url, &self.name),
+            Some(role) => role.url_like(url, &self.name),
         }
     }
 
@@ -174,7 +204,8 @@ impl OwnDatabase {
 
 impl Drop for OwnDatabase {
     fn drop(&mut self) {
-        if let Err(error) = drop_database(&self.live, &self.name)
+        let dropped = self.live.or_again(|live| drop_database(live, &self.name));
+        if let Err(error) = dropped
             && !error.is_unknown_database()
         {
             tracing::warn!(database = self.name, %error, "cannot drop a database of ours; the next check tries again");
@@ -222,7 +253,16 @@ pub(super) fn unlock(live: &Session, name: &str) {
 
 fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
     let name = identifier(name);
-    match live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX) {
+    let plain = || live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX);
+    let dropped = match plain() {
+        // Whoever owns a database may declare it a template, and those are not dropped.
+        Err(error) if error.is_wrong_kind() => {
+            live.run(&format!("ALTER DATABASE {name} IS_TEMPLATE false"), ASK_MAX)?;
+            plain()
+        }
+        other => other,
+    };
+    match dropped {
         // What a killed process had open, or what the application under trial still has.
         Err(error) if error.is_in_use() => live.run(
             // PostgreSQL 13 and newer.

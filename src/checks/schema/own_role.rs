@@ -19,6 +19,8 @@ const ASK_MAX: Duration = Duration::from_secs(10);
 const ADOPT_MAX: Duration = Duration::from_secs(60);
 /// Sessions of one trial.
 const CONNECTIONS_MAX: u32 = 32;
+/// Temporary files of one of its sessions.
+const FILES_MAX: &str = "1GB";
 /// After this, nobody can log in even if the role is left.
 const VALID: &str = "2 hours";
 
@@ -43,26 +45,59 @@ impl OwnRole {
             password: format!("{}{}", random(), random()),
         };
         lock(live, &own.name)?;
-        // Not the password itself, which a server may log.
-        let verifier = postgres_protocol::password::scram_sha_256(own.password.as_bytes());
         let until = live
             .value(&format!("SELECT now() + interval '{VALID}'"), ASK_MAX)?
             .unwrap_or_default();
+        let is_superuser = UserRights::read(live)?.is_superuser();
         let role = identifier(&own.name);
-        live.run(
-            &format!(
-                "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
-                 CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
-                literal(&verifier),
-                literal(&until)
-            ),
-            ASK_MAX,
-        )?;
-        if !UserRights::read(live)?.is_superuser() {
-            // Only a member may give something to a role.
-            live.run(&format!("GRANT {role} TO CURRENT_USER"), ASK_MAX)?;
+        let create = format!(
+            "CREATE ROLE {role} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS \
+             CONNECTION LIMIT {CONNECTIONS_MAX} PASSWORD {} VALID UNTIL {}",
+            own.verifier(),
+            literal(&until)
+        );
+        if is_superuser {
+            live.run(&create, ASK_MAX)?;
+            own.limit_files()?;
+        } else {
+            // Only a member may give something to a role. Both at once, since only a member drops what a kill leaves.
+            let grant = format!("GRANT {role} TO CURRENT_USER");
+            live.run(&format!("{create}; {grant}"), ASK_MAX)?;
         }
         Ok(own)
+    }
+
+    /// What a statement needs besides the database it works on, on the live server's disk. Only a superuser sets that,
+    /// or takes it back.
+    fn limit_files(&self) -> Result<(), ServerError> {
+        let role = identifier(&self.name);
+        let limit = format!("ALTER ROLE {role} SET temp_file_limit = '{FILES_MAX}'");
+        self.live.run(&limit, ASK_MAX)
+    }
+
+    /// Not the password itself, which a server may log.
+    fn verifier(&self) -> String {
+        literal(&postgres_protocol::password::scram_sha_256(
+            self.password.as_bytes(),
+        ))
+    }
+
+    /// Takes back what it may have changed of itself, which anybody may: its password, and its settings for this
+    /// database (a name in quotes) or all.
+    pub(super) fn restore(&self, database: &str) -> Result<(), ServerError> {
+        let role = identifier(&self.name);
+        for change in [
+            format!("PASSWORD {}", self.verifier()),
+            "RESET ALL".to_owned(),
+            format!("IN DATABASE {database} RESET ALL"),
+        ] {
+            self.live
+                .run(&format!("ALTER ROLE {role} {change}"), ASK_MAX)?;
+        }
+        if UserRights::read(&self.live)?.is_superuser() {
+            self.limit_files()?;
+        }
+        Ok(())
     }
 
     /// Its name on the server.
@@ -71,21 +106,18 @@ impl OwnRole {
         &self.name
     }
 
-    /// The URL of a database of the same server for this role; it holds the password.
-    pub(super) fn url_of(&self, database: &str) -> String {
-        let url = self.live.url_of(database);
+    /// The URL of a database of the server of `url`, in that one's form, for this role; it holds the password.
+    pub(super) fn url_like(&self, url: &str, database: &str) -> String {
+        let url = PostgresUrl::with_database(url, database);
         PostgresUrl::with_login(&url, &self.name, &self.password)
     }
 
-    /// Gives this role everything in a clone that belongs to the user of `inside`; to a superuser, everything does.
+    /// Gives this role everything in a clone that belongs to the user of `inside`, or to a group of which he is a
+    /// member; to a superuser, everything does.
     /// What an extension brought stays whose it is.
     pub(super) fn adopt(&self, inside: &Session) -> Result<(), ServerError> {
-        let owner = |owner: &str| {
-            format!(
-                "({owner} = (SELECT oid FROM pg_roles WHERE rolname = current_user) \
-                 OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user))"
-            )
-        };
+        // What belongs to a group is each member's to change.
+        let owner = |owner: &str| format!("pg_has_role({owner}, 'USAGE')");
         let ours = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
         let bound = |class: &str, oid: &str, kinds: &str| {
             format!(
@@ -137,7 +169,8 @@ impl OwnRole {
 
 impl Drop for OwnRole {
     fn drop(&mut self) {
-        if let Err(error) = drop_role(&self.live, &self.name) {
+        let dropped = self.live.or_again(|live| drop_role(live, &self.name));
+        if let Err(error) = dropped {
             tracing::warn!(role = self.name, %error, "cannot drop a role of ours; the next check tries again");
         }
         unlock(&self.live, &self.name);
@@ -232,6 +265,31 @@ mod tests {
             assert_eq!(server.sql("postgres", LEFT).trim(), "0", "{url}");
             assert_eq!(server.sql("app", "SELECT count(*) FROM users").trim(), "1");
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_group_is_its_members_to_change() {
+        let Some((server, [bob, _])) = users() else {
+            return;
+        };
+        server.sql("postgres", "CREATE ROLE team; GRANT team TO bob");
+        server.sql("app", "REASSIGN OWNED BY bob TO team");
+        let live = Arc::new(Session::connect(&bob).unwrap());
+        let role = Arc::new(OwnRole::create(&live).unwrap());
+        let clone = OwnDatabase::create_owned(&live, Template::Live, &role).unwrap();
+        clone.connect().unwrap().run(CHANGES, ASK_MAX).unwrap();
+        // Who only may use it owns none of it.
+        server.sql(
+            "app",
+            "ALTER TABLE users OWNER TO postgres; GRANT ALL ON users TO bob",
+        );
+        drop(clone);
+        let clone = OwnDatabase::create_owned(&live, Template::Live, &role).unwrap();
+        let done = clone
+            .connect()
+            .unwrap()
+            .run("ALTER TABLE users ADD COLUMN x int", ASK_MAX);
+        assert!(done.is_err_and(|error| error.is_denied()));
     }
 
     #[test]

@@ -50,6 +50,22 @@ pub fn is_postgres(url: &str) -> bool {
     })
 }
 
+/// Whether two URLs lead to one database, whoever connects by whatever driver.
+#[must_use]
+pub fn is_same_database(one: &str, other: &str) -> bool {
+    let place = |url: &str| {
+        let url = is_postgres(url).then(|| PostgresUrl::parse(url).ok())??;
+        let is_loopback = ["localhost", "127.0.0.1", "::1"].contains(&url.host.as_str());
+        let host = if is_loopback {
+            "localhost".to_owned()
+        } else {
+            url.host
+        };
+        Some((host, url.port, url.database))
+    };
+    place(one).is_some_and(|here| place(other) == Some(here))
+}
+
 impl PostgresUrl {
     /// Takes a URL apart.
     ///
@@ -441,6 +457,26 @@ mod tests {
             let parsed = PostgresUrl::parse(expected).unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(parsed.database, "other");
         }
+    }
+
+    #[test]
+    fn one_database_may_be_written_in_several_ways() {
+        let one = "postgresql://ann:x@localhost/app";
+        for (other, expected) in [
+            (
+                "postgresql+asyncpg://bob@127.0.0.1:5432/app?ssl=disable",
+                true,
+            ),
+            ("postgres:///app?host=localhost&user=ann", true),
+            ("postgresql://ann:x@localhost/other", false),
+            ("postgresql://ann:x@localhost:5433/app", false),
+            ("mysql://ann:x@localhost:5432/app", false),
+            ("sqlite:///app", false),
+            ("postgresql://", false),
+        ] {
+            assert_eq!(is_same_database(one, other), expected, "{other}");
+        }
+        assert!(!is_same_database("x", "x"));
     }
 
     #[test]

@@ -48,21 +48,13 @@ pub(super) fn tables<'t>(
     expected: &'t [Table],
     others: &'t [Table],
 ) -> BTreeMap<&'t str, &'t str> {
-    let known = |table: &Table| {
-        let mut all = expected.iter().chain(others);
-        all.any(|one| live.dialect.same_name(&one.name, &table.name))
-    };
     let missing: Vec<&Table> = compared
         .filter(|table| live.table(table.schema.as_deref(), &table.name).is_none())
         .collect();
     if missing.is_empty() {
         return BTreeMap::new();
     }
-    let extra: Vec<&Table> = live
-        .tables
-        .iter()
-        .filter(|table| !table.is_view && !table.is_partition && !known(table))
-        .collect();
+    let extra = unknown(live, expected, others);
     let mut pairs = Vec::new();
     for new in missing {
         for old in &extra {
@@ -73,6 +65,22 @@ pub(super) fn tables<'t>(
         }
     }
     best(pairs)
+}
+
+/// The tables that nobody expects.
+pub(super) fn unknown<'t>(
+    live: &'t Schema,
+    expected: &[Table],
+    others: &[Table],
+) -> Vec<&'t Table> {
+    let known = |table: &Table| {
+        let mut all = expected.iter().chain(others);
+        all.any(|one| live.dialect.same_name(&one.name, &table.name))
+    };
+    live.tables
+        .iter()
+        .filter(|table| !table.is_view && !table.is_partition && !known(table))
+        .collect()
 }
 
 /// The share of columns that both have, of one type.

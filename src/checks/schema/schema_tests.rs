@@ -152,7 +152,8 @@ fn missing_columns_are_added_where_sqlite_can_and_explained_where_it_cannot() {
              CREATE TABLE orders (id INTEGER PRIMARY KEY AUTOINCREMENT, old TEXT);
              INSERT INTO orders (old) VALUES ('x');
              CREATE TABLE links (a INTEGER, b INTEGER, PRIMARY KEY (a, b));
-             CREATE TABLE alembic_version (version_num TEXT);",
+             CREATE TABLE alembic_version (version_num TEXT);
+             CREATE TABLE strangers (id INTEGER); CREATE VIEW seen AS SELECT id FROM strangers;",
         );
     let report = check(&app);
     let of = |subject: &str| {
@@ -180,6 +181,12 @@ fn missing_columns_are_added_where_sqlite_can_and_explained_where_it_cannot() {
     );
     assert_eq!(of("Orders.old").code, "schema.extra_column");
     assert_eq!(of("Orders.old").severity, Severity::Info);
+    let extra = report
+        .findings
+        .iter()
+        .filter(|f| f.code == "schema.extra_table");
+    let extra: Vec<_> = extra.map(|f| (f.severity, f.subject.as_str())).collect();
+    assert_eq!(extra, [(Severity::Info, "strangers")]);
     assert_eq!(ddl(of("Orders.note")).len(), 2, "{:?}", of("Orders.note"));
     assert!(
         report

@@ -4,7 +4,7 @@
 //! A statement that somebody else wrote goes by the extended protocol, which takes one statement and no
 //! more (postgresql.org/docs/current/protocol-flow.html), so that nothing hides behind a semicolon.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use tokio::runtime::Runtime;
@@ -15,10 +15,15 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::postgres::{answered, beneath, open};
 use super::postgres_url::PostgresUrl;
+use super::wire::{Canceller, WireError};
 use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a server that was started anew may take to let us in again.
+const BACK_MAX: Duration = Duration::from_secs(3);
+/// Until the next try.
+const BACK_PAUSE: Duration = Duration::from_millis(100);
 /// How much of a server's message is shown.
 const MESSAGE_BYTES_MAX: usize = 400;
 
@@ -80,6 +85,11 @@ impl ServerError {
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         self.is(&SqlState::OBJECT_IN_USE)
+    }
+
+    /// What is there is not of a kind with which that can be done.
+    pub(super) fn is_wrong_kind(&self) -> bool {
+        self.is(&SqlState::WRONG_OBJECT_TYPE)
     }
 
     pub(super) fn is_unknown_function(&self) -> bool {
@@ -187,6 +197,31 @@ impl Session {
         Self::connect(&self.url_of(database))
     }
 
+    /// Does this here, or over a new connection where this one is gone, as after a restart of the server.
+    ///
+    /// # Errors
+    /// As [`Session::connect`], and those of `what`.
+    pub(super) fn or_again<T>(
+        &self,
+        what: impl Fn(&Self) -> Result<T, ServerError>,
+    ) -> Result<T, ServerError> {
+        match what(self) {
+            Err(_) if self.client.is_closed() => what(&self.again()?),
+            done => done,
+        }
+    }
+
+    /// A new connection, once the server lets us in.
+    fn again(&self) -> Result<Self, ServerError> {
+        let begun = Instant::now();
+        loop {
+            match Self::connect(&self.url) {
+                Err(_) if begun.elapsed() < BACK_MAX => std::thread::sleep(BACK_PAUSE),
+                done => return done,
+            }
+        }
+    }
+
     /// The URL of another database of the same server; it holds the password.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
@@ -204,13 +239,30 @@ impl Session {
         limit: Duration,
         answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
     ) -> Result<T, ServerError> {
-        answered(
-            &self.runtime,
-            limit,
-            answer,
-            ServerError::of,
-            ServerError::told,
-        )
+        let mut is_late = false;
+        let answer = answered(&self.runtime, limit, answer, ServerError::of, |why| {
+            is_late = true;
+            ServerError::told(why)
+        });
+        if is_late {
+            self.cancel();
+        }
+        answer
+    }
+
+    /// A server goes on with what nobody waits for, and keeps its locks meanwhile.
+    fn cancel(&self) {
+        let token = self.client.cancel_token();
+        let asked = self.runtime.block_on(async {
+            let url = PostgresUrl::parse(&self.url).map_err(WireError::told)?;
+            let canceller = Canceller { url, token };
+            let cancel = canceller.cancel();
+            let late = |_| WireError::told("no answer");
+            tokio::time::timeout(GRACE, cancel).await.map_err(late)?
+        });
+        if let Err(error) = asked {
+            tracing::warn!(%error, "a statement that takes too long cannot be ended");
+        }
     }
 
     /// On a connection to a database of our own: from now on, the server ends a statement that takes longer.

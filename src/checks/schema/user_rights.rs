@@ -21,15 +21,25 @@ pub struct UserRights {
 }
 
 impl UserRights {
-    /// One row, for [`UserRights::of`].
-    const QUESTION: &str = "SELECT rolname, rolsuper, rolcreatedb OR rolsuper, rolcreaterole OR rolsuper, \
+    /// One row, for [`UserRights::of`]. In a clone, what belongs to the user or a group of his (to a superuser:
+    /// everything) belongs to the trial's role, but for what an extension brought; a function of somebody else stays his.
+    const QUESTION: &str = "SELECT u.rolname, u.rolsuper, u.rolcreatedb OR u.rolsuper, u.rolcreaterole OR u.rolsuper, \
         (SELECT string_agg(w.way, ', ' ORDER BY w.way) FROM ( \
           SELECT 'the extension ' || extname AS way FROM pg_catalog.pg_extension \
-            WHERE extname IN ('adminpack', 'dblink', 'file_fdw', 'mysql_fdw', 'oracle_fdw', 'pg_cron', 'postgres_fdw', 'tds_fdw') \
+            WHERE extname IN ('adminpack', 'aws_lambda', 'aws_s3', 'dblink', 'file_fdw', 'http', 'mysql_fdw', 'oracle_fdw', \
+            'pg_background', 'pg_cron', 'pg_net', 'postgres_fdw', 'tds_fdw') \
           UNION ALL SELECT 'the foreign server ' || srvname FROM pg_catalog.pg_foreign_server \
           UNION ALL SELECT 'the language ' || lanname FROM pg_catalog.pg_language \
-            WHERE NOT lanpltrusted AND lanname NOT IN ('internal', 'c')) AS w) \
-        FROM pg_catalog.pg_roles WHERE rolname = current_user";
+            WHERE NOT lanpltrusted AND lanname NOT IN ('internal', 'c') \
+          UNION ALL SELECT 'the function ' || p.oid::pg_catalog.regprocedure || ', which anybody may call and which runs with the \
+            rights of ' || o.rolname FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_roles AS o ON o.oid = p.proowner \
+            WHERE p.prosecdef AND pg_catalog.has_function_privilege('public', p.oid, 'EXECUTE') \
+            AND p.prorettype NOT IN ('pg_catalog.trigger'::regtype, 'pg_catalog.event_trigger'::regtype) \
+            AND (o.rolsuper OR o.rolcreaterole OR o.rolcreatedb OR EXISTS (SELECT 1 FROM pg_catalog.pg_auth_members AS m \
+              JOIN pg_catalog.pg_roles AS g ON g.oid = m.roleid WHERE m.member = o.oid AND g.rolname LIKE 'pg\\_%')) \
+            AND (NOT pg_catalog.pg_has_role(u.oid, p.proowner, 'USAGE') OR EXISTS (SELECT 1 FROM pg_catalog.pg_depend AS e \
+              WHERE e.classid = 'pg_catalog.pg_proc'::regclass AND e.objid = p.oid AND e.deptype = 'e'))) AS w) \
+        FROM pg_catalog.pg_roles AS u WHERE u.rolname = current_user";
 
     /// From the values of that row.
     fn of<'a>(value: impl Fn(usize) -> &'a str) -> Self {
@@ -140,5 +150,33 @@ mod tests {
         );
         let why = read(&ann).why_no_migrations().unwrap();
         assert!(why.ends_with("leads the foreign server far"), "{why}");
+    }
+
+    #[test]
+    fn a_function_with_more_rights_is_a_way_out_for_whom_it_does_not_belong_to() {
+        let Some(server) = Server::start() else {
+            return;
+        };
+        let bob = server
+            .database_of_bob(
+                "CREATE FUNCTION own() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'",
+            )
+            .replace("postgresql+asyncpg", "postgresql");
+        let ann = server.url("postgresql", "app");
+        server.sql("postgres", "ALTER ROLE bob CREATEROLE; CREATE ROLE carol");
+        server.sql(
+            "app",
+            "CREATE FUNCTION audit() RETURNS trigger SECURITY DEFINER LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; \
+             CREATE FUNCTION plain() RETURNS int LANGUAGE sql AS 'SELECT 1'; \
+             CREATE FUNCTION hers() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'; ALTER FUNCTION hers() OWNER TO carol; \
+             CREATE FUNCTION closed() RETURNS int SECURITY DEFINER LANGUAGE sql AS 'SELECT 1'; REVOKE EXECUTE ON FUNCTION closed() FROM PUBLIC",
+        );
+        let read = |url: &str| UserRights::read(&Session::connect(url).unwrap()).unwrap();
+        assert_eq!(read(&bob).why_no_migrations(), None);
+        server.sql("app", "GRANT EXECUTE ON FUNCTION closed() TO PUBLIC");
+        let why = read(&bob).why_no_migrations().unwrap();
+        let told = "leads the function closed(), which anybody may call and which runs with the rights of postgres";
+        assert!(why.ends_with(told), "{why}");
+        assert_eq!(read(&ann).why_no_migrations(), None);
     }
 }

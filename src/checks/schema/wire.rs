@@ -68,7 +68,7 @@ pub struct WireError {
 }
 
 impl WireError {
-    fn told(message: impl Into<String>) -> Self {
+    pub(super) fn told(message: impl Into<String>) -> Self {
         Self {
             code: NO_CONNECTION.to_owned(),
             message: message.into(),
@@ -89,8 +89,8 @@ impl WireError {
 /// Ends what a connection does, from outside of it.
 #[derive(Clone)]
 pub struct Canceller {
-    url: PostgresUrl,
-    token: CancelToken,
+    pub(super) url: PostgresUrl,
+    pub(super) token: CancelToken,
 }
 
 impl Canceller {

@@ -220,15 +220,21 @@ async fn bid_farewell(client: &mut TcpStream, why: &Refused) {
     let mut out = Vec::new();
     put_error(&mut out, Severity::Fatal, &why.code, &why.message);
     let farewell = async {
-        client.write_all(&out).await?;
-        client.shutdown().await?;
-        // Closed with something unread, the connection would take the message with it.
-        let mut rest = [0; 1 << 10];
-        while client.read(&mut rest).await? > 0 {}
-        std::io::Result::Ok(())
+        if client.write_all(&out).await.is_ok() {
+            close(client).await;
+        }
     };
-    if let Ok(Err(error)) = timeout(FAREWELL_MAX, farewell).await {
-        tracing::debug!(%error, "a program did not wait to hear why its connection ends");
+    if timeout(FAREWELL_MAX, farewell).await.is_err() {
+        tracing::debug!("a program did not wait to hear why its connection ends");
+    }
+}
+
+/// Closes the connection when the program has read all: closed with something unread in it, it would take with it
+/// what was said last.
+async fn close(client: &mut TcpStream) {
+    let mut rest = [0; 1 << 10];
+    if client.shutdown().await.is_ok() {
+        while matches!(client.read(&mut rest).await, Ok(1..)) {}
     }
 }
 
@@ -302,6 +308,11 @@ async fn relay(
         }
     }
     match ended {
+        Some(Ended::ServerGone) => {
+            // Whoever does not read in time has not waited for it.
+            let _ = timeout(FAREWELL_MAX, close(client)).await;
+            Ok(())
+        }
         // In the middle of an answer, nothing can be said.
         Some(Ended::Violated(violation)) if is_between && !is_writing.load(Ordering::Relaxed) => {
             Err(violation.into())

@@ -182,6 +182,27 @@ fn recorded_values(values: &[(Format, Option<&[u8]>)]) -> Option<Vec<Value>> {
 }
 
 impl Expected {
+    /// How much room it takes while it waits; the same as long as it does.
+    pub(super) fn bytes(&self) -> usize {
+        let more = match self {
+            Self::Query(query) => query.text.len() + size_of_val(query.parts.as_slice()),
+            Self::Parse { name, prepared } => name.len() + prepared.bytes(),
+            Self::Bind {
+                portal,
+                statement,
+                values,
+            } => {
+                let values = values.as_deref().unwrap_or_default();
+                let of_values: usize = values.iter().map(Value::bytes).sum();
+                portal.len() + statement.len() + size_of_val(values) + of_values
+            }
+            Self::Execute { portal } => portal.len(),
+            Self::Close { name, .. } => name.len(),
+            Self::Describe | Self::Sync | Self::Call | Self::CopyEnd => 0,
+        };
+        size_of::<Self>() + more
+    }
+
     /// Why it is not let through.
     pub(super) fn refused(&self) -> Option<&'static str> {
         match self {

@@ -4,14 +4,15 @@
 //! The server answers in order, so each request waits in a queue for its answer, and what a name stands for is
 //! changed when the server says that it did it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::expected::Expected;
-use super::message::until_null;
+use super::message::{Violation, until_null};
 use super::names::{Names, Portal};
 use super::recording::{Book, Committer, Pending, Recorded, SessionDigest, Value};
 use super::statement::Kind;
+use super::waiting::Waiting;
 use crate::checks::{SqlToken, sql_statements, sql_without_word};
 
 /// Requests that wait for their answers. What the server holds back of its answers until it is asked (some
@@ -22,7 +23,7 @@ pub(super) struct Ledger {
     book: Arc<Mutex<Book>>,
     connection: u64,
     settings: BTreeMap<String, String>,
-    waiting: VecDeque<Expected>,
+    waiting: Waiting,
     /// After an error the server passes over everything up to `Sync`.
     is_skipping: bool,
     /// The server reads rows of a COPY and passes over `Sync`.
@@ -55,11 +56,15 @@ impl Ledger {
             .into_iter()
             .filter(|(name, _)| !no_setting.contains(&name.as_str()))
             .collect();
+        let of_all = book
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .waiting_bytes();
         Self {
             book,
             connection,
             settings,
-            waiting: VecDeque::new(),
+            waiting: Waiting::new(of_all),
             is_skipping: false,
             is_copying: false,
             names: Names::default(),
@@ -97,14 +102,17 @@ impl Ledger {
     }
 
     /// A request goes to the server.
-    pub(super) fn expect(&mut self, expected: Expected) {
+    ///
+    /// # Errors
+    /// Too much waits for its answer, here and on the other connections.
+    pub(super) fn expect(&mut self, expected: Expected) -> Result<(), Violation> {
         if self.is_lost {
-            return;
+            return Ok(());
         }
         let is_sync = matches!(expected, Expected::Sync);
         if self.is_skipping {
             if !is_sync {
-                return;
+                return Ok(());
             }
             self.is_skipping = false;
         }
@@ -113,13 +121,20 @@ impl Ledger {
                 self.is_copying = false;
             }
             // Everything else the server passes over, or ends the COPY with an error.
-            return;
+            return Ok(());
         }
         if self.began.is_none() {
             let now = self.book().changes();
             self.began = Some(now);
         }
         self.waiting.push_back(expected);
+        if self.waiting.is_too_much() {
+            const WHY: &str = "too much waits for the answers of the server";
+            self.obstruct(WHY);
+            self.lose();
+            return Err(Violation(WHY));
+        }
+        Ok(())
     }
 
     /// One message of the server.
@@ -383,18 +398,7 @@ impl Ledger {
             "it reads rows from the client (COPY ... FROM STDIN), and those are not recorded",
         );
         // In front of the end of the rows, the server passes over everything.
-        let end = self
-            .waiting
-            .iter()
-            .position(|one| matches!(one, Expected::CopyEnd));
-        self.is_copying = end.is_none();
-        let kept = self.waiting.pop_front();
-        let dropped = end.unwrap_or(self.waiting.len() + 1);
-        self.waiting
-            .drain(..dropped.saturating_sub(1).min(self.waiting.len()));
-        if let Some(kept) = kept {
-            self.waiting.push_front(kept);
-        }
+        self.is_copying = !self.waiting.forget_to_copy_end();
     }
 
     fn failed(&mut self) {

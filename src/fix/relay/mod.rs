@@ -22,6 +22,7 @@ mod names;
 mod recording;
 mod statement;
 mod tracker;
+mod waiting;
 
 use std::convert::Infallible;
 use std::io;

@@ -102,20 +102,16 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use super::super::expected::{Expected, expected};
-    use super::super::message::Request;
     use super::*;
 
     fn prepared(sql: &str) -> Arc<Prepared> {
-        let request = Request::Parse {
-            name: b"",
-            sql: sql.as_bytes(),
+        Arc::new(Prepared {
+            sql: sql.to_owned(),
+            kind: None,
             oids: Vec::new(),
-        };
-        match expected(request) {
-            Some(Expected::Parse { prepared, .. }) => prepared,
-            _ => panic!("{sql}"),
-        }
+            problem: None,
+            refused: None,
+        })
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::statement::Kind;
+use super::waiting::WaitingBytes;
 
 /// Statements of one recording.
 const STATEMENTS_MAX: usize = 100_000;
@@ -141,6 +142,7 @@ pub(super) struct Book {
     has_ended_local: bool,
     statements: usize,
     bytes: usize,
+    waiting_bytes: WaitingBytes,
 }
 
 impl Book {
@@ -149,6 +151,11 @@ impl Book {
         if self.recording.obstacle.is_none() {
             self.recording.obstacle = Some(why.into());
         }
+    }
+
+    /// What the connections have waiting.
+    pub(super) fn waiting_bytes(&self) -> WaitingBytes {
+        self.waiting_bytes.clone()
     }
 
     pub(super) fn note_concurrent(&mut self) {

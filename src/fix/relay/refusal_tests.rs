@@ -52,6 +52,15 @@ fn only_databases_of_the_trial_are_opened() {
     ] {
         assert_eq!(refused(parameters), expected);
     }
+    // A newer protocol is talked down.
+    let mut raw = Raw::connect(trial.port);
+    let wishes = [&LIVE[..], &[("_pq_.wish", "1")]].concat();
+    raw.start_with(3 << 16 | 2, &wishes);
+    assert_eq!(
+        raw.read(),
+        Some((b'v', b"\0\0\0\0\0\0\0\x01_pq_.wish\0".to_vec()))
+    );
+    assert_eq!(raw.read(), Some((b'R', vec![0; 4])));
     let mut raw = Raw::open(trial.port, &LIVE);
     assert_eq!(raw.query("SELECT 1"), "TDCI");
     assert_eq!(raw.parameters["server_encoding"], "UTF8");
@@ -211,6 +220,21 @@ fn who_vanishes_in_a_transaction_leaves_nothing_and_who_vanishes_behind_it_leave
         ["SELECT pg_sleep(0.3)", "CREATE TABLE yes (x int)"]
     );
     assert_eq!(recording.obstacle, None);
+}
+
+#[test]
+fn what_the_server_says_at_last_is_heard() {
+    let Some(trial) = Trial::start("") else {
+        return;
+    };
+    let mut raw = Raw::open(trial.port, &LIVE);
+    assert_eq!(raw.query("BEGIN; CREATE TABLE t (x int)"), "CCT");
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'app'";
+    trial.server.sql("postgres", end);
+    assert_eq!(raw.answered(), "E.");
+    assert_eq!(raw.last_error[&'C'], "57P01");
+    let recording = trial.relay.finish();
+    assert_eq!(recording, super::Recording::default());
 }
 
 #[test]

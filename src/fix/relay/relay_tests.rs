@@ -267,9 +267,9 @@ fn what_cannot_be_replayed_is_an_obstacle_and_is_done_all_the_same() {
             "SELECT bool_or(x = 1) FROM t",
         ),
         (
-            "REINDEX TABLE CONCURRENTLY t",
-            "REINDEX ... CONCURRENTLY does not run inside of a transaction",
-            "SELECT true",
+            "VACUUM t",
+            "VACUUM does not run inside of a transaction",
+            "SELECT reltuples >= 0 FROM pg_class WHERE relname = 't'",
         ),
         (
             "SET standard_conforming_strings = off; INSERT INTO t VALUES (2)",
@@ -542,32 +542,24 @@ fn the_server_may_demand_tls_or_be_a_socket() {
 }
 
 #[test]
-fn a_large_answer_takes_no_room() {
+fn a_large_answer_is_not_collected() {
     let Some(trial) = Trial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
-    let resident = || {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .unwrap();
-        line.split_whitespace()
-            .nth(1)
-            .unwrap()
-            .parse::<u64>()
-            .unwrap()
-            >> 10
-    };
-    let before = resident();
     raw.send(&query(
         "SELECT repeat('x', 1000) FROM generate_series(1, 100000)",
     ));
-    // Nobody reads: the server is held up instead of its rows being collected.
-    std::thread::sleep(Duration::from_millis(500));
-    let held_up = resident();
-    assert!(held_up < before + 50, "{before} MiB, then {held_up} MiB");
+    // Nobody reads: the server is held up.
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'app' AND wait_event = 'ClientWrite'";
+    let held_up = || trial.server.sql("postgres", waits).trim() == "1";
+    let begun = Instant::now();
+    while !held_up() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(held_up());
     let mut bytes = 0;
     while let Some((kind, body)) = raw.read() {
         bytes += body.len();
@@ -576,7 +568,5 @@ fn a_large_answer_takes_no_room() {
         }
     }
     assert!(bytes > 100_000_000);
-    let after = resident();
-    assert!(after < before + 50, "{before} MiB, then {after} MiB");
     assert_eq!(told(&trial.relay.finish()).len(), 1);
 }

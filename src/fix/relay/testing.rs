@@ -138,7 +138,11 @@ impl Raw {
     }
 
     pub(super) fn start(&mut self, parameters: &[(&str, &str)]) {
-        let mut body = (3_u32 << 16).to_be_bytes().to_vec();
+        self.start_with(3 << 16, parameters);
+    }
+
+    pub(super) fn start_with(&mut self, version: u32, parameters: &[(&str, &str)]) {
+        let mut body = version.to_be_bytes().to_vec();
         for (name, value) in parameters {
             put_text(&mut body, name);
             put_text(&mut body, value);

@@ -105,7 +105,7 @@ impl Tracker {
             });
             instead
         });
-        self.ledger.expect(expected);
+        self.ledger.expect(expected)?;
         Ok(instead)
     }
 

@@ -132,6 +132,43 @@ fn answers() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
     ]
 }
 
+#[test]
+fn who_never_asks_for_answers_does_not_fill_our_memory() {
+    let book: Arc<Mutex<Book>> = Arc::default();
+    let mut large = Vec::new();
+    put(&mut large, b'B', |out| {
+        // Portal, statement, no format, one value, no format of results.
+        out.extend([0, b'a', 0, 0, 0, 0, 1]);
+        out.extend((1_u32 << 20).to_be_bytes());
+        out.extend(vec![b'x'; 1 << 20]);
+        out.extend([0, 0]);
+    });
+    let mut trackers = [tracker(&book), tracker(&book)];
+    let mut out = Vec::new();
+    // Together, they have no more than one.
+    let sent = (0..100).position(|at: usize| {
+        out.clear();
+        let tracker = &mut trackers[at % 2];
+        tracker.client_sent(&large, &mut out).is_err()
+    });
+    assert_eq!(sent, Some(63));
+    // The other one goes on, and what is answered makes room.
+    let [other, _] = &mut trackers;
+    for _ in 0..200 {
+        out.clear();
+        assert!(other.client_sent(&large, &mut out).is_ok());
+        other.server_sent(b"2\0\0\0\x04", &mut out);
+    }
+    drop(trackers);
+    let mut book = book.lock().unwrap();
+    let bytes = book
+        .waiting_bytes()
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(bytes, 0);
+    let obstacle = book.close().obstacle.unwrap();
+    assert!(obstacle.contains("too much waits"), "{obstacle}");
+}
+
 proptest::proptest! {
     #[test]
     fn no_bytes_break_it(
