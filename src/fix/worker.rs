@@ -371,15 +371,17 @@ impl Worker {
             return Ok(worked(HealOutcome::Rejected, reason));
         }
         if let Some(untold) = trial.beyond.iter().find(|one| !is_told(&state.reason, one)) {
+            let told = format!("now also, which nobody approved: {untold}");
             let mut verdict = trial.verdict;
-            verdict.reason = format!(
-                "now also, which nobody approved: {untold}; {}",
-                verdict.reason
-            );
+            verdict.reason = format!("{told}; {}", verdict.reason);
             let asked = self
                 .missions
                 .command(mission, MissionCommand::AskAgain { verdict })?;
-            return Ok(awaiting(&asked));
+            let slug = &asked.slug;
+            let reason = format!(
+                "{told}; nothing is applied (`ubs missions show {slug}` tells all of it, `ubs missions approve {slug}` applies it)"
+            );
+            return Ok(worked(HealOutcome::AwaitingApproval, reason));
         }
         let environment = self.environment()?;
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);

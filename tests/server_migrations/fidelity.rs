@@ -140,8 +140,9 @@ fn an_approval_is_for_what_was_shown() {
         &revision("c3", "'b2'", "op.execute('DELETE FROM users WHERE id = 1')"),
     );
     let approve = ["missions", "approve", &slug, "--by", "ann"];
-    let approved = workspace.ubs(&approve);
-    assert_eq!(version(&server), "a1", "{}", approved.stdout);
+    let told = workspace.ubs(&approve).expect(1).stdout;
+    assert!(told.contains("which nobody approved"), "{told}");
+    assert_eq!(version(&server), "a1");
     let mission = mission(&workspace);
     assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
     let verdict = shown(&workspace, &slug);
