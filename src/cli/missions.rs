@@ -246,7 +246,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             let state = missions.find(&mission)?;
             let id = id_of(&state)?;
             let worked = worker.approve(id, &by)?;
-            report(ui, &state.slug, id, &worked, None)
+            let code = report(ui, &state.slug, id, &worked, None)?;
+            // Asked again: it is not what was approved.
+            let is_applied = worked.outcome != HealOutcome::AwaitingApproval;
+            Ok(if is_applied { code } else { exit::BAD })
         }
         C::Reject {
             mission,

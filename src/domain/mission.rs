@@ -433,6 +433,11 @@ pub enum MissionCommand {
         /// Why.
         reason: String,
     },
+    /// The trial after the approval shows what nobody approved.
+    AskAgain {
+        /// What it shows.
+        verdict: Verdict,
+    },
     /// The fix is about to be moved into the workspace.
     StartPromotion {
         /// Files that will change.
@@ -652,6 +657,10 @@ pub fn decide(
         C::Approve { by } => match state.status {
             S::AwaitingApproval => Ok(vec![Event::FixApproved { by }]),
             _ => Err(wrong(state, "approved")),
+        },
+        C::AskAgain { verdict } => match state.status {
+            S::Verified => Ok(vec![Event::FixTried { verdict }, Event::ApprovalRequested]),
+            _ => Err(wrong(state, "put up for approval again")),
         },
         C::GiveUp { worker, reason } => match state.status {
             S::Claimed | S::Proposed | S::Verified => {

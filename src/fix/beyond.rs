@@ -248,3 +248,45 @@ pub(super) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
         after.lines.iter().any(|l| l.split(' ').nth(1) == name)
     })
 }
+
+/// Whether a text that somebody approved tells of this. How many rows come and go may have changed meanwhile, if
+/// some are left.
+pub(super) fn is_told(text: &str, reason: &str) -> bool {
+    without_counts(text).contains(&without_counts(reason))
+}
+
+fn without_counts(text: &str) -> String {
+    let mut before = "";
+    let words = text.split(' ').map(|word| {
+        let number = word.trim_end_matches(|c: char| c.is_ascii_punctuation());
+        let is_count =
+            matches!(before, "from" | "to") && number.parse::<u64>().is_ok_and(|n| n > 0);
+        before = word;
+        if is_count {
+            word.replace(number, "#")
+        } else {
+            word.to_owned()
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_approved_is_what_is_lost() {
+        let text =
+            "proved: the number of rows of table a goes from 9 to 8, rows of table b change; tried";
+        for (reason, expected) in [
+            ("rows of table b change", true),
+            ("rows of table a change", false),
+            ("the number of rows of table a goes from 10 to 9", true),
+            ("the number of rows of table a goes from 10 to 0", false),
+            ("the number of rows of table c goes from 9 to 8", false),
+        ] {
+            assert_eq!(is_told(text, reason), expected, "{reason}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 use super::*;
 use crate::checks::testing::postgres::Server;
-use crate::checks::{OwnDatabase, OwnRole, Template};
+use crate::checks::{OwnDatabase, OwnRole, Template, copy_into};
 use crate::fix::relay::Recorded;
 use crate::fix::transaction::read_in_transaction;
 use std::sync::Arc;
@@ -22,10 +22,27 @@ fn database(script: &str) -> Option<(Server, String)> {
 
 /// Migrations that are these statements.
 fn tried(url: &str, statements: &[&str]) -> Result<(Proved, Vec<String>), PostgresError> {
+    tried_on(url, statements, false)
+}
+
+/// `copied`: as where somebody is connected to the database.
+fn tried_on(
+    url: &str,
+    statements: &[&str],
+    copied: bool,
+) -> Result<(Proved, Vec<String>), PostgresError> {
     let live = Arc::new(Session::connect(url).unwrap());
     let before = read_in_transaction(&live, Some(&books())).unwrap();
     let role = Arc::new(OwnRole::create(&live).unwrap());
-    let first = OwnDatabase::create_owned(&live, Template::Live, &role).unwrap();
+    let template = if copied {
+        Template::Empty
+    } else {
+        Template::Live
+    };
+    let first = OwnDatabase::create_owned(&live, template, &role).unwrap();
+    if copied {
+        copy_into(url, &first, &[]).unwrap();
+    }
     let second = first.duplicate().unwrap();
     let session = first.connect().unwrap();
     for statement in statements {
@@ -410,6 +427,62 @@ fn what_happened_on_the_clone_alone_is_not_promoted() {
         server.sql("app", "SELECT last_value FROM down").trim(),
         "-9"
     );
+}
+
+#[test]
+fn a_copy_shows_what_a_template_shows() {
+    let Some((server, url)) = database(SHOP) else {
+        return;
+    };
+    server.sql(
+        "app",
+        "DROP TABLE hidden; SET ROLE bob; SELECT lo_from_bytea(7, 'x')",
+    );
+    let (_, beyond) = tried_on(
+        &url,
+        &[
+            "SELECT lo_unlink(7)",
+            "SELECT setval('numbers', 7)",
+            "UPDATE users SET name = 'x'",
+        ],
+        true,
+    )
+    .unwrap();
+    for reason in [
+        "rows of table pg_catalog.pg_largeobject_metadata: 0 inserted, 0 updated, 1 deleted",
+        "sequence public.numbers goes back from 50 to 7",
+        "rows of table public.users change",
+    ] {
+        assert!(beyond.iter().any(|told| told == reason), "{beyond:#?}");
+    }
+    // Rights are not copied.
+    for statements in [
+        &["REVOKE SELECT ON v FROM PUBLIC"][..],
+        &[
+            "DROP VIEW v",
+            "CREATE VIEW v WITH (security_barrier) AS SELECT name FROM users",
+        ],
+    ] {
+        let (proved, beyond) = tried_on(&url, statements, true).unwrap();
+        assert_eq!(beyond, Vec::<String>::new());
+        let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+        assert!(
+            error.contains("privilege public.v PUBLIC SELECT f is gone"),
+            "{error}"
+        );
+    }
+    let (proved, beyond) = tried_on(
+        &url,
+        &[
+            "SELECT name FROM users",
+            "ALTER TABLE parts ADD COLUMN y int",
+            "INSERT INTO done VALUES (3)",
+        ],
+        true,
+    )
+    .unwrap();
+    assert_eq!(beyond, Vec::<String>::new());
+    promote(&url, &proved, &books()).unwrap();
 }
 
 #[test]

@@ -157,6 +157,8 @@ pub(super) struct Trial {
     pub servers: BTreeMap<String, ServerOutcome>,
     /// What the proposal really risks, as measured.
     pub risk: Risk,
+    /// What migrations lose or change besides what they add.
+    pub beyond: Vec<String>,
 }
 
 /// Tries `proposal` on a copy below `directory`, which is removed again.
@@ -206,6 +208,7 @@ pub(super) fn try_proposal(
         migrated: BTreeMap::new(),
         servers: BTreeMap::new(),
         risk: proposal.risk,
+        beyond: Vec::new(),
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
@@ -247,8 +250,10 @@ pub(super) fn try_proposal(
     let mut risk = proposal.risk;
     let of_files = migrated.iter().map(|(schema, m)| (schema, &m.beyond));
     let of_servers = stage.clones.iter().map(|(schema, c)| (schema, &c.beyond));
+    let mut all_beyond = Vec::new();
     for (schema, beyond) in of_files.chain(of_servers).filter(|(_, b)| !b.is_empty()) {
         risk = risk.max(Risk::Destructive);
+        all_beyond.extend(beyond.iter().cloned());
         let beyond = beyond.join(", ");
         reason =
             format!("{reason}; on database {schema} the migrations do more than add: {beyond}");
@@ -273,6 +278,7 @@ pub(super) fn try_proposal(
         migrated,
         servers,
         risk,
+        beyond: all_beyond,
     })
 }
 

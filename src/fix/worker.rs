@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::apply::{ApplyError, require_sound};
+use super::beyond::is_told;
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -398,6 +399,19 @@ impl Worker {
                 },
             )?;
             return Ok(worked(HealOutcome::Rejected, reason));
+        }
+        if let Some(untold) = trial.beyond.iter().find(|one| !is_told(&state.reason, one)) {
+            let told = format!("now also, which nobody approved: {untold}");
+            let mut verdict = trial.verdict;
+            verdict.reason = format!("{told}; {}", verdict.reason);
+            let asked = self
+                .missions
+                .command(mission, MissionCommand::AskAgain { verdict })?;
+            let slug = &asked.slug;
+            let reason = format!(
+                "{told}; nothing is applied (`ubs missions show {slug}` tells all of it, `ubs missions approve {slug}` applies it)"
+            );
+            return Ok(worked(HealOutcome::AwaitingApproval, reason));
         }
         let environment = self.environment()?;
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);

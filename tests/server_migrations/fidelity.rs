@@ -125,3 +125,73 @@ fn a_sequence_that_goes_back_waits_for_a_person() {
     assert_eq!(version(&server), "b2");
     expect_nothing_left(&server);
 }
+
+#[test]
+fn an_approval_is_for_what_was_shown() {
+    let body = "op.execute('UPDATE users SET name = upper(name)')";
+    let Some((server, workspace)) = application(PSYCOPG, SYNC, body) else {
+        return;
+    };
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
+    // Somebody adds a migration that loses more.
+    workspace.write(
+        "db/migrations/versions/c3.py",
+        &revision("c3", "'b2'", "op.execute('DELETE FROM users WHERE id = 1')"),
+    );
+    let approve = ["missions", "approve", &slug, "--by", "ann"];
+    let told = workspace.ubs(&approve).expect(1).stdout;
+    assert!(told.contains("which nobody approved"), "{told}");
+    assert_eq!(version(&server), "a1");
+    let mission = mission(&workspace);
+    assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
+    let verdict = shown(&workspace, &slug);
+    let loss = "now also, which nobody approved: the number of rows of table public.users goes from 2 to 1";
+    assert!(verdict.contains(loss), "{verdict}");
+    workspace.ubs(&approve).expect(0);
+    assert_eq!(version(&server), "c3");
+    let names = "SELECT string_agg(name, ' ') FROM users";
+    assert_eq!(server.sql("app", names).trim(), "BOB");
+    expect_nothing_left(&server);
+}
+
+#[test]
+fn of_a_large_database_rows_are_not_seen_and_not_changed() {
+    let deletes = format!("{ADDS}\n    op.execute('DELETE FROM users WHERE id = 1')");
+    let Some((server, workspace)) = application(PSYCOPG, SYNC, &deletes) else {
+        return;
+    };
+    // Somewhat more than is cloned with its rows.
+    server.sql(
+        "app",
+        "ALTER TABLE users ADD pad text; ALTER TABLE users ALTER pad SET STORAGE EXTERNAL; \
+         INSERT INTO users (pad) SELECT repeat('x', 2000000) FROM generate_series(1, 140)",
+    );
+    let approve = |why: &str| {
+        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        let mission = mission(&workspace);
+        assert_eq!(mission["status"], "awaiting_approval", "{why}: {mission:#}");
+        let slug = mission["slug"].as_str().unwrap().to_owned();
+        let verdict = shown(&workspace, &slug);
+        assert!(
+            verdict.contains("too large for a clone with its rows"),
+            "{verdict}"
+        );
+        workspace.ubs(&["missions", "approve", &slug, "--by", "ann"])
+    };
+    let approved = approve("deletes");
+    assert_ne!(approved.code, 0, "{}", approved.stdout);
+    let reason = mission(&workspace).to_string() + &approved.stderr + &approved.stdout;
+    assert!(reason.contains("is about 1 rows and not 0"), "{reason}");
+    assert_eq!(version(&server), "a1");
+    let rows = "SELECT count(*) FROM users";
+    assert_eq!(server.sql("app", rows).trim(), "142");
+    let text = revision("b2", "'a1'", ADDS);
+    workspace.write("db/migrations/versions/b2.py", &text);
+    let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
+    workspace.ubs(&["missions", "requeue", &slug]);
+    approve("adds").expect(0);
+    assert_eq!(version(&server), "b2");
+    assert_eq!(server.sql("app", rows).trim(), "142");
+    expect_nothing_left(&server);
+}
