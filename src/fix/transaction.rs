@@ -122,7 +122,7 @@ pub(super) fn plainly<T>(
     look: impl FnOnce() -> Result<T, PostgresError>,
 ) -> Result<T, PostgresError> {
     const SETTINGS: [(&str, &str); 7] = [
-        ("search_path", ""),
+        ("search_path", super::catalog::PATH),
         ("timezone", "UTC"),
         ("datestyle", "ISO, MDY"),
         ("intervalstyle", "postgres"),
