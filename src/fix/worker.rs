@@ -197,9 +197,14 @@ impl Worker {
             } else if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {
+                let last = match state.reason.as_str() {
+                    "" => String::new(),
+                    reason => format!(", at last because: {reason}"),
+                };
                 format!(
-                    "every fixer that knows it has failed ({})",
-                    state.fixers_failed.join(", ")
+                    "every fixer that knows it has failed ({}){last}; `ubs missions requeue {}` lets them try again",
+                    state.fixers_failed.join(", "),
+                    state.slug
                 )
             };
             self.missions.command(
