@@ -251,7 +251,7 @@ fn health_and_token_are_judged_by_their_status() {
 #[test]
 fn a_hostile_server_costs_its_timeout_and_gives_a_finding() {
     // What is answered must not race with the timeout; what never ends must meet it.
-    const LONG_MS: u64 = 4_000;
+    const LONG_MS: u64 = 20_000;
     const SHORT_MS: u64 = 400;
     let raw = |timeout_ms: u64, talk: fn(TcpStream)| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -265,11 +265,9 @@ fn a_hostile_server_costs_its_timeout_and_gives_a_finding() {
         app.manifest.vault.as_mut().unwrap().timeout_ms = timeout_ms;
         let begun = Instant::now();
         let report = check(&app);
-        assert!(
-            begun.elapsed() < Duration::from_secs(5),
-            "{:?}",
-            begun.elapsed()
-        );
+        // What is answered at once is not waited for, on a machine that has time.
+        let most = Duration::from_millis(timeout_ms) + Duration::from_secs(5);
+        assert!(begun.elapsed() < most, "{:?}", begun.elapsed());
         problems(&report)
     };
     // Hangs; drips; answers garbage; never ends.
