@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use regex::{Captures, Regex};
 
+use crate::manifest::percent_encoded;
+
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
 
@@ -157,21 +159,6 @@ fn escaped_forms(value: &str) -> Vec<String> {
     ];
     forms.retain(|form| form != value && form.len() >= VALUE_LENGTH_MIN);
     forms
-}
-
-/// Everything but unreserved characters as `%XX` (RFC 3986, section 2.1).
-pub(crate) fn percent_encoded(value: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            // Writing to a string never fails.
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
 }
 
 /// An expression (`os.environ["X"]`, `load()`) or a constant, not a value.

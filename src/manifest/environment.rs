@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::env::{EnvFile, Environment, Origin};
 use super::interpolate::{EXPANDED_BYTES_MAX, Piece, pieces};
 use super::measure::show_size;
+use super::percent::percent_encoded;
 use super::read::{Unread, read_small};
 use super::types::Manifest;
 
@@ -333,6 +334,7 @@ fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
         }
     })
 }
+
 /// A value as a part of a URL's login. One whose only special characters are those of an encoding is one already.
 fn encoded(value: &str) -> Cow<'_, str> {
     let is_code = |at: usize| {
@@ -346,11 +348,5 @@ fn encoded(value: &str) -> Cow<'_, str> {
     if !value.char_indices().any(ends_it) {
         return Cow::Borrowed(value);
     }
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    Cow::Owned(value.bytes().map(encode).collect())
+    Cow::Owned(percent_encoded(value))
 }

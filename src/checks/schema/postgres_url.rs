@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::live::percent_decode;
+use crate::manifest::percent_encoded;
 
 /// The port of a server that names none.
 const PORT: u16 = 5432;
@@ -253,9 +254,9 @@ impl LoopbackServer {
         Ok(Self {
             url: format!(
                 "{scheme}://{}:none@127.0.0.1:{}/{}{query}",
-                percent_encode(&parsed.user),
+                percent_encoded(&parsed.user),
                 parsed.port,
-                percent_encode(&parsed.database)
+                percent_encoded(&parsed.database)
             ),
             port: parsed.port,
             database: parsed.database,
@@ -288,16 +289,6 @@ fn without(rest: &str, is_unwanted: impl Fn(&str) -> bool) -> String {
         .collect();
     let mark = if kept.is_empty() { "" } else { "?" };
     format!("{rest}{mark}{}", kept.join("&"))
-}
-
-fn percent_encode(text: &str) -> String {
-    let encode = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-            char::from(byte).to_string()
-        }
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(encode).collect()
 }
 
 /// The login, and what comes after its `@`. A password may hold what nobody encoded: as for SQLAlchemy `/` and

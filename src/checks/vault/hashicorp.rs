@@ -14,8 +14,7 @@ use super::client::{Answer, Client, Credentials, NoAnswer, Target};
 use super::names::{Filled, Names};
 use super::{Asked, block_on, key_name};
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::redact::percent_encoded;
-use crate::manifest::{Unread, VaultKey, VaultKind, read_small};
+use crate::manifest::{Unread, VaultKey, VaultKind, percent_encoded, read_small};
 
 /// A token that ends sooner than this is worth a word.
 const TOKEN_SECONDS_MIN: u64 = 24 * 60 * 60;
