@@ -16,7 +16,7 @@ use super::trial::{
     Baseline, Trial, TrialError, is_reported, run_checks, still_there, try_proposal,
 };
 use crate::domain::event::{HealOutcome, Verdict};
-use crate::domain::finding::CheckName;
+use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
@@ -324,7 +324,7 @@ impl Worker {
     ) -> Result<Trial, TrialError> {
         let baseline = match &self.baseline {
             Some(baseline) => baseline.clone(),
-            None => self.measure_baseline(mission)?,
+            None => baseline_of(&self.reports_now(mission, &CheckName::ALL)?),
         };
         try_proposal(
             &self.manifest,
@@ -360,29 +360,18 @@ impl Worker {
             return Err(not_now(&state, "it has no proposal"));
         };
         // What holds now is what counts, not what held when the fix was proposed.
-        let anew = Self {
-            baseline: None,
-            ..self.clone()
-        };
         let _held = self.hold_sandbox(mission)?;
+        let reports = self.reports_now(mission, &CheckName::ALL)?;
         // The code of migrations lies in the workspace, and is not a part of what was approved by name.
         let runs_code = proposal.runs_migrations();
-        if runs_code && let Some(check) = failure.check {
-            let scratch = self.sandbox_dir(mission).join("approved");
-            let reports = run_checks(
-                &self.manifest,
-                &self.manifest.workspace,
-                &scratch,
-                &self.process_env,
-                self.overrides.clone(),
-                &[check],
-            )?;
-            let _ = std::fs::remove_dir_all(&scratch);
-            if !is_reported(&signature, &reports) {
-                let why = "other migrations wait now than were approved, or none";
-                return self.withdraw(mission, why);
-            }
+        if runs_code && failure.check.is_some() && !is_reported(&signature, &reports) {
+            let why = "other migrations wait now than were approved, or none";
+            return self.withdraw(mission, why);
         }
+        let anew = Self {
+            baseline: Some(baseline_of(&reports)),
+            ..self.clone()
+        };
         let trial = anew.try_on_a_copy(mission, &signature, failure, &proposal)?;
         if !trial.verdict.holds {
             let reason = trial.verdict.reason;
@@ -454,16 +443,7 @@ impl Worker {
         let mut resolution = resolution.to_owned();
         if let Some(check) = failure.check {
             let _held = self.hold_sandbox(mission)?;
-            let scratch = self.sandbox_dir(mission).join("complete");
-            let reports = run_checks(
-                &self.manifest,
-                &self.manifest.workspace,
-                &scratch,
-                &self.process_env,
-                self.overrides.clone(),
-                &[check],
-            )?;
-            let _ = std::fs::remove_dir_all(&scratch);
+            let reports = self.reports_now(mission, &[check])?;
             if let Some(why) = still_there(signature, failure, &reports) {
                 return Ok(worked(HealOutcome::Rejected, why));
             }
@@ -574,21 +554,23 @@ impl Worker {
         .map_err(|error| WorkError::Environment(error.to_string()))
     }
 
-    fn measure_baseline(&self, mission: MissionId) -> Result<Baseline, TrialError> {
-        let scratch = self.sandbox_dir(mission).join("baseline");
+    /// What checks say of the workspace as it is.
+    fn reports_now(
+        &self,
+        mission: MissionId,
+        checks: &[CheckName],
+    ) -> Result<Vec<CheckReport>, TrialError> {
+        let scratch = self.sandbox_dir(mission).join("now");
         let reports = run_checks(
             &self.manifest,
             &self.manifest.workspace,
             &scratch,
             &self.process_env,
             self.overrides.clone(),
-            &CheckName::ALL,
+            checks,
         )?;
         let _ = std::fs::remove_dir_all(&scratch);
-        Ok(reports
-            .into_iter()
-            .map(|report| (report.name, report.status))
-            .collect())
+        Ok(reports)
     }
 
     fn sandbox_dir(&self, mission: MissionId) -> PathBuf {
@@ -602,6 +584,11 @@ impl Worker {
             source,
         })
     }
+}
+
+fn baseline_of(reports: &[CheckReport]) -> Baseline {
+    let status = |report: &CheckReport| (report.name, report.status);
+    reports.iter().map(status).collect()
 }
 
 /// Who wrote a proposal.
