@@ -34,7 +34,7 @@ pub use schema::{
     Done, ExpectedSchema, LoopbackServer, MigrationBooks, MigrationCommand, OwnDatabase, OwnRole,
     Purpose, RawParameter, ServerError, Session, SqlStatement, SqlToken, Template, UserRights,
     Wire, WireError, copy_into, created_type, dump_schema, is_postgres, is_same_database,
-    migration_books, migration_command, open_wire, postgres_addition, sql_statements,
+    migration_books, migration_command, open_wire, postgres_addition, sql_literal, sql_statements,
     sql_without_word, sqlite_path,
 };
 pub use shared::SharedRuns;

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::checks::{MigrationBooks, ServerError, Session};
+use crate::checks::{MigrationBooks, ServerError, Session, sql_literal};
 use crate::domain::ids::Digest;
 
 /// Lines that are read from a database.
@@ -188,35 +188,12 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
 /// path does not name it, the schema of temporary tables comes before all others, and one may be called `pg_locks`.
 pub(super) const PATH: &str = "pg_catalog, pg_temp";
 
-/// Asks with [`PATH`]. What it was is put back for the caller's statements.
-fn without_path<T>(
-    session: &Session,
-    limit: Duration,
-    ask: impl FnOnce() -> Result<T, ServerError>,
-) -> Result<T, ServerError> {
-    let path = session
-        .value("SELECT pg_catalog.current_setting('search_path')", limit)?
-        .unwrap_or_default();
-    let set = |path: &str| {
-        let path = path.replace('\'', "''");
-        session.rows(
-            &format!("SELECT pg_catalog.set_config('search_path', '{path}', true)"),
-            limit,
-        )
-    };
-    set(PATH)?;
-    let answer = ask()?;
-    set(&path)?;
-    Ok(answer)
-}
-
 /// What the databases of the server have in common, and a transaction may change: rights and options of databases,
 /// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
 /// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
-/// src/backend/commands).
+/// src/backend/commands). Asked with [`super::transaction::plainly`].
 pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
-    let rows = without_path(session, limit, || {
-        session.rows(
+    let rows = session.rows(
             "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
                FROM pg_database \
              UNION ALL SELECT DISTINCT format('locked %s', relation::regclass) FROM pg_locks WHERE pid = pg_backend_pid() \
@@ -225,8 +202,7 @@ pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<Stri
                 'pg_shdescription'::regclass, 'pg_tablespace'::regclass) \
              ORDER BY 1",
             limit,
-        )
-    })?;
+        )?;
     Ok(rows.into_iter().flatten().flatten().collect())
 }
 
@@ -240,12 +216,12 @@ pub(super) fn read_books(
     for (names, what) in [
         (
             &books.versions,
-            "'version ' || '{t}' || ' ' || ROW(b.*)::text",
+            "'version ' || {t} || ' ' || ROW(b.*)::text",
         ),
-        (&books.growing, "'book ' || '{t}' || ' ' || count(*)"),
+        (&books.growing, "'book ' || {t} || ' ' || count(*)"),
     ] {
         for table in tables_named(session, names, limit)? {
-            let told = what.replace("{t}", &table.replace('\'', "''"));
+            let told = what.replace("{t}", &sql_literal(&table));
             let rows = session.rows(
                 &format!("SELECT {told} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
                 limit,
@@ -265,10 +241,7 @@ pub(super) fn tables_named(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let listed: Vec<String> = names
-        .iter()
-        .map(|name| format!("'{}'", name.replace('\'', "''")))
-        .collect();
+    let listed: Vec<String> = names.iter().map(|name| sql_literal(name)).collect();
     let rows = session.rows(
         &format!(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \

@@ -18,7 +18,7 @@ use super::transaction::{
 };
 use crate::checks::{
     MigrationBooks, OwnDatabase, Purpose, ServerError, Session, Template, UserRights, created_type,
-    dump_schema, postgres_addition,
+    dump_schema, postgres_addition, sql_literal,
 };
 use crate::domain::ids::Digest;
 
@@ -317,9 +317,11 @@ fn run_all(session: &Session, statements: &[String]) -> Result<(), PostgresError
     for statement in statements {
         if let Some(name) = created_type(statement) {
             // There is no `CREATE TYPE IF NOT EXISTS`.
-            let quoted = name.replace('\'', "''");
             let known = session
-                .value(&format!("SELECT to_regtype('{quoted}')"), ASK_MAX)
+                .value(
+                    &format!("SELECT to_regtype({})", sql_literal(name)),
+                    ASK_MAX,
+                )
                 .map_err(because("cannot look for a type"))?;
             if known.is_some() {
                 continue;

@@ -19,7 +19,9 @@ use super::transaction::{
     ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
     in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
 };
-use crate::checks::{Done, MigrationBooks, RawParameter, ServerError, Session, sql_statements};
+use crate::checks::{
+    Done, MigrationBooks, RawParameter, ServerError, Session, sql_literal, sql_statements,
+};
 use crate::domain::ids::Digest;
 
 /// How long all of it may take on the live database.
@@ -109,14 +111,8 @@ pub(super) fn prove(
                 Ok(())
             },
         )?;
-        let all: Vec<String> = books
-            .versions
-            .iter()
-            .chain(&books.growing)
-            .cloned()
-            .collect();
         let tables = plainly(clone, || {
-            tables_named(clone, &all, ASK_MAX).map_err(because("cannot look for tables"))
+            tables_named(clone, &books.names(), ASK_MAX).map_err(because("cannot look for tables"))
         })?;
         Ok((observed, tables, counts_of(clone)?))
     })?;
@@ -279,13 +275,7 @@ pub(super) fn promote(
 /// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
 /// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
 fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
-    let names: Vec<String> = books
-        .versions
-        .iter()
-        .chain(&books.growing)
-        .cloned()
-        .collect();
-    tables_named(session, &names, ASK_MAX)
+    tables_named(session, &books.names(), ASK_MAX)
         .and_then(|tables| writable(session, tables))
         .map_err(because("cannot look for tables"))
 }
@@ -294,9 +284,9 @@ fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String
 fn writable(session: &Session, tables: Vec<String>) -> Result<Vec<String>, ServerError> {
     let mut all = Vec::new();
     for table in tables {
-        let name = table.replace('\'', "''");
+        let name = sql_literal(&table);
         let asked =
-            format!("SELECT pg_catalog.has_table_privilege('{name}', 'UPDATE, DELETE, TRUNCATE')");
+            format!("SELECT pg_catalog.has_table_privilege({name}, 'UPDATE, DELETE, TRUNCATE')");
         if session.value(&asked, ASK_MAX)?.as_deref() == Some("t") {
             all.push(table);
         }
@@ -321,7 +311,7 @@ fn put_back(session: &Session, sequences: &BTreeMap<String, i64>) {
     };
     let sequences = [sequences.clone(), now];
     for (name, before, _) in sequences_back(&sequences) {
-        let name = literal(name);
+        let name = sql_literal(name);
         let sql = format!(
             "SELECT pg_catalog.setval(seqrelid, {before} * sign(seqincrement)::int) FROM pg_catalog.pg_sequence \
              WHERE seqrelid = {name}::regclass"
@@ -330,10 +320,6 @@ fn put_back(session: &Session, sequences: &BTreeMap<String, i64>) {
             tracing::warn!(sequence = name, %error, "cannot put a sequence back to where it was");
         }
     }
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<(), PostgresError> {
@@ -394,8 +380,11 @@ fn run(
             .value("SELECT pg_catalog.txid_current()", ASK_MAX)
             .map_err(because("cannot ask for the transaction"))
     };
-    let shared =
-        || read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"));
+    let shared = || {
+        plainly(session, || {
+            read_shared(session, ASK_MAX).map_err(because("cannot ask for what databases share"))
+        })
+    };
     let tables = names_of_tables(session)?;
     set_up(session, recording)?;
     let (begun, shared_before) = (transaction()?, shared()?);
@@ -482,8 +471,8 @@ fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError>
         if SETTINGS.contains(&name.as_str()) || name.contains('.') {
             let sql = format!(
                 "SELECT pg_catalog.set_config({}, {}, true)",
-                literal(&name),
-                literal(value)
+                sql_literal(&name),
+                sql_literal(value)
             );
             session
                 .run(&sql, ASK_MAX)

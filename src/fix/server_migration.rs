@@ -211,13 +211,8 @@ fn clone_of(
 }
 
 fn tables_but(live: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
-    let names: Vec<String> = books
-        .versions
-        .iter()
-        .chain(&books.growing)
-        .cloned()
-        .collect();
-    let kept = tables_named(live, &names, ASK_MAX).map_err(because("cannot look for tables"))?;
+    let kept =
+        tables_named(live, &books.names(), ASK_MAX).map_err(because("cannot look for tables"))?;
     let kept: BTreeSet<String> = kept.into_iter().collect();
     let all = tables_of(live)?.into_iter().map(|table| table.name);
     Ok(all.filter(|table| !kept.contains(table)).collect())

@@ -8,7 +8,7 @@ use super::catalog::{
     Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
 };
 use super::postgres::{PostgresError, because};
-use crate::checks::{MigrationBooks, Session};
+use crate::checks::{MigrationBooks, Session, sql_literal};
 
 /// How long one statement may take.
 pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(60);
@@ -136,8 +136,8 @@ pub(super) fn plainly<T>(
             .map_err(because("cannot set how values are written"))
     };
     let set = |name: &str, value: &str| {
-        let value = value.replace('\'', "''");
-        format!("pg_catalog.set_config('{name}', '{value}', true)")
+        let value = sql_literal(value);
+        format!("pg_catalog.set_config('{name}', {value}, true)")
     };
     let current = |(name, _): &(&str, &str)| format!("pg_catalog.current_setting('{name}')");
     let before = ask(SETTINGS.iter().map(current).collect())?;

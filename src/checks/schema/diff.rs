@@ -25,9 +25,8 @@ use crate::domain::finding::{Finding, Location, Severity};
 /// Tables that migration tools keep for themselves.
 const TOOL_TABLES: [&str; 1] = ["alembic_version"];
 /// Tables that tools keep beside those of the code.
-const KEPT_BY_TOOLS: [&str; 7] = [
+const KEPT_BY_TOOLS: [&str; 6] = [
     "_sqlx_migrations",
-    "alembic_version",
     "django_migrations",
     "flyway_schema_history",
     "refinery_schema_history",

@@ -66,6 +66,7 @@ pub use addition::{created_type, postgres_addition};
 pub use dump::{copy_into, dump_schema};
 pub use own_database::{OwnDatabase, Purpose, Template};
 pub use own_role::OwnRole;
+pub use postgres::literal as sql_literal;
 pub use postgres_url::{LoopbackServer, is_postgres, is_same_database};
 pub use session::{Done, RawParameter, ServerError, Session};
 pub use sql_statement::sql_without_word;

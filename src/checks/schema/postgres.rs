@@ -281,6 +281,7 @@ pub(super) fn identifier(name: &str) -> String {
 }
 
 /// A text as an SQL literal.
-pub(super) fn literal(text: &str) -> String {
+#[must_use]
+pub fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }

@@ -78,6 +78,14 @@ pub struct MigrationBooks {
     pub growing: Vec<String>,
 }
 
+impl MigrationBooks {
+    /// Of all of them.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.versions.iter().chain(&self.growing).cloned().collect()
+    }
+}
+
 /// The books of the migrations that a schema of the workspace or copy at `root` expects.
 #[must_use]
 pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
