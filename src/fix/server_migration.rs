@@ -44,7 +44,7 @@ pub(super) fn migrate_server(
     let books = migration_books(&schema.expect, run.root);
     let live = Arc::new(Session::connect(url).map_err(because("cannot connect"))?);
     let before = read_in_transaction(&live, Some(&books))?;
-    let (first, tried_on) = clone_of(&live, url, &books)?;
+    let (first, has_rows) = clone_of(&live, url, &books)?;
     crate::kernel::crash_point("trial.first_clone_made");
     let second = first
         .duplicate()
@@ -59,7 +59,7 @@ pub(super) fn migrate_server(
             .restore()
             .map_err(because("cannot set a clone up again"))?;
     }
-    if recording.concurrent && tried_on != WITH_ROWS {
+    if recording.concurrent && !has_rows {
         let why = "they make or drop indexes CONCURRENTLY, and a table of this size is not let wait for that";
         return Err(PostgresError::NoReplay(why.to_owned()).into());
     }
@@ -77,10 +77,11 @@ pub(super) fn migrate_server(
         let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
         Ok(held)
     })?;
-    if tried_on != WITH_ROWS {
+    if !has_rows {
         beyond.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
     }
     crate::kernel::crash_point("trial.migrated");
+    let tried_on = if has_rows { WITH_ROWS } else { WITHOUT_ROWS };
     let outcome = ServerOutcome::Migrated(Box::new(proved), books);
     Ok(ServerTrial::of_migrations(
         second, tried_on, outcome, beyond,
@@ -167,12 +168,12 @@ fn variables(
     variables
 }
 
-/// A clone that belongs to a role of ours: with rows, where that is possible.
+/// A clone that belongs to a role of ours, and whether it has rows.
 fn clone_of(
     live: &Arc<Session>,
     url: &str,
     books: &MigrationBooks,
-) -> Result<(OwnDatabase, &'static str), PostgresError> {
+) -> Result<(OwnDatabase, bool), PostgresError> {
     let no_clone = |why: String| PostgresError::NoClone {
         shown: live.shown().to_owned(),
         why,
@@ -187,7 +188,7 @@ fn clone_of(
     crate::kernel::crash_point("trial.role_made");
     let why_copied = if is_small {
         match OwnDatabase::create_owned(live, Template::Live, &role) {
-            Ok(database) => return Ok((database, WITH_ROWS)),
+            Ok(database) => return Ok((database, true)),
             Err(error) if error.is_in_use() => "somebody is connected to it",
             Err(error) if error.is_denied() => "a part of it belongs to another user",
             Err(error) => return Err(because("cannot clone the database")(error)),
@@ -207,7 +208,7 @@ fn clone_of(
             "{why_copied}, so it cannot be a template, and it cannot be copied: {why}"
         ))
     })?;
-    Ok((database, if is_small { WITH_ROWS } else { WITHOUT_ROWS }))
+    Ok((database, is_small))
 }
 
 fn tables_but(live: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
