@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::postgres::first_line;
 use super::relay::Recording;
 use super::transaction::Observed;
-use crate::checks::{MigrationBooks, sql_statements};
+use crate::checks::MigrationBooks;
+use crate::database::sql::text::sql_statements;
 
 /// Reasons in one list.
 const REASONS_MAX: usize = 8;

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::checks::{MigrationBooks, ServerError, Session, sql_literal};
+use crate::checks::MigrationBooks;
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::sql::quote::literal;
 use crate::domain::ids::Digest;
 
 /// Lines that are read from a database.
@@ -221,7 +223,7 @@ pub(super) fn read_books(
         (&books.growing, "'book ' || {t} || ' ' || count(*)"),
     ] {
         for table in tables_named(session, names, limit)? {
-            let told = what.replace("{t}", &sql_literal(&table));
+            let told = what.replace("{t}", &literal(&table));
             let rows = session.rows(
                 &format!("SELECT {told} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
                 limit,
@@ -241,7 +243,7 @@ pub(super) fn tables_named(
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let listed: Vec<String> = names.iter().map(|name| sql_literal(name)).collect();
+    let listed: Vec<String> = names.iter().map(|name| literal(name)).collect();
     let rows = session.rows(
         &format!(
             "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class AS c \

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::apply::ApplyError;
 use super::postgres::{PostgresError, because};
 use super::transaction::ASK_MAX;
-use crate::checks::{OwnDatabase, ServerError, Session};
+use crate::database::postgres::own_database::OwnDatabase;
+use crate::database::postgres::session::{ServerError, Session};
 
 /// By how many bytes a clone may grow.
 pub(super) const GROWTH_MAX: u64 = 1 << 30;
@@ -82,7 +83,8 @@ mod tests {
 
     use super::*;
     use crate::checks::testing::postgres::Server;
-    use crate::checks::{OwnRole, Template};
+    use crate::database::postgres::own_database::Template;
+    use crate::database::postgres::own_role::OwnRole;
 
     #[test]
     fn what_fills_the_disk_is_ended() {

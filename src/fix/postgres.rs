@@ -16,10 +16,13 @@ use super::transaction::{
     ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
     read_in_transaction,
 };
-use crate::checks::{
-    MigrationBooks, OwnDatabase, Purpose, ServerError, Session, Template, UserRights, created_type,
-    dump_schema, postgres_addition, sql_literal,
-};
+use crate::checks::MigrationBooks;
+use crate::database::postgres::dump::dump_schema;
+use crate::database::postgres::own_database::{OwnDatabase, Purpose, Template};
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::postgres::user_rights::UserRights;
+use crate::database::sql::addition::{created_type, postgres_addition};
+use crate::database::sql::quote::literal;
 use crate::domain::ids::Digest;
 
 /// Statements of one proposal.
@@ -318,10 +321,7 @@ fn run_all(session: &Session, statements: &[String]) -> Result<(), PostgresError
         if let Some(name) = created_type(statement) {
             // There is no `CREATE TYPE IF NOT EXISTS`.
             let known = session
-                .value(
-                    &format!("SELECT to_regtype({})", sql_literal(name)),
-                    ASK_MAX,
-                )
+                .value(&format!("SELECT to_regtype({})", literal(name)), ASK_MAX)
                 .map_err(because("cannot look for a type"))?;
             if known.is_some() {
                 continue;

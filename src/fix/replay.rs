@@ -19,9 +19,10 @@ use super::transaction::{
     ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
     in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
 };
-use crate::checks::{
-    Done, MigrationBooks, RawParameter, ServerError, Session, sql_literal, sql_statements,
-};
+use crate::checks::MigrationBooks;
+use crate::database::postgres::session::{Done, RawParameter, ServerError, Session};
+use crate::database::sql::quote::literal;
+use crate::database::sql::text::sql_statements;
 use crate::domain::ids::Digest;
 
 /// How long all of it may take on the live database.
@@ -284,7 +285,7 @@ fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String
 fn writable(session: &Session, tables: Vec<String>) -> Result<Vec<String>, ServerError> {
     let mut all = Vec::new();
     for table in tables {
-        let name = sql_literal(&table);
+        let name = literal(&table);
         let asked =
             format!("SELECT pg_catalog.has_table_privilege({name}, 'UPDATE, DELETE, TRUNCATE')");
         if session.value(&asked, ASK_MAX)?.as_deref() == Some("t") {
@@ -311,7 +312,7 @@ fn put_back(session: &Session, sequences: &BTreeMap<String, i64>) {
     };
     let sequences = [sequences.clone(), now];
     for (name, before, _) in sequences_back(&sequences) {
-        let name = sql_literal(name);
+        let name = literal(name);
         let sql = format!(
             "SELECT pg_catalog.setval(seqrelid, {before} * sign(seqincrement)::int) FROM pg_catalog.pg_sequence \
              WHERE seqrelid = {name}::regclass"
@@ -471,8 +472,8 @@ fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError>
         if SETTINGS.contains(&name.as_str()) || name.contains('.') {
             let sql = format!(
                 "SELECT pg_catalog.set_config({}, {}, true)",
-                sql_literal(&name),
-                sql_literal(value)
+                literal(&name),
+                literal(value)
             );
             session
                 .run(&sql, ASK_MAX)

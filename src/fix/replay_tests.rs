@@ -1,6 +1,8 @@
 use super::*;
 use crate::checks::testing::postgres::Server;
-use crate::checks::{OwnDatabase, OwnRole, Template, copy_into};
+use crate::database::postgres::dump::copy_into;
+use crate::database::postgres::own_database::{OwnDatabase, Template};
+use crate::database::postgres::own_role::OwnRole;
 use crate::fix::relay::Recorded;
 use crate::fix::transaction::read_in_transaction;
 use std::sync::Arc;

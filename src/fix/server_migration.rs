@@ -16,10 +16,13 @@ use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
 use super::relay::{Recording, Relay, Upstream};
 use super::replay::{Migrated, prove};
 use super::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
-use crate::checks::{
-    LoopbackServer, MigrationBooks, OwnDatabase, OwnRole, Session, Template, UserRights, copy_into,
-    is_same_database, migration_books,
-};
+use crate::checks::{MigrationBooks, migration_books};
+use crate::database::postgres::dump::copy_into;
+use crate::database::postgres::own_database::{OwnDatabase, Template};
+use crate::database::postgres::own_role::OwnRole;
+use crate::database::postgres::session::Session;
+use crate::database::postgres::url::{LoopbackServer, is_same_database};
+use crate::database::postgres::user_rights::UserRights;
 use crate::manifest::{Environment, Schema};
 use crate::sandbox::Loopback;
 

@@ -8,7 +8,9 @@ use super::catalog::{
     Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
 };
 use super::postgres::{PostgresError, because};
-use crate::checks::{MigrationBooks, Session, sql_literal};
+use crate::checks::MigrationBooks;
+use crate::database::postgres::session::Session;
+use crate::database::sql::quote::literal;
 
 /// How long one statement may take.
 pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(60);
@@ -136,7 +138,7 @@ pub(super) fn plainly<T>(
             .map_err(because("cannot set how values are written"))
     };
     let set = |name: &str, value: &str| {
-        let value = sql_literal(value);
+        let value = literal(value);
         format!("pg_catalog.set_config('{name}', {value}, true)")
     };
     let current = |(name, _): &(&str, &str)| format!("pg_catalog.current_setting('{name}')");

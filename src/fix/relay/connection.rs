@@ -17,7 +17,7 @@ use super::ledger::Ledger;
 use super::message::{Severity, Violation, put, put_error, put_text};
 use super::recording::Book;
 use super::tracker::Tracker;
-use crate::checks::{Wire, open_wire};
+use crate::database::postgres::wire::{Wire, open_wire};
 
 /// How long a program may take to say what it wants.
 const GREETING_MAX: Duration = Duration::from_secs(30);

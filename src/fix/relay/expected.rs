@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::message::{Format, Request, recorded_value};
 use super::recording::{Parameter, Value};
 use super::statement::{Kind, kind_of, refusal};
-use crate::checks::sql_statements;
+use crate::database::sql::text::sql_statements;
 
 /// Types from here on are made in each database, and have another number in each (`FirstNormalObjectId`,
 /// src/include/access/transam.h).

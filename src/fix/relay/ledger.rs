@@ -13,7 +13,8 @@ use super::names::{Names, Portal};
 use super::recording::{Book, Committer, Pending, Recorded, SessionDigest, Value};
 use super::statement::Kind;
 use super::waiting::Waiting;
-use crate::checks::{SqlToken, sql_statements, sql_without_word};
+use crate::database::sql::statement::sql_without_word;
+use crate::database::sql::text::{Token, sql_statements};
 
 /// Requests that wait for their answers. What the server holds back of its answers until it is asked (some
 /// kilobytes) are fewer by far.
@@ -476,7 +477,7 @@ impl Ledger {
 fn gives_rows_of_statement(sql: &str) -> bool {
     // Of what is in brackets, the outline has the end.
     let statement = sql_statements(sql).next().and_then(Result::ok);
-    statement.is_none_or(|one| one.outline.get(1) == Some(&SqlToken::Symbol(')')))
+    statement.is_none_or(|one| one.outline.get(1) == Some(&Token::Symbol(')')))
 }
 
 impl Drop for Ledger {

@@ -4,7 +4,7 @@
 //! The refusal is a second wall. The first one is the trial's role, which has no right to what is refused
 //! here; code that builds its statements itself (`DO`, functions) meets that wall only.
 
-use crate::checks::{SqlStatement, SqlToken};
+use crate::database::sql::text::{SqlStatement, Token};
 
 /// How a statement is recorded once it took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Kind {
 }
 
 /// The first tokens of a statement.
-struct Words<'s, 'a>(&'s [SqlToken<'a>]);
+struct Words<'s, 'a>(&'s [Token<'a>]);
 
 impl Words<'_, '_> {
     fn is(&self, at: usize, word: &str) -> bool {
@@ -130,7 +130,7 @@ impl Words<'_, '_> {
 /// How a statement is recorded.
 pub(super) fn kind_of(statement: &SqlStatement<'_>) -> Kind {
     let words = Words(&statement.outline);
-    let Some(SqlToken::Word(first)) = statement.outline.first() else {
+    let Some(Token::Word(first)) = statement.outline.first() else {
         return reading_unless(statement.writes);
     };
     match first.to_ascii_uppercase().as_str() {
@@ -196,12 +196,12 @@ fn is_temporary(words: &Words<'_, '_>) -> bool {
     words.is_any(at, &["TEMP", "TEMPORARY"])
 }
 
-fn deallocated(outline: &[SqlToken<'_>]) -> Option<String> {
+fn deallocated(outline: &[Token<'_>]) -> Option<String> {
     match outline {
-        [_, .., SqlToken::Word(name)] if !name.eq_ignore_ascii_case("ALL") => {
+        [_, .., Token::Word(name)] if !name.eq_ignore_ascii_case("ALL") => {
             Some(name.to_ascii_lowercase())
         }
-        [_, .., SqlToken::Name(name)] => {
+        [_, .., Token::Name(name)] => {
             let inside = name.strip_prefix('"')?.strip_suffix('"')?;
             Some(inside.replace("\"\"", "\""))
         }
@@ -283,7 +283,7 @@ fn shared_thing(words: &Words<'_, '_>) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checks::sql_statements;
+    use crate::database::sql::text::sql_statements;
 
     fn one(sql: &str) -> SqlStatement<'_> {
         sql_statements(sql).next().unwrap().unwrap()

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::message::{put, put_text};
 use super::recording::Recorded;
 use super::*;
-use crate::checks::Session;
 use crate::checks::testing::postgres::Server;
+use crate::database::postgres::session::Session;
 use crate::fix::catalog::{Catalog, read_catalog};
 
 /// More than anything here takes.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// Whose rules decide what is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     #[default]
     Sqlite,
     Postgres,
@@ -12,7 +12,7 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// For people.
-    pub(super) fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::Sqlite => "SQLite",
             Self::Postgres => "PostgreSQL",
@@ -20,7 +20,7 @@ impl Dialect {
     }
 
     /// As SQLAlchemy calls it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Sqlite => "sqlite",
             Self::Postgres => "postgresql",
@@ -28,7 +28,7 @@ impl Dialect {
     }
 
     /// SQLite does not tell names apart by case; PostgreSQL has folded what was not quoted.
-    pub(super) fn same_name(self, a: &str, b: &str) -> bool {
+    pub(crate) fn same_name(self, a: &str, b: &str) -> bool {
         match self {
             Self::Sqlite => a.eq_ignore_ascii_case(b),
             Self::Postgres => a == b,
@@ -38,7 +38,7 @@ impl Dialect {
 
 /// One database.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Schema {
+pub(crate) struct Schema {
     pub dialect: Dialect,
     /// Of the database: what columns have that name none. Of PostgreSQL.
     pub collation: Option<String>,
@@ -48,7 +48,7 @@ pub(super) struct Schema {
 impl Schema {
     /// The table that a statement of the application means: in the schema it names, or else on the search
     /// path.
-    pub(super) fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {
+    pub(crate) fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {
         self.tables.iter().find(|table| {
             self.dialect.same_name(&table.name, name)
                 && match schema {
@@ -64,7 +64,7 @@ impl Schema {
 /// One table or view.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(super) struct Table {
+pub(crate) struct Table {
     pub name: String,
     pub schema: Option<String>,
     /// Live and off the search path: only by the name of its schema.
@@ -86,7 +86,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn column(&self, dialect: Dialect, name: &str) -> Option<&Column> {
+    pub(crate) fn column(&self, dialect: Dialect, name: &str) -> Option<&Column> {
         self.columns
             .iter()
             .find(|column| dialect.same_name(&column.name, name))
@@ -96,7 +96,7 @@ impl Table {
 /// One column, hidden and generated ones included.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(super) struct Column {
+pub(crate) struct Column {
     pub name: String,
     /// In the database's words; `None` if it has none for it.
     #[serde(rename = "type")]
@@ -137,7 +137,7 @@ pub(super) struct Column {
 /// One index; `None` among the columns is an expression.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(super) struct Index {
+pub(crate) struct Index {
     pub name: Option<String>,
     pub columns: Vec<Option<String>>,
     /// At the place of each expression its text; empty if it has one that cannot be written.
@@ -156,7 +156,7 @@ pub(super) struct Index {
 
 /// One constraint of a table.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
-pub(super) struct Constraint {
+pub(crate) struct Constraint {
     pub name: Option<String>,
     /// Whether a transaction may put it off, and does so unasked.
     #[serde(default)]
@@ -172,7 +172,7 @@ pub(super) struct Constraint {
 
 impl Constraint {
     /// A constraint with nothing special.
-    pub(super) fn new(name: Option<String>, rule: Rule) -> Self {
+    pub(crate) fn new(name: Option<String>, rule: Rule) -> Self {
         Self {
             name,
             deferrable: false,
@@ -186,7 +186,7 @@ impl Constraint {
 /// What a constraint demands.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     PrimaryKey {
         columns: Vec<String>,
     },
@@ -211,7 +211,7 @@ pub(super) enum Rule {
 
 impl Rule {
     /// The columns of its own table.
-    pub(super) fn columns(&self) -> &[String] {
+    pub(crate) fn columns(&self) -> &[String] {
         match self {
             Self::PrimaryKey { columns }
             | Self::Unique { columns }
@@ -221,7 +221,7 @@ impl Rule {
     }
 
     /// For people.
-    pub(super) fn title(&self) -> &'static str {
+    pub(crate) fn title(&self) -> &'static str {
         match self {
             Self::PrimaryKey { .. } => "primary key",
             Self::Unique { .. } => "unique constraint",

@@ -23,16 +23,16 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use super::postgres_url::{PostgresUrl, TlsMode};
+use crate::database::postgres::url::{PostgresUrl, TlsMode};
 
 /// Makes the TLS side of a connection.
 #[derive(Clone)]
-pub(super) struct Tls(Arc<ClientConfig>);
+pub(crate) struct Tls(Arc<ClientConfig>);
 
 impl Tls {
     /// # Errors
     /// The certificates to trust cannot be read.
-    pub(super) fn new(url: &PostgresUrl) -> Result<Self, String> {
+    pub(crate) fn new(url: &PostgresUrl) -> Result<Self, String> {
         let provider = Arc::new(ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -202,7 +202,7 @@ where
 }
 
 /// A handshake about to begin.
-pub(super) struct Handshake(Arc<ClientConfig>, ServerName<'static>);
+pub(crate) struct Handshake(Arc<ClientConfig>, ServerName<'static>);
 
 impl<S> TlsConnect<S> for Handshake
 where
@@ -219,7 +219,7 @@ where
 }
 
 /// An encrypted connection.
-pub(super) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
+pub(crate) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
     fn channel_binding(&self) -> ChannelBinding {
@@ -256,5 +256,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
 }
 
 #[cfg(test)]
-#[path = "postgres_tls_tests.rs"]
 mod tests;

@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use super::live::{self, Unreachable};
-use super::model::Schema;
-use super::postgres::{Postgres, identifier};
-use super::postgres_ddl::Rights;
-use super::postgres_schema;
-use super::postgres_url::PostgresUrl;
-use super::user_rights::UserRights;
+use crate::database::model::Schema;
+use crate::database::postgres::connection::Postgres;
+use crate::database::postgres::ddl::Rights;
+use crate::database::postgres::schema;
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::postgres::user_rights::UserRights;
+use crate::database::sql::quote::identifier;
+use crate::database::sqlite::live::{self, Unreachable};
 
 /// A database that answers.
-pub(super) enum Live {
+pub(crate) enum Live {
     Sqlite {
         connection: Box<Connection>,
         path: PathBuf,
@@ -24,7 +25,7 @@ pub(super) enum Live {
 
 impl Live {
     /// Opens the file of a SQLite database, which exists.
-    pub(super) fn sqlite(path: &Path) -> Result<Self, Unreachable> {
+    pub(crate) fn sqlite(path: &Path) -> Result<Self, Unreachable> {
         Ok(Self::Sqlite {
             connection: Box::new(live::open(path)?),
             path: path.to_owned(),
@@ -32,23 +33,23 @@ impl Live {
     }
 
     /// Connects to a PostgreSQL server.
-    pub(super) fn postgres(url: &str) -> Result<Self, Unreachable> {
+    pub(crate) fn postgres(url: &str) -> Result<Self, Unreachable> {
         let url = PostgresUrl::parse(url).map_err(Unreachable)?;
         Ok(Self::Postgres(Box::new(Postgres::connect(&url)?)))
     }
 
     /// All of the schema: on PostgreSQL what the search path leads to and what lies in the schemas
     /// `wanted`.
-    pub(super) fn schema(&self, wanted: &[&str]) -> Result<Schema, Unreachable> {
+    pub(crate) fn schema(&self, wanted: &[&str]) -> Result<Schema, Unreachable> {
         match self {
-            Self::Postgres(server) => postgres_schema::read_schema(server, wanted),
+            Self::Postgres(server) => schema::read_schema(server, wanted),
             Self::Sqlite { connection, path } => live::read_schema(connection)
                 .map_err(|error| Unreachable(live::in_words(&error, path))),
         }
     }
 
     /// What may be changed there automatically.
-    pub(super) fn rights(&self) -> Result<Rights, Unreachable> {
+    pub(crate) fn rights(&self) -> Result<Rights, Unreachable> {
         match self {
             Self::Postgres(server) => Rights::read(server),
             Self::Sqlite { .. } => Ok(Rights::default()),
@@ -56,7 +57,7 @@ impl Live {
     }
 
     /// What the user of the connection may do on its server.
-    pub(super) fn user_rights(&self) -> Result<UserRights, Unreachable> {
+    pub(crate) fn user_rights(&self) -> Result<UserRights, Unreachable> {
         match self {
             Self::Postgres(server) => UserRights::ask(server),
             Self::Sqlite { .. } => Ok(UserRights::default()),
@@ -64,7 +65,7 @@ impl Live {
     }
 
     /// For people.
-    pub(super) fn shown(&self, root: &Path) -> String {
+    pub(crate) fn shown(&self, root: &Path) -> String {
         match self {
             Self::Postgres(server) => server.shown().to_owned(),
             Self::Sqlite { path, .. } => path
@@ -77,7 +78,7 @@ impl Live {
 
     /// At most `rows_max` rows of a small table, each value as text; `None` if there is no such table.
     /// For what migration tools keep: `alembic_version`, `django_migrations`.
-    pub(super) fn read_table(
+    pub(crate) fn read_table(
         &self,
         table: &str,
         columns: &[&str],

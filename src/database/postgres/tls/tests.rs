@@ -4,8 +4,8 @@ use super::*;
 use std::path::Path;
 use std::process::Command;
 
-use crate::checks::schema::handle::Live;
 use crate::checks::testing::postgres::Server;
+use crate::database::handle::Live;
 
 /// A certificate and its key, in files of those names.
 fn openssl(dir: &Path, args: &str) {

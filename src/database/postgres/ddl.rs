@@ -3,20 +3,16 @@
 
 use std::collections::BTreeSet;
 
-use super::addition::{is_constant, postgres_addition};
-use super::live::Unreachable;
-use super::model::{Column, Dialect, Rule, Schema, Table};
-use super::postgres::{Postgres, identifier, literal};
-use super::user_rights::UserRights;
-use crate::domain::finding::Finding;
-use crate::domain::redact::truncate;
-
-/// How much of the statements stands in a remedy; a fact of the finding has them all.
-const REMEDY_BYTES_MAX: usize = 600;
+use crate::database::model::{Column, Dialect, Rule, Schema, Table};
+use crate::database::postgres::connection::Postgres;
+use crate::database::postgres::user_rights::UserRights;
+use crate::database::sql::addition::is_constant;
+use crate::database::sql::quote::{identifier, literal};
+use crate::database::sqlite::live::Unreachable;
 
 /// What the server lets its user do.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Rights {
+pub(crate) struct Rights {
     /// Why nothing can be changed automatically, if so; the end of a sentence.
     pub refused: Option<String>,
     /// Enumeration types, as they are written: `mood`, `shop.mood`.
@@ -26,7 +22,7 @@ pub(super) struct Rights {
 }
 
 impl Rights {
-    pub(super) fn read(server: &Postgres) -> Result<Self, Unreachable> {
+    pub(crate) fn read(server: &Postgres) -> Result<Self, Unreachable> {
         let user = UserRights::ask(server)?;
         let rows = server
             .rows("SELECT current_schema(), has_schema_privilege(current_schema(), 'CREATE')")?;
@@ -58,7 +54,7 @@ impl Rights {
 }
 
 /// Statements, and why they are left to a person, if they are.
-pub(super) struct Proposed {
+pub(crate) struct Proposed {
     pub statements: Vec<String>,
     pub why_not: Option<String>,
 }
@@ -78,47 +74,8 @@ impl From<Result<Vec<String>, String>> for Proposed {
     }
 }
 
-impl Proposed {
-    /// The finding with the statements that mend it, for a fixer or for a person.
-    pub(super) fn attach(self, finding: Finding, rights: &Rights, by_hand: &str) -> Finding {
-        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let why_not = self.why_not.or_else(|| rights.refused.clone());
-        let accepted = match why_not {
-            Some(why) => Err(why),
-            None => self
-                .statements
-                .iter()
-                .map(|statement| postgres_addition(statement))
-                .collect::<Result<Vec<String>, String>>(),
-        };
-        let json = |statements: &[String]| serde_json::to_string(statements).unwrap_or_default();
-        match accepted {
-            Ok(statements) => {
-                let first = statements.first().map_or("", String::as_str);
-                let shown = truncate(&one_line(first), 200);
-                finding
-                    .fact("ddl", json(&statements))
-                    .remedy(format!("run {shown}"))
-            }
-            Err(why) => {
-                let script: Vec<String> = self.statements.iter().map(|s| one_line(s)).collect();
-                let script = script.join("; ");
-                let remedy = format!("{by_hand}; not automatically, because {why}");
-                let finding = finding.fact("left_to_a_person", why);
-                if script.is_empty() {
-                    return finding.remedy(remedy);
-                }
-                let shown = truncate(&script, REMEDY_BYTES_MAX);
-                finding
-                    .remedy(format!("{remedy}: {shown}"))
-                    .fact("statements", script)
-            }
-        }
-    }
-}
-
 /// Creates a table, after the tables and types that it needs and that are missing too.
-pub(super) fn create_table(
+pub(crate) fn create_table(
     live: &Schema,
     table: &Table,
     expected: &[Table],
@@ -210,7 +167,7 @@ fn add_enum(column: &Column, rights: &Rights, statements: &mut Vec<String>) {
 
 /// Adds a column to a table with rows, without touching one
 /// (postgresql.org/docs/current/sql-altertable.html, notes); or what a person does, and why.
-pub(super) fn add_column(
+pub(crate) fn add_column(
     table: &Table,
     column: &Column,
     live: &Table,

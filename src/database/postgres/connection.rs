@@ -13,12 +13,13 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
-use super::live::Unreachable;
-use super::postgres_tls::Tls;
-use super::postgres_url::{PostgresUrl, TlsMode};
+use crate::database::postgres::tls::Tls;
+use crate::database::postgres::url::{PostgresUrl, TlsMode};
+use crate::database::sql::quote::{identifier, literal};
+use crate::database::sqlite::live::Unreachable;
 
 /// How long the server may take to answer the first time.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long one statement may take, by the server's clock.
 const STATEMENT_TIMEOUT_MS: u32 = 10_000;
 /// How long all of one answer may take, by ours: a server that hangs keeps no clock.
@@ -29,7 +30,7 @@ const ASKING_TIME_MAX: Duration = Duration::from_secs(20);
 const MESSAGE_BYTES_MAX: usize = 300;
 
 /// An open connection with a transaction for reading.
-pub(super) struct Postgres {
+pub(crate) struct Postgres {
     runtime: Runtime,
     client: Client,
     /// For people.
@@ -44,7 +45,7 @@ impl Postgres {
     ///
     /// # Errors
     /// Why the server cannot be reached or refuses, without user and password.
-    pub(super) fn connect(url: &PostgresUrl) -> Result<Self, Unreachable> {
+    pub(crate) fn connect(url: &PostgresUrl) -> Result<Self, Unreachable> {
         let (runtime, client) = open(url)?;
         let shown = url.shown();
         let opened = Self {
@@ -63,7 +64,7 @@ impl Postgres {
     }
 
     /// For people: database and server.
-    pub(super) fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
 
@@ -77,7 +78,7 @@ impl Postgres {
     }
 
     /// The rows of one statement, each value as text.
-    pub(super) fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
+    pub(crate) fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
         let messages = bounded(&self.runtime, ANSWER_TIMEOUT, self.client.simple_query(sql))
             .map_err(|why| Unreachable(format!("{}: {why}", self.shown)))?;
         Ok(messages
@@ -94,7 +95,7 @@ impl Postgres {
     ///
     /// # Errors
     /// The connection is lost, or the server takes too long.
-    pub(super) fn explained(&self, query: &str) -> Result<Option<Vec<String>>, Unreachable> {
+    pub(crate) fn explained(&self, query: &str) -> Result<Option<Vec<String>>, Unreachable> {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Explained {
@@ -137,12 +138,12 @@ impl Postgres {
     }
 
     /// Whether the questions about expressions took all of their time; no more are asked.
-    pub(super) fn is_tired(&self) -> bool {
+    pub(crate) fn is_tired(&self) -> bool {
         self.asked.get() >= ASKING_TIME_MAX
     }
 
     /// At most `rows_max` rows of a small table as text; `None` if the search path leads to no such table.
-    pub(super) fn read_table(
+    pub(crate) fn read_table(
         &self,
         table: &str,
         columns: &[&str],
@@ -176,7 +177,7 @@ impl Postgres {
 const NO_ANSWER: &str = "no answer within";
 
 /// Opens a connection; what ends it, the client's next statement says.
-pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> {
+pub(crate) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> {
     let shown = url.shown();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -204,7 +205,7 @@ pub(super) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
 }
 
 /// Where and as whom to log in; without the options of the URL.
-pub(super) fn login(url: &PostgresUrl) -> Config {
+pub(crate) fn login(url: &PostgresUrl) -> Config {
     let mut config = Config::new();
     config
         .host(&url.host)
@@ -235,7 +236,7 @@ fn bounded<T>(
 }
 
 /// Waits for an answer, at most for `limit`; what went wrong is told by `refused` or, too late, by `late`.
-pub(super) fn answered<T, E>(
+pub(crate) fn answered<T, E>(
     runtime: &Runtime,
     limit: Duration,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -251,7 +252,7 @@ pub(super) fn answered<T, E>(
 }
 
 /// What is wrong with a connection that the server said nothing about.
-pub(super) fn beneath(error: &tokio_postgres::Error) -> String {
+pub(crate) fn beneath(error: &tokio_postgres::Error) -> String {
     use std::error::Error;
     error
         .source()
@@ -273,15 +274,4 @@ fn in_words(error: &tokio_postgres::Error) -> String {
     }
     let text = format!("{} ({})", told.message(), code.code());
     crate::domain::redact::truncate(&text, MESSAGE_BYTES_MAX).to_string()
-}
-
-/// A name as an SQL identifier.
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\"").replace('\0', ""))
-}
-
-/// A text as an SQL literal.
-#[must_use]
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''").replace('\0', ""))
 }

@@ -1,11 +1,11 @@
 //! The statements that add a column to a table with rows, or the reason why SQLite cannot.
 
-use super::expected::quote;
-use super::model::{Column, Dialect, Table};
+use crate::database::model::{Column, Dialect, Table};
+use crate::database::sql::quote::identifier;
 
 /// The statements that add a column to a table with rows, without touching one
 /// (sqlite.org/lang_altertable.html, 4).
-pub(super) fn add_column(
+pub(crate) fn add_column(
     table: &Table,
     column: &Column,
     live: &Table,
@@ -46,7 +46,7 @@ pub(super) fn add_column(
     }
     let mut alter = format!(
         "ALTER TABLE {} ADD COLUMN {} {kind}",
-        quote(&live.name),
+        identifier(&live.name),
         column.quoted
     );
     if let Some(default) = default {
@@ -79,8 +79,8 @@ pub(super) fn add_column(
     if column.unique && !is_indexed {
         statements.push(format!(
             "CREATE UNIQUE INDEX {} ON {} ({})",
-            quote(&format!("uq_{}_{}", live.name, column.name)),
-            quote(&live.name),
+            identifier(&format!("uq_{}_{}", live.name, column.name)),
+            identifier(&live.name),
             column.quoted
         ));
     }

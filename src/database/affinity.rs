@@ -27,7 +27,7 @@ fn affinity(kind: &str) -> Affinity {
 }
 
 /// What is written through one type comes back through the other.
-pub(super) fn are_compatible(expected: &str, live: &str) -> bool {
+pub(crate) fn are_compatible(expected: &str, live: &str) -> bool {
     use Affinity as A;
     if expected.eq_ignore_ascii_case(live) {
         return true;

@@ -3,7 +3,7 @@
 //!
 //! It decides which statements are carried out at all; that each is one statement, the server itself sees to.
 
-use super::model::Dialect;
+use crate::database::model::Dialect;
 
 /// Depth of comments in comments.
 const COMMENTS_MAX: usize = 100;
@@ -45,7 +45,7 @@ impl Token<'_> {
 
 /// A token and where it stands, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed<'a> {
+pub(crate) struct Placed<'a> {
     pub token: Token<'a>,
     pub begin: usize,
     pub end: usize,
@@ -53,7 +53,7 @@ pub(super) struct Placed<'a> {
 
 /// What a text is made of.
 #[derive(Debug, Default)]
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     /// What is not closed goes to the end of the text.
     pub tokens: Vec<Placed<'a>>,
     /// What is not closed, or does not belong into SQL, and the byte where it stands.
@@ -61,7 +61,7 @@ pub(super) struct Scan<'a> {
 }
 
 /// The name that is meant by one in closed quotes of any kind.
-pub(super) fn unquoted(name: &str) -> Option<String> {
+pub(crate) fn unquoted(name: &str) -> Option<String> {
     let inside = |open, close| name.strip_prefix(open)?.strip_suffix(close);
     inside('"', '"')
         .map(|name| name.replace("\"\"", "\""))
@@ -81,13 +81,13 @@ fn is_name_part(byte: u8) -> bool {
 ///
 /// # Errors
 /// What is not closed, or does not belong into SQL, and the byte where it stands.
-pub(super) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)> {
+pub(crate) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)> {
     let found = scan(Dialect::Postgres, sql);
     found.fault.map_or(Ok(found.tokens), Err)
 }
 
 /// The tokens of any text.
-pub(super) fn scan(dialect: Dialect, sql: &str) -> Scan<'_> {
+pub(crate) fn scan(dialect: Dialect, sql: &str) -> Scan<'_> {
     let mut found = Scan::default();
     let mut at = 0;
     while let Some(placed) = token_from(dialect, sql, at, &mut found.fault) {
@@ -368,7 +368,7 @@ impl Borders {
 ///
 /// # Errors
 /// As [`tokens`].
-pub(super) fn statements(sql: &str) -> Result<Vec<Vec<Placed<'_>>>, (usize, &'static str)> {
+pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<Placed<'_>>>, (usize, &'static str)> {
     let mut all = Vec::new();
     let mut current = Vec::new();
     let mut borders = Borders::default();
@@ -445,7 +445,7 @@ pub fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>
 }
 
 /// The line of a byte, from 1.
-pub(super) fn line_of(sql: &str, at: usize) -> u32 {
+pub(crate) fn line_of(sql: &str, at: usize) -> u32 {
     let before = sql.as_bytes().iter().take(at).filter(|b| **b == b'\n');
     u32::try_from(before.count() + 1).unwrap_or(0)
 }

@@ -15,9 +15,10 @@ use tokio_postgres::config::SslMode;
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::{CancelToken, NoTls};
 
-use super::postgres::{CONNECT_TIMEOUT, beneath, literal, login};
-use super::postgres_tls::Tls;
-use super::postgres_url::{PostgresUrl, TlsMode};
+use crate::database::postgres::connection::{CONNECT_TIMEOUT, beneath, login};
+use crate::database::postgres::tls::Tls;
+use crate::database::postgres::url::{PostgresUrl, TlsMode};
+use crate::database::sql::quote::literal;
 
 /// A server that asks for TLS is asked with these bytes (protocol-message-formats.html, SSLRequest).
 const SSL_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -68,7 +69,7 @@ pub struct WireError {
 }
 
 impl WireError {
-    pub(super) fn told(message: impl Into<String>) -> Self {
+    pub(crate) fn told(message: impl Into<String>) -> Self {
         Self {
             code: NO_CONNECTION.to_owned(),
             message: message.into(),
@@ -89,8 +90,8 @@ impl WireError {
 /// Ends what a connection does, from outside of it.
 #[derive(Clone)]
 pub struct Canceller {
-    pub(super) url: PostgresUrl,
-    pub(super) token: CancelToken,
+    pub(crate) url: PostgresUrl,
+    pub(crate) token: CancelToken,
 }
 
 impl Canceller {

@@ -5,15 +5,16 @@ use std::collections::HashMap;
 
 use tokio_postgres::SimpleQueryRow;
 
-use super::live::Unreachable;
-use super::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
-use super::postgres::{Postgres, literal};
+use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
+use crate::database::postgres::connection::Postgres;
+use crate::database::sql::quote::literal;
+use crate::database::sqlite::live::Unreachable;
 
 /// Tables that are read from a database.
 const TABLES_MAX: usize = 10_000;
 
 /// Reads what the search path leads to, and what lies in the schemas `wanted`.
-pub(super) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, Unreachable> {
+pub(crate) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, Unreachable> {
     let mut named: Vec<String> = wanted.iter().map(|name| literal(name)).collect();
     named.sort();
     named.dedup();

@@ -13,9 +13,9 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, FromSql, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use super::postgres::{answered, beneath, open};
-use super::postgres_url::PostgresUrl;
-use super::wire::{Canceller, WireError};
+use crate::database::postgres::connection::{answered, beneath, open};
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::postgres::wire::{Canceller, WireError};
 use crate::domain::ids::Digest;
 
 /// Given to the server for its own limit before ours strikes.
@@ -36,7 +36,7 @@ pub struct ServerError {
     /// Why, as the server puts it (SQLSTATE).
     code: Option<String>,
     /// Where in the statement, counted in characters from 1.
-    pub(super) position: Option<u32>,
+    pub(crate) position: Option<u32>,
 }
 
 impl ServerError {
@@ -88,15 +88,15 @@ impl ServerError {
     }
 
     /// What is there is not of a kind with which that can be done.
-    pub(super) fn is_wrong_kind(&self) -> bool {
+    pub(crate) fn is_wrong_kind(&self) -> bool {
         self.is(&SqlState::WRONG_OBJECT_TYPE)
     }
 
-    pub(super) fn is_unknown_function(&self) -> bool {
+    pub(crate) fn is_unknown_function(&self) -> bool {
         self.is(&SqlState::UNDEFINED_FUNCTION)
     }
 
-    pub(super) fn is_unknown_database(&self) -> bool {
+    pub(crate) fn is_unknown_database(&self) -> bool {
         self.is(&SqlState::INVALID_CATALOG_NAME)
     }
 }
@@ -201,7 +201,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::connect`], and those of `what`.
-    pub(super) fn or_again<T>(
+    pub(crate) fn or_again<T>(
         &self,
         what: impl Fn(&Self) -> Result<T, ServerError>,
     ) -> Result<T, ServerError> {

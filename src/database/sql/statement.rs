@@ -3,11 +3,11 @@
 //! Carried out is what declares tables, types, views, indexes and sequences. Left out is what says nothing
 //! about them: rows, rights, functions, triggers. Refused is what might change the schema by running code.
 
-use super::sql_text::{Placed, Token, statements, tokens, unquoted};
+use crate::database::sql::text::{Placed, Token, statements, tokens, unquoted};
 
 /// What is done with one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Judged {
+pub(crate) enum Judged {
     /// These, one after the other.
     Run(Vec<String>),
     /// It says nothing about tables.
@@ -82,7 +82,7 @@ const CODE: [&str; 8] = [
 ];
 
 /// Decides about one statement of `text`.
-pub(super) fn judge(text: &str, statement: &[Placed<'_>]) -> Judged {
+pub(crate) fn judge(text: &str, statement: &[Placed<'_>]) -> Judged {
     let word = |at: usize| match statement.get(at).map(|placed| placed.token) {
         Some(Token::Word(word)) => word.to_ascii_uppercase(),
         _ => String::new(),
@@ -344,7 +344,7 @@ fn judge_block(statement: &[Placed<'_>]) -> Judged {
 }
 
 /// The schema, if named, and the name of the table that a statement creates or alters.
-pub(super) fn place_of(sql: &str) -> Option<(Option<String>, String)> {
+pub(crate) fn place_of(sql: &str) -> Option<(Option<String>, String)> {
     let all = statements(sql).ok()?;
     let statement = all.first()?;
     let mut rest = statement.iter().map(|placed| placed.token);
@@ -376,5 +376,4 @@ fn plain_name(token: Token<'_>) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "sql_statement_tests.rs"]
 mod tests;

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::live::Unreachable;
-use super::postgres::{Postgres, identifier};
-use super::session::{ServerError, Session};
+use crate::database::postgres::connection::Postgres;
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::sql::quote::identifier;
+use crate::database::sqlite::live::Unreachable;
 
 const ASK_MAX: Duration = Duration::from_secs(10);
 
@@ -54,7 +55,7 @@ impl UserRights {
     }
 
     /// Asks for them, over a connection that reads.
-    pub(super) fn ask(server: &Postgres) -> Result<Self, Unreachable> {
+    pub(crate) fn ask(server: &Postgres) -> Result<Self, Unreachable> {
         let rows = server.rows(Self::QUESTION)?;
         Ok(Self::of(|at| {
             rows.first().and_then(|row| row.get(at)).unwrap_or_default()

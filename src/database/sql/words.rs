@@ -1,12 +1,12 @@
 //! The tokens of SQL with signs put together ([`super::sql_text`]), and two texts compared by them: case, blanks,
 //! brackets around all of it and quotes that change nothing are no difference. Pure.
 
-use super::model::Dialect;
-use super::sql_text::{Token, scan, unquoted};
+use crate::database::model::Dialect;
+use crate::database::sql::text::{Token, scan, unquoted};
 
 /// One word of SQL and where it stands in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Word<'t> {
+pub(crate) struct Word<'t> {
     /// Of a sign, the first symbol.
     pub token: Token<'t>,
     pub text: &'t str,
@@ -15,20 +15,20 @@ pub(super) struct Word<'t> {
 
 impl<'t> Word<'t> {
     /// Whether it is this keyword.
-    pub(super) fn is(&self, keyword: &str) -> bool {
+    pub(crate) fn is(&self, keyword: &str) -> bool {
         self.token.is_word(keyword)
     }
 
-    pub(super) fn is_sign(&self, sign: &str) -> bool {
+    pub(crate) fn is_sign(&self, sign: &str) -> bool {
         matches!(self.token, Token::Symbol(_)) && self.text == sign
     }
 
-    pub(super) fn is_name(&self) -> bool {
+    pub(crate) fn is_name(&self) -> bool {
         matches!(self.token, Token::Word(_) | Token::Name(_))
     }
 
     /// The name that it means.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let inside = match self.token {
             Token::Name(name) => unquoted(name),
             _ => None,
@@ -36,7 +36,7 @@ impl<'t> Word<'t> {
         inside.unwrap_or_else(|| self.text.to_owned())
     }
 
-    pub(super) fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.begin + self.text.len()
     }
 }
@@ -48,7 +48,7 @@ const SIGNS: [&str; 24] = [
 ];
 
 /// All words of a text; comments are none. What does not end (a string, a comment) goes to the end.
-pub(super) fn words(dialect: Dialect, text: &str) -> Vec<Word<'_>> {
+pub(crate) fn words(dialect: Dialect, text: &str) -> Vec<Word<'_>> {
     let mut found: Vec<Word<'_>> = Vec::new();
     for placed in scan(dialect, text).tokens {
         if found.last().is_some_and(|sign| placed.begin < sign.end()) {
@@ -69,7 +69,7 @@ pub(super) fn words(dialect: Dialect, text: &str) -> Vec<Word<'_>> {
 }
 
 /// Whether two expressions are the same but for their spelling.
-pub(super) fn same_words(dialect: Dialect, a: &str, b: &str) -> bool {
+pub(crate) fn same_words(dialect: Dialect, a: &str, b: &str) -> bool {
     spelled(dialect, a) == spelled(dialect, b)
 }
 
@@ -107,7 +107,7 @@ fn is_folded(name: &str) -> bool {
 }
 
 /// Without the brackets around all of it.
-pub(super) fn unwrapped<'w, 't>(mut words: &'w [Word<'t>]) -> &'w [Word<'t>] {
+pub(crate) fn unwrapped<'w, 't>(mut words: &'w [Word<'t>]) -> &'w [Word<'t>] {
     while let [first, inner @ .., last] = words {
         let mut depth = 0_i32;
         let holds = inner.iter().all(|word| {
@@ -123,7 +123,7 @@ pub(super) fn unwrapped<'w, 't>(mut words: &'w [Word<'t>]) -> &'w [Word<'t>] {
 }
 
 /// How a word changes the depth of brackets.
-pub(super) fn change(word: &Word<'_>) -> i32 {
+pub(crate) fn change(word: &Word<'_>) -> i32 {
     if word.is_sign("(") {
         1
     } else if word.is_sign(")") {
@@ -134,7 +134,7 @@ pub(super) fn change(word: &Word<'_>) -> i32 {
 }
 
 /// The parts of a text between the words for which `is_end` holds, outside of brackets.
-pub(super) fn split<'w, 't>(
+pub(crate) fn split<'w, 't>(
     words: &'w [Word<'t>],
     is_end: impl Fn(&Word<'t>) -> bool,
 ) -> Vec<&'w [Word<'t>]> {
@@ -148,7 +148,7 @@ pub(super) fn split<'w, 't>(
 }
 
 /// The text that some words stand for, as it was written.
-pub(super) fn written<'t>(text: &'t str, words: &[Word<'t>]) -> &'t str {
+pub(crate) fn written<'t>(text: &'t str, words: &[Word<'t>]) -> &'t str {
     match (words.first(), words.last()) {
         (Some(first), Some(last)) => &text[first.begin..last.end()],
         _ => "",
@@ -157,7 +157,7 @@ pub(super) fn written<'t>(text: &'t str, words: &[Word<'t>]) -> &'t str {
 
 /// What is demanded together (or, with `OR`, one of which is): the order does not matter. One part if it
 /// cannot be told for sure.
-pub(super) fn demands<'t>(dialect: Dialect, text: &'t str, keyword: &str) -> Vec<&'t str> {
+pub(crate) fn demands<'t>(dialect: Dialect, text: &'t str, keyword: &str) -> Vec<&'t str> {
     let all = words(dialect, text);
     let inner = unwrapped(&all);
     let others = [

@@ -7,19 +7,18 @@
 
 use rusqlite::Connection;
 
-use super::expected::quote;
-use super::handle::Live;
-use super::model::{Column, Dialect, Table};
-use super::postgres::identifier;
-use super::sql_text::Token;
-use super::words::{demands, same_words, words};
+use crate::database::handle::Live;
+use crate::database::model::{Column, Dialect, Table};
+use crate::database::sql::quote::identifier;
+use crate::database::sql::text::Token;
+use crate::database::sql::words::{demands, same_words, words};
 
 /// Parts of one expression that are compared with each other.
 const PARTS_MAX: usize = 16;
 
 /// How two expressions stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Same,
     Different,
     /// The words differ, and the database does not understand one of them.
@@ -30,7 +29,7 @@ pub(super) enum Verdict {
 
 /// The database that is asked.
 #[derive(Clone, Copy)]
-pub(super) struct Judge<'a> {
+pub(crate) struct Judge<'a> {
     pub dialect: Dialect,
     /// The server, for PostgreSQL.
     pub server: Option<&'a Live>,
@@ -38,7 +37,7 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// Two conditions or values over the columns of a live table.
-    pub(super) fn same(&self, table: &Table, expected: &str, live: &str) -> Verdict {
+    pub(crate) fn same(&self, table: &Table, expected: &str, live: &str) -> Verdict {
         if expected.trim().is_empty() || live.trim().is_empty() {
             return Verdict::Unknown;
         }
@@ -55,7 +54,7 @@ impl Judge<'_> {
     }
 
     /// Two defaults, as values of the live column.
-    pub(super) fn same_default(
+    pub(crate) fn same_default(
         &self,
         table: &Table,
         column: &Column,
@@ -222,15 +221,15 @@ fn on_sqlite(table: &Table, expected: &str, live: &str) -> Option<bool> {
         .map(|column| {
             let collation = column.collation.as_ref();
             let collation =
-                collation.map_or_else(String::new, |name| format!(" COLLATE {}", quote(name)));
+                collation.map_or_else(String::new, |name| format!(" COLLATE {}", identifier(name)));
             format!(
                 "{} {}{collation}",
-                quote(&column.name),
+                identifier(&column.name),
                 column.kind.as_deref().unwrap_or_default()
             )
         })
         .collect();
-    let name = quote(&table.name);
+    let name = identifier(&table.name);
     connection
         .execute_batch(&format!("CREATE TABLE {name} ({})", columns.join(", ")))
         .ok()?;

@@ -9,10 +9,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::own_role::{self, OwnRole};
-use super::postgres::{identifier, literal};
-use super::postgres_url::PostgresUrl;
-use super::session::{ServerError, Session};
+use crate::database::postgres::own_role::{self, OwnRole};
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::sql::quote::{identifier, literal};
 
 /// How long the making of one may take.
 const CREATE_MAX: Duration = Duration::from_secs(120);
@@ -215,7 +215,7 @@ impl Drop for OwnDatabase {
 }
 
 /// A name that nobody has yet, for something beside the database of `live`.
-pub(super) fn own_name(live: &Session, word: &str) -> Result<String, ServerError> {
+pub(crate) fn own_name(live: &Session, word: &str) -> Result<String, ServerError> {
     let oid = live.value(
         "SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()",
         ASK_MAX,
@@ -233,18 +233,18 @@ fn key(name: &str) -> String {
 }
 
 /// From now on, what has this name is no leftover.
-pub(super) fn lock(live: &Session, name: &str) -> Result<(), ServerError> {
+pub(crate) fn lock(live: &Session, name: &str) -> Result<(), ServerError> {
     live.run(&format!("SELECT pg_advisory_lock({})", key(name)), ASK_MAX)
 }
 
 /// `false`: somebody else lives who made it.
-pub(super) fn try_lock(live: &Session, name: &str) -> Result<bool, ServerError> {
+pub(crate) fn try_lock(live: &Session, name: &str) -> Result<bool, ServerError> {
     let sql = format!("SELECT pg_try_advisory_lock({})", key(name));
     Ok(live.value(&sql, ASK_MAX)?.as_deref() == Some("t"))
 }
 
 /// The lock ends with the connection too, unless a pooler keeps that.
-pub(super) fn unlock(live: &Session, name: &str) {
+pub(crate) fn unlock(live: &Session, name: &str) {
     let unlock = format!("SELECT pg_advisory_unlock({})", key(name));
     if let Err(error) = live.run(&unlock, ASK_MAX) {
         tracing::debug!(name, %error, "cannot give a lock back");
@@ -274,7 +274,7 @@ fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
 }
 
 /// [`sweep`], where it is no matter of life and death.
-pub(super) fn sweep_at(url: &str) {
+pub(crate) fn sweep_at(url: &str) {
     if let Err(error) = Session::connect(url).and_then(|live| sweep(&live)) {
         tracing::warn!(%error, "cannot look for databases that a killed process left");
     }
@@ -284,7 +284,7 @@ pub(super) fn sweep_at(url: &str) {
 ///
 /// # Errors
 /// The server did not answer. What cannot be dropped is left, with a warning.
-pub(super) fn sweep(live: &Session) -> Result<(), ServerError> {
+pub(crate) fn sweep(live: &Session) -> Result<(), ServerError> {
     let left = live.rows(
         "SELECT datname FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba, \
          (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) AS this \

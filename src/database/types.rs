@@ -4,11 +4,11 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::affinity::are_compatible;
-use super::model::{Column, Dialect};
+use crate::database::affinity::are_compatible;
+use crate::database::model::{Column, Dialect};
 
 /// What is written through one type comes back through the other.
-pub(super) fn same_type(dialect: Dialect, expected: &Column, live: &Column) -> bool {
+pub(crate) fn same_type(dialect: Dialect, expected: &Column, live: &Column) -> bool {
     let (Some(kind), Some(found)) = (&expected.kind, &live.kind) else {
         return true;
     };
@@ -102,7 +102,7 @@ fn canonical(kind: &str) -> String {
 
 /// How two defaults stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Defaults {
+pub(crate) enum Defaults {
     Same,
     /// Two expressions that are written differently, which may mean the same.
     Unclear,
@@ -110,7 +110,7 @@ pub(super) enum Defaults {
 }
 
 /// Compares the defaults that the database itself gives.
-pub(super) fn compare_defaults(expected: &Column, live: &Column) -> Defaults {
+pub(crate) fn compare_defaults(expected: &Column, live: &Column) -> Defaults {
     if expected.generated || live.generated || expected.server_default == live.server_default {
         return Defaults::Same;
     }

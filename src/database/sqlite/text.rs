@@ -2,12 +2,12 @@
 //! columns, collations, foreign keys that wait for the end of a transaction, the parts and the condition
 //! of an index. Pure.
 
-use super::model::Dialect;
-use super::words::{Word, change, split, unwrapped, words, written};
+use crate::database::model::Dialect;
+use crate::database::sql::words::{Word, change, split, unwrapped, words, written};
 
 /// What the text of a table says.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct TableText {
+pub(crate) struct TableText {
     /// Name and condition.
     pub checks: Vec<(Option<String>, String)>,
     pub columns: Vec<ColumnText>,
@@ -17,7 +17,7 @@ pub(super) struct TableText {
 }
 
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct ColumnText {
+pub(crate) struct ColumnText {
     pub name: String,
     pub collation: Option<String>,
     pub computed: Option<String>,
@@ -25,7 +25,7 @@ pub(super) struct ColumnText {
 
 impl TableText {
     /// What can be told; a text that is no definition of columns tells nothing.
-    pub(super) fn of(sql: &str) -> Self {
+    pub(crate) fn of(sql: &str) -> Self {
         let mut text = Self::default();
         let all = words(Dialect::Sqlite, sql);
         let Some(open) = all.iter().position(|word| word.is_sign("(")) else {
@@ -108,7 +108,7 @@ impl TableText {
         self.columns.extend(column);
     }
 
-    pub(super) fn column(&self, name: &str) -> Option<&ColumnText> {
+    pub(crate) fn column(&self, name: &str) -> Option<&ColumnText> {
         let mut columns = self.columns.iter();
         columns.find(|column| column.name.eq_ignore_ascii_case(name))
     }
@@ -128,7 +128,7 @@ fn group<'w, 't>(list: &'w [Word<'t>]) -> &'w [Word<'t>] {
 }
 
 /// The parts and the condition of an index.
-pub(super) fn index_text(sql: &str) -> (Vec<String>, Option<String>) {
+pub(crate) fn index_text(sql: &str) -> (Vec<String>, Option<String>) {
     let all = words(Dialect::Sqlite, sql);
     let on = all.iter().position(|word| word.is("ON")).unwrap_or(0);
     let Some(open) = all[on..].iter().position(|word| word.is_sign("(")) else {
@@ -149,14 +149,14 @@ pub(super) fn index_text(sql: &str) -> (Vec<String>, Option<String>) {
 
 /// One part of an index: a plain column, or an expression.
 #[derive(Debug, PartialEq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Column(String),
     Expression(String),
 }
 
 /// A part without its direction. A collation makes it an expression on SQLite; on PostgreSQL neither it
 /// nor an operator class is looked at.
-pub(super) fn index_part(dialect: Dialect, text: &str) -> Part {
+pub(crate) fn index_part(dialect: Dialect, text: &str) -> Part {
     let all = words(dialect, text);
     let mut part = &all[..];
     while let [rest @ .., last] = part {

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::live::percent_decode;
+use crate::database::sqlite::live::percent_decode;
 use crate::manifest::percent_encoded;
 
 /// The port of a server that names none.
@@ -12,7 +12,7 @@ const PORT: u16 = 5432;
 
 /// How far the connection has to be protected (postgresql.org/docs/current/libpq-ssl.html).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum TlsMode {
+pub(crate) enum TlsMode {
     /// Never.
     Disable,
     /// If the server can; whose certificate is not looked at.
@@ -27,7 +27,7 @@ pub(super) enum TlsMode {
 
 /// One server and database. No `Debug`: it holds a password.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct PostgresUrl {
+pub(crate) struct PostgresUrl {
     /// A name, an address, or the directory of a Unix socket.
     pub host: String,
     pub port: u16,
@@ -72,7 +72,7 @@ impl PostgresUrl {
     ///
     /// # Errors
     /// What cannot be understood, in words without the password.
-    pub(super) fn parse(url: &str) -> Result<Self, String> {
+    pub(crate) fn parse(url: &str) -> Result<Self, String> {
         let (_, rest) = url.trim().split_once("://").ok_or("the URL has no `://`")?;
         let (login, rest) = split_login(rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
@@ -101,7 +101,7 @@ impl PostgresUrl {
     }
 
     /// The same server and user, another database. `database` needs no encoding.
-    pub(super) fn with_database(url: &str, database: &str) -> String {
+    pub(crate) fn with_database(url: &str, database: &str) -> String {
         let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
         let rest = without(rest, |key| ["dbname", "database"].contains(&key));
         let (rest, query) = match rest.split_once('?') {
@@ -115,7 +115,7 @@ impl PostgresUrl {
     }
 
     /// The same server and database, another user. Neither needs encoding.
-    pub(super) fn with_login(url: &str, user: &str, password: &str) -> String {
+    pub(crate) fn with_login(url: &str, user: &str, password: &str) -> String {
         let (scheme, rest) = url.trim().split_once("://").unwrap_or(("postgresql", url));
         let (_, rest) = split_login(rest);
         let rest = without(rest, |key| ["user", "password", "passfile"].contains(&key));
@@ -193,12 +193,12 @@ impl PostgresUrl {
         }
     }
 
-    pub(super) fn is_socket(&self) -> bool {
+    pub(crate) fn is_socket(&self) -> bool {
         self.host.starts_with('/')
     }
 
     /// For people: where it is, without who connects.
-    pub(super) fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         if self.is_socket() {
             format!("{} at {}/.s.PGSQL.{}", self.database, self.host, self.port)
         } else {

@@ -5,7 +5,7 @@
 //! not understood to the end is refused. `IF NOT EXISTS` is put in, so that one that was already carried
 //! out does nothing.
 
-use super::sql_text::{Placed, Token, statements};
+use crate::database::sql::text::{Placed, Token, statements};
 
 /// What may stand in the default of a new column besides literals: evaluated once for all rows that exist,
 /// without touching one (postgresql.org/docs/current/sql-altertable.html, notes).
@@ -72,7 +72,7 @@ pub fn created_type(sql: &str) -> Option<&str> {
 }
 
 /// A constant, or what PostgreSQL evaluates once; casts may follow.
-pub(super) fn is_constant(text: &str) -> bool {
+pub(crate) fn is_constant(text: &str) -> bool {
     let Ok(all) = statements(text) else {
         return false;
     };
@@ -412,5 +412,4 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-#[path = "addition_tests.rs"]
 mod tests;

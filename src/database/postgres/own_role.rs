@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::own_database::{self, lock, own_name, try_lock, unlock};
-use super::postgres::{identifier, literal};
-use super::postgres_url::PostgresUrl;
-use super::session::{ServerError, Session};
-use super::user_rights::UserRights;
+use crate::database::postgres::own_database::{self, lock, own_name, try_lock, unlock};
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::postgres::user_rights::UserRights;
+use crate::database::sql::quote::{identifier, literal};
 
 const ASK_MAX: Duration = Duration::from_secs(10);
 /// How long everything in a clone may take to get its new owner.
@@ -84,7 +84,7 @@ impl OwnRole {
 
     /// Takes back what it may have changed of itself, which anybody may: its password, and its settings for this
     /// database (a name in quotes) or all.
-    pub(super) fn restore(&self, database: &str) -> Result<(), ServerError> {
+    pub(crate) fn restore(&self, database: &str) -> Result<(), ServerError> {
         let role = identifier(&self.name);
         for change in [
             format!("PASSWORD {}", self.verifier()),
@@ -107,7 +107,7 @@ impl OwnRole {
     }
 
     /// The URL of a database of the server of `url`, in that one's form, for this role; it holds the password.
-    pub(super) fn url_like(&self, url: &str, database: &str) -> String {
+    pub(crate) fn url_like(&self, url: &str, database: &str) -> String {
         let url = PostgresUrl::with_database(url, database);
         PostgresUrl::with_login(&url, &self.name, &self.password)
     }
@@ -115,7 +115,7 @@ impl OwnRole {
     /// Gives this role everything in a clone that belongs to the user of `inside`, or to a group of which he is a
     /// member; to a superuser, everything does.
     /// What an extension brought stays whose it is.
-    pub(super) fn adopt(&self, inside: &Session) -> Result<(), ServerError> {
+    pub(crate) fn adopt(&self, inside: &Session) -> Result<(), ServerError> {
         // What belongs to a group is each member's to change.
         let owner = |owner: &str| format!("pg_has_role({owner}, 'USAGE')");
         let ours = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
@@ -185,7 +185,7 @@ fn drop_role(live: &Session, name: &str) -> Result<(), ServerError> {
 }
 
 /// Drops roles that a kill left behind beside this database, after their databases.
-pub(super) fn sweep(live: &Session) -> Result<(), ServerError> {
+pub(crate) fn sweep(live: &Session) -> Result<(), ServerError> {
     let left = live.rows(
         "SELECT rolname FROM pg_catalog.pg_roles AS r WHERE rolname ~ ('^ubs_role_' || (SELECT oid FROM \
          pg_catalog.pg_database WHERE datname = current_database()) || '_[0-9a-f]{16}$') \

@@ -4,8 +4,8 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::own_database::OwnDatabase;
-use super::postgres_url::{PostgresUrl, TlsMode};
+use crate::database::postgres::own_database::OwnDatabase;
+use crate::database::postgres::url::{PostgresUrl, TlsMode};
 
 /// How long a dump of definitions may take.
 const DUMP_MAX: Duration = Duration::from_secs(60);
@@ -139,7 +139,7 @@ fn program(name: &str, url: &PostgresUrl) -> Command {
 
 /// Without the lines `\restrict` and `\unrestrict`, with which `pg_dump` begins and ends a script for psql.
 /// Their places stay, so that lines keep their numbers.
-pub(super) fn without_marks_for_psql(script: &str) -> String {
+pub(crate) fn without_marks_for_psql(script: &str) -> String {
     let is_mark = |line: &str| line.starts_with("\\restrict ") || line.starts_with("\\unrestrict ");
     script
         .split_inclusive('\n')

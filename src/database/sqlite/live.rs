@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
-use super::sqlite_text::{Part, TableText, index_part, index_text};
+use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
+use crate::database::sqlite::text::{Part, TableText, index_part, index_text};
 
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,11 +18,11 @@ const TABLES_MAX: usize = 10_000;
 /// Why a database cannot be read, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Unreachable(pub String);
+pub(crate) struct Unreachable(pub String);
 
 /// What a SQLite URL means.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Database {
+pub(crate) enum Database {
     /// A file.
     File(PathBuf),
     /// Gone when the application ends.
@@ -42,7 +42,7 @@ pub fn sqlite_path(url: &str, root: &Path) -> Option<PathBuf> {
 }
 
 /// Reads a database URL in the way of SQLAlchemy: `sqlite[+driver]:///path[?query]`.
-pub(super) fn parse_url(url: &str, root: &Path) -> Database {
+pub(crate) fn parse_url(url: &str, root: &Path) -> Database {
     let Some((scheme, rest)) = url.trim().split_once("://") else {
         return Database::Other;
     };
@@ -96,7 +96,7 @@ fn join(root: &Path, path: &str) -> PathBuf {
     root.join(path).components().collect()
 }
 
-pub(super) fn percent_decode(text: &str) -> String {
+pub(crate) fn percent_decode(text: &str) -> String {
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -121,12 +121,12 @@ pub(super) fn percent_decode(text: &str) -> String {
 }
 
 /// Reads the schema of the database in `path`, which exists.
-pub(super) fn read_live(path: &Path) -> Result<Schema, Unreachable> {
+pub(crate) fn read_live(path: &Path) -> Result<Schema, Unreachable> {
     let connection = open(path)?;
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
 }
 
-pub(super) fn open(path: &Path) -> Result<Connection, Unreachable> {
+pub(crate) fn open(path: &Path) -> Result<Connection, Unreachable> {
     let cannot = |why: String| Unreachable(format!("{} {why}", path.display()));
     if path.is_dir() {
         return Err(cannot("is a directory".to_owned()));
@@ -177,7 +177,7 @@ fn percent_encode(path: &Path) -> String {
         .collect()
 }
 
-pub(super) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
+pub(crate) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
     let file = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => format!(
@@ -195,7 +195,7 @@ pub(super) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
 }
 
 /// Everything in the main database of a connection.
-pub(super) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
+pub(crate) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
     // One moment for all of it.
     let transaction = connection.unchecked_transaction()?;
     let mut tables = Vec::new();
