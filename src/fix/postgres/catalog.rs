@@ -15,7 +15,8 @@ const LINES_MAX: usize = 500_000;
 const LINE_MAX: usize = 8_000;
 
 /// Everything that is not the server's own.
-pub(super) const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
+pub(in crate::fix) const OURS: &str =
+    "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 
 /// Where things are defined of which only the name is looked at.
 const OTHERS: [&str; 11] = [
@@ -36,7 +37,7 @@ const FIRST_OID: u32 = 16_384;
 
 /// Definitions, each in words that say everything about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Catalog {
+pub(in crate::fix) struct Catalog {
     /// `KIND NAME REST`.
     pub lines: BTreeSet<String>,
     /// What others than the owner may do. No part of the digest: a role's default privileges are not those of
@@ -45,7 +46,7 @@ pub(super) struct Catalog {
 }
 
 impl Catalog {
-    pub(super) fn digest(&self) -> Digest {
+    pub(in crate::fix) fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         for line in &self.lines {
             hasher.update(&(line.len() as u64).to_le_bytes());
@@ -170,8 +171,11 @@ fn privileges() -> String {
     .join(" UNION ALL ")
 }
 
-/// Reads all definitions, in a transaction of the caller with [`super::transaction::plainly`].
-pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog, ServerError> {
+/// Reads all definitions, in a transaction of the caller with [`crate::fix::postgres::transaction::plainly`].
+pub(in crate::fix) fn read_catalog(
+    session: &Session,
+    limit: Duration,
+) -> Result<Catalog, ServerError> {
     let rows = session.rows(&query(), limit)?;
     let privileges = session.rows(&privileges(), limit)?;
     if rows.len().max(privileges.len()) > LINES_MAX {
@@ -188,13 +192,16 @@ pub(super) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
 
 /// The search path of our own questions: every name is written in full, and means what it means in `pg_catalog`. Where a
 /// path does not name it, the schema of temporary tables comes before all others, and one may be called `pg_locks`.
-pub(super) const PATH: &str = "pg_catalog, pg_temp";
+pub(in crate::fix) const PATH: &str = "pg_catalog, pg_temp";
 
 /// What the databases of the server have in common, and a transaction may change: rights and options of databases,
 /// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
 /// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
-/// src/backend/commands). Asked with [`super::transaction::plainly`].
-pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
+/// src/backend/commands). Asked with [`crate::fix::postgres::transaction::plainly`].
+pub(in crate::fix) fn read_shared(
+    session: &Session,
+    limit: Duration,
+) -> Result<Vec<String>, ServerError> {
     let rows = session.rows(
             "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
                FROM pg_database \
@@ -209,7 +216,7 @@ pub(super) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<Stri
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
-pub(super) fn read_books(
+pub(in crate::fix) fn read_books(
     session: &Session,
     books: &MigrationBooks,
     limit: Duration,
@@ -235,7 +242,7 @@ pub(super) fn read_books(
 }
 
 /// Tables with one of these names, in any schema, each in quotes.
-pub(super) fn tables_named(
+pub(in crate::fix) fn tables_named(
     session: &Session,
     names: &[String],
     limit: Duration,
@@ -258,7 +265,7 @@ pub(super) fn tables_named(
 
 /// What each table and column is, whatever its name: another file means that every row was written anew, and
 /// another number that the column was.
-pub(super) fn read_identities(
+pub(in crate::fix) fn read_identities(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, String>, ServerError> {
@@ -278,7 +285,7 @@ pub(super) fn read_identities(
 }
 
 /// How far each sequence has come that the user may read; one that goes down counts below zero.
-pub(super) fn read_sequences(
+pub(in crate::fix) fn read_sequences(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, i64>, ServerError> {
@@ -293,7 +300,7 @@ pub(super) fn read_sequences(
 
 /// Rows that the transaction inserted, updated and deleted in each table, by whatever means; large objects are
 /// in tables too.
-pub(super) fn read_activity(
+pub(in crate::fix) fn read_activity(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, String>, ServerError> {

@@ -11,7 +11,7 @@ use super::recording::Recorded;
 use super::*;
 use crate::checks::testing::postgres::Server;
 use crate::database::postgres::session::Session;
-use crate::fix::catalog::{Catalog, read_catalog};
+use crate::fix::postgres::catalog::{Catalog, read_catalog};
 
 /// More than anything here takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);

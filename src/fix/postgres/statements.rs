@@ -8,156 +8,26 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::catalog::Catalog;
-use super::replay::{self, Proved};
-use super::transaction::{
-    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
-    read_in_transaction,
-};
-use crate::checks::MigrationBooks;
+use super::error::{PostgresError, STATEMENTS_MAX, because, first_line};
+use super::server_trial::{Added, ServerOutcome, ServerTrial};
 use crate::database::postgres::dump::dump_schema;
 use crate::database::postgres::own_database::{OwnDatabase, Purpose, Template};
-use crate::database::postgres::session::{ServerError, Session};
+use crate::database::postgres::session::Session;
 use crate::database::postgres::user_rights::UserRights;
 use crate::database::sql::addition::{created_type, postgres_addition};
 use crate::database::sql::quote::literal;
-use crate::domain::ids::Digest;
-
-/// Statements of one proposal.
-const STATEMENTS_MAX: usize = 256;
-
-/// A PostgreSQL database could not be cloned or changed; the live one is as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum PostgresError {
-    /// The server says no.
-    #[error("{what}: {source}")]
-    Server {
-        /// What was being done.
-        what: String,
-        /// What it says.
-        source: ServerError,
-    },
-    /// There is nothing to try the change on.
-    #[error("no clone of {shown} can be made: {why}")]
-    NoClone {
-        /// Database and server.
-        shown: String,
-        /// Why, and what to do.
-        why: String,
-    },
-    /// The trial's role is refused.
-    #[error(
-        "the role that was made for the trial cannot log in at the server, which decides by pg_hba.conf who may from \
-         where; allow roles of any name that have a password there, or run the migrations yourself ({shown}: {why})"
-    )]
-    NoLogin {
-        /// The clone.
-        shown: String,
-        /// What the server says.
-        why: String,
-    },
-    /// Not an addition.
-    #[error("the statement `{statement}` is not run automatically, because {why}")]
-    BeyondRisk {
-        /// Its first line.
-        statement: String,
-        /// Why.
-        why: String,
-    },
-    /// Too many.
-    #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
-    TooMany(usize),
-    /// A row is gone or new.
-    #[error("the statements change the number of rows of table {table} from {before} to {after}")]
-    RowsChanged {
-        /// Which table.
-        table: String,
-        /// Before.
-        before: String,
-        /// After.
-        after: String,
-    },
-    /// They do more than add.
-    #[error("the statements change what is there: {0}")]
-    Changes(String),
-    /// The trial was ended.
-    #[error(
-        "the clone grew by more than {0} MiB, and it lies on the disk of the live server, so the trial was ended; \
-         run these migrations yourself"
-    )]
-    TooLarge(u64),
-    /// What migrations did cannot be done again.
-    #[error("what the migrations did cannot be promoted in one transaction, because {0}")]
-    NoReplay(String),
-    /// The live database is not what the trial began with.
-    #[error("{0} is not what it was when the fix was tried; look again and propose anew")]
-    Changed(String),
-    /// The statements made something else of the live database than of the clone.
-    #[error("on {shown} the statements make something else than on the clone: {what}")]
-    Differs {
-        /// Database and server.
-        shown: String,
-        /// What.
-        what: String,
-    },
-}
-
-pub(super) fn because(what: impl Into<String>) -> impl FnOnce(ServerError) -> PostgresError {
-    let what = what.into();
-    move |source| PostgresError::Server { what, source }
-}
-
-/// A trial on a clone, which is dropped with this.
-pub(super) struct ServerTrial {
-    database: OwnDatabase,
-    /// For people: on what it was tried.
-    pub tried_on: &'static str,
-    pub outcome: ServerOutcome,
-    /// What migrations lost or changed besides what they gained; statements only add.
-    pub beyond: Vec<String>,
-}
-
-/// What a trial says about the live database.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) enum ServerOutcome {
-    /// Statements that add.
-    Added(Added),
-    /// Migrations, and the tables in which they keep what they did.
-    Migrated(Box<Proved>, MigrationBooks),
-}
-
-/// Catalog of the live database before, and as the trial says that it will be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Added {
-    pub before: Digest,
-    pub after: Digest,
-}
-
-impl ServerTrial {
-    pub(super) fn of_migrations(
-        database: OwnDatabase,
-        tried_on: &'static str,
-        outcome: ServerOutcome,
-        beyond: Vec<String>,
-    ) -> Self {
-        Self {
-            database,
-            tried_on,
-            outcome,
-            beyond,
-        }
-    }
-
-    /// The clone's URL in the form of one that leads to the live database; it holds the password.
-    pub(super) fn url_like(&self, url: &str) -> String {
-        self.database.url_like(url)
-    }
-}
+use crate::fix::postgres::catalog::Catalog;
+use crate::fix::postgres::replay;
+use crate::fix::postgres::transaction::{
+    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
+    read_in_transaction,
+};
 
 /// Clones the database of `url` and runs the statements there.
-pub(super) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTrial, PostgresError> {
+pub(in crate::fix) fn try_on_clone(
+    url: &str,
+    statements: &[String],
+) -> Result<ServerTrial, PostgresError> {
     let statements = accepted(statements)?;
     let live = Session::connect(url).map_err(because("cannot connect"))?;
     let live_before = read_in_transaction(&live, None)?;
@@ -172,15 +42,15 @@ pub(super) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTri
         lines: expected,
         ..Catalog::default()
     };
-    Ok(ServerTrial {
+    Ok(ServerTrial::new(
         database,
         tried_on,
-        outcome: ServerOutcome::Added(Added {
+        ServerOutcome::Added(Added {
             before: live_before.digest(),
             after: after.digest(),
         }),
-        beyond: Vec::new(),
-    })
+        Vec::new(),
+    ))
 }
 
 /// A clone with rows where that is possible, or one of the definitions.
@@ -230,7 +100,7 @@ fn clone_of(live: Session, url: &str) -> Result<(OwnDatabase, &'static str), Pos
 
 /// Makes of the live database what the trial made of the clone, in one transaction. Idempotent: a database
 /// that is already as it will be is left alone.
-pub(super) fn promote(
+pub(in crate::fix) fn promote(
     url: &str,
     statements: &[String],
     outcome: &ServerOutcome,
@@ -295,10 +165,6 @@ fn accepted(statements: &[String]) -> Result<Vec<String>, PostgresError> {
     statements.iter().map(accept).collect()
 }
 
-pub(super) fn first_line(statement: &str) -> &str {
-    statement.trim().lines().next().unwrap_or("")
-}
-
 /// Runs the statements in one transaction, which is committed if they only add, no row comes or goes, no
 /// table is written anew, and both questions are answered well.
 fn carry_out(
@@ -360,5 +226,4 @@ fn only_adds(changed: &Observed) -> Result<(), PostgresError> {
 }
 
 #[cfg(test)]
-#[path = "postgres_tests.rs"]
 mod tests;

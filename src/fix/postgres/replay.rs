@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::beyond::{
-    beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened, told_back,
-};
-use super::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
-use super::postgres::{PostgresError, because, first_line};
-use super::relay::{Parameter, Recording, Value};
-use super::transaction::{
-    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
-    in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
-};
 use crate::checks::MigrationBooks;
 use crate::database::postgres::session::{Done, RawParameter, ServerError, Session};
 use crate::database::sql::quote::literal;
 use crate::database::sql::text::sql_statements;
 use crate::domain::ids::Digest;
+use crate::fix::postgres::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
+use crate::fix::postgres::error::{PostgresError, because, first_line};
+use crate::fix::postgres::relay::{Parameter, Recording, Value};
+use crate::fix::postgres::side_effects::{
+    beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened, told_back,
+};
+use crate::fix::postgres::transaction::{
+    ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
+    in_transaction, limits, observe, plainly, read_in_transaction, tables_among,
+};
 
 /// How long all of it may take on the live database.
 const LIVE_MAX: Duration = Duration::from_secs(600);
@@ -41,7 +41,7 @@ enum Effect {
 
 /// Migrations that held on a clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(super) struct Proved {
+pub(in crate::fix) struct Proved {
     recording: Recording,
     /// What each statement did that changes rows of tables or reads them.
     done: Vec<Option<Effect>>,
@@ -68,14 +68,17 @@ pub(super) struct Proved {
 }
 
 /// What migrations made of the clone on which they ran themselves.
-pub(super) struct Migrated {
+pub(in crate::fix) struct Migrated {
     catalog: Catalog,
     rows: Rows,
 }
 
 impl Migrated {
     /// Looks.
-    pub(super) fn read(clone: &Session, books: &MigrationBooks) -> Result<Self, PostgresError> {
+    pub(in crate::fix) fn read(
+        clone: &Session,
+        books: &MigrationBooks,
+    ) -> Result<Self, PostgresError> {
         Ok(Self {
             catalog: read_in_transaction(clone, Some(books))?,
             rows: in_transaction(clone, &[], || counts_of(clone))?,
@@ -85,7 +88,7 @@ impl Migrated {
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
 /// live database has; `time_max`: for all statements together.
-pub(super) fn prove(
+pub(in crate::fix) fn prove(
     clone: &Session,
     live: &Catalog,
     migrated: &Migrated,
@@ -211,7 +214,7 @@ pub(super) fn prove(
 
 /// Does it on the live database, if that is what the trial began with. Idempotent: a database that is already
 /// as it will be is left alone.
-pub(super) fn promote(
+pub(in crate::fix) fn promote(
     url: &str,
     proved: &Proved,
     books: &MigrationBooks,
@@ -560,8 +563,6 @@ fn effect_of(sql: &str, done: Done, tables: &BTreeSet<String>) -> Option<Effect>
 }
 
 #[cfg(test)]
-#[path = "replay_meanwhile_tests.rs"]
-mod meanwhile;
+mod meanwhile_tests;
 #[cfg(test)]
-#[path = "replay_tests.rs"]
 mod tests;

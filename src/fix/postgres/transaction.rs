@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::catalog::{
-    Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
-};
-use super::postgres::{PostgresError, because};
 use crate::checks::MigrationBooks;
 use crate::database::postgres::session::Session;
 use crate::database::sql::quote::literal;
+use crate::fix::postgres::catalog::{
+    Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
+};
+use crate::fix::postgres::error::{PostgresError, because};
 
 /// How long one statement may take.
-pub(super) const STATEMENT_MAX: Duration = Duration::from_secs(60);
-pub(super) const ASK_MAX: Duration = Duration::from_secs(30);
+pub(in crate::fix) const STATEMENT_MAX: Duration = Duration::from_secs(60);
+pub(in crate::fix) const ASK_MAX: Duration = Duration::from_secs(30);
 /// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
 const LOCK_MAX: Duration = Duration::from_secs(5);
 /// A larger database is not cloned with its rows.
@@ -23,7 +23,7 @@ const CLONE_BYTES_MAX: u64 = 256 << 20;
 const TABLES_MAX: usize = 2_000;
 
 /// Whether a clone of the database is to have its rows.
-pub(super) fn is_small(live: &Session) -> Result<bool, PostgresError> {
+pub(in crate::fix) fn is_small(live: &Session) -> Result<bool, PostgresError> {
     let size = live
         .value("SELECT pg_database_size(current_database())", ASK_MAX)
         .map_err(because("cannot ask for the database's size"))?;
@@ -33,7 +33,7 @@ pub(super) fn is_small(live: &Session) -> Result<bool, PostgresError> {
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
-pub(super) struct Look<'a> {
+pub(in crate::fix) struct Look<'a> {
     time_max: Duration,
     /// Of one table.
     bytes_max: u64,
@@ -43,14 +43,14 @@ pub(super) struct Look<'a> {
     pub books: Option<&'a MigrationBooks>,
 }
 
-pub(super) const ON_CLONE: Look<'static> = Look {
+pub(in crate::fix) const ON_CLONE: Look<'static> = Look {
     time_max: Duration::from_secs(20),
     bytes_max: CLONE_BYTES_MAX,
     contents: false,
     books: None,
 };
 /// The second look happens while the application waits for the tables that were changed.
-pub(super) const ON_LIVE: Look<'static> = Look {
+pub(in crate::fix) const ON_LIVE: Look<'static> = Look {
     time_max: Duration::from_secs(2),
     bytes_max: 32 << 20,
     contents: false,
@@ -59,14 +59,14 @@ pub(super) const ON_LIVE: Look<'static> = Look {
 
 impl<'a> Look<'a> {
     /// Sees whether rows change, too.
-    pub(super) fn at_contents(self) -> Self {
+    pub(in crate::fix) fn at_contents(self) -> Self {
         Self {
             contents: true,
             ..self
         }
     }
 
-    pub(super) fn with_books(self, books: &'a MigrationBooks) -> Look<'a> {
+    pub(in crate::fix) fn with_books(self, books: &'a MigrationBooks) -> Look<'a> {
         Look {
             books: Some(books),
             ..self
@@ -75,10 +75,10 @@ impl<'a> Look<'a> {
 }
 
 /// The rows of each table by its name in quotes: how many, and a hash where contents are looked at.
-pub(super) type Rows = BTreeMap<String, String>;
+pub(in crate::fix) type Rows = BTreeMap<String, String>;
 
 /// What a transaction did.
-pub(super) struct Observed {
+pub(in crate::fix) struct Observed {
     pub before: Catalog,
     pub after: Catalog,
     /// Tables that are there before and after, in another file.
@@ -100,7 +100,7 @@ pub(super) struct Observed {
 }
 
 /// Definitions and books, in a transaction that reads.
-pub(super) fn read_in_transaction(
+pub(in crate::fix) fn read_in_transaction(
     session: &Session,
     books: Option<&MigrationBooks>,
 ) -> Result<Catalog, PostgresError> {
@@ -119,12 +119,12 @@ pub(super) fn read_in_transaction(
 
 /// Looks with settings that do not depend on user, database or what was run: names are written in full, and values
 /// the same way everywhere. In a transaction of the caller, whose settings are put back.
-pub(super) fn plainly<T>(
+pub(in crate::fix) fn plainly<T>(
     session: &Session,
     look: impl FnOnce() -> Result<T, PostgresError>,
 ) -> Result<T, PostgresError> {
     const SETTINGS: [(&str, &str); 7] = [
-        ("search_path", super::catalog::PATH),
+        ("search_path", crate::fix::postgres::catalog::PATH),
         ("timezone", "UTC"),
         ("datestyle", "ISO, MDY"),
         ("intervalstyle", "postgres"),
@@ -167,7 +167,7 @@ fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catal
 }
 
 /// How long a statement of a transaction may take.
-pub(super) fn limits() -> String {
+pub(in crate::fix) fn limits() -> String {
     format!(
         "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
         LOCK_MAX.as_millis(),
@@ -177,7 +177,7 @@ pub(super) fn limits() -> String {
 
 /// Runs `work` in one transaction, which is committed if it gives no error. Nobody else writes to the tables in
 /// `locked` from before the first look on: what is seen of them is all there is until the end.
-pub(super) fn in_transaction<T>(
+pub(in crate::fix) fn in_transaction<T>(
     session: &Session,
     locked: &[String],
     work: impl FnOnce() -> Result<T, PostgresError>,
@@ -217,7 +217,7 @@ pub(super) fn in_transaction<T>(
 }
 
 /// Looks, does the work if `is_before` likes what it sees, and looks again. In a transaction of the caller.
-pub(super) fn observe(
+pub(in crate::fix) fn observe(
     session: &Session,
     look: Look<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
@@ -282,7 +282,7 @@ pub(super) fn observe(
     })
 }
 
-pub(super) struct TableOf {
+pub(in crate::fix) struct TableOf {
     pub name: String,
     /// In quotes.
     columns: Vec<String>,
@@ -292,7 +292,7 @@ pub(super) struct TableOf {
 }
 
 /// Tables that may be read, the smallest first.
-pub(super) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
+pub(in crate::fix) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
     let rows = session
         .rows(
             &format!(
@@ -369,7 +369,7 @@ fn second_look(
 }
 
 /// How many rows are in each table, the smallest first, in a transaction of the caller.
-pub(super) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
+pub(in crate::fix) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
     plainly(session, || {
         let tables = tables_of(session)?;
         Ok(first_look(session, ON_CLONE, &tables)?.0)
@@ -394,7 +394,7 @@ fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String,
 }
 
 /// These tables, for [`contents_of`]; without those that are not there.
-pub(super) fn tables_among(
+pub(in crate::fix) fn tables_among(
     session: &Session,
     wanted: &BTreeSet<&String>,
 ) -> Result<Vec<TableOf>, PostgresError> {
@@ -407,7 +407,10 @@ pub(super) fn tables_among(
 }
 
 /// Their rows with their contents, in the columns that they had when they were asked for.
-pub(super) fn contents_of(session: &Session, tables: &[TableOf]) -> Result<Rows, PostgresError> {
+pub(in crate::fix) fn contents_of(
+    session: &Session,
+    tables: &[TableOf],
+) -> Result<Rows, PostgresError> {
     if tables.is_empty() {
         return Ok(Rows::new());
     }

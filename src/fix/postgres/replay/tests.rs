@@ -3,8 +3,8 @@ use crate::checks::testing::postgres::Server;
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
 use crate::database::postgres::own_role::OwnRole;
-use crate::fix::relay::Recorded;
-use crate::fix::transaction::read_in_transaction;
+use crate::fix::postgres::relay::Recorded;
+use crate::fix::postgres::transaction::read_in_transaction;
 use std::sync::Arc;
 
 fn books() -> MigrationBooks {

@@ -2,20 +2,12 @@
 //!
 //! They run in the sandbox on a clone that belongs to a role of ours, through a relay that records what they do;
 //! what was recorded is run again in one transaction on a second clone ([`prove`]), on which the checks then look,
-//! and later on the live database ([`super::replay::promote`]).
+//! and later on the live database ([`crate::fix::postgres::replay::promote`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::apply::ApplyError;
-use super::catalog::tables_named;
-use super::clone_watch::{GROWTH_MAX, watched};
-use super::migration_run::{Reach, Run, Upgrade};
-use super::postgres::{PostgresError, ServerOutcome, ServerTrial, because};
-use super::relay::{Recording, Relay, Upstream};
-use super::replay::{Migrated, prove};
-use super::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
 use crate::checks::{MigrationBooks, migration_books};
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
@@ -23,6 +15,15 @@ use crate::database::postgres::own_role::OwnRole;
 use crate::database::postgres::session::Session;
 use crate::database::postgres::url::{LoopbackServer, is_same_database};
 use crate::database::postgres::user_rights::UserRights;
+use crate::fix::apply::ApplyError;
+use crate::fix::migration_run::{Reach, Run, Upgrade};
+use crate::fix::postgres::catalog::tables_named;
+use crate::fix::postgres::clone_watch::{GROWTH_MAX, watched};
+use crate::fix::postgres::error::{PostgresError, because};
+use crate::fix::postgres::relay::{Recording, Relay, Upstream};
+use crate::fix::postgres::replay::{Migrated, prove};
+use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
+use crate::fix::postgres::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
 use crate::manifest::{Environment, Schema};
 use crate::sandbox::Loopback;
 
@@ -32,7 +33,7 @@ const WITHOUT_ROWS: &str =
 
 /// Runs the migrations on clones of the database at `url`. `environment`: that of the application, with its
 /// secrets, to see which variables lead to the database.
-pub(super) fn migrate_server(
+pub(in crate::fix) fn migrate_server(
     run: &Run<'_>,
     upgrade: Upgrade<'_>,
     url: &str,
@@ -86,9 +87,7 @@ pub(super) fn migrate_server(
     crate::kernel::crash_point("trial.migrated");
     let tried_on = if has_rows { WITH_ROWS } else { WITHOUT_ROWS };
     let outcome = ServerOutcome::Migrated(Box::new(proved), books);
-    Ok(ServerTrial::of_migrations(
-        second, tried_on, outcome, beyond,
-    ))
+    Ok(ServerTrial::new(second, tried_on, outcome, beyond))
 }
 
 /// Who may make a role may not say from where it logs in.
