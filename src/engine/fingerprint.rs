@@ -60,11 +60,14 @@ pub(super) fn fingerprint(
         ubs_version: env!("CARGO_PKG_VERSION").to_owned(),
         manifest: Digest(manifest.digest),
         revision: revision(&manifest.workspace),
+        changed_files: BTreeMap::new(),
         lock_files,
         interpreter: crate::checks::interpreter(manifest, &manifest.workspace, environment)
             .ok()
             .map(|path| path.display().to_string()),
+        packages: BTreeMap::new(),
         variables,
+        databases: BTreeMap::new(),
         host: host(),
     }
 }

@@ -74,6 +74,16 @@ pub enum LogError {
         /// The layout that this program reads.
         known: i64,
     },
+    /// Another `ubs` made the projections, and the log is open for reading only.
+    #[error("the log {} keeps boots and missions in the format {found} of another ubs, this one reads format {known}; a command that writes to the log, such as `ubs log rebuild`, makes them anew from the events", path.display())]
+    OtherProjections {
+        /// Which file.
+        path: PathBuf,
+        /// Format of the projections in the file.
+        found: i64,
+        /// The format that this program reads.
+        known: i64,
+    },
     /// The file is damaged.
     #[error("the log {} is damaged: {detail}; keep a copy; `ubs log verify` says how much is readable, and if nothing is, move the file away: the next boot begins a new log", path.display())]
     Damaged {

@@ -10,6 +10,7 @@
 mod chain;
 mod codec;
 mod error;
+mod frame;
 mod handoff;
 mod migrate;
 mod projection;
@@ -26,7 +27,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{FRAME_BYTES_MAX, decode_frame, encode_frame};
+pub use codec::{FRAME_BYTES_MAX, FRAME_VERSION, decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
 pub use migrate::{APPLICATION_ID, BUSY_TIMEOUT, SCHEMA_VERSION};
 pub use queue::{FixRecord, Missions};

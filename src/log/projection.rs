@@ -20,7 +20,7 @@ use crate::domain::mission::{self, MissionState, MissionStatus};
 
 /// What the projections look like. Raised when a column, a state or `evolve` changes, and by every
 /// migration; the next writer that finds an older value rebuilds them.
-pub(super) const PROJECTION_FORMAT: i64 = 2;
+pub(super) const PROJECTION_FORMAT: i64 = 3;
 /// Decoded states kept; beyond it all are written out and dropped.
 const BOOTS_KEPT_MAX: usize = 16;
 const MISSIONS_KEPT_MAX: usize = 256;

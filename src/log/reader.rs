@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::projection::PROJECTION_FORMAT;
 use super::queue::find_mission;
 use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
 use super::{Events, LogError, MissionsError, SCHEMA_VERSION, migrate};
@@ -177,6 +178,20 @@ impl Reader {
         run().optional().map_err(|source| self.error(source))
     }
 
+    /// Refuses to read states that another version of the program made: they are rebuilt by the next
+    /// writer.
+    fn require_current_projections(&self) -> Result<(), LogError> {
+        let format = self.query_one("SELECT projection_format FROM head", [], |row| row.get(0))?;
+        match format {
+            Some(found) if found != PROJECTION_FORMAT => Err(LogError::OtherProjections {
+                path: self.path.clone(),
+                found,
+                known: PROJECTION_FORMAT,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn count(&self, sql: &str) -> Result<u64, LogError> {
         let count = self.query_one(sql, [], |row| row.get(0))?;
         Ok(from_sql(count.unwrap_or(0)))
@@ -204,6 +219,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn boot(&self, boot: BootId) -> Result<Option<BootState>, LogError> {
+        self.require_current_projections()?;
         Ok(load_boot(&self.conn, &self.path, boot)?.map(|row| row.state))
     }
 
@@ -236,6 +252,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn unfinished_boots(&self) -> Result<Vec<(BootId, BootState)>, LogError> {
+        self.require_current_projections()?;
         let rows = self.query(
             "SELECT seq_first, seq_last, state, boot_id FROM boots WHERE phase <> 'ended' \
              ORDER BY seq_first",
@@ -255,6 +272,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn mission(&self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
+        self.require_current_projections()?;
         Ok(load_mission(&self.conn, &self.path, mission)?.map(|row| row.state))
     }
 
@@ -272,6 +290,7 @@ impl Reader {
         condition: &str,
         values: impl rusqlite::Params,
     ) -> Result<Vec<MissionState>, LogError> {
+        self.require_current_projections()?;
         load_missions(&self.conn, &self.path, condition, values)
     }
 

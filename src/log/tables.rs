@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::LogError;
-use super::codec::{decode_state, encode_state};
+use super::error::LogError;
 use super::projection::FixCounts;
 use crate::domain::boot::BootState;
 use crate::domain::ids::{BootId, MissionId, Signature};
@@ -31,6 +31,15 @@ pub(super) fn from_sql(seq: i64) -> u64 {
     u64::try_from(seq).unwrap_or(0)
 }
 
+/// The bytes of a state: JSON, which names its fields, since a state is whatever the domain makes of
+/// it. No version: the projections are rebuilt when their format changes.
+fn encode_state(what: &'static str, state: &impl Serialize) -> Result<Vec<u8>, LogError> {
+    serde_json::to_vec(state).map_err(|error| LogError::Encode {
+        what,
+        why: error.to_string(),
+    })
+}
+
 pub(super) type RowParts = (i64, i64, Vec<u8>);
 
 /// For rows that begin with `seq_first, seq_last, state`.
@@ -44,7 +53,7 @@ pub(super) fn placed<S: serde::de::DeserializeOwned>(
     what: impl FnOnce() -> String,
     (first, last, bytes): RowParts,
 ) -> Result<Placed<S>, LogError> {
-    let state = decode_state(&bytes).map_err(|why| LogError::Damaged {
+    let state = serde_json::from_slice(&bytes).map_err(|why| LogError::Damaged {
         path: path.to_owned(),
         detail: format!(
             "the projected state of {} cannot be read ({why}), which `ubs log rebuild` mends",

@@ -448,7 +448,7 @@ impl Ledger {
             boot: new.boot.map(|boot| boot.0),
             mission: new.mission.map(|mission| mission.0),
             kind: new.event.kind(),
-            version: new.event.version(),
+            version: codec::FRAME_VERSION,
             at: new.at.0,
             payload: &new.frame,
             chain: Digest::default(),

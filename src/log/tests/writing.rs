@@ -27,7 +27,7 @@ fn places_are_dense_from_one_and_events_come_back() {
     assert_eq!(texts, ["a", "b", "c"].map(|text| note(text).event));
     assert_eq!(
         (all[2].seq, all[2].at, all[2].version),
-        (Seq(3), note("").at, 1)
+        (Seq(3), note("").at, FRAME_VERSION)
     );
     drop(log);
     assert_sound(&path, 3);
