@@ -16,6 +16,7 @@ use self::resolve::{Found, Index, Missing};
 use super::packages::package_of;
 use super::python::{Answer, PROBE_TIMEOUT_MS, Program, run_probe};
 use super::{CheckContext, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 use crate::source::{Guard, Import, Place, SourceFacts};
@@ -62,7 +63,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
     for error in &facts.syntax_errors {
         let place = &error.place;
         let finding = Finding::new(
-            "rehearsal.syntax_error",
+            Code::RehearsalSyntaxError,
             ordinary(place, Guard::Always),
             place.file.as_str(),
             format!("{} cannot be parsed: {}", place.file, error.message),
@@ -213,7 +214,7 @@ fn local_finding(import: &Import, missing: &Missing<'_>) -> Finding {
         Missing::Package(top) => return package_finding(top, import, 1),
     };
     Finding::new(
-        "rehearsal.import_error",
+        Code::RehearsalImportError,
         ordinary(place, import.guard),
         import.module.as_str(),
         message,
@@ -237,7 +238,7 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         _ => "",
     };
     Finding::new(
-        "rehearsal.missing_package",
+        Code::RehearsalMissingPackage,
         ordinary(place, import.guard),
         top,
         format!(
@@ -280,7 +281,7 @@ fn unjudged(facts: &SourceFacts) -> Option<Finding> {
     if facts.truncated {
         message = format!("there are more sources than are read; {message}");
     }
-    let mut finding = Finding::new("rehearsal.unjudged", Severity::Info, "sources", message);
+    let mut finding = Finding::of(Code::RehearsalUnjudged, "sources", message);
     if let Some(first) = places.first() {
         finding = finding.at(
             first.place.file.as_str(),

@@ -22,9 +22,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::domain::finding::{
-    CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
-};
+use crate::domain::code::Code;
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Location, Measured};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
@@ -141,9 +140,8 @@ fn finish_report(
 }
 
 fn cannot_be_carried_out(check: CheckName, error: &python::ProbeError) -> Outcome {
-    let finding = Finding::new(
-        "check.error",
-        Severity::Critical,
+    let finding = Finding::of(
+        Code::CheckError,
         check.as_str(),
         format!("the {check} check could not be carried out: {error}"),
     );
@@ -164,9 +162,8 @@ fn tidy(check: CheckName, mut findings: Vec<Finding>, redactor: &Redactor) -> Ve
         .map(|finding| clean_finding(finding, redactor))
         .collect();
     if more > 0 {
-        findings.push(Finding::new(
-            "check.more",
-            Severity::Info,
+        findings.push(Finding::of(
+            Code::CheckMore,
             check.as_str(),
             format!("{more} more findings are not listed"),
         ));

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::render::{self, Tone};
 use super::worker::{word_of, worked_json, worker_at};
 use super::{CliError, Global, Place, Ui, exit};
+use crate::domain::code::Code;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{
@@ -450,7 +451,7 @@ fn file(
         signature: sign_layer_failure(layer.as_deref().unwrap_or(""), &subject, &error),
         failure: Failure {
             check: None,
-            code: "reported.failure".to_owned(),
+            code: Code::ReportedFailure,
             subject,
             layer,
             critical: false,
@@ -660,7 +661,7 @@ fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
         );
     }
     if let Some(failure) = &state.failure {
-        fact("code", &failure.code);
+        fact("code", failure.code.as_str());
         fact("layer", failure.layer.as_deref().unwrap_or(""));
         for criterion in &failure.criteria {
             fact("fixed when", criterion);

@@ -175,7 +175,7 @@ pub(crate) fn finding(paint: Paint, width: usize, finding: &Finding, verbose: bo
     let mut text = format!(
         "    {} {}{}\n",
         paint.tone(tone, mark),
-        paint.tone(Tone::Strong, &sanitise(&finding.code)),
+        paint.tone(Tone::Strong, &sanitise(finding.code.as_str())),
         sanitise(&place)
     );
     text.push_str(&wrap("      ", &finding.message, width));

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backoff::backoff_ms;
+use super::code::Code;
 use super::event::{Event, FileChange, Verdict};
 use super::finding::{CheckName, Finding, Location};
 use super::ids::{At, BootId, Digest, MissionId, Signature};
@@ -32,7 +33,7 @@ pub struct Failure {
     /// The check that found it; `None` if a layer failed while it ran.
     pub check: Option<CheckName>,
     /// Finding code, or `layer.failed`.
-    pub code: String,
+    pub code: Code,
     /// What it is about.
     pub subject: String,
     /// The layer that cannot start because of it.
@@ -90,7 +91,7 @@ impl Failure {
     /// `boot_fix_database_1764000000`.
     #[must_use]
     pub fn slug(&self, at: At) -> String {
-        let family = self.code.split('.').next().unwrap_or("boot");
+        let family = self.code.family();
         let word = |text: &str| {
             let mut slug: String = text
                 .chars()

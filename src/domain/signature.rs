@@ -92,9 +92,9 @@ pub fn sign_finding(finding: &Finding) -> Signature {
     match cause {
         Some(Cause::Exception(exception)) => sign(&["exception", &normalise(&exception)]),
         Some(Cause::Pending(digest)) => {
-            sign(&["finding", &finding.code, &finding.subject, &digest])
+            sign(&["finding", finding.code.as_str(), &finding.subject, &digest])
         }
-        None => sign(&["finding", &finding.code, &finding.subject]),
+        None => sign(&["finding", finding.code.as_str(), &finding.subject]),
     }
 }
 

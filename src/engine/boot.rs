@@ -20,8 +20,9 @@ use super::settle::{append_boot, settle};
 use crate::domain::boot::{
     self, BootCommand, BootRefusal, BootState, Context, Outcome, Phase, Step,
 };
+use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome, Mode};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{At, BootId, MissionId, Seq};
 use crate::domain::redact::Redactor;
 use crate::fix::{Worker, roll_back, run_checks, server_urls};
@@ -785,9 +786,8 @@ fn failed_report(check: CheckName, error: &str) -> CheckReport {
         status: CheckStatus::Error,
         duration_ms: 0,
         summary: format!("could not be carried out: {error}"),
-        findings: vec![Finding::new(
-            "check.error",
-            Severity::Critical,
+        findings: vec![Finding::of(
+            Code::CheckError,
             check.as_str(),
             format!("the {check} check could not be carried out: {error}"),
         )],

@@ -11,6 +11,7 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckContext, Outcome, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
@@ -98,10 +99,9 @@ fn check_variables(context: &CheckContext<'_>) -> Outcome {
     }
     // What the code reads is not unused, though nobody declares it.
     findings.retain(|finding| {
-        finding.code != "config.unused"
-            || !read.iter().any(|other| {
-                other.code == "config.undeclared_read" && other.subject == finding.subject
-            })
+        !read.iter().any(|other| {
+            other.subject == finding.subject && other.code.masks_same_subject(&finding.code)
+        })
     });
     let told = findings.iter().filter(|f| f.severity == Severity::Critical);
     let told: BTreeSet<String> = told.map(|finding| finding.subject.clone()).collect();
@@ -156,7 +156,7 @@ impl Variable<'_> {
                 Severity::Warning
             };
             let message = format!("{} is still a placeholder: {why}", self.name);
-            return Some(self.about("config.placeholder", severity, message));
+            return Some(self.about(Code::ConfigPlaceholder, severity, message));
         }
         let mut is_advice = false;
         let why = match self.var.check(value).err().or_else(|| self.weak(value)) {
@@ -179,21 +179,21 @@ impl Variable<'_> {
             format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
         };
         let message = format!("{}{shown} {why}", self.name);
-        Some(self.about("config.invalid", severity, message))
+        Some(self.about(Code::ConfigInvalid, severity, message))
     }
 
     fn missing(&self, is_empty: bool) -> Option<Finding> {
         let state = if is_empty { "is empty" } else { "is not set" };
         if self.var.required {
             let message = format!("{} {state}, and the application requires it", self.name);
-            return Some(self.about("config.missing", Severity::Critical, message));
+            return Some(self.about(Code::ConfigMissing, Severity::Critical, message));
         }
         // An optional variable that is set to nothing was set to nothing on purpose.
         if is_empty {
             return None;
         }
         let message = format!("{} {state}; it is optional", self.name);
-        Some(self.about("config.missing", Severity::Info, message))
+        Some(self.about(Code::ConfigMissing, Severity::Info, message))
     }
 
     fn placeholder(&self, value: &str) -> Option<&'static str> {
@@ -226,7 +226,7 @@ impl Variable<'_> {
     }
 
     /// A finding with the place of the variable and what a fixer may do about it.
-    fn about(&self, code: &str, severity: Severity, message: String) -> Finding {
+    fn about(&self, code: Code, severity: Severity, message: String) -> Finding {
         let finding = Finding::new(code, severity, self.name, message);
         let origin = self.context.environment.values.get(self.name);
         let finding = match origin.map(|(_, origin)| origin) {

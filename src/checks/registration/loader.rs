@@ -4,6 +4,7 @@ use super::routers::target;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, Outcome, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 use crate::manifest::{AppObject, Registration};
@@ -45,7 +46,7 @@ impl Loader<'_> {
             raised.line(redactor)
         );
         let mut finding = Finding::new(
-            "registration.app_unloadable",
+            Code::RegistrationAppUnloadable,
             severity,
             self.target(),
             message,
@@ -59,9 +60,8 @@ impl Loader<'_> {
     }
 
     pub(super) fn no_answer(&self, why: &NoAnswer) -> Finding {
-        let mut finding = Finding::new(
-            "registration.app_unloadable",
-            Severity::Critical,
+        let mut finding = Finding::of(
+            Code::RegistrationAppUnloadable,
             self.target(),
             format!("loading the application {} {}", self.target(), why.why),
         )

@@ -21,6 +21,7 @@ use crate::database::sql::text::Token;
 use crate::database::sql::words::words;
 use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -102,9 +103,8 @@ impl Comparison<'_> {
         if let Some(Live::Postgres(server)) = self.server
             && server.is_tired()
         {
-            findings.push(Finding::new(
-                "schema.not_compared",
-                Severity::Info,
+            findings.push(Finding::of(
+                Code::SchemaNotCompared,
                 self.schema,
                 format!(
                     "{} took too long to tell which expressions are the same; some were not compared",
@@ -118,9 +118,8 @@ impl Comparison<'_> {
             .map(|table| table.name.as_str())
             .collect();
         if !elsewhere.is_empty() {
-            findings.push(Finding::new(
-                "schema.not_compared",
-                Severity::Info,
+            findings.push(Finding::of(
+                Code::SchemaNotCompared,
                 self.schema,
                 format!(
                     "{} lie in a schema of their own, which SQLite does not have: {}",
@@ -163,19 +162,19 @@ impl Comparison<'_> {
                 unknown[..UNKNOWN_MAX].join(", ")
             );
             let subject = self.schema.to_owned();
-            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+            findings.push(self.finding(Code::SchemaExtraTable, Severity::Info, subject, message));
             return;
         }
         for name in unknown {
             let message = format!("table {name} is in {}, but not in the code", self.database);
             let subject = name.to_owned();
-            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+            findings.push(self.finding(Code::SchemaExtraTable, Severity::Info, subject, message));
         }
     }
 
     pub(super) fn finding(
         &self,
-        code: &str,
+        code: Code,
         severity: Severity,
         subject: String,
         message: String,
@@ -245,7 +244,7 @@ impl Comparison<'_> {
     fn missing_table(&self, table: &Table, expected: &[Table]) -> Finding {
         let mut finding = self
             .finding(
-                "schema.missing_table",
+                Code::SchemaMissingTable,
                 Severity::Critical,
                 table.name.clone(),
                 format!("table {} is missing in {}", table.name, self.database),
@@ -283,7 +282,7 @@ impl Comparison<'_> {
                 None => {
                     let mut finding = self
                         .finding(
-                            "schema.missing_column",
+                            Code::SchemaMissingColumn,
                             Severity::Critical,
                             subject(&column.name),
                             format!(
@@ -327,7 +326,7 @@ impl Comparison<'_> {
             let is_renamed = renamed.values().any(|old| *old == column.name);
             if !is_renamed && table.column(self.live.dialect, &column.name).is_none() {
                 findings.push(self.finding(
-                    "schema.extra_column",
+                    Code::SchemaExtraColumn,
                     Severity::Info,
                     subject(&column.name),
                     format!(
@@ -363,7 +362,7 @@ impl Comparison<'_> {
             let found = format!("{found}{}", labels(live));
             findings.push(
                 self.finding(
-                    "schema.type_mismatch",
+                    Code::SchemaTypeMismatch,
                     Severity::Warning,
                     subject.to_owned(),
                     format!(
@@ -394,7 +393,7 @@ impl Comparison<'_> {
             };
             findings.push(
                 self.finding(
-                    "schema.nullable_mismatch",
+                    Code::SchemaNullableMismatch,
                     severity,
                     subject.to_owned(),
                     format!(
@@ -413,7 +412,7 @@ impl Comparison<'_> {
         let name = &table.name;
         let mut finding = self
             .finding(
-                "schema.likely_rename",
+                Code::SchemaLikelyRename,
                 Severity::Critical,
                 name.clone(),
                 format!(
@@ -436,7 +435,7 @@ impl Comparison<'_> {
         let (of, name) = (&table.name, &column.name);
         let mut finding = self
             .finding(
-                "schema.likely_rename",
+                Code::SchemaLikelyRename,
                 Severity::Critical,
                 format!("{of}.{name}"),
                 format!(
@@ -466,7 +465,7 @@ impl Comparison<'_> {
             _ => "the index of a constraint".to_owned(),
         };
         self.finding(
-            "schema.missing_index",
+            Code::SchemaMissingIndex,
             Severity::Info,
             format!("{}.{name}", table.name),
             format!(
@@ -510,7 +509,7 @@ impl Comparison<'_> {
         let subject = format!("{}.{name}", table.name);
         let mut finding = self
             .finding(
-                "schema.missing_index",
+                Code::SchemaMissingIndex,
                 Severity::Warning,
                 subject,
                 format!(

@@ -9,6 +9,7 @@ use super::definitions::Scan;
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
 use crate::domain::signature::FACT_EXCEPTION;
@@ -65,7 +66,7 @@ pub(super) fn raised_duplicate(
             .copied()
     });
     let finding = |message: String| {
-        Finding::new("schema.duplicate_table", Severity::Critical, table, message)
+        Finding::of(Code::SchemaDuplicateTable, table, message)
             .fact(FACT_EXCEPTION, raised.text(redactor))
             .fact("table", table)
     };
@@ -138,14 +139,9 @@ pub(super) fn source_duplicates(
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
-        let finding = Finding::new(
-            "schema.duplicate_table",
-            Severity::Critical,
-            *table,
-            told(table, pair),
-        )
-        .fact(FACT_EXCEPTION, exception_for(table))
-        .fact("table", *table);
+        let finding = Finding::of(Code::SchemaDuplicateTable, *table, told(table, pair))
+            .fact(FACT_EXCEPTION, exception_for(table))
+            .fact("table", *table);
         findings.push(describe(finding, pair));
         seconds.push(pair.second);
     }
@@ -156,8 +152,13 @@ pub(super) fn source_duplicates(
                 "{}; it fails as soon as both modules are imported",
                 told(table, &pair)
             );
-            let finding = Finding::new("schema.duplicate_table", Severity::Warning, table, message)
-                .fact("table", table);
+            let finding = Finding::new(
+                Code::SchemaDuplicateTable,
+                Severity::Warning,
+                table,
+                message,
+            )
+            .fact("table", table);
             findings.push(describe(finding, &pair));
         }
     }

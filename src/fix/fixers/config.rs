@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Fixer, fact};
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 
 /// Random bytes of a generated secret: 256 bits.
@@ -19,7 +20,7 @@ impl Fixer for SetDefault {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        if failure.code != "config.missing" || fact(failure, "secret").is_some() {
+        if failure.code != Code::ConfigMissing || fact(failure, "secret").is_some() {
             return None;
         }
         let path = fact(failure, "file")?.to_owned();
@@ -41,8 +42,8 @@ impl Fixer for GenerateSecret {
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
         let about_value = matches!(
-            failure.code.as_str(),
-            "config.missing" | "config.placeholder" | "config.invalid"
+            failure.code,
+            Code::ConfigMissing | Code::ConfigPlaceholder | Code::ConfigInvalid
         );
         if !about_value || fact(failure, "generate") != Some("true") {
             return None;

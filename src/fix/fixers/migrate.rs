@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Fixer, fact};
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, MigrationTool, Proposal, Risk};
 
 /// Runs the application's own migrations.
@@ -14,8 +15,8 @@ impl Fixer for Migrate {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        let codes = ["schema.pending_migration", "schema.not_migrated"];
-        if !codes.contains(&failure.code.as_str()) {
+        let codes = [Code::SchemaPendingMigration, Code::SchemaNotMigrated];
+        if !codes.contains(&failure.code) {
             return None;
         }
         let schema = fact(failure, "schema")?.to_owned();

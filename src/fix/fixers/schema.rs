@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Fixer, fact};
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 
 /// Creates a missing table, with its indexes.
@@ -13,7 +14,7 @@ pub(super) struct AddColumn;
 pub(super) struct CreateIndex;
 
 /// The statements that the check measured, as one proposal.
-fn propose_ddl(failure: &Failure, code: &str, fixer: &'static str, verb: &str) -> Option<Proposal> {
+fn propose_ddl(failure: &Failure, code: Code, fixer: &'static str, verb: &str) -> Option<Proposal> {
     if failure.code != code {
         return None;
     }
@@ -36,7 +37,12 @@ impl Fixer for CreateTable {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_table", self.name(), "create table")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingTable,
+            self.name(),
+            "create table",
+        )
     }
 }
 
@@ -46,7 +52,12 @@ impl Fixer for AddColumn {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_column", self.name(), "add column")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingColumn,
+            self.name(),
+            "add column",
+        )
     }
 }
 
@@ -56,6 +67,11 @@ impl Fixer for CreateIndex {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_index", self.name(), "create index")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingIndex,
+            self.name(),
+            "create index",
+        )
     }
 }

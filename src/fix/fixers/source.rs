@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Fixer, fact};
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 
 /// Lets the second definition of a table extend the first (`extend_existing`), where the check
@@ -15,7 +16,7 @@ impl Fixer for ExtendExisting {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        if failure.code != "schema.duplicate_table" {
+        if failure.code != Code::SchemaDuplicateTable {
             return None;
         }
         let path = fact(failure, "file")?.to_owned();

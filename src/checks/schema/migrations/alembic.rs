@@ -8,6 +8,7 @@ use super::ledger::Ledger;
 use super::revision::{Unread, read_revision};
 use super::{Migrated, Step, pending};
 use crate::checks::{CheckContext, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -58,14 +59,9 @@ pub(super) fn examine(
 ) -> Migrated {
     let mut migrated = Migrated::default();
     let broken = |subject: &str, message: String, remedy: &str| {
-        Finding::new(
-            "schema.broken_history",
-            Severity::Critical,
-            subject,
-            message,
-        )
-        .remedy(remedy)
-        .fact("schema", schema.name.as_str())
+        Finding::of(Code::SchemaBrokenHistory, subject, message)
+            .remedy(remedy)
+            .fact("schema", schema.name.as_str())
     };
     let environment =
         match find_environment(context.root, &context.manifest.python.path, config, section) {
@@ -110,9 +106,8 @@ pub(super) fn examine(
             Err(Unread::Computed(line, name)) => {
                 migrated.is_unknown = true;
                 migrated.findings.push(
-                    Finding::new(
-                        "schema.not_compared",
-                        Severity::Info,
+                    Finding::of(
+                        Code::SchemaNotCompared,
                         schema.name.as_str(),
                         format!("{shown} computes `{name}`, so the history is not known without running it"),
                     )
@@ -171,7 +166,7 @@ pub(super) fn examine(
         };
         migrated.findings.push(
             Finding::new(
-                "schema.multiple_heads",
+                Code::SchemaMultipleHeads,
                 severity,
                 schema.name.as_str(),
                 format!(
@@ -269,9 +264,8 @@ fn compare(
             let file = environment.location.join("env.py");
             let shown = file.strip_prefix(context.root).unwrap_or(&file).display();
             migrated.findings.push(
-                Finding::new(
-                    "schema.not_compared",
-                    Severity::Info,
+                Finding::of(
+                    Code::SchemaNotCompared,
                     schema.name.as_str(),
                     format!("{shown} computes `version_table`, so what was applied is not known without running it"),
                 )
@@ -296,9 +290,8 @@ fn compare(
         current.iter().partition(|id| graph.position(id).is_some());
     if !unknown.is_empty() {
         migrated.findings.push(
-            Finding::new(
-                "schema.unknown_revision",
-                Severity::Critical,
+            Finding::of(
+                Code::SchemaUnknownRevision,
                 schema.name.as_str(),
                 format!(
                     "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
@@ -341,14 +334,9 @@ fn compare(
     }
     let others = ledger.other_tables(&[table]);
     let finding = |message: String| {
-        Finding::new(
-            "schema.not_migrated",
-            Severity::Critical,
-            schema.name.as_str(),
-            message,
-        )
-        .at(steps[0].file.clone(), steps[0].line, 0)
-        .fact("schema", schema.name.as_str())
+        Finding::of(Code::SchemaNotMigrated, schema.name.as_str(), message)
+            .at(steps[0].file.clone(), steps[0].line, 0)
+            .fact("schema", schema.name.as_str())
     };
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {

@@ -11,6 +11,7 @@ use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_p
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, count};
 use crate::database::sqlite::live::sqlite_path;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -84,13 +85,13 @@ pub(super) fn examine(
             return Ok(migrated);
         }
     };
-    let finding = |code: &str, severity, subject: &str, message: String| {
+    let finding = |code: Code, severity, subject: &str, message: String| {
         Finding::new(code, severity, subject, message).fact("schema", schema.name.as_str())
     };
     for conflict in &project.conflicts {
         migrated.findings.push(
             finding(
-                "schema.multiple_heads",
+                Code::SchemaMultipleHeads,
                 Severity::Critical,
                 &conflict.app,
                 format!(
@@ -113,7 +114,7 @@ pub(super) fn examine(
         };
         migrated.findings.push(
             finding(
-                "schema.missing_migration",
+                Code::SchemaMissingMigration,
                 severity,
                 &changed.app,
                 format!(
@@ -177,7 +178,7 @@ pub(super) fn examine(
             ledger.shown
         );
         let found = finding(
-            "schema.not_migrated",
+            Code::SchemaNotMigrated,
             Severity::Critical,
             &schema.name,
             message,
@@ -190,7 +191,7 @@ pub(super) fn examine(
             ledger.shown,
             count(others, "table")
         );
-        finding("schema.not_migrated", Severity::Critical, &schema.name, message).remedy(format!(
+        finding(Code::SchemaNotMigrated, Severity::Critical, &schema.name, message).remedy(format!(
             "if the tables were made by the migrations, run `{command} --fake-initial`; otherwise empty the database \
              and run `{command}`"
         ))
@@ -204,7 +205,7 @@ fn unknown(
     project: &Project,
     recorded: &BTreeSet<(&str, &str)>,
     ledger: &Ledger,
-    finding: &dyn Fn(&str, Severity, &str, String) -> Finding,
+    finding: &dyn Fn(Code, Severity, &str, String) -> Finding,
 ) -> Vec<Finding> {
     let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
     for migration in &project.migrations {
@@ -227,7 +228,7 @@ fn unknown(
                 listed(&names)
             );
             // Django itself goes on with it.
-            finding("schema.unknown_revision", Severity::Warning, app, message)
+            finding(Code::SchemaUnknownRevision, Severity::Warning, app, message)
                 .remedy("deploy the code that has these migrations, or bring their files back")
         })
         .collect()

@@ -10,7 +10,8 @@ use crate::checks::CheckContext;
 use crate::database::handle::Live;
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::{self, Database};
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::code::Code;
+use crate::domain::finding::Finding;
 use crate::manifest::Schema;
 
 /// Rows of a tool's table that are read.
@@ -72,7 +73,7 @@ impl Ledger {
         let name = schema.name.as_str();
         let message = format!("{} cannot be read: {why}", self.shown);
         Some(
-            Finding::new("schema.unreachable", Severity::Critical, name, message)
+            Finding::of(Code::SchemaUnreachable, name, message)
                 .remedy("bring the database back from a backup, or end what holds it")
                 .fact("schema", name),
         )

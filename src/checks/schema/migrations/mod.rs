@@ -20,7 +20,8 @@ use std::path::Path;
 
 use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::code::Code;
+use crate::domain::finding::Finding;
 use crate::domain::signature::FACT_PENDING;
 use crate::manifest::{Expect, Schema};
 
@@ -142,9 +143,8 @@ fn pending(
         .iter()
         .map(|step| format!("{} ({})", step.name, step.file))
         .collect();
-    let mut finding = Finding::new(
-        "schema.pending_migration",
-        Severity::Critical,
+    let mut finding = Finding::of(
+        Code::SchemaPendingMigration,
         schema.name.as_str(),
         format!(
             "{place} is {} behind: {}",
