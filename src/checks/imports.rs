@@ -18,7 +18,7 @@ use super::python::{Answer, PROBE_TIMEOUT_MS, Program, run_probe};
 use super::{CheckContext, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::source::{Guard, Import, Place, SourceFacts};
 
 /// First places of what could not be judged.
@@ -70,7 +70,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
         )
         .at(place.file.as_str(), place.line, place.column)
         .remedy("mend the syntax at that place")
-        .fact(FACT_EXCEPTION, format!("SyntaxError: {}", error.message));
+        .cause(Cause::Exception(format!("SyntaxError: {}", error.message)));
         seen.push(Seen {
             finding,
             reached: reach(&place.file),
@@ -221,7 +221,7 @@ fn local_finding(import: &Import, missing: &Missing<'_>) -> Finding {
     )
     .at(place.file.as_str(), place.line, place.column)
     .remedy(remedy)
-    .fact(FACT_EXCEPTION, exception)
+    .cause(Cause::Exception(exception))
     .fact("module", import.from.as_str())
 }
 
@@ -250,10 +250,9 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
     .remedy(format!(
         "install {package} with the application's interpreter, and add it to its requirements"
     ))
-    .fact(
-        FACT_EXCEPTION,
-        format!("ModuleNotFoundError: No module named '{top}'"),
-    )
+    .cause(Cause::Exception(format!(
+        "ModuleNotFoundError: No module named '{top}'"
+    )))
     .fact("module", import.from.as_str())
     .fact("package", package)
 }

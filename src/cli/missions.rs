@@ -666,6 +666,9 @@ fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
         for criterion in &failure.criteria {
             fact("fixed when", criterion);
         }
+        if let Some(fix) = &failure.fix {
+            fact("fix", &fix.to_string());
+        }
         for (name, value) in &failure.facts {
             fact(&format!("fact {name}"), value);
         }

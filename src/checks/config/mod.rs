@@ -14,6 +14,7 @@ use super::{CheckContext, Outcome, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
+use crate::domain::remedy::Remedy;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
 use files::file_findings;
 use reads::read_findings;
@@ -227,6 +228,7 @@ impl Variable<'_> {
 
     /// A finding with the place of the variable and what a fixer may do about it.
     fn about(&self, code: Code, severity: Severity, message: String) -> Finding {
+        let fix = self.fix(&code);
         let finding = Finding::new(code, severity, self.name, message);
         let origin = self.context.environment.values.get(self.name);
         let finding = match origin.map(|(_, origin)| origin) {
@@ -240,21 +242,31 @@ impl Variable<'_> {
                 self.name
             ));
         }
-        let remedy = self.remedy();
-        let mut finding = finding.remedy(remedy);
-        let Some(file) = self.context.manifest.config.files.last() else {
-            return finding;
-        };
-        finding = finding.fact("name", self.name).fact("file", file.as_str());
+        let mut finding = finding.remedy(self.remedy());
         if self.var.secret {
             finding = finding.fact("secret", "true");
-            if self.var.generate {
-                finding = finding.fact("generate", "true");
-            }
-        } else if let Some(default) = &self.var.default {
-            finding = finding.fact("default", default.as_str());
         }
+        finding.fix = fix;
         finding
+    }
+
+    /// What a fixer may write to the last environment file: a declared default where nothing is set, or a
+    /// random secret.
+    fn fix(&self, code: &Code) -> Option<Remedy> {
+        let file = self.context.manifest.config.files.last()?.clone();
+        let name = self.name.to_owned();
+        match (&self.var.default, code) {
+            _ if self.var.secret => self
+                .var
+                .generate
+                .then_some(Remedy::GenerateSecret { file, name }),
+            (Some(default), Code::ConfigMissing) => Some(Remedy::SetDefault {
+                value: default.clone(),
+                file,
+                name,
+            }),
+            _ => None,
+        }
     }
 
     fn remedy(&self) -> String {

@@ -6,7 +6,7 @@ use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, Outcome, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::manifest::{AppObject, Registration};
 
 /// What to say if the application object cannot be had.
@@ -52,7 +52,7 @@ impl Loader<'_> {
             message,
         )
         .remedy(remedy)
-        .fact(FACT_EXCEPTION, raised.text(redactor))
+        .cause(Cause::Exception(raised.text(redactor)))
         .fact("module", self.app.module.as_str());
         finding.location = location;
         finding.detail = raised.detail(redactor);

@@ -9,7 +9,7 @@ use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::manifest::Layer;
 
 /// Imports that take longer are worth a word.
@@ -144,7 +144,7 @@ impl LayerFailures<'_> {
             finding.detail = clip_middle(&finding.detail, DETAIL_BYTES_MAX);
         }
         finding = finding
-            .fact(FACT_EXCEPTION, raised.text(redactor))
+            .cause(Cause::Exception(raised.text(redactor)))
             .fact("module", step);
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);

@@ -23,6 +23,7 @@ use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Severity};
+use crate::domain::remedy::Remedy;
 
 /// Tables that migration tools keep for themselves.
 const TOOL_TABLES: [&str; 1] = ["alembic_version"];
@@ -222,20 +223,27 @@ impl Comparison<'_> {
         by_hand: &str,
     ) -> Finding {
         if self.live.dialect == Dialect::Postgres {
-            return propose(Proposed::from(statements), finding, self.rights, by_hand);
+            return propose(
+                Proposed::from(statements),
+                finding,
+                self.rights,
+                self.schema,
+                by_hand,
+            );
         }
         let tried = statements.and_then(|statements| {
             self.accepts(&statements)?;
-            serde_json::to_string(&statements)
-                .map(|ddl| (ddl, statements))
-                .map_err(|error| error.to_string())
+            Ok(statements)
         });
         match tried {
-            Ok((ddl, statements)) => {
+            Ok(statements) => {
                 let first = statements.first().map_or("", String::as_str);
                 let first: Vec<&str> = first.split_whitespace().collect();
                 let shown = crate::domain::redact::truncate(&first.join(" "), 200);
-                finding.fact("ddl", ddl).remedy(format!("run {shown}"))
+                let schema = self.schema.to_owned();
+                finding
+                    .remedy(format!("run {shown}"))
+                    .fix(Remedy::RunStatements { schema, statements })
             }
             Err(why) => finding.remedy(format!("{by_hand}; not automatically, because {why}")),
         }
@@ -256,6 +264,7 @@ impl Comparison<'_> {
                 ddl::create_table(self.live, table, expected, self.rights),
                 finding,
                 self.rights,
+                self.schema,
                 "create the table",
             );
         }
@@ -307,6 +316,7 @@ impl Comparison<'_> {
                             ddl::add_column(table, column, live, self.rights),
                             finding,
                             self.rights,
+                            self.schema,
                             by_hand,
                         ),
                     });

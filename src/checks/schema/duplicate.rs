@@ -12,7 +12,7 @@ use crate::checks::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::{Cause, Remedy};
 use crate::source::TableDefinition;
 
 /// Largest source file that is edited, in bytes.
@@ -67,7 +67,7 @@ pub(super) fn raised_duplicate(
     });
     let finding = |message: String| {
         Finding::of(Code::SchemaDuplicateTable, table, message)
-            .fact(FACT_EXCEPTION, raised.text(redactor))
+            .cause(Cause::Exception(raised.text(redactor)))
             .fact("table", table)
     };
     let mut finding = match second {
@@ -140,7 +140,7 @@ pub(super) fn source_duplicates(
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
         let finding = Finding::of(Code::SchemaDuplicateTable, *table, told(table, pair))
-            .fact(FACT_EXCEPTION, exception_for(table))
+            .cause(Cause::Exception(exception_for(table)))
             .fact("table", *table);
         findings.push(describe(finding, pair));
         seconds.push(pair.second);
@@ -290,12 +290,12 @@ fn add_edits(
             );
             continue;
         }
-        *finding = finding
-            .clone()
-            .fact("file", definition.file.as_str())
-            .fact("file_digest", Digest::of(source.as_bytes()).to_string())
-            .fact("insert_offset", edit.offset.to_string())
-            .fact("insert_text", edit.text);
+        *finding = finding.clone().fix(Remedy::InsertText {
+            file: definition.file.clone(),
+            before: Digest::of(source.as_bytes()),
+            offset: edit.offset as u64,
+            text: edit.text,
+        });
     }
     Ok(())
 }

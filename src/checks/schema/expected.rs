@@ -17,7 +17,7 @@ use crate::database::sqlite::live::read_schema;
 use crate::database::sqlite::text::{Part, index_part};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;
@@ -99,7 +99,7 @@ pub(super) fn raised_otherwise(
         format!("the models {target} cannot be loaded: {line}{place}{why}"),
     )
     .remedy(format!("make `import {module}` work: read the traceback"))
-    .fact(FACT_EXCEPTION, raised.text(redactor))
+    .cause(Cause::Exception(raised.text(redactor)))
     .fact("module", module);
     finding.location = location;
     finding.detail = raised.detail(redactor);

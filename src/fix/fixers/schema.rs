@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use super::{Fixer, fact};
+use super::Fixer;
 use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::Remedy;
 
 /// Creates a missing table, with its indexes.
 pub(super) struct CreateTable;
@@ -18,8 +19,9 @@ fn propose_ddl(failure: &Failure, code: Code, fixer: &'static str, verb: &str) -
     if failure.code != code {
         return None;
     }
-    let schema = fact(failure, "schema")?.to_owned();
-    let statements: Vec<String> = serde_json::from_str(fact(failure, "ddl")?).ok()?;
+    let Some(Remedy::RunStatements { schema, statements }) = failure.fix.clone() else {
+        return None;
+    };
     if statements.is_empty() {
         return None;
     }

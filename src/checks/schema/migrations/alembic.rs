@@ -10,6 +10,7 @@ use super::{Migrated, Step, pending};
 use crate::checks::{CheckContext, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Schema;
 
 /// How a person runs the upgrade, from the top of the workspace.
@@ -254,10 +255,10 @@ fn compare(
         return;
     };
     let tool = match environment.is_flask {
-        true => "flask",
-        false => "alembic",
+        true => MigrationTool::Flask,
+        false => MigrationTool::Alembic,
     };
-    let upgrader = || ledger.upgrader(is_meant.then_some(tool));
+    let upgrader = || ledger.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
     let table = match &environment.version_table {
         Ok(table) => table.as_str(),
         Err(line) => {
@@ -341,7 +342,7 @@ fn compare(
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
         let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
-        let found = upgrader().attach(finding(message).remedy(format!("run `{run}`")));
+        let found = upgrader().attach(schema, finding(message).remedy(format!("run `{run}`")));
         super::with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };

@@ -13,6 +13,7 @@ use crate::checks::{CheckContext, count};
 use crate::database::sqlite::live::sqlite_path;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Schema;
 
 const TABLE: &str = "django_migrations";
@@ -153,11 +154,12 @@ pub(super) fn examine(
     } else {
         format!("{COMMAND} --database {}", project.alias)
     };
-    let with_alias = |finding: Finding| match is_default {
-        true => finding,
-        false => finding.fact("alias", project.alias.as_str()),
+    let target = match is_default {
+        true => "heads",
+        false => project.alias.as_str(),
     };
-    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then_some("django"));
+    let django = || (MigrationTool::Django, target.to_owned());
+    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then(django));
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
         let found = pending(
@@ -168,7 +170,7 @@ pub(super) fn examine(
             &command,
             &upgrader(),
         );
-        migrated.findings.push(with_alias(found));
+        migrated.findings.push(found);
         return Ok(migrated);
     }
     let found = if others == 0 {
@@ -184,7 +186,7 @@ pub(super) fn examine(
             message,
         )
         .remedy(format!("run `{command}`"));
-        super::with_pending(upgrader().attach(with_alias(found)), context.root, &steps)
+        super::with_pending(upgrader().attach(schema, found), context.root, &steps)
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",
