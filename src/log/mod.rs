@@ -12,17 +12,17 @@ mod codec;
 mod error;
 mod frame;
 mod handoff;
+mod ledger;
 mod migrate;
 mod projection;
 mod queue;
 mod reader;
 mod record;
 mod replay;
-mod scan;
+mod row;
 mod store;
 mod tables;
 mod verify;
-mod writer;
 
 #[cfg(test)]
 mod tests;
@@ -34,6 +34,6 @@ pub use queue::{FixRecord, Missions};
 pub use reader::{BootSummary, EventFilter, LogStats, Reader};
 pub use record::{Body, NewEvent, Recorded, now};
 pub use replay::Replay;
-pub use scan::Events;
+pub use row::Events;
 pub use store::{Log, Tx};
 pub use verify::Verification;

@@ -161,7 +161,7 @@ impl Projector {
         &mut self,
         conn: &Connection,
         path: &Path,
-        raw: &super::scan::RawEvent<'_>,
+        raw: &super::row::RawEvent<'_>,
         event: &Event,
     ) -> Result<(), LogError> {
         let (boot, mission) = (raw.boot_id(), mission_of(raw.mission_id(), event));
@@ -235,7 +235,7 @@ pub(super) fn rebuild(conn: &Connection, path: &Path) -> Result<u64, LogError> {
     tables::clear(conn).map_err(error)?;
     let mut projector = Projector::default();
     let mut events = 0;
-    super::scan::scan(conn, 0, error, |row| {
+    super::row::scan(conn, 0, error, |row| {
         let raw = row.map_err(|malformed| LogError::Damaged {
             path: path.to_owned(),
             detail: malformed.to_string(),

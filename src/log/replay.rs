@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::scan::{Events, Page, scan};
+use super::row::{Events, Page, scan};
 use super::verify::{ChainCheck, PAGES_AHEAD, read_anchor};
 use super::{EventFilter, LogError, Reader, Recorded};
 use crate::domain::boot::{BootState, evolve};

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 
 use super::handoff::{Doorbell, answer};
-use super::writer::{Job, Ledger, Prepared, QUEUE_JOBS_MAX, Ran};
+use super::ledger::{Job, Ledger, Prepared, QUEUE_JOBS_MAX, Ran};
 use super::{LogError, NewEvent, Reader, migrate, tables};
 use crate::domain::boot::BootState;
 use crate::domain::ids::{BootId, MissionId, Seq, Signature};

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::codec::Unread;
 use super::projection::{PROJECTION_FORMAT, Projector};
-use super::scan::{Malformed, Page, RawEvent, scan};
+use super::row::{Malformed, Page, RawEvent, scan};
 use super::tables::{from_sql, to_sql};
 use super::{LogError, Reader, chain, migrate};
 use crate::domain::ids::Digest;

@@ -26,7 +26,7 @@ use super::handoff::{Doorbell, Next, Reply, give_all};
 use super::migrate::BUSY_TIMEOUT;
 use super::projection::{self, PROJECTION_FORMAT, Projector};
 use super::record::mission_of;
-use super::scan::RawEvent;
+use super::row::RawEvent;
 use super::tables::{from_sql, to_sql};
 use super::{LogError, NewEvent, Tx, chain, codec};
 use crate::domain::event::Event;
