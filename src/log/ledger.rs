@@ -1,9 +1,6 @@
-//! The writer thread: the only owner of the write connection in this process.
+//! The write connection, and what is known of the file without reading it again.
 //!
-//! It takes whatever waits in the channel as one batch, runs it inside one `BEGIN IMMEDIATE`
-//! transaction, and answers after the commit: so concurrent appends share one sync of the disk
-//! (group commit; DeWitt et al., "Implementation techniques for main memory database systems",
-//! 1984). What one job of a batch does wrong is rolled back alone. After anything that failed the
+//! What one part of a transaction does wrong is rolled back alone. After anything that failed the
 //! states kept in memory are forgotten, because the file is the truth.
 //!
 //! Where the log ends is what its last row says. The row of `head` is an anchor beside it, which
@@ -12,32 +9,25 @@
 //! every [`ANCHOR_COMMITS_MAX`]th commit, and in a rebuild. What that leaves open is said in
 //! `schema/README.md`.
 
-use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
 use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::handoff::{Doorbell, Next, Reply, give_all};
-use super::migrate::BUSY_TIMEOUT;
-use super::projection::{self, PROJECTION_FORMAT, Projector};
-use super::record::mission_of;
+use super::error::LogError;
+use super::layout::{BUSY_TIMEOUT, PROJECTION_FORMAT};
+use super::projection::{self, Projector};
+use super::record::{NewEvent, mission_of};
 use super::row::RawEvent;
 use super::tables::{from_sql, to_sql};
-use super::{LogError, NewEvent, Tx, chain, codec};
+use super::{chain, codec};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, MissionId, Seq};
 use crate::kernel::crash_point_at_event;
 
-/// Jobs that may wait; more make their senders wait.
-pub(super) const QUEUE_JOBS_MAX: usize = 1_024;
-/// Jobs that share one commit. Beyond this the sync is a small part of the cost, and the first of
-/// them would wait long.
-const BATCH_JOBS_MAX: usize = 256;
 /// The anchor follows when the writer had nothing to do for this long.
 pub(super) const ANCHOR_IDLE: Duration = Duration::from_millis(50);
 /// A writer that is never idle writes the anchor in every commit of this number.
@@ -85,57 +75,6 @@ impl Prepared {
     }
 }
 
-/// Work that ran: whether it is to be kept, and whom to tell when that is decided.
-pub(super) struct Ran {
-    pub keep: bool,
-    pub deliver: Deliver,
-}
-
-pub(super) type Deliver = Box<dyn FnOnce(Result<(), LogError>) + Send>;
-/// Work inside a transaction; given the error if there is none.
-pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Send>;
-
-/// What the writer is asked to do.
-pub(super) enum Job {
-    Append {
-        events: Vec<Prepared>,
-        reply: Reply<Appended>,
-    },
-    Work(Work),
-}
-
-impl Job {
-    fn refuse(self, error: LogError) {
-        match self {
-            Self::Append { reply, .. } => reply.give(Err(error)),
-            Self::Work(work) => (work(Err(error.clone())).deliver)(Err(error)),
-        }
-    }
-}
-
-type Appended = Result<Vec<Seq>, LogError>;
-
-/// Those who wait for the commit.
-#[derive(Default)]
-struct Waiting {
-    appends: Vec<(Reply<Appended>, Appended)>,
-    works: Vec<Deliver>,
-}
-
-impl Waiting {
-    fn tell(mut self, outcome: &Result<(), LogError>) {
-        if let Err(error) = outcome {
-            for (_, answer) in &mut self.appends {
-                *answer = Err(error.clone());
-            }
-        }
-        give_all(self.appends);
-        for deliver in self.works {
-            deliver(outcome.clone());
-        }
-    }
-}
-
 /// An event's place and chain value: where the log ends, or where the anchor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Head {
@@ -170,7 +109,7 @@ struct Found {
 
 /// What undoing a part of a transaction gives back.
 #[derive(Clone, Copy)]
-struct Part {
+pub(super) struct Part {
     head: Head,
     wrote: bool,
     anchoring: Option<Head>,
@@ -337,7 +276,7 @@ impl Ledger {
     }
 
     /// Begins a transaction, and drops what is kept in memory if another process wrote meanwhile.
-    fn begin(&mut self) -> Result<(), LogError> {
+    pub(super) fn begin(&mut self) -> Result<(), LogError> {
         self.execute("BEGIN IMMEDIATE")?;
         self.wrote = false;
         self.anchoring = None;
@@ -357,7 +296,7 @@ impl Ledger {
         begun
     }
 
-    fn commit(&mut self, first: u64) -> Result<(), LogError> {
+    pub(super) fn commit(&mut self, first: u64) -> Result<(), LogError> {
         if !self.wrote {
             return self.execute("ROLLBACK");
         }
@@ -401,13 +340,13 @@ impl Ledger {
     }
 
     /// The log has events after the anchor.
-    fn anchor_lags(&self) -> bool {
+    pub(super) fn anchor_lags(&self) -> bool {
         self.anchor_fits && self.anchor != self.committed
     }
 
     /// Moves the anchor to the end of the log, in a commit of its own. If that fails, nobody is
     /// worse off: it is tried again after the next job.
-    fn anchor(&mut self) {
+    pub(super) fn anchor(&mut self) {
         if !self.anchor_lags() {
             return;
         }
@@ -431,7 +370,7 @@ impl Ledger {
 
     /// Ends a transaction that failed. SQLite may have ended it already; then this is refused, which
     /// is as good.
-    fn roll_back(&mut self) {
+    pub(super) fn roll_back(&mut self) {
         let _ = self.execute("ROLLBACK");
         self.projector.forget();
         self.head = self.committed;
@@ -524,6 +463,20 @@ impl Ledger {
         Ok(events)
     }
 
+    /// Place of the next event.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.head.seq + 1
+    }
+
+    /// SQLite gave the transaction up: a full disk or a failed read can make it.
+    pub(super) fn has_lost_transaction(&self) -> bool {
+        self.conn.is_autocommit()
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn flush(&mut self) -> Result<(), LogError> {
         self.projector.flush(&self.conn, &self.path)
     }
@@ -537,7 +490,7 @@ impl Ledger {
 
     /// Begins a part that can be undone alone. What earlier jobs of the batch left in memory is
     /// written first: then undoing is forgetting.
-    fn begin_part(&mut self) -> Result<Part, LogError> {
+    pub(super) fn begin_part(&mut self) -> Result<Part, LogError> {
         self.flush()?;
         self.execute("SAVEPOINT job")?;
         Ok(Part {
@@ -548,7 +501,7 @@ impl Ledger {
     }
 
     /// Ends the part; undone unless it is to be kept. If that fails, nothing of the batch is kept.
-    fn end_part(&mut self, before: Part, keep: bool) -> Result<(), LogError> {
+    pub(super) fn end_part(&mut self, before: Part, keep: bool) -> Result<(), LogError> {
         let mut ended = Ok(());
         if !keep {
             self.projector.forget();
@@ -565,7 +518,7 @@ impl Ledger {
     }
 
     /// One statement is atomic by itself, so one event needs no savepoint.
-    fn append_all(&mut self, events: &[Prepared]) -> Result<Vec<Seq>, LogError> {
+    pub(super) fn append_all(&mut self, events: &[Prepared]) -> Result<Vec<Seq>, LogError> {
         if let [event] = events {
             return Ok(vec![self.insert(event)?]);
         }
@@ -574,106 +527,5 @@ impl Ledger {
         let ended = self.end_part(before, seqs.is_ok());
         let seqs = seqs?;
         ended.map(|()| seqs)
-    }
-
-    fn run(&mut self, job: Job, waiting: &mut Waiting) {
-        match job {
-            Job::Append { events, reply } => match self.append_all(&events) {
-                Ok(seqs) => waiting.appends.push((reply, Ok(seqs))),
-                Err(error) => reply.give(Err(error)),
-            },
-            Job::Work(work) => {
-                let before = match self.begin_part() {
-                    Ok(before) => before,
-                    Err(error) => return Job::Work(work).refuse(error),
-                };
-                let ran = work(Ok(&mut Tx::new(self)));
-                match self.end_part(before, ran.keep) {
-                    Err(error) if ran.keep => (ran.deliver)(Err(error)),
-                    _ if ran.keep => waiting.works.push(ran.deliver),
-                    _ => (ran.deliver)(Ok(())),
-                }
-            }
-        }
-    }
-
-    /// Runs jobs from the front of `jobs` in one transaction. Gives those that wait for their answer,
-    /// with what became of the commit.
-    ///
-    /// `before` are those of the commit before: they are told when the rows are in and the sync is
-    /// about to begin, since those who wake up would take the processor from this thread, and during
-    /// the sync it needs none.
-    fn run_batch(&mut self, jobs: &mut VecDeque<Job>, before: Option<Told>) -> Option<Told> {
-        if let Err(error) = self.begin() {
-            before.into_iter().for_each(Told::tell);
-            for job in jobs.drain(..) {
-                job.refuse(error.clone());
-            }
-            return None;
-        }
-        let first = self.head.seq + 1;
-        let mut waiting = Waiting::default();
-        while let Some(job) = jobs.pop_front() {
-            self.run(job, &mut waiting);
-            // A full disk or a failed read can make SQLite give up the whole transaction. The jobs
-            // that did not run yet get another one.
-            if self.conn.is_autocommit() {
-                self.roll_back();
-                before.into_iter().for_each(Told::tell);
-                let outcome = Err(LogError::RolledBack {
-                    path: self.path.clone(),
-                });
-                return Some(Told { waiting, outcome });
-            }
-        }
-        before.into_iter().for_each(Told::tell);
-        let outcome = self.commit(first);
-        if outcome.is_err() {
-            self.roll_back();
-        }
-        Some(Told { waiting, outcome })
-    }
-
-    /// Serves jobs until the last sender is gone and the queue is empty. With nothing to do it
-    /// writes the anchor once, and then sleeps until there is a job.
-    pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
-        let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
-        let mut told: Option<Told> = None;
-        let (mut came_alone, mut anchor_tried) = (false, false);
-        loop {
-            jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
-            if jobs.is_empty() {
-                // Nobody to share the time of a sync with.
-                told.take().into_iter().for_each(Told::tell);
-                let idle = (!anchor_tried && self.anchor_lags()).then_some(ANCHOR_IDLE);
-                match bell.wait(queue, came_alone, idle) {
-                    Next::Job(job) => jobs.push_back(job),
-                    Next::Idle => {
-                        self.anchor();
-                        (came_alone, anchor_tried) = (false, true);
-                        continue;
-                    }
-                    Next::Closed => return self.anchor(),
-                }
-                jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
-            }
-            came_alone = jobs.len() == 1;
-            anchor_tried = false;
-            while !jobs.is_empty() {
-                told = self.run_batch(&mut jobs, told.take());
-            }
-        }
-    }
-}
-
-/// Those who wait for a commit, and what became of it.
-struct Told {
-    waiting: Waiting,
-    outcome: Result<(), LogError>,
-}
-
-impl Told {
-    fn tell(self) {
-        self.waiting.tell(&self.outcome);
     }
 }
