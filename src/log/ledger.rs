@@ -10,12 +10,12 @@
 //! `schema/README.md`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
-use uuid::Uuid;
+use uuid::{NoContext, Timestamp, Uuid};
 
 use super::error::LogError;
 use super::layout::{BUSY_TIMEOUT, PROJECTION_FORMAT};
@@ -36,19 +36,13 @@ pub(super) const ANCHOR_COMMITS_MAX: u32 = 1_024;
 /// anchor too, and nobody should have to wait for this one.
 const ANCHOR_BUSY: Duration = Duration::from_millis(100);
 
-/// A UUIDv7 (RFC 9562, 5.7) of that moment. Its random part is drawn from a keyed hash of a counter,
-/// not from the system: that would be a system call for each event.
+/// A UUIDv7 of that moment. The order of events is that of their places, so ids need no context that
+/// keeps them ascending.
 fn event_id(at: At) -> Uuid {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // A UUIDv4 has 122 random bits, so another process draws from another sequence.
-    static KEY: LazyLock<[u8; 32]> =
-        LazyLock::new(|| *blake3::hash(Uuid::new_v4().as_bytes()).as_bytes());
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    let drawn = blake3::keyed_hash(&KEY, &count);
-    let mut random = [0; 10];
-    random.copy_from_slice(&drawn.as_bytes()[..10]);
-    let ms = u64::try_from(at.0 / 1_000).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
+    let seconds = u64::try_from(at.0.div_euclid(1_000_000)).unwrap_or(0);
+    // Under 10^9, as the remainder is under 10^6.
+    let nanos = u32::try_from(at.0.rem_euclid(1_000_000) * 1_000).unwrap_or(0);
+    Uuid::new_v7(Timestamp::from_unix(NoContext, seconds, nanos))
 }
 
 /// An event with everything that can be made before the transaction, on the thread that appends.
