@@ -13,7 +13,6 @@ mod error;
 mod events;
 mod find;
 mod frame;
-mod handoff;
 mod layout;
 mod ledger;
 mod migrate;

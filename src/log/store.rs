@@ -9,7 +9,6 @@ use std::thread::JoinHandle;
 use crossbeam_channel::{Sender, bounded};
 
 use super::error::LogError;
-use super::handoff::{Doorbell, answer};
 use super::ledger::{Ledger, Prepared};
 use super::migrate;
 use super::reader::Reader;
@@ -33,7 +32,6 @@ struct Shared {
     /// `None` only while being dropped.
     queue: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    bell: Arc<Doorbell>,
     /// For reads that come through the log, opened by the first of them.
     reader: Mutex<Option<Reader>>,
     commits: Arc<AtomicU64>,
@@ -49,7 +47,6 @@ impl Drop for Shared {
         let Some(writer) = self.writer.take() else {
             return;
         };
-        self.bell.ring(writer.thread());
         // A job may hold the last clone; then the writer ends by itself after it.
         if writer.thread().id() != std::thread::current().id() {
             // It catches every panic of a job; one of its own has been printed already.
@@ -69,20 +66,15 @@ impl Log {
         let ledger = Ledger::new(conn, &path)?;
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
-        let bell = Arc::new(Doorbell::default());
         let writer = std::thread::Builder::new()
             .name("ubs-log".to_owned())
-            .spawn({
-                let bell = Arc::clone(&bell);
-                move || Writer::new(ledger).serve(&jobs, &bell)
-            })
+            .spawn(move || Writer::new(ledger).serve(&jobs))
             .map_err(LogError::io("start the writer thread of", &path))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path,
                 queue: Some(queue),
                 writer: Some(writer),
-                bell,
                 reader: Mutex::new(None),
                 commits,
             }),
@@ -115,9 +107,7 @@ impl Log {
         if writer.thread().id() == std::thread::current().id() {
             return Err(LogError::Reentrant);
         }
-        queue.send(job).map_err(|_| LogError::Stopped)?;
-        self.shared.bell.ring(writer.thread());
-        Ok(())
+        queue.send(job).map_err(|_| LogError::Stopped)
     }
 
     /// Appends events; durable when this returns.
@@ -132,11 +122,9 @@ impl Log {
             .into_iter()
             .map(Prepared::new)
             .collect::<Result<_, _>>()?;
-        let (reply, awaited) = answer();
+        let (reply, answer) = bounded(1);
         self.send(Job::Append { events, reply })?;
-        awaited
-            .wait(&self.shared.bell)
-            .unwrap_or(Err(LogError::Stopped))
+        answer.recv().unwrap_or(Err(LogError::Stopped))
     }
 
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
@@ -151,7 +139,7 @@ impl Log {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
-        let (reply, awaited) = answer();
+        let (reply, answer) = bounded(1);
         let nothing = || Ran {
             keep: false,
             deliver: Box::new(|_| {}),
@@ -160,7 +148,8 @@ impl Log {
             let tx = match tx {
                 Ok(tx) => tx,
                 Err(error) => {
-                    reply.give(Err(error));
+                    // Whoever asked waits for it, here and below.
+                    let _ = reply.send(Err(error));
                     return nothing();
                 }
             };
@@ -175,13 +164,11 @@ impl Log {
             Ran {
                 keep: matches!(outcome, Ok(Ok(_))),
                 deliver: Box::new(move |committed| {
-                    reply.give(committed.and(outcome));
+                    let _ = reply.send(committed.and(outcome));
                 }),
             }
         })))?;
-        awaited
-            .wait(&self.shared.bell)
-            .unwrap_or(Err(LogError::Stopped))
+        answer.recv().unwrap_or(Err(LogError::Stopped))
     }
 
     /// A reader of the same file.

@@ -7,10 +7,9 @@
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::error::LogError;
-use super::handoff::{Doorbell, Next, Reply, give_all};
 use super::ledger::{ANCHOR_IDLE, Ledger, Prepared};
 use super::tx::Tx;
 use crate::domain::ids::Seq;
@@ -34,7 +33,8 @@ pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Se
 pub(super) enum Job {
     Append {
         events: Vec<Prepared>,
-        reply: Reply<Appended>,
+        /// Where whoever asked waits, so that giving an answer neither fails nor blocks.
+        reply: Sender<Appended>,
     },
     Work(Work),
 }
@@ -42,7 +42,7 @@ pub(super) enum Job {
 impl Job {
     fn refuse(self, error: LogError) {
         match self {
-            Self::Append { reply, .. } => reply.give(Err(error)),
+            Self::Append { reply, .. } => drop(reply.send(Err(error))),
             Self::Work(work) => (work(Err(error.clone())).deliver)(Err(error)),
         }
     }
@@ -53,7 +53,7 @@ type Appended = Result<Vec<Seq>, LogError>;
 /// Those who wait for the commit.
 #[derive(Default)]
 struct Waiting {
-    appends: Vec<(Reply<Appended>, Appended)>,
+    appends: Vec<(Sender<Appended>, Appended)>,
     works: Vec<Deliver>,
 }
 
@@ -64,7 +64,9 @@ impl Waiting {
                 *answer = Err(error.clone());
             }
         }
-        give_all(self.appends);
+        for (reply, answer) in self.appends {
+            let _ = reply.send(answer);
+        }
         for deliver in self.works {
             deliver(outcome.clone());
         }
@@ -85,7 +87,7 @@ impl Writer {
         match job {
             Job::Append { events, reply } => match self.ledger.append_all(&events) {
                 Ok(seqs) => waiting.appends.push((reply, Ok(seqs))),
-                Err(error) => reply.give(Err(error)),
+                Err(error) => drop(reply.send(Err(error))),
             },
             Job::Work(work) => {
                 let before = match self.ledger.begin_part() {
@@ -141,28 +143,31 @@ impl Writer {
 
     /// Serves jobs until the last sender is gone and the queue is empty. With nothing to do it
     /// writes the anchor once, and then sleeps until there is a job.
-    pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
+    pub(super) fn serve(mut self, queue: &Receiver<Job>) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
         let mut told: Option<Told> = None;
-        let (mut came_alone, mut anchor_tried) = (false, false);
+        let mut anchor_tried = false;
         loop {
             jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             if jobs.is_empty() {
                 // Nobody to share the time of a sync with.
                 told.take().into_iter().for_each(Told::tell);
-                let idle = (!anchor_tried && self.ledger.anchor_lags()).then_some(ANCHOR_IDLE);
-                match bell.wait(queue, came_alone, idle) {
-                    Next::Job(job) => jobs.push_back(job),
-                    Next::Idle => {
+                let next = if anchor_tried || !self.ledger.anchor_lags() {
+                    queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                } else {
+                    queue.recv_timeout(ANCHOR_IDLE)
+                };
+                match next {
+                    Ok(job) => jobs.push_back(job),
+                    Err(RecvTimeoutError::Timeout) => {
                         self.ledger.anchor();
-                        (came_alone, anchor_tried) = (false, true);
+                        anchor_tried = true;
                         continue;
                     }
-                    Next::Closed => return self.ledger.anchor(),
+                    Err(RecvTimeoutError::Disconnected) => return self.ledger.anchor(),
                 }
                 jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
             }
-            came_alone = jobs.len() == 1;
             anchor_tried = false;
             while !jobs.is_empty() {
                 told = self.run_batch(&mut jobs, told.take());
