@@ -11,4 +11,5 @@ pub mod health;
 pub mod ids;
 pub mod mission;
 pub mod redact;
+pub mod remedy;
 pub mod signature;
