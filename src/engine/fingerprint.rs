@@ -9,7 +9,9 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
+use crate::database::summary::{PendingSummary, identity};
 use crate::domain::event::{DatabasePrint, Fingerprint};
 use crate::domain::ids::Digest;
 use crate::manifest::{Environment, Manifest, Origin};
@@ -27,6 +29,8 @@ const LOCK_FILES: [&str; 8] = [
 ];
 /// Larger lock files are not digested.
 const LOCK_FILE_BYTES_MAX: u64 = 32 << 20;
+/// How long all databases together are waited for.
+const DATABASES_TIME_MAX: Duration = Duration::from_millis(60);
 
 /// The fingerprint of an application as it is now. What cannot be found out is left out.
 pub(super) fn fingerprint(
@@ -80,14 +84,37 @@ pub(super) fn fingerprint(
     }
 }
 
-/// What the database of each `[[schema]]` is like. Nothing looks yet, so there is nothing to say; a
-/// URL goes in without its password, and as a digest keyed with `_key`.
+/// What the database of each `[[schema]]` is like; what does not answer in time is left out, but for its URL.
 fn databases(
-    _manifest: &Manifest,
-    _environment: &Environment,
-    _key: Option<&[u8; 32]>,
+    manifest: &Manifest,
+    environment: &Environment,
+    key: Option<&[u8; 32]>,
 ) -> BTreeMap<String, DatabasePrint> {
-    BTreeMap::new()
+    let deadline = Instant::now() + DATABASES_TIME_MAX;
+    let asked: Vec<_> = manifest
+        .schemas
+        .iter()
+        .filter_map(|schema| {
+            let url = environment.expand_url(&schema.database).ok()?;
+            let pending = PendingSummary::ask(&url, &manifest.workspace);
+            Some((schema.name.to_string(), url, pending))
+        })
+        .collect();
+    asked
+        .into_iter()
+        .map(|(name, url, pending)| {
+            let digest =
+                |key| Digest(*blake3::keyed_hash(key, identity(&url).as_bytes()).as_bytes());
+            let summary = pending.by(deadline);
+            let print = DatabasePrint {
+                url: key.map(|key| digest(key).short()),
+                tables: summary.as_ref().map(|summary| summary.tables),
+                has_rows: summary.as_ref().map(|summary| summary.has_rows),
+                revision: summary.and_then(|summary| summary.revision),
+            };
+            (name, print)
+        })
+        .collect()
 }
 
 /// A key of this state directory, so that the digest of a short value says nothing elsewhere.
