@@ -374,5 +374,4 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
 }
 
 #[cfg(test)]
-#[path = "init_tests.rs"]
 mod tests;

@@ -3,8 +3,6 @@
 //! May rely on `manifest` and `domain`. Knows nothing of missions or boots.
 
 mod copy;
-#[cfg(test)]
-mod loopback_tests;
 mod overlay;
 mod run;
 #[cfg(test)]

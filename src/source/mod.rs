@@ -17,8 +17,6 @@ mod pass;
 mod settings;
 mod tables;
 #[cfg(test)]
-mod tables_tests;
-#[cfg(test)]
 mod tests;
 mod walk;
 mod web;

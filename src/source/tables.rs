@@ -370,3 +370,6 @@ fn class_keyword(stmt: &StmtClassDef, source: &str) -> TextSize {
 
 /// What one file says, for [`super::metadata`].
 pub(super) type BoundNames = BTreeMap<String, Bound>;
+
+#[cfg(test)]
+mod tests;
