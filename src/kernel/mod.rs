@@ -1,7 +1,7 @@
 //! The one room that talks to the kernel: processes, signals, namespaces, limits, file clones.
 //!
 //! Everything here is Linux. It relies on nothing else of the crate but the plain types of
-//! `domain`, and never decides anything: callers say what is wanted, and get what the kernel said.
+//! `domain` and `manifest`, and never decides anything: callers say what is wanted, and get what the kernel said.
 
 // The reason for `unsafe`: code between `fork` and `exec` and system calls that no safe crate wraps
 // (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
