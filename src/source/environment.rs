@@ -266,12 +266,11 @@ impl EnvironmentCollector {
             return;
         };
         let kind = self.hint;
-        let read = self.read(scope, range, name, required, default, kind, reader);
+        let read = Self::read(scope, range, name, required, default, kind, reader);
         self.facts.reads.push(read);
     }
 
     fn read(
-        &self,
         scope: &Scope<'_>,
         range: TextRange,
         name: String,
@@ -390,7 +389,7 @@ impl EnvironmentCollector {
         let known = scheme.iter().find(|(known, ..)| *known == name);
         // `decouple` and `environs` know no other marker of a default than its presence.
         let required = default.is_none() && known.is_none_or(|(.., default)| default.is_none());
-        let mut read = self.read(
+        let mut read = Self::read(
             scope,
             call.range(),
             name,
