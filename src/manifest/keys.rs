@@ -60,3 +60,6 @@ tables! {
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time"];
     VALIDATE = "validate", "[validate]", ["every"];
 }
+
+#[cfg(test)]
+mod tests;

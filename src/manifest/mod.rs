@@ -27,17 +27,6 @@ mod value_check;
 mod vault;
 mod words;
 
-#[cfg(test)]
-mod documents_tests;
-#[cfg(test)]
-mod dotenv_tests;
-#[cfg(test)]
-mod environment_tests;
-#[cfg(test)]
-mod error_tests;
-#[cfg(test)]
-mod parse_tests;
-
 pub use env::*;
 pub use env_write::set_variable;
 pub use environment::EnvironmentError;

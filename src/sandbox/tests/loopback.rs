@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::run::run_with;
-use super::tests::{host_has, nothing, spec, text};
-use super::*;
+use super::{host_has, nothing, spec, text};
 use crate::domain::event::ExitKind;
 use crate::kernel::{IsolationSupport, isolation_support};
+use crate::sandbox::run::run_with;
+use crate::sandbox::*;
 
 /// Nothing here takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);

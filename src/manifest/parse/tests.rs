@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::*;
+use crate::manifest::*;
 
 fn parse(text: &str) -> Result<Manifest, ManifestError> {
     Manifest::parse(text, Path::new("ubs.toml"))
@@ -515,7 +515,7 @@ proptest! {
         if let Err(error) = parse(&text) {
             prop_assert!(!error.problems().is_empty());
             prop_assert!(!error.to_string().chars().any(char::is_control), "{error}");
-            super::error_tests::render(&error);
+            crate::manifest::problem::tests::render(&error);
         }
     }
 }

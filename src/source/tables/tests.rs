@@ -1,6 +1,6 @@
 //! Tables, the `MetaData` that each belongs to, and the order in which imports define them.
 
-use super::{ImportOrder, ScanOptions, SourceFacts, TableDefinition, read_sources};
+use crate::source::{ImportOrder, ScanOptions, SourceFacts, TableDefinition, read_sources};
 
 const BASE: &str = "from sqlalchemy.orm import declarative_base\nBase = declarative_base()\n";
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
-use super::env_file::scan;
-use super::*;
+use crate::manifest::env_file::scan;
+use crate::manifest::*;
 
 fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
@@ -349,7 +349,7 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![4 => env_text(), 1 => any::<String>()]
 }
 
-fn others(text: &str) -> Vec<(String, super::env_file::RawValue)> {
+fn others(text: &str) -> Vec<(String, crate::manifest::env_file::RawValue)> {
     let assignments = scan(text).assignments.into_iter();
     let others = assignments.filter(|assignment| assignment.name != "X");
     others

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
-use super::{Manifest, ManifestError};
+use crate::manifest::{Manifest, ManifestError};
 
-pub(super) fn render(error: &ManifestError) -> String {
+pub(in crate::manifest) fn render(error: &ManifestError) -> String {
     let mut shown = String::new();
     GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
         .with_width(80)

@@ -13,10 +13,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::EnvFile;
+use crate::manifest::EnvFile;
 
 #[allow(clippy::duplicate_mod)] // Other rooms include it too.
-#[path = "../../tests/support/venv.rs"]
+#[path = "../../../tests/support/venv.rs"]
 mod venv;
 
 const CORPUS: &[&str] = &[
@@ -198,7 +198,7 @@ fn files_are_read_as_python_dotenv_reads_them() {
     let process = BTreeMap::from([("P".to_owned(), "process".to_owned())]);
     let mut compared = 0;
     for (text, mut theirs) in texts.iter().zip(theirs) {
-        theirs.retain(|name, _| super::env_file::is_name(name));
+        theirs.retain(|name, _| crate::manifest::env_file::is_name(name));
         let read = EnvFile::parse(text, &process, &BTreeMap::new());
         let is_open = read
             .malformed

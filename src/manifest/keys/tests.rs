@@ -5,11 +5,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Manifest;
-use super::keys::TABLES;
+use super::TABLES;
+use crate::manifest::Manifest;
 
-const SCHEMA: &str = include_str!("../../schema/ubs.schema.json");
-const DOCUMENT: &str = include_str!("../../docs/manifest.md");
+const SCHEMA: &str = include_str!("../../../schema/ubs.schema.json");
+const DOCUMENT: &str = include_str!("../../../docs/manifest.md");
 
 type KeysByPath = BTreeMap<String, BTreeSet<String>>;
 
@@ -184,7 +184,7 @@ fn the_documented_example_is_right_and_has_every_key() {
     // A vault is of one kind, and has the keys of that kind.
     let vault = found.get_mut("vault").unwrap();
     assert!(vault.is_subset(&known()["vault"]));
-    for (kind, keys) in super::vault::KINDS {
+    for (kind, keys) in crate::manifest::vault::KINDS {
         if kind != "hashicorp" {
             vault.extend(keys.iter().map(|key| (*key).to_owned()));
         }
@@ -201,7 +201,7 @@ fn the_manifests_of_the_examples_are_right() {
     for path in glob::glob(pattern).unwrap() {
         let path = path.unwrap();
         if let Err(error) = Manifest::load(&path) {
-            panic!("{}", super::error_tests::render(&error));
+            panic!("{}", crate::manifest::problem::tests::render(&error));
         }
     }
 }
