@@ -26,6 +26,7 @@ mod types;
 mod value_check;
 mod vault;
 mod words;
+mod write;
 
 #[cfg(test)]
 mod documents_tests;
@@ -48,3 +49,4 @@ pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{Unread, read_small};
 pub use types::*;
 pub(crate) use words::is_dotted;
+pub(crate) use write::{Existing, sync_directory, write_atomically};
