@@ -12,3 +12,4 @@ pub mod ids;
 pub mod mission;
 pub mod redact;
 pub mod signature;
+pub(crate) mod words;
