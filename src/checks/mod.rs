@@ -189,11 +189,19 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
             .map(|remedy| one_line(&remedy, MESSAGE_BYTES_MAX)),
         layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
         detail: redactor.clean(&finding.detail, raised::DETAIL_BYTES_MAX),
+        // A fixer needs it to the letter: one that would have to be changed is left out.
+        fix: finding.fix.filter(|fix| {
+            fix.texts().map(str::len).sum::<usize>() <= FACT_BYTES_MAX
+                && !fix.texts().any(|text| has_secret(text, redactor))
+        }),
+        cause: finding.cause.filter(|cause| {
+            cause.text().len() <= FACT_BYTES_MAX && !has_secret(cause.text(), redactor)
+        }),
         facts: finding
             .facts
             .into_iter()
             .filter(|(_, value)| value.len() <= FACT_BYTES_MAX)
-            // A fixer needs its facts to the letter: one that would have to be changed is left out.
+            // So are facts.
             .filter(|(_, value)| !has_secret(value, redactor))
             .collect(),
         ..finding

@@ -1,22 +1,18 @@
-//! Rows of `events` as they lie in the file: borrowed, paged for the public iterator, and packed
-//! into pages for scans that hash and decode on a second thread.
+//! Rows of `events` as they lie in the file: borrowed, and packed into pages for scans that hash and
+//! decode on a second thread.
 
-use std::collections::VecDeque;
-
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
 use super::codec::{self, Unread};
-use super::reader::EventFilter;
 use super::record::{Body, Recorded};
-use super::{LogError, Reader};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, EventId, MissionId, Seq};
 
 /// The columns, in the order that [`RawEvent::of_row`] expects.
-const COLUMNS: &str = "seq, event_id, boot_id, mission_id, kind, version, at, payload, chain";
-/// Rows that the public iterator reads at once.
+pub(super) const COLUMNS: &str =
+    "seq, event_id, boot_id, mission_id, kind, version, at, payload, chain";
+/// Rows that a page is made with.
 const PAGE_ROWS: usize = 256;
 /// Bytes after which a packed page is full: small enough for a processor's cache.
 const PAGE_BYTES: usize = 96 << 10;
@@ -61,7 +57,7 @@ fn uuid_of(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Option<Uuid>>
 
 impl<'a> RawEvent<'a> {
     /// The row, whose columns are [`COLUMNS`].
-    fn of_row(row: &'a Row<'_>) -> rusqlite::Result<Result<Self, Malformed>> {
+    pub(super) fn of_row(row: &'a Row<'_>) -> rusqlite::Result<Result<Self, Malformed>> {
         let place: i64 = row.get(0)?;
         let malformed = |column| Ok(Err(Malformed { seq: place, column }));
         let Ok(seq) = u64::try_from(place) else {
@@ -267,87 +263,4 @@ impl Page {
             .rev()
             .find_map(|row| row.as_ref().ok().map(|row| row.payload_end))
     }
-}
-
-/// Events in order, read page by page; made by [`Reader::events`].
-///
-/// Each page is one query, so a long walk holds no snapshot and keeps no writer's WAL from being
-/// recycled. Rows are never changed or removed, so the pages fit together.
-#[derive(Debug)]
-pub struct Events<'a> {
-    reader: &'a Reader,
-    filter: EventFilter,
-    page: VecDeque<Recorded>,
-    exhausted: bool,
-}
-
-impl<'a> Events<'a> {
-    pub(super) fn new(reader: &'a Reader, filter: EventFilter) -> Result<Self, LogError> {
-        let mut events = Self {
-            reader,
-            filter,
-            page: VecDeque::new(),
-            exhausted: false,
-        };
-        events.read_page()?;
-        Ok(events)
-    }
-
-    fn read_page(&mut self) -> Result<(), LogError> {
-        let (sql, values) = query_of(&self.filter);
-        let error = |source| LogError::of(self.reader.path(), source);
-        let mut statement = self.reader.conn().prepare_cached(&sql).map_err(error)?;
-        let mut rows = statement.query(params_from_iter(values)).map_err(error)?;
-        while let Some(row) = rows.next().map_err(error)? {
-            let raw = RawEvent::of_row(row).map_err(error)?;
-            let raw = raw.map_err(|malformed| self.reader.damaged(malformed.to_string()))?;
-            self.filter.after = Some(Seq(raw.seq));
-            self.page.push_back(raw.to_recorded());
-        }
-        self.exhausted = self.page.len() < PAGE_ROWS;
-        Ok(())
-    }
-}
-
-impl Iterator for Events<'_> {
-    type Item = Result<Recorded, LogError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.page.is_empty()
-            && !self.exhausted
-            && let Err(error) = self.read_page()
-        {
-            self.exhausted = true;
-            return Some(Err(error));
-        }
-        self.page.pop_front().map(Ok)
-    }
-}
-
-/// The statement and its values. The index is named, because without statistics SQLite would guess.
-fn query_of(filter: &EventFilter) -> (String, Vec<Value>) {
-    let bound = |seq: Seq| Value::Integer(i64::try_from(seq.0).unwrap_or(i64::MAX));
-    let index = match (filter.mission, filter.boot) {
-        (Some(_), _) => "INDEXED BY events_of_mission",
-        (None, Some(_)) => "INDEXED BY events_of_boot",
-        (None, None) => "NOT INDEXED",
-    };
-    let mut sql = format!("SELECT {COLUMNS} FROM events {index} WHERE seq > ?");
-    let mut values = vec![bound(filter.after.unwrap_or_default())];
-    let mut also = |condition: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            sql.push_str(condition);
-            values.push(value);
-        }
-    };
-    let blob = |id: Uuid| Value::Blob(id.as_bytes().to_vec());
-    also(" AND seq <= ?", filter.until.map(bound));
-    also(" AND boot_id = ?", filter.boot.map(|id| blob(id.0)));
-    also(" AND mission_id = ?", filter.mission.map(|id| blob(id.0)));
-    also(
-        " AND at <= ?",
-        filter.until_at.map(|at| Value::Integer(at.0)),
-    );
-    sql.push_str(&format!(" ORDER BY seq LIMIT {PAGE_ROWS}"));
-    (sql, values)
 }
