@@ -26,6 +26,7 @@ use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
 };
 use crate::domain::redact::Redactor;
+use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
@@ -209,15 +210,4 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
 
 fn has_secret(text: &str, redactor: &Redactor) -> bool {
     redactor.redact(text) != text
-}
-
-/// `1 table`, `2 tables`.
-fn count(n: usize, noun: &str) -> String {
-    let hisses = noun.ends_with(['x', 's']) || noun.ends_with("ch");
-    match (n, hisses, noun.strip_suffix('y')) {
-        (1, _, _) => format!("1 {noun}"),
-        (_, true, _) => format!("{n} {noun}es"),
-        (_, _, Some(stem)) => format!("{n} {stem}ies"),
-        _ => format!("{n} {noun}s"),
-    }
 }

@@ -13,3 +13,4 @@ pub mod mission;
 pub mod redact;
 pub mod remedy;
 pub mod signature;
+pub(crate) mod words;

@@ -26,6 +26,7 @@ mod types;
 mod value_check;
 mod vault;
 mod words;
+mod write;
 
 pub use env::*;
 pub use env_write::set_variable;
@@ -37,3 +38,4 @@ pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{Unread, read_small};
 pub use types::*;
 pub(crate) use words::is_dotted;
+pub(crate) use write::{Existing, sync_directory, write_atomically};
