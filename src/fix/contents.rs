@@ -8,7 +8,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{DatabaseError, because};
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::domain::ids::Digest;
 
 /// Bytes of a database whose rows are compared one by one.
@@ -152,7 +152,7 @@ fn open_or_empty(path: &Path) -> Result<Connection, DatabaseError> {
 pub(super) fn beyond_additions(
     before: &Path,
     after: &Path,
-    books: &MigrationBooks,
+    books: &MigrationTables,
 ) -> Result<Vec<String>, DatabaseError> {
     if before
         .metadata()
@@ -177,7 +177,7 @@ pub(super) fn beyond_additions(
 fn differences(
     before: &Connection,
     after: &Connection,
-    books: &MigrationBooks,
+    books: &MigrationTables,
 ) -> rusqlite::Result<Vec<String>> {
     let mut reasons = Vec::new();
     let now: BTreeMap<(String, String), String> = definitions(after)?
@@ -210,7 +210,7 @@ fn compare_table(
     after: &Connection,
     table: &str,
     (sql_before, sql_after): (&str, &str),
-    books: &MigrationBooks,
+    books: &MigrationTables,
     reasons: &mut Vec<String>,
 ) -> rusqlite::Result<()> {
     let old = columns(before, table)?;
@@ -285,7 +285,7 @@ mod tests {
             .execute_batch(change)
             .unwrap();
         assert_ne!(file_digest(&before).unwrap(), file_digest(&after).unwrap());
-        let books = MigrationBooks {
+        let books = MigrationTables {
             versions: vec!["version".to_owned()],
             growing: vec!["done".to_owned()],
         };

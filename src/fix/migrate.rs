@@ -15,7 +15,8 @@ use super::contents::{beyond_additions, contents_digest, file_digest};
 use super::database::because;
 use super::migration_run::{Reach, Run, Upgrade};
 use super::sandboxes::IMAGE;
-use crate::checks::{MigrationBooks, migration_books};
+use crate::checks::migration_books;
+use crate::database::migration_tables::MigrationTables;
 use crate::domain::ids::Digest;
 use crate::domain::mission::MigrationTool;
 use crate::sandbox::clone_database;
@@ -51,7 +52,7 @@ pub(super) fn migrate(
         .schemas
         .iter()
         .find(|s| s.name == upgrade.schema);
-    let books = declared.map_or_else(MigrationBooks::default, |schema| {
+    let books = declared.map_or_else(MigrationTables::default, |schema| {
         migration_books(&schema.expect, run.root)
     });
     let before = run.scratch.join("before-migration.sqlite");

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::{ServerError, Session};
 use crate::database::sql::quote::literal;
 use crate::domain::ids::Digest;
@@ -218,7 +218,7 @@ pub(in crate::fix) fn read_shared(
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
 pub(in crate::fix) fn read_books(
     session: &Session,
-    books: &MigrationBooks,
+    books: &MigrationTables,
     limit: Duration,
 ) -> Result<BTreeSet<String>, ServerError> {
     let mut lines = BTreeSet::new();

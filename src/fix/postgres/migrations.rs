@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checks::{MigrationBooks, migration_books};
+use crate::checks::migration_books;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
 use crate::database::postgres::own_role::OwnRole;
@@ -174,7 +175,7 @@ fn variables(
 fn clone_of(
     live: &Arc<Session>,
     url: &str,
-    books: &MigrationBooks,
+    books: &MigrationTables,
 ) -> Result<(OwnDatabase, bool), PostgresError> {
     let no_clone = |why: String| PostgresError::NoClone {
         shown: live.shown().to_owned(),
@@ -213,7 +214,7 @@ fn clone_of(
     Ok((database, is_small))
 }
 
-fn tables_but(live: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
+fn tables_but(live: &Session, books: &MigrationTables) -> Result<Vec<String>, PostgresError> {
     let kept =
         tables_named(live, &books.names(), ASK_MAX).map_err(because("cannot look for tables"))?;
     let kept: BTreeSet<String> = kept.into_iter().collect();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::{Done, RawParameter, ServerError, Session};
 use crate::database::sql::quote::literal;
 use crate::database::sql::text::sql_statements;
@@ -77,7 +77,7 @@ impl Migrated {
     /// Looks.
     pub(in crate::fix) fn read(
         clone: &Session,
-        books: &MigrationBooks,
+        books: &MigrationTables,
     ) -> Result<Self, PostgresError> {
         Ok(Self {
             catalog: read_in_transaction(clone, Some(books))?,
@@ -93,7 +93,7 @@ pub(in crate::fix) fn prove(
     live: &Catalog,
     migrated: &Migrated,
     recording: Recording,
-    books: &MigrationBooks,
+    books: &MigrationTables,
     time_max: Duration,
 ) -> Result<(Proved, Vec<String>), PostgresError> {
     if let Some(why) = &recording.obstacle {
@@ -217,7 +217,7 @@ pub(in crate::fix) fn prove(
 pub(in crate::fix) fn promote(
     url: &str,
     proved: &Proved,
-    books: &MigrationBooks,
+    books: &MigrationTables,
 ) -> Result<(), PostgresError> {
     let session = Session::connect(url).map_err(because("cannot connect"))?;
     let is_there = |now: Digest| now == proved.after && proved.after != proved.before;
@@ -278,7 +278,7 @@ pub(in crate::fix) fn promote(
 
 /// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
 /// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
-fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
+fn lock_of_books(session: &Session, books: &MigrationTables) -> Result<Vec<String>, PostgresError> {
     tables_named(session, &books.names(), ASK_MAX)
         .and_then(|tables| writable(session, tables))
         .map_err(because("cannot look for tables"))

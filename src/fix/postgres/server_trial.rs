@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::replay::Proved;
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::own_database::OwnDatabase;
 use crate::domain::ids::Digest;
 
@@ -23,7 +23,7 @@ pub(in crate::fix) enum ServerOutcome {
     /// Statements that add.
     Added(Added),
     /// Migrations, and the tables in which they keep what they did.
-    Migrated(Box<Proved>, MigrationBooks),
+    Migrated(Box<Proved>, MigrationTables),
 }
 
 /// Catalog of the live database before, and as the trial says that it will be.

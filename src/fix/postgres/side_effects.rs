@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::sql::text::sql_statements;
 use crate::fix::postgres::error::first_line;
 use crate::fix::postgres::relay::Recording;
@@ -51,7 +51,7 @@ fn second_space(line: &str) -> Option<usize> {
 /// What was lost or changed besides what was gained.
 pub(in crate::fix) fn beyond(
     observed: &Observed,
-    books: &MigrationBooks,
+    books: &MigrationTables,
     books_tables: &[String],
 ) -> Vec<String> {
     let mut reasons = Vec::new();
@@ -186,7 +186,7 @@ pub(in crate::fix) fn by_statement(recording: &Recording) -> Option<String> {
 }
 
 /// A merge of two heads leaves one version of two; none at all is a downgrade to nothing. What only grows, grows.
-fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
+fn of_books(observed: &Observed, books: &MigrationTables) -> Vec<String> {
     let rows_of = |lines: &BTreeSet<String>| {
         let mut rows: BTreeMap<String, u64> = BTreeMap::new();
         for line in lines {

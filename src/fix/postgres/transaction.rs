@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::Session;
 use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::{
@@ -40,7 +40,7 @@ pub(in crate::fix) struct Look<'a> {
     /// Not only how many there are.
     contents: bool,
     /// Tables that are a part of the catalog.
-    pub books: Option<&'a MigrationBooks>,
+    pub books: Option<&'a MigrationTables>,
 }
 
 pub(in crate::fix) const ON_CLONE: Look<'static> = Look {
@@ -66,7 +66,7 @@ impl<'a> Look<'a> {
         }
     }
 
-    pub(in crate::fix) fn with_books(self, books: &'a MigrationBooks) -> Look<'a> {
+    pub(in crate::fix) fn with_books(self, books: &'a MigrationTables) -> Look<'a> {
         Look {
             books: Some(books),
             ..self
@@ -102,7 +102,7 @@ pub(in crate::fix) struct Observed {
 /// Definitions and books, in a transaction that reads.
 pub(in crate::fix) fn read_in_transaction(
     session: &Session,
-    books: Option<&MigrationBooks>,
+    books: Option<&MigrationTables>,
 ) -> Result<Catalog, PostgresError> {
     session
         .run(
@@ -156,7 +156,10 @@ pub(in crate::fix) fn plainly<T>(
     Ok(found)
 }
 
-fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catalog, PostgresError> {
+fn catalog_of(
+    session: &Session,
+    books: Option<&MigrationTables>,
+) -> Result<Catalog, PostgresError> {
     let mut catalog = read_catalog(session, ASK_MAX).map_err(because("cannot read the catalog"))?;
     if let Some(books) = books {
         let lines = read_books(session, books, ASK_MAX)

@@ -15,8 +15,8 @@ fn recording(statements: &[&str]) -> Recording {
     serde_json::from_value(all).unwrap()
 }
 
-fn books() -> MigrationBooks {
-    MigrationBooks {
+fn books() -> MigrationTables {
+    MigrationTables {
         versions: Vec::new(),
         growing: vec!["django_migrations".to_owned()],
     }

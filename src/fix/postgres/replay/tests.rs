@@ -7,8 +7,8 @@ use crate::fix::postgres::relay::Recorded;
 use crate::fix::postgres::transaction::read_in_transaction;
 use std::sync::Arc;
 
-fn books() -> MigrationBooks {
-    MigrationBooks {
+fn books() -> MigrationTables {
+    MigrationTables {
         versions: vec!["alembic_version".to_owned()],
         growing: vec!["done".to_owned()],
     }
