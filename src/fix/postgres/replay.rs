@@ -41,7 +41,7 @@ enum Effect {
 
 /// Migrations that held on a clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::fix) struct Proved {
+pub(crate) struct Proved {
     recording: Recording,
     /// What each statement did that changes rows of tables or reads them.
     done: Vec<Option<Effect>>,
@@ -68,17 +68,14 @@ pub(in crate::fix) struct Proved {
 }
 
 /// What migrations made of the clone on which they ran themselves.
-pub(in crate::fix) struct Migrated {
+pub(crate) struct Migrated {
     catalog: Catalog,
     rows: Rows,
 }
 
 impl Migrated {
     /// Looks.
-    pub(in crate::fix) fn read(
-        clone: &Session,
-        books: &MigrationTables,
-    ) -> Result<Self, PostgresError> {
+    pub(crate) fn read(clone: &Session, books: &MigrationTables) -> Result<Self, PostgresError> {
         Ok(Self {
             catalog: read_in_transaction(clone, Some(books))?,
             rows: in_transaction(clone, &[], || counts_of(clone))?,
@@ -88,7 +85,7 @@ impl Migrated {
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
 /// live database has; `time_max`: for all statements together.
-pub(in crate::fix) fn prove(
+pub(crate) fn prove(
     clone: &Session,
     live: &Catalog,
     migrated: &Migrated,
@@ -214,7 +211,7 @@ pub(in crate::fix) fn prove(
 
 /// Does it on the live database, if that is what the trial began with. Idempotent: a database that is already
 /// as it will be is left alone.
-pub(in crate::fix) fn promote(
+pub(crate) fn promote(
     url: &str,
     proved: &Proved,
     books: &MigrationTables,
@@ -562,7 +559,5 @@ fn effect_of(sql: &str, done: Done, tables: &BTreeSet<String>) -> Option<Effect>
     is_of_rows.then_some(Effect::Found(done.rows, done.found))
 }
 
-#[cfg(test)]
-mod meanwhile_tests;
 #[cfg(test)]
 mod tests;

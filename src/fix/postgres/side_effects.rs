@@ -11,12 +11,12 @@ use crate::fix::postgres::transaction::Observed;
 /// Reasons in one list.
 const REASONS_MAX: usize = 8;
 
-pub(in crate::fix) fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
+pub(crate) fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
     let lines: Vec<&str> = lines.take(3).map(|line| shortened(line)).collect();
     lines.join("; ")
 }
 
-pub(in crate::fix) fn shortened(line: &str) -> &str {
+pub(crate) fn shortened(line: &str) -> &str {
     let end = line
         .char_indices()
         .nth(160)
@@ -49,7 +49,7 @@ fn second_space(line: &str) -> Option<usize> {
 }
 
 /// What was lost or changed besides what was gained.
-pub(in crate::fix) fn beyond(
+pub(crate) fn beyond(
     observed: &Observed,
     books: &MigrationTables,
     books_tables: &[String],
@@ -123,7 +123,7 @@ pub(in crate::fix) fn beyond(
     reasons
 }
 
-pub(in crate::fix) fn shorten(reasons: &mut Vec<String>) {
+pub(crate) fn shorten(reasons: &mut Vec<String>) {
     let more = reasons.len().saturating_sub(REASONS_MAX);
     if more > 0 {
         reasons.truncate(REASONS_MAX);
@@ -169,7 +169,7 @@ fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
 }
 
 /// What nobody sees, told by the statements themselves.
-pub(in crate::fix) fn by_statement(recording: &Recording) -> Option<String> {
+pub(crate) fn by_statement(recording: &Recording) -> Option<String> {
     let revokes = |sql: &str| {
         sql_statements(sql).flatten().any(|statement| {
             let is = |at: usize, word| statement.outline.get(at).is_some_and(|t| t.is_word(word));
@@ -225,7 +225,7 @@ fn of_books(observed: &Observed, books: &MigrationTables) -> Vec<String> {
 
 /// Sequences that would give a number again: what they had come to, and to what they are set, which is nothing if
 /// that is their beginning.
-pub(in crate::fix) fn sequences_back(
+pub(crate) fn sequences_back(
     [before, after]: &[BTreeMap<String, i64>; 2],
 ) -> impl Iterator<Item = (&String, i64, Option<i64>)> {
     before.iter().filter_map(|(name, was)| {
@@ -235,13 +235,13 @@ pub(in crate::fix) fn sequences_back(
     })
 }
 
-pub(in crate::fix) fn told_back((name, was, now): (&String, i64, Option<i64>)) -> String {
+pub(crate) fn told_back((name, was, now): (&String, i64, Option<i64>)) -> String {
     let now = now.map_or("its beginning".to_owned(), |now| now.to_string());
     format!("sequence {name} goes back from {was} to {now}")
 }
 
 /// What others may no longer do with what is still there.
-pub(in crate::fix) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
+pub(crate) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
     let after = &observed.after;
     let lost = observed.before.privileges.difference(&after.privileges);
     lost.filter(move |line| {
@@ -252,7 +252,7 @@ pub(in crate::fix) fn revoked(observed: &Observed) -> impl Iterator<Item = &Stri
 
 /// Whether a text that somebody approved tells of this. How many rows come and go may have changed meanwhile, if
 /// some are left.
-pub(in crate::fix) fn is_told(text: &str, reason: &str) -> bool {
+pub(crate) fn is_told(text: &str, reason: &str) -> bool {
     without_counts(text).contains(&without_counts(reason))
 }
 

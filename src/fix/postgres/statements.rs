@@ -24,10 +24,7 @@ use crate::fix::postgres::transaction::{
 };
 
 /// Clones the database of `url` and runs the statements there.
-pub(in crate::fix) fn try_on_clone(
-    url: &str,
-    statements: &[String],
-) -> Result<ServerTrial, PostgresError> {
+pub(crate) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTrial, PostgresError> {
     let statements = accepted(statements)?;
     let live = Session::connect(url).map_err(because("cannot connect"))?;
     let live_before = read_in_transaction(&live, None)?;
@@ -100,7 +97,7 @@ fn clone_of(live: Session, url: &str) -> Result<(OwnDatabase, &'static str), Pos
 
 /// Makes of the live database what the trial made of the clone, in one transaction. Idempotent: a database
 /// that is already as it will be is left alone.
-pub(in crate::fix) fn promote(
+pub(crate) fn promote(
     url: &str,
     statements: &[String],
     outcome: &ServerOutcome,

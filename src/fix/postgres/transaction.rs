@@ -13,8 +13,8 @@ use crate::fix::postgres::catalog::{
 use crate::fix::postgres::error::{PostgresError, because};
 
 /// How long one statement may take.
-pub(in crate::fix) const STATEMENT_MAX: Duration = Duration::from_secs(60);
-pub(in crate::fix) const ASK_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const ASK_MAX: Duration = Duration::from_secs(30);
 /// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
 const LOCK_MAX: Duration = Duration::from_secs(5);
 /// A larger database is not cloned with its rows.
@@ -23,7 +23,7 @@ const CLONE_BYTES_MAX: u64 = 256 << 20;
 const TABLES_MAX: usize = 2_000;
 
 /// Whether a clone of the database is to have its rows.
-pub(in crate::fix) fn is_small(live: &Session) -> Result<bool, PostgresError> {
+pub(crate) fn is_small(live: &Session) -> Result<bool, PostgresError> {
     let size = live
         .value("SELECT pg_database_size(current_database())", ASK_MAX)
         .map_err(because("cannot ask for the database's size"))?;
@@ -33,7 +33,7 @@ pub(in crate::fix) fn is_small(live: &Session) -> Result<bool, PostgresError> {
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
-pub(in crate::fix) struct Look<'a> {
+pub(crate) struct Look<'a> {
     time_max: Duration,
     /// Of one table.
     bytes_max: u64,
@@ -43,14 +43,14 @@ pub(in crate::fix) struct Look<'a> {
     pub books: Option<&'a MigrationTables>,
 }
 
-pub(in crate::fix) const ON_CLONE: Look<'static> = Look {
+pub(crate) const ON_CLONE: Look<'static> = Look {
     time_max: Duration::from_secs(20),
     bytes_max: CLONE_BYTES_MAX,
     contents: false,
     books: None,
 };
 /// The second look happens while the application waits for the tables that were changed.
-pub(in crate::fix) const ON_LIVE: Look<'static> = Look {
+pub(crate) const ON_LIVE: Look<'static> = Look {
     time_max: Duration::from_secs(2),
     bytes_max: 32 << 20,
     contents: false,
@@ -59,14 +59,14 @@ pub(in crate::fix) const ON_LIVE: Look<'static> = Look {
 
 impl<'a> Look<'a> {
     /// Sees whether rows change, too.
-    pub(in crate::fix) fn at_contents(self) -> Self {
+    pub(crate) fn at_contents(self) -> Self {
         Self {
             contents: true,
             ..self
         }
     }
 
-    pub(in crate::fix) fn with_books(self, books: &'a MigrationTables) -> Look<'a> {
+    pub(crate) fn with_books(self, books: &'a MigrationTables) -> Look<'a> {
         Look {
             books: Some(books),
             ..self
@@ -75,10 +75,10 @@ impl<'a> Look<'a> {
 }
 
 /// The rows of each table by its name in quotes: how many, and a hash where contents are looked at.
-pub(in crate::fix) type Rows = BTreeMap<String, String>;
+pub(crate) type Rows = BTreeMap<String, String>;
 
 /// What a transaction did.
-pub(in crate::fix) struct Observed {
+pub(crate) struct Observed {
     pub before: Catalog,
     pub after: Catalog,
     /// Tables that are there before and after, in another file.
@@ -100,7 +100,7 @@ pub(in crate::fix) struct Observed {
 }
 
 /// Definitions and books, in a transaction that reads.
-pub(in crate::fix) fn read_in_transaction(
+pub(crate) fn read_in_transaction(
     session: &Session,
     books: Option<&MigrationTables>,
 ) -> Result<Catalog, PostgresError> {
@@ -119,12 +119,12 @@ pub(in crate::fix) fn read_in_transaction(
 
 /// Looks with settings that do not depend on user, database or what was run: names are written in full, and values
 /// the same way everywhere. In a transaction of the caller, whose settings are put back.
-pub(in crate::fix) fn plainly<T>(
+pub(crate) fn plainly<T>(
     session: &Session,
     look: impl FnOnce() -> Result<T, PostgresError>,
 ) -> Result<T, PostgresError> {
     const SETTINGS: [(&str, &str); 7] = [
-        ("search_path", crate::fix::postgres::catalog::PATH),
+        ("search_path", super::catalog::PATH),
         ("timezone", "UTC"),
         ("datestyle", "ISO, MDY"),
         ("intervalstyle", "postgres"),
@@ -170,7 +170,7 @@ fn catalog_of(
 }
 
 /// How long a statement of a transaction may take.
-pub(in crate::fix) fn limits() -> String {
+pub(crate) fn limits() -> String {
     format!(
         "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
         LOCK_MAX.as_millis(),
@@ -180,7 +180,7 @@ pub(in crate::fix) fn limits() -> String {
 
 /// Runs `work` in one transaction, which is committed if it gives no error. Nobody else writes to the tables in
 /// `locked` from before the first look on: what is seen of them is all there is until the end.
-pub(in crate::fix) fn in_transaction<T>(
+pub(crate) fn in_transaction<T>(
     session: &Session,
     locked: &[String],
     work: impl FnOnce() -> Result<T, PostgresError>,
@@ -220,7 +220,7 @@ pub(in crate::fix) fn in_transaction<T>(
 }
 
 /// Looks, does the work if `is_before` likes what it sees, and looks again. In a transaction of the caller.
-pub(in crate::fix) fn observe(
+pub(crate) fn observe(
     session: &Session,
     look: Look<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
@@ -285,7 +285,7 @@ pub(in crate::fix) fn observe(
     })
 }
 
-pub(in crate::fix) struct TableOf {
+pub(crate) struct TableOf {
     pub name: String,
     /// In quotes.
     columns: Vec<String>,
@@ -295,7 +295,7 @@ pub(in crate::fix) struct TableOf {
 }
 
 /// Tables that may be read, the smallest first.
-pub(in crate::fix) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
+pub(crate) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
     let rows = session
         .rows(
             &format!(
@@ -372,7 +372,7 @@ fn second_look(
 }
 
 /// How many rows are in each table, the smallest first, in a transaction of the caller.
-pub(in crate::fix) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
+pub(crate) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
     plainly(session, || {
         let tables = tables_of(session)?;
         Ok(first_look(session, ON_CLONE, &tables)?.0)
@@ -397,7 +397,7 @@ fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String,
 }
 
 /// These tables, for [`contents_of`]; without those that are not there.
-pub(in crate::fix) fn tables_among(
+pub(crate) fn tables_among(
     session: &Session,
     wanted: &BTreeSet<&String>,
 ) -> Result<Vec<TableOf>, PostgresError> {
@@ -410,10 +410,7 @@ pub(in crate::fix) fn tables_among(
 }
 
 /// Their rows with their contents, in the columns that they had when they were asked for.
-pub(in crate::fix) fn contents_of(
-    session: &Session,
-    tables: &[TableOf],
-) -> Result<Rows, PostgresError> {
+pub(crate) fn contents_of(session: &Session, tables: &[TableOf]) -> Result<Rows, PostgresError> {
     if tables.is_empty() {
         return Ok(Rows::new());
     }

@@ -11,7 +11,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::Upstream;
 use super::handshake::{Opening, STARTUP_BYTES_MAX, Startup, read_opening};
 use super::ledger::Ledger;
 use super::message::{Severity, Violation, put, put_error, put_text};
@@ -35,6 +34,14 @@ const DRAIN_MAX: Duration = Duration::from_secs(1);
 const CHUNK_BYTES: usize = 64 << 10;
 /// A longer message is held for one connection at a time.
 const LARGE_BYTES: usize = 1 << 20;
+
+/// Where connections lead. No `Debug`: it holds a password.
+pub(crate) struct Upstream {
+    /// The clone, with the trial role's login. Options in it are not used: the program brings its own.
+    pub url: String,
+    /// The names under which a program may ask for it.
+    pub databases: Vec<String>,
+}
 
 /// What all connections of a relay share.
 pub(super) struct Shared {

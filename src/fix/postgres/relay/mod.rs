@@ -35,11 +35,12 @@ use crossbeam_channel::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
+pub(crate) use connection::Upstream;
 use connection::{Place, Shared, serve};
 use recording::Book;
 #[cfg(test)]
-pub(in crate::fix) use recording::Recorded;
-pub(in crate::fix) use recording::{Parameter, Recording, Value};
+pub(crate) use recording::Recorded;
+pub(crate) use recording::{Parameter, Recording, Value};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 16;
@@ -50,16 +51,8 @@ const END_MAX: Duration = Duration::from_secs(3);
 /// Until the next try where the system gives no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where connections lead. No `Debug`: it holds a password.
-pub(in crate::fix) struct Upstream {
-    /// The clone, with the trial role's login. Options in it are not used: the program brings its own.
-    pub url: String,
-    /// The names under which a program may ask for it.
-    pub databases: Vec<String>,
-}
-
 /// A running relay; ends with this.
-pub(in crate::fix) struct Relay {
+pub(crate) struct Relay {
     book: Arc<Mutex<Book>>,
     thread: Option<JoinHandle<()>>,
     stop: Option<Stop>,
@@ -76,10 +69,7 @@ impl Relay {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(in crate::fix) fn start(
-        upstream: Upstream,
-        listener: Receiver<TcpListener>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(upstream: Upstream, listener: Receiver<TcpListener>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
@@ -113,7 +103,7 @@ impl Relay {
     }
 
     /// Ends every connection, and gives what took effect.
-    pub(in crate::fix) fn finish(mut self) -> Recording {
+    pub(crate) fn finish(mut self) -> Recording {
         self.end();
         self.book
             .lock()
@@ -196,10 +186,4 @@ fn note_panic(ended: Result<(), JoinError>, shared: &Shared) {
 }
 
 #[cfg(test)]
-mod driver_tests;
-#[cfg(test)]
-mod refusal_tests;
-#[cfg(test)]
-mod relay_tests;
-#[cfg(test)]
-mod testing;
+mod tests;

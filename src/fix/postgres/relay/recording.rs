@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 
 use super::statement::Kind;
-use super::waiting::WaitingBytes;
 
 /// Statements of one recording.
 const STATEMENTS_MAX: usize = 100_000;
@@ -17,7 +18,7 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// What was done, in the order of its taking effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Recording {
+pub(crate) struct Recording {
     pub statements: Vec<Recorded>,
     /// Settings that the connection was opened with, by name in small letters.
     pub settings: BTreeMap<String, String>,
@@ -29,7 +30,7 @@ pub(in crate::fix) struct Recording {
 
 /// One statement that took effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Recorded {
+pub(crate) struct Recorded {
     /// Exactly one statement.
     pub sql: String,
     pub parameters: Vec<Parameter>,
@@ -39,7 +40,7 @@ pub(in crate::fix) struct Recorded {
 
 /// What stands for `$1` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Parameter {
+pub(crate) struct Parameter {
     /// The type, as the client said it; 0: not said, or a type that each database numbers for itself.
     pub oid: u32,
     pub value: Value,
@@ -47,7 +48,7 @@ pub(in crate::fix) struct Parameter {
 
 /// A value as it was sent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) enum Value {
+pub(crate) enum Value {
     Null,
     Text(String),
     Binary(Vec<u8>),
@@ -128,6 +129,9 @@ struct LastChange {
     /// That of the last change by any other connection.
     number_of_others: u64,
 }
+
+/// What all connections of a trial have waiting, in bytes.
+pub(super) type WaitingBytes = Arc<AtomicUsize>;
 
 /// The recording while it is made.
 #[derive(Default)]

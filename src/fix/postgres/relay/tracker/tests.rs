@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use super::super::recording::Book;
-use super::super::testing::{SYNC, bind, execute, extended, parse, query};
+use super::super::tests::testing::{SYNC, bind, execute, extended, parse, query};
 use super::*;
 
 fn tracker(book: &Arc<Mutex<Book>>) -> Tracker {

@@ -1,7 +1,6 @@
 //! With a real server: what others do meanwhile, and what takes too long.
 
-use super::super::relay::Recording;
-use super::*;
+use super::super::*;
 use crate::checks::testing::postgres::Server;
 
 const BOOK: &str = "INSERT INTO django_migrations (name) VALUES ('b2')";

@@ -1,3 +1,7 @@
+//! With a real server: the proof on a clone and the promotion.
+
+mod meanwhile;
+
 use super::*;
 use crate::checks::testing::postgres::Server;
 use crate::database::postgres::dump::copy_into;

@@ -234,7 +234,7 @@ fn what_the_server_says_at_last_is_heard() {
     assert_eq!(raw.answered(), "E.");
     assert_eq!(raw.last_error[&'C'], "57P01");
     let recording = trial.relay.finish();
-    assert_eq!(recording, super::Recording::default());
+    assert_eq!(recording, super::super::Recording::default());
 }
 
 #[test]
@@ -242,7 +242,7 @@ fn no_more_than_sixteen_are_served_and_the_next_one_is_told() {
     let Some(trial) = Trial::start("") else {
         return;
     };
-    let mut served: Vec<Raw> = (0..super::CONNECTIONS_MAX)
+    let mut served: Vec<Raw> = (0..super::super::CONNECTIONS_MAX)
         .map(|_| Raw::open(trial.port, &LIVE))
         .collect();
     let mut raw = Raw::connect(trial.port);

@@ -1,12 +1,16 @@
 //! What is recorded, with a real server and the house's own client.
 
+mod driver;
+mod refusal;
+pub(super) mod testing;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::testing::*;
 use super::*;
+use testing::*;
 
 /// A client and what it runs in.
 struct Driver {
