@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::contents::quote;
+use crate::database::sql::quote::identifier;
 use crate::domain::ids::Digest;
 use crate::domain::mission::Risk;
 
@@ -126,7 +126,7 @@ fn row_counts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>
     names
         .into_iter()
         .map(|name| {
-            let sql = format!("SELECT count(*) FROM {}", quote(&name));
+            let sql = format!("SELECT count(*) FROM {}", identifier(&name));
             let count = connection.query_row(&sql, [], |row| row.get(0))?;
             Ok((name, count))
         })

@@ -15,8 +15,6 @@ use super::contents::{beyond_additions, contents_digest, file_digest};
 use super::database::because;
 use super::migration_run::{Reach, Run, Upgrade};
 use super::sandboxes::IMAGE;
-use crate::checks::migration_books;
-use crate::database::migration_tables::MigrationTables;
 use crate::domain::ids::Digest;
 use crate::domain::mission::MigrationTool;
 use crate::sandbox::clone_database;
@@ -47,14 +45,6 @@ pub(super) fn migrate(
 ) -> Result<Migrated, ApplyError> {
     let fail = |why: String| upgrade.failed(why);
     let io = |error: std::io::Error| fail(error.to_string());
-    let declared = run
-        .manifest
-        .schemas
-        .iter()
-        .find(|s| s.name == upgrade.schema);
-    let books = declared.map_or_else(MigrationTables::default, |schema| {
-        migration_books(&schema.expect, run.root)
-    });
     let before = run.scratch.join("before-migration.sqlite");
     let _ = std::fs::remove_file(&before);
     if database.exists() {
@@ -88,7 +78,7 @@ pub(super) fn migrate(
     Ok(Migrated {
         before: file_digest(&before)?,
         after: file_digest(&image)?,
-        beyond: beyond_additions(&before, &image, &books)?,
+        beyond: beyond_additions(&before, &image, upgrade.tables)?,
         image,
     })
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::apply::ApplyError;
+use super::trial::error::make_directory;
 use crate::checks::{interpreter, migration_command};
+use crate::database::migration_tables::MigrationTables;
 use crate::domain::event::ExitKind;
 use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
@@ -34,6 +36,8 @@ pub(super) struct Upgrade<'a> {
     pub schema: &'a str,
     pub tool: MigrationTool,
     pub target: &'a str,
+    /// Where the tool keeps what it did.
+    pub tables: &'a MigrationTables,
 }
 
 /// What the migrations reach besides the copy of the workspace, which they read.
@@ -86,7 +90,7 @@ impl Upgrade<'_> {
             )));
         }
         let home = run.scratch.join("migration-home");
-        super::trial::make_directory(&home).map_err(|error| self.failed(error))?;
+        make_directory(&home).map_err(|error| self.failed(error))?;
         let python = interpreter(run.manifest, run.root, run.environment)
             .map_err(|error| self.failed(error))?;
         let mut argv = vec![python.display().to_string(), "-B".to_owned()];

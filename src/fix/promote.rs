@@ -17,8 +17,7 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::stage::Databases;
-use super::trial::Trial;
+use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};

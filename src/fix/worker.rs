@@ -10,9 +10,9 @@ use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
-use super::stage::{Databases, databases};
 use super::trial::{
-    Baseline, Trial, TrialError, is_reported, run_checks, still_there, try_proposal,
+    Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
+    try_proposal,
 };
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};

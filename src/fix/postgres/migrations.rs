@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checks::migration_books;
 use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
@@ -34,7 +33,7 @@ const WITHOUT_ROWS: &str =
 
 /// Runs the migrations on clones of the database at `url`. `environment`: that of the application, with its
 /// secrets, to see which variables lead to the database.
-pub(in crate::fix) fn migrate_server(
+pub(crate) fn migrate_server(
     run: &Run<'_>,
     upgrade: Upgrade<'_>,
     url: &str,
@@ -46,10 +45,10 @@ pub(in crate::fix) fn migrate_server(
         .iter()
         .find(|s| s.name == upgrade.schema);
     let schema = declared.ok_or_else(|| ApplyError::UnknownSchema(upgrade.schema.to_owned()))?;
-    let books = migration_books(&schema.expect, run.root);
+    let books = upgrade.tables;
     let live = Arc::new(Session::connect(url).map_err(because("cannot connect"))?);
-    let before = read_in_transaction(&live, Some(&books))?;
-    let (first, has_rows) = clone_of(&live, url, &books)?;
+    let before = read_in_transaction(&live, Some(books))?;
+    let (first, has_rows) = clone_of(&live, url, books)?;
     crate::kernel::crash_point("trial.first_clone_made");
     let second = first
         .duplicate()
@@ -73,13 +72,13 @@ pub(in crate::fix) fn migrate_server(
             .connect()
             .map_err(because("cannot connect to a clone"))
     };
-    let migrated = Migrated::read(&connect(&first)?, &books)?;
+    let migrated = Migrated::read(&connect(&first)?, books)?;
     drop(first);
     // Their program took less, with all that it did besides.
     let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);
     let (proved, mut beyond) = watched(&live, &second, GROWTH_MAX, || {
         let session = connect(&second)?;
-        let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
+        let held = prove(&session, &before, &migrated, recording, books, time_max)?;
         Ok(held)
     })?;
     if !has_rows {
@@ -87,7 +86,7 @@ pub(in crate::fix) fn migrate_server(
     }
     crate::kernel::crash_point("trial.migrated");
     let tried_on = if has_rows { WITH_ROWS } else { WITHOUT_ROWS };
-    let outcome = ServerOutcome::Migrated(Box::new(proved), books);
+    let outcome = ServerOutcome::Migrated(Box::new(proved), books.clone());
     Ok(ServerTrial::new(second, tried_on, outcome, beyond))
 }
 
