@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
 use super::worker::{word_of, worked_json, worker_at};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{

@@ -6,8 +6,10 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::render;
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
