@@ -209,23 +209,26 @@ pub(crate) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<Stri
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
-pub(crate) fn read_books(
+pub(crate) fn read_migration_tables(
     session: &Session,
-    books: &MigrationTables,
+    migration_tables: &MigrationTables,
     limit: Duration,
 ) -> Result<BTreeSet<String>, ServerError> {
     let mut lines = BTreeSet::new();
     for (names, what) in [
         (
-            &books.versions,
+            &migration_tables.versions,
             "'version ' || {t} || ' ' || ROW(b.*)::text",
         ),
-        (&books.growing, "'book ' || {t} || ' ' || count(*)"),
+        (
+            &migration_tables.growing,
+            "'book ' || {t} || ' ' || count(*)",
+        ),
     ] {
         for table in tables_named(session, names, limit)? {
-            let told = what.replace("{t}", &literal(&table));
+            let asked = what.replace("{t}", &literal(&table));
             let rows = session.rows(
-                &format!("SELECT {told} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
+                &format!("SELECT {asked} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
                 limit,
             )?;
             lines.extend(rows.into_iter().flatten().flatten());

@@ -14,7 +14,7 @@ pub(crate) struct ServerTrial {
     pub tried_on: &'static str,
     pub outcome: ServerOutcome,
     /// What migrations lost or changed besides what they gained; statements only add.
-    pub beyond: Vec<String>,
+    pub side_effects: Vec<String>,
 }
 
 /// What a trial says about the live database.
@@ -38,13 +38,13 @@ impl ServerTrial {
         database: OwnDatabase,
         tried_on: &'static str,
         outcome: ServerOutcome,
-        beyond: Vec<String>,
+        side_effects: Vec<String>,
     ) -> Self {
         Self {
             database,
             tried_on,
             outcome,
-            beyond,
+            side_effects,
         }
     }
 

@@ -49,16 +49,20 @@ fn second_space(line: &str) -> Option<usize> {
 }
 
 /// What was lost or changed besides what was gained.
-pub(crate) fn beyond(
+pub(crate) fn side_effects(
     observed: &Observed,
-    books: &MigrationTables,
-    books_tables: &[String],
+    migration_tables: &MigrationTables,
+    existing_migration_tables: &[String],
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     let (before, after) = (&observed.before.lines, &observed.after.lines);
     let names_after: BTreeSet<&str> = after.iter().map(|line| name_of(line)).collect();
-    let is_book = |line: &str| line.starts_with("version ") || line.starts_with("book ");
-    for line in before.difference(after).filter(|line| !is_book(line)) {
+    let is_of_migration_table =
+        |line: &str| line.starts_with("version ") || line.starts_with("book ");
+    for line in before
+        .difference(after)
+        .filter(|line| !is_of_migration_table(line))
+    {
         let name = name_of(line);
         let what = if names_after.contains(name) {
             "changes"
@@ -85,16 +89,16 @@ pub(crate) fn beyond(
             .is_some_and(|line| line.starts_with(&begin))
     };
     let back = sequences_back(&observed.sequences).filter(|(name, ..)| is_there(name));
-    reasons.extend(back.map(told_back));
-    reasons.extend(of_books(observed, books));
-    let is_own = |table: &&String| !books_tables.contains(table);
+    reasons.extend(back.map(describe_set_back));
+    reasons.extend(of_migration_tables(observed, migration_tables));
+    let is_own = |table: &&String| !existing_migration_tables.contains(table);
     for table in observed.rewritten.iter().filter(is_own) {
         reasons.push(format!("table {table} is written anew"));
     }
     for column in &observed.remade {
         reasons.push(format!("column {column} is dropped and made anew"));
     }
-    reasons.extend(of_activity(observed, books_tables));
+    reasons.extend(of_activity(observed, existing_migration_tables));
     for (table, was) in observed
         .rows_before
         .iter()
@@ -132,7 +136,7 @@ pub(crate) fn shorten(reasons: &mut Vec<String>) {
 }
 
 /// What was done to rows that are not looked at, because the role may not see them or what only grows is in them.
-fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
+fn of_activity(observed: &Observed, existing_migration_tables: &[String]) -> Vec<String> {
     let was_there = |table: &str| {
         let begin = format!("relation {table} ");
         observed
@@ -154,7 +158,7 @@ fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
         .filter(|(table, _)| was_there(table))
     {
         let only_gains = rows.ends_with(" 0 updated, 0 deleted");
-        let is_unexpected = if books_tables.contains(table) {
+        let is_unexpected = if existing_migration_tables.contains(table) {
             !is_version(table) && !only_gains
         } else if table.starts_with("pg_") {
             !only_gains
@@ -168,7 +172,7 @@ fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
     reasons
 }
 
-/// What nobody sees, told by the statements themselves.
+/// What no comparison shows; the statements themselves do.
 pub(crate) fn by_statement(recording: &Recording) -> Option<String> {
     let revokes = |sql: &str| {
         sql_statements(sql).flatten().any(|statement| {
@@ -186,7 +190,7 @@ pub(crate) fn by_statement(recording: &Recording) -> Option<String> {
 }
 
 /// A merge of two heads leaves one version of two; none at all is a downgrade to nothing. What only grows, grows.
-fn of_books(observed: &Observed, books: &MigrationTables) -> Vec<String> {
+fn of_migration_tables(observed: &Observed, migration_tables: &MigrationTables) -> Vec<String> {
     let rows_of = |lines: &BTreeSet<String>| {
         let mut rows: BTreeMap<String, u64> = BTreeMap::new();
         for line in lines {
@@ -208,7 +212,7 @@ fn of_books(observed: &Observed, books: &MigrationTables) -> Vec<String> {
         rows_of(&observed.after.lines),
     );
     let grows = |table: &str| {
-        books
+        migration_tables
             .growing
             .iter()
             .any(|name| table.ends_with(name.as_str()))
@@ -235,7 +239,7 @@ pub(crate) fn sequences_back(
     })
 }
 
-pub(crate) fn told_back((name, was, now): (&String, i64, Option<i64>)) -> String {
+pub(crate) fn describe_set_back((name, was, now): (&String, i64, Option<i64>)) -> String {
     let now = now.map_or("its beginning".to_owned(), |now| now.to_string());
     format!("sequence {name} goes back from {was} to {now}")
 }
@@ -250,9 +254,9 @@ pub(crate) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
     })
 }
 
-/// Whether a text that somebody approved tells of this. How many rows come and go may have changed meanwhile, if
+/// Whether a text that somebody approved reports this. How many rows come and go may have changed meanwhile, if
 /// some are left.
-pub(crate) fn is_told(text: &str, reason: &str) -> bool {
+pub(crate) fn is_reported_in(text: &str, reason: &str) -> bool {
     without_counts(text).contains(&without_counts(reason))
 }
 
@@ -287,7 +291,7 @@ mod tests {
             ("the number of rows of table a goes from 10 to 0", false),
             ("the number of rows of table c goes from 9 to 8", false),
         ] {
-            assert_eq!(is_told(text, reason), expected, "{reason}");
+            assert_eq!(is_reported_in(text, reason), expected, "{reason}");
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::Catalog;
 use crate::fix::postgres::replay;
 use crate::fix::postgres::transaction::{
-    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
-    read_in_transaction,
+    ASK_MAX, ON_CLONE, ON_LIVE, Observed, RowLook, STATEMENT_MAX, in_transaction, is_small,
+    observe, read_in_transaction,
 };
 
 /// Clones the database of `url` and runs the statements there.
@@ -104,7 +104,9 @@ pub(crate) fn promote(
 ) -> Result<(), PostgresError> {
     match outcome {
         ServerOutcome::Added(added) => add(url, statements, *added),
-        ServerOutcome::Migrated(proved, books) => replay::promote(url, proved, books),
+        ServerOutcome::Migrated(proved, migration_tables) => {
+            replay::promote(url, proved, migration_tables)
+        }
     }
 }
 
@@ -167,7 +169,7 @@ fn accepted(statements: &[String]) -> Result<Vec<String>, PostgresError> {
 fn carry_out(
     session: &Session,
     statements: &[String],
-    look: Look<'_>,
+    look: RowLook<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Observed) -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {

@@ -8,7 +8,8 @@ use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::Session;
 use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::{
-    Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
+    Catalog, OURS, read_activity, read_catalog, read_identities, read_migration_tables,
+    read_sequences,
 };
 use crate::fix::postgres::error::{PostgresError, because};
 
@@ -33,31 +34,31 @@ pub(crate) fn is_small(live: &Session) -> Result<bool, PostgresError> {
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
-pub(crate) struct Look<'a> {
+pub(crate) struct RowLook<'a> {
     time_max: Duration,
     /// Of one table.
     bytes_max: u64,
     /// Not only how many there are.
     contents: bool,
     /// Tables that are a part of the catalog.
-    pub books: Option<&'a MigrationTables>,
+    pub migration_tables: Option<&'a MigrationTables>,
 }
 
-pub(crate) const ON_CLONE: Look<'static> = Look {
+pub(crate) const ON_CLONE: RowLook<'static> = RowLook {
     time_max: Duration::from_secs(20),
     bytes_max: CLONE_BYTES_MAX,
     contents: false,
-    books: None,
+    migration_tables: None,
 };
 /// The second look happens while the application waits for the tables that were changed.
-pub(crate) const ON_LIVE: Look<'static> = Look {
+pub(crate) const ON_LIVE: RowLook<'static> = RowLook {
     time_max: Duration::from_secs(2),
     bytes_max: 32 << 20,
     contents: false,
-    books: None,
+    migration_tables: None,
 };
 
-impl<'a> Look<'a> {
+impl<'a> RowLook<'a> {
     /// Sees whether rows change, too.
     pub(crate) fn at_contents(self) -> Self {
         Self {
@@ -66,9 +67,12 @@ impl<'a> Look<'a> {
         }
     }
 
-    pub(crate) fn with_books(self, books: &'a MigrationTables) -> Look<'a> {
-        Look {
-            books: Some(books),
+    pub(crate) fn with_migration_tables(
+        self,
+        migration_tables: &'a MigrationTables,
+    ) -> RowLook<'a> {
+        RowLook {
+            migration_tables: Some(migration_tables),
             ..self
         }
     }
@@ -99,10 +103,10 @@ pub(crate) struct Observed {
     pub unseen: Vec<String>,
 }
 
-/// Definitions and books, in a transaction that reads.
+/// Definitions and migration tables, in a transaction that reads.
 pub(crate) fn read_in_transaction(
     session: &Session,
-    books: Option<&MigrationTables>,
+    migration_tables: Option<&MigrationTables>,
 ) -> Result<Catalog, PostgresError> {
     session
         .run(
@@ -110,7 +114,7 @@ pub(crate) fn read_in_transaction(
             ASK_MAX,
         )
         .map_err(because("cannot read the catalog"))?;
-    let catalog = plainly(session, || catalog_of(session, books))?;
+    let catalog = plainly(session, || catalog_of(session, migration_tables))?;
     session
         .run("COMMIT", ASK_MAX)
         .map_err(because("cannot read the catalog"))?;
@@ -158,11 +162,11 @@ pub(crate) fn plainly<T>(
 
 fn catalog_of(
     session: &Session,
-    books: Option<&MigrationTables>,
+    migration_tables: Option<&MigrationTables>,
 ) -> Result<Catalog, PostgresError> {
     let mut catalog = read_catalog(session, ASK_MAX).map_err(because("cannot read the catalog"))?;
-    if let Some(books) = books {
-        let lines = read_books(session, books, ASK_MAX)
+    if let Some(migration_tables) = migration_tables {
+        let lines = read_migration_tables(session, migration_tables, ASK_MAX)
             .map_err(because("cannot read what the migrations wrote down"))?;
         catalog.lines.extend(lines);
     }
@@ -222,7 +226,7 @@ pub(crate) fn in_transaction<T>(
 /// Looks, does the work if `is_before` likes what it sees, and looks again. In a transaction of the caller.
 pub(crate) fn observe(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     work: impl FnOnce() -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {
@@ -234,7 +238,7 @@ pub(crate) fn observe(
     };
     let (before, tables, (rows_before, unseen), (was, sequences_before)) =
         plainly(session, || {
-            let before = catalog_of(session, look.books)?;
+            let before = catalog_of(session, look.migration_tables)?;
             is_before(&before)?;
             let tables = tables_of(session)?;
             let rows = first_look(session, look, &tables)?;
@@ -242,7 +246,7 @@ pub(crate) fn observe(
         })?;
     work()?;
     plainly(session, || {
-        let after = catalog_of(session, look.books)?;
+        let after = catalog_of(session, look.migration_tables)?;
         let (now, sequences_after) = parts()?;
         let activity = read_activity(session, ASK_MAX).map_err(cannot())?;
         let rows_after = second_look(session, look, &tables, &rows_before)?;
@@ -329,7 +333,7 @@ pub(crate) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError
 
 fn first_look(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     tables: &[TableOf],
 ) -> Result<(Rows, Vec<String>), PostgresError> {
     let begun = Instant::now();
@@ -350,7 +354,7 @@ fn first_look(
 /// What was looked at before is looked at again, however long that takes.
 fn second_look(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     tables: &[TableOf],
     rows_before: &Rows,
 ) -> Result<Rows, PostgresError> {
@@ -379,7 +383,7 @@ pub(crate) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
     })
 }
 
-fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String, PostgresError> {
+fn rows_of(session: &Session, look: RowLook<'_>, table: &TableOf) -> Result<String, PostgresError> {
     let name = &table.name;
     let sql = if look.contents && !table.columns.is_empty() {
         format!(

@@ -15,7 +15,7 @@ use std::time::Instant;
 use super::apply::ApplyError;
 use super::database::definitions_digest;
 use super::dummies::replace_secrets;
-use super::migrate::Migrated;
+use super::migrate::MigratedImage;
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{Digest, Signature};
@@ -38,13 +38,13 @@ pub(super) struct Trial {
     /// Digest of the definitions of each schema's database after the proposal.
     pub definitions: BTreeMap<String, Digest>,
     /// Each schema's database after its migrations.
-    pub migrated: BTreeMap<String, Migrated>,
+    pub migrated: BTreeMap<String, MigratedImage>,
     /// The catalog of each PostgreSQL database that the proposal changes.
     pub servers: BTreeMap<String, ServerOutcome>,
     /// What the proposal really risks, as measured.
     pub risk: Risk,
     /// What migrations lose or change besides what they add.
-    pub beyond: Vec<String>,
+    pub side_effects: Vec<String>,
 }
 
 /// Tries `proposal` on a copy below `directory`, which is removed again.
@@ -94,7 +94,7 @@ pub(super) fn try_proposal(
         migrated: BTreeMap::new(),
         servers: BTreeMap::new(),
         risk: proposal.risk,
-        beyond: Vec::new(),
+        side_effects: Vec::new(),
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
@@ -134,15 +134,20 @@ pub(super) fn try_proposal(
     let changes = compare(baseline, &reports);
     let (holds, mut reason) = judge(signature, failure, &changes, &reports);
     let mut risk = proposal.risk;
-    let of_files = migrated.iter().map(|(schema, m)| (schema, &m.beyond));
-    let of_servers = stage.clones.iter().map(|(schema, c)| (schema, &c.beyond));
-    let mut all_beyond = Vec::new();
-    for (schema, beyond) in of_files.chain(of_servers).filter(|(_, b)| !b.is_empty()) {
+    let of_files = migrated.iter().map(|(schema, m)| (schema, &m.side_effects));
+    let of_servers = stage
+        .clones
+        .iter()
+        .map(|(schema, c)| (schema, &c.side_effects));
+    let mut side_effects = Vec::new();
+    for (schema, found) in of_files
+        .chain(of_servers)
+        .filter(|(_, found)| !found.is_empty())
+    {
         risk = risk.max(Risk::Destructive);
-        all_beyond.extend(beyond.iter().cloned());
-        let beyond = beyond.join(", ");
-        reason =
-            format!("{reason}; on database {schema} the migrations do more than add: {beyond}");
+        side_effects.extend(found.iter().cloned());
+        let found = found.join(", ");
+        reason = format!("{reason}; on database {schema} the migrations do more than add: {found}");
     }
     for (schema, clone) in &stage.clones {
         reason = format!(
@@ -164,7 +169,7 @@ pub(super) fn try_proposal(
         migrated,
         servers,
         risk,
-        beyond: all_beyond,
+        side_effects: side_effects,
     })
 }
 

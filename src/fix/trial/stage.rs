@@ -11,8 +11,8 @@ use crate::database::sqlite::live::sqlite_path;
 use crate::domain::mission::{Change, Proposal};
 use crate::fix::apply::{ApplyError, plan_files, write_files};
 use crate::fix::database::apply_statements;
-use crate::fix::migrate::{Migrated, migrate};
-use crate::fix::migration_run::{Run, Upgrade};
+use crate::fix::migrate::{MigratedImage, migrate};
+use crate::fix::migration_run::{MigrationRun, Upgrade};
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
 use crate::fix::postgres::statements::try_on_clone;
@@ -214,7 +214,7 @@ impl Stage {
         environment: &Environment,
         process_env: &BTreeMap<String, String>,
         images: &Path,
-    ) -> Result<BTreeMap<String, Migrated>, TrialError> {
+    ) -> Result<BTreeMap<String, MigratedImage>, TrialError> {
         let mut migrated = BTreeMap::new();
         for change in &proposal.changes {
             let Change::Migrate {
@@ -228,7 +228,7 @@ impl Stage {
             let root = self.copy.root();
             let hidden = Environment::load(&self.manifest, root, process_env.clone().into_iter())
                 .map_err(|error| TrialError::Environment(error.to_string()))?;
-            let run = Run {
+            let run = MigrationRun {
                 manifest: &self.manifest,
                 root,
                 scratch: &self.scratch,

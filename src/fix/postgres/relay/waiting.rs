@@ -11,12 +11,12 @@ use super::recording::WaitingBytes;
 const BYTES_MAX: usize = 64 << 20;
 
 /// Requests in their order.
-pub(super) struct Waiting {
+pub(super) struct AwaitedAnswers {
     queue: VecDeque<Expected>,
     of_all: WaitingBytes,
 }
 
-impl Waiting {
+impl AwaitedAnswers {
     pub(super) fn new(of_all: WaitingBytes) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -78,7 +78,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for AwaitedAnswers {
     fn drop(&mut self) {
         self.clear();
     }

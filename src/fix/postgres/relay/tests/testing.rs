@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use super::super::message::{put, put_text};
-use super::super::recording::Recorded;
+use super::super::recording::RecordedStatement;
 use super::super::*;
 use crate::checks::testing::postgres::Server;
 use crate::database::postgres::session::Session;
@@ -28,13 +28,13 @@ pub(in super::super) fn relay_to(url: String, databases: &[&str]) -> (Relay, u16
 }
 
 /// A relay to the database `app` of `bob`, under the name `live` too.
-pub(in super::super) struct Trial {
+pub(in super::super) struct RelayTrial {
     pub server: Server,
     pub relay: Relay,
     pub port: u16,
 }
 
-impl Trial {
+impl RelayTrial {
     pub(in super::super) fn start(script: &str) -> Option<Self> {
         Self::with_url(script, |url, _| url)
     }
@@ -103,13 +103,13 @@ impl TrialEnded {
 }
 
 /// Statements and values, one a line.
-pub(in super::super) fn told(recording: &Recording) -> Vec<String> {
+pub(in super::super) fn listed(recording: &Recording) -> Vec<String> {
     let value = |parameter: &Parameter| match &parameter.value {
-        Value::Null => "NULL".to_owned(),
-        Value::Text(text) => text.clone(),
-        Value::Binary(bytes) => format!("{bytes:?}"),
+        RecordedValue::Null => "NULL".to_owned(),
+        RecordedValue::Text(text) => text.clone(),
+        RecordedValue::Binary(bytes) => format!("{bytes:?}"),
     };
-    let line = |recorded: &Recorded| {
+    let line = |recorded: &RecordedStatement| {
         let values: Vec<String> = recorded.parameters.iter().map(value).collect();
         match values.as_slice() {
             [] => recorded.sql.clone(),
@@ -226,7 +226,7 @@ impl Raw {
         told
     }
 
-    fn run(&mut self, recorded: &Recorded) -> Vec<u8> {
+    fn run(&mut self, recorded: &RecordedStatement) -> Vec<u8> {
         let mut bytes = Vec::new();
         let count = (recorded.parameters.len() as u16).to_be_bytes();
         put(&mut bytes, b'P', |out| {
@@ -240,18 +240,18 @@ impl Raw {
             out.extend([0, 0]);
             out.extend(count);
             for parameter in &recorded.parameters {
-                let is_binary = matches!(parameter.value, Value::Binary(_));
+                let is_binary = matches!(parameter.value, RecordedValue::Binary(_));
                 out.extend(u16::from(is_binary).to_be_bytes());
             }
             out.extend(count);
             for parameter in &recorded.parameters {
                 let bytes = match &parameter.value {
-                    Value::Null => {
+                    RecordedValue::Null => {
                         out.extend(u32::MAX.to_be_bytes());
                         continue;
                     }
-                    Value::Text(text) => text.as_bytes(),
-                    Value::Binary(bytes) => bytes,
+                    RecordedValue::Text(text) => text.as_bytes(),
+                    RecordedValue::Binary(bytes) => bytes,
                 };
                 out.extend((bytes.len() as u32).to_be_bytes());
                 out.extend(bytes);
