@@ -31,9 +31,7 @@ use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
-};
+pub use schema::{ExpectedSchema, MigrationCommand, migration_books, migration_command};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 

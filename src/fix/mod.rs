@@ -16,7 +16,6 @@ mod postgres;
 mod promote;
 mod proposal;
 mod sandboxes;
-mod stage;
 mod trial;
 mod worker;
 
@@ -24,6 +23,5 @@ pub use apply::ApplyError;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub use sandboxes::sweep_sandboxes;
-pub use stage::server_urls;
-pub use trial::{Baseline, TrialError, run_checks};
+pub use trial::{Baseline, TrialError, run_checks, server_urls};
 pub use worker::{WorkError, Worked, Worker};
