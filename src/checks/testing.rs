@@ -11,9 +11,9 @@ use crate::manifest::{
     Python, Registration, Rehearse, SandboxLimits, Schema, Var, WebFramework,
 };
 
-#[path = "../../tests/support/postgres.rs"]
+#[path = "../../tests/it/support/postgres.rs"]
 pub(crate) mod postgres;
-#[path = "../../tests/support/venv.rs"]
+#[path = "../../tests/it/support/venv.rs"]
 pub(crate) mod venv;
 
 /// An application under test.

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use super::EnvFile;
 
 #[allow(clippy::duplicate_mod)] // Other rooms include it too.
-#[path = "../../tests/support/venv.rs"]
+#[path = "../../tests/it/support/venv.rs"]
 mod venv;
 
 const CORPUS: &[&str] = &[

@@ -1,11 +1,9 @@
 //! `ubs init` as people and programs meet it: what it writes is taken by `ubs preflight` at once.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
-use support::Workspace;
-use support::venv::application_python;
+use crate::support::Workspace;
+use crate::support::venv::application_python;
 
 /// A FastAPI application with a database that is there.
 fn shop() -> Workspace {

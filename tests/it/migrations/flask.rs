@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rusqlite::Connection;
 
-use crate::schema_findings;
+use super::schema_findings;
 use crate::support::{Workspace, venv};
 
 const APP: &str = "from flask import Flask\nfrom flask_migrate import Migrate\nfrom flask_sqlalchemy import SQLAlchemy\n\n\

@@ -1,8 +1,8 @@
 //! Databases and migrations out of the ordinary: what is promoted is what they would have done, or a person is
 //! told the reason.
 
+use super::{ADDS, SYNC, application, expect_nothing_left, mission, revision, shown, version};
 use crate::support::Workspace;
-use crate::{ADDS, SYNC, application, expect_nothing_left, mission, revision, shown, version};
 
 const PSYCOPG: &str = "postgresql+psycopg2";
 

@@ -5,6 +5,10 @@
 #![allow(dead_code)]
 
 pub mod alembic;
+pub mod catalog;
+pub mod definition;
+pub mod mutate;
+pub mod postgres;
 pub mod real;
 pub mod venv;
 

@@ -5,28 +5,17 @@
 //! Alembic has and the check does not. Then the databases are mutated (`support/mutate.rs`), and both are
 //! judged by what the catalog says was changed.
 
-mod support;
-
-#[path = "support/catalog.rs"]
-mod catalog;
-#[path = "support/definition.rs"]
-mod definition;
-#[path = "support/mutate.rs"]
-mod mutate;
-#[path = "support/postgres.rs"]
-mod postgres;
-
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use catalog::{Catalog, Place};
-use mutate::{Field, Kind, Mutation, Rng};
-use postgres::Server;
+use crate::support::Workspace;
+use crate::support::catalog::{Catalog, Place};
+use crate::support::mutate::{Field, Kind, Mutation, Rng};
+use crate::support::postgres::Server;
+use crate::support::real::check_out_in;
 use serde::Deserialize;
-use support::Workspace;
-use support::real::check_out_in;
 use toml_edit::{DocumentMut, Table};
 
 /// Findings that one run of a check tells; more are counted only.
@@ -77,7 +66,7 @@ impl Application {
     fn reference(&self, urls: &[String]) -> (BTreeSet<Place>, Vec<Vec<Report>>) {
         let question = serde_json::json!({ "target": self.target, "urls": urls });
         let script =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/compare_metadata.py");
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/compare_metadata.py");
         let answer = self.run_python(script.to_str().unwrap(), &[], &question.to_string());
         let answer: Reference = serde_json::from_str(&answer).expect("the answer of the reference");
         let of = |(what, table, names): &(String, String, Vec<String>)| Report {

@@ -1,25 +1,16 @@
 //! Boots that heal a PostgreSQL database by the application's own migrations: a real server, real Alembic with
 //! several drivers; Django and Flask-Migrate in files of their own.
 
-#[path = "server_migrations/django.rs"]
 mod django;
-#[path = "server_migrations/fidelity.rs"]
 mod fidelity;
-#[path = "server_migrations/flask.rs"]
 mod flask;
-#[path = "server_migrations/histories.rs"]
 mod histories;
-#[path = "server_migrations/siege.rs"]
 mod siege;
-mod support;
 
-#[path = "support/postgres.rs"]
-mod postgres;
-
-use postgres::{PASSWORD, Server};
+use crate::support::alembic::{SYNC, revision};
+use crate::support::postgres::{PASSWORD, Server};
+use crate::support::{Workspace, venv};
 use serde_json::Value;
-use support::alembic::{SYNC, revision};
-use support::{Workspace, venv};
 
 /// It writes into the workspace, as many an application does while it is imported.
 const ASYNC: &str = r#"

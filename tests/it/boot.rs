@@ -1,10 +1,8 @@
 //! Whole boots of applications made of shell services: order, readiness, degradation, restarts,
 //! orderly stop, modes, and that nothing is left running.
 
-mod support;
-
+use crate::support::{Workspace, await_that, free_port};
 use nix::sys::signal::Signal;
-use support::{Workspace, await_that, free_port};
 
 /// Notes its start and its end in `order`, and runs until it is told to stop.
 fn noting(name: &str) -> String {

@@ -1,12 +1,10 @@
 //! `ubs demo` for real: a virtual environment, packages, the broken application, healing, HTTP, and
 //! then everything that looks back, while the application is down.
 
-mod support;
-
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::Workspace;
 use serde_json::Value;
-use support::Workspace;
 
 /// Says loudly that a part is missing; in CI that is a failure.
 fn skip(why: &str) {
@@ -69,7 +67,7 @@ fn look_at_the_workspace(workspace: &Workspace, said: &str) {
     assert!(!said.contains(secret), "the secret was shown");
     // The source edit is an insertion of one line: the rest of the file is as it was shipped.
     let healed = workspace.read("ubs-demo/backend/learning/models.py");
-    let shipped = include_str!("../examples/demo/backend/learning/models.py");
+    let shipped = include_str!("../../examples/demo/backend/learning/models.py");
     let inserted: Vec<&str> = healed
         .lines()
         .filter(|l| l.contains("extend_existing"))
@@ -144,9 +142,9 @@ fn look_back(workspace: &Workspace) {
     // What programs do with the log: the examples of the library.
     let log = workspace.path("ubs-demo/.ubs/log.db");
     let log = log.to_str().unwrap();
-    let walked = support::example("replay", &[log]);
+    let walked = crate::support::example("replay", &[log]);
     assert!(walked.contains("boot_stopped"), "{walked}");
-    let asked = support::example("health", &[log, up]);
+    let asked = crate::support::example("health", &[log, up]);
     assert!(asked.to_lowercase().contains("degraded"), "{asked}");
     // Rebuilt projections are the same.
     demo(&["log", "rebuild"]).expect(0);

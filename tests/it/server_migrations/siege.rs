@@ -1,11 +1,11 @@
 //! Migrations that reach for more than their clone, and what happens around a trial while it runs: one server, many
 //! cases.
 
-use crate::postgres::Server;
-use crate::support::{Workspace, await_that};
-use crate::{
+use super::{
     ADDS, LEFT, SYNC, application, expect_migrated, expect_nothing_left, mission, revision, version,
 };
+use crate::support::postgres::Server;
+use crate::support::{Workspace, await_that};
 use nix::sys::signal::Signal;
 
 /// Migration `b2` does this; nothing is known of an earlier one.

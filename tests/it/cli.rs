@@ -1,12 +1,10 @@
 //! The command line as people and programs meet it: wrong use, bad files, JSON, pipes, and what a
 //! person sees (snapshots).
 
-mod support;
-
 use std::process::Stdio;
 
+use crate::support::Workspace;
 use serde_json::Value;
-use support::Workspace;
 
 const SMALL: &str = r#"
 [app]
@@ -516,11 +514,11 @@ fn the_worker_example_claims_proposes_and_shows_the_verdict() {
         r#"{"summary": "hope", "changes": [{"write": {"path": "hope.txt", "text": "x"}}]}"#,
     );
     let root = workspace.root().to_str().unwrap();
-    let said = support::example(
+    let said = crate::support::example(
         "worker",
         &[root, workspace.path("fix.json").to_str().unwrap()],
     );
     assert!(said.contains("claimed boot_fix_extra_"), "{said}");
     assert!(said.contains("verdict: does not hold"), "{said}");
-    assert!(support::example("worker", &[root, "fix.json"]).contains("no mission waits"));
+    assert!(crate::support::example("worker", &[root, "fix.json"]).contains("no mission waits"));
 }

@@ -4,7 +4,7 @@
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::schema_findings;
+use super::schema_findings;
 use crate::support::alembic::{SYNC, revision};
 use crate::support::{Workspace, venv};
 

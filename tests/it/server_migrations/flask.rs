@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::postgres::Server;
+use super::{expect_nothing_left, manifest};
+use crate::support::postgres::Server;
 use crate::support::{Workspace, venv};
-use crate::{expect_nothing_left, manifest};
 
 const APP: &str = "import os\nfrom flask import Flask\nfrom flask_migrate import Migrate\nfrom flask_sqlalchemy import SQLAlchemy\n\n\
     db = SQLAlchemy()\n\n\nclass User(db.Model):\n    __tablename__ = 'members'\n    id = db.Column(db.Integer, primary_key=True)\n    name = db.Column(db.String(80))\n";

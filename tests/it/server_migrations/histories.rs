@@ -4,10 +4,10 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::postgres::Server;
+use super::{expect_nothing_left, mission};
 use crate::support::Workspace;
+use crate::support::postgres::Server;
 use crate::support::real::{check_out_in, copy};
-use crate::{expect_nothing_left, mission};
 
 /// An application of `tests/schema`, whose migrations lie in its package.
 struct History {

@@ -4,12 +4,10 @@
 //!
 //! The application needs no Python, so that every instant can be tried.
 
-mod support;
-
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use support::Workspace;
+use crate::support::Workspace;
 
 /// Says `TWICE` if it is started while another one of it runs. Silent: once its supervisor is dead,
 /// nobody reads its output, and a shell that prints dies before its trap has done its work.

@@ -1,18 +1,13 @@
 //! A boot that heals a database by the application's own migrations: real Alembic, real SQLite; Django,
 //! Flask-Migrate and other layouts of Alembic in files of their own.
 
-#[path = "migrations/alembic_layouts.rs"]
 mod alembic_layouts;
-#[path = "migrations/django.rs"]
 mod django;
-#[path = "migrations/flask.rs"]
 mod flask;
-mod support;
-
+use crate::support::alembic::{SYNC, revision};
+use crate::support::{Workspace, venv};
 use rusqlite::Connection;
 use serde_json::Value;
-use support::alembic::{SYNC, revision};
-use support::{Workspace, venv};
 
 /// An application whose database is at `a1`, with two rows, and a migration `b2` that does this.
 fn application(body: &str, url: impl Fn(&Workspace) -> String) -> Option<Workspace> {

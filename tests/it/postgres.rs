@@ -1,13 +1,8 @@
 //! Boots that heal a PostgreSQL database: a real server, real SQLAlchemy models.
 
-mod support;
-
-#[path = "support/postgres.rs"]
-mod postgres;
-
-use postgres::{PASSWORD, Server};
+use crate::support::postgres::{PASSWORD, Server};
+use crate::support::{Workspace, venv};
 use serde_json::Value;
-use support::{Workspace, venv};
 
 const MODELS: &str = r#"
 import enum

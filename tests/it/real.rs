@@ -3,12 +3,10 @@
 //!
 //! `tests/real/NAME/truth.toml` says what is wrong with it, argued; see `support/real.rs`.
 
-mod support;
-
 use std::collections::BTreeSet;
 
+use crate::support::real::{check_out_in, strings};
 use serde_json::Value;
-use support::real::{check_out_in, strings};
 use toml_edit::Table;
 
 /// One defect that is truly there.

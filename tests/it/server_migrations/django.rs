@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::postgres::Server;
+use super::{expect_nothing_left, manifest, mission, shown};
+use crate::support::postgres::Server;
 use crate::support::{Workspace, venv};
-use crate::{expect_nothing_left, manifest, mission, shown};
 
 const SETTINGS: &str = "import os\nSECRET_KEY = 'x'\n\
     INSTALLED_APPS = ['django.contrib.contenttypes', 'django.contrib.auth', 'shop']\n\
