@@ -15,6 +15,7 @@
 
 pub mod checks;
 pub mod cli;
+pub(crate) mod database;
 pub mod domain;
 pub mod engine;
 pub mod fix;

@@ -31,11 +31,7 @@ use crate::manifest::{Environment, Manifest};
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
 pub use schema::{
-    Done, ExpectedSchema, LoopbackServer, MigrationBooks, MigrationCommand, OwnDatabase, OwnRole,
-    Purpose, RawParameter, ServerError, Session, SqlStatement, SqlToken, Template, UserRights,
-    Wire, WireError, copy_into, created_type, dump_schema, is_postgres, is_same_database,
-    migration_books, migration_command, open_wire, postgres_addition, sql_literal, sql_statements,
-    sql_without_word, sqlite_path,
+    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
 };
 pub use shared::SharedRuns;
 pub use sources::Sources;

@@ -84,7 +84,7 @@ pub enum ApplyError {
     UnknownSchema(String),
     /// A PostgreSQL database could not be cloned or changed.
     #[error(transparent)]
-    Postgres(#[from] super::postgres::PostgresError),
+    Postgres(#[from] crate::fix::postgres::error::PostgresError),
     /// The migrations could not be run.
     #[error("the migrations of database {schema} failed: {why}")]
     Migration {

@@ -137,5 +137,4 @@ pub(super) fn replace_contents(
 }
 
 #[cfg(test)]
-#[path = "migrate_tests.rs"]
 mod tests;

@@ -5,9 +5,6 @@
 //! worker serves a boot, `ubs worker` and a program that uses the library.
 
 mod apply;
-mod beyond;
-mod catalog;
-mod clone_watch;
 mod contents;
 mod database;
 mod dummies;
@@ -18,12 +15,8 @@ mod migration_run;
 mod postgres;
 mod promote;
 mod proposal;
-mod relay;
-mod replay;
 mod sandboxes;
-mod server_migration;
 mod stage;
-mod transaction;
 mod trial;
 mod worker;
 

@@ -17,12 +17,13 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::postgres::{self, ServerOutcome};
 use super::stage::Databases;
 use super::trial::Trial;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
+use crate::fix::postgres::server_trial::ServerOutcome;
+use crate::fix::postgres::statements;
 use crate::log::{Missions, MissionsError};
 use crate::sandbox::{CopyError, clone_database};
 
@@ -315,7 +316,7 @@ fn carry_out(
         // In a thread of its own: recovery may run inside an event loop, and the connection has another.
         std::thread::scope(|scope| {
             scope
-                .spawn(|| postgres::promote(url, &server.statements, &server.outcome))
+                .spawn(|| statements::promote(url, &server.statements, &server.outcome))
                 .join()
                 .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })

@@ -7,11 +7,13 @@ use super::apply::{ApplyError, plan_files, write_files};
 use super::database::apply_statements;
 use super::migrate::{Migrated, migrate};
 use super::migration_run::{Run, Upgrade};
-use super::postgres::{ServerTrial, try_on_clone};
-use super::server_migration::migrate_server;
 use super::trial::{TrialError, make_directory};
-use crate::checks::{is_postgres, is_same_database, sqlite_path};
+use crate::database::postgres::url::{is_postgres, is_same_database};
+use crate::database::sqlite::live::sqlite_path;
 use crate::domain::mission::{Change, Proposal};
+use crate::fix::postgres::migrations::migrate_server;
+use crate::fix::postgres::server_trial::ServerTrial;
+use crate::fix::postgres::statements::try_on_clone;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{WorkspaceCopy, clone_database};
 

@@ -10,7 +10,6 @@ use std::time::Instant;
 use super::apply::ApplyError;
 use super::dummies::replace_secrets;
 use super::migrate::Migrated;
-use super::postgres::{ServerOutcome, ServerTrial};
 use super::stage::Stage;
 use crate::checks::{CheckContext, SharedRuns, Sources, run_check};
 use crate::domain::event::{CheckChange, Verdict};
@@ -18,6 +17,7 @@ use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::ids::Signature;
 use crate::domain::mission::{Failure, Proposal, Risk, SignedFailure, group_failures};
 use crate::domain::redact::Redactor;
+use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::CopyError;
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::apply::{ApplyError, require_sound};
-use super::beyond::is_told;
 use super::fixers::FIXERS;
 use super::promote::{Place, PromoteError, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -22,6 +21,7 @@ use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
 use crate::domain::redact::Redactor;
+use crate::fix::postgres::side_effects::is_told;
 use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
 

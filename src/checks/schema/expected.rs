@@ -8,12 +8,13 @@ use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
-use super::live::read_schema;
-use super::model::{Column, Dialect, Index, Rule, Schema, Table};
-use super::sqlite_text::{Part, index_part};
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
+use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
+use crate::database::sql::quote::identifier;
+use crate::database::sqlite::live::read_schema;
+use crate::database::sqlite::text::{Part, index_part};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 
@@ -267,7 +268,7 @@ pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
             let column: &mut Column = column;
             column.unique = sizes.contains(&1);
             column.checked = is_checked || sizes.iter().any(|n| *n > 1);
-            column.quoted = quote(&column.name);
+            column.quoted = identifier(&column.name);
         }
         table.indexes.retain(|index| index.ddl.is_some());
     }
@@ -291,9 +292,4 @@ fn has_constraint(sql: &str) -> bool {
     ["CHECK", "REFERENCES", "COLLATE"]
         .iter()
         .any(|word| upper.contains(word))
-}
-
-/// The name as an SQL identifier.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
