@@ -3,21 +3,15 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Workspace;
+use crate::support::{Workspace, venv};
 use serde_json::Value;
-
-/// Says loudly that a part is missing; in CI that is a failure.
-fn skip(why: &str) {
-    assert!(std::env::var_os("CI").is_none(), "needed in CI: {why}");
-    eprintln!("SKIPPED: {why}");
-}
 
 #[test]
 fn the_demo_heals_boots_answers_and_can_be_looked_back_at() {
     let workspace = Workspace::new();
     let run = workspace.ubs(&["demo"]);
     if run.code == 2 && run.stderr.contains("cannot install the packages") {
-        return skip(&run.stderr);
+        return venv::skipped("package index", &run.stderr);
     }
     let run = run.expect(0);
     for said in [

@@ -4,6 +4,7 @@
 
 mod boot;
 mod cli;
+mod corpus;
 mod crash;
 mod demo;
 mod init;
@@ -11,6 +12,7 @@ mod log_examples;
 mod migrations;
 mod postgres;
 mod real;
+mod rooms;
 mod schema;
 mod server_migrations;
 mod support;

@@ -46,7 +46,7 @@ const ADDS: &str = "op.add_column('users', sa.Column('email', sa.String(80)))\n 
     sa.Column('state', sa.Enum('open', 'paid', name='order_state'), server_default='open'))";
 
 fn manifest(database: &str, expect: &str, registration: &str) -> Option<String> {
-    let python = venv::python_with(&venv::SERVER_PACKAGES)?;
+    let python = venv::python_with(&venv::WIDE_PACKAGES)?;
     Some(format!(
         "[app]\nname = \"m\"\n[python]\ninterpreter = {:?}\n{registration}[config]\nfiles = [\".env\"]\n[[schema]]\nname = \"main\"\n\
          database = {database:?}\nexpect = {expect:?}\n[heal]\nbackoff = \"1ms\"\n[[layer]]\nname = \"work\"\n\

@@ -13,7 +13,7 @@ const EMAIL: &str = "op.add_column('users', sa.Column('email', sa.String(80)))";
 
 /// A workspace with these schemas and this `.env`.
 fn workspace(schemas: &str, url: &str) -> Option<Workspace> {
-    let python = venv::python_with(&venv::MIGRATION_PACKAGES)?;
+    let python = venv::python_with(&venv::WIDE_PACKAGES)?;
     let workspace = Workspace::with_manifest(&format!(
         "[app]\nname = \"m\"\n[python]\ninterpreter = {:?}\n[config]\nfiles = [\".env\"]\n[config.vars.DATABASE_URL]\n\
          required = true\n{schemas}[heal]\nbackoff = \"1ms\"\n[[layer]]\nname = \"work\"\n\

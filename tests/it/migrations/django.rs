@@ -29,7 +29,7 @@ fn manage(workspace: &Workspace, python: &Path, arguments: &[&str]) {
 
 /// A project whose database has its first migration and two rows.
 fn project() -> Option<(Workspace, PathBuf)> {
-    let python = venv::python_with(&venv::WEB_PACKAGES)?;
+    let python = venv::python_with(&venv::WIDE_PACKAGES)?;
     let workspace = Workspace::with_manifest(&format!(
         "[app]\nname = \"m\"\n[python]\ninterpreter = {:?}\n[[schema]]\nname = \"main\"\n\
          database = \"sqlite:///db.sqlite3\"\nexpect = \"django:project.settings\"\n[heal]\nbackoff = \"1ms\"\n\

@@ -33,7 +33,7 @@ fn flask(workspace: &Workspace, python: &Path, arguments: &[&str]) {
 
 /// An application whose database is one migration behind; `registration`: of its manifest.
 fn application(registration: &str) -> Option<Workspace> {
-    let python = venv::python_with(&venv::MIGRATION_PACKAGES)?;
+    let python = venv::python_with(&venv::WIDE_PACKAGES)?;
     let workspace = Workspace::with_manifest(&format!(
         "[app]\nname = \"m\"\n[python]\ninterpreter = {:?}\n{registration}[[schema]]\nname = \"main\"\n\
          database = \"sqlite:///instance/shop.db\"\nexpect = \"alembic:migrations/alembic.ini\"\n\

@@ -24,7 +24,7 @@ struct Project {
 impl Project {
     /// Its database has its first migration and two rows.
     fn new() -> Option<Self> {
-        let python = venv::python_with(&venv::SERVER_PACKAGES)?;
+        let python = venv::python_with(&venv::WIDE_PACKAGES)?;
         let manifest = manifest(
             "postgresql://shop:${DB_PASSWORD}@${DB_HOST}:${DB_PORT}/${DB_NAME}",
             "django:project.settings",

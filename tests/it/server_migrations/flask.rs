@@ -26,7 +26,7 @@ fn flask(workspace: &Workspace, python: &Path, url: &str, arguments: &[&str]) {
 
 #[test]
 fn the_registered_application_is_upgraded_within() {
-    let Some(python) = venv::python_with(&venv::SERVER_PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let registration = "[registration]\napp = \"flask:web:create_app()\"\n";

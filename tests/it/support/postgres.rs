@@ -1,13 +1,26 @@
-//! A real PostgreSQL server in a directory of its own, for one test; gone with it.
+//! A real PostgreSQL server for a test: no other test uses it meanwhile, and it is as good as new.
 //!
-//! Included with `#[path]`. Where the machine has no server program, a test says so loudly and is
+//! A test process starts as many servers as it has tests that need one at the same time: one for each thread of
+//! tests. What a test leaves (databases, roles) is dropped when it gives its server back, and the next test gets the same
+//! one. Tests look at what a whole server holds (that no role and no database is left behind), so they never share one at
+//! the same moment. A test that changed settings or crashed its server keeps it to itself: it is ended with the test.
+//!
+//! Servers end with the test process, however that ends: a shell waits for the end of a pipe.
+//!
+//! Included with `#[path]`, beside `venv`. Where the machine has no server program, a test says so loudly and is
 //! skipped; in CI that is a failure.
 
 #![allow(dead_code)] // Each includer uses what it needs.
 
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use super::venv::skipped;
 
 /// How long a server may take until it answers.
 const START_MAX: Duration = Duration::from_secs(60);
@@ -15,111 +28,71 @@ const START_MAX: Duration = Duration::from_secs(60);
 /// The password of the user `ann`; not trivial in a URL.
 pub const PASSWORD: &str = "p@ss/w%rd";
 
-/// A running server.
+/// Those that no test uses now.
+static FREE: Mutex<Vec<Running>> = Mutex::new(Vec::new());
+
+/// Ends the server (`$@` after the first) and removes its directory (`$1`) when its standard input is closed: when it
+/// is asked to, or when the test process is gone.
+const GUARD: &str = "dir=$1; shift; \"$@\" </dev/null & server=$!; trap '' INT TERM HUP; read -r line; \
+                     kill -QUIT $server; wait $server; rm -rf \"$dir\"";
+
+/// What a test may have left. Fails where something stays, and then the server is not used again.
+const RESET: &str = "SELECT format('ALTER DATABASE %I IS_TEMPLATE false', datname) FROM pg_database WHERE datistemplate AND datname NOT LIKE 'template_' \\gexec
+SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname NOT LIKE 'template_' \\gexec
+SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname <> 'postgres' AND rolname NOT LIKE 'pg\\_%' \\gexec
+SELECT 1 / (count(*) = 0)::int FROM pg_db_role_setting;
+SELECT 1 / (count(*) = 0)::int FROM pg_file_settings WHERE sourcefile LIKE '%.auto.conf';
+CREATE DATABASE postgres;
+";
+
+/// A server that one test has to itself.
 pub struct Server {
-    child: Child,
+    running: Option<Running>,
     pub port: u16,
+    /// Its settings are no longer those of a new one.
+    is_changed: AtomicBool,
+}
+
+/// A running server.
+struct Running {
+    /// The shell of [`GUARD`].
+    guard: Child,
+    port: u16,
     programs: PathBuf,
-    dir: tempfile::TempDir,
+    dir: PathBuf,
 }
 
 impl Server {
-    /// Starts a server, or says why the test is skipped.
+    /// A server with a superuser `ann`, or says why the test is skipped.
     pub fn start() -> Option<Self> {
-        match Self::try_start() {
-            Ok(server) => Some(server),
+        let free = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        match free.map_or_else(Running::start, Ok) {
+            Ok(running) => Some(Self {
+                port: running.port,
+                running: Some(running),
+                is_changed: AtomicBool::new(false),
+            }),
             Err(why) => {
-                eprintln!("SKIPPED: no PostgreSQL server for this test: {why}");
-                assert!(
-                    std::env::var_os("CI").is_none(),
-                    "CI must have PostgreSQL: {why}"
-                );
+                skipped("PostgreSQL server", &why);
                 None
             }
         }
     }
 
-    fn try_start() -> Result<Self, String> {
-        let programs = programs().ok_or("the program `postgres` is not installed")?;
-        let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
-        let user = unprivileged();
-        if let Some(user) = &user {
-            run(Command::new("chown").arg(user).arg(dir.path()))?;
-        }
-        let command = |program: &str| {
-            let path = programs.join(program);
-            match &user {
-                None => Command::new(path),
-                // The server refuses to run as root.
-                Some(user) => {
-                    let mut command = Command::new("setpriv");
-                    command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
-                    command.arg(path);
-                    command
-                }
-            }
-        };
-        let data = dir.path().join("data");
-        fill(&data, user.as_deref(), || {
-            run(command("initdb")
-                .args([
-                    "-U",
-                    "postgres",
-                    "-A",
-                    "scram-sha-256",
-                    "--auth-local",
-                    "trust",
-                ])
-                .args(["-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
-                .arg(&data)
-                .current_dir(dir.path()))
-        })?;
-        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
-            .and_then(|listener| listener.local_addr())
-            .map_err(|e| e.to_string())?
-            .port();
-        let child = command("postgres")
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(dir.path())
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"])
-            .current_dir(dir.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|e| e.to_string())?;
-        let server = Self {
-            child,
-            port,
-            programs,
-            dir,
-        };
-        let begin = Instant::now();
-        while let Err(why) = server.try_sql("postgres", "SELECT 1") {
-            if begin.elapsed() > START_MAX {
-                return Err(format!("it does not answer: {why}"));
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        let password = PASSWORD.replace('\'', "''");
-        server.sql(
-            "postgres",
-            &format!("CREATE USER ann SUPERUSER PASSWORD '{password}'"),
-        );
-        Ok(server)
+    fn running(&self) -> &Running {
+        self.running.as_ref().expect("it runs until it is dropped")
     }
 
     /// The directory of the Unix socket.
     pub fn socket(&self) -> &Path {
-        self.dir.path()
+        &self.running().dir
     }
 
     /// Lets the server speak TLS with these, in PEM form, from the next connection on.
     pub fn speak_tls(&self, certificate: &str, key: &str) {
         use std::os::unix::fs::PermissionsExt;
-        let data = self.dir.path().join("data");
+        self.is_changed.store(true, Ordering::Relaxed);
+        let data = self.socket().join("data");
         for (name, text) in [("server.crt", certificate), ("server.key", key)] {
             let path = data.join(name);
             std::fs::write(&path, text).unwrap();
@@ -134,12 +107,14 @@ impl Server {
 
     /// Lets in whom these lines of `pg_hba.conf` say, from the next connection on.
     pub fn let_in(&self, lines: &str) {
-        std::fs::write(self.dir.path().join("data/pg_hba.conf"), lines).unwrap();
+        self.is_changed.store(true, Ordering::Relaxed);
+        std::fs::write(self.socket().join("data/pg_hba.conf"), lines).unwrap();
         self.reload();
     }
 
     /// One of its processes is killed, so that it ends all connections and starts anew.
     pub fn crash(&self) {
+        self.is_changed.store(true, Ordering::Relaxed);
         let asked = "SELECT min(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
         let pid = self.sql("postgres", asked);
         run(Command::new("kill").args(["-KILL", pid.trim()])).unwrap();
@@ -218,9 +193,9 @@ impl Server {
 
     /// The definitions of a database as a script, with owners and rights.
     pub fn dump(&self, database: &str) -> String {
-        let script = run(Command::new(self.programs.join("pg_dump"))
+        let script = run(Command::new(self.running().programs.join("pg_dump"))
             .args(["--schema-only", "-U", "postgres", "-h"])
-            .arg(self.dir.path())
+            .arg(self.socket())
             .args(["-p", &self.port.to_string(), "-d", database]))
         .unwrap_or_else(|why| panic!("{why}"));
         // A word that is another one each time.
@@ -234,13 +209,7 @@ impl Server {
     }
 
     fn psql(&self, database: &str) -> Command {
-        let mut command = Command::new(self.programs.join("psql"));
-        command
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
-            .args(["-U", "postgres", "-h"])
-            .arg(self.dir.path())
-            .args(["-p", &self.port.to_string(), "-d", database]);
-        command
+        self.running().psql(database)
     }
 }
 
@@ -256,18 +225,135 @@ impl Drop for Connected {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // SIGINT: close the connections and end in order.
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        if self.is_changed.load(Ordering::Relaxed) || running.reset().is_err() {
+            running.end();
+        } else {
+            FREE.lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(running);
+        }
+    }
+}
+
+impl Running {
+    fn start() -> Result<Self, String> {
+        let programs = programs().ok_or("the program `postgres` is not installed")?;
+        let kept = tempfile::tempdir().map_err(|e| e.to_string())?;
+        let dir = kept.path();
+        let user = unprivileged();
+        if let Some(user) = &user {
+            run(Command::new("chown").arg(user).arg(dir))?;
+        }
+        let command = |program: &str| {
+            let path = programs.join(program);
+            match &user {
+                None => Command::new(path),
+                // The server refuses to run as root.
+                Some(user) => {
+                    let mut command = Command::new("setpriv");
+                    command.args(["--reuid", user, "--regid", user, "--clear-groups"]);
+                    command.arg(path);
+                    command
+                }
+            }
+        };
+        let data = dir.join("data");
+        fill(&data, user.as_deref(), || {
+            run(command("initdb")
+                .args([
+                    "-U",
+                    "postgres",
+                    "-A",
+                    "scram-sha-256",
+                    "--auth-local",
+                    "trust",
+                ])
+                .args(["-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
+                .arg(&data)
+                .current_dir(dir))
+        })?;
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(|e| e.to_string())?
+            .port();
+        let server = command("postgres");
+        let guard = Command::new("sh")
+            .args(["-c", GUARD, "sh"])
+            .arg(dir)
+            .arg(server.get_program())
+            .args(server.get_args())
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(dir)
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"])
+            .current_dir(dir)
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        let server = Self {
+            guard,
+            port,
+            programs,
+            dir: kept.keep(),
+        };
         let begin = Instant::now();
-        while begin.elapsed() < Duration::from_secs(10) {
-            if matches!(self.child.try_wait(), Ok(Some(_))) {
-                return;
+        while let Err(why) = run(server.psql("postgres").args(["-c", "SELECT 1"])) {
+            if begin.elapsed() > START_MAX {
+                server.end();
+                return Err(format!("it does not answer: {why}"));
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        server.make_ann()?;
+        Ok(server)
+    }
+
+    fn make_ann(&self) -> Result<(), String> {
+        let password = PASSWORD.replace('\'', "''");
+        let script = format!("CREATE USER ann SUPERUSER PASSWORD '{password}'");
+        run(self.psql("postgres").args(["-c", &script])).map(drop)
+    }
+
+    /// Makes it as good as new.
+    fn reset(&self) -> Result<(), String> {
+        let mut psql = self
+            .psql("template1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| e.to_string())?;
+        let sent = psql
+            .stdin
+            .take()
+            .map(|mut pipe| pipe.write_all(RESET.as_bytes()));
+        let ended = psql.wait().map_err(|e| e.to_string())?;
+        if !ended.success() || !matches!(sent, Some(Ok(()))) {
+            return Err("something stays".to_owned());
+        }
+        self.make_ann()
+    }
+
+    fn end(mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+
+    fn psql(&self, database: &str) -> Command {
+        let mut command = Command::new(self.programs.join("psql"));
+        command
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
+            .args(["-U", "postgres", "-h"])
+            .arg(&self.dir)
+            .args(["-p", &self.port.to_string(), "-d", database]);
+        command
     }
 }
 
