@@ -106,6 +106,7 @@ fn check(name: &str) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn prefect_does_not_boot_and_the_place_is_named() {
     check("prefect");
 }
@@ -116,16 +117,19 @@ fn ihatemoney_a_flask_application_is_go() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn gns3_a_fastapi_application_is_go() {
     check("gns3");
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn pretalx_a_django_application_is_go() {
     check("pretalx");
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn lnbits_imports_a_name_that_a_library_dropped() {
     check("lnbits");
 }

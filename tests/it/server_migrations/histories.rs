@@ -140,6 +140,7 @@ fn optuna() {
 
 /// Its first tables are made by code; migrations change those.
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn mlflow() {
     boot(&History {
         name: "mlflow",
@@ -157,6 +158,7 @@ fn mlflow() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn keystone() {
     boot(&History {
         name: "keystone",
@@ -174,6 +176,7 @@ fn keystone() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn prefect() {
     boot(&History {
         name: "prefect",

@@ -33,8 +33,36 @@ fn block(code: &str) -> String {
     format!("op.execute(\"\"\"DO $x$ DECLARE d text; BEGIN {code} END $x$\"\"\")\n    {ADDS}")
 }
 
+/// What code of a migration does to the whole server.
+const TO_THE_SERVER: [&str; 9] = [
+    "EXECUTE format('ALTER ROLE %I SET work_mem = ''1MB''', current_user);",
+    "EXECUTE format('ALTER ROLE %I PASSWORD ''x''', current_user);",
+    "EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database());",
+    "EXECUTE format('ALTER DATABASE %I IS_TEMPLATE true', current_database());",
+    "EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 0', current_database());",
+    "EXECUTE format('GRANT CREATE ON DATABASE %I TO eve', current_database());",
+    "EXECUTE format('COMMENT ON DATABASE %I IS ''x''', current_database());",
+    // Only where it counts.
+    "IF current_database() = 'app' THEN ALTER ROLE bob SET work_mem = '1MB'; END IF;",
+    // The clone on which it will be proved.
+    "FOR d IN SELECT datname FROM pg_database WHERE datname LIKE 'ubs%' AND datname <> current_database() LOOP \
+         EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS false IS_TEMPLATE true', d); END LOOP; \
+         EXECUTE format('ALTER DATABASE %I IS_TEMPLATE true', current_database());",
+];
+
 #[test]
 fn what_all_databases_share_stays_as_it_is() {
+    shared_stays(&TO_THE_SERVER[..1]);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn what_all_databases_share_stays_as_it_is_whatever_is_done() {
+    shared_stays(&TO_THE_SERVER[1..]);
+}
+
+#[track_caller]
+fn shared_stays(codes: &[&str]) {
     const SHARED: &str = "SELECT (SELECT string_agg(d::text, ' ' ORDER BY datname) FROM (SELECT datname, datdba, datistemplate, datallowconn, \
         datconnlimit, datacl FROM pg_database) AS d), (SELECT string_agg(rolname || rolpassword, ' ' ORDER BY rolname) FROM pg_authid), \
         (SELECT string_agg(s::text, ' ') FROM pg_db_role_setting AS s), (SELECT string_agg(description, ' ') FROM pg_shdescription)";
@@ -43,21 +71,7 @@ fn what_all_databases_share_stays_as_it_is() {
     };
     server.sql("postgres", "CREATE ROLE eve");
     let before = server.sql("postgres", SHARED);
-    for code in [
-        "EXECUTE format('ALTER ROLE %I SET work_mem = ''1MB''', current_user);",
-        "EXECUTE format('ALTER ROLE %I PASSWORD ''x''', current_user);",
-        "EXECUTE format('ALTER DATABASE %I SET work_mem = ''1MB''', current_database());",
-        "EXECUTE format('ALTER DATABASE %I IS_TEMPLATE true', current_database());",
-        "EXECUTE format('ALTER DATABASE %I CONNECTION LIMIT 0', current_database());",
-        "EXECUTE format('GRANT CREATE ON DATABASE %I TO eve', current_database());",
-        "EXECUTE format('COMMENT ON DATABASE %I IS ''x''', current_database());",
-        // Only where it counts.
-        "IF current_database() = 'app' THEN ALTER ROLE bob SET work_mem = '1MB'; END IF;",
-        // The clone on which it will be proved.
-        "FOR d IN SELECT datname FROM pg_database WHERE datname LIKE 'ubs%' AND datname <> current_database() LOOP \
-         EXECUTE format('ALTER DATABASE %I ALLOW_CONNECTIONS false IS_TEMPLATE true', d); END LOOP; \
-         EXECUTE format('ALTER DATABASE %I IS_TEMPLATE true', current_database());",
-    ] {
+    for code in codes {
         let why = refused(&server, &workspace, &block(code));
         assert!(why.contains("changes a role, or rights"), "{code}: {why}");
         assert_eq!(server.sql("postgres", SHARED), before, "{code}");

@@ -343,3 +343,23 @@ pub fn example(name: &str, arguments: &[&str]) -> String {
     let run = Run::of(&output).expect(0);
     run.stdout
 }
+
+/// Builds the environments of the normal run, side by side; `.ci/run` starts it while the compiler works on something else.
+#[test]
+#[ignore = "prepares what other tests need"]
+fn prepare() {
+    let read = |room: &str, name: &str| real::requirements(room, name);
+    let (flask, optuna) = (read("real", "ihatemoney"), read("schema", "optuna"));
+    let lists: Vec<Vec<&str>> = vec![
+        venv::WIDE_PACKAGES.to_vec(),
+        venv::PACKAGES.to_vec(),
+        flask.lines().filter(|line| !line.is_empty()).collect(),
+        optuna.lines().filter(|line| !line.is_empty()).collect(),
+        venv::OLD_PACKAGES.to_vec(),
+    ];
+    std::thread::scope(|scope| {
+        for list in &lists {
+            scope.spawn(|| venv::python_with(list));
+        }
+    });
+}

@@ -42,6 +42,8 @@ SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE d
 SELECT format('DROP ROLE %I', rolname) FROM pg_roles WHERE rolname <> 'postgres' AND rolname NOT LIKE 'pg\\_%' \\gexec
 SELECT 1 / (count(*) = 0)::int FROM pg_db_role_setting;
 SELECT 1 / (count(*) = 0)::int FROM pg_file_settings WHERE sourcefile LIKE '%.auto.conf';
+SELECT 1 / (count(*) = 0)::int FROM pg_depend WHERE objid >= 16384;
+SELECT 1 / (count(*) = 0)::int FROM pg_namespace WHERE oid >= 16384;
 CREATE DATABASE postgres;
 ";
 

@@ -19,7 +19,7 @@ pub fn check_out_in(room: &str, name: &str) -> Option<(Workspace, DocumentMut, P
         .join(name);
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap();
     let truth: DocumentMut = read("truth.toml").parse().unwrap();
-    let requirements = read("requirements.txt");
+    let requirements = requirements(room, name);
     let packages: Vec<&str> = requirements.lines().filter(|l| !l.is_empty()).collect();
     let python = venv::python_with(&packages)?;
     let home = python.parent()?.parent()?;
@@ -39,6 +39,13 @@ pub fn check_out_in(room: &str, name: &str) -> Option<(Workspace, DocumentMut, P
     }
     std::os::unix::fs::symlink(home, workspace.path(".venv")).unwrap();
     Some((workspace, truth, python))
+}
+
+/// What pins its environment, a line a package.
+pub fn requirements(room: &str, name: &str) -> String {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let file = tests.join(room).join(name).join("requirements.txt");
+    std::fs::read_to_string(&file).unwrap_or_else(|why| panic!("{}: {why}", file.display()))
 }
 
 /// A list of texts.

@@ -61,14 +61,15 @@ pub fn application_python() -> Option<PathBuf> {
 pub fn python_with(packages: &[&str]) -> Option<PathBuf> {
     // What failed once fails again, after as long a time.
     static KNOWN: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-    let built = known
-        .entry(packages.join(" "))
-        .or_insert_with(|| build(packages));
-    match built.clone() {
+    let list = packages.join(" ");
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = known().get(&list).cloned();
+    // Not under the lock: others are built meanwhile.
+    let built = before.unwrap_or_else(|| build(packages));
+    known().insert(list, built.clone());
+    match built {
         Ok(python) => Some(python),
         Err(why) => {
-            drop(known);
             skipped("Python environment", &why);
             None
         }
