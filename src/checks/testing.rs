@@ -13,6 +13,8 @@ use crate::manifest::{
 
 #[path = "../../tests/it/support/postgres.rs"]
 pub(crate) mod postgres;
+#[path = "../../tests/it/support/time.rs"]
+pub(crate) mod time;
 #[path = "../../tests/it/support/venv.rs"]
 pub(crate) mod venv;
 

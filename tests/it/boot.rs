@@ -1,7 +1,7 @@
 //! Whole boots of applications made of shell services: order, readiness, degradation, restarts,
 //! orderly stop, modes, and that nothing is left running.
 
-use crate::support::{Workspace, await_that, free_port};
+use crate::support::{Workspace, await_that, free_port, time};
 use nix::sys::signal::Signal;
 
 /// Notes its start and its end in `order`, and runs until it is told to stop.
@@ -223,6 +223,7 @@ fn with_strict_a_degraded_boot_has_an_exit_code_of_its_own() {
 
 #[test]
 fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "base",
         "critical = false",
@@ -262,6 +263,7 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
 
 #[test]
 fn a_service_that_dies_while_the_system_runs_comes_back() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "base",
         "",
@@ -345,6 +347,7 @@ fn a_port_that_another_process_has_is_no_readiness() {
 
 #[test]
 fn a_service_that_is_never_ready_fails_its_layer_with_what_was_asked() {
+    let _time = time::lock();
     let port = free_port();
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "mute",
@@ -395,6 +398,7 @@ fn a_one_shot_runs_to_its_end_before_the_next_layer() {
 
 #[test]
 fn a_service_that_ignores_sigterm_is_killed_with_its_children() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&manifest(&[layer(
         "base",
         "",
@@ -544,6 +548,7 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 #[test]
 fn the_running_system_is_validated_and_what_broke_is_filed_not_healed_under_it() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&format!(
         "{}\n[validate]\nevery = '1s'\n[config]\nfiles = ['.env']\n[config.vars.KEY]\nrequired = true\ndefault = 'x'\n",
         manifest(&[layer("base", "", &[service("a", &noting("a"), "")])])

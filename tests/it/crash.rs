@@ -7,7 +7,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::Workspace;
+use crate::support::{Workspace, time};
 
 /// Says `TWICE` if it is started while another one of it runs. Silent: once its supervisor is dead,
 /// nobody reads its output, and a shell that prints dies before its trap has done its work.
@@ -187,6 +187,7 @@ fn events_of_a_healthy_run() -> u64 {
 
 /// Tries every event index from `first` in steps, two at a time.
 fn crash_around_events(point: &str, first: u64, step: usize) {
+    let _time = time::lock();
     let events = events_of_a_healthy_run();
     assert!(events > 40, "only {events} events: this is no healing boot");
     let tried: Vec<u64> = (first..=events).step_by(step).collect();

@@ -10,6 +10,7 @@ pub mod definition;
 pub mod mutate;
 pub mod postgres;
 pub mod real;
+pub mod time;
 pub mod venv;
 
 use std::collections::BTreeMap;
