@@ -39,7 +39,7 @@ fn changed(bytes: &[u8], at: u64) -> Vec<u8> {
             0 if !bytes.is_empty() => bytes[place] = next(256) as u8,
             1 if !bytes.is_empty() => drop(bytes.remove(place)),
             2 => bytes.truncate(place),
-            _ => bytes.insert(place, b"\0\n\"'${}[]()*&:;-\xff"[next(18)]),
+            _ => bytes.insert(place, b"\0\n\"'${}[]()*&:;-\xff"[next(17)]),
         }
     }
     bytes
