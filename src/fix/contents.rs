@@ -9,6 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::database::{DatabaseError, because};
 use crate::checks::MigrationBooks;
+use crate::database::sql::quote::identifier;
 use crate::domain::ids::Digest;
 
 /// Bytes of a database whose rows are compared one by one.
@@ -17,11 +18,6 @@ const COMPARED_BYTES_MAX: u64 = 4 << 30;
 const REASONS_MAX: usize = 5;
 
 type Definition = (String, String, String);
-
-/// The name as an SQL identifier.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// Type, name and statement of everything, internal tables left out.
 fn definitions(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
@@ -77,9 +73,13 @@ const INDEXES: &str = "SELECT coalesce(s.sql, l.origin || (SELECT group_concat(c
 fn rows(connection: &Connection, table: &str, columns: &[Column]) -> rusqlite::Result<(u64, u128)> {
     let list: Vec<String> = columns
         .iter()
-        .map(|column| format!("t.{}", quote(&column.name)))
+        .map(|column| format!("t.{}", identifier(&column.name)))
         .collect();
-    let sql = format!("SELECT {} FROM main.{} AS t", list.join(", "), quote(table));
+    let sql = format!(
+        "SELECT {} FROM main.{} AS t",
+        list.join(", "),
+        identifier(table)
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut found = statement.query([])?;
     let (mut count, mut sum) = (0_u64, 0_u128);
