@@ -20,6 +20,7 @@ mod trial;
 mod worker;
 
 pub use apply::ApplyError;
+pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub use sandboxes::sweep_sandboxes;

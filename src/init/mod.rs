@@ -377,3 +377,9 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
 
 #[cfg(test)]
 mod tests;
+
+/// Reads any text as YAML and as a compose file.
+pub(crate) fn read_any_compose(text: &str) {
+    let _ = yaml::parse(text);
+    let _ = compose::read(&files::Files::of_text("compose.yaml", text), "compose.yaml");
+}

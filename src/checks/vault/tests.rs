@@ -449,7 +449,7 @@ fn an_age_vault_is_opened_by_the_program_that_the_manifest_names() {
 
 #[test]
 fn a_fernet_vault_made_by_python_opens_with_its_key() {
-    let Some(python) = venv::python_with(&["cryptography==45.0.7"]) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let program = "from cryptography.fernet import Fernet; k = Fernet.generate_key(); \

@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use crate::manifest::EnvFile;
 
 #[allow(clippy::duplicate_mod)] // Other rooms include it too.
-#[path = "../../../tests/support/venv.rs"]
+#[path = "../../../tests/it/support/venv.rs"]
 mod venv;
 
 const CORPUS: &[&str] = &[
@@ -167,7 +167,7 @@ fn differs_by_intention(text: &str) -> bool {
 
 #[test]
 fn files_are_read_as_python_dotenv_reads_them() {
-    let Some(python) = venv::python_with(&["python-dotenv==1.1.1"]) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let mut texts: Vec<String> = CORPUS.iter().map(|text| (*text).to_owned()).collect();

@@ -22,6 +22,23 @@ pub(super) fn read_head(bytes: &[u8]) -> Result<Option<(u8, usize)>, Violation> 
     }
 }
 
+/// Reads any bytes as the messages of a client, to their end or to the first that is none; how many there were.
+pub(crate) fn read_any(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Ok(Some((kind, length))) = read_head(bytes) {
+        let rest = &bytes[HEAD_BYTES..];
+        let Some(body) = rest.get(..length) else {
+            break;
+        };
+        if read_request(kind, body).is_err() {
+            break;
+        }
+        count += 1;
+        bytes = &rest[length..];
+    }
+    count
+}
+
 /// A message that is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Violation(pub &'static str);

@@ -28,6 +28,8 @@ mod statement;
 mod tracker;
 mod waiting;
 
+pub(crate) use message::read_any;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;

@@ -6,17 +6,6 @@ use std::process::Command;
 use super::testing::*;
 use crate::checks::testing::venv;
 
-const PACKAGES: [&str; 8] = [
-    "psycopg2-binary==2.9.13",
-    "psycopg[binary]==3.3.9",
-    "asyncpg==0.32.0",
-    "pg8000==1.31.6",
-    "sqlalchemy==2.1.9",
-    "alembic==1.20.1",
-    "greenlet==3.5.6",
-    "django==5.2.19",
-];
-
 /// Runs a program with the relay's port as its argument.
 #[track_caller]
 fn run(python: &Path, program: &str, port: u16) -> String {
@@ -36,7 +25,7 @@ fn run(python: &Path, program: &str, port: u16) -> String {
 /// What a program does is recorded as this, and the replay gives the same catalog and the same rows.
 #[track_caller]
 fn expect_recorded(program: &str, expected: &[&str]) {
-    let Some(python) = venv::python_with(&PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let Some(trial) = RelayTrial::start("") else {
@@ -240,7 +229,7 @@ c.close()
 /// Migrations as Alembic runs them, with each driver: the same tables, and a replay gives them.
 #[test]
 fn alembic_over_each_driver() {
-    let Some(python) = venv::python_with(&PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     for driver in ["psycopg2", "psycopg", "asyncpg", "pg8000"] {
@@ -324,7 +313,7 @@ else:
 /// The migrations that Django brings, and one with its own transactions and its own code.
 #[test]
 fn django() {
-    let Some(python) = venv::python_with(&PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let Some(trial) = RelayTrial::start("") else {
