@@ -11,4 +11,5 @@ pub(crate) mod model;
 pub(crate) mod postgres;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
+pub(crate) mod summary;
 pub(crate) mod types;

@@ -13,6 +13,8 @@ use super::backoff::backoff_ms;
 use super::event::{Event, FileChange, Verdict};
 use super::finding::{CheckName, Finding, Location};
 use super::ids::{At, BootId, Digest, MissionId, Signature};
+pub use super::remedy::MigrationTool;
+use super::remedy::{Cause, Remedy};
 use super::signature::sign_finding;
 
 /// Claims before a mission is quarantined.
@@ -47,7 +49,13 @@ pub struct Failure {
     pub location: Option<Location>,
     /// What must be true for the mission to be closed.
     pub criteria: Vec<String>,
-    /// What a fixer needs to know, as measured.
+    /// What a fixer can do about it.
+    #[serde(default)]
+    pub fix: Option<Remedy>,
+    /// What signs it beside code and subject.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    /// What describes it, as measured.
     pub facts: BTreeMap<String, String>,
 }
 
@@ -72,6 +80,8 @@ impl Failure {
                 ),
                 "no other check is worse than before".to_owned(),
             ],
+            fix: finding.fix.clone(),
+            cause: finding.cause.clone(),
             facts: finding.facts.clone(),
         }
     }
@@ -115,7 +125,7 @@ pub struct SignedFailure {
 }
 
 /// The failures that the findings of one pre-flight describe: one for each signature, told by the
-/// finding that a fixer can do most with (most facts; among equals the first).
+/// finding that a fixer can do most with (one with a remedy, then most facts; among equals the first).
 pub fn group_failures<'a>(
     findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
 ) -> Vec<SignedFailure> {
@@ -127,7 +137,8 @@ pub fn group_failures<'a>(
             None => failures.push(SignedFailure { signature, failure }),
             Some(known) => {
                 let critical = known.failure.critical || failure.critical;
-                if failure.facts.len() > known.failure.facts.len() {
+                let helps = |failure: &Failure| (failure.fix.is_some(), failure.facts.len());
+                if helps(&failure) > helps(&known.failure) {
                     known.failure = failure;
                 }
                 known.failure.critical = critical;
@@ -222,18 +233,6 @@ pub enum Change {
         /// How far: `heads`, or a revision; for Django the alias of a database that is not its default one.
         target: String,
     },
-}
-
-/// What runs an application's migrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MigrationTool {
-    /// `alembic upgrade`.
-    Alembic,
-    /// `flask db upgrade`.
-    Flask,
-    /// `manage.py migrate`.
-    Django,
 }
 
 /// What a fixer proposes.

@@ -277,7 +277,7 @@ fn a_locked_and_a_damaged_database_are_told_as_that() {
     holder.execute_batch("ROLLBACK").unwrap();
     drop(holder);
     // The page of the version table, behind the header and its own definition.
-    let page: u64 = Connection::open(workspace.path("app.db"))
+    let page: u32 = Connection::open(workspace.path("app.db"))
         .unwrap()
         .query_row(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'alembic_version'",

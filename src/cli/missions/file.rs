@@ -38,6 +38,8 @@ pub(super) fn file(
             traceback,
             location: None,
             criteria: vec!["whoever filed it says that it is gone".to_owned()],
+            fix: None,
+            cause: None,
             facts: std::collections::BTreeMap::new(),
         },
     };
