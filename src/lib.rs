@@ -26,3 +26,5 @@ pub mod manifest;
 pub mod sandbox;
 pub mod source;
 pub mod supervise;
+#[doc(hidden)]
+pub mod testing;

@@ -26,13 +26,12 @@ use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Location, Measured};
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
+use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
-};
+pub use schema::{ExpectedSchema, MigrationCommand, migration_books, migration_command};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 
@@ -224,15 +223,4 @@ fn clean_fix(fix: Remedy, redactor: &Redactor) -> Option<Remedy> {
 
 fn has_secret(text: &str, redactor: &Redactor) -> bool {
     redactor.redact(text) != text
-}
-
-/// `1 table`, `2 tables`.
-fn count(n: usize, noun: &str) -> String {
-    let hisses = noun.ends_with(['x', 's']) || noun.ends_with("ch");
-    match (n, hisses, noun.strip_suffix('y')) {
-        (1, _, _) => format!("1 {noun}"),
-        (_, true, _) => format!("{n} {noun}es"),
-        (_, _, Some(stem)) => format!("{n} {stem}ies"),
-        _ => format!("{n} {noun}s"),
-    }
 }

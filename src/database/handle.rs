@@ -76,6 +76,45 @@ impl Live {
         }
     }
 
+    /// The names of all tables, sorted: on PostgreSQL those that the search path leads to.
+    pub(crate) fn table_names(&self) -> Result<Vec<String>, Unreachable> {
+        self.column(match self {
+            Self::Postgres(_) => {
+                "SELECT c.relname FROM pg_catalog.pg_class AS c WHERE c.relkind IN ('r', 'p') \
+                 AND pg_catalog.pg_table_is_visible(c.oid) \
+                 AND c.relnamespace NOT IN (SELECT oid FROM pg_catalog.pg_namespace \
+                 WHERE nspname IN ('pg_catalog', 'information_schema')) ORDER BY 1"
+            }
+            Self::Sqlite { .. } => {
+                "SELECT name FROM main.sqlite_schema WHERE type = 'table' \
+                 AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY 1"
+            }
+        })
+    }
+
+    /// The values of the first column of a query as text, without those that are NULL.
+    pub(crate) fn column(&self, sql: &str) -> Result<Vec<String>, Unreachable> {
+        match self {
+            Self::Postgres(server) => {
+                let rows = server.rows(sql)?;
+                Ok(rows
+                    .iter()
+                    .filter_map(|row| row.get(0).map(str::to_owned))
+                    .collect())
+            }
+            Self::Sqlite { connection, path } => {
+                let read = || {
+                    let mut statement = connection.prepare(sql)?;
+                    let rows = statement.query_map([], |row| Ok(as_text(row.get_ref(0)?)))?;
+                    rows.collect::<rusqlite::Result<Vec<_>>>()
+                };
+                read()
+                    .map(|rows| rows.into_iter().flatten().collect())
+                    .map_err(|error| Unreachable(live::in_words(&error, path)))
+            }
+        }
+    }
+
     /// At most `rows_max` rows of a small table, each value as text; `None` if there is no such table.
     /// For what migration tools keep: `alembic_version`, `django_migrations`.
     pub(crate) fn read_table(

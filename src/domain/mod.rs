@@ -14,3 +14,4 @@ pub mod mission;
 pub mod redact;
 pub mod remedy;
 pub mod signature;
+pub(crate) mod words;

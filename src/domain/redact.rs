@@ -237,10 +237,7 @@ pub fn truncate(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(MARK.len()));
     format!("{}{MARK}", &text[..end])
 }
 

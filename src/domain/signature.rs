@@ -55,10 +55,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The text without what changes from run to run.
 #[must_use]
 pub fn normalise(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     let mut text = text[..end].to_owned();
     for rule in RULES.iter() {
         text = rule

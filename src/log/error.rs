@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
+use super::layout::BUSY_TIMEOUT;
 use crate::domain::mission::MissionRefusal;
 
 /// The log cannot be opened, read or written. Nothing was changed unless the variant says so.
@@ -180,7 +181,7 @@ impl LogError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy {
                 path,
-                waited_s: super::migrate::BUSY_TIMEOUT.as_secs(),
+                waited_s: BUSY_TIMEOUT.as_secs(),
             },
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },

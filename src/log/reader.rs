@@ -8,10 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::projection::PROJECTION_FORMAT;
-use super::queue::find_mission;
+use super::error::LogError;
+use super::events::{EventFilter, Events};
+use super::layout::{PROJECTION_FORMAT, SCHEMA_VERSION};
+use super::migrate;
 use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
-use super::{Events, LogError, MissionsError, SCHEMA_VERSION, migrate};
 use crate::domain::boot::{self, BootState};
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, MissionId, Seq};
@@ -22,21 +23,6 @@ use crate::domain::mission::{self, MissionState, MissionStatus};
 pub struct Reader {
     conn: Connection,
     path: PathBuf,
-}
-
-/// Which events are wanted; the default is all.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Of this boot.
-    pub boot: Option<BootId>,
-    /// Of this mission.
-    pub mission: Option<MissionId>,
-    /// With a greater place than this.
-    pub after: Option<Seq>,
-    /// Up to and with this place.
-    pub until: Option<Seq>,
-    /// Up to and with this moment.
-    pub until_at: Option<At>,
 }
 
 /// One boot in a list.
@@ -117,6 +103,19 @@ pub struct LogStats {
     pub kinds: BTreeMap<String, u64>,
 }
 
+/// How one fixer fared with one signature. Each proposal counts once.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct FixRecord {
+    /// Which fixer.
+    pub fixer: String,
+    /// Missions that it closed.
+    pub closed: u32,
+    /// Proposals that did not hold, or were declined or undone.
+    pub rejected: u32,
+    /// Fixes that were taken back after they had been applied.
+    pub rolled_back: u32,
+}
+
 impl Reader {
     /// Opens an existing log for reading only.
     ///
@@ -139,13 +138,6 @@ impl Reader {
 
     pub(super) fn error(&self, source: rusqlite::Error) -> LogError {
         LogError::of(&self.path, source)
-    }
-
-    pub(super) fn damaged(&self, detail: String) -> LogError {
-        LogError::Damaged {
-            path: self.path.clone(),
-            detail,
-        }
     }
 
     /// One moment of the log, for several queries that must agree. Ends when it is dropped.
@@ -211,7 +203,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn events(&self, filter: EventFilter) -> Result<Events<'_>, LogError> {
-        Events::new(self, filter)
+        Events::new(&self.conn, &self.path, filter)
     }
 
     /// The boot's state now; `None` if it has not begun.
@@ -308,13 +300,13 @@ impl Reader {
     pub(super) fn fix_records(
         &self,
         signature: &crate::domain::ids::Signature,
-    ) -> Result<Vec<super::FixRecord>, LogError> {
+    ) -> Result<Vec<FixRecord>, LogError> {
         self.query(
             "SELECT fixer, closed, rejected, rolled_back FROM fix_memory WHERE signature = ?1 \
              ORDER BY fixer",
             [&signature.0],
             |row| {
-                Ok(super::FixRecord {
+                Ok(FixRecord {
                     fixer: row.get(0)?,
                     closed: row.get(1)?,
                     rejected: row.get(2)?,
@@ -322,15 +314,6 @@ impl Reader {
                 })
             },
         )
-    }
-
-    /// Finds a mission by its id, the beginning of it (at least 4 digits), or its slug; of several
-    /// with one slug the open one.
-    ///
-    /// # Errors
-    /// None, or more than one; or the log cannot be read.
-    pub fn find_mission(&self, name: &str) -> Result<MissionState, MissionsError> {
-        find_mission(self, name)
     }
 
     /// Missions that are open, and those of them that need a person.

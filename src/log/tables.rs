@@ -8,7 +8,6 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::error::LogError;
-use super::projection::FixCounts;
 use crate::domain::boot::BootState;
 use crate::domain::ids::{BootId, MissionId, Signature};
 use crate::domain::mission::MissionState;
@@ -19,6 +18,14 @@ pub(super) struct Placed<S> {
     pub seq_first: u64,
     pub seq_last: u64,
     pub state: S,
+}
+
+/// How one fixer fared with one signature. Each proposal counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FixCounts {
+    pub closed: u32,
+    pub rejected: u32,
+    pub rolled_back: u32,
 }
 
 /// SQLite's integers are signed; a place never reaches 2^63.

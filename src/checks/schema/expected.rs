@@ -146,7 +146,7 @@ pub(super) fn read_sql(
         )
     };
     let files = sql_files(context.root, pattern).map_err(&fail)?;
-    let connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
+    let mut connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
     for file in &files {
         let shown = file.strip_prefix(context.root).unwrap_or(file).display();
         let text = std::fs::read_to_string(file)
@@ -159,7 +159,9 @@ pub(super) fn read_sql(
             .at(shown.to_string(), line, 0)
         })?;
     }
-    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    connection
+        .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+        .map_err(|error| fail(error.to_string()))?;
     let schema = read_schema(&connection).map_err(|error| fail(error.to_string()))?;
     Ok(expected_of(schema))
 }
@@ -221,10 +223,10 @@ pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, Stri
 
 /// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.
 fn guarded_memory() -> rusqlite::Result<Connection> {
-    let connection = Connection::open_in_memory()?;
+    let mut connection = Connection::open_in_memory()?;
     connection.pragma_update(None, "max_page_count", SQL_PAGES_MAX)?;
     let deadline = Instant::now() + SQL_TIME_MAX;
-    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline));
+    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline))?;
     connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
         AuthAction::Function { function_name } => {
@@ -242,7 +244,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
         // `PRAGMA foreign_keys = ON` and the like stand in such files, and mean nothing here.
         AuthAction::Pragma { .. } => Authorization::Ignore,
         _ => Authorization::Allow,
-    }));
+    }))?;
     Ok(connection)
 }
 

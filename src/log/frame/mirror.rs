@@ -8,7 +8,7 @@ use crate::domain::code::Code;
 use crate::domain::ids::{At, Digest, MissionId, Signature};
 
 /// A type of a frame that stands for a `T` of the domain.
-pub(in crate::log) trait Mirror<T>: Sized {
+pub(crate) trait Mirror<T>: Sized {
     /// As it lies in a frame.
     fn of(value: &T) -> Self;
 
@@ -104,7 +104,7 @@ macro_rules! mirror {
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-        pub(in crate::log) struct $name {
+        pub(crate) struct $name {
             $(pub $field: $type,)*
         }
 
@@ -136,7 +136,7 @@ macro_rules! mirror {
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-        pub(in crate::log) enum $name {
+        pub(crate) enum $name {
             $($variant $({ $($field: $type),* })? $(($inner_type))?,)*
         }
 

@@ -15,7 +15,7 @@ use crate::log::frame::v2::{
 macro_rules! events {
     ($($variant:ident $({ $($field:ident: $type:ty),* $(,)? })?),* $(,)?) => {
         #[derive(Debug, Deserialize)]
-        pub(in crate::log) enum Event {
+        pub(crate) enum Event {
             $($variant $({ $($field: $type),* })?,)*
         }
 

@@ -8,7 +8,7 @@ use super::facts::{cause_of, remedy_of};
 use crate::log::frame::v2::{self, CheckName, Location};
 
 #[derive(Debug, Deserialize)]
-pub(in crate::log) struct Failure {
+pub(crate) struct Failure {
     check: Option<CheckName>,
     code: String,
     subject: String,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::log::frame::v2;
 
 #[derive(Debug, Deserialize)]
-pub(in crate::log) struct Fingerprint {
+pub(crate) struct Fingerprint {
     ubs_version: String,
     manifest: [u8; 32],
     revision: Option<String>,

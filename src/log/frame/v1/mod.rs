@@ -10,4 +10,4 @@ mod failure;
 mod fingerprint;
 mod report;
 
-pub(in crate::log) use event::Event;
+pub(crate) use event::Event;

@@ -39,7 +39,7 @@ impl From<Finding> for v2::Finding {
 }
 
 #[derive(Debug, Deserialize)]
-pub(in crate::log) struct CheckReport {
+pub(crate) struct CheckReport {
     name: CheckName,
     status: CheckStatus,
     duration_ms: u64,

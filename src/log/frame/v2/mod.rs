@@ -6,7 +6,7 @@ mod mission;
 mod report;
 
 pub(super) use boot::{BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef};
-pub(in crate::log) use event::Event;
+pub(crate) use event::Event;
 pub(super) use mission::{Failure, FileChange, Proposal, Verdict};
 pub(super) use report::{
     Cause, CheckName, CheckReport, CheckStatus, Decision, Finding, Location, Measured,

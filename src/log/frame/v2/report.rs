@@ -77,7 +77,7 @@ mirror! {
 
 /// Without what was seen beside the outcome, which is not part of the event.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::log) struct LayerRehearsal {
+pub(crate) struct LayerRehearsal {
     layer: String,
     outcome: RehearsalOutcome,
     duration_ms: u64,
