@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::backoff::backoff_ms;
-use super::event::{Event, FileChange, Verdict};
-use super::finding::{CheckName, Finding, Location};
-use super::ids::{At, BootId, Digest, MissionId, Signature};
-use super::signature::sign_finding;
+use crate::domain::backoff::backoff_ms;
+use crate::domain::event::{Event, FileChange, Verdict};
+use crate::domain::finding::{CheckName, Finding, Location};
+use crate::domain::ids::{At, BootId, Digest, MissionId, Signature};
+use crate::domain::signature::sign_finding;
 
 /// Claims before a mission is quarantined.
 pub const MISSION_ATTEMPTS_MAX: u32 = 5;
@@ -60,7 +60,7 @@ impl Failure {
             code: finding.code.clone(),
             subject: finding.subject.clone(),
             layer: finding.layer.clone(),
-            critical: finding.severity == super::finding::Severity::Critical,
+            critical: finding.severity == crate::domain::finding::Severity::Critical,
             error: finding.message.clone(),
             remedy: finding.remedy.clone(),
             traceback: finding.detail.clone(),
@@ -899,5 +899,4 @@ pub fn evolve(
 }
 
 #[cfg(test)]
-#[path = "mission_tests.rs"]
 mod tests;
