@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{CheckName, CheckReport, Decision};
 use super::ids::{At, Digest, MissionId, Signature};
-use super::mission::{Failure, Proposal};
+use super::mission::order::{Failure, Proposal};
 use crate::manifest::RestartPolicy;
 
 /// How much a boot does.
