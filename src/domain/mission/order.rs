@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
 pub use crate::domain::remedy::MigrationTool;
@@ -18,7 +19,7 @@ pub struct Failure {
     /// The check that found it; `None` if a layer failed while it ran.
     pub check: Option<CheckName>,
     /// Finding code, or `layer.failed`.
-    pub code: String,
+    pub code: Code,
     /// What it is about.
     pub subject: String,
     /// The layer that cannot start because of it.
@@ -76,7 +77,7 @@ impl Failure {
     /// `boot_fix_database_1764000000`.
     #[must_use]
     pub fn slug(&self, at: At) -> String {
-        let family = self.code.split('.').next().unwrap_or("boot");
+        let family = self.code.family();
         let word = |text: &str| {
             let mut slug: String = text
                 .chars()
