@@ -12,10 +12,11 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
-use ubs::domain::boot::BootState;
-use ubs::domain::event::{BootPlan, Event, Fingerprint, ProcessRef};
-use ubs::domain::ids::BootId;
-use ubs::log::{EventFilter, Log, NewEvent, Reader, Replay, decode_frame, encode_frame, now};
+use ubs::testing::{decode_frame, encode_frame};
+use ubs::{
+    BootId, BootPlan, BootState, Event, EventFilter, Fingerprint, Log, NewEvent, ProcessRef,
+    Reader, Replay, now,
+};
 use uuid::Uuid;
 
 /// Bytes of the text of a note, so that its frame has about 300.

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ubs::checks::ExpectedSchema;
+use ubs::ExpectedSchema;
 
 #[path = "../tests/it/support/venv.rs"]
 mod venv;

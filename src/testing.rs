@@ -1,15 +1,17 @@
 //! For fuzzing and for the tests of its corpora: one function over bytes for each door through which something hostile may
-//! come. Each panics where a promise is broken. No part of the public API.
+//! come. Each panics where a promise is broken. And what the benches measure. No part of the public API.
 
 #![allow(missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::database::sql::{addition, statement, text};
 use crate::domain::event::Event;
-use crate::log::{Body, FRAME_VERSION, decode_frame, encode_frame};
-use crate::manifest::{EnvEntry, EnvFile, Manifest, set_variable};
+use crate::log::{Body, FRAME_VERSION};
+pub use crate::log::{decode_frame, encode_frame};
+use crate::manifest::{EnvEntry, EnvFile, Manifest, WebFramework, set_variable};
+use crate::source::{ScanOptions, read_sources};
 
 /// Every target: the name of its directories under `fuzz`, and what is done with an input.
 pub const TARGETS: [(&str, fn(&[u8])); 8] = [
@@ -153,4 +155,53 @@ pub fn sql_text(bytes: &[u8]) {
     let _ = addition::postgres_addition(sql);
     let _ = addition::created_type(sql);
     let _ = statement::place_of(sql);
+}
+
+/// Everything that the pre-flight imports, one statement a process.
+pub fn imports(manifest: &Manifest) -> BTreeSet<String> {
+    let rehearsals = manifest.layers.iter().filter_map(|l| l.rehearse.as_ref());
+    let mut statements: BTreeSet<String> = rehearsals
+        .filter(|rehearse| !rehearse.imports.is_empty())
+        .map(|rehearse| format!("import {}", rehearse.imports.join(", ")))
+        .collect();
+    statements.extend(
+        manifest
+            .registration
+            .iter()
+            .filter_map(|registration| registration.app.as_ref())
+            .map(|app| match app.framework {
+                WebFramework::Django => format!(
+                    "import os; os.environ['DJANGO_SETTINGS_MODULE'] = '{}'\nimport django; django.setup()\n\
+                     from django.urls import get_resolver; get_resolver().url_patterns",
+                    app.module
+                ),
+                _ => format!("import {}", app.module),
+            }),
+    );
+    statements
+}
+
+/// What a pass over the Python sources of a directory found.
+pub struct Scanned {
+    pub files: usize,
+    pub lines: usize,
+    pub imports: usize,
+    pub env_reads: usize,
+    pub syntax_errors: usize,
+}
+
+/// One pass over the sources below `root`, by this many threads.
+pub fn scan(root: &Path, threads: usize) -> Scanned {
+    let options = ScanOptions {
+        threads,
+        ..ScanOptions::default()
+    };
+    let facts = read_sources(root, &[], &options);
+    Scanned {
+        files: facts.files,
+        lines: facts.lines,
+        imports: facts.imports.len(),
+        env_reads: facts.env_reads.len(),
+        syntax_errors: facts.syntax_errors.len(),
+    }
 }

@@ -29,11 +29,12 @@ use crate::domain::remedy::Remedy;
 use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
-pub use python::{NoInterpreter, interpreter, service_environment};
-pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{ExpectedSchema, MigrationCommand, migration_books, migration_command};
-pub use shared::SharedRuns;
-pub use sources::Sources;
+pub(crate) use python::{interpreter, service_environment};
+pub(crate) use registration::{LiveService, LiveSystem, check_running};
+pub use schema::ExpectedSchema;
+pub(crate) use schema::{migration_books, migration_command};
+pub(crate) use shared::SharedRuns;
+pub(crate) use sources::Sources;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -43,7 +44,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// What a check looks at.
 #[derive(Debug)]
-pub struct CheckContext<'a> {
+pub(crate) struct CheckContext<'a> {
     /// The declaration.
     pub manifest: &'a Manifest,
     /// The workspace, or a copy of it.
@@ -97,7 +98,7 @@ impl Outcome {
 
 /// Runs one check. Never fails and never hangs: what cannot be carried out is a finding.
 #[must_use]
-pub fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
+pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
     let begun = Instant::now();
     let outcome = match check {
         CheckName::Config => Ok(config::check(context)),

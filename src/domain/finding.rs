@@ -415,7 +415,7 @@ impl Decision {
 
 /// NO-GO if a check blocks; degraded if a layer failed its rehearsal (it is then an optional one,
 /// because a critical layer's failure blocks); GO otherwise.
-pub fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> Decision {
+pub(crate) fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> Decision {
     let mut decision = Decision::Go;
     for report in reports {
         if report.status.blocks() {

@@ -54,7 +54,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 
 /// The text without what changes from run to run.
 #[must_use]
-pub fn normalise(text: &str) -> String {
+pub(crate) fn normalise(text: &str) -> String {
     let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     let mut text = text[..end].to_owned();
     for rule in RULES.iter() {
@@ -76,7 +76,7 @@ fn sign(parts: &[&str]) -> Signature {
 /// The signature of a finding: of its exception if it has one, else of its code and subject, with
 /// what migrations wait.
 #[must_use]
-pub fn sign_finding(finding: &Finding) -> Signature {
+pub(crate) fn sign_finding(finding: &Finding) -> Signature {
     let (code, subject) = (finding.code.as_str(), finding.subject.as_str());
     match &finding.cause {
         Some(Cause::Exception(exception)) => sign(&["exception", &normalise(exception)]),
@@ -87,7 +87,7 @@ pub fn sign_finding(finding: &Finding) -> Signature {
 
 /// The signature of a layer that failed while it ran: the layer, the service, and the error.
 #[must_use]
-pub fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature {
+pub(crate) fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature {
     sign(&["layer", layer, service, &normalise(error)])
 }
 

@@ -12,7 +12,7 @@ use crate::manifest::Manifest;
 
 /// When a boot ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub(crate) enum Until {
     /// Not before somebody stops it.
     Stopped,
     /// As soon as the system is up and nothing is left to heal.
@@ -21,7 +21,7 @@ pub enum Until {
 
 /// How a boot ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BootEnd {
+pub(crate) struct BootEnd {
     /// Which boot.
     pub boot: BootId,
     /// Its last state.
@@ -32,7 +32,7 @@ pub struct BootEnd {
 pub(super) type Hook<'a> = Box<dyn FnOnce(&BootState) + 'a>;
 
 /// A boot to be carried out.
-pub struct Boot<'a> {
+pub(crate) struct Boot<'a> {
     pub(super) manifest: Manifest,
     pub(super) log: Log,
     pub(super) reader: Reader,
@@ -49,7 +49,7 @@ impl<'a> Boot<'a> {
     ///
     /// `process_env` is the environment that the application inherits where the manifest allows.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         manifest: Manifest,
         log: Log,
         reader: Reader,
@@ -71,28 +71,28 @@ impl<'a> Boot<'a> {
 
     /// In this mode.
     #[must_use]
-    pub fn mode(mut self, mode: Mode) -> Self {
+    pub(crate) fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
     /// Until this happens.
     #[must_use]
-    pub fn until(mut self, until: Until) -> Self {
+    pub(crate) fn until(mut self, until: Until) -> Self {
         self.until = until;
         self
     }
 
     /// With somebody who looks on.
     #[must_use]
-    pub fn observe(mut self, observer: impl FnMut(&Recorded, &BootState) + 'a) -> Self {
+    pub(crate) fn observe(mut self, observer: impl FnMut(&Recorded, &BootState) + 'a) -> Self {
         self.observer = Box::new(observer);
         self
     }
 
     /// With something to do once, when the system is up and nothing is left to heal.
     #[must_use]
-    pub fn on_settled(mut self, hook: impl FnOnce(&BootState) + 'a) -> Self {
+    pub(crate) fn on_settled(mut self, hook: impl FnOnce(&BootState) + 'a) -> Self {
         self.on_settled = Some(Box::new(hook));
         self
     }
@@ -100,7 +100,7 @@ impl<'a> Boot<'a> {
 
 /// The system is up, and nothing is left to do but to supervise and to validate.
 #[must_use]
-pub fn is_settled(state: &BootState) -> bool {
+pub(crate) fn is_settled(state: &BootState) -> bool {
     state.is_up()
         && !state.unsettled
         && boot::next(state)
@@ -111,7 +111,7 @@ pub fn is_settled(state: &BootState) -> bool {
 impl BootEnd {
     /// The system was up, and was stopped as asked.
     #[must_use]
-    pub fn is_good(&self) -> bool {
+    pub(crate) fn is_good(&self) -> bool {
         self.state.outcome == Some(Outcome::Stopped)
     }
 }

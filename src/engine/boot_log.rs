@@ -11,7 +11,7 @@ use crate::domain::ids::{BootId, Seq};
 use crate::log::{EventFilter, Log, LogError, Reader, Recorded, now};
 
 /// Called for every event of the boot, with the state after it.
-pub type Observer<'a> = Box<dyn FnMut(&Recorded, &BootState) + 'a>;
+pub(super) type Observer<'a> = Box<dyn FnMut(&Recorded, &BootState) + 'a>;
 
 /// The boot in the log.
 pub(super) struct BootLog<'a> {

@@ -6,7 +6,7 @@ use crate::log::{LogError, MissionsError};
 
 /// A boot could not be carried out, for a reason that is not the application's.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
+pub(crate) enum EngineError {
     /// Another supervisor runs here.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -42,7 +42,7 @@ pub enum EngineError {
 
 /// An interrupted boot could not be cleaned up.
 #[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
+pub(crate) enum RecoverError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),

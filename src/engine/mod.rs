@@ -21,8 +21,7 @@ mod signals;
 mod start;
 mod work;
 
-pub use boot::{Boot, BootEnd, Until, is_settled};
-pub use error::{EngineError, RecoverError};
-pub use lock::{LockError, SupervisorLock, supervisor_of};
-pub use plan::plan_boot;
-pub use recover::{InterruptedBoot, end_interrupted};
+pub(crate) use boot::{Boot, BootEnd, Until, is_settled};
+pub(crate) use error::EngineError;
+pub(crate) use lock::supervisor_of;
+pub(crate) use recover::end_interrupted;

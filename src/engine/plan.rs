@@ -6,7 +6,7 @@ use crate::manifest::{self, Layer, Manifest, Service};
 
 /// What a boot of this manifest in this mode will do.
 #[must_use]
-pub fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
+pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
     let resilient = mode == Mode::Resilient;
     BootPlan {
         mode,

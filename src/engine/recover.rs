@@ -23,7 +23,7 @@ const GRACE_MS: u64 = 3_000;
 
 /// A boot whose supervisor died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InterruptedBoot {
+pub(crate) struct InterruptedBoot {
     /// Which one.
     pub boot: BootId,
     /// Name of the application.
@@ -38,7 +38,7 @@ pub struct InterruptedBoot {
 ///
 /// # Errors
 /// A supervisor is alive, or something cannot be cleaned up.
-pub fn end_interrupted(
+pub(crate) fn end_interrupted(
     log: &Log,
     reader: &Reader,
     workspace: &Path,

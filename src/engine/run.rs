@@ -37,7 +37,7 @@ impl Boot<'_> {
     /// # Errors
     /// The boot could not be carried out at all, or the log stopped taking events; then everything
     /// that was started is stopped.
-    pub fn run(self) -> Result<BootEnd, EngineError> {
+    pub(crate) fn run(self) -> Result<BootEnd, EngineError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()

@@ -16,7 +16,7 @@ use super::database::because;
 use super::migration_run::{MigrationReach, MigrationRun, Upgrade};
 use super::sandboxes::IMAGE;
 use crate::domain::ids::Digest;
-use crate::domain::mission::MigrationTool;
+use crate::domain::remedy::MigrationTool;
 use crate::sandbox::clone_database;
 
 /// How long a live database that somebody uses is waited for.

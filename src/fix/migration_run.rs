@@ -8,8 +8,8 @@ use super::trial::error::make_directory;
 use crate::checks::{interpreter, migration_command};
 use crate::database::migration_tables::MigrationTables;
 use crate::domain::event::ExitKind;
-use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::{Environment, Manifest, WebFramework};
 use crate::sandbox::{Loopback, Overlay, SandboxSpec, host_isolation, run_laid_over};
 

@@ -19,10 +19,11 @@ mod sandboxes;
 mod trial;
 mod worker;
 
-pub use apply::ApplyError;
 pub(crate) use postgres::relay::read_any as read_any_relay_message;
-pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
+pub use promote::PromoteError;
+pub(crate) use promote::{recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
-pub use sandboxes::sweep_sandboxes;
-pub use trial::{Baseline, TrialError, run_checks, server_urls};
+pub(crate) use sandboxes::sweep_sandboxes;
+pub use trial::TrialError;
+pub(crate) use trial::{run_checks, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -58,7 +58,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
 
 /// What became of a promotion that a crash had interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     /// Which mission.
     pub mission: MissionId,
     /// It was finished; otherwise it was undone.
@@ -358,7 +358,7 @@ fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result
 ///
 /// # Errors
 /// A file cannot be read or written; the mission stays as it is and the next call tries again.
-pub fn recover_promotions(
+pub(crate) fn recover_promotions(
     workspace: &Path,
     state_dir: &Path,
     missions: &Missions,
@@ -438,7 +438,7 @@ fn recover(
 ///
 /// # Errors
 /// A file cannot be read or written, or the mission is not `applied`.
-pub fn roll_back(
+pub(crate) fn roll_back(
     workspace: &Path,
     state_dir: &Path,
     missions: &Missions,

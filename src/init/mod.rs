@@ -39,7 +39,7 @@ use files::Files;
 
 /// Why there is no manifest.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// A file of that name is there.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
@@ -58,7 +58,7 @@ pub enum InitError {
 
 /// What was seen of a workspace, and the manifest for it.
 #[derive(Debug, Serialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// The manifest.
     #[serde(skip)]
     pub text: String,
@@ -72,7 +72,7 @@ pub struct Survey {
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
-pub struct Found {
+pub(crate) struct Found {
     /// Name of the application.
     pub app: String,
     /// The interpreter that the manifest names.
@@ -99,7 +99,7 @@ pub struct Found {
 
 /// Something to look at.
 #[derive(Debug, Serialize)]
-pub struct Unsure {
+pub(crate) struct Unsure {
     /// The part of the manifest.
     pub subject: String,
     /// What is not sure.
@@ -109,7 +109,7 @@ pub struct Unsure {
 impl Survey {
     /// Nothing was found that could be checked or started.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let found = &self.found;
         found.layers.is_empty()
             && found.variables == 0
@@ -121,7 +121,7 @@ impl Survey {
     ///
     /// # Errors
     /// There is a file already, or it cannot be written.
-    pub fn save(&self, path: &Path, replace: bool) -> Result<(), InitError> {
+    pub(crate) fn save(&self, path: &Path, replace: bool) -> Result<(), InitError> {
         save::save(path, &self.text, replace).map_err(|unsaved| match unsaved {
             save::Unsaved::Exists => InitError::Exists(path.to_owned()),
             save::Unsaved::Io(source) => InitError::Unwritable {
@@ -136,7 +136,7 @@ impl Survey {
 ///
 /// # Errors
 /// Only by a bug: what was written is no manifest.
-pub fn look(workspace: &Path) -> Result<Survey, InitError> {
+pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     let options = ScanOptions::default();
     let facts = read_sources(workspace, &[], &options);
     let (units, _) = read_units(&Files::of(workspace));
@@ -164,7 +164,7 @@ fn directories(units: &Units) -> Vec<String> {
 ///
 /// # Errors
 /// Only by a bug: what was written is no manifest.
-pub fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
+pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
     let files = Files::of(workspace);
     let (mut draft, found) = infer(&files, facts);
     let written = write::write(&mut draft);

@@ -29,9 +29,10 @@ pub(crate) use descriptor::{
 };
 pub(crate) use loopback::receive_listener;
 pub(crate) use plan::Namespaces;
-pub use process::{
-    Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
-    signal_process,
+#[cfg(test)]
+pub(crate) use process::processes_with_env;
+pub(crate) use process::{
+    Signal, is_alive, kill_group, parse_signal, process_ref, reap_marked, signal_process,
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;

@@ -26,7 +26,7 @@ const CODEC_BINCODE_2: u8 = 0xb2;
 const HEADER_BYTES: usize = 3;
 /// Largest frame that is written. What an event quotes is bounded to kilobytes where it is made;
 /// only a proposal that carries whole files comes near.
-pub const FRAME_BYTES_MAX: usize = 8 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 8 << 20;
 /// Most that decoding may claim. bincode counts eight bytes for an integer that takes one, so this
 /// is eight times the largest frame; a hostile length beyond it is refused before it is allocated.
 const DECODE_BYTES_MAX: usize = 8 * FRAME_BYTES_MAX;
@@ -56,7 +56,7 @@ const LAYOUTS: [Layout; 2] = [
 ];
 
 /// Version of the layout that is written.
-pub const FRAME_VERSION: u16 = 2;
+pub(crate) const FRAME_VERSION: u16 = 2;
 
 /// Why a frame cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

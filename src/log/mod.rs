@@ -31,10 +31,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{FRAME_BYTES_MAX, FRAME_VERSION, decode_frame, encode_frame};
+#[cfg(test)]
+pub(crate) use codec::FRAME_BYTES_MAX;
+pub(crate) use codec::FRAME_VERSION;
+pub use codec::{decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
 pub use events::{EventFilter, Events};
-pub use layout::{APPLICATION_ID, BUSY_TIMEOUT, SCHEMA_VERSION};
+#[cfg(test)]
+pub(crate) use layout::{APPLICATION_ID, SCHEMA_VERSION};
 pub use queue::Missions;
 pub use reader::{BootSummary, FixRecord, LogStats, Reader};
 pub use record::{Body, NewEvent, Recorded, now};

@@ -28,11 +28,11 @@ mod vault;
 mod words;
 mod write;
 
-pub use env::*;
-pub use env_write::set_variable;
-pub use environment::EnvironmentError;
+pub(crate) use env::*;
+pub(crate) use env_write::set_variable;
+pub(crate) use environment::EnvironmentError;
 pub(crate) use environment::sounds_secret;
-pub use load::{MANIFEST_NAME, find_manifest};
+pub(crate) use load::{MANIFEST_NAME, find_manifest};
 pub(crate) use percent::percent_encoded;
 pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{Unread, read_small};

@@ -9,9 +9,9 @@ mod run;
 mod tests;
 mod watch;
 
-pub use copy::{CopyError, WorkspaceCopy, clone_database};
-pub use overlay::{Overlay, has_mounts_below};
-pub use run::{
+pub(crate) use copy::{CopyError, WorkspaceCopy, clone_database};
+pub(crate) use overlay::Overlay;
+pub(crate) use run::{
     Isolation, Loopback, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_laid_over,
     run_sandboxed,
 };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// See [`super::SandboxSpec::overlay`].
 #[derive(Debug, Clone)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     /// What looks writable.
     pub directory: PathBuf,
     /// An empty directory.
@@ -20,7 +20,7 @@ impl Overlay {
     ///
     /// # Errors
     /// `base` cannot be made.
-    pub fn over(directory: &Path, base: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn over(directory: &Path, base: &Path) -> io::Result<Option<Self>> {
         if has_mounts_below(directory) {
             return Ok(None);
         }
@@ -36,7 +36,7 @@ impl Overlay {
 
 /// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
 #[must_use]
-pub fn has_mounts_below(directory: &Path) -> bool {
+pub(crate) fn has_mounts_below(directory: &Path) -> bool {
     let Ok(directory) = directory.canonicalize() else {
         return true;
     };

@@ -21,7 +21,7 @@ use crate::manifest::SandboxLimits;
 
 /// One command to run in the sandbox. The environment is exactly `env`; standard input is empty.
 #[derive(Debug, Clone)]
-pub struct SandboxSpec {
+pub(crate) struct SandboxSpec {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Working directory.
@@ -52,7 +52,7 @@ pub struct SandboxSpec {
 /// The socket is in the program's network and nowhere else: what the caller accepts was connected by this
 /// program, and the host's own port of that number is neither used nor reached.
 #[derive(Debug, Clone)]
-pub struct Loopback {
+pub(crate) struct Loopback {
     /// Of 127.0.0.1 in the program's network. One below 1024 is as good as any: the network is the program's own.
     pub port: u16,
     /// Gets the listening socket, on which connections queue from before the program starts; it must have room
@@ -63,7 +63,7 @@ pub struct Loopback {
 
 /// How it ended.
 #[derive(Debug, Clone)]
-pub struct SandboxOutcome {
+pub(crate) struct SandboxOutcome {
     /// How the process ended.
     pub exit: ExitKind,
     /// It was killed because its time was up.
@@ -84,7 +84,7 @@ pub struct SandboxOutcome {
 
 /// What the host isolates, and what not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Isolation {
+pub(crate) struct Isolation {
     /// One line each: `network: isolated (own namespace)`, `processes: not isolated (...)`.
     pub lines: Vec<String>,
     /// Names of what is isolated: `network`, `filesystem`, `environment`, `memory`, `time`.
@@ -93,7 +93,7 @@ pub struct Isolation {
 
 /// The command could not be run at all.
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
+pub(crate) enum SandboxError {
     /// The program does not exist or cannot be executed.
     #[error("cannot run {program}: {source}")]
     Spawn {
@@ -111,13 +111,13 @@ pub enum SandboxError {
 ///
 /// # Errors
 /// The command could not be started.
-pub fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+pub(crate) fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
     run_with(spec, isolation_support())
 }
 
 /// What a command with these limits, without network, would be isolated from on this host.
 #[must_use]
-pub fn host_isolation(limits: SandboxLimits) -> Isolation {
+pub(crate) fn host_isolation(limits: SandboxLimits) -> Isolation {
     let support = isolation_support();
     let spec = SandboxSpec {
         argv: Vec::new(),
@@ -139,7 +139,7 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
 ///
 /// # Errors
 /// As [`run_sandboxed`].
-pub fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+pub(crate) fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
     static REFUSED: AtomicBool = AtomicBool::new(false);
     if REFUSED.load(Ordering::Relaxed) {
         spec.overlay = None;

@@ -31,18 +31,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-pub use facts::{
-    Application, Base, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
-    RouterDefinition, SourceFacts, SyntaxError, TableDefinition, Unjudged, ValueKind,
+#[cfg(test)]
+pub(crate) use facts::Base;
+pub(crate) use facts::{
+    Application, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place, RouterDefinition,
+    SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
-pub use import_order::ImportOrder;
+pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};
 use scope::FileName;
 
 /// Bounds of a pass, and what it knows beforehand.
 #[derive(Debug, Clone, Copy)]
-pub struct ScanOptions {
+pub(crate) struct ScanOptions {
     /// Version of the application's Python: what it has not is a syntax error, and tests of
     /// `sys.version_info` are decided.
     pub target: Option<(u8, u8)>,
@@ -77,7 +79,11 @@ const THREADS_MAX: usize = 4;
 /// What is hidden, ignored by a `.gitignore`, a virtual environment's, or outside of the workspace is not
 /// read; a root that is named is read even if it is ignored. Never fails: what cannot be read is unjudged.
 #[must_use]
-pub fn read_sources(workspace: &Path, roots: &[String], options: &ScanOptions) -> SourceFacts {
+pub(crate) fn read_sources(
+    workspace: &Path,
+    roots: &[String],
+    options: &ScanOptions,
+) -> SourceFacts {
     let (files, truncated) = list_files(workspace, roots, options.files_max);
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -128,7 +134,7 @@ pub fn read_sources(workspace: &Path, roots: &[String], options: &ScanOptions) -
 
 /// One file's facts from its bytes; for fuzzing.
 #[doc(hidden)]
-pub fn read_text_of_one_file(bytes: &[u8]) -> usize {
+pub(crate) fn read_text_of_one_file(bytes: &[u8]) -> usize {
     let name = FileName {
         shown: "file.py",
         module: "file",

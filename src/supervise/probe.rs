@@ -34,7 +34,7 @@ const NETWORK_TRY_MS_MAX: u64 = 10_000;
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ProbeFailure {
+pub(crate) struct ProbeFailure {
     /// One sentence.
     pub message: String,
     /// The last output of a command; not redacted.
@@ -52,7 +52,7 @@ impl ProbeFailure {
 
 /// How the wait for readiness ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// A try succeeded.
     Ready,
     /// None did, in the time allowed.
@@ -63,7 +63,11 @@ pub enum Readiness {
 }
 
 /// Tries until one try succeeds or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
-pub async fn await_ready(probe: &Probe, env: &BTreeMap<String, String>, cwd: &Path) -> Readiness {
+pub(crate) async fn await_ready(
+    probe: &Probe,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Readiness {
     let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
     let mut last: Option<ProbeFailure> = None;
     loop {
@@ -97,7 +101,7 @@ pub async fn await_ready(probe: &Probe, env: &BTreeMap<String, String>, cwd: &Pa
 ///
 /// # Errors
 /// What was wrong, in one sentence, with a command's last output.
-pub async fn probe_once(
+pub(crate) async fn probe_once(
     kind: &ProbeKind,
     timeout_ms: u64,
     env: &BTreeMap<String, String>,
@@ -123,7 +127,7 @@ pub async fn probe_once(
 ///
 /// # Errors
 /// What was wrong, in one sentence.
-pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
+pub(crate) async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
     fetch_up_to(url, timeout_ms, BODY_MAX).await
 }
 
@@ -131,7 +135,7 @@ pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFai
 ///
 /// # Errors
 /// What was wrong, in one sentence.
-pub async fn fetch_up_to(
+pub(crate) async fn fetch_up_to(
     url: &str,
     timeout_ms: u64,
     body_max: usize,

@@ -3,9 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ubs::domain::event::{BootPlan, Event, Fingerprint, ProcessRef};
-use ubs::domain::ids::{At, BootId};
-use ubs::log::{Log, NewEvent};
+use ubs::{At, BootId, BootPlan, Event, Fingerprint, Log, NewEvent, ProcessRef};
 use uuid::Uuid;
 
 /// Cargo builds examples beside the tests, but not for `cargo test --test`: then this does.

@@ -2,6 +2,8 @@
 //!
 //! What they share is `support`; how they are run is in `CONTRIBUTING.md`.
 
+#![allow(unreachable_pub)]
+
 mod boot;
 mod cli;
 mod corpus;

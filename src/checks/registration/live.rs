@@ -24,7 +24,7 @@ const NAMES_SHOWN_MAX: usize = 8;
 
 /// A declared service of the running system.
 #[derive(Debug, Clone, Default)]
-pub struct LiveService {
+pub(crate) struct LiveService {
     /// Its name.
     pub name: String,
     /// Why it is not alive; `None` if it is up, was ready, and its probe passed.
@@ -35,7 +35,7 @@ pub struct LiveService {
 
 /// What the engine saw of the running system.
 #[derive(Debug, Default)]
-pub struct LiveSystem {
+pub(crate) struct LiveSystem {
     /// What the check of the application object said, if there is one.
     pub before: Option<CheckReport>,
     /// The OpenAPI document, if the manifest names one, or why it cannot be had.
@@ -52,7 +52,7 @@ struct Document {
 
 /// Judges the running system.
 #[must_use]
-pub fn check_running(
+pub(crate) fn check_running(
     registration: &Registration,
     system: LiveSystem,
     redactor: &Redactor,

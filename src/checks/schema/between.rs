@@ -18,7 +18,7 @@ use crate::domain::finding::Finding;
 /// # let sql = |path, sql| rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 /// sql(&good, "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT)");
 /// sql(&live, "CREATE TABLE users (id INTEGER PRIMARY KEY)");
-/// let expected = ubs::checks::ExpectedSchema::of_database(&good).unwrap();
+/// let expected = ubs::ExpectedSchema::of_database(&good).unwrap();
 /// let findings = expected.differences(&live).unwrap();
 /// assert_eq!(findings[0].code, "schema.missing_column");
 /// assert_eq!(findings[0].subject, "users.email");

@@ -35,7 +35,7 @@ use diff::Comparison;
 use expected::{Models, raised_otherwise, unanswered};
 
 pub use between::ExpectedSchema;
-pub use migrations::{MigrationCommand, migration_books, migration_command};
+pub(crate) use migrations::{migration_books, migration_command};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);

@@ -2,7 +2,8 @@
 
 use super::super::context::{CliError, Ui};
 use super::super::render::{self, Tone};
-use crate::domain::mission::{Change, MigrationTool, MissionState, MissionStatus};
+use crate::domain::mission::{Change, MissionState, MissionStatus};
+use crate::domain::remedy::MigrationTool;
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
     match status {

@@ -14,7 +14,7 @@ use crate::domain::ids::{At, MissionId};
 
 /// What the outside world contributes to a decision: the moment and a random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
+pub(crate) struct Context {
     /// Now.
     pub at: At,
     /// 0 to 1000, for jitter.
@@ -23,7 +23,7 @@ pub struct Context {
 
 /// A report of the engine, or a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum BootCommand {
+pub(crate) enum BootCommand {
     /// Begin.
     Start {
         /// Name of the application.
@@ -122,7 +122,7 @@ pub enum BootCommand {
 
 /// A report that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BootRefusal {
+pub(crate) enum BootRefusal {
     /// It comes from work that the boot no longer waits for; the engine drops it.
     #[error("{what} comes too late: the boot is {phase}")]
     Late {
@@ -174,7 +174,7 @@ impl Draft {
 ///
 /// # Errors
 /// The state does not allow it. [`BootRefusal::Late`] is harmless, the others are bugs.
-pub fn decide(
+pub(crate) fn decide(
     state: &BootState,
     context: Context,
     command: BootCommand,

@@ -9,7 +9,7 @@ use crate::domain::signature::sign_layer_failure;
 
 /// Everything that is broken now: findings from `warning` on, and layers that failed while they ran.
 #[must_use]
-pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
+pub(crate) fn open_failures(state: &BootState) -> Vec<SignedFailure> {
     let findings = state.reports.values().flat_map(|report| {
         report
             .findings
@@ -54,7 +54,7 @@ fn is_masked(report: &CheckReport) -> bool {
 /// Why this boot's results close `mission`, if they do: its failure is not among `still_open` and
 /// what would show it was really looked at.
 #[must_use]
-pub fn closable(
+pub(crate) fn closable(
     state: &BootState,
     still_open: &[SignedFailure],
     mission: &MissionState,
@@ -93,7 +93,7 @@ pub fn closable(
 
 /// Checks that ended worse than in the attempt before.
 #[must_use]
-pub fn regressed_checks(state: &BootState) -> Vec<CheckName> {
+pub(crate) fn regressed_checks(state: &BootState) -> Vec<CheckName> {
     state
         .reports
         .values()

@@ -5,7 +5,7 @@ use crate::domain::event::{FileChange, Verdict};
 use crate::domain::ids::{At, MissionId, Signature};
 
 /// Longest lease that a worker may ask for: one day.
-pub const LEASE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+pub(crate) const LEASE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
 /// A command to a mission. Moments and ids come in as data.
 #[derive(Debug, Clone, PartialEq)]

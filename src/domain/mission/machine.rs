@@ -11,11 +11,11 @@ use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Signature};
 
 /// Claims before a mission is quarantined.
-pub const MISSION_ATTEMPTS_MAX: u32 = 5;
+pub(crate) const MISSION_ATTEMPTS_MAX: u32 = 5;
 /// Wait after the first rejection; doubles each time.
-pub const REJECTION_BACKOFF_MS: u64 = 1_000;
+pub(crate) const REJECTION_BACKOFF_MS: u64 = 1_000;
 /// Longest wait after a rejection.
-pub const REJECTION_BACKOFF_MS_MAX: u64 = 15 * 60 * 1_000;
+pub(crate) const REJECTION_BACKOFF_MS_MAX: u64 = 15 * 60 * 1_000;
 
 fn wrong(state: &MissionState, verb: &'static str) -> MissionRefusal {
     MissionRefusal::WrongStatus {
@@ -56,7 +56,7 @@ fn rejection(state: &MissionState, at: At, reason: String) -> Vec<Event> {
 
 /// The wait after the `attempts`-th claim was rejected.
 #[must_use]
-pub fn rejection_backoff_ms(attempts: u32) -> u64 {
+pub(crate) fn rejection_backoff_ms(attempts: u32) -> u64 {
     backoff_ms(attempts, REJECTION_BACKOFF_MS, REJECTION_BACKOFF_MS_MAX, 0)
 }
 
@@ -64,7 +64,7 @@ pub fn rejection_backoff_ms(attempts: u32) -> u64 {
 ///
 /// # Errors
 /// The state does not allow the command.
-pub fn decide(
+pub(crate) fn decide(
     state: &MissionState,
     at: At,
     command: MissionCommand,
@@ -266,7 +266,7 @@ fn claim(
 
 /// The state after `event`, which belongs to this mission. Events of other kinds change nothing.
 #[must_use]
-pub fn evolve(
+pub(crate) fn evolve(
     mut state: MissionState,
     at: At,
     boot: Option<BootId>,

@@ -9,13 +9,13 @@
 
 mod command;
 mod machine;
-pub mod order;
+pub(crate) mod order;
 mod state;
 
-pub use command::{LEASE_MS_MAX, MissionCommand, MissionRefusal};
-pub use machine::{
-    MISSION_ATTEMPTS_MAX, REJECTION_BACKOFF_MS, REJECTION_BACKOFF_MS_MAX, decide, evolve,
-    rejection_backoff_ms,
-};
-pub use order::{Change, Failure, MigrationTool, Proposal, Risk, SignedFailure, group_failures};
+pub use command::{MissionCommand, MissionRefusal};
+#[cfg(test)]
+pub(crate) use machine::MISSION_ATTEMPTS_MAX;
+pub(crate) use machine::{decide, evolve};
+pub(crate) use order::group_failures;
+pub use order::{Change, Failure, Proposal, Risk, SignedFailure};
 pub use state::{Lease, MissionState, MissionStatus};

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
-pub use crate::domain::remedy::MigrationTool;
+use crate::domain::remedy::MigrationTool;
 use crate::domain::remedy::{Cause, Remedy};
 use crate::domain::signature::sign_finding;
 
@@ -114,7 +114,7 @@ pub struct SignedFailure {
 /// The failures that the findings of one pre-flight describe: one for each signature. The
 /// finding with a remedy, then that with the most facts, describes it, since a fixer can do most with that one; among equals the
 /// first.
-pub fn group_failures<'a>(
+pub(crate) fn group_failures<'a>(
     findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
 ) -> Vec<SignedFailure> {
     let mut failures: Vec<SignedFailure> = Vec::new();

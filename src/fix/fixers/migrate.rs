@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::Fixer;
-use crate::domain::mission::{Change, Failure, MigrationTool, Proposal, Risk};
+use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::MigrationTool;
 use crate::domain::remedy::Remedy;
 
 /// Runs the application's own migrations.

@@ -10,7 +10,7 @@ use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
 /// Status of each check before the proposal.
-pub type Baseline = BTreeMap<CheckName, CheckStatus>;
+pub(crate) type Baseline = BTreeMap<CheckName, CheckStatus>;
 
 /// Where checks run: a workspace or a copy of it.
 pub(super) struct CheckPlace<'a> {
@@ -28,7 +28,7 @@ pub(super) struct CheckPlace<'a> {
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
-pub fn run_checks(
+pub(crate) fn run_checks(
     manifest: &Manifest,
     root: &Path,
     scratch: &Path,

@@ -26,10 +26,10 @@ use checks::{CheckPlace, run_checks_at};
 use judge::{compare, judge};
 use stage::Stage;
 
-pub use checks::{Baseline, run_checks};
+pub(crate) use checks::{Baseline, run_checks};
 pub use error::TrialError;
 pub(super) use judge::{is_reported, still_there};
-pub use stage::server_urls;
+pub(crate) use stage::server_urls;
 pub(super) use stage::{Databases, databases};
 
 /// What a trial gives: the verdict, and what the databases looked like afterwards.

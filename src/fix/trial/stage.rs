@@ -46,7 +46,10 @@ pub(crate) fn databases(manifest: &Manifest, environment: &Environment, root: &P
 
 /// The URL of each `[[schema]]` of the manifest that is a PostgreSQL database. They may hold a password: for
 /// connecting only.
-pub fn server_urls(manifest: &Manifest, environment: &Environment) -> BTreeMap<String, String> {
+pub(crate) fn server_urls(
+    manifest: &Manifest,
+    environment: &Environment,
+) -> BTreeMap<String, String> {
     databases(manifest, environment, &manifest.workspace).servers
 }
 

@@ -2,7 +2,7 @@
 //! in it with a cleared environment, its output with moments and ids replaced by names.
 //!
 //! Each test file uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod alembic;
 pub mod catalog;

@@ -10,7 +10,7 @@
 //! Included with `#[path]`, beside `venv`. Where the machine has no server program, a test says so loudly and is
 //! skipped; in CI that is a failure.
 
-#![allow(dead_code)] // Each includer uses what it needs.
+#![allow(dead_code, unreachable_pub)] // Each includer uses what it needs.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;

@@ -3,7 +3,7 @@
 //! They hold one lock, so that at most one of them runs in a test process, beside tests to which time means nothing.
 //! Included with `#[path]` by unit tests too.
 
-#![allow(dead_code)] // Each includer uses what it needs.
+#![allow(dead_code, unreachable_pub)] // Each includer uses what it needs.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

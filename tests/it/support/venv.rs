@@ -7,7 +7,7 @@
 //! Included with `#[path]` by unit tests and by whole-program tests. Where it cannot be built, a test
 //! says so loudly and is skipped; in CI that is a failure.
 
-#![allow(dead_code)] // Each includer uses what it needs.
+#![allow(dead_code, unreachable_pub)] // Each includer uses what it needs.
 
 use std::collections::BTreeMap;
 use std::fs;

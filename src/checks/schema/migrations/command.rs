@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::environment::find_environment;
 use crate::database::migration_tables::MigrationTables;
-use crate::domain::mission::MigrationTool;
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Expect;
 
 /// Runs Alembic itself.
@@ -12,7 +12,7 @@ const ALEMBIC: &str = include_str!("../../python/alembic.py");
 
 /// Arguments for the application's interpreter, and the directory in which it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationCommand {
+pub(crate) struct MigrationCommand {
     /// `-m flask db upgrade head` and the like.
     pub arguments: Vec<String>,
     /// What a person would write for it.
@@ -24,7 +24,7 @@ pub struct MigrationCommand {
 /// The upgrade of a database whose schema is expected like this, in the workspace or copy at `root`.
 /// `None` if the tool does not fit. `target`: `heads`, or the alias of a database that is not Django's default.
 #[must_use]
-pub fn migration_command(
+pub(crate) fn migration_command(
     expect: &Expect,
     tool: MigrationTool,
     target: &str,
@@ -70,7 +70,7 @@ pub fn migration_command(
 
 /// The books of the migrations that a schema of the workspace or copy at `root` expects.
 #[must_use]
-pub fn migration_books(expect: &Expect, root: &Path) -> MigrationTables {
+pub(crate) fn migration_books(expect: &Expect, root: &Path) -> MigrationTables {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     match expect {
         Expect::Alembic { config, section } => MigrationTables {

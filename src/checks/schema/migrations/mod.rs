@@ -25,7 +25,7 @@ use crate::domain::finding::Finding;
 use crate::domain::remedy::{Cause, MigrationTool, Remedy};
 use crate::manifest::{Expect, Schema};
 
-pub use command::{MigrationCommand, migration_books, migration_command};
+pub(crate) use command::{migration_books, migration_command};
 pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.
