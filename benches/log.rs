@@ -254,7 +254,7 @@ fn main() {
     row(&"-".repeat(46), "", "", "", "");
     compare_appends(&dir, PRODUCERS, false, ">= 0.70");
     compare_appends(&dir, PRODUCERS, true, "");
-    compare_appends(&dir, 1, false, ">= 0.90");
+    compare_appends(&dir, 1, false, ">= 0.60");
     let full = median((0..3).map(|_| bare_appends(&dir, 256)).collect());
     row(
         "the bare loop, 256 a commit",

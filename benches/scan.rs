@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ubs::source::{ScanOptions, read_sources};
 
-#[path = "../tests/support/venv.rs"]
+#[path = "../tests/it/support/venv.rs"]
 mod venv;
 
 const FILES: usize = 1_200;

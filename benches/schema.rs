@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use ubs::checks::ExpectedSchema;
 
-#[path = "../tests/support/venv.rs"]
+#[path = "../tests/it/support/venv.rs"]
 mod venv;
 
 const TABLES: usize = 500;

@@ -15,6 +15,7 @@
 
 pub mod checks;
 pub mod cli;
+pub(crate) mod database;
 pub mod domain;
 pub mod engine;
 pub mod fix;
@@ -25,3 +26,5 @@ pub mod manifest;
 pub mod sandbox;
 pub mod source;
 pub mod supervise;
+#[doc(hidden)]
+pub mod testing;

@@ -26,17 +26,12 @@ use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
 };
 use crate::domain::redact::Redactor;
+use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{
-    Done, ExpectedSchema, LoopbackServer, MigrationBooks, MigrationCommand, OwnDatabase, OwnRole,
-    Purpose, RawParameter, ServerError, Session, SqlStatement, SqlToken, Template, UserRights,
-    Wire, WireError, copy_into, created_type, dump_schema, is_postgres, is_same_database,
-    migration_books, migration_command, open_wire, postgres_addition, sql_literal, sql_statements,
-    sql_without_word, sqlite_path,
-};
+pub use schema::{ExpectedSchema, MigrationCommand, migration_books, migration_command};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 
@@ -192,11 +187,19 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
             .map(|remedy| one_line(&remedy, MESSAGE_BYTES_MAX)),
         layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
         detail: redactor.clean(&finding.detail, raised::DETAIL_BYTES_MAX),
+        // A fixer needs it to the letter: one that would have to be changed is left out.
+        fix: finding.fix.filter(|fix| {
+            fix.texts().map(str::len).sum::<usize>() <= FACT_BYTES_MAX
+                && !fix.texts().any(|text| has_secret(text, redactor))
+        }),
+        cause: finding.cause.filter(|cause| {
+            cause.text().len() <= FACT_BYTES_MAX && !has_secret(cause.text(), redactor)
+        }),
         facts: finding
             .facts
             .into_iter()
             .filter(|(_, value)| value.len() <= FACT_BYTES_MAX)
-            // A fixer needs its facts to the letter: one that would have to be changed is left out.
+            // So are facts.
             .filter(|(_, value)| !has_secret(value, redactor))
             .collect(),
         ..finding
@@ -205,15 +208,4 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
 
 fn has_secret(text: &str, redactor: &Redactor) -> bool {
     redactor.redact(text) != text
-}
-
-/// `1 table`, `2 tables`.
-fn count(n: usize, noun: &str) -> String {
-    let hisses = noun.ends_with(['x', 's']) || noun.ends_with("ch");
-    match (n, hisses, noun.strip_suffix('y')) {
-        (1, _, _) => format!("1 {noun}"),
-        (_, true, _) => format!("{n} {noun}es"),
-        (_, _, Some(stem)) => format!("{n} {stem}ies"),
-        _ => format!("{n} {noun}s"),
-    }
 }

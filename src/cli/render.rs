@@ -7,6 +7,7 @@ use crate::domain::finding::{CheckReport, CheckStatus, Decision, Finding, Severi
 use crate::domain::ids::At;
 use crate::domain::redact::sanitise;
 use crate::domain::signature::FACT_EXCEPTION;
+pub(crate) use crate::domain::words::count;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
@@ -127,15 +128,6 @@ pub(crate) fn moment(at: At) -> String {
     match at.to_datetime() {
         Some(moment) => moment.format("%Y-%m-%d %H:%M:%SZ").to_string(),
         None => at.to_string(),
-    }
-}
-
-/// `1 mission`, `2 missions`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
     }
 }
 

@@ -7,6 +7,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::remedy::{Cause, Remedy};
+
 /// The pre-flight checks, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -111,7 +113,13 @@ pub struct Finding {
     pub layer: Option<String>,
     /// The error in full (a traceback), redacted and bounded; empty if there is none.
     pub detail: String,
-    /// What a fixer needs to know, as the check measured it: `ddl`, `table`, `file`, `line` ...
+    /// What a fixer can do about it.
+    #[serde(default)]
+    pub fix: Option<Remedy>,
+    /// What signs the failure beside code and subject.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    /// What describes it, as the check measured it: `table`, `file`, `line` ...
     pub facts: BTreeMap<String, String>,
 }
 
@@ -133,6 +141,8 @@ impl Finding {
             remedy: None,
             layer: None,
             detail: String::new(),
+            fix: None,
+            cause: None,
             facts: BTreeMap::new(),
         }
     }
@@ -155,7 +165,21 @@ impl Finding {
         self
     }
 
-    /// With this fact for fixers.
+    /// With this for a fixer to do.
+    #[must_use]
+    pub fn fix(mut self, fix: Remedy) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+
+    /// Signed by this.
+    #[must_use]
+    pub fn cause(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// With this fact.
     #[must_use]
     pub fn fact(mut self, key: &str, value: impl Into<String>) -> Self {
         self.facts.insert(key.to_owned(), value.into());

@@ -11,4 +11,6 @@ pub mod health;
 pub mod ids;
 pub mod mission;
 pub mod redact;
+pub mod remedy;
 pub mod signature;
+pub(crate) mod words;

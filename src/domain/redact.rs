@@ -6,9 +6,8 @@
 
 use std::sync::LazyLock;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::{Captures, Regex};
-
-use crate::manifest::percent_encoded;
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "[redacted]";
@@ -16,6 +15,13 @@ pub const REDACTED: &str = "[redacted]";
 /// Shorter secret values are only taken out where they stand as a word of their own: `1` or `dev`
 /// inside other words says nothing, and taking it out would make the text unreadable.
 const VALUE_LENGTH_MIN: usize = 6;
+
+/// Everything but the unreserved characters (RFC 3986, section 2.3), as URLs of a manifest have it.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 struct Shape {
     pattern: Regex,
@@ -155,7 +161,7 @@ fn escaped_forms(value: &str) -> Vec<String> {
     let mut forms = vec![
         json.trim_matches('"').to_owned(),
         value.replace('\\', "\\\\"),
-        percent_encoded(value),
+        utf8_percent_encode(value, RESERVED).to_string(),
     ];
     forms.retain(|form| form != value && form.len() >= VALUE_LENGTH_MIN);
     forms
@@ -231,10 +237,7 @@ pub fn truncate(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(MARK.len()));
     format!("{}{MARK}", &text[..end])
 }
 

@@ -10,6 +10,7 @@ use regex::Regex;
 
 use super::finding::Finding;
 use super::ids::{Digest, Signature};
+use super::remedy::Cause;
 
 /// The fact that carries an exception as `type: message`.
 pub const FACT_EXCEPTION: &str = "exception";
@@ -59,10 +60,7 @@ const TEXT_BYTES_MAX: usize = 4096;
 /// The text without what changes from run to run.
 #[must_use]
 pub fn normalise(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     let mut text = text[..end].to_owned();
     for rule in RULES.iter() {
         text = rule
@@ -80,15 +78,20 @@ fn sign(parts: &[&str]) -> Signature {
     Signature(digits)
 }
 
-/// The signature of a finding: of its exception if it has one, else of its code and subject.
+/// The signature of a finding: of its exception if it has one, else of its code and subject, with
+/// what migrations wait. A finding without a cause may have one among its facts.
 #[must_use]
 pub fn sign_finding(finding: &Finding) -> Signature {
-    match finding.facts.get(FACT_EXCEPTION) {
-        Some(exception) => sign(&["exception", &normalise(exception)]),
-        None => match finding.facts.get(FACT_PENDING) {
-            Some(pending) => sign(&["finding", &finding.code, &finding.subject, pending]),
-            None => sign(&["finding", &finding.code, &finding.subject]),
-        },
+    let fact = |name| finding.facts.get(name).cloned();
+    let cause = finding.cause.clone();
+    let cause = cause.or_else(|| fact(FACT_EXCEPTION).map(Cause::Exception));
+    let cause = cause.or_else(|| fact(FACT_PENDING).map(Cause::Pending));
+    match cause {
+        Some(Cause::Exception(exception)) => sign(&["exception", &normalise(&exception)]),
+        Some(Cause::Pending(digest)) => {
+            sign(&["finding", &finding.code, &finding.subject, &digest])
+        }
+        None => sign(&["finding", &finding.code, &finding.subject]),
     }
 }
 
@@ -101,6 +104,8 @@ pub fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::finding::Severity;
+    use proptest::prelude::*;
 
     #[test]
     fn other_migrations_that_wait_are_another_failure() {
@@ -116,8 +121,6 @@ mod tests {
         assert_eq!(sign_finding(&finding("a")), sign_finding(&finding("a")));
         assert_ne!(sign_finding(&finding("a")), sign_finding(&finding("b")));
     }
-    use crate::domain::finding::Severity;
-    use proptest::prelude::*;
 
     #[test]
     fn an_import_that_was_read_and_one_that_was_run_fail_alike() {
@@ -156,6 +159,29 @@ mod tests {
         let rehearsal = Finding::new("rehearsal.failed", Severity::Critical, "database", "no")
             .fact(FACT_EXCEPTION, error);
         assert_eq!(sign_finding(&schema), sign_finding(&rehearsal));
+    }
+
+    #[test]
+    fn a_cause_signs_like_the_fact_that_it_replaces() {
+        let finding = || Finding::new("schema.not_migrated", Severity::Critical, "main", "no");
+        for (cause, fact, value) in [
+            (
+                Cause::Exception("E: line 7".into()),
+                FACT_EXCEPTION,
+                "E: line 9",
+            ),
+            (Cause::Pending("0123".into()), FACT_PENDING, "0123"),
+        ] {
+            let typed = finding().cause(cause);
+            assert_eq!(
+                sign_finding(&typed),
+                sign_finding(&finding().fact(fact, value))
+            );
+            // The cause is what counts.
+            let other = typed.clone().fact(fact, "something else");
+            assert_eq!(sign_finding(&typed), sign_finding(&other));
+            assert_ne!(sign_finding(&typed), sign_finding(&finding()));
+        }
     }
 
     proptest! {

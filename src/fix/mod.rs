@@ -5,9 +5,6 @@
 //! worker serves a boot, `ubs worker` and a program that uses the library.
 
 mod apply;
-mod beyond;
-mod catalog;
-mod clone_watch;
 mod contents;
 mod database;
 mod dummies;
@@ -18,19 +15,14 @@ mod migration_run;
 mod postgres;
 mod promote;
 mod proposal;
-mod relay;
-mod replay;
 mod sandboxes;
-mod server_migration;
-mod stage;
-mod transaction;
 mod trial;
 mod worker;
 
 pub use apply::ApplyError;
+pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub use sandboxes::sweep_sandboxes;
-pub use stage::server_urls;
-pub use trial::{Baseline, TrialError, run_checks};
+pub use trial::{Baseline, TrialError, run_checks, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -9,6 +9,7 @@ mod code;
 mod compose;
 mod container;
 mod databases;
+mod default_units;
 mod draft;
 mod files;
 mod layers;
@@ -21,6 +22,7 @@ mod save;
 mod setting;
 mod shell;
 mod text;
+mod unit_order;
 mod variables;
 mod write;
 mod yaml;
@@ -216,7 +218,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         .iter()
         .filter_map(|unit| {
             let (_, attribute) = program::program(&unit.run).object?;
-            let module = layers::entries_of(&code, unit).into_iter().next()?;
+            let module = default_units::entries_of(&code, unit).into_iter().next()?;
             Some((module, attribute))
         })
         .collect();
@@ -224,7 +226,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     let mut entries: Vec<String> = units
         .units
         .iter()
-        .flat_map(|unit| layers::entries_of(&code, unit))
+        .flat_map(|unit| default_units::entries_of(&code, unit))
         .collect();
     let by_file = units.units.iter().any(|unit| !unit.run.is_empty());
     // Without a file that says so, each application is one that is started.
@@ -245,14 +247,14 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         ));
     }
     if !by_file {
-        let defaults = layers::default_units(&code, &apps, &draft.config.vars, &packages);
+        let defaults = default_units::default_units(&code, &apps, &draft.config.vars, &packages);
         units.units.extend(defaults);
     }
     draft.registration = routes::registration(&code, &apps);
     draft.layer_notes.append(&mut units.notes);
     draft.layers = layers::layers(&code, units.units, &apps, &mut draft.layer_notes);
     if !by_file {
-        let programs = layers::programs(&code, &draft.layers);
+        let programs = default_units::programs(&code, &draft.layers);
         draft.layers.extend(programs);
     }
     if facts.truncated {
@@ -374,5 +376,10 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
 }
 
 #[cfg(test)]
-#[path = "init_tests.rs"]
 mod tests;
+
+/// Reads any text as YAML and as a compose file.
+pub(crate) fn read_any_compose(text: &str) {
+    let _ = yaml::parse(text);
+    let _ = compose::read(&files::Files::of_text("compose.yaml", text), "compose.yaml");
+}

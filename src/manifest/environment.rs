@@ -350,3 +350,6 @@ fn encoded(value: &str) -> Cow<'_, str> {
     }
     Cow::Owned(percent_encoded(value))
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,17 +26,7 @@ mod types;
 mod value_check;
 mod vault;
 mod words;
-
-#[cfg(test)]
-mod documents_tests;
-#[cfg(test)]
-mod dotenv_tests;
-#[cfg(test)]
-mod environment_tests;
-#[cfg(test)]
-mod error_tests;
-#[cfg(test)]
-mod parse_tests;
+mod write;
 
 pub use env::*;
 pub use env_write::set_variable;
@@ -48,3 +38,4 @@ pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{Unread, read_small};
 pub use types::*;
 pub(crate) use words::is_dotted;
+pub(crate) use write::{Existing, sync_directory, write_atomically};

@@ -279,3 +279,6 @@ pub(super) fn shown(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -136,8 +136,6 @@ pub enum VaultKind {
         key: Option<String>,
         /// The file that holds the key (`fernet`).
         key_file: Option<String>,
-        /// The file with the identities (`age`).
-        identity_file: Option<String>,
     },
     /// A program that prints names and values.
     Command(Vec<String>),
@@ -146,8 +144,6 @@ pub enum VaultKind {
 /// How a file vault is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VaultFormat {
-    /// Encrypted, <https://age-encryption.org/v1>.
-    Age,
     /// Encrypted, <https://github.com/fernet/spec>.
     Fernet,
     /// Not encrypted: only its owner may read it.

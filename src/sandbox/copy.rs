@@ -396,5 +396,4 @@ pub fn clone_database(source: &Path, target: &Path) -> Result<(), CopyError> {
 }
 
 #[cfg(test)]
-#[path = "copy_tests.rs"]
 mod tests;

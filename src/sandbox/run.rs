@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -134,26 +135,25 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
     describe(&spec, support.namespaces, support)
 }
 
-/// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
-#[must_use]
-pub fn has_mounts_below(directory: &Path) -> bool {
-    let Ok(directory) = directory.canonicalize() else {
-        return true;
-    };
-    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
-        return true;
-    };
-    mounts.lines().any(|line| {
-        let point = line.split(' ').nth(4).unwrap_or_default();
-        // Blanks and the like are written in octal.
-        let point = point
-            .replace("\\040", " ")
-            .replace("\\011", "\t")
-            .replace("\\012", "\n")
-            .replace("\\134", "\\");
-        let point = Path::new(&point);
-        point != directory && point.starts_with(&directory)
-    })
+/// As [`run_sandboxed`]; where the host cannot lay something to write on over a directory, it stays read-only.
+///
+/// # Errors
+/// As [`run_sandboxed`].
+pub fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        spec.overlay = None;
+    }
+    match run_sandboxed(&spec) {
+        Err(error) if spec.overlay.is_some() => {
+            tracing::debug!("no layer over the workspace: {error}");
+            spec.overlay = None;
+            let outcome = run_sandboxed(&spec)?;
+            REFUSED.store(true, Ordering::Relaxed);
+            Ok(outcome)
+        }
+        ended => ended,
+    }
 }
 
 /// As [`run_sandboxed`], on a host that can isolate only so much.

@@ -5,22 +5,25 @@
 //! nothing but the standard library, the parser and the words of `manifest` for names of secrets: no
 //! manifest is read, no interpreter runs, no database is opened.
 
+mod bases;
 mod decode;
 mod environment;
 mod facts;
+mod file;
 mod import_order;
 mod imports;
+mod lines;
+mod listing;
+mod literals;
 mod merge;
 mod metadata;
 mod nesting;
-mod pass;
+mod scope;
 mod settings;
 mod tables;
 #[cfg(test)]
-mod tables_tests;
-#[cfg(test)]
 mod tests;
-mod walk;
+mod walker;
 mod web;
 
 use std::io::Read;
@@ -32,9 +35,10 @@ pub use facts::{
     Application, Base, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
     RouterDefinition, SourceFacts, SyntaxError, TableDefinition, Unjudged, ValueKind,
 };
+use file::{FileFacts, read_file};
 pub use import_order::ImportOrder;
-use pass::{FileFacts, FileName, read_file};
-use walk::{SourceFile, list_files};
+use listing::{SourceFile, list_files};
+use scope::FileName;
 
 /// Bounds of a pass, and what it knows beforehand.
 #[derive(Debug, Clone, Copy)]

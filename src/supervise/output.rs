@@ -157,10 +157,7 @@ impl Lines {
         }
         let mut text = (self.clean)(&String::from_utf8_lossy(&bytes));
         if text.len() > LINE_MAX {
-            let end = (0..=LINE_MAX)
-                .rev()
-                .find(|&i| text.is_char_boundary(i))
-                .unwrap_or(0);
+            let end = text.floor_char_boundary(LINE_MAX);
             self.dropped += text.len() - end;
             text.truncate(end);
         }

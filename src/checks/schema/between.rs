@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::diff::Comparison;
 use super::expected::expected_of;
-use super::live::{Unreachable, read_live};
-use super::model::Table;
-use super::postgres_ddl::Rights;
+use crate::database::model::Table;
+use crate::database::postgres::ddl::Rights;
+use crate::database::sqlite::live::{Unreachable, read_live};
 use crate::domain::finding::Finding;
 
 /// A schema to which databases are held, read once.

@@ -9,17 +9,18 @@ use std::collections::HashSet;
 
 use rusqlite::Connection;
 
-use super::add_column::add_column;
-use super::expected::quote;
-use super::handle::Live;
-use super::model::{Column, Dialect, Index, Schema, Table};
 use super::pairs::{Pairs, Served};
-use super::postgres_ddl::{self, Proposed, Rights};
+use super::proposed::propose;
 use super::rename;
 use super::rule_details::Namesake;
-use super::sql_text::Token;
-use super::types::same_type;
-use super::words::words;
+use crate::database::handle::Live;
+use crate::database::model::{Column, Dialect, Index, Schema, Table};
+use crate::database::postgres::ddl::{self, Proposed, Rights};
+use crate::database::sql::quote::identifier;
+use crate::database::sql::text::Token;
+use crate::database::sql::words::words;
+use crate::database::sqlite::add_column::add_column;
+use crate::database::types::same_type;
 use crate::domain::finding::{Finding, Location, Severity};
 
 /// Tables that migration tools keep for themselves.
@@ -222,7 +223,7 @@ impl Comparison<'_> {
         by_hand: &str,
     ) -> Finding {
         if self.live.dialect == Dialect::Postgres {
-            return Proposed::from(statements).attach(finding, self.rights, by_hand);
+            return propose(Proposed::from(statements), finding, self.rights, by_hand);
         }
         let tried = statements.and_then(|statements| {
             self.accepts(&statements)?;
@@ -252,7 +253,8 @@ impl Comparison<'_> {
             .fact("table", table.name.as_str());
         finding.location = (self.locate)(&table.name);
         if self.live.dialect == Dialect::Postgres {
-            return postgres_ddl::create_table(self.live, table, expected, self.rights).attach(
+            return propose(
+                ddl::create_table(self.live, table, expected, self.rights),
                 finding,
                 self.rights,
                 "create the table",
@@ -302,13 +304,12 @@ impl Comparison<'_> {
                             let statements = add_column(table, column, live);
                             self.with_statements(finding, statements, by_hand)
                         }
-                        Dialect::Postgres => {
-                            postgres_ddl::add_column(table, column, live, self.rights).attach(
-                                finding,
-                                self.rights,
-                                by_hand,
-                            )
-                        }
+                        Dialect::Postgres => propose(
+                            ddl::add_column(table, column, live, self.rights),
+                            finding,
+                            self.rights,
+                            by_hand,
+                        ),
                     });
                 }
                 Some(found) if !live.is_view => {
@@ -424,8 +425,8 @@ impl Comparison<'_> {
             .fact("renamed_from", old)
             .remedy(format!(
                 "if it was renamed: ALTER TABLE {} RENAME TO {}; not automatically, because only a person knows",
-                quote(old),
-                quote(name)
+                identifier(old),
+                identifier(name)
             ));
         finding.location = (self.locate)(name);
         finding
@@ -450,9 +451,9 @@ impl Comparison<'_> {
             .remedy(format!(
                 "if it was renamed: ALTER TABLE {} RENAME COLUMN {} TO {}; not automatically, because only a \
                  person knows",
-                quote(of),
-                quote(old),
-                quote(name)
+                identifier(of),
+                identifier(old),
+                identifier(name)
             ));
         finding.location = (self.locate)(of);
         finding

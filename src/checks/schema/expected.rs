@@ -8,12 +8,13 @@ use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
-use super::live::read_schema;
-use super::model::{Column, Dialect, Index, Rule, Schema, Table};
-use super::sqlite_text::{Part, index_part};
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
+use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
+use crate::database::sql::quote::identifier;
+use crate::database::sqlite::live::read_schema;
+use crate::database::sqlite::text::{Part, index_part};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::signature::FACT_EXCEPTION;
 
@@ -150,7 +151,7 @@ pub(super) fn read_sql(
         )
     };
     let files = sql_files(context.root, pattern).map_err(&fail)?;
-    let connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
+    let mut connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
     for file in &files {
         let shown = file.strip_prefix(context.root).unwrap_or(file).display();
         let text = std::fs::read_to_string(file)
@@ -163,7 +164,9 @@ pub(super) fn read_sql(
             .at(shown.to_string(), line, 0)
         })?;
     }
-    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    connection
+        .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+        .map_err(|error| fail(error.to_string()))?;
     let schema = read_schema(&connection).map_err(|error| fail(error.to_string()))?;
     Ok(expected_of(schema))
 }
@@ -225,10 +228,10 @@ pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, Stri
 
 /// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.
 fn guarded_memory() -> rusqlite::Result<Connection> {
-    let connection = Connection::open_in_memory()?;
+    let mut connection = Connection::open_in_memory()?;
     connection.pragma_update(None, "max_page_count", SQL_PAGES_MAX)?;
     let deadline = Instant::now() + SQL_TIME_MAX;
-    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline));
+    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline))?;
     connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
         AuthAction::Function { function_name } => {
@@ -246,7 +249,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
         // `PRAGMA foreign_keys = ON` and the like stand in such files, and mean nothing here.
         AuthAction::Pragma { .. } => Authorization::Ignore,
         _ => Authorization::Allow,
-    }));
+    }))?;
     Ok(connection)
 }
 
@@ -267,7 +270,7 @@ pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
             let column: &mut Column = column;
             column.unique = sizes.contains(&1);
             column.checked = is_checked || sizes.iter().any(|n| *n > 1);
-            column.quoted = quote(&column.name);
+            column.quoted = identifier(&column.name);
         }
         table.indexes.retain(|index| index.ddl.is_some());
     }
@@ -291,9 +294,4 @@ fn has_constraint(sql: &str) -> bool {
     ["CHECK", "REFERENCES", "COLLATE"]
         .iter()
         .any(|word| upper.contains(word))
-}
-
-/// The name as an SQL identifier.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -1,41 +1,19 @@
 //! The schema check: what the code expects in each database against what is there, and tables that the
 //! code defines twice.
 
-mod add_column;
-mod addition;
-mod affinity;
 mod between;
 mod definitions;
 mod diff;
-mod dump;
 mod duplicate;
 mod expected;
-mod handle;
-mod judge;
-mod live;
 mod migrations;
-mod model;
 mod origin;
-mod own_database;
-mod own_role;
 mod pairs;
-mod postgres;
-mod postgres_ddl;
-mod postgres_schema;
-mod postgres_tls;
-mod postgres_url;
+mod proposed;
 mod rename;
 mod rule_details;
 mod rules;
 mod scratch;
-mod session;
-mod sql_statement;
-mod sql_text;
-mod sqlite_text;
-mod types;
-mod user_rights;
-mod wire;
-mod words;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -43,36 +21,23 @@ use std::path::Path;
 
 use super::python::ProbeError;
 use super::{CheckContext, Outcome, count};
+use crate::database::handle::Live;
+use crate::database::model::{Dialect, Schema as DatabaseSchema, Table};
+use crate::database::postgres::ddl::Rights;
+use crate::database::postgres::own_database;
+use crate::database::postgres::url::{PostgresUrl, is_postgres};
+use crate::database::sqlite::live::{self, Database, Unreachable};
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
 use definitions::Scan;
 use diff::Comparison;
 use expected::{Models, raised_otherwise, unanswered};
-use handle::Live;
-use live::{Database, Unreachable};
-use model::{Dialect, Schema as DatabaseSchema, Table};
-use postgres_ddl::Rights;
-use postgres_url::PostgresUrl;
 
 pub use between::ExpectedSchema;
-pub use live::sqlite_path;
-pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migration_command};
+pub use migrations::{MigrationCommand, migration_books, migration_command};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
-
-// Databases of servers: connections that may write, and databases of our own.
-pub use addition::{created_type, postgres_addition};
-pub use dump::{copy_into, dump_schema};
-pub use own_database::{OwnDatabase, Purpose, Template};
-pub use own_role::OwnRole;
-pub use postgres::literal as sql_literal;
-pub use postgres_url::{LoopbackServer, is_postgres, is_same_database};
-pub use session::{Done, RawParameter, ServerError, Session};
-pub use sql_statement::sql_without_word;
-pub use sql_text::{SqlStatement, Token as SqlToken, sql_statements};
-pub use user_rights::UserRights;
-pub use wire::{Wire, WireError, open_wire};
 
 /// Runs the check.
 pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {

@@ -4,10 +4,10 @@
 //! understand one of them, it is an information.
 
 use super::diff::Comparison;
-use super::judge::{Judge, Verdict};
-use super::model::{Column, Dialect, Table};
-use super::types::{Defaults, compare_defaults};
-use super::words::{unwrapped, words, written};
+use crate::database::judge::{Judge, Verdict};
+use crate::database::model::{Column, Dialect, Table};
+use crate::database::sql::words::{unwrapped, words, written};
+use crate::database::types::{Defaults, compare_defaults};
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
 

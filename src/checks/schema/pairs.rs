@@ -2,8 +2,8 @@
 //! the same columns are two, as far as a report goes; as far as a query goes, one does the work of both.
 
 use super::diff::Comparison;
-use super::judge::Verdict;
-use super::model::{Index, Table};
+use crate::database::judge::Verdict;
+use crate::database::model::{Index, Table};
 
 /// The indexes of one table, both sides.
 pub(super) struct Pairs<'t> {

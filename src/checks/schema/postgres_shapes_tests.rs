@@ -1,8 +1,8 @@
 //! What a real PostgreSQL database has beside plain tables in one schema, and ways to get to it.
 
-use crate::checks::schema::handle::Live;
 use crate::checks::testing::postgres::{PASSWORD, Server};
 use crate::checks::testing::{App, problems, venv};
+use crate::database::handle::Live;
 use crate::domain::finding::CheckName;
 
 const MODELS: &str = r#"

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::model::{Column, Dialect, Schema, Table};
-use super::types::same_type;
+use crate::database::model::{Column, Dialect, Schema, Table};
+use crate::database::types::same_type;
 
 /// Names that are that similar may be one thing (Jaro-Winkler, 0 to 1).
 const SIMILARITY_MIN: f64 = 0.85;

@@ -1,10 +1,11 @@
 //! Indexes and constraints that are there: whether they do what the code expects of them.
 
 use super::diff::Comparison;
-use super::judge::Verdict;
-use super::model::{Constraint, Dialect, Index, Rule, Table};
 use super::origin::shown;
 use super::rules::{same_place, same_set, subject};
+use crate::database::judge::Verdict;
+use crate::database::model::{Constraint, Dialect, Index, Rule, Table};
+use crate::database::sql::quote::identifier;
 use crate::domain::finding::{Finding, Severity};
 
 /// An index of the same name.
@@ -33,11 +34,11 @@ impl Comparison<'_> {
                 _ if self.live.dialect == Dialect::Postgres => Verdict::Different,
                 (None, Some(name)) => {
                     self.judge()
-                        .same(live, expression(wanted, at), &super::expected::quote(name))
+                        .same(live, expression(wanted, at), &identifier(name))
                 }
                 (Some(name), None) => {
                     self.judge()
-                        .same(live, &super::expected::quote(name), expression(found, at))
+                        .same(live, &identifier(name), expression(found, at))
                 }
                 _ => Verdict::Different,
             };

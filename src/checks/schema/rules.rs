@@ -4,8 +4,8 @@
 //! loses is a protection, and to bring it back somebody has to look at the rows first.
 
 use super::diff::Comparison;
-use super::model::{Dialect, Rule, Table};
 use super::pairs::Pairs;
+use crate::database::model::{Dialect, Rule, Table};
 use crate::domain::finding::{Finding, Severity};
 
 impl Comparison<'_> {

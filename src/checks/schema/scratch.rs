@@ -9,18 +9,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::dump::without_marks_for_psql;
-use super::expected::{self, constraint_columns, quote, sql_files};
-use super::handle::Live;
-use super::live::Unreachable;
-use super::model::{Rule, Table};
-use super::own_database::{OwnDatabase, Purpose, Template};
-use super::postgres_url::is_postgres;
-use super::session::{ServerError, Session};
-use super::sql_statement::{Judged, judge, place_of};
-use super::sql_text::{line_of, statements};
-use super::user_rights::UserRights;
+use super::expected::{self, constraint_columns, sql_files};
 use crate::checks::CheckContext;
+use crate::database::handle::Live;
+use crate::database::model::{Rule, Table};
+use crate::database::postgres::dump::without_marks_for_psql;
+use crate::database::postgres::own_database::{OwnDatabase, Purpose, Template};
+use crate::database::postgres::session::{ServerError, Session};
+use crate::database::postgres::url::is_postgres;
+use crate::database::postgres::user_rights::UserRights;
+use crate::database::sql::quote::identifier;
+use crate::database::sql::statement::{Judged, judge, place_of};
+use crate::database::sql::text::{line_of, statements};
+use crate::database::sqlite::live::Unreachable;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -275,7 +276,7 @@ impl Applied {
             let column = &mut table.columns[at];
             column.unique = sizes.contains(&1);
             column.checked = is_bound || sizes.iter().any(|n| *n > 1);
-            column.quoted = quote(&name);
+            column.quoted = identifier(&name);
         }
         // Where the application's search path leads is for the live database to say.
         for constraint in &mut table.constraints {

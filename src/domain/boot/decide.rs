@@ -7,10 +7,10 @@ use super::state::{
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{
     BootPlan, CheckPhase, Event, ExitKind, Fingerprint, HealOutcome, Mode, ProcessRef,
+    RestartPolicy,
 };
 use crate::domain::finding::{CheckName, CheckReport, Decision, decide_go};
 use crate::domain::ids::{At, MissionId};
-use crate::manifest::RestartPolicy;
 
 /// What the outside world contributes to a decision: the moment and a random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -46,6 +46,8 @@ pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
                     traceback: failure.output.clone(),
                     location: None,
                     criteria: vec![format!("layer {} is up", layer.name)],
+                    fix: None,
+                    cause: None,
                     facts: std::collections::BTreeMap::new(),
                 },
             });

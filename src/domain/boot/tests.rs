@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::event::{
-    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, ServicePlan,
+    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, RestartPolicy,
+    ServicePlan,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, LayerRehearsal, Measured, RehearsalOutcome,
     Severity,
 };
 use crate::domain::ids::{At, MissionId};
-use crate::manifest::RestartPolicy;
 
 /// A source of choices: the bytes that proptest made, then zeros.
 struct Dice(Vec<u8>, usize);

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
+pub use crate::domain::remedy::MigrationTool;
+use crate::domain::remedy::{Cause, Remedy};
 use crate::domain::signature::sign_finding;
 
 /// What failed, as the mission carries it to whoever fixes it.
@@ -33,7 +35,13 @@ pub struct Failure {
     pub location: Option<Location>,
     /// What must be true for the mission to be closed.
     pub criteria: Vec<String>,
-    /// What a fixer needs to know, as measured.
+    /// What a fixer can do about it.
+    #[serde(default)]
+    pub fix: Option<Remedy>,
+    /// What signs it beside code and subject.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    /// What describes it, as measured.
     pub facts: BTreeMap<String, String>,
 }
 
@@ -58,6 +66,8 @@ impl Failure {
                 ),
                 "no other check is worse than before".to_owned(),
             ],
+            fix: finding.fix.clone(),
+            cause: finding.cause.clone(),
             facts: finding.facts.clone(),
         }
     }
@@ -101,8 +111,8 @@ pub struct SignedFailure {
 }
 
 /// The failures that the findings of one pre-flight describe: one for each signature. The
-/// finding with the most facts describes it, since a fixer can do most with that one; among equals the
-/// first.
+/// finding that a fixer can do most with describes it: one with a remedy, then the one with most facts,
+/// among equals the first.
 pub fn group_failures<'a>(
     findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
 ) -> Vec<SignedFailure> {
@@ -114,7 +124,8 @@ pub fn group_failures<'a>(
             None => failures.push(SignedFailure { signature, failure }),
             Some(known) => {
                 let critical = known.failure.critical || failure.critical;
-                if failure.facts.len() > known.failure.facts.len() {
+                let helps = |failure: &Failure| (failure.fix.is_some(), failure.facts.len());
+                if helps(&failure) > helps(&known.failure) {
                     known.failure = failure;
                 }
                 known.failure.critical = critical;
@@ -209,18 +220,6 @@ pub enum Change {
         /// How far: `heads`, or a revision; for Django the alias of a database that is not its default one.
         target: String,
     },
-}
-
-/// What runs an application's migrations.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MigrationTool {
-    /// `alembic upgrade`.
-    Alembic,
-    /// `flask db upgrade`.
-    Flask,
-    /// `manage.py migrate`.
-    Django,
 }
 
 /// What a fixer proposes.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::super::{raised_otherwise, sqlite_path, unanswered};
+use super::super::{raised_otherwise, unanswered};
 use super::ledger::Ledger;
 use super::{Migrated, Step, listed, pending};
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, count};
+use crate::database::sqlite::live::sqlite_path;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 
 use rusqlite::Connection;
 
-use super::super::expected::quote;
-use super::super::handle::Live;
-use super::super::live::{self, Database};
 use super::Upgrader;
 use crate::checks::CheckContext;
+use crate::database::handle::Live;
+use crate::database::sql::quote::identifier;
+use crate::database::sqlite::live::{self, Database};
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -144,12 +144,12 @@ impl Ledger {
         let list: Vec<String> = columns
             .iter()
             // In quotes, an unknown name would be a string to SQLite.
-            .map(|name| format!("t.{}", quote(name)))
+            .map(|name| format!("t.{}", identifier(name)))
             .collect();
         let sql = format!(
             "SELECT {} FROM main.{} AS t LIMIT {ROWS_MAX}",
             list.join(", "),
-            quote(table)
+            identifier(table)
         );
         let mut statement = connection.prepare(&sql).ok()?;
         let mut read = || -> rusqlite::Result<Vec<Vec<String>>> {

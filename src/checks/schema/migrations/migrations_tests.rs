@@ -306,7 +306,7 @@ const SHOP: &str = "from django.db import models\nclass Item(models.Model):\n   
 
 #[test]
 fn a_django_project_is_held_to_its_migrations() {
-    let Some(python) = venv::python_with(&venv::WEB_PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let app = App::with_interpreter(Some(python.clone()))

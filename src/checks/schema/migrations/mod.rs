@@ -24,7 +24,7 @@ use crate::domain::finding::{Finding, Severity};
 use crate::domain::signature::FACT_PENDING;
 use crate::manifest::{Expect, Schema};
 
-pub use command::{MigrationBooks, MigrationCommand, migration_books, migration_command};
+pub use command::{MigrationCommand, migration_books, migration_command};
 pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.

@@ -23,6 +23,8 @@ fn failure() -> Failure {
         traceback: String::new(),
         location: None,
         criteria: vec![],
+        fix: None,
+        cause: None,
         facts: BTreeMap::new(),
     }
 }
