@@ -11,15 +11,20 @@
 //!       BackingOff ◄─ Healing ◄─────────── Settling ◄────────┘
 //! ```
 
+mod attempt;
+mod command;
 mod decide;
+mod draft;
 mod evolve;
 mod failures;
+mod layers;
 mod next;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{BootCommand, BootRefusal, Context, decide};
+pub use command::{BootCommand, BootRefusal, Context};
+pub use decide::decide;
 pub use evolve::evolve;
 pub use failures::{closable, open_failures, regressed_checks};
 pub use next::{Step, next};
