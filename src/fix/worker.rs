@@ -24,6 +24,7 @@ use crate::domain::mission::{
     Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
 };
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::Remedy;
 use crate::fix::postgres::side_effects::is_reported_in;
 use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
@@ -153,8 +154,8 @@ impl Worker {
             return Ok(worked(HealOutcome::NeedsPerson, state.reason));
         }
         let Some(proposal) = self.propose(&state, &failure)? else {
-            let reason = if let Some(why) = failure.facts.get("left_to_a_person") {
-                format!("not automatic, because {why}")
+            let reason = if let Some(Remedy::ByHand { reason, .. }) = &failure.fix {
+                format!("not automatic, because {reason}")
             } else if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {

@@ -1,9 +1,10 @@
 //! Signals that come while `ubs` waits for something that may take long: it ends in order, within a bound.
 
+use crate::support::{Running, Workspace, await_that, time};
+
 use std::fs::File;
 use std::time::{Duration, Instant};
 
-use crate::support::{Running, Workspace, await_that, time};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 

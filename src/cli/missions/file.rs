@@ -6,6 +6,7 @@ use super::super::context::{CliError, Place, Ui};
 use super::super::exit;
 use super::show::summary;
 use super::text::{TEXT_BYTES_MAX, read_text, redactor};
+use crate::domain::code::Code;
 use crate::domain::mission::{Failure, SignedFailure};
 use crate::domain::signature::sign_layer_failure;
 use crate::log::Missions;
@@ -29,7 +30,7 @@ pub(super) fn file(
         signature: sign_layer_failure(layer.as_deref().unwrap_or(""), &subject, &error),
         failure: Failure {
             check: None,
-            code: "reported.failure".to_owned(),
+            code: Code::ReportedFailure,
             subject,
             layer,
             critical: false,

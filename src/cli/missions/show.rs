@@ -168,10 +168,13 @@ pub(super) fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
         );
     }
     if let Some(failure) = &state.failure {
-        fact("code", &failure.code);
+        fact("code", failure.code.as_str());
         fact("layer", failure.layer.as_deref().unwrap_or(""));
         for criterion in &failure.criteria {
             fact("fixed when", criterion);
+        }
+        if let Some(fix) = &failure.fix {
+            fact("fix", &fix.to_string());
         }
         for (name, value) in &failure.facts {
             fact(&format!("fact {name}"), value);

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
 pub use crate::domain::remedy::MigrationTool;
@@ -18,7 +19,7 @@ pub struct Failure {
     /// The check that found it; `None` if a layer failed while it ran.
     pub check: Option<CheckName>,
     /// Finding code, or `layer.failed`.
-    pub code: String,
+    pub code: Code,
     /// What it is about.
     pub subject: String,
     /// The layer that cannot start because of it.
@@ -76,7 +77,7 @@ impl Failure {
     /// `boot_fix_database_1764000000`.
     #[must_use]
     pub fn slug(&self, at: At) -> String {
-        let family = self.code.split('.').next().unwrap_or("boot");
+        let family = self.code.family();
         let word = |text: &str| {
             let mut slug: String = text
                 .chars()
@@ -111,8 +112,8 @@ pub struct SignedFailure {
 }
 
 /// The failures that the findings of one pre-flight describe: one for each signature. The
-/// finding that a fixer can do most with describes it: one with a remedy, then the one with most facts,
-/// among equals the first.
+/// finding with a remedy, then that with the most facts, describes it, since a fixer can do most with that one; among equals the
+/// first.
 pub fn group_failures<'a>(
     findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
 ) -> Vec<SignedFailure> {

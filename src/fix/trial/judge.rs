@@ -126,6 +126,7 @@ pub(super) fn judge(
 mod tests {
     use super::*;
     use crate::domain::finding::{CheckName, Finding, Measured};
+    use crate::domain::remedy::Cause;
     use crate::domain::signature::sign_finding;
 
     fn report(name: CheckName, findings: Vec<Finding>) -> CheckReport {
@@ -189,13 +190,9 @@ mod tests {
     #[test]
     fn a_failure_that_only_changes_its_words_is_still_there() {
         let mut first = broken("rehearsal.failed", "apis");
-        first
-            .facts
-            .insert("exception".into(), "ValueError: a".into());
+        first.cause = Some(Cause::Exception("ValueError: a".into()));
         let mut second = first.clone();
-        second
-            .facts
-            .insert("exception".into(), "TypeError: b".into());
+        second.cause = Some(Cause::Exception("TypeError: b".into()));
         let before = vec![report(CheckName::Rehearsal, vec![first])];
         let after = vec![report(CheckName::Rehearsal, vec![second])];
         assert!(!verdict_of(before, after).0);
