@@ -1,6 +1,6 @@
 //! Signals that come while `ubs` waits for something that may take long: it ends in order, within a bound.
 
-use crate::support::{Running, Workspace, await_that};
+use crate::support::{Running, Workspace, await_that, time};
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -49,6 +49,7 @@ fn await_preparation(running: &Running) {
 
 #[test]
 fn a_second_signal_kills_a_stubborn_service_at_once() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&manifest(STUBBORN));
     let running = workspace.start(&["boot", "--mode", "layered"]);
     await_that("the service runs", || workspace.path("ready").exists());
@@ -69,6 +70,7 @@ fn a_second_signal_kills_a_stubborn_service_at_once() {
 
 #[test]
 fn a_signal_while_what_an_earlier_boot_left_is_killed_ends_the_program() {
+    let _time = time::lock();
     let workspace = interrupted();
     let running = workspace.start(&["boot", "--mode", "layered"]);
     await_preparation(&running);
@@ -84,6 +86,7 @@ fn a_signal_while_what_an_earlier_boot_left_is_killed_ends_the_program() {
 
 #[test]
 fn a_signal_while_another_process_holds_the_promotion_lock_ends_the_program() {
+    let _time = time::lock();
     let workspace = Workspace::with_manifest(&manifest(STUBBORN));
     let state = workspace.path(".ubs");
     workspace.ubs(&["log", "stats"]);
