@@ -120,7 +120,13 @@ pub fn relay_message(bytes: &[u8]) {
 
 /// Any bytes are a Python source or say why not: no panic, and no stack that runs out.
 pub fn source(bytes: &[u8]) {
-    let _ = crate::source::read_text_of_one_file(bytes);
+    // With the stack of the threads that read an application's sources.
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .stack_size(crate::source::STACK_BYTES)
+            .spawn_scoped(scope, || crate::source::read_text_of_one_file(bytes))
+            .expect("a thread");
+    });
 }
 
 /// Any text is taken apart as SQL or refused: what is found lies in the text, and only what the whole of is understood is

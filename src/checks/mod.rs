@@ -22,18 +22,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::domain::finding::{
-    CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
-};
+use crate::domain::code::Code;
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Location, Measured};
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::Remedy;
 use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
 pub use python::{NoInterpreter, interpreter, service_environment};
 pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
-};
+pub use schema::{ExpectedSchema, MigrationCommand, migration_books, migration_command};
 pub use shared::SharedRuns;
 pub use sources::Sources;
 
@@ -142,9 +140,8 @@ fn finish_report(
 }
 
 fn cannot_be_carried_out(check: CheckName, error: &python::ProbeError) -> Outcome {
-    let finding = Finding::new(
-        "check.error",
-        Severity::Critical,
+    let finding = Finding::of(
+        Code::CheckError,
         check.as_str(),
         format!("the {check} check could not be carried out: {error}"),
     );
@@ -165,9 +162,8 @@ fn tidy(check: CheckName, mut findings: Vec<Finding>, redactor: &Redactor) -> Ve
         .map(|finding| clean_finding(finding, redactor))
         .collect();
     if more > 0 {
-        findings.push(Finding::new(
-            "check.more",
-            Severity::Info,
+        findings.push(Finding::of(
+            Code::CheckMore,
             check.as_str(),
             format!("{more} more findings are not listed"),
         ));
@@ -190,10 +186,7 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
         layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
         detail: redactor.clean(&finding.detail, raised::DETAIL_BYTES_MAX),
         // A fixer needs it to the letter: one that would have to be changed is left out.
-        fix: finding.fix.filter(|fix| {
-            fix.texts().map(str::len).sum::<usize>() <= FACT_BYTES_MAX
-                && !fix.texts().any(|text| has_secret(text, redactor))
-        }),
+        fix: finding.fix.and_then(|fix| clean_fix(fix, redactor)),
         cause: finding.cause.filter(|cause| {
             cause.text().len() <= FACT_BYTES_MAX && !has_secret(cause.text(), redactor)
         }),
@@ -205,6 +198,26 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
             .filter(|(_, value)| !has_secret(value, redactor))
             .collect(),
         ..finding
+    }
+}
+
+/// A fix as it is, or none: one that had to be shortened or redacted would be another. The reason of what is
+/// left to a person stays where only its statements have to go.
+fn clean_fix(fix: Remedy, redactor: &Redactor) -> Option<Remedy> {
+    let is_clean = |fix: &Remedy| {
+        fix.texts().map(str::len).sum::<usize>() <= FACT_BYTES_MAX
+            && !fix.texts().any(|text| has_secret(text, redactor))
+    };
+    if is_clean(&fix) {
+        return Some(fix);
+    }
+    match fix {
+        Remedy::ByHand { reason, .. } => Some(Remedy::ByHand {
+            reason,
+            statements: None,
+        })
+        .filter(is_clean),
+        _ => None,
     }
 }
 

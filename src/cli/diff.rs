@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::context::find_boot;
+use super::context::{CliError, Place, Ui, find_boot};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::finding::Decision;
 use crate::domain::ids::Digest;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{CheckName, CheckReport, Decision};
 use super::ids::{At, Digest, MissionId, Signature};
-use super::mission::{Failure, Proposal};
+use super::mission::order::{Failure, Proposal};
 
 /// How much a boot does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]

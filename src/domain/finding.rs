@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::code::Code;
 use super::remedy::{Cause, Remedy};
 
 /// The pre-flight checks, in the order of the report.
@@ -98,7 +99,7 @@ impl fmt::Display for Location {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     /// Stable, `check.defect`: `schema.missing_column`.
-    pub code: String,
+    pub code: Code,
     /// How bad.
     pub severity: Severity,
     /// What it is about: a variable, `table.column`, a layer, a service.
@@ -124,16 +125,23 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// A finding of the code's own severity.
+    #[must_use]
+    pub(crate) fn of(code: Code, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        let severity = code.severity();
+        Self::new(code, severity, subject, message)
+    }
+
     /// A finding with code, severity, subject and message; the rest is added by the other methods.
     #[must_use]
     pub fn new(
-        code: &str,
+        code: impl Into<Code>,
         severity: Severity,
         subject: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
         Self {
-            code: code.to_owned(),
+            code: code.into(),
             severity,
             subject: subject.into(),
             message: message.into(),

@@ -5,6 +5,7 @@
 
 pub mod backoff;
 pub mod boot;
+pub mod code;
 pub mod event;
 pub mod finding;
 pub mod health;

@@ -85,6 +85,33 @@ impl Remedy {
     }
 }
 
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RunStatements { schema, statements } => {
+                write!(f, "in database {schema}, run {}", statements.join("; "))
+            }
+            Self::InsertText {
+                file, offset, text, ..
+            } => write!(f, "insert {text:?} into {file} at byte {offset}"),
+            Self::SetDefault { file, name, .. } => {
+                write!(f, "write the default of {name} to {file}")
+            }
+            Self::GenerateSecret { file, name } => {
+                write!(f, "write a random value for {name} to {file}")
+            }
+            Self::Migrate { schema, .. } => write!(f, "run the migrations of database {schema}"),
+            Self::ByHand { reason, statements } => {
+                write!(f, "by hand, because {reason}")?;
+                match statements {
+                    Some(statements) => write!(f, ": {statements}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
 /// What runs an application's migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -12,11 +12,6 @@ use super::finding::Finding;
 use super::ids::{Digest, Signature};
 use super::remedy::Cause;
 
-/// The fact that carries an exception as `type: message`.
-pub const FACT_EXCEPTION: &str = "exception";
-/// Fact of a finding about migrations that wait: a digest of what they are. Others are another failure.
-pub const FACT_PENDING: &str = "pending";
-
 struct Rule {
     pattern: Regex,
     replacement: &'static str,
@@ -79,19 +74,14 @@ fn sign(parts: &[&str]) -> Signature {
 }
 
 /// The signature of a finding: of its exception if it has one, else of its code and subject, with
-/// what migrations wait. A finding without a cause may have one among its facts.
+/// what migrations wait.
 #[must_use]
 pub fn sign_finding(finding: &Finding) -> Signature {
-    let fact = |name| finding.facts.get(name).cloned();
-    let cause = finding.cause.clone();
-    let cause = cause.or_else(|| fact(FACT_EXCEPTION).map(Cause::Exception));
-    let cause = cause.or_else(|| fact(FACT_PENDING).map(Cause::Pending));
-    match cause {
-        Some(Cause::Exception(exception)) => sign(&["exception", &normalise(&exception)]),
-        Some(Cause::Pending(digest)) => {
-            sign(&["finding", &finding.code, &finding.subject, &digest])
-        }
-        None => sign(&["finding", &finding.code, &finding.subject]),
+    let (code, subject) = (finding.code.as_str(), finding.subject.as_str());
+    match &finding.cause {
+        Some(Cause::Exception(exception)) => sign(&["exception", &normalise(exception)]),
+        Some(Cause::Pending(digest)) => sign(&["finding", code, subject, digest]),
+        None => sign(&["finding", code, subject]),
     }
 }
 
@@ -116,7 +106,7 @@ mod tests {
                 "main",
                 "behind",
             )
-            .fact(FACT_PENDING, pending)
+            .cause(Cause::Pending(pending.to_owned()))
         };
         assert_eq!(sign_finding(&finding("a")), sign_finding(&finding("a")));
         assert_ne!(sign_finding(&finding("a")), sign_finding(&finding("b")));
@@ -155,33 +145,25 @@ mod tests {
     fn one_exception_seen_by_two_checks_is_one_signature() {
         let error = "InvalidRequestError: Table 'm' is already defined";
         let schema = Finding::new("schema.duplicate_table", Severity::Critical, "m", "twice")
-            .fact(FACT_EXCEPTION, error);
+            .cause(Cause::Exception(error.to_owned()));
         let rehearsal = Finding::new("rehearsal.failed", Severity::Critical, "database", "no")
-            .fact(FACT_EXCEPTION, error);
+            .cause(Cause::Exception(error.to_owned()));
         assert_eq!(sign_finding(&schema), sign_finding(&rehearsal));
     }
 
+    /// The missions of logs that are there are found by these.
     #[test]
-    fn a_cause_signs_like_the_fact_that_it_replaces() {
+    fn signatures_stay_what_they_were() {
         let finding = || Finding::new("schema.not_migrated", Severity::Critical, "main", "no");
-        for (cause, fact, value) in [
-            (
-                Cause::Exception("E: line 7".into()),
-                FACT_EXCEPTION,
-                "E: line 9",
-            ),
-            (Cause::Pending("0123".into()), FACT_PENDING, "0123"),
-        ] {
-            let typed = finding().cause(cause);
-            assert_eq!(
-                sign_finding(&typed),
-                sign_finding(&finding().fact(fact, value))
-            );
-            // The cause is what counts.
-            let other = typed.clone().fact(fact, "something else");
-            assert_eq!(sign_finding(&typed), sign_finding(&other));
-            assert_ne!(sign_finding(&typed), sign_finding(&finding()));
-        }
+        let of = |cause: Cause| sign_finding(&finding().cause(cause)).to_string();
+        let exception = |text: &str| of(Cause::Exception(text.to_owned()));
+        assert_eq!(exception("E: line 7"), "fa25bed0cd7c151d");
+        assert_eq!(exception("E: line 9"), "fa25bed0cd7c151d");
+        assert_eq!(of(Cause::Pending("0123".to_owned())), "30b4a573185e4f3c");
+        assert_eq!(sign_finding(&finding()).to_string(), "b6019edb6fecd25a");
+        // Facts describe, and sign nothing.
+        let described = finding().fact("exception", "E: x").fact("pending", "0123");
+        assert_eq!(sign_finding(&described), sign_finding(&finding()));
     }
 
     proptest! {

@@ -16,7 +16,6 @@ mod postgres;
 mod promote;
 mod proposal;
 mod sandboxes;
-mod stage;
 mod trial;
 mod worker;
 
@@ -25,6 +24,5 @@ pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::{PromoteError, Recovery, recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub use sandboxes::sweep_sandboxes;
-pub use stage::server_urls;
-pub use trial::{Baseline, TrialError, run_checks};
+pub use trial::{Baseline, TrialError, run_checks, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -17,8 +17,7 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::stage::Databases;
-use super::trial::Trial;
+use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
@@ -70,7 +69,7 @@ pub struct Recovery {
 
 /// Where promotions happen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct PromotionPlace<'a> {
     pub workspace: &'a Path,
     pub state_dir: &'a Path,
     pub missions: &'a Missions,
@@ -103,7 +102,7 @@ impl PromotionLock {
 /// # Errors
 /// The workspace is as it was, unless the error is one of the log: then recovery decides.
 pub(super) fn promote(
-    place: Place<'_>,
+    place: PromotionPlace<'_>,
     mission: MissionId,
     proposal: &Proposal,
     databases: &Databases,
@@ -366,7 +365,7 @@ pub fn recover_promotions(
     servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<Recovery>, PromoteError> {
     let _lock = PromotionLock::take(state_dir)?;
-    let place = Place {
+    let place = PromotionPlace {
         workspace,
         state_dir,
         missions,
@@ -379,7 +378,7 @@ pub fn recover_promotions(
 }
 
 fn recover(
-    place: Place<'_>,
+    place: PromotionPlace<'_>,
     mission: MissionId,
     servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Option<Recovery>, PromoteError> {

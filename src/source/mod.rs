@@ -69,7 +69,7 @@ impl Default for ScanOptions {
 }
 
 /// Walks over trees need stack; the depth of a tree is bounded before it is made (`nesting`).
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 const THREADS_MAX: usize = 4;
 
 /// Reads every Python source below `roots`, directories relative to `workspace` (none: the workspace).

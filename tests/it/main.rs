@@ -8,6 +8,7 @@ mod corpus;
 mod crash;
 mod demo;
 mod init;
+mod interrupt;
 mod log_examples;
 mod migrations;
 mod postgres;

@@ -139,9 +139,9 @@ fn what_cannot_be_added_safely_is_a_mission_with_statements_and_reason() {
             mission["reason"].as_str().unwrap().contains(reason),
             "{mission:#}"
         );
-        let facts = &mission["failure"]["facts"];
+        let fix = &mission["failure"]["fix"];
         assert!(
-            facts["statements"].as_str().unwrap().contains(statement),
+            fix["statements"].as_str().unwrap().contains(statement),
             "{mission:#}"
         );
         let remedy = mission["failure"]["remedy"].as_str().unwrap();
@@ -174,7 +174,7 @@ fn a_user_who_may_not_create_databases_gets_the_statements() {
         reason.contains("the user bob may not create databases"),
         "{orders:#}"
     );
-    let script = orders["failure"]["facts"]["statements"].as_str().unwrap();
+    let script = orders["failure"]["fix"]["statements"].as_str().unwrap();
     assert!(
         script.contains("CREATE TYPE order_state AS ENUM ('open', 'paid')")
             && script.contains("CREATE TABLE a_orders (")

@@ -15,8 +15,9 @@ use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
 use crate::database::sqlite::text::{Part, index_part};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;
@@ -92,13 +93,13 @@ pub(super) fn raised_otherwise(
     };
     let module = target.split(':').next().unwrap_or(target);
     let mut finding = Finding::new(
-        "schema.models_unloadable",
+        Code::SchemaModelsUnloadable,
         severity,
         target,
         format!("the models {target} cannot be loaded: {line}{place}{why}"),
     )
     .remedy(format!("make `import {module}` work: read the traceback"))
-    .fact(FACT_EXCEPTION, raised.text(redactor))
+    .cause(Cause::Exception(raised.text(redactor)))
     .fact("module", module);
     finding.location = location;
     finding.detail = raised.detail(redactor);
@@ -107,9 +108,8 @@ pub(super) fn raised_otherwise(
 
 /// Models that give no answer.
 pub(super) fn unanswered(target: &str, why: &NoAnswer) -> Finding {
-    let mut finding = Finding::new(
-        "schema.models_unloadable",
-        Severity::Critical,
+    let mut finding = Finding::of(
+        Code::SchemaModelsUnloadable,
         target,
         format!("loading the models {target} {}", why.why),
     )
@@ -141,13 +141,8 @@ pub(super) fn read_sql(
 ) -> Result<Vec<Table>, Box<Finding>> {
     let fail = |message: String| {
         Box::new(
-            Finding::new(
-                "schema.models_unloadable",
-                Severity::Critical,
-                pattern,
-                message,
-            )
-            .remedy("correct the SQL files, or `expect` in the manifest"),
+            Finding::of(Code::SchemaModelsUnloadable, pattern, message)
+                .remedy("correct the SQL files, or `expect` in the manifest"),
         )
     };
     let files = sql_files(context.root, pattern).map_err(&fail)?;

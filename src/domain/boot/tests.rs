@@ -73,20 +73,20 @@ fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
     let mut measured = Measured::Nothing;
     match dice.roll(8) {
         0 => findings.push(Finding::new(
-            &format!("{check}.broken"),
+            format!("{check}.broken"),
             Severity::Critical,
             format!("thing{}", dice.roll(3)),
             "broken",
         )),
         1 => findings.push(Finding::new(
-            &format!("{check}.odd"),
+            format!("{check}.odd"),
             Severity::Warning,
             "thing",
             "odd",
         )),
         2 if layers > 2 => {
             let mut finding = Finding::new(
-                &format!("{check}.import"),
+                format!("{check}.import"),
                 Severity::Warning,
                 "layer2",
                 "broken",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use crate::domain::code::Code;
 use crate::domain::ids::{At, Digest, MissionId, Signature};
 
 /// A type of a frame that stands for a `T` of the domain.
@@ -43,6 +44,16 @@ macro_rules! newtypes {
             }
         }
     )*};
+}
+
+impl Mirror<Code> for String {
+    fn of(value: &Code) -> Self {
+        value.as_str().to_owned()
+    }
+
+    fn into_domain(self) -> Code {
+        Code::from(self)
+    }
 }
 
 newtypes!(i64 => At, [u8; 32] => Digest, Uuid => MissionId, String => Signature);

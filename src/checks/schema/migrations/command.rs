@@ -2,9 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::environment::find_environment;
+use crate::database::migration_tables::MigrationTables;
 use crate::domain::mission::MigrationTool;
 use crate::manifest::Expect;
 
@@ -69,36 +68,19 @@ pub fn migration_command(
     })
 }
 
-/// Tables in which a migration tool keeps what it did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MigrationBooks {
-    /// Each step may change their rows, and a merge may leave fewer.
-    pub versions: Vec<String>,
-    /// Each step may only add rows.
-    pub growing: Vec<String>,
-}
-
-impl MigrationBooks {
-    /// Of all of them.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.versions.iter().chain(&self.growing).cloned().collect()
-    }
-}
-
 /// The books of the migrations that a schema of the workspace or copy at `root` expects.
 #[must_use]
-pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
+pub fn migration_books(expect: &Expect, root: &Path) -> MigrationTables {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     match expect {
-        Expect::Alembic { config, section } => MigrationBooks {
+        Expect::Alembic { config, section } => MigrationTables {
             versions: find_environment(root, &[], config, section)
                 .ok()
                 .and_then(|environment| environment.version_table.ok())
                 .map_or_else(|| names(&["alembic_version"]), |table| vec![table]),
             growing: Vec::new(),
         },
-        Expect::Django { .. } => MigrationBooks {
+        Expect::Django { .. } => MigrationTables {
             versions: Vec::new(),
             growing: names(&[
                 "django_migrations",
@@ -106,6 +88,6 @@ pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
                 "auth_permission",
             ]),
         },
-        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => MigrationBooks::default(),
+        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => MigrationTables::default(),
     }
 }

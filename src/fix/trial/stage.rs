@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::apply::{ApplyError, plan_files, write_files};
-use super::database::apply_statements;
-use super::migrate::{Migrated, migrate};
-use super::migration_run::{Run, Upgrade};
-use super::trial::{TrialError, make_directory};
+use super::error::{TrialError, make_directory};
+use crate::checks::migration_books;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::url::{is_postgres, is_same_database};
 use crate::database::sqlite::live::sqlite_path;
 use crate::domain::mission::{Change, Proposal};
+use crate::fix::apply::{ApplyError, plan_files, write_files};
+use crate::fix::database::apply_statements;
+use crate::fix::migrate::{MigratedImage, migrate};
+use crate::fix::migration_run::{MigrationRun, Upgrade};
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
 use crate::fix::postgres::statements::try_on_clone;
@@ -19,7 +21,7 @@ use crate::sandbox::{WorkspaceCopy, clone_database};
 
 /// The database of each `[[schema]]` of the manifest.
 #[derive(Default)]
-pub(super) struct Databases {
+pub(crate) struct Databases {
     /// SQLite files.
     pub files: BTreeMap<String, PathBuf>,
     /// URLs of PostgreSQL databases; they may hold a password.
@@ -27,7 +29,7 @@ pub(super) struct Databases {
 }
 
 /// The databases of the manifest, as the application in `root` would open them.
-pub(super) fn databases(manifest: &Manifest, environment: &Environment, root: &Path) -> Databases {
+pub(crate) fn databases(manifest: &Manifest, environment: &Environment, root: &Path) -> Databases {
     let mut databases = Databases::default();
     for schema in &manifest.schemas {
         let Ok(url) = environment.expand_url(&schema.database) else {
@@ -63,7 +65,7 @@ fn at_clone(url: &str, clone: &Path) -> String {
 }
 
 /// See the module.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     pub copy: WorkspaceCopy,
     pub scratch: PathBuf,
     /// As the trial sees it: databases that cannot be told by their variables are those of the trial.
@@ -79,7 +81,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn set_up(
+    pub(crate) fn set_up(
         manifest: &Manifest,
         process_env: &BTreeMap<String, String>,
         directory: &Path,
@@ -142,7 +144,7 @@ impl Stage {
     }
 
     /// Files and statements; migrations run later, when secrets are hidden from code that nobody approved.
-    pub(super) fn carry_out(&mut self, proposal: &Proposal) -> Result<(), ApplyError> {
+    pub(crate) fn carry_out(&mut self, proposal: &Proposal) -> Result<(), ApplyError> {
         let files = plan_files(self.copy.root(), proposal)?;
         write_files(self.copy.root(), &files)?;
         let mut on_servers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
@@ -172,7 +174,7 @@ impl Stage {
     /// Lets everything in the trial see the clones, and the schema check, which asks by itself, the live
     /// servers that nothing changes. `environment`: that of the application, with its secrets; `is_approved`:
     /// the application gets the clones' URLs, with the password; other code has no network to use them.
-    pub(super) fn reach_servers(&mut self, environment: &Environment, is_approved: bool) {
+    pub(crate) fn reach_servers(&mut self, environment: &Environment, is_approved: bool) {
         for schema in &mut self.manifest.schemas {
             let Ok(url) = environment.expand_url(&schema.database) else {
                 continue;
@@ -206,13 +208,13 @@ impl Stage {
 
     /// Runs the migrations of the proposal on clones. Images of SQLite's results lie beside `images`, and begin with
     /// its name. `environment`: that of the application, with its secrets, which `process_env` may hide.
-    pub(super) fn migrate(
+    pub(crate) fn migrate(
         &mut self,
         proposal: &Proposal,
         environment: &Environment,
         process_env: &BTreeMap<String, String>,
         images: &Path,
-    ) -> Result<BTreeMap<String, Migrated>, TrialError> {
+    ) -> Result<BTreeMap<String, MigratedImage>, TrialError> {
         let mut migrated = BTreeMap::new();
         for change in &proposal.changes {
             let Change::Migrate {
@@ -226,17 +228,22 @@ impl Stage {
             let root = self.copy.root();
             let hidden = Environment::load(&self.manifest, root, process_env.clone().into_iter())
                 .map_err(|error| TrialError::Environment(error.to_string()))?;
-            let run = Run {
+            let run = MigrationRun {
                 manifest: &self.manifest,
                 root,
                 scratch: &self.scratch,
                 environment: &hidden,
                 overrides: &self.overrides,
             };
+            let declared = self.manifest.schemas.iter().find(|s| s.name == *schema);
+            let tables = declared.map_or_else(MigrationTables::default, |schema| {
+                migration_books(&schema.expect, root)
+            });
             let upgrade = Upgrade {
                 schema,
                 tool: *tool,
                 target,
+                tables: &tables,
             };
             if let Some(url) = self.servers.get(schema) {
                 let clone = migrate_server(&run, upgrade, url, environment)?;

@@ -1,9 +1,15 @@
 //! Random commands to a mission: no illegal transition, the fold is the truth, the end is final.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
+use crate::domain::event::Verdict;
+use crate::domain::finding::CheckName;
+use crate::domain::ids::MissionId;
+use crate::domain::mission::order::{Change, Failure, Risk};
 
 fn failure() -> Failure {
     Failure {

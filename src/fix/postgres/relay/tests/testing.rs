@@ -6,18 +6,18 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::message::{put, put_text};
-use super::recording::Recorded;
-use super::*;
+use super::super::message::{put, put_text};
+use super::super::recording::RecordedStatement;
+use super::super::*;
 use crate::checks::testing::postgres::Server;
 use crate::database::postgres::session::Session;
 use crate::fix::postgres::catalog::{Catalog, read_catalog};
 
 /// More than anything here takes.
-pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+pub(in super::super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay and its port.
-pub(super) fn relay_to(url: String, databases: &[&str]) -> (Relay, u16) {
+pub(in super::super) fn relay_to(url: String, databases: &[&str]) -> (Relay, u16) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (sender, receiver) = crossbeam_channel::bounded(1);
@@ -28,18 +28,18 @@ pub(super) fn relay_to(url: String, databases: &[&str]) -> (Relay, u16) {
 }
 
 /// A relay to the database `app` of `bob`, under the name `live` too.
-pub(super) struct Trial {
+pub(in super::super) struct RelayTrial {
     pub server: Server,
     pub relay: Relay,
     pub port: u16,
 }
 
-impl Trial {
-    pub(super) fn start(script: &str) -> Option<Self> {
+impl RelayTrial {
+    pub(in super::super) fn start(script: &str) -> Option<Self> {
         Self::with_url(script, |url, _| url)
     }
 
-    pub(super) fn with_url(
+    pub(in super::super) fn with_url(
         script: &str,
         url: impl FnOnce(String, &Server) -> String,
     ) -> Option<Self> {
@@ -55,12 +55,12 @@ impl Trial {
 }
 
 /// What is left of a trial.
-pub(super) struct TrialEnded(pub Server);
+pub(in super::super) struct TrialEnded(pub Server);
 
 impl TrialEnded {
     /// Replays the recording on an empty database of its own, which must then be what the clone is.
     #[track_caller]
-    pub(super) fn expect_same_catalog(&self, recording: &Recording) {
+    pub(in super::super) fn expect_same_catalog(&self, recording: &Recording) {
         assert_eq!(recording.obstacle, None);
         self.0.sql("postgres", "CREATE DATABASE again");
         // Through another relay, which logs in, and records the same once more.
@@ -103,13 +103,13 @@ impl TrialEnded {
 }
 
 /// Statements and values, one a line.
-pub(super) fn told(recording: &Recording) -> Vec<String> {
+pub(in super::super) fn listed(recording: &Recording) -> Vec<String> {
     let value = |parameter: &Parameter| match &parameter.value {
-        Value::Null => "NULL".to_owned(),
-        Value::Text(text) => text.clone(),
-        Value::Binary(bytes) => format!("{bytes:?}"),
+        RecordedValue::Null => "NULL".to_owned(),
+        RecordedValue::Text(text) => text.clone(),
+        RecordedValue::Binary(bytes) => format!("{bytes:?}"),
     };
-    let line = |recorded: &Recorded| {
+    let line = |recorded: &RecordedStatement| {
         let values: Vec<String> = recorded.parameters.iter().map(value).collect();
         match values.as_slice() {
             [] => recorded.sql.clone(),
@@ -120,7 +120,7 @@ pub(super) fn told(recording: &Recording) -> Vec<String> {
 }
 
 /// A client that sends what it is told.
-pub(super) struct Raw {
+pub(in super::super) struct Raw {
     pub stream: TcpStream,
     /// Fields of the last error, by their letter.
     pub last_error: BTreeMap<char, String>,
@@ -128,7 +128,7 @@ pub(super) struct Raw {
 }
 
 impl Raw {
-    pub(super) fn connect(port: u16) -> Self {
+    pub(in super::super) fn connect(port: u16) -> Self {
         let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -138,18 +138,18 @@ impl Raw {
         }
     }
 
-    pub(super) fn open(port: u16, parameters: &[(&str, &str)]) -> Self {
+    pub(in super::super) fn open(port: u16, parameters: &[(&str, &str)]) -> Self {
         let mut raw = Self::connect(port);
         raw.start(parameters);
         assert!(raw.read_until(b'Z').contains(&b'R'));
         raw
     }
 
-    pub(super) fn start(&mut self, parameters: &[(&str, &str)]) {
+    pub(in super::super) fn start(&mut self, parameters: &[(&str, &str)]) {
         self.start_with(3 << 16, parameters);
     }
 
-    pub(super) fn start_with(&mut self, version: u32, parameters: &[(&str, &str)]) {
+    pub(in super::super) fn start_with(&mut self, version: u32, parameters: &[(&str, &str)]) {
         let mut body = version.to_be_bytes().to_vec();
         for (name, value) in parameters {
             put_text(&mut body, name);
@@ -160,12 +160,12 @@ impl Raw {
         self.send(&[&length.to_be_bytes()[..], &body].concat());
     }
 
-    pub(super) fn send(&mut self, bytes: &[u8]) {
+    pub(in super::super) fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
     /// The type and the body of the next message; `None` at the end.
-    pub(super) fn read(&mut self) -> Option<(u8, Vec<u8>)> {
+    pub(in super::super) fn read(&mut self) -> Option<(u8, Vec<u8>)> {
         let mut head = [0; 5];
         self.stream.read_exact(&mut head).ok()?;
         let [kind, length @ ..] = head;
@@ -192,7 +192,7 @@ impl Raw {
     }
 
     /// The types of all messages up to one of this type, or to the end.
-    pub(super) fn read_until(&mut self, last: u8) -> Vec<u8> {
+    pub(in super::super) fn read_until(&mut self, last: u8) -> Vec<u8> {
         let mut kinds = Vec::new();
         while let Some((kind, _)) = self.read() {
             kinds.push(kind);
@@ -203,14 +203,14 @@ impl Raw {
         kinds
     }
 
-    pub(super) fn query(&mut self, sql: &str) -> String {
+    pub(in super::super) fn query(&mut self, sql: &str) -> String {
         self.send(&query(sql));
         self.answered()
     }
 
     /// The types of messages up to the end of an answer, without notices and parameters, and the
     /// state of the transaction.
-    pub(super) fn answered(&mut self) -> String {
+    pub(in super::super) fn answered(&mut self) -> String {
         let mut told = String::new();
         while let Some((kind, body)) = self.read() {
             match kind {
@@ -226,7 +226,7 @@ impl Raw {
         told
     }
 
-    fn run(&mut self, recorded: &Recorded) -> Vec<u8> {
+    fn run(&mut self, recorded: &RecordedStatement) -> Vec<u8> {
         let mut bytes = Vec::new();
         let count = (recorded.parameters.len() as u16).to_be_bytes();
         put(&mut bytes, b'P', |out| {
@@ -240,18 +240,18 @@ impl Raw {
             out.extend([0, 0]);
             out.extend(count);
             for parameter in &recorded.parameters {
-                let is_binary = matches!(parameter.value, Value::Binary(_));
+                let is_binary = matches!(parameter.value, RecordedValue::Binary(_));
                 out.extend(u16::from(is_binary).to_be_bytes());
             }
             out.extend(count);
             for parameter in &recorded.parameters {
                 let bytes = match &parameter.value {
-                    Value::Null => {
+                    RecordedValue::Null => {
                         out.extend(u32::MAX.to_be_bytes());
                         continue;
                     }
-                    Value::Text(text) => text.as_bytes(),
-                    Value::Binary(bytes) => bytes,
+                    RecordedValue::Text(text) => text.as_bytes(),
+                    RecordedValue::Binary(bytes) => bytes,
                 };
                 out.extend((bytes.len() as u32).to_be_bytes());
                 out.extend(bytes);
@@ -265,15 +265,15 @@ impl Raw {
     }
 }
 
-pub(super) const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
+pub(in super::super) const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
 
-pub(super) fn query(sql: &str) -> Vec<u8> {
+pub(in super::super) fn query(sql: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, b'Q', |out| put_text(out, sql));
     bytes
 }
 
-pub(super) fn parse(name: &str, sql: &str) -> Vec<u8> {
+pub(in super::super) fn parse(name: &str, sql: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, b'P', |out| {
         put_text(out, name);
@@ -283,7 +283,7 @@ pub(super) fn parse(name: &str, sql: &str) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
+pub(in super::super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, b'B', |out| {
         put_text(out, portal);
@@ -293,7 +293,7 @@ pub(super) fn bind(portal: &str, statement: &str) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn execute(portal: &str, rows_max: u32) -> Vec<u8> {
+pub(in super::super) fn execute(portal: &str, rows_max: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     put(&mut bytes, b'E', |out| {
         put_text(out, portal);
@@ -303,6 +303,6 @@ pub(super) fn execute(portal: &str, rows_max: u32) -> Vec<u8> {
 }
 
 /// Parse, Bind and Execute without names.
-pub(super) fn extended(sql: &str) -> Vec<u8> {
+pub(in super::super) fn extended(sql: &str) -> Vec<u8> {
     [parse("", sql), bind("", ""), execute("", 0)].concat()
 }

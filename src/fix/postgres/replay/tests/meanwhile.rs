@@ -1,7 +1,6 @@
 //! With a real server: what others do meanwhile, and what takes too long.
 
-use super::super::relay::Recording;
-use super::*;
+use super::super::*;
 use crate::checks::testing::postgres::Server;
 
 const BOOK: &str = "INSERT INTO django_migrations (name) VALUES ('b2')";
@@ -15,8 +14,8 @@ fn recording(statements: &[&str]) -> Recording {
     serde_json::from_value(all).unwrap()
 }
 
-fn books() -> MigrationBooks {
-    MigrationBooks {
+fn migration_tables() -> MigrationTables {
+    MigrationTables {
         versions: Vec::new(),
         growing: vec!["django_migrations".to_owned()],
     }
@@ -30,7 +29,8 @@ fn proved(server: &Server) -> (String, Proved) {
         "CREATE TABLE django_migrations (id serial, name text); CREATE TABLE t (x int)",
     );
     let url = server.url("postgresql", "postgres");
-    let live = read_in_transaction(&Session::connect(&url).unwrap(), Some(&books())).unwrap();
+    let live =
+        read_in_transaction(&Session::connect(&url).unwrap(), Some(&migration_tables())).unwrap();
     let statements = ["INSERT INTO t VALUES (1)", BOOK];
     let clone = |name: &str| {
         server.sql(
@@ -43,13 +43,13 @@ fn proved(server: &Server) -> (String, Proved) {
     for statement in statements {
         first.run(statement, ASK_MAX).unwrap();
     }
-    let migrated = Migrated::read(&first, &books()).unwrap();
+    let migrated = MigratedClone::read(&first, &migration_tables()).unwrap();
     let done = prove(
         &second,
         &live,
         &migrated,
         recording(&statements),
-        &books(),
+        &migration_tables(),
         LIVE_MAX,
     );
     (url, done.unwrap().0)
@@ -67,7 +67,7 @@ fn who_migrates_by_hand_meanwhile_is_waited_for_and_seen() {
         .unwrap();
     let promoting = std::thread::spawn({
         let (url, proved) = (url.clone(), proved.clone());
-        move || promote(&url, &proved, &books())
+        move || promote(&url, &proved, &migration_tables())
     });
     let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
     let begun = Instant::now();
@@ -84,10 +84,12 @@ fn who_migrates_by_hand_meanwhile_is_waited_for_and_seen() {
     // Somebody who is not done in time.
     server.sql("postgres", "DELETE FROM t; DELETE FROM django_migrations");
     by_hand.run(&format!("BEGIN; {BOOK}"), ASK_MAX).unwrap();
-    let why = promote(&url, &proved, &books()).unwrap_err().to_string();
+    let why = promote(&url, &proved, &migration_tables())
+        .unwrap_err()
+        .to_string();
     assert!(why.contains("somebody else may be migrating"), "{why}");
     by_hand.run("ROLLBACK", ASK_MAX).unwrap();
-    promote(&url, &proved, &books()).unwrap();
+    promote(&url, &proved, &migration_tables()).unwrap();
     assert_eq!(server.sql("postgres", counted).trim(), "1|1");
 }
 

@@ -1,12 +1,16 @@
 //! What is recorded, with a real server and the house's own client.
 
+mod driver;
+mod refusal;
+pub(super) mod testing;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::testing::*;
 use super::*;
+use testing::*;
 
 /// A client and what it runs in.
 struct Driver {
@@ -56,7 +60,7 @@ impl Driver {
 
 #[test]
 fn a_transaction_is_recorded_when_it_is_committed_without_what_failed() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let driver = Driver::connect(trial.port);
@@ -90,7 +94,7 @@ fn a_transaction_is_recorded_when_it_is_committed_without_what_failed() {
     drop(driver);
     let mut recording = trial.relay.finish();
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "CREATE TABLE t (id serial PRIMARY KEY, name text, n int)",
             "SAVEPOINT a",
@@ -120,7 +124,7 @@ fn a_transaction_is_recorded_when_it_is_committed_without_what_failed() {
 
 #[test]
 fn texts_with_several_statements_take_effect_as_the_server_says() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let driver = Driver::connect(trial.port);
@@ -144,7 +148,7 @@ fn texts_with_several_statements_take_effect_as_the_server_says() {
     driver.fail("COMMIT");
     let recording = trial.relay.finish();
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "CREATE TABLE a (x int)",
             "INSERT INTO a VALUES (1)",
@@ -168,7 +172,7 @@ fn texts_with_several_statements_take_effect_as_the_server_says() {
 
 #[test]
 fn limits_and_what_tidies_up_are_not_recorded() {
-    let Some(trial) = Trial::start("CREATE SCHEMA a") else {
+    let Some(trial) = RelayTrial::start("CREATE SCHEMA a") else {
         return;
     };
     let driver = Driver::connect(trial.port);
@@ -179,7 +183,7 @@ fn limits_and_what_tidies_up_are_not_recorded() {
     driver.run("EXECUTE p (1); DEALLOCATE p; RESET ALL; CREATE TABLE u (x int)");
     let recording = trial.relay.finish();
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "CREATE TABLE t (x int)",
             "CLOSE ALL",
@@ -200,7 +204,7 @@ fn limits_and_what_tidies_up_are_not_recorded() {
 #[test]
 fn a_portal_that_is_run_in_parts_counts_once() {
     let Some(trial) =
-        Trial::start("CREATE TABLE t AS SELECT g AS x FROM generate_series(1, 10) AS g")
+        RelayTrial::start("CREATE TABLE t AS SELECT g AS x FROM generate_series(1, 10) AS g")
     else {
         return;
     };
@@ -246,7 +250,7 @@ fn a_portal_that_is_run_in_parts_counts_once() {
     let recording = trial.relay.finish();
     assert_eq!(recording.obstacle, None);
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "UPDATE t SET x = x + $1 RETURNING x <- [0, 0, 0, 1]",
             "INSERT INTO t VALUES (100)",
@@ -282,7 +286,7 @@ fn what_cannot_be_replayed_is_an_obstacle_and_is_done_all_the_same() {
             "SELECT true",
         ),
     ] {
-        let Some(trial) = Trial::start("CREATE TABLE t (x int)") else {
+        let Some(trial) = RelayTrial::start("CREATE TABLE t (x int)") else {
             return;
         };
         let driver = Driver::connect(trial.port);
@@ -308,7 +312,7 @@ fn a_statement_within_a_copy_is_an_obstacle() {
         "COPY (DELETE FROM t RETURNING x) TO STDOUT",
         "/* a */ copy/* b */(SELECT f()) TO STDOUT",
     ] {
-        let Some(trial) = Trial::start(
+        let Some(trial) = RelayTrial::start(
             "CREATE TABLE t (x int); INSERT INTO t VALUES (1); \
              CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'DELETE FROM t RETURNING x'",
         ) else {
@@ -323,7 +327,7 @@ fn a_statement_within_a_copy_is_an_obstacle() {
 
 #[test]
 fn rows_of_a_copy_are_passed_on_and_not_recorded() {
-    let Some(trial) = Trial::start("CREATE TABLE t (x int)") else {
+    let Some(trial) = RelayTrial::start("CREATE TABLE t (x int)") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
@@ -360,7 +364,7 @@ fn rows_of_a_copy_are_passed_on_and_not_recorded() {
         Some("it reads rows from the client (COPY ... FROM STDIN), and those are not recorded")
     );
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "INSERT INTO t VALUES (1)",
             "INSERT INTO t VALUES (3)",
@@ -371,7 +375,7 @@ fn rows_of_a_copy_are_passed_on_and_not_recorded() {
 
 #[test]
 fn settings_of_the_program_hold_and_are_told() {
-    let Some(trial) = Trial::start("CREATE SCHEMA a; CREATE SCHEMA \"b c\"") else {
+    let Some(trial) = RelayTrial::start("CREATE SCHEMA a; CREATE SCHEMA \"b c\"") else {
         return;
     };
     let show = |driver: &Driver, name: &str| -> String {
@@ -416,7 +420,7 @@ fn settings_of_the_program_hold_and_are_told() {
 
 #[test]
 fn texts_in_another_encoding_are_an_obstacle() {
-    let Some(trial) = Trial::start("CREATE TABLE t (x text)") else {
+    let Some(trial) = RelayTrial::start("CREATE TABLE t (x text)") else {
         return;
     };
     let mut raw = Raw::open(
@@ -435,7 +439,7 @@ fn texts_in_another_encoding_are_an_obstacle() {
 
 #[test]
 fn one_connection_after_the_other_is_no_obstacle_and_side_by_side_is() {
-    let Some(trial) = Trial::start("CREATE TABLE t (x int)") else {
+    let Some(trial) = RelayTrial::start("CREATE TABLE t (x int)") else {
         return;
     };
     let first = Driver::connect(trial.port);
@@ -449,7 +453,7 @@ fn one_connection_after_the_other_is_no_obstacle_and_side_by_side_is() {
     assert_eq!(recording.obstacle, None);
     assert_eq!(recording.statements.len(), 4);
 
-    let Some(trial) = Trial::start("CREATE TABLE t (x int)") else {
+    let Some(trial) = RelayTrial::start("CREATE TABLE t (x int)") else {
         return;
     };
     let (first, second) = (Driver::connect(trial.port), Driver::connect(trial.port));
@@ -464,7 +468,7 @@ fn one_connection_after_the_other_is_no_obstacle_and_side_by_side_is() {
 
 #[test]
 fn the_end_of_a_trial_waits_for_no_statement() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
@@ -519,7 +523,7 @@ fn the_server_may_demand_tls_or_be_a_socket() {
         let dir = server.socket().display().to_string().replace('/', "%2F");
         format!("{url}?host={dir}")
     };
-    let open = |trial: &Trial, expected: &str| {
+    let open = |trial: &RelayTrial, expected: &str| {
         let driver = Driver::connect(trial.port);
         let sql = "SELECT coalesce(inet_server_addr()::text, 'socket') || ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         let row = driver
@@ -528,7 +532,7 @@ fn the_server_may_demand_tls_or_be_a_socket() {
             .unwrap();
         assert_eq!(row.get::<_, String>(0), expected);
     };
-    let Some(trial) = Trial::with_url("", encrypted) else {
+    let Some(trial) = RelayTrial::with_url("", encrypted) else {
         return;
     };
     open(&trial, "127.0.0.1/32true");
@@ -538,12 +542,12 @@ fn the_server_may_demand_tls_or_be_a_socket() {
     let begun = Instant::now();
     trial.relay.finish();
     assert!(begun.elapsed() < Duration::from_secs(5));
-    open(&Trial::with_url("", socket).unwrap(), "socketfalse");
+    open(&RelayTrial::with_url("", socket).unwrap(), "socketfalse");
 }
 
 #[test]
 fn a_large_answer_is_not_collected() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &[("user", "me"), ("database", "app")]);
@@ -568,5 +572,5 @@ fn a_large_answer_is_not_collected() {
         }
     }
     assert!(bytes > 100_000_000);
-    assert_eq!(told(&trial.relay.finish()).len(), 1);
+    assert_eq!(listed(&trial.relay.finish()).len(), 1);
 }

@@ -9,7 +9,7 @@ const LIVE: [(&str, &str); 2] = [("user", "anybody"), ("database", "live")];
 
 #[test]
 fn only_databases_of_the_trial_are_opened() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let refused = |parameters: &[(&str, &str)]| {
@@ -70,7 +70,7 @@ fn only_databases_of_the_trial_are_opened() {
 
 #[test]
 fn a_refused_statement_fails_and_takes_its_transaction_with_it() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &LIVE);
@@ -118,7 +118,7 @@ fn a_refused_statement_fails_and_takes_its_transaction_with_it() {
     let recording = trial.relay.finish();
     assert_eq!(recording.obstacle, None);
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         [
             "SAVEPOINT a",
             "ROLLBACK TO a",
@@ -144,7 +144,7 @@ fn a_refused_statement_fails_and_takes_its_transaction_with_it() {
 
 #[test]
 fn who_keeps_to_no_protocol_is_told_so_and_ends_alone() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut other = Raw::open(trial.port, &LIVE);
@@ -193,7 +193,7 @@ fn who_keeps_to_no_protocol_is_told_so_and_ends_alone() {
 
 #[test]
 fn who_vanishes_in_a_transaction_leaves_nothing_and_who_vanishes_behind_it_leaves_it() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &LIVE);
@@ -216,7 +216,7 @@ fn who_vanishes_in_a_transaction_leaves_nothing_and_who_vanishes_behind_it_leave
     let recording = trial.relay.finish();
     assert!(begun.elapsed() < PATIENCE);
     assert_eq!(
-        told(&recording),
+        listed(&recording),
         ["SELECT pg_sleep(0.3)", "CREATE TABLE yes (x int)"]
     );
     assert_eq!(recording.obstacle, None);
@@ -224,7 +224,7 @@ fn who_vanishes_in_a_transaction_leaves_nothing_and_who_vanishes_behind_it_leave
 
 #[test]
 fn what_the_server_says_at_last_is_heard() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     let mut raw = Raw::open(trial.port, &LIVE);
@@ -234,15 +234,15 @@ fn what_the_server_says_at_last_is_heard() {
     assert_eq!(raw.answered(), "E.");
     assert_eq!(raw.last_error[&'C'], "57P01");
     let recording = trial.relay.finish();
-    assert_eq!(recording, super::Recording::default());
+    assert_eq!(recording, super::super::Recording::default());
 }
 
 #[test]
 fn no_more_than_sixteen_are_served_and_the_next_one_is_told() {
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
-    let mut served: Vec<Raw> = (0..super::CONNECTIONS_MAX)
+    let mut served: Vec<Raw> = (0..super::super::CONNECTIONS_MAX)
         .map(|_| Raw::open(trial.port, &LIVE))
         .collect();
     let mut raw = Raw::connect(trial.port);

@@ -1,14 +1,18 @@
+//! With a real server: the proof on a clone and the promotion.
+
+mod meanwhile;
+
 use super::*;
 use crate::checks::testing::postgres::Server;
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
 use crate::database::postgres::own_role::OwnRole;
-use crate::fix::postgres::relay::Recorded;
+use crate::fix::postgres::relay::RecordedStatement;
 use crate::fix::postgres::transaction::read_in_transaction;
 use std::sync::Arc;
 
-fn books() -> MigrationBooks {
-    MigrationBooks {
+fn migration_tables() -> MigrationTables {
+    MigrationTables {
         versions: vec!["alembic_version".to_owned()],
         growing: vec!["done".to_owned()],
     }
@@ -34,7 +38,7 @@ fn tried_on(
     copied: bool,
 ) -> Result<(Proved, Vec<String>), PostgresError> {
     let live = Arc::new(Session::connect(url).unwrap());
-    let before = read_in_transaction(&live, Some(&books())).unwrap();
+    let before = read_in_transaction(&live, Some(&migration_tables())).unwrap();
     let role = Arc::new(OwnRole::create(&live).unwrap());
     let template = if copied {
         Template::Empty
@@ -50,8 +54,8 @@ fn tried_on(
     for statement in statements {
         session.run(statement, ASK_MAX).unwrap();
     }
-    let migrated = Migrated::read(&session, &books()).unwrap();
-    let recorded = |sql: &&str| Recorded {
+    let migrated = MigratedClone::read(&session, &migration_tables()).unwrap();
+    let recorded = |sql: &&str| RecordedStatement {
         sql: (*sql).to_owned(),
         parameters: Vec::new(),
         is_last: true,
@@ -61,7 +65,14 @@ fn tried_on(
         ..Recording::default()
     };
     let clone = second.connect().unwrap();
-    prove(&clone, &before, &migrated, recording, &books(), LIVE_MAX)
+    prove(
+        &clone,
+        &before,
+        &migrated,
+        recording,
+        &migration_tables(),
+        LIVE_MAX,
+    )
 }
 
 const SHOP: &str = "CREATE SCHEMA shop; CREATE TABLE users (id serial PRIMARY KEY, name text, seen timestamptz DEFAULT '2024-01-01 00:00+00', spare text); \
@@ -270,11 +281,11 @@ fn a_loss_does_not_hide() {
             .flat_map(|(statements, _)| *statements)
             .copied()
             .collect();
-        let (_, beyond) = tried(&url, &statements).unwrap();
+        let (_, side_effects) = tried(&url, &statements).unwrap();
         for (statements, reason) in case {
             assert!(
-                beyond.iter().any(|told| told == reason),
-                "{statements:?}: {beyond:#?}"
+                side_effects.iter().any(|told| told == reason),
+                "{statements:?}: {side_effects:#?}"
             );
         }
     }
@@ -339,7 +350,9 @@ fn what_was_not_seen_in_the_trial_is_not_promoted() {
         let (proved, _) = tried(&url, statements).unwrap();
         server.sql("app", between);
         let before = server.sql("app", all);
-        let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+        let error = promote(&url, &proved, &migration_tables())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(reason), "{statements:?}: {error}");
         assert_eq!(server.sql("app", all), before, "{statements:?}");
         server.sql("app", "DELETE FROM users WHERE id > 2; UPDATE items SET user_id = NULL WHERE id = 2; UPDATE users SET name = 'ann' WHERE id = 1; \
@@ -352,7 +365,7 @@ fn what_somebody_writes_at_the_last_moment_is_not_lost() {
     let Some((server, url)) = database(SHOP) else {
         return;
     };
-    let (proved, beyond) = tried(
+    let (proved, side_effects) = tried(
         &url,
         &[
             "CREATE TABLE copy AS SELECT * FROM child",
@@ -361,7 +374,7 @@ fn what_somebody_writes_at_the_last_moment_is_not_lost() {
         ],
     )
     .unwrap();
-    assert!(!beyond.is_empty());
+    assert!(!side_effects.is_empty());
     std::thread::scope(|scope| {
         let writes = "BEGIN; INSERT INTO child VALUES (7); SELECT pg_sleep(1.5); COMMIT";
         let writer = scope.spawn(|| server.sql("app", writes));
@@ -369,7 +382,7 @@ fn what_somebody_writes_at_the_last_moment_is_not_lost() {
         while server.sql("postgres", asked).trim() != "1" {
             assert!(!writer.is_finished());
         }
-        let promoted = promote(&url, &proved, &books());
+        let promoted = promote(&url, &proved, &migration_tables());
         assert!(promoted.is_err(), "{promoted:?}");
     });
     assert_eq!(server.sql("app", "SELECT count(*) FROM child").trim(), "2");
@@ -390,7 +403,7 @@ fn two_promotions_at_once_do_it_once() {
     let (proved, _) = tried(&url, &statements).unwrap();
     std::thread::scope(|scope| {
         let all: Vec<_> = (0..2)
-            .map(|_| scope.spawn(|| promote(&url, &proved, &books())))
+            .map(|_| scope.spawn(|| promote(&url, &proved, &migration_tables())))
             .collect();
         for one in all {
             one.join().unwrap().unwrap();
@@ -420,10 +433,12 @@ fn what_happened_on_the_clone_alone_is_not_promoted() {
         assert!(error.contains(reason), "{error}");
     }
     server.sql("app", "CREATE SEQUENCE down INCREMENT -1 START -5; SELECT nextval('down'), nextval('down'); ALTER SEQUENCE down OWNER TO bob");
-    let (proved, beyond) = tried(&url, &["SELECT setval('down', -7)"]).unwrap();
-    assert_eq!(beyond, Vec::<String>::new());
+    let (proved, side_effects) = tried(&url, &["SELECT setval('down', -7)"]).unwrap();
+    assert_eq!(side_effects, Vec::<String>::new());
     server.sql("app", "SELECT setval('down', -9)");
-    let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+    let error = promote(&url, &proved, &migration_tables())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("goes back from 9 to 7"), "{error}");
     assert_eq!(
         server.sql("app", "SELECT last_value FROM down").trim(),
@@ -440,7 +455,7 @@ fn a_copy_shows_what_a_template_shows() {
         "app",
         "DROP TABLE hidden; SET ROLE bob; SELECT lo_from_bytea(7, 'x')",
     );
-    let (_, beyond) = tried_on(
+    let (_, side_effects) = tried_on(
         &url,
         &[
             "SELECT lo_unlink(7)",
@@ -455,7 +470,10 @@ fn a_copy_shows_what_a_template_shows() {
         "sequence public.numbers goes back from 50 to 7",
         "rows of table public.users change",
     ] {
-        assert!(beyond.iter().any(|told| told == reason), "{beyond:#?}");
+        assert!(
+            side_effects.iter().any(|told| told == reason),
+            "{side_effects:#?}"
+        );
     }
     // Rights are not copied.
     for statements in [
@@ -465,15 +483,17 @@ fn a_copy_shows_what_a_template_shows() {
             "CREATE VIEW v WITH (security_barrier) AS SELECT name FROM users",
         ],
     ] {
-        let (proved, beyond) = tried_on(&url, statements, true).unwrap();
-        assert_eq!(beyond, Vec::<String>::new());
-        let error = promote(&url, &proved, &books()).unwrap_err().to_string();
+        let (proved, side_effects) = tried_on(&url, statements, true).unwrap();
+        assert_eq!(side_effects, Vec::<String>::new());
+        let error = promote(&url, &proved, &migration_tables())
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("privilege public.v PUBLIC SELECT f is gone"),
             "{error}"
         );
     }
-    let (proved, beyond) = tried_on(
+    let (proved, side_effects) = tried_on(
         &url,
         &[
             "SELECT name FROM users",
@@ -483,8 +503,8 @@ fn a_copy_shows_what_a_template_shows() {
         true,
     )
     .unwrap();
-    assert_eq!(beyond, Vec::<String>::new());
-    promote(&url, &proved, &books()).unwrap();
+    assert_eq!(side_effects, Vec::<String>::new());
+    promote(&url, &proved, &migration_tables()).unwrap();
 }
 
 #[test]
@@ -500,7 +520,7 @@ fn what_is_deferred_is_checked_where_the_transactions_ended() {
         "ALTER TABLE orders ADD COLUMN y int",
     ];
     let (proved, _) = tried(&url, &statements).unwrap();
-    promote(&url, &proved, &books()).unwrap();
+    promote(&url, &proved, &migration_tables()).unwrap();
     assert_eq!(server.sql("app", "SELECT * FROM orders").trim(), "2||");
 }
 
@@ -521,17 +541,18 @@ fn settings_of_the_user_and_the_database_are_in_nobodys_way() {
         ],
     )
     .unwrap();
-    promote(&url, &proved, &books()).unwrap();
+    promote(&url, &proved, &migration_tables()).unwrap();
     // Once more after a crash: nothing happens.
-    promote(&url, &proved, &books()).unwrap();
+    promote(&url, &proved, &migration_tables()).unwrap();
     // Rows that came meanwhile are written anew with the rest.
-    let (proved, beyond) = tried(&url, &["ALTER TABLE users ALTER spare TYPE varchar(9)"]).unwrap();
+    let (proved, side_effects) =
+        tried(&url, &["ALTER TABLE users ALTER spare TYPE varchar(9)"]).unwrap();
     assert!(
-        beyond.contains(&"table public.users is written anew".to_owned()),
-        "{beyond:?}"
+        side_effects.contains(&"table public.users is written anew".to_owned()),
+        "{side_effects:?}"
     );
     server.sql("app", "INSERT INTO users (name) VALUES ('EVE')");
-    promote(&url, &proved, &books()).unwrap();
+    promote(&url, &proved, &migration_tables()).unwrap();
     assert_eq!(
         server
             .sql("app", "SELECT string_agg(name, ' ' ORDER BY id) FROM users")
@@ -578,8 +599,8 @@ fn an_addition_has_no_reasons_whatever_the_settings_of_the_connection() {
             "CREATE FUNCTION h() RETURNS int RETURN 1",
         ],
     ] {
-        let (_, beyond) = tried(&url, statements).unwrap();
-        assert_eq!(beyond, Vec::<String>::new(), "{statements:?}");
+        let (_, side_effects) = tried(&url, statements).unwrap();
+        assert_eq!(side_effects, Vec::<String>::new(), "{statements:?}");
     }
 }
 
@@ -622,9 +643,9 @@ fn what_is_promoted_is_what_the_statements_would_have_made() {
     );
     server.sql("postgres", "CREATE DATABASE truth TEMPLATE app OWNER bob");
     let statements = ADDITIONS;
-    let (proved, beyond) = tried(&url, statements).unwrap();
-    assert_eq!(beyond, Vec::<String>::new());
-    promote(&url, &proved, &books()).unwrap();
+    let (proved, side_effects) = tried(&url, statements).unwrap();
+    assert_eq!(side_effects, Vec::<String>::new());
+    promote(&url, &proved, &migration_tables()).unwrap();
     let truth = Session::connect(&url.replace("/app", "/truth")).unwrap();
     for statement in statements {
         truth.run(statement, ASK_MAX).unwrap();

@@ -28,12 +28,12 @@ fn expect_recorded(program: &str, expected: &[&str]) {
     let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     run(&python, program, trial.port);
     let recording = trial.relay.finish();
-    assert_eq!(told(&recording), expected);
+    assert_eq!(listed(&recording), expected);
     let ended = TrialEnded(trial.server);
     ended.expect_same_catalog(&recording);
     let rows =
@@ -233,18 +233,18 @@ fn alembic_over_each_driver() {
         return;
     };
     for driver in ["psycopg2", "psycopg", "asyncpg", "pg8000"] {
-        let Some(trial) = Trial::start("") else {
+        let Some(trial) = RelayTrial::start("") else {
             return;
         };
         let program = ALEMBIC.replace("DRIVER", driver);
         run(&python, &program, trial.port);
         let recording = trial.relay.finish();
         let ended = TrialEnded(trial.server);
-        let changes: Vec<String> = told(&recording)
+        let changes: Vec<String> = listed(&recording)
             .into_iter()
             .filter(|line| line.contains("alembic_version") && line.starts_with("UPDATE"))
             .collect();
-        assert_eq!(changes.len(), 1, "{driver}: {:?}", told(&recording));
+        assert_eq!(changes.len(), 1, "{driver}: {:?}", listed(&recording));
         ended.expect_same_catalog(&recording);
         for database in ["app", "again"] {
             let sql = "SELECT version_num, (SELECT string_agg(name || mood, ' ' ORDER BY id) FROM users) FROM \
@@ -316,7 +316,7 @@ fn django() {
     let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
-    let Some(trial) = Trial::start("") else {
+    let Some(trial) = RelayTrial::start("") else {
         return;
     };
     run(&python, DJANGO, trial.port);
