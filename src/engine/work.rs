@@ -18,8 +18,9 @@ use super::services::LiveProbe;
 use super::settle::settle;
 use super::signals::Signals;
 use crate::domain::boot::{self, BootCommand, BootState, Phase};
+use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
 use crate::fix::{Worker, roll_back, run_checks};
 use crate::kernel;
@@ -334,9 +335,8 @@ fn failed_report(check: CheckName, error: &str) -> CheckReport {
         status: CheckStatus::Error,
         duration_ms: 0,
         summary: format!("could not be carried out: {error}"),
-        findings: vec![Finding::new(
-            "check.error",
-            Severity::Critical,
+        findings: vec![Finding::of(
+            Code::CheckError,
             check.as_str(),
             format!("the {check} check could not be carried out: {error}"),
         )],
