@@ -6,7 +6,7 @@ use crate::domain::ids::{At, MissionId};
 
 /// What the outside world contributes to a decision: the moment and a random number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Context {
+pub(crate) struct Context {
     /// Now.
     pub at: At,
     /// 0 to 1000, for jitter.
@@ -15,7 +15,7 @@ pub struct Context {
 
 /// A report of the engine, or a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum BootCommand {
+pub(crate) enum BootCommand {
     /// Begin.
     Start {
         /// Name of the application.
@@ -114,7 +114,7 @@ pub enum BootCommand {
 
 /// A report that the state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BootRefusal {
+pub(crate) enum BootRefusal {
     /// It comes from work that the boot no longer waits for; the engine drops it.
     #[error("{what} comes too late: the boot is {phase}")]
     Late {

@@ -11,7 +11,7 @@ use crate::domain::event::Event;
 ///
 /// # Errors
 /// The state does not allow it. [`BootRefusal::Late`] is harmless, the others are bugs.
-pub fn decide(
+pub(crate) fn decide(
     state: &BootState,
     context: Context,
     command: BootCommand,

@@ -23,11 +23,11 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use command::{BootCommand, BootRefusal, Context};
-pub use decide::decide;
-pub use evolve::evolve;
-pub use failures::{closable, open_failures, regressed_checks};
-pub use next::{Step, next};
+pub(crate) use command::{BootCommand, BootRefusal, Context};
+pub(crate) use decide::decide;
+pub(crate) use evolve::evolve;
+pub(crate) use failures::{closable, open_failures, regressed_checks};
+pub(crate) use next::{Step, next};
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,
