@@ -13,8 +13,11 @@ pub use crate::log::{decode_frame, encode_frame};
 use crate::manifest::{EnvEntry, EnvFile, Manifest, WebFramework, set_variable};
 use crate::source::{ScanOptions, read_sources};
 
+/// What is done with an input.
+pub type Target = fn(&[u8]);
+
 /// Every target: the name of its directories under `fuzz`, and what is done with an input.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("compose", compose),
     ("env_file", env_file),
     ("frame", frame),

@@ -169,7 +169,7 @@ pub(super) fn try_proposal(
         migrated,
         servers,
         risk,
-        side_effects: side_effects,
+        side_effects,
     })
 }
 
