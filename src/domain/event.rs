@@ -14,6 +14,7 @@ use super::mission::order::{Failure, Proposal};
 /// How much a boot does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Mode {
     /// No pre-flight; the first error ends the boot.
     Fast,
@@ -92,6 +93,7 @@ pub struct ServicePlan {
 /// When a service that exited is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum RestartPolicy {
     /// Not after exit status 0.
     #[default]
@@ -104,6 +106,7 @@ pub enum RestartPolicy {
 
 /// What a boot ran on. Never a secret: values appear as keyed digests only.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Fingerprint {
     /// Version of `ubs`.
     pub ubs_version: String,
@@ -133,6 +136,7 @@ pub struct Fingerprint {
 
 /// What one database was like. What could not be found out is `None`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct DatabasePrint {
     /// Keyed digest of its URL without the password.
     pub url: Option<String>,
@@ -159,6 +163,7 @@ pub struct ProcessRef {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ExitKind {
     /// Exit status.
     Code(i32),
@@ -188,6 +193,7 @@ impl std::fmt::Display for ExitKind {
 
 /// One file of a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FileChange {
     /// Relative to the workspace.
     pub path: String,
@@ -199,6 +205,7 @@ pub struct FileChange {
 
 /// What a trial in the sandbox showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// The failure is gone and nothing else got worse.
     pub holds: bool,
@@ -214,6 +221,7 @@ pub struct Verdict {
 
 /// One check before and after a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CheckChange {
     /// Which check.
     pub check: CheckName,
@@ -226,6 +234,7 @@ pub struct CheckChange {
 /// How work on one mission ended, as the boot sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HealOutcome {
     /// The fix is in the workspace.
     Applied,
@@ -244,6 +253,7 @@ pub enum HealOutcome {
 /// Which run of the checks an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckPhase {
     /// The pre-flight of an attempt.
     Preflight,

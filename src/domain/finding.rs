@@ -13,6 +13,7 @@ use super::remedy::{Cause, Remedy};
 /// The pre-flight checks, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckName {
     /// Variables, environment files, secrets.
     Config,
@@ -65,6 +66,7 @@ impl fmt::Display for CheckName {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing follows.
     Info,
@@ -97,6 +99,7 @@ impl fmt::Display for Location {
 
 /// One defect that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// Stable, `check.defect`: `schema.missing_column`.
     pub code: Code,
@@ -198,6 +201,7 @@ impl Finding {
 /// What a check concluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckStatus {
     /// Nothing in the manifest asks for it.
     Skipped,
@@ -244,6 +248,7 @@ impl CheckStatus {
 /// How the dry run of one layer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RehearsalOutcome {
     /// Everything imported and ran.
     Pass,
@@ -255,6 +260,7 @@ pub enum RehearsalOutcome {
 
 /// The dry run of one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerRehearsal {
     /// Name of the layer.
     pub layer: String,
@@ -270,6 +276,7 @@ pub struct LayerRehearsal {
 
 /// What was seen of one dry run beside how it ended; bounded and clean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[non_exhaustive]
 pub struct DryRun {
     /// The modules that took the longest, without what they import, as `-X importtime` counts.
     pub slowest_modules: Vec<ModuleTime>,
@@ -281,6 +288,7 @@ pub struct DryRun {
 
 /// Time of one module's import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ModuleTime {
     /// Dotted name.
     pub module: String,
@@ -290,6 +298,7 @@ pub struct ModuleTime {
 
 /// Something that an import or a call did beside defining things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SideEffect {
     /// `thread`, `process`, `connect`, `resolve`, `listen`, `write`.
     pub kind: String,
@@ -304,6 +313,7 @@ pub struct SideEffect {
 /// What a check measured beside its findings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Measured {
     /// Nothing.
     #[default]
@@ -350,6 +360,7 @@ pub enum Measured {
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// Which check.
     pub name: CheckName,
@@ -382,6 +393,7 @@ impl CheckReport {
 /// The verdict of a pre-flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Decision {
     /// Everything may start.
     Go,

@@ -115,6 +115,7 @@ impl fmt::Display for Remedy {
 /// What runs an application's migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MigrationTool {
     /// `alembic upgrade`.
     Alembic,

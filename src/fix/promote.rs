@@ -28,6 +28,7 @@ use crate::sandbox::{CopyError, clone_database};
 
 /// A promotion, its recovery or its rollback failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PromoteError {
     /// The proposal no longer fits the workspace.
     #[error(transparent)]

@@ -17,6 +17,7 @@ const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// The text is no proposal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProposalError {
     /// Too long.
     #[error("the proposal has {0} bytes (at most {TEXT_BYTES_MAX})")]

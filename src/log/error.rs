@@ -12,6 +12,7 @@ use crate::domain::mission::MissionRefusal;
 ///
 /// Cheap to clone: one failed commit fails every append that shared it.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// There is no such file.
     #[error("there is no log at {}; `ubs boot` and `ubs preflight` make one", path.display())]
@@ -217,6 +218,7 @@ impl LogError {
 
 /// A mission command was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum MissionsError {
     /// The log.
     #[error(transparent)]

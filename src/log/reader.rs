@@ -27,6 +27,7 @@ pub struct Reader {
 
 /// One boot in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct BootSummary {
     /// Which boot.
     pub boot_id: BootId,
@@ -84,6 +85,7 @@ impl BootSummary {
 
 /// Size of the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LogStats {
     /// Events.
     pub events: u64,
@@ -105,6 +107,7 @@ pub struct LogStats {
 
 /// How one fixer fared with one signature. Each proposal counts once.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct FixRecord {
     /// Which fixer.
     pub fixer: String,

@@ -28,6 +28,7 @@ pub(super) const PAGES_AHEAD: usize = 16;
 
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Verification {
     /// Events looked at.
     pub events: u64,

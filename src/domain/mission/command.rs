@@ -9,6 +9,7 @@ pub(crate) const LEASE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
 
 /// A command to a mission. Moments and ids come in as data.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum MissionCommand {
     /// File it.
     File {
@@ -123,6 +124,7 @@ pub enum MissionCommand {
 
 /// A command that the mission's state does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MissionRefusal {
     /// Not in this state.
     #[error("a mission that is {status} cannot be {verb}{}", hint_for(.status))]

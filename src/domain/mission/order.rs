@@ -15,6 +15,7 @@ use crate::domain::signature::sign_finding;
 
 /// What failed, as the mission carries it to whoever fixes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// The check that found it; `None` if a layer failed while it ran.
     pub check: Option<CheckName>,
@@ -139,6 +140,7 @@ pub(crate) fn group_failures<'a>(
 /// What a change to the application may endanger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Risk {
     /// Adds something; nothing that was there changes.
     Additive,
@@ -166,6 +168,7 @@ impl Risk {
 /// One change that a proposal makes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Change {
     /// Insert text into a file; every other byte stays.
     Insert {

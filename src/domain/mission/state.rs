@@ -7,6 +7,7 @@ use crate::domain::ids::{At, BootId, MissionId, Signature};
 
 /// A worker's hold on a mission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Lease {
     /// Who holds it.
     pub worker: String,
@@ -17,6 +18,7 @@ pub struct Lease {
 /// Where a mission stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum MissionStatus {
     /// Nothing happened yet: only `File` is allowed.
     #[default]
@@ -74,6 +76,7 @@ impl MissionStatus {
 
 /// A mission, folded from its events.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct MissionState {
     /// Which one; `None` only before it is filed.
     pub id: Option<MissionId>,

@@ -7,6 +7,7 @@ use crate::sandbox::CopyError;
 
 /// A trial could not be made; nothing was changed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TrialError {
     /// The workspace could not be copied.
     #[error(transparent)]

@@ -9,6 +9,7 @@ use crate::log::MissionsError;
 
 /// Work on a mission could not be done.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WorkError {
     /// The log or the mission's state says no.
     #[error(transparent)]
@@ -39,6 +40,7 @@ pub enum WorkError {
 
 /// What came of work on a mission.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Worked {
     /// How it ended.
     pub outcome: HealOutcome,
