@@ -19,6 +19,7 @@ mod database;
 mod domain;
 mod engine;
 mod fix;
+mod http;
 mod init;
 mod kernel;
 mod log;

@@ -1,6 +1,4 @@
-//! A small HTTP client for a vault: one connection, no proxy, no redirect, verified TLS, bounded answers.
-//!
-//! It has no time limit of its own: who calls it bounds the whole conversation.
+//! The client: one server, one connection that is kept while it serves, GET only.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,27 +6,24 @@ use std::sync::Arc;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::HeaderValue;
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
 
-use crate::manifest::read_small;
+use super::roots::{certificates_of, system_roots};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// Largest body of an answer.
-const BODY_BYTES_MAX: usize = 1 << 20;
-/// Largest file of authorities.
-const CA_BYTES_MAX: u64 = 4 << 20;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(crate) enum HttpError {
     #[error("{0}")]
     Unreachable(String),
     /// The server could not prove who it is.
@@ -39,20 +34,20 @@ pub(super) enum NoAnswer {
     Invalid(String),
 }
 
-/// Where a vault is.
+/// Where a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Target {
+pub(crate) struct Target {
     pub tls: bool,
     pub host: String,
     pub port: u16,
-    /// What stands before `/v1`.
+    /// The path of the address without a slash at its end.
     prefix: String,
 }
 
 impl Target {
     /// Reads an address such as `https://vault.example:8200`; the reason never repeats it, because it may
     /// hold a password.
-    pub(super) fn parse(address: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(address: &str) -> Result<Self, &'static str> {
         let uri: Uri = address.parse().map_err(|_| "is not a URL")?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -73,7 +68,7 @@ impl Target {
     }
 
     /// Whether what is sent stays on this host.
-    pub(super) fn is_loopback(&self) -> bool {
+    pub(crate) fn is_loopback(&self) -> bool {
         let ip = self.host.parse::<std::net::IpAddr>();
         self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
     }
@@ -94,28 +89,32 @@ impl std::fmt::Display for Target {
     }
 }
 
+/// How much of a body is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body {
+    /// All of it; more than so many bytes are an error.
+    AtMost(usize),
+    /// The first so many bytes; the rest is not read.
+    First(usize),
+}
+
 /// An answer.
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     pub body: Zeroizing<Vec<u8>>,
 }
 
-/// Who asks.
-pub(super) struct Credentials {
-    pub token: Zeroizing<String>,
-    pub namespace: Option<String>,
-}
-
-/// A conversation with one vault.
-pub(super) struct Client {
+/// A conversation with one server. Its connection ends with it.
+pub(crate) struct Client {
     target: Target,
     tls: Option<TlsConnector>,
     sender: Option<SendRequest<Empty<Bytes>>>,
+    connections: JoinSet<()>,
 }
 
 impl Client {
     /// A client that trusts the authorities in `ca_file`, or those of the system.
-    pub(super) fn new(target: Target, ca_file: Option<&Path>) -> Result<Self, NoAnswer> {
+    pub(crate) fn new(target: Target, ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let tls = if target.tls {
             Some(TlsConnector::from(Arc::new(tls_config(ca_file)?)))
         } else {
@@ -125,15 +124,18 @@ impl Client {
             target,
             tls,
             sender: None,
+            connections: JoinSet::new(),
         })
     }
 
-    /// GET of `path`, which begins with `/v1/`. `who`: nothing secret is sent without it.
-    pub(super) async fn get(
+    /// GET of `path`, which begins with `/`, below the path of the address. Nothing is sent but `headers`, the host and
+    /// who asks.
+    pub(crate) async fn get(
         &mut self,
         path: &str,
-        who: Option<&Credentials>,
-    ) -> Result<Answer, NoAnswer> {
+        headers: &[(&'static str, HeaderValue)],
+        wanted: Body,
+    ) -> Result<Answer, HttpError> {
         if let Some(sender) = &mut self.sender {
             // An error: the server closed the connection, as it may between two requests.
             if sender.ready().await.is_err() {
@@ -146,55 +148,58 @@ impl Client {
         };
         let mut request = Request::get(format!("{}{path}", self.target.prefix))
             .header("host", self.target.authority())
-            .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")))
-            // The servers refuse requests that a browser was tricked into without it.
-            .header("x-vault-request", "true");
-        if let Some(who) = who {
-            let mut token = hyper::header::HeaderValue::from_str(&who.token).map_err(|_| {
-                NoAnswer::Invalid("the token has characters that no token has".to_owned())
-            })?;
-            token.set_sensitive(true);
-            request = request.header("x-vault-token", token);
-            if let Some(namespace) = &who.namespace {
-                request = request.header("x-vault-namespace", namespace);
-            }
+            .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in headers {
+            request = request.header(*name, value);
         }
         let request = request
             .body(Empty::new())
-            .map_err(|error| NoAnswer::Invalid(format!("the request cannot be made: {error}")))?;
+            .map_err(|error| HttpError::Invalid(format!("the request cannot be made: {error}")))?;
         let response = sender.send_request(request).await.map_err(http_error)?;
         let status = response.status().as_u16();
         let mut body = Zeroizing::new(Vec::new());
         let mut frames = response.into_body();
-        while let Some(frame) = frames.frame().await {
+        let (Body::AtMost(bytes_max) | Body::First(bytes_max)) = wanted;
+        loop {
+            if matches!(wanted, Body::First(_)) && body.len() >= bytes_max {
+                // The connection still holds the rest.
+                return Ok(Answer { status, body });
+            }
+            let Some(frame) = frames.frame().await else {
+                break;
+            };
             let Ok(data) = frame.map_err(http_error)?.into_data() else {
                 continue;
             };
-            if body.len() + data.len() > BODY_BYTES_MAX {
-                let message = format!("it answers with more than {BODY_BYTES_MAX} bytes");
-                return Err(NoAnswer::Invalid(message));
+            if matches!(wanted, Body::AtMost(_)) && body.len() + data.len() > bytes_max {
+                let message = format!("it answers with more than {bytes_max} bytes");
+                return Err(HttpError::Invalid(message));
             }
-            body.extend_from_slice(&data);
+            let room = bytes_max - body.len();
+            body.extend_from_slice(&data[..data.len().min(room)]);
         }
         self.sender = Some(sender);
         Ok(Answer { status, body })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, NoAnswer> {
+    async fn connect(&mut self) -> Result<SendRequest<Empty<Bytes>>, HttpError> {
         let stream = TcpStream::connect((self.target.host.as_str(), self.target.port))
             .await
-            .map_err(|error| NoAnswer::Unreachable(format!("cannot connect: {error}")))?;
+            .map_err(|error| HttpError::Unreachable(format!("cannot connect: {error}")))?;
         let Some(tls) = &self.tls else {
-            return handshake(stream).await;
+            return handshake(stream, &mut self.connections).await;
         };
         let name = ServerName::try_from(self.target.host.clone())
-            .map_err(|_| NoAnswer::Unreachable("its host is no name and no address".to_owned()))?;
+            .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
         let stream = tls.connect(name, stream).await.map_err(tls_error)?;
-        handshake(stream).await
+        handshake(stream, &mut self.connections).await
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<SendRequest<Empty<Bytes>>, NoAnswer>
+async fn handshake<S>(
+    stream: S,
+    connections: &mut JoinSet<()>,
+) -> Result<SendRequest<Empty<Bytes>>, HttpError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
@@ -203,70 +208,58 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(http_error)?;
-    // Ends with the runtime at the latest; what goes wrong in it is told to the sender.
-    tokio::spawn(async move {
+    // Ends with the client; what goes wrong in it is reported to the sender.
+    connections.spawn(async move {
         let _ = connection.await;
     });
     Ok(sender)
 }
 
-fn http_error(error: hyper::Error) -> NoAnswer {
+fn http_error(error: hyper::Error) -> HttpError {
     let source = std::error::Error::source(&error).map(ToString::to_string);
     let message = match source {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     };
     if error.is_parse() {
-        return NoAnswer::Invalid(format!("what it answers is not HTTP: {message}"));
+        return HttpError::Invalid(format!("what it answers is not HTTP: {message}"));
     }
-    NoAnswer::Unreachable(message)
+    HttpError::Unreachable(message)
 }
 
-fn tls_error(error: std::io::Error) -> NoAnswer {
+fn tls_error(error: std::io::Error) -> HttpError {
     let inner = error
         .get_ref()
         .and_then(|e| e.downcast_ref::<rustls::Error>());
     match inner {
         Some(rustls::Error::InvalidCertificate(why)) => {
-            NoAnswer::Untrusted(format!("its certificate is not trusted: {why}"))
+            HttpError::Untrusted(format!("its certificate is not trusted: {why}"))
         }
         Some(rustls::Error::InvalidMessage(_)) => {
-            NoAnswer::Invalid("what it answers is not TLS".to_owned())
+            HttpError::Invalid("what it answers is not TLS".to_owned())
         }
-        _ => NoAnswer::Unreachable(format!("no TLS connection: {error}")),
+        _ => HttpError::Unreachable(format!("no TLS connection: {error}")),
     }
 }
 
-fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, NoAnswer> {
-    let roots = match ca_file {
-        Some(file) => roots_of(file)?,
-        None => {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            roots
+fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        None => drop(roots.add_parsable_certificates(system_roots())),
+        Some(file) => {
+            let untrusted =
+                |why: &str| HttpError::Untrusted(format!("the file of authorities {why}"));
+            for certificate in certificates_of(file).map_err(untrusted)? {
+                let added = roots.add(certificate);
+                added.map_err(|_| untrusted("has a certificate that cannot be read"))?;
+            }
         }
-    };
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| NoAnswer::Unreachable(format!("TLS cannot be used: {error}")))?
+        .map_err(|error| HttpError::Unreachable(format!("TLS cannot be used: {error}")))?
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
-}
-
-fn roots_of(file: &Path) -> Result<RootCertStore, NoAnswer> {
-    let untrusted = |why: &str| NoAnswer::Untrusted(format!("the file of authorities {why}"));
-    let pem = read_small(file, CA_BYTES_MAX).map_err(|_| untrusted("cannot be read"))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|_| untrusted("is not in PEM form"))?;
-        roots
-            .add(certificate)
-            .map_err(|_| untrusted("has a certificate that cannot be read"))?;
-    }
-    if roots.is_empty() {
-        return Err(untrusted("has no certificate"));
-    }
-    Ok(roots)
 }
