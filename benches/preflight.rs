@@ -5,16 +5,16 @@
 
 #![allow(missing_docs)]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/it/support/mod.rs"]
 mod support;
 
-use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use support::Workspace;
 use support::real::check_out_in;
-use ubs::manifest::{Manifest, WebFramework};
+use ubs::Manifest;
+use ubs::testing::imports;
 
 const APPLICATIONS: [&str; 5] = ["gns3", "ihatemoney", "lnbits", "prefect", "pretalx"];
 /// Each is run this often, in turn; the best run counts: nothing but a disturbance makes one slower.
@@ -71,30 +71,6 @@ fn timed(command: &mut Command) -> Duration {
     let begun = Instant::now();
     command.output().expect("it runs");
     begun.elapsed()
-}
-
-/// Everything that the pre-flight imports, one statement a process.
-fn imports(manifest: &Manifest) -> BTreeSet<String> {
-    let rehearsals = manifest.layers.iter().filter_map(|l| l.rehearse.as_ref());
-    let mut statements: BTreeSet<String> = rehearsals
-        .filter(|rehearse| !rehearse.imports.is_empty())
-        .map(|rehearse| format!("import {}", rehearse.imports.join(", ")))
-        .collect();
-    statements.extend(
-        manifest
-            .registration
-            .iter()
-            .filter_map(|registration| registration.app.as_ref())
-            .map(|app| match app.framework {
-                WebFramework::Django => format!(
-                    "import os; os.environ['DJANGO_SETTINGS_MODULE'] = '{}'\nimport django; django.setup()\n\
-                     from django.urls import get_resolver; get_resolver().url_patterns",
-                    app.module
-                ),
-                _ => format!("import {}", app.module),
-            }),
-    );
-    statements
 }
 
 fn import(workspace: &Workspace, statement: &str) -> Duration {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[path = "../tests/support/venv.rs"]
+#[path = "../tests/it/support/venv.rs"]
 mod venv;
 
 const ROUNDS: usize = 15;

@@ -11,9 +11,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use ubs::checks::ExpectedSchema;
+use ubs::ExpectedSchema;
 
-#[path = "../tests/support/venv.rs"]
+#[path = "../tests/it/support/venv.rs"]
 mod venv;
 
 const TABLES: usize = 500;

@@ -8,8 +8,8 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use ubs::domain::ids::At;
-use ubs::log::Reader;
+use ubs::At;
+use ubs::Reader;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);

@@ -10,8 +10,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
-use ubs::domain::ids::At;
-use ubs::log::{EventFilter, Reader, Replay};
+use ubs::{At, EventFilter, Reader, Replay};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args_os().skip(1);

@@ -12,9 +12,7 @@
 use std::error::Error;
 use std::path::Path;
 
-use ubs::fix::{Worker, parse_proposal};
-use ubs::log::{Log, Missions};
-use ubs::manifest::Manifest;
+use ubs::{Log, Manifest, Missions, Worker, parse_proposal};
 
 /// How long this worker may be silent before another one may take the mission.
 const LEASE_MS: u64 = 10 * 60 * 1_000;

@@ -3,26 +3,71 @@
 //!
 //! The library is for programs that look back, ask for health, or fix missions:
 //!
-//! - [`log::Log`] and [`log::Reader`]: the event log and its projections;
-//! - [`log::Replay`]: a past boot, event by event, with the state after each;
-//! - [`domain::health::Health`]: the health projection, also of a past moment;
-//! - [`log::Missions`] and [`fix::Worker`]: the durable queue, and the worker that tries a proposal
-//!   in a sandbox and promotes what holds.
+//! - [`Log`] and [`Reader`]: the event log and its projections;
+//! - [`Replay`]: a past boot, event by event, with the state after each;
+//! - [`Health`]: the health projection, also of a past moment;
+//! - [`Missions`] and [`Worker`]: the durable queue, and the worker that tries a proposal in a sandbox and
+//!   promotes what holds;
+//! - [`Event`], [`Finding`] and the types that they are made of.
 //!
-//! `examples/` has one short program for each. The direction of imports is
-//! `manifest → domain → log → checks, sandbox, supervise → fix → engine → cli`; `source` stands beside
-//! `manifest`: it imports nothing of the rest but how names of secrets sound.
+//! `examples/` has one short program for each. All else is the program's own: `docs/architecture.md` has its rooms and
+//! which may import which.
 
-pub mod checks;
-pub mod cli;
-pub(crate) mod database;
-pub mod domain;
-pub mod engine;
-pub mod fix;
-pub mod init;
-pub mod kernel;
-pub mod log;
-pub mod manifest;
-pub mod sandbox;
-pub mod source;
-pub mod supervise;
+mod checks;
+mod cli;
+mod database;
+mod domain;
+mod engine;
+mod fix;
+mod http;
+mod init;
+mod kernel;
+mod log;
+mod manifest;
+mod sandbox;
+mod source;
+mod supervise;
+#[doc(hidden)]
+pub mod testing;
+
+// What the library promises. Anything else is private: the compiler holds this list, a test compares it with
+// `docs/public-api.txt`.
+
+/// The program `ubs`: does what the command line of the process says.
+pub use cli::run;
+
+// The log, and what is derived from it.
+pub use domain::health::{CheckHealth, Health, HealthStatus, LayerHealth, ServiceHealth};
+pub use domain::ids::{At, BadDigest, BootId, Digest, MissionId, Seq, Signature};
+pub use log::{
+    Body, BootSummary, EventFilter, Events, FixRecord, Log, LogError, LogStats, NewEvent, Reader,
+    Recorded, Replay, Tx, Verification, now,
+};
+
+// Events, and the state of a boot that they fold into.
+pub use domain::boot::{
+    AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
+    ServiceState, ServiceStatus,
+};
+pub use domain::event::{
+    BootPlan, CheckChange, CheckPhase, DatabasePrint, Event, ExitKind, FileChange, Fingerprint,
+    HealOutcome, LayerPlan, Mode, ProcessRef, RestartPolicy, ServicePlan, Verdict,
+};
+
+// Findings, and what follows from them.
+pub use checks::ExpectedSchema;
+pub use domain::code::Code;
+pub use domain::finding::{
+    CheckName, CheckReport, CheckStatus, Decision, DryRun, Finding, LayerRehearsal, Location,
+    Measured, ModuleTime, RehearsalOutcome, Severity, SideEffect,
+};
+pub use domain::remedy::{Cause, MigrationTool, Remedy};
+
+// Missions, and who works on them.
+pub use domain::mission::{
+    Change, Failure, Lease, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
+    Risk, SignedFailure,
+};
+pub use fix::{PromoteError, ProposalError, TrialError, WorkError, Worked, Worker, parse_proposal};
+pub use log::{Missions, MissionsError};
+pub use manifest::{InvalidManifest, Manifest, ManifestError, Problem};

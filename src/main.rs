@@ -5,5 +5,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ubs::cli::run()
+    ubs::run()
 }

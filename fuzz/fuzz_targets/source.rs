@@ -1,8 +1,4 @@
-//! Any bytes are a Python source or say why not: no panic, and no stack that runs out.
+//! See `ubs::testing::source`; `tests/it/corpus.rs` replays `fuzz/seeds/source` with a stable compiler.
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let _ = ubs::source::read_text_of_one_file(bytes);
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ubs::testing::source(bytes));

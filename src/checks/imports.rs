@@ -16,8 +16,9 @@ use self::resolve::{Found, Index, Missing};
 use super::packages::package_of;
 use super::python::{Answer, PROBE_TIMEOUT_MS, Program, run_probe};
 use super::{CheckContext, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::source::{Guard, Import, Place, SourceFacts};
 
 /// First places of what could not be judged.
@@ -62,14 +63,14 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
     for error in &facts.syntax_errors {
         let place = &error.place;
         let finding = Finding::new(
-            "rehearsal.syntax_error",
+            Code::RehearsalSyntaxError,
             ordinary(place, Guard::Always),
             place.file.as_str(),
             format!("{} cannot be parsed: {}", place.file, error.message),
         )
         .at(place.file.as_str(), place.line, place.column)
         .remedy("mend the syntax at that place")
-        .fact(FACT_EXCEPTION, format!("SyntaxError: {}", error.message));
+        .cause(Cause::Exception(format!("SyntaxError: {}", error.message)));
         seen.push(Seen {
             finding,
             reached: reach(&place.file),
@@ -213,14 +214,14 @@ fn local_finding(import: &Import, missing: &Missing<'_>) -> Finding {
         Missing::Package(top) => return package_finding(top, import, 1),
     };
     Finding::new(
-        "rehearsal.import_error",
+        Code::RehearsalImportError,
         ordinary(place, import.guard),
         import.module.as_str(),
         message,
     )
     .at(place.file.as_str(), place.line, place.column)
     .remedy(remedy)
-    .fact(FACT_EXCEPTION, exception)
+    .cause(Cause::Exception(exception))
     .fact("module", import.from.as_str())
 }
 
@@ -237,7 +238,7 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         _ => "",
     };
     Finding::new(
-        "rehearsal.missing_package",
+        Code::RehearsalMissingPackage,
         ordinary(place, import.guard),
         top,
         format!(
@@ -249,10 +250,9 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
     .remedy(format!(
         "install {package} with the application's interpreter, and add it to its requirements"
     ))
-    .fact(
-        FACT_EXCEPTION,
-        format!("ModuleNotFoundError: No module named '{top}'"),
-    )
+    .cause(Cause::Exception(format!(
+        "ModuleNotFoundError: No module named '{top}'"
+    )))
     .fact("module", import.from.as_str())
     .fact("package", package)
 }
@@ -280,7 +280,7 @@ fn unjudged(facts: &SourceFacts) -> Option<Finding> {
     if facts.truncated {
         message = format!("there are more sources than are read; {message}");
     }
-    let mut finding = Finding::new("rehearsal.unjudged", Severity::Info, "sources", message);
+    let mut finding = Finding::of(Code::RehearsalUnjudged, "sources", message);
     if let Some(first) = places.first() {
         finding = finding.at(
             first.place.file.as_str(),

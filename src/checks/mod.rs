@@ -22,19 +22,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
-use crate::domain::finding::{
-    CheckName, CheckReport, CheckStatus, Finding, Location, Measured, Severity,
-};
+use crate::domain::code::Code;
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Location, Measured};
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::Remedy;
+use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
-pub use python::{NoInterpreter, interpreter, service_environment};
-pub use registration::{LiveService, LiveSystem, check_running};
-pub use schema::{
-    ExpectedSchema, MigrationBooks, MigrationCommand, migration_books, migration_command,
-};
-pub use shared::SharedRuns;
-pub use sources::Sources;
+pub(crate) use python::{interpreter, service_environment};
+pub(crate) use registration::{LiveService, LiveSystem, check_running};
+pub use schema::ExpectedSchema;
+pub(crate) use schema::{migration_books, migration_command};
+pub(crate) use shared::SharedRuns;
+pub(crate) use sources::Sources;
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -44,7 +44,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// What a check looks at.
 #[derive(Debug)]
-pub struct CheckContext<'a> {
+pub(crate) struct CheckContext<'a> {
     /// The declaration.
     pub manifest: &'a Manifest,
     /// The workspace, or a copy of it.
@@ -98,7 +98,7 @@ impl Outcome {
 
 /// Runs one check. Never fails and never hangs: what cannot be carried out is a finding.
 #[must_use]
-pub fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
+pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
     let begun = Instant::now();
     let outcome = match check {
         CheckName::Config => Ok(config::check(context)),
@@ -141,9 +141,8 @@ fn finish_report(
 }
 
 fn cannot_be_carried_out(check: CheckName, error: &python::ProbeError) -> Outcome {
-    let finding = Finding::new(
-        "check.error",
-        Severity::Critical,
+    let finding = Finding::of(
+        Code::CheckError,
         check.as_str(),
         format!("the {check} check could not be carried out: {error}"),
     );
@@ -164,9 +163,8 @@ fn tidy(check: CheckName, mut findings: Vec<Finding>, redactor: &Redactor) -> Ve
         .map(|finding| clean_finding(finding, redactor))
         .collect();
     if more > 0 {
-        findings.push(Finding::new(
-            "check.more",
-            Severity::Info,
+        findings.push(Finding::of(
+            Code::CheckMore,
             check.as_str(),
             format!("{more} more findings are not listed"),
         ));
@@ -188,28 +186,42 @@ fn clean_finding(finding: Finding, redactor: &Redactor) -> Finding {
             .map(|remedy| one_line(&remedy, MESSAGE_BYTES_MAX)),
         layer: finding.layer.map(|layer| one_line(&layer, NAME_BYTES_MAX)),
         detail: redactor.clean(&finding.detail, raised::DETAIL_BYTES_MAX),
+        // A fixer needs it to the letter: one that would have to be changed is left out.
+        fix: finding.fix.and_then(|fix| clean_fix(fix, redactor)),
+        cause: finding.cause.filter(|cause| {
+            cause.text().len() <= FACT_BYTES_MAX && !has_secret(cause.text(), redactor)
+        }),
         facts: finding
             .facts
             .into_iter()
             .filter(|(_, value)| value.len() <= FACT_BYTES_MAX)
-            // A fixer needs its facts to the letter: one that would have to be changed is left out.
+            // So are facts.
             .filter(|(_, value)| !has_secret(value, redactor))
             .collect(),
         ..finding
     }
 }
 
-fn has_secret(text: &str, redactor: &Redactor) -> bool {
-    redactor.redact(text) != text
+/// A fix as it is, or none: one that had to be shortened or redacted would be another. The reason of what is
+/// left to a person stays where only its statements have to go.
+fn clean_fix(fix: Remedy, redactor: &Redactor) -> Option<Remedy> {
+    let is_clean = |fix: &Remedy| {
+        fix.texts().map(str::len).sum::<usize>() <= FACT_BYTES_MAX
+            && !fix.texts().any(|text| has_secret(text, redactor))
+    };
+    if is_clean(&fix) {
+        return Some(fix);
+    }
+    match fix {
+        Remedy::ByHand { reason, .. } => Some(Remedy::ByHand {
+            reason,
+            statements: None,
+        })
+        .filter(is_clean),
+        _ => None,
+    }
 }
 
-/// `1 table`, `2 tables`.
-fn count(n: usize, noun: &str) -> String {
-    let hisses = noun.ends_with(['x', 's']) || noun.ends_with("ch");
-    match (n, hisses, noun.strip_suffix('y')) {
-        (1, _, _) => format!("1 {noun}"),
-        (_, true, _) => format!("{n} {noun}es"),
-        (_, _, Some(stem)) => format!("{n} {stem}ies"),
-        _ => format!("{n} {noun}s"),
-    }
+fn has_secret(text: &str, redactor: &Redactor) -> bool {
+    redactor.redact(text) != text
 }

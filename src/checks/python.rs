@@ -80,7 +80,7 @@ impl Program {
 /// No interpreter was found.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NoInterpreter(pub String);
+pub(crate) struct NoInterpreter(pub String);
 
 /// A check's program could not be run at all; the check says nothing about the application.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +151,7 @@ pub(super) struct PythonHost {
 ///
 /// # Errors
 /// None was found, or what the manifest names cannot be executed.
-pub fn interpreter(
+pub(crate) fn interpreter(
     manifest: &Manifest,
     root: &Path,
     environment: &Environment,
@@ -223,7 +223,7 @@ pub fn interpreter(
 /// What every service of the application gets: its environment, with the interpreter's directory in front of
 /// `PATH`, so that the programs of its packages are found.
 #[must_use]
-pub fn service_environment(
+pub(crate) fn service_environment(
     manifest: &Manifest,
     root: &Path,
     environment: &Environment,

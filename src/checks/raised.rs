@@ -162,10 +162,7 @@ impl Raised {
 pub(super) fn clean_whole(redactor: &Redactor, text: &str, is_cut: bool) -> String {
     let mut clean = redactor.clean(text, usize::MAX);
     if is_cut {
-        let mut end = clean.len().saturating_sub(SECRET_BYTES_MAX);
-        while !clean.is_char_boundary(end) {
-            end -= 1;
-        }
+        let end = clean.floor_char_boundary(clean.len().saturating_sub(SECRET_BYTES_MAX));
         clean.truncate(end);
     }
     clean
@@ -177,14 +174,8 @@ pub(super) fn clip_middle(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut head = bytes_max / 4;
-    while !text.is_char_boundary(head) {
-        head -= 1;
-    }
-    let mut tail = text.len() - (bytes_max - head - MARK.len());
-    while !text.is_char_boundary(tail) {
-        tail += 1;
-    }
+    let head = text.floor_char_boundary(bytes_max / 4);
+    let tail = text.ceil_char_boundary(text.len() - (bytes_max - head - MARK.len()));
     format!("{}{MARK}{}", &text[..head], &text[tail..])
 }
 

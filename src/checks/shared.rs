@@ -17,14 +17,14 @@ use crate::sandbox::SandboxOutcome;
 
 /// The dry runs of one pre-flight that others may ask.
 #[derive(Debug, Default)]
-pub struct SharedRuns {
+pub(crate) struct SharedRuns {
     hosts: Vec<Host>,
 }
 
 impl SharedRuns {
     /// What can be shared if these checks run side by side.
     #[must_use]
-    pub fn plan(manifest: &Manifest, checks: &[CheckName]) -> Self {
+    pub(crate) fn plan(manifest: &Manifest, checks: &[CheckName]) -> Self {
         let mut shared = Self::default();
         if !checks.contains(&CheckName::Rehearsal) {
             return shared;

@@ -67,7 +67,10 @@ fn a_shared_import_gives_what_separate_ones_give() {
     let Some(app) = application("") else { return };
     let (shared, alone) = shared_and_alone(&app);
     assert_eq!(findings(&shared), findings(&alone));
-    let codes: Vec<String> = findings(&shared).into_iter().map(|f| f.code).collect();
+    let codes: Vec<String> = findings(&shared)
+        .into_iter()
+        .map(|f| f.code.to_string())
+        .collect();
     assert_eq!(
         codes,
         ["schema.missing_table", "registration.missing_service"]
@@ -119,7 +122,7 @@ fn what_fails_fails_the_same_way() {
         let told = |reports: &[CheckReport]| -> Vec<(String, String)> {
             findings(reports)
                 .into_iter()
-                .map(|f| (f.code, f.message))
+                .map(|f| (f.code.to_string(), f.message))
                 .collect()
         };
         assert_eq!(told(&shared), told(&alone), "{extra}");
@@ -143,7 +146,10 @@ fn a_dry_run_that_serves_is_left_in_peace_by_what_the_application_left() {
     };
     let (shared, alone) = shared_and_alone(&app);
     let of = |reports: &[CheckReport]| -> Vec<String> {
-        findings(reports).into_iter().map(|f| f.code).collect()
+        findings(reports)
+            .into_iter()
+            .map(|f| f.code.to_string())
+            .collect()
     };
     assert_eq!(of(&shared), of(&alone));
     assert_eq!(shared[2].measured, alone[2].measured);

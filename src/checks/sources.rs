@@ -9,7 +9,7 @@ use crate::source::{ScanOptions, SourceFacts, read_sources};
 
 /// What the sources say, once somebody asked.
 #[derive(Debug, Default)]
-pub struct Sources {
+pub(crate) struct Sources {
     facts: OnceLock<SourceFacts>,
 }
 

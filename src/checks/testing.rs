@@ -11,9 +11,11 @@ use crate::manifest::{
     Python, Registration, Rehearse, SandboxLimits, Schema, Var, WebFramework,
 };
 
-#[path = "../../tests/support/postgres.rs"]
+#[path = "../../tests/it/support/postgres.rs"]
 pub(crate) mod postgres;
-#[path = "../../tests/support/venv.rs"]
+#[path = "../../tests/it/support/time.rs"]
+pub(crate) mod time;
+#[path = "../../tests/it/support/venv.rs"]
 pub(crate) mod venv;
 
 /// An application under test.
@@ -30,8 +32,7 @@ impl App {
     pub(super) fn plain() -> Option<Self> {
         let found = std::process::Command::new("python3").arg("-V").output();
         if found.is_err() {
-            eprintln!("SKIPPED: there is no python3");
-            assert!(std::env::var_os("CI").is_none(), "CI must have python3");
+            venv::skipped("python3", "the program is not found");
             return None;
         }
         Some(Self::with_interpreter(None))

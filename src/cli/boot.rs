@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::context::{find_boot, supervisor_lives};
+use super::context::{CliError, Place, Ui, find_boot, supervisor_lives};
+use super::exit;
+use super::options::Global;
 use super::preflight::check_json;
 use super::progress::Progress;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::finding::Decision;

@@ -1,7 +1,9 @@
 //! `ubs boots`: the list of boots.
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::log::BootSummary;
 
 /// List the boots, newest first.

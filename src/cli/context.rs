@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::exit;
+use super::options::{Color, Global};
 use super::render::Paint;
-use super::{Color, Global, exit};
 use crate::domain::boot::BootState;
 use crate::domain::ids::{At, BootId};
 use crate::domain::redact::sanitise;

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::context::find_boot;
+use super::context::{CliError, Place, Ui, find_boot};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::finding::Decision;
+use crate::domain::ids::Digest;
 use crate::log::Reader;
 
 /// Show what was different between two boots: what they ran on, findings, timings, outcome.
@@ -110,6 +112,28 @@ fn facts(state: &BootState) -> BTreeMap<(&'static str, String), String> {
         // A keyed digest: says that the value is another one, never what it is.
         say("fingerprint", &format!("variable {name}"), digest.clone());
     }
+    for (file, digest) in &print.changed_files {
+        let digest = match digest {
+            removed if *removed == Digest::default() => "removed".to_owned(),
+            digest => digest.short(),
+        };
+        say("fingerprint", &format!("changed {file}"), digest);
+    }
+    for (name, version) in &print.packages {
+        say("fingerprint", &format!("package {name}"), version.clone());
+    }
+    for (name, database) in &print.databases {
+        for (what, value) in [
+            ("URL", database.url.clone()),
+            ("revision", database.revision.clone()),
+            ("tables", database.tables.map(|count| count.to_string())),
+            ("has rows", database.has_rows.map(|rows| rows.to_string())),
+        ] {
+            if let Some(value) = value {
+                say("fingerprint", &format!("database {name} {what}"), value);
+            }
+        }
+    }
     for (name, value) in &print.host {
         say("fingerprint", &format!("host {name}"), value.clone());
     }
@@ -153,4 +177,46 @@ fn facts(state: &BootState) -> BTreeMap<(&'static str, String), String> {
         );
     }
     facts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::DatabasePrint;
+
+    #[test]
+    fn changed_files_packages_and_databases_are_facts() {
+        let mut a = BootState::default();
+        let print = &mut a.fingerprint;
+        print.packages.insert("fastapi".into(), "0.115.0".into());
+        print
+            .changed_files
+            .insert("app.py".into(), Digest::default());
+        let database = DatabasePrint {
+            tables: Some(12),
+            has_rows: Some(true),
+            ..DatabasePrint::default()
+        };
+        print.databases.insert("main".into(), database);
+        let mut b = a.clone();
+        b.fingerprint
+            .packages
+            .insert("fastapi".into(), "0.116.0".into());
+        b.fingerprint.changed_files.clear();
+        if let Some(database) = b.fingerprint.databases.get_mut("main") {
+            database.has_rows = Some(false);
+        }
+        let told: Vec<String> = differences(&a, &b)
+            .into_iter()
+            .map(|d| format!("{} {:?} {:?}", d.name, d.a, d.b))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                r#"changed app.py Some("removed") None"#,
+                r#"database main has rows Some("true") Some("false")"#,
+                r#"package fastapi Some("0.115.0") Some("0.116.0")"#,
+            ]
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! `ubs health` and `ubs status`: the health projection, now or at a past moment.
 
-use super::context::{moment_of, supervisor_lives};
+use super::context::{CliError, Place, Ui, moment_of, supervisor_lives};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::health::{Health, HealthStatus, LayerHealth};
 use crate::domain::ids::At;
 use crate::log::now;

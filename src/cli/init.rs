@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::context::{CliError, Ui};
+use super::exit;
+use super::options::Global;
 use super::render;
-use super::{CliError, Global, Ui, exit};
 use crate::init::{InitError, Survey, look};
 use crate::manifest::MANIFEST_NAME;
 

@@ -6,9 +6,11 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::render::{self, Tone};
 use super::replay::event_json;
-use super::{CliError, Global, Place, Ui, exit};
 use crate::log::EventFilter;
 
 /// The event log: verify, rebuild, export, stats.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{CliError, Global, Place, Ui, exit};
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use crate::domain::redact::sanitise;
 
 /// Time between two looks at the file with `--follow`.

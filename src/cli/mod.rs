@@ -5,11 +5,13 @@ mod boots;
 mod context;
 mod demo;
 mod diff;
+pub(crate) mod exit;
 mod health;
 mod init;
 mod log;
 mod logs;
 mod missions;
+mod options;
 mod preflight;
 mod progress;
 mod render;
@@ -18,24 +20,12 @@ mod stop;
 mod timeline;
 mod worker;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
-pub(crate) use context::{CliError, Place, Ui};
-
-/// Exit codes, stable from the first version.
-pub(crate) mod exit {
-    /// GO, healthy, done.
-    pub(crate) const GOOD: u8 = 0;
-    /// NO-GO, unhealthy, a problem was found.
-    pub(crate) const BAD: u8 = 1;
-    /// Wrong use, bad manifest, bad file.
-    pub(crate) const USAGE: u8 = 2;
-    /// Degraded, with `--strict`.
-    pub(crate) const DEGRADED: u8 = 3;
-}
+use context::Ui;
+use options::Global;
 
 /// Unbreakable Boot System: checks an application before it boots, boots it layer by layer, heals
 /// what fails, and remembers everything.
@@ -51,51 +41,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options of every command.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Global options")]
-pub(crate) struct Global {
-    /// The workspace: the application's directory
-    #[arg(short = 'C', long = "workspace", global = true, value_name = "DIR")]
-    workspace: Option<PathBuf>,
-    /// The manifest [default: ubs.toml, searched upwards from the workspace]
-    #[arg(long, global = true, value_name = "FILE")]
-    manifest: Option<PathBuf>,
-    /// Where ubs keeps its log and state [default: .ubs in the workspace]
-    #[arg(long, global = true, value_name = "DIR")]
-    state: Option<PathBuf>,
-    /// Print one JSON document on standard output, and nothing else there
-    #[arg(long, global = true)]
-    json: bool,
-    /// Colour
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
-    color: Color,
-    /// Print only the outcome
-    #[arg(short, long, global = true)]
-    quiet: bool,
-    /// Print more: details and tracebacks; twice: also what ubs itself does
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
-}
-
-impl Global {
-    /// It says where the application is.
-    fn names_a_place(&self) -> bool {
-        self.workspace.is_some() || self.manifest.is_some() || self.state.is_some()
-    }
-}
-
-/// When to use colour.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Color {
-    /// On a terminal, unless NO_COLOR is set
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,8 +6,10 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::render;
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
@@ -75,7 +77,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     )?;
     let decision = decide_go(&reports);
     if ui.json {
-        ui.print_json(&Report {
+        ui.print_json(&PreflightReport {
             app: &manifest.name,
             workspace: manifest.workspace.display().to_string(),
             decision: decision.as_str(),
@@ -95,7 +97,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct PreflightReport<'a> {
     app: &'a str,
     workspace: String,
     decision: &'static str,

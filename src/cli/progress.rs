@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use super::context::{CliError, Ui};
 use super::render::{self, Tone};
 use super::timeline::{Depth, describe, is_headline};
-use super::{CliError, Ui};
 use crate::domain::boot::BootState;
 use crate::domain::event::{CheckPhase, Event};
 use crate::domain::finding::{CheckName, CheckReport};

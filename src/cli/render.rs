@@ -6,7 +6,8 @@
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Finding, Severity};
 use crate::domain::ids::At;
 use crate::domain::redact::sanitise;
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
+pub(crate) use crate::domain::words::count;
 
 /// Colours, or none.
 #[derive(Debug, Clone, Copy)]
@@ -130,15 +131,6 @@ pub(crate) fn moment(at: At) -> String {
     }
 }
 
-/// `1 mission`, `2 missions`.
-pub(crate) fn count(number: usize, what: &str) -> String {
-    if number == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{number} {what}s")
-    }
-}
-
 pub(crate) fn tone_of_status(status: CheckStatus) -> Tone {
     match status {
         CheckStatus::Healthy => Tone::Good,
@@ -175,7 +167,7 @@ pub(crate) fn finding(paint: Paint, width: usize, finding: &Finding, verbose: bo
     let mut text = format!(
         "    {} {}{}\n",
         paint.tone(tone, mark),
-        paint.tone(Tone::Strong, &sanitise(&finding.code)),
+        paint.tone(Tone::Strong, &sanitise(finding.code.as_str())),
         sanitise(&place)
     );
     text.push_str(&wrap("      ", &finding.message, width));
@@ -257,14 +249,21 @@ pub(crate) fn check(
     text
 }
 
+fn exception_of(finding: &Finding) -> Option<&str> {
+    match &finding.cause {
+        Some(Cause::Exception(text)) => Some(text),
+        _ => None,
+    }
+}
+
 /// One defect may stop many layers: findings that one exception explains are shown as one.
 fn group_by_exception<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<Vec<&'a Finding>> {
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {
-        let exception = finding.facts.get(FACT_EXCEPTION);
+        let exception = exception_of(finding);
         let same = groups.iter_mut().find(|group| {
             exception.is_some()
-                && group[0].facts.get(FACT_EXCEPTION) == exception
+                && exception_of(group[0]) == exception
                 && group[0].code == finding.code
         });
         match same {

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::context::{find_boot, moment_of, supervisor_lives};
+use super::context::{CliError, Place, Ui, find_boot, moment_of, supervisor_lives};
+use super::exit;
+use super::health;
+use super::options::Global;
 use super::render::{self, Tone};
 use super::timeline::{Depth, describe};
-use super::{CliError, Global, Place, Ui, exit, health};
 use crate::domain::boot::BootState;
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, Seq};

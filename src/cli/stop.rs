@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{CliError, Global, Place, Ui, exit};
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use crate::engine::{end_interrupted, supervisor_of};
 use crate::kernel::{self, Signal};
 

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
+use super::render;
 use super::render::Tone;
-use super::{CliError, Global, Place, Ui, exit, render};
 use crate::domain::event::HealOutcome;
 use crate::domain::ids::{At, MissionId};
 use crate::domain::mission::{MissionState, MissionStatus};

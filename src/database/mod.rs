@@ -6,6 +6,7 @@
 pub(crate) mod affinity;
 pub(crate) mod handle;
 pub(crate) mod judge;
+pub(crate) mod migration_tables;
 pub(crate) mod model;
 pub(crate) mod postgres;
 pub(crate) mod sql;

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::database::handle::Live;
-use crate::database::postgres::url::is_postgres;
+use crate::database::postgres::url::{PostgresUrl, is_postgres};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::{Unreachable, sqlite_path};
 
@@ -44,23 +44,52 @@ pub(crate) struct DatabaseSummary {
     pub has_rows: bool,
 }
 
-/// The summary of the database that `url` leads to, seen from `root`.
-///
-/// `None` if nothing is known within `limit`: it cannot be opened, does not answer, or is of another kind. A SQLite
-/// file that does not exist is a database without tables.
+/// A question that is being answered.
+pub(crate) struct PendingSummary(mpsc::Receiver<Option<DatabaseSummary>>);
+
+impl PendingSummary {
+    /// Begins to look at the database that `url` leads to, seen from `root`.
+    ///
+    /// A server that does not answer may take seconds, and whoever asks has to go on: a thread waits for it, and
+    /// ends with the connection's own bounds.
+    pub(crate) fn ask(url: &str, root: &Path) -> Self {
+        let (url, root) = (url.to_owned(), root.to_owned());
+        let (answer, answered) = mpsc::channel();
+        // Without a thread there is no answer, which is what the receiver then says.
+        let _ = std::thread::Builder::new()
+            .name("database-summary".to_owned())
+            .spawn(move || answer.send(read(&url, &root)));
+        Self(answered)
+    }
+
+    /// The answer, if there is one at `deadline`. `None` also if the database cannot be opened or is of another kind.
+    /// A SQLite file that does not exist is a database without tables.
+    #[must_use]
+    pub(crate) fn by(self, deadline: Instant) -> Option<DatabaseSummary> {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        self.0.recv_timeout(limit).ok()?
+    }
+}
+
+/// What tells one database from another, without a password: the URL of SQLite as it is written, server, user and
+/// name for PostgreSQL, and what follows the login for others.
 #[must_use]
-pub(crate) fn summarize(url: &str, root: &Path, limit: Duration) -> Option<DatabaseSummary> {
-    let (url, root) = (url.to_owned(), root.to_owned());
-    let (answer, answered) = mpsc::channel();
-    // A server that does not answer may take seconds; whoever asks has to go on. The thread ends with the
-    // connection's own bounds.
-    std::thread::Builder::new()
-        .name("database-summary".to_owned())
-        .spawn(move || {
-            let _ = answer.send(read(&url, &root));
-        })
-        .ok()?;
-    answered.recv_timeout(limit).ok()?
+pub(crate) fn identity(url: &str) -> String {
+    if is_postgres(url) {
+        return PostgresUrl::parse(url).map_or_else(
+            |_| "postgresql".to_owned(),
+            |url| {
+                format!(
+                    "postgresql://{}@{}:{}/{}",
+                    url.user, url.host, url.port, url.database
+                )
+            },
+        );
+    }
+    let (scheme, rest) = url.trim().split_once("://").unwrap_or(("", url));
+    let place = rest.split('?').next().unwrap_or_default();
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    format!("{scheme}://{place}")
 }
 
 fn read(url: &str, root: &Path) -> Option<DatabaseSummary> {
@@ -110,14 +139,17 @@ fn revision(live: &Live, tables: &[String]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    const LIMIT: Duration = Duration::from_secs(10);
+    fn summarize(url: &str, root: &Path) -> Option<DatabaseSummary> {
+        PendingSummary::ask(url, root).by(Instant::now() + Duration::from_secs(10))
+    }
 
     fn made_by(sql: &str) -> Option<DatabaseSummary> {
         let dir = tempfile::tempdir().unwrap();
         let connection = rusqlite::Connection::open(dir.path().join("app.db")).unwrap();
         connection.execute_batch(sql).unwrap();
-        summarize("sqlite:///app.db", dir.path(), LIMIT)
+        summarize("sqlite:///app.db", dir.path())
     }
 
     #[test]
@@ -147,7 +179,7 @@ mod tests {
     #[test]
     fn a_file_that_is_not_there_is_empty_and_what_is_no_database_is_unknown() {
         let dir = tempfile::tempdir().unwrap();
-        let empty = summarize("sqlite:///none.db", dir.path(), LIMIT);
+        let empty = summarize("sqlite:///none.db", dir.path());
         assert_eq!(empty, Some(DatabaseSummary::default()));
         assert!(!dir.path().join("none.db").exists());
         std::fs::write(
@@ -155,8 +187,8 @@ mod tests {
             "no database at all, but some text",
         )
         .unwrap();
-        assert_eq!(summarize("sqlite:///text.db", dir.path(), LIMIT), None);
-        assert_eq!(summarize("mysql://ann@db/shop", dir.path(), LIMIT), None);
+        assert_eq!(summarize("sqlite:///text.db", dir.path()), None);
+        assert_eq!(summarize("mysql://ann@db/shop", dir.path()), None);
     }
 
     #[test]
@@ -166,10 +198,29 @@ mod tests {
             "postgresql://ann@127.0.0.1:{}/shop",
             deaf.local_addr().unwrap().port()
         );
-        let begun = std::time::Instant::now();
-        let limit = Duration::from_millis(50);
-        assert_eq!(summarize(&url, Path::new("/"), limit), None);
+        let begun = Instant::now();
+        let deadline = begun + Duration::from_millis(50);
+        assert_eq!(PendingSummary::ask(&url, Path::new("/")).by(deadline), None);
         // The connection itself is given five seconds.
         assert!(begun.elapsed() < Duration::from_secs(4));
+    }
+
+    #[test]
+    fn a_password_is_no_part_of_what_tells_databases_apart() {
+        let urls = [
+            (
+                "postgresql+asyncpg://ann:s3cret@db:5433/shop?sslmode=require",
+                "postgresql://ann@db:5433/shop",
+            ),
+            (
+                "postgres://ann@db/shop?password=s3cret",
+                "postgresql://ann@db:5432/shop",
+            ),
+            ("sqlite:///data/app.db?timeout=5", "sqlite:///data/app.db"),
+            ("mysql://ann:s3@cret@db/shop", "mysql://db/shop"),
+        ];
+        for (url, wanted) in urls {
+            assert_eq!(identity(url), wanted);
+        }
     }
 }

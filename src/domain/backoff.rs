@@ -6,7 +6,7 @@
 ///
 /// "Equal jitter" of Brooker, *Exponential Backoff and Jitter*, AWS Architecture Blog, 2015.
 #[must_use]
-pub fn backoff_ms(n: u32, base_ms: u64, max_ms: u64, random_per_mille: u16) -> u64 {
+pub(crate) fn backoff_ms(n: u32, base_ms: u64, max_ms: u64, random_per_mille: u16) -> u64 {
     let factor = 1_u64.checked_shl(n.saturating_sub(1)).unwrap_or(u64::MAX);
     let full = base_ms.saturating_mul(factor).min(max_ms);
     let taken = u128::from(full / 2) * u128::from(random_per_mille.min(1000)) / 1000;

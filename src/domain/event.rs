@@ -1,9 +1,7 @@
 //! Everything that `ubs` sees and does, as facts in the past tense.
 //!
-//! Pure data. Rules that keep old logs readable: a variant is added at the end and never moved or
-//! renamed; a field is never added to a variant that was released without raising the variant's
-//! version in [`Event::version`] and teaching `log::codec` to read the old one. Golden frames in
-//! `schema/frames/` hold us to it.
+//! Pure data. How an event lies in the log is `log::frame`'s: a kind or field that is added here
+//! does not compile before its layout is decided there. In JSON, kinds and fields are only added.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::finding::{CheckName, CheckReport, Decision};
 use super::ids::{At, Digest, MissionId, Signature};
-use super::mission::{Failure, Proposal};
-use crate::manifest::RestartPolicy;
+use super::mission::order::{Failure, Proposal};
 
 /// How much a boot does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Mode {
     /// No pre-flight; the first error ends the boot.
     Fast,
@@ -92,8 +90,23 @@ pub struct ServicePlan {
     pub restart_backoff_ms_max: u64,
 }
 
+/// When a service that exited is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RestartPolicy {
+    /// Not after exit status 0.
+    #[default]
+    OnFailure,
+    /// After every exit.
+    Always,
+    /// After no exit: the first one is the service's failure (exit status 0 is its end).
+    Never,
+}
+
 /// What a boot ran on. Never a secret: values appear as keyed digests only.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Fingerprint {
     /// Version of `ubs`.
     pub ubs_version: String,
@@ -101,14 +114,38 @@ pub struct Fingerprint {
     pub manifest: Digest,
     /// Revision of the workspace's version control, if it has one.
     pub revision: Option<String>,
+    /// Files of code that the version control says are changed or untracked, relative to the
+    /// workspace: keyed digest of each; of those beyond the bound one digest together.
+    #[serde(default)]
+    pub changed_files: BTreeMap<String, Digest>,
     /// Digest of each lock or requirements file found.
     pub lock_files: BTreeMap<String, Digest>,
     /// The interpreter's path and version.
     pub interpreter: Option<String>,
+    /// Packages that are installed in the interpreter's environment: their versions.
+    #[serde(default)]
+    pub packages: BTreeMap<String, String>,
     /// Variables of the environment files and the manifest: keyed digest of each value.
     pub variables: BTreeMap<String, String>,
+    /// Each `[[schema]]` of the manifest: what its database was like.
+    #[serde(default)]
+    pub databases: BTreeMap<String, DatabasePrint>,
     /// Host facts: kernel, cores, memory.
     pub host: BTreeMap<String, String>,
+}
+
+/// What one database was like. What could not be found out is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DatabasePrint {
+    /// Keyed digest of its URL without the password.
+    pub url: Option<String>,
+    /// Revision of its migrations.
+    pub revision: Option<String>,
+    /// Number of its tables.
+    pub tables: Option<u32>,
+    /// At least one of them has a row.
+    pub has_rows: Option<bool>,
 }
 
 /// The supervisor process, so that a later one can tell whether it still runs.
@@ -126,6 +163,7 @@ pub struct ProcessRef {
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ExitKind {
     /// Exit status.
     Code(i32),
@@ -155,6 +193,7 @@ impl std::fmt::Display for ExitKind {
 
 /// One file of a promotion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct FileChange {
     /// Relative to the workspace.
     pub path: String,
@@ -166,6 +205,7 @@ pub struct FileChange {
 
 /// What a trial in the sandbox showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// The failure is gone and nothing else got worse.
     pub holds: bool,
@@ -181,6 +221,7 @@ pub struct Verdict {
 
 /// One check before and after a proposal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CheckChange {
     /// Which check.
     pub check: CheckName,
@@ -193,6 +234,7 @@ pub struct CheckChange {
 /// How work on one mission ended, as the boot sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HealOutcome {
     /// The fix is in the workspace.
     Applied,
@@ -211,6 +253,7 @@ pub enum HealOutcome {
 /// Which run of the checks an event belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckPhase {
     /// The pre-flight of an attempt.
     Preflight,
@@ -540,12 +583,6 @@ events! {
 }
 
 impl Event {
-    /// Version of this kind's payload. Raised when a field changes.
-    #[must_use]
-    pub fn version(&self) -> u16 {
-        1
-    }
-
     /// The event belongs to a mission's stream.
     #[must_use]
     pub fn is_of_mission(&self) -> bool {

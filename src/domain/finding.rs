@@ -7,9 +7,13 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::code::Code;
+use super::remedy::{Cause, Remedy};
+
 /// The pre-flight checks, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckName {
     /// Variables, environment files, secrets.
     Config,
@@ -62,6 +66,7 @@ impl fmt::Display for CheckName {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Severity {
     /// Worth knowing; nothing follows.
     Info,
@@ -94,9 +99,10 @@ impl fmt::Display for Location {
 
 /// One defect that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// Stable, `check.defect`: `schema.missing_column`.
-    pub code: String,
+    pub code: Code,
     /// How bad.
     pub severity: Severity,
     /// What it is about: a variable, `table.column`, a layer, a service.
@@ -111,21 +117,34 @@ pub struct Finding {
     pub layer: Option<String>,
     /// The error in full (a traceback), redacted and bounded; empty if there is none.
     pub detail: String,
-    /// What a fixer needs to know, as the check measured it: `ddl`, `table`, `file`, `line` ...
+    /// What a fixer can do about it.
+    #[serde(default)]
+    pub fix: Option<Remedy>,
+    /// What signs the failure beside code and subject.
+    #[serde(default)]
+    pub cause: Option<Cause>,
+    /// What describes it, as the check measured it: `table`, `file`, `line` ...
     pub facts: BTreeMap<String, String>,
 }
 
 impl Finding {
+    /// A finding of the code's own severity.
+    #[must_use]
+    pub(crate) fn of(code: Code, subject: impl Into<String>, message: impl Into<String>) -> Self {
+        let severity = code.severity();
+        Self::new(code, severity, subject, message)
+    }
+
     /// A finding with code, severity, subject and message; the rest is added by the other methods.
     #[must_use]
     pub fn new(
-        code: &str,
+        code: impl Into<Code>,
         severity: Severity,
         subject: impl Into<String>,
         message: impl Into<String>,
     ) -> Self {
         Self {
-            code: code.to_owned(),
+            code: code.into(),
             severity,
             subject: subject.into(),
             message: message.into(),
@@ -133,6 +152,8 @@ impl Finding {
             remedy: None,
             layer: None,
             detail: String::new(),
+            fix: None,
+            cause: None,
             facts: BTreeMap::new(),
         }
     }
@@ -155,7 +176,21 @@ impl Finding {
         self
     }
 
-    /// With this fact for fixers.
+    /// With this for a fixer to do.
+    #[must_use]
+    pub fn fix(mut self, fix: Remedy) -> Self {
+        self.fix = Some(fix);
+        self
+    }
+
+    /// Signed by this.
+    #[must_use]
+    pub fn cause(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause);
+        self
+    }
+
+    /// With this fact.
     #[must_use]
     pub fn fact(mut self, key: &str, value: impl Into<String>) -> Self {
         self.facts.insert(key.to_owned(), value.into());
@@ -166,6 +201,7 @@ impl Finding {
 /// What a check concluded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum CheckStatus {
     /// Nothing in the manifest asks for it.
     Skipped,
@@ -212,6 +248,7 @@ impl CheckStatus {
 /// How the dry run of one layer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum RehearsalOutcome {
     /// Everything imported and ran.
     Pass,
@@ -223,6 +260,7 @@ pub enum RehearsalOutcome {
 
 /// The dry run of one layer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerRehearsal {
     /// Name of the layer.
     pub layer: String,
@@ -238,6 +276,7 @@ pub struct LayerRehearsal {
 
 /// What was seen of one dry run beside how it ended; bounded and clean.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Default)]
+#[non_exhaustive]
 pub struct DryRun {
     /// The modules that took the longest, without what they import, as `-X importtime` counts.
     pub slowest_modules: Vec<ModuleTime>,
@@ -249,6 +288,7 @@ pub struct DryRun {
 
 /// Time of one module's import.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ModuleTime {
     /// Dotted name.
     pub module: String,
@@ -258,6 +298,7 @@ pub struct ModuleTime {
 
 /// Something that an import or a call did beside defining things.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SideEffect {
     /// `thread`, `process`, `connect`, `resolve`, `listen`, `write`.
     pub kind: String,
@@ -272,6 +313,7 @@ pub struct SideEffect {
 /// What a check measured beside its findings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Measured {
     /// Nothing.
     #[default]
@@ -318,6 +360,7 @@ pub enum Measured {
 
 /// The result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CheckReport {
     /// Which check.
     pub name: CheckName,
@@ -350,6 +393,7 @@ impl CheckReport {
 /// The verdict of a pre-flight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Decision {
     /// Everything may start.
     Go,
@@ -383,7 +427,7 @@ impl Decision {
 
 /// NO-GO if a check blocks; degraded if a layer failed its rehearsal (it is then an optional one,
 /// because a critical layer's failure blocks); GO otherwise.
-pub fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> Decision {
+pub(crate) fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> Decision {
     let mut decision = Decision::Go;
     for report in reports {
         if report.status.blocks() {

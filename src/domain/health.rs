@@ -11,6 +11,7 @@ use super::ids::{At, BootId};
 /// The one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum HealthStatus {
     /// Up, everything there.
     Healthy,
@@ -43,6 +44,7 @@ impl HealthStatus {
 
 /// Health of one layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerHealth {
     /// Its name.
     pub name: String,
@@ -58,6 +60,7 @@ pub struct LayerHealth {
 
 /// Health of one service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct ServiceHealth {
     /// Its name.
     pub name: String,
@@ -73,6 +76,7 @@ pub struct ServiceHealth {
 
 /// The newest result of one check.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct CheckHealth {
     /// Its name.
     pub name: &'static str,
@@ -84,6 +88,7 @@ pub struct CheckHealth {
 
 /// Health of an application.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Health {
     /// The one word.
     pub status: HealthStatus,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -84,9 +84,12 @@ impl At {
 }
 
 impl fmt::Display for At {
-    /// RFC 3339, UTC, microseconds.
+    /// RFC 3339, UTC, microseconds; outside of the years that it can write, `@N` and `us`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.to_datetime() {
+        match self
+            .to_datetime()
+            .filter(|moment| (0..=9_999).contains(&moment.year()))
+        {
             Some(moment) => f.write_str(&moment.to_rfc3339_opts(SecondsFormat::Micros, true)),
             None => write!(f, "@{}us", self.0),
         }
@@ -95,8 +98,12 @@ impl fmt::Display for At {
 
 impl FromStr for At {
     type Err = chrono::ParseError;
-    /// Any RFC 3339 moment.
+    /// Any RFC 3339 moment, and what [`fmt::Display`] writes for the others.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let beyond = text.strip_prefix('@').and_then(|us| us.strip_suffix("us"));
+        if let Some(us) = beyond.and_then(|us| us.parse().ok()) {
+            return Ok(Self(us));
+        }
         DateTime::parse_from_rfc3339(text).map(|moment| Self(moment.timestamp_micros()))
     }
 }
@@ -225,6 +232,16 @@ mod tests {
         assert_eq!(At(i64::MAX).plus_ms(u64::MAX), At(i64::MAX));
         assert_eq!(At(0).ms_since(At(5_000)), 0);
         assert!(At(i64::MAX).to_string().starts_with('@'));
+    }
+
+    proptest::proptest! {
+        /// States of the log hold them as JSON.
+        #[test]
+        fn any_moment_reads_back(us in proptest::num::i64::ANY, shift in 0_u32..48) {
+            let at = At(us >> shift);
+            let json = serde_json::to_string(&at).unwrap();
+            proptest::prop_assert_eq!(serde_json::from_str::<At>(&json).unwrap(), at);
+        }
     }
 
     #[test]

@@ -3,12 +3,15 @@
 //! Pure: no I/O, no clock, no randomness, no async. Moments, ids and random numbers come in as
 //! data, so the same functions run live, in replay, in recovery after a crash and in tests.
 
-pub mod backoff;
-pub mod boot;
-pub mod event;
-pub mod finding;
-pub mod health;
-pub mod ids;
-pub mod mission;
-pub mod redact;
-pub mod signature;
+pub(crate) mod backoff;
+pub(crate) mod boot;
+pub(crate) mod code;
+pub(crate) mod event;
+pub(crate) mod finding;
+pub(crate) mod health;
+pub(crate) mod ids;
+pub(crate) mod mission;
+pub(crate) mod redact;
+pub(crate) mod remedy;
+pub(crate) mod signature;
+pub(crate) mod words;

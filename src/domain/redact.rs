@@ -6,16 +6,22 @@
 
 use std::sync::LazyLock;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::{Captures, Regex};
 
-use crate::manifest::percent_encoded;
-
 /// What stands in place of a secret.
-pub const REDACTED: &str = "[redacted]";
+pub(crate) const REDACTED: &str = "[redacted]";
 
 /// Shorter secret values are only taken out where they stand as a word of their own: `1` or `dev`
 /// inside other words says nothing, and taking it out would make the text unreadable.
 const VALUE_LENGTH_MIN: usize = 6;
+
+/// Everything but the unreserved characters (RFC 3986, section 2.3), as URLs of a manifest have it.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 struct Shape {
     pattern: Regex,
@@ -74,7 +80,7 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
 
 /// Takes secrets out of text.
 #[derive(Debug, Clone, Default)]
-pub struct Redactor {
+pub(crate) struct Redactor {
     /// Longest first, so that a secret that contains another one goes as a whole.
     values: Vec<String>,
 }
@@ -82,7 +88,7 @@ pub struct Redactor {
 impl Redactor {
     /// One that takes out these values, and what has the shape of a credential.
     #[must_use]
-    pub fn new(values: Vec<String>) -> Self {
+    pub(crate) fn new(values: Vec<String>) -> Self {
         let mut all: Vec<String> = Vec::new();
         for value in values {
             // A value over several lines is printed line by line.
@@ -104,7 +110,7 @@ impl Redactor {
 
     /// The text without secrets.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
+    pub(crate) fn redact(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for value in &self.values {
             if value.len() >= VALUE_LENGTH_MIN {
@@ -142,7 +148,7 @@ impl Redactor {
     /// The text without secrets and without control characters, at most `bytes_max` bytes of it:
     /// what may go into the log.
     #[must_use]
-    pub fn clean(&self, text: &str, bytes_max: usize) -> String {
+    pub(crate) fn clean(&self, text: &str, bytes_max: usize) -> String {
         // Twice: escape sequences may stand in the middle of a secret, and a secret may hold what
         // is taken out as a control character. Cut last: half a secret would not be recognised.
         truncate(&self.redact(&sanitise(&self.redact(text))), bytes_max)
@@ -155,7 +161,7 @@ fn escaped_forms(value: &str) -> Vec<String> {
     let mut forms = vec![
         json.trim_matches('"').to_owned(),
         value.replace('\\', "\\\\"),
-        percent_encoded(value),
+        utf8_percent_encode(value, RESERVED).to_string(),
     ];
     forms.retain(|form| form != value && form.len() >= VALUE_LENGTH_MIN);
     forms
@@ -173,7 +179,7 @@ fn is_code(value: &str) -> bool {
 
 /// Cleans the lines of one stream: a private key over many lines goes as a whole.
 #[derive(Debug, Default)]
-pub struct LineRedactor {
+pub(crate) struct LineRedactor {
     /// Lines of a key that were taken out so far.
     in_key: Option<u16>,
 }
@@ -184,7 +190,7 @@ const KEY_LINES_MAX: u16 = 200;
 impl LineRedactor {
     /// The line without secrets and control characters, at most `bytes_max` bytes of it.
     #[must_use]
-    pub fn clean(&mut self, redactor: &Redactor, line: &str, bytes_max: usize) -> String {
+    pub(crate) fn clean(&mut self, redactor: &Redactor, line: &str, bytes_max: usize) -> String {
         let is_edge = |edge: &str| line.contains(edge) && line.contains("PRIVATE KEY-----");
         match self.in_key {
             Some(_) if is_edge("-----END ") => self.in_key = None,
@@ -226,22 +232,19 @@ fn replace_word(text: &str, word: &str) -> String {
 
 /// At most `bytes_max` bytes of the text, with a mark where it was cut.
 #[must_use]
-pub fn truncate(text: &str, bytes_max: usize) -> String {
+pub(crate) fn truncate(text: &str, bytes_max: usize) -> String {
     const MARK: &str = " [...]";
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max.saturating_sub(MARK.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(bytes_max.saturating_sub(MARK.len()));
     format!("{}{MARK}", &text[..end])
 }
 
 /// The text without what could steer a terminal: control characters but line feed and tab, escape
 /// sequences, and characters that reverse or hide text (Unicode bidirectional controls).
 #[must_use]
-pub fn sanitise(text: &str) -> String {
+pub(crate) fn sanitise(text: &str) -> String {
     let hostile = |c: char| {
         (c.is_control() && c != '\n' && c != '\t')
             || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{61c}')

@@ -10,11 +10,7 @@ use regex::Regex;
 
 use super::finding::Finding;
 use super::ids::{Digest, Signature};
-
-/// The fact that carries an exception as `type: message`.
-pub const FACT_EXCEPTION: &str = "exception";
-/// Fact of a finding about migrations that wait: a digest of what they are. Others are another failure.
-pub const FACT_PENDING: &str = "pending";
+use super::remedy::Cause;
 
 struct Rule {
     pattern: Regex,
@@ -58,11 +54,8 @@ const TEXT_BYTES_MAX: usize = 4096;
 
 /// The text without what changes from run to run.
 #[must_use]
-pub fn normalise(text: &str) -> String {
-    let mut end = text.len().min(TEXT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+pub(crate) fn normalise(text: &str) -> String {
+    let end = text.floor_char_boundary(TEXT_BYTES_MAX);
     let mut text = text[..end].to_owned();
     for rule in RULES.iter() {
         text = rule
@@ -80,27 +73,29 @@ fn sign(parts: &[&str]) -> Signature {
     Signature(digits)
 }
 
-/// The signature of a finding: of its exception if it has one, else of its code and subject.
+/// The signature of a finding: of its exception if it has one, else of its code and subject, with
+/// what migrations wait.
 #[must_use]
-pub fn sign_finding(finding: &Finding) -> Signature {
-    match finding.facts.get(FACT_EXCEPTION) {
-        Some(exception) => sign(&["exception", &normalise(exception)]),
-        None => match finding.facts.get(FACT_PENDING) {
-            Some(pending) => sign(&["finding", &finding.code, &finding.subject, pending]),
-            None => sign(&["finding", &finding.code, &finding.subject]),
-        },
+pub(crate) fn sign_finding(finding: &Finding) -> Signature {
+    let (code, subject) = (finding.code.as_str(), finding.subject.as_str());
+    match &finding.cause {
+        Some(Cause::Exception(exception)) => sign(&["exception", &normalise(exception)]),
+        Some(Cause::Pending(digest)) => sign(&["finding", code, subject, digest]),
+        None => sign(&["finding", code, subject]),
     }
 }
 
 /// The signature of a layer that failed while it ran: the layer, the service, and the error.
 #[must_use]
-pub fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature {
+pub(crate) fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature {
     sign(&["layer", layer, service, &normalise(error)])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::finding::Severity;
+    use proptest::prelude::*;
 
     #[test]
     fn other_migrations_that_wait_are_another_failure() {
@@ -111,13 +106,11 @@ mod tests {
                 "main",
                 "behind",
             )
-            .fact(FACT_PENDING, pending)
+            .cause(Cause::Pending(pending.to_owned()))
         };
         assert_eq!(sign_finding(&finding("a")), sign_finding(&finding("a")));
         assert_ne!(sign_finding(&finding("a")), sign_finding(&finding("b")));
     }
-    use crate::domain::finding::Severity;
-    use proptest::prelude::*;
 
     #[test]
     fn an_import_that_was_read_and_one_that_was_run_fail_alike() {
@@ -152,10 +145,25 @@ mod tests {
     fn one_exception_seen_by_two_checks_is_one_signature() {
         let error = "InvalidRequestError: Table 'm' is already defined";
         let schema = Finding::new("schema.duplicate_table", Severity::Critical, "m", "twice")
-            .fact(FACT_EXCEPTION, error);
+            .cause(Cause::Exception(error.to_owned()));
         let rehearsal = Finding::new("rehearsal.failed", Severity::Critical, "database", "no")
-            .fact(FACT_EXCEPTION, error);
+            .cause(Cause::Exception(error.to_owned()));
         assert_eq!(sign_finding(&schema), sign_finding(&rehearsal));
+    }
+
+    /// The missions of logs that are there are found by these.
+    #[test]
+    fn signatures_stay_what_they_were() {
+        let finding = || Finding::new("schema.not_migrated", Severity::Critical, "main", "no");
+        let of = |cause: Cause| sign_finding(&finding().cause(cause)).to_string();
+        let exception = |text: &str| of(Cause::Exception(text.to_owned()));
+        assert_eq!(exception("E: line 7"), "fa25bed0cd7c151d");
+        assert_eq!(exception("E: line 9"), "fa25bed0cd7c151d");
+        assert_eq!(of(Cause::Pending("0123".to_owned())), "30b4a573185e4f3c");
+        assert_eq!(sign_finding(&finding()).to_string(), "b6019edb6fecd25a");
+        // Facts describe, and sign nothing.
+        let described = finding().fact("exception", "E: x").fact("pending", "0123");
+        assert_eq!(sign_finding(&described), sign_finding(&finding()));
     }
 
     proptest! {

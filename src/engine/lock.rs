@@ -13,7 +13,7 @@ use crate::domain::ids::BootId;
 
 /// The lock cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// Another supervisor runs.
     #[error(
         "{app} is already supervised here by process {pid}; `ubs status` shows it, `ubs stop` stops it"
@@ -36,7 +36,7 @@ pub enum LockError {
 
 /// Who supervises, as the lock file says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Supervisor {
+pub(crate) struct Supervisor {
     /// Name of the application.
     pub app: String,
     /// The process.
@@ -47,7 +47,7 @@ pub struct Supervisor {
 
 /// Held for as long as the supervisor lives; the system releases it when the process dies.
 #[derive(Debug)]
-pub struct SupervisorLock {
+pub(crate) struct SupervisorLock {
     file: Flock<fs::File>,
 }
 
@@ -81,7 +81,7 @@ impl SupervisorLock {
     ///
     /// # Errors
     /// Another supervisor holds it, or the file cannot be opened.
-    pub fn take(state_dir: &Path) -> Result<Self, LockError> {
+    pub(crate) fn take(state_dir: &Path) -> Result<Self, LockError> {
         let path = path_of(state_dir);
         let file = open(&path)?;
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
@@ -105,7 +105,7 @@ impl SupervisorLock {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn announce(&mut self, supervisor: &Supervisor) -> std::io::Result<()> {
+    pub(crate) fn announce(&mut self, supervisor: &Supervisor) -> std::io::Result<()> {
         let text = serde_json::to_vec(supervisor)?;
         self.file.set_len(0)?;
         self.file.rewind()?;
@@ -115,7 +115,7 @@ impl SupervisorLock {
 
 /// The supervisor that runs in this state directory, if one does.
 #[must_use]
-pub fn supervisor_of(state_dir: &Path) -> Option<Supervisor> {
+pub(crate) fn supervisor_of(state_dir: &Path) -> Option<Supervisor> {
     let mut file = fs::File::open(path_of(state_dir)).ok()?;
     let holder = read_holder(&mut file)?;
     match Flock::lock(file, FlockArg::LockSharedNonblock) {

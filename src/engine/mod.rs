@@ -3,16 +3,25 @@
 //! It keeps no truth of its own: its state is folded from the log, so what another process adds to
 //! the log (a worker that closes a mission) reaches a running boot too.
 
+mod application;
 mod boot;
+mod boot_log;
+mod error;
 mod fingerprint;
 mod lock;
 mod look;
+mod mark;
 mod plan;
 mod recover;
+mod report;
+mod run;
 mod services;
 mod settle;
+mod signals;
+mod start;
+mod work;
 
-pub use boot::{Boot, BootEnd, EngineError, Until, is_settled};
-pub use lock::{LockError, SupervisorLock, supervisor_of};
-pub use plan::plan_boot;
-pub use recover::{InterruptedBoot, RecoverError, end_interrupted};
+pub(crate) use boot::{Boot, BootEnd, Until, is_settled};
+pub(crate) use error::EngineError;
+pub(crate) use lock::supervisor_of;
+pub(crate) use recover::end_interrupted;

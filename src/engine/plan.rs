@@ -1,12 +1,12 @@
 //! From the manifest to what a boot will do.
 
-use crate::domain::event::{BootPlan, LayerPlan, Mode, ServicePlan};
+use crate::domain::event::{BootPlan, LayerPlan, Mode, RestartPolicy, ServicePlan};
 use crate::domain::finding::CheckName;
-use crate::manifest::{Layer, Manifest, Service};
+use crate::manifest::{self, Layer, Manifest, Service};
 
 /// What a boot of this manifest in this mode will do.
 #[must_use]
-pub fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
+pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
     let resilient = mode == Mode::Resilient;
     BootPlan {
         mode,
@@ -37,7 +37,11 @@ fn plan_service(service: &Service) -> ServicePlan {
     ServicePlan {
         name: service.name.clone(),
         oneshot: service.oneshot,
-        restart: service.restart.policy,
+        restart: match service.restart.policy {
+            manifest::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
+            manifest::RestartPolicy::Always => RestartPolicy::Always,
+            manifest::RestartPolicy::Never => RestartPolicy::Never,
+        },
         restarts_max: service.restart.max,
         restart_window_ms: service.restart.window_ms,
         restart_backoff_ms: service.restart.backoff_ms,

@@ -3,33 +3,27 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
-use super::boot::EngineError;
+use super::error::{EngineError, RecoverError};
 use super::lock::SupervisorLock;
-use super::services::BOOT_MARK;
+use super::mark::{service_mark, work_mark};
 use super::settle::append_boot;
 use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::ids::BootId;
 use crate::domain::mission::MissionCommand;
-use crate::fix::{PromoteError, recover_promotions, sweep_sandboxes};
+use crate::fix::{recover_promotions, sweep_sandboxes};
 use crate::kernel;
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
 
-/// The variable that marks what a boot runs beside its services: checks and trials.
-pub(super) const WORK_MARK: &str = "UBS_WORK";
 /// Time between `SIGTERM` and `SIGKILL` for what a dead supervisor left behind.
 const GRACE_MS: u64 = 3_000;
 
-/// The name under which a boot works on missions.
-pub(super) fn worker_name(boot: BootId) -> String {
-    format!("boot {boot}")
-}
-
 /// A boot whose supervisor died.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InterruptedBoot {
+pub(crate) struct InterruptedBoot {
     /// Which one.
     pub boot: BootId,
     /// Name of the application.
@@ -44,7 +38,7 @@ pub struct InterruptedBoot {
 ///
 /// # Errors
 /// A supervisor is alive, or something cannot be cleaned up.
-pub fn end_interrupted(
+pub(crate) fn end_interrupted(
     log: &Log,
     reader: &Reader,
     workspace: &Path,
@@ -55,11 +49,22 @@ pub fn end_interrupted(
         at: now(),
         random_per_mille: 0,
     };
-    Ok(recover(log, reader, workspace, state_dir, None, context)?)
+    Ok(recover(
+        log,
+        reader,
+        workspace,
+        state_dir,
+        None,
+        context,
+        &AtomicBool::new(false),
+    )?)
 }
 
 /// Records every boot that was interrupted. The caller holds the supervisor lock, so no boot of
-/// this workspace can be alive.
+/// this workspace can be alive. `stop` is looked at between two steps; what is not done then is left to
+/// the next call.
+///
+/// Blocks: it waits for processes to end, for the promotion lock and for databases.
 pub(super) fn recover(
     log: &Log,
     reader: &Reader,
@@ -67,9 +72,15 @@ pub(super) fn recover(
     state_dir: &Path,
     servers: Option<&BTreeMap<String, String>>,
     context: Context,
+    stop: &AtomicBool,
 ) -> Result<Vec<InterruptedBoot>, RecoverError> {
+    let go_on = || match stop.load(Ordering::SeqCst) {
+        true => Err(RecoverError::Stopped),
+        false => Ok(()),
+    };
     let mut interrupted = Vec::new();
     for (boot, state) in reader.unfinished_boots()? {
+        go_on()?;
         let reaped = reap(boot, &state);
         interrupted.push(InterruptedBoot {
             boot,
@@ -92,6 +103,7 @@ pub(super) fn recover(
             }
         })??;
     }
+    go_on()?;
     let missions = Missions::new(log.clone());
     recover_promotions(workspace, state_dir, &missions, servers)?;
     // Nobody needs what lies there; it only takes room.
@@ -125,8 +137,8 @@ fn release_held(missions: &Missions) -> Result<(), RecoverError> {
 
 /// Ends every process of a dead boot: those that carry its mark, and those that its log names.
 fn reap(boot: BootId, state: &BootState) -> u32 {
-    let mut reaped = kernel::reap_marked(&format!("{WORK_MARK}={boot}"), 0);
-    reaped += kernel::reap_marked(&format!("{BOOT_MARK}={boot}"), GRACE_MS);
+    let mut reaped = kernel::reap_marked(&work_mark(boot), 0);
+    reaped += kernel::reap_marked(&service_mark(boot), GRACE_MS);
     // A service may have cleared its environment; its process is known from the log.
     for service in state.layers.iter().flat_map(|layer| &layer.services) {
         if let Some(process) = service.process.as_ref().filter(|p| kernel::is_alive(p)) {
@@ -135,18 +147,4 @@ fn reap(boot: BootId, state: &BootState) -> u32 {
         }
     }
     reaped
-}
-
-/// An interrupted boot could not be cleaned up.
-#[derive(Debug, thiserror::Error)]
-pub enum RecoverError {
-    /// The log.
-    #[error(transparent)]
-    Log(#[from] LogError),
-    /// A mission.
-    #[error(transparent)]
-    Missions(#[from] MissionsError),
-    /// A half-done promotion.
-    #[error("cannot recover a promotion that was interrupted: {0}")]
-    Promote(#[from] PromoteError),
 }

@@ -8,10 +8,10 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
 
-use super::boot::Report;
+use super::mark::BOOT_MARK;
+use super::report::{Report, Reports};
 use crate::domain::boot::BootCommand;
 use crate::domain::event::ProcessRef;
 use crate::domain::redact::{LineRedactor, Redactor};
@@ -19,14 +19,13 @@ use crate::kernel;
 use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
 use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, probe_once, spawn};
 
-/// The variable that marks every process of a boot, so that a later one can find what was left.
-pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
-/// A port of this host that is taken answers at once.
-const TAKEN_WITHIN: Duration = Duration::from_millis(200);
+/// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
+/// for it.
+const TAKEN_WITHIN: Duration = Duration::from_millis(50);
 /// Bytes of output that a failure carries.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 
-/// What a service's task is told.
+/// An order to a service's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     Run,
@@ -36,10 +35,10 @@ enum Order {
 
 /// Starts and stops the services of one boot.
 pub(super) struct Services {
-    manifest: Rc<Manifest>,
+    manifest: Arc<Manifest>,
     logs: PathBuf,
     mark: String,
-    reports: UnboundedSender<Report>,
+    reports: Reports,
     orders: Rc<RefCell<BTreeMap<String, watch::Sender<Order>>>>,
     /// What every service gets, made once for many: looking for the interpreter costs more than
     /// starting a process.
@@ -63,10 +62,10 @@ struct Expanded {
 
 impl Services {
     pub(super) fn new(
-        manifest: Rc<Manifest>,
+        manifest: Arc<Manifest>,
         state_dir: &Path,
         mark: String,
-        reports: UnboundedSender<Report>,
+        reports: Reports,
     ) -> Self {
         Self {
             manifest,
@@ -235,7 +234,7 @@ struct ServiceTask {
     expanded: Expanded,
     running: RunningService,
     orders: watch::Receiver<Order>,
-    reports: UnboundedSender<Report>,
+    reports: Reports,
 }
 
 enum Happened {
@@ -359,7 +358,7 @@ impl ServiceTask {
 }
 
 /// Refuses to start a service whose port is taken: the other program would answer its probe, and the
-/// boot would be told that all is well. Only what listens on this host itself can be asked.
+/// boot would take the service for ready. Only what listens on this host itself can be asked.
 fn require_free(kind: &ProbeKind) -> Result<(), String> {
     let address = match kind {
         ProbeKind::Tcp(address) => address.as_str(),

@@ -4,15 +4,15 @@
 //! reaches `ubs`' own state or the version control's.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
 use crate::kernel::read_unless_database;
-use crate::manifest::set_variable;
+use crate::manifest::{self, Existing, set_variable};
 
 /// Changes in one proposal.
 const CHANGES_MAX: usize = 256;
@@ -358,35 +358,12 @@ fn random_text(bytes: u32) -> Result<String, ApplyError> {
     Ok(text)
 }
 
-/// Writes a file so that a crash leaves the old one or the new one, never a part: temporary file in
-/// the same directory, synchronised, renamed, directory synchronised.
+/// Writes a file in one step, with the directories above it.
 pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(parent)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = parent.join(format!(".{name}.ubs-{}", std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode)
-            .open(&temporary)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        sync_directory(parent)
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
     }
-    written
-}
-
-/// Makes the directory's entries durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
-    fs::File::open(path)?.sync_all()
+    manifest::write_atomically(path, bytes, mode, Existing::Replaced)
 }
 
 /// Writes the planned files below `root`, one after the other.

@@ -8,20 +8,16 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 
 use super::database::{DatabaseError, because};
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
+use crate::database::sql::quote::identifier;
 use crate::domain::ids::Digest;
 
 /// Bytes of a database whose rows are compared one by one.
 const COMPARED_BYTES_MAX: u64 = 4 << 30;
-/// Reasons that are told.
+/// Most reasons listed in one message.
 const REASONS_MAX: usize = 5;
 
 type Definition = (String, String, String);
-
-/// The name as an SQL identifier.
-pub(super) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
 
 /// Type, name and statement of everything, internal tables left out.
 fn definitions(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
@@ -36,18 +32,18 @@ fn definitions(connection: &Connection) -> rusqlite::Result<Vec<Definition>> {
 
 /// One column as the database declares it.
 #[derive(Debug, Clone, PartialEq)]
-struct Column {
+struct DeclaredColumn {
     name: String,
     rest: (String, bool, Option<String>, i64, i64),
 }
 
-fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<Column>> {
+fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<DeclaredColumn>> {
     let mut statement = connection.prepare(
         "SELECT name, coalesce(type, ''), \"notnull\", dflt_value, pk, hidden FROM pragma_table_xinfo(?1, 'main')",
     )?;
     statement
         .query_map([table], |row| {
-            Ok(Column {
+            Ok(DeclaredColumn {
                 name: row.get(0)?,
                 rest: (
                     row.get(1)?,
@@ -74,12 +70,20 @@ const INDEXES: &str = "SELECT coalesce(s.sql, l.origin || (SELECT group_concat(c
      LEFT JOIN main.sqlite_schema AS s ON s.type = 'index' AND s.name = l.name ORDER BY 1";
 
 /// Number and sum of the digests of the rows: the order does not matter, each row counts.
-fn rows(connection: &Connection, table: &str, columns: &[Column]) -> rusqlite::Result<(u64, u128)> {
+fn rows(
+    connection: &Connection,
+    table: &str,
+    columns: &[DeclaredColumn],
+) -> rusqlite::Result<(u64, u128)> {
     let list: Vec<String> = columns
         .iter()
-        .map(|column| format!("t.{}", quote(&column.name)))
+        .map(|column| format!("t.{}", identifier(&column.name)))
         .collect();
-    let sql = format!("SELECT {} FROM main.{} AS t", list.join(", "), quote(table));
+    let sql = format!(
+        "SELECT {} FROM main.{} AS t",
+        list.join(", "),
+        identifier(table)
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut found = statement.query([])?;
     let (mut count, mut sum) = (0_u64, 0_u128);
@@ -148,11 +152,11 @@ fn open_or_empty(path: &Path) -> Result<Connection, DatabaseError> {
 }
 
 /// What `after` has lost or changed of `before`; nothing if it only gained tables, columns and indexes.
-/// `books`: tables whose rows may change, since the migration tool keeps what it did in them.
-pub(super) fn beyond_additions(
+/// The rows of `migration_tables` may change: the migration tool keeps what it did in them.
+pub(super) fn side_effects_of(
     before: &Path,
     after: &Path,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
 ) -> Result<Vec<String>, DatabaseError> {
     if before
         .metadata()
@@ -164,7 +168,7 @@ pub(super) fn beyond_additions(
     }
     let before = open_or_empty(before)?;
     let after = open_or_empty(after)?;
-    let mut reasons = differences(&before, &after, books)
+    let mut reasons = differences(&before, &after, migration_tables)
         .map_err(because("cannot compare the database with what it was"))?;
     let more = reasons.len().saturating_sub(REASONS_MAX);
     if more > 0 {
@@ -177,7 +181,7 @@ pub(super) fn beyond_additions(
 fn differences(
     before: &Connection,
     after: &Connection,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
 ) -> rusqlite::Result<Vec<String>> {
     let mut reasons = Vec::new();
     let now: BTreeMap<(String, String), String> = definitions(after)?
@@ -191,7 +195,14 @@ fn differences(
             ("index", _) => {}
             (_, None) => reasons.push(format!("{kind} {name} is gone")),
             ("table", Some(new)) => {
-                compare_table(before, after, name, (sql, new), books, &mut reasons)?;
+                compare_table(
+                    before,
+                    after,
+                    name,
+                    (sql, new),
+                    migration_tables,
+                    &mut reasons,
+                )?;
             }
             (_, Some(new)) if new != sql => reasons.push(format!("{kind} {name} changes")),
             _ => {}
@@ -210,7 +221,7 @@ fn compare_table(
     after: &Connection,
     table: &str,
     (sql_before, sql_after): (&str, &str),
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
     reasons: &mut Vec<String>,
 ) -> rusqlite::Result<()> {
     let old = columns(before, table)?;
@@ -244,10 +255,10 @@ fn compare_table(
         return Ok(());
     }
     let (old_rows, new_rows) = (rows(before, table, &old)?, rows(after, table, &old)?);
-    let is_one = |books: &[String]| books.iter().any(|name| name.eq_ignore_ascii_case(table));
+    let is_one = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(table));
     // A merge of two heads leaves one row of two; none at all is a downgrade to nothing.
-    let has_version = is_one(&books.versions) && (new_rows.0 > 0 || old_rows.0 == 0);
-    if has_version || (is_one(&books.growing) && new_rows.0 >= old_rows.0) {
+    let has_version = is_one(&migration_tables.versions) && (new_rows.0 > 0 || old_rows.0 == 0);
+    if has_version || (is_one(&migration_tables.growing) && new_rows.0 >= old_rows.0) {
         return Ok(());
     }
     if old_rows.0 != new_rows.0 {
@@ -285,11 +296,11 @@ mod tests {
             .execute_batch(change)
             .unwrap();
         assert_ne!(file_digest(&before).unwrap(), file_digest(&after).unwrap());
-        let books = MigrationBooks {
+        let migration_tables = MigrationTables {
             versions: vec!["version".to_owned()],
             growing: vec!["done".to_owned()],
         };
-        beyond_additions(&before, &after, &books).unwrap()
+        side_effects_of(&before, &after, &migration_tables).unwrap()
     }
 
     #[test]
@@ -349,8 +360,11 @@ mod tests {
                 "the checks of table u change",
             ),
         ] {
-            let told = reasons(change);
-            assert!(told.iter().any(|told| told == reason), "{change}: {told:?}");
+            let found = reasons(change);
+            assert!(
+                found.iter().any(|found| found == reason),
+                "{change}: {found:?}"
+            );
         }
     }
 }

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use super::contents::quote;
+use crate::database::sql::quote::identifier;
 use crate::domain::ids::Digest;
 use crate::domain::mission::Risk;
 
@@ -126,11 +128,48 @@ fn row_counts(connection: &Connection) -> rusqlite::Result<BTreeMap<String, i64>
     names
         .into_iter()
         .map(|name| {
-            let sql = format!("SELECT count(*) FROM {}", quote(&name));
+            let sql = format!("SELECT count(*) FROM {}", identifier(&name));
             let count = connection.query_row(&sql, [], |row| row.get(0))?;
             Ok((name, count))
         })
         .collect()
+}
+
+/// What the guards of a connection look at. They cannot be exchanged while a transaction borrows it.
+#[derive(Default)]
+struct Guards {
+    /// When the statements began; before that, time is not bounded.
+    begun: OnceLock<Instant>,
+    /// One of the values below.
+    permitted: AtomicU8,
+}
+
+/// The statement that runs may do anything.
+const ANYTHING: u8 = 0;
+/// It does not begin with CREATE, and may add.
+const ADDITION: u8 = 1;
+/// It begins with CREATE, and may add.
+const CREATION: u8 = 2;
+
+/// Lets the connection stop statements that run too long, and refuse what they may not do.
+fn install_guards(connection: &mut Connection) -> rusqlite::Result<Arc<Guards>> {
+    let guards = Arc::<Guards>::default();
+    let clock = Arc::clone(&guards);
+    let is_late = move || {
+        let begun = clock.begun.get();
+        begun.is_some_and(|begun| begun.elapsed() >= STATEMENTS_TIME_MAX)
+    };
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(is_late))?;
+    let permitted = Arc::clone(&guards);
+    connection.authorizer(Some(move |context: AuthContext<'_>| {
+        let permitted = permitted.permitted.load(Ordering::Relaxed);
+        if permitted == ANYTHING || is_additive(&context.action, permitted == CREATION) {
+            Authorization::Allow
+        } else {
+            Authorization::Deny
+        }
+    }))?;
+    Ok(guards)
 }
 
 /// Runs the statements in one transaction. Nothing changes unless all succeed, stay within the
@@ -147,6 +186,7 @@ pub(super) fn apply_statements(
         return Err(DatabaseError::TooMany(statements.len()));
     }
     let mut connection = open(path, true)?;
+    let guards = install_guards(&mut connection).map_err(because("cannot guard the connection"))?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
         .map_err(because(format!(
@@ -155,26 +195,17 @@ pub(super) fn apply_statements(
         )))?;
     let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
     let guarded = risk < Risk::Destructive;
-    let begun = std::time::Instant::now();
-    transaction.progress_handler(
-        STEPS_BETWEEN_LOOKS,
-        Some(move || begun.elapsed() >= STATEMENTS_TIME_MAX),
-    );
+    guards.begun.get_or_init(Instant::now);
     for statement in statements {
         let first = statement.trim_start().get(..6).unwrap_or("");
         let creates = first.eq_ignore_ascii_case("CREATE");
         if guarded {
             require_additive_text(statement)?;
-            transaction.authorizer(Some(move |context: AuthContext<'_>| {
-                if is_additive(&context.action, creates) {
-                    Authorization::Allow
-                } else {
-                    Authorization::Deny
-                }
-            }));
+            let additions = if creates { CREATION } else { ADDITION };
+            guards.permitted.store(additions, Ordering::Relaxed);
         }
         let outcome = transaction.execute(statement, []);
-        transaction.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+        guards.permitted.store(ANYTHING, Ordering::Relaxed);
         outcome.map_err(|source| match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) => {
                 DatabaseError::BeyondRisk(risk.as_str())

@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::apply::{PlannedFile, sync_directory, write_atomically};
+use super::apply::{PlannedFile, write_atomically};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::Risk;
 use crate::fix::postgres::server_trial::ServerOutcome;
+use crate::manifest::sync_directory;
 
 const PLAN: &str = "plan.json";
 /// Of everything in the journal.

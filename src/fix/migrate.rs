@@ -11,13 +11,12 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use super::apply::ApplyError;
-use super::contents::{beyond_additions, contents_digest, file_digest};
+use super::contents::{contents_digest, file_digest, side_effects_of};
 use super::database::because;
-use super::migration_run::{Reach, Run, Upgrade};
+use super::migration_run::{MigrationReach, MigrationRun, Upgrade};
 use super::sandboxes::IMAGE;
-use crate::checks::{MigrationBooks, migration_books};
 use crate::domain::ids::Digest;
-use crate::domain::mission::MigrationTool;
+use crate::domain::remedy::MigrationTool;
 use crate::sandbox::clone_database;
 
 /// How long a live database that somebody uses is waited for.
@@ -25,7 +24,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A database after its migrations.
 #[derive(Debug)]
-pub(super) struct Migrated {
+pub(super) struct MigratedImage {
     /// Its image; gone when dropped.
     pub image: tempfile::TempPath,
     /// Contents of the live database that it was made from.
@@ -33,36 +32,28 @@ pub(super) struct Migrated {
     /// Contents of the image.
     pub after: Digest,
     /// What it lost or changed besides what it gained.
-    pub beyond: Vec<String>,
+    pub side_effects: Vec<String>,
 }
 
 /// Runs the migrations on the clone `database`; leaves an image of the result beside `images`, with a name that
 /// begins with it.
 pub(super) fn migrate(
-    run: &Run<'_>,
+    run: &MigrationRun<'_>,
     upgrade: Upgrade<'_>,
     database: &Path,
     images: &Path,
-) -> Result<Migrated, ApplyError> {
+) -> Result<MigratedImage, ApplyError> {
     let fail = |why: String| upgrade.failed(why);
     let io = |error: std::io::Error| fail(error.to_string());
-    let declared = run
-        .manifest
-        .schemas
-        .iter()
-        .find(|s| s.name == upgrade.schema);
-    let books = declared.map_or_else(MigrationBooks::default, |schema| {
-        migration_books(&schema.expect, run.root)
-    });
     let before = run.scratch.join("before-migration.sqlite");
     let _ = std::fs::remove_file(&before);
     if database.exists() {
         clone_database(database, &before).map_err(|error| fail(error.to_string()))?;
     }
     let directory = database.parent().unwrap_or(run.root).to_owned();
-    let reach = Reach {
+    let reach = MigrationReach {
         writable: vec![directory],
-        ..Reach::default()
+        ..MigrationReach::default()
     };
     upgrade.run(run, reach)?;
     if !database.exists() {
@@ -84,10 +75,10 @@ pub(super) fn migrate(
         .into_temp_path();
     clone_database(database, &image).map_err(|error| fail(error.to_string()))?;
     crate::kernel::crash_point("trial.migrated");
-    Ok(Migrated {
+    Ok(MigratedImage {
         before: file_digest(&before)?,
         after: file_digest(&image)?,
-        beyond: beyond_additions(&before, &image, &books)?,
+        side_effects: side_effects_of(&before, &image, upgrade.tables)?,
         image,
     })
 }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::apply::ApplyError;
+use super::trial::error::make_directory;
 use crate::checks::{interpreter, migration_command};
+use crate::database::migration_tables::MigrationTables;
 use crate::domain::event::ExitKind;
-use crate::domain::mission::MigrationTool;
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::{Environment, Manifest, WebFramework};
 use crate::sandbox::{Loopback, Overlay, SandboxSpec, host_isolation, run_laid_over};
 
@@ -17,7 +19,7 @@ const OUTPUT_BYTES_MAX: usize = 2 << 10;
 const LINES_MAX: usize = 4;
 
 /// Where and with what the migrations run.
-pub(super) struct Run<'a> {
+pub(super) struct MigrationRun<'a> {
     pub manifest: &'a Manifest,
     /// The copy of the workspace.
     pub root: &'a Path,
@@ -34,11 +36,13 @@ pub(super) struct Upgrade<'a> {
     pub schema: &'a str,
     pub tool: MigrationTool,
     pub target: &'a str,
+    /// Where the tool keeps what it did.
+    pub tables: &'a MigrationTables,
 }
 
 /// What the migrations reach besides the copy of the workspace, which they read.
 #[derive(Default)]
-pub(super) struct Reach {
+pub(super) struct MigrationReach {
     pub writable: Vec<PathBuf>,
     /// Variables that lead to the clone.
     pub variables: BTreeMap<String, String>,
@@ -58,7 +62,11 @@ impl Upgrade<'_> {
     ///
     /// # Errors
     /// They failed, in their own last words; or this host cannot isolate them.
-    pub(super) fn run(&self, run: &Run<'_>, reach: Reach) -> Result<(), ApplyError> {
+    pub(super) fn run(
+        &self,
+        run: &MigrationRun<'_>,
+        reach: MigrationReach,
+    ) -> Result<(), ApplyError> {
         let declared = run.manifest.schemas.iter().find(|s| s.name == self.schema);
         let command = declared
             .and_then(|schema| migration_command(&schema.expect, self.tool, self.target, run.root))
@@ -86,7 +94,7 @@ impl Upgrade<'_> {
             )));
         }
         let home = run.scratch.join("migration-home");
-        super::trial::make_directory(&home).map_err(|error| self.failed(error))?;
+        make_directory(&home).map_err(|error| self.failed(error))?;
         let python = interpreter(run.manifest, run.root, run.environment)
             .map_err(|error| self.failed(error))?;
         let mut argv = vec![python.display().to_string(), "-B".to_owned()];
@@ -132,22 +140,22 @@ impl Upgrade<'_> {
         } else {
             format!("ended with {}", outcome.exit)
         };
-        let told = redactor.clean(&last_words(&text).join(" | "), OUTPUT_BYTES_MAX);
-        let told = if told.is_empty() {
-            told
+        let output = redactor.clean(&last_words(&text).join(" | "), OUTPUT_BYTES_MAX);
+        let output = if output.is_empty() {
+            output
         } else {
-            format!(": {told}")
+            format!(": {output}")
         };
         let place = last_place(&text, run.root).map_or_else(String::new, |p| format!(" at {p}"));
         let shown = command
             .shown
             .replace(&format!("{}/", run.root.display()), "");
-        Err(self.failed(format!("`{shown}` {how}{place}{told}")))
+        Err(self.failed(format!("`{shown}` {how}{place}{output}")))
     }
 
     fn variables(
         &self,
-        run: &Run<'_>,
+        run: &MigrationRun<'_>,
         home: &Path,
         reach: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, ApplyError> {
@@ -190,7 +198,7 @@ impl Upgrade<'_> {
 /// What a program said at its end: from the exception on, if there is one, without marks below the code.
 fn last_words(text: &str) -> Vec<&str> {
     let is_mark = |line: &str| line.chars().all(|c| "^~ \t".contains(c));
-    // Rows are nobody's business.
+    // Lines with values of rows stay out of messages.
     let is_unwanted = |line: &str| {
         ["(Background on this error at", "DETAIL:", "[parameters:"]
             .iter()
@@ -240,7 +248,7 @@ fn last_place(text: &str, root: &Path) -> Option<String> {
 }
 
 /// The application that `flask` runs in: the one that is named, or the one that the manifest registers.
-fn flask_application(run: &Run<'_>) -> Option<String> {
+fn flask_application(run: &MigrationRun<'_>) -> Option<String> {
     if let Some((named, _)) = run.environment.values.get("FLASK_APP") {
         return Some(named.clone());
     }

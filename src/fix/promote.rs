@@ -17,8 +17,7 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
-use super::stage::Databases;
-use super::trial::Trial;
+use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
@@ -29,6 +28,7 @@ use crate::sandbox::{CopyError, clone_database};
 
 /// A promotion, its recovery or its rollback failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum PromoteError {
     /// The proposal no longer fits the workspace.
     #[error(transparent)]
@@ -59,7 +59,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
 
 /// What became of a promotion that a crash had interrupted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recovery {
+pub(crate) struct Recovery {
     /// Which mission.
     pub mission: MissionId,
     /// It was finished; otherwise it was undone.
@@ -70,7 +70,7 @@ pub struct Recovery {
 
 /// Where promotions happen.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct PromotionPlace<'a> {
     pub workspace: &'a Path,
     pub state_dir: &'a Path,
     pub missions: &'a Missions,
@@ -103,7 +103,7 @@ impl PromotionLock {
 /// # Errors
 /// The workspace is as it was, unless the error is one of the log: then recovery decides.
 pub(super) fn promote(
-    place: Place<'_>,
+    place: PromotionPlace<'_>,
     mission: MissionId,
     proposal: &Proposal,
     databases: &Databases,
@@ -359,14 +359,14 @@ fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result
 ///
 /// # Errors
 /// A file cannot be read or written; the mission stays as it is and the next call tries again.
-pub fn recover_promotions(
+pub(crate) fn recover_promotions(
     workspace: &Path,
     state_dir: &Path,
     missions: &Missions,
     servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<Recovery>, PromoteError> {
     let _lock = PromotionLock::take(state_dir)?;
-    let place = Place {
+    let place = PromotionPlace {
         workspace,
         state_dir,
         missions,
@@ -379,7 +379,7 @@ pub fn recover_promotions(
 }
 
 fn recover(
-    place: Place<'_>,
+    place: PromotionPlace<'_>,
     mission: MissionId,
     servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Option<Recovery>, PromoteError> {
@@ -439,7 +439,7 @@ fn recover(
 ///
 /// # Errors
 /// A file cannot be read or written, or the mission is not `applied`.
-pub fn roll_back(
+pub(crate) fn roll_back(
     workspace: &Path,
     state_dir: &Path,
     missions: &Missions,

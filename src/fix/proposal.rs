@@ -17,6 +17,7 @@ const TEXT_BYTES_MAX: usize = 16 << 20;
 
 /// The text is no proposal.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProposalError {
     /// Too long.
     #[error("the proposal has {0} bytes (at most {TEXT_BYTES_MAX})")]
@@ -35,7 +36,7 @@ pub enum ProposalError {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct WrittenProposal {
     summary: String,
     risk: Option<Risk>,
     changes: Vec<Map<String, Value>>,
@@ -49,7 +50,7 @@ pub fn parse_proposal(text: &str, fixer: &str, root: &Path) -> Result<Proposal, 
     if text.len() > TEXT_BYTES_MAX {
         return Err(ProposalError::TooLong(text.len()));
     }
-    let written: Written = serde_json::from_str(text)?;
+    let written: WrittenProposal = serde_json::from_str(text)?;
     let changes = written
         .changes
         .into_iter()

@@ -78,7 +78,7 @@ impl Drop for HeldSandbox {
 ///
 /// # Errors
 /// Something cannot be removed.
-pub fn sweep_sandboxes(state_dir: &Path) -> io::Result<()> {
+pub(crate) fn sweep_sandboxes(state_dir: &Path) -> io::Result<()> {
     let base = state_dir.join("sandboxes");
     let entries = match fs::read_dir(&base) {
         Ok(entries) => entries,

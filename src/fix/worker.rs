@@ -1,78 +1,40 @@
 //! The worker: claims a mission, asks the fixers for a proposal, tries it, and promotes what holds
 //! and policy allows.
 
+mod outcome;
+mod risk;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::apply::{ApplyError, require_sound};
+use super::apply::require_sound;
 use super::fixers::FIXERS;
-use super::promote::{Place, PromoteError, forget, promote};
+use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
-use super::stage::{Databases, databases};
 use super::trial::{
-    Baseline, Trial, TrialError, is_reported, run_checks, still_there, try_proposal,
+    Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
+    try_proposal,
 };
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
-    Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
+    Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
 };
 use crate::domain::redact::Redactor;
-use crate::fix::postgres::side_effects::is_told;
+use crate::domain::remedy::Remedy;
+use crate::fix::postgres::side_effects::is_reported_in;
 use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
 
+pub use outcome::{WorkError, Worked};
+use outcome::{awaiting, not_now, worked};
+use risk::{Author, effective_risk, policy_of};
+
 /// How long a worker holds a mission while it tries a proposal.
 const LEASE_MS: u64 = 10 * 60 * 1_000;
-
-/// Work on a mission could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkError {
-    /// The log or the mission's state says no.
-    #[error(transparent)]
-    Missions(#[from] MissionsError),
-    /// No trial could be made.
-    #[error(transparent)]
-    Trial(#[from] TrialError),
-    /// The proposal could not be moved into the workspace.
-    #[error(transparent)]
-    Promote(#[from] PromoteError),
-    /// The proposal is not one that may be tried.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The environment files cannot be read.
-    #[error("{0}")]
-    Environment(String),
-    /// The mission has nothing that could be done now.
-    #[error("mission {slug} is {status}: {hint}")]
-    NotNow {
-        /// What a person calls it.
-        slug: String,
-        /// Where it stands.
-        status: &'static str,
-        /// What to do.
-        hint: &'static str,
-    },
-}
-
-/// What came of work on a mission.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worked {
-    /// How it ended.
-    pub outcome: HealOutcome,
-    /// One sentence.
-    pub reason: String,
-}
-
-fn worked(outcome: HealOutcome, reason: impl Into<String>) -> Worked {
-    Worked {
-        outcome,
-        reason: reason.into(),
-    }
-}
 
 /// A worker on one workspace.
 ///
@@ -192,8 +154,8 @@ impl Worker {
             return Ok(worked(HealOutcome::NeedsPerson, state.reason));
         }
         let Some(proposal) = self.propose(&state, &failure)? else {
-            let reason = if let Some(why) = failure.facts.get("left_to_a_person") {
-                format!("not automatic, because {why}")
+            let reason = if let Some(Remedy::ByHand { reason, .. }) = &failure.fix {
+                format!("not automatic, because {reason}")
             } else if state.fixers_failed.is_empty() {
                 "no built-in fixer knows this failure".to_owned()
             } else {
@@ -253,7 +215,7 @@ impl Worker {
             ..proposal
         };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;
-        if self.policy(proposal.risk) == Policy::Report {
+        if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
                 "policy for {} changes is report; proposed: {}",
                 proposal.risk.as_str(),
@@ -303,7 +265,8 @@ impl Worker {
             MissionCommand::Judge {
                 worker: self.name.clone(),
                 verdict: verdict.clone(),
-                needs_approval: self.policy(trial.risk) == Policy::Approve,
+                needs_approval: policy_of(&self.manifest.heal.policy, trial.risk)
+                    == Policy::Approve,
             },
         )?;
         let outcome = match state.status {
@@ -368,11 +331,11 @@ impl Worker {
             let why = "other migrations wait now than were approved, or none";
             return self.withdraw(mission, why);
         }
-        let anew = Self {
+        let worker = Self {
             baseline: Some(baseline_of(&reports)),
             ..self.clone()
         };
-        let trial = anew.try_on_a_copy(mission, &signature, failure, &proposal)?;
+        let trial = worker.try_on_a_copy(mission, &signature, failure, &proposal)?;
         if !trial.verdict.holds {
             let reason = trial.verdict.reason;
             self.missions.command(
@@ -384,16 +347,20 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::Rejected, reason));
         }
-        if let Some(untold) = trial.beyond.iter().find(|one| !is_told(&state.reason, one)) {
-            let told = format!("now also, which nobody approved: {untold}");
+        if let Some(unreported) = trial
+            .side_effects
+            .iter()
+            .find(|one| !is_reported_in(&state.reason, one))
+        {
+            let notice = format!("now also, which nobody approved: {unreported}");
             let mut verdict = trial.verdict;
-            verdict.reason = format!("{told}; {}", verdict.reason);
+            verdict.reason = format!("{notice}; {}", verdict.reason);
             let asked = self
                 .missions
                 .command(mission, MissionCommand::AskAgain { verdict })?;
             let slug = &asked.slug;
             let reason = format!(
-                "{told}; nothing is applied (`ubs missions show {slug}` tells all of it, `ubs missions approve {slug}` applies it)"
+                "{notice}; nothing is applied (`ubs missions show {slug}` shows all of it, `ubs missions approve {slug}` applies it)"
             );
             return Ok(worked(HealOutcome::AwaitingApproval, reason));
         }
@@ -473,7 +440,7 @@ impl Worker {
         databases: &Databases,
         trial: Trial,
     ) -> Result<Worked, WorkError> {
-        let place = Place {
+        let place = PromotionPlace {
             workspace: &self.manifest.workspace,
             state_dir: &self.state_dir,
             missions: &self.missions,
@@ -533,18 +500,6 @@ impl Worker {
             .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
     }
 
-    fn policy(&self, risk: Risk) -> Policy {
-        let policies = &self.manifest.heal.policy;
-        match risk {
-            Risk::Additive => policies.additive,
-            Risk::Edit => policies.edit,
-            Risk::Open => policies.open,
-            // Never without approval, whatever the manifest says.
-            Risk::Destructive if policies.destructive == Policy::Auto => Policy::Approve,
-            Risk::Destructive => policies.destructive,
-        }
-    }
-
     fn environment(&self) -> Result<Environment, WorkError> {
         Environment::load(
             &self.manifest,
@@ -589,51 +544,4 @@ impl Worker {
 fn baseline_of(reports: &[CheckReport]) -> Baseline {
     let status = |report: &CheckReport| (report.name, report.status);
     reports.iter().map(status).collect()
-}
-
-/// Who wrote a proposal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Author {
-    /// One of the fixers in this program.
-    BuiltIn,
-    /// A program, an agent, a person.
-    Other,
-}
-
-/// What the changes really risk, whatever the proposal says of itself. Statements are held to what
-/// is additive by SQLite itself; PostgreSQL has nothing of the kind, so there those of others, like their
-/// files and variables, are theirs to answer for.
-fn effective_risk(proposal: &Proposal, author: Author, databases: &Databases) -> Risk {
-    let of_change = |change: &Change| match (change, author) {
-        (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
-            Risk::Open
-        }
-        (Change::Sql { .. }, _) => Risk::Additive,
-        // The application's own code, run as it is; what it does is measured in the trial.
-        (Change::Migrate { .. }, _) => Risk::Additive,
-        (_, Author::Other) => Risk::Open,
-        (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
-        (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,
-    };
-    let changes = proposal.changes.iter().map(of_change);
-    changes.max().unwrap_or(Risk::Additive).max(proposal.risk)
-}
-
-/// With what the trial showed: whoever is to approve may look nowhere else.
-fn awaiting(state: &MissionState) -> Worked {
-    worked(
-        HealOutcome::AwaitingApproval,
-        format!(
-            "{}; `ubs missions approve {}` applies it",
-            state.reason, state.slug
-        ),
-    )
-}
-
-fn not_now(state: &MissionState, hint: &'static str) -> WorkError {
-    WorkError::NotNow {
-        slug: state.slug.clone(),
-        status: state.status.as_str(),
-        hint,
-    }
 }

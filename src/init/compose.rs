@@ -452,5 +452,4 @@ fn lifetime(node: &Node, unit: &mut Unit) {
 }
 
 #[cfg(test)]
-#[path = "compose_tests.rs"]
 mod tests;

@@ -23,6 +23,14 @@ pub(super) struct Files {
 }
 
 impl Files {
+    /// No directory, and one file with this text.
+    pub(super) fn of_text(name: &str, text: &str) -> Self {
+        let files = Self::of(Path::new("/nonexistent"));
+        let text = Some(Rc::from(text));
+        files.read.borrow_mut().insert(name.to_owned(), text);
+        files
+    }
+
     pub(super) fn of(root: &Path) -> Self {
         Self {
             root: root.to_owned(),

@@ -9,6 +9,7 @@ mod code;
 mod compose;
 mod container;
 mod databases;
+mod default_units;
 mod draft;
 mod files;
 mod layers;
@@ -21,6 +22,7 @@ mod save;
 mod setting;
 mod shell;
 mod text;
+mod unit_order;
 mod variables;
 mod write;
 mod yaml;
@@ -37,7 +39,7 @@ use files::Files;
 
 /// Why there is no manifest.
 #[derive(Debug, thiserror::Error)]
-pub enum InitError {
+pub(crate) enum InitError {
     /// A file of that name is there.
     #[error("{} is there already", .0.display())]
     Exists(PathBuf),
@@ -56,7 +58,7 @@ pub enum InitError {
 
 /// What was seen of a workspace, and the manifest for it.
 #[derive(Debug, Serialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// The manifest.
     #[serde(skip)]
     pub text: String,
@@ -70,7 +72,7 @@ pub struct Survey {
 
 /// What was found.
 #[derive(Debug, Default, Serialize)]
-pub struct Found {
+pub(crate) struct Found {
     /// Name of the application.
     pub app: String,
     /// The interpreter that the manifest names.
@@ -97,7 +99,7 @@ pub struct Found {
 
 /// Something to look at.
 #[derive(Debug, Serialize)]
-pub struct Unsure {
+pub(crate) struct Unsure {
     /// The part of the manifest.
     pub subject: String,
     /// What is not sure.
@@ -107,7 +109,7 @@ pub struct Unsure {
 impl Survey {
     /// Nothing was found that could be checked or started.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         let found = &self.found;
         found.layers.is_empty()
             && found.variables == 0
@@ -119,7 +121,7 @@ impl Survey {
     ///
     /// # Errors
     /// There is a file already, or it cannot be written.
-    pub fn save(&self, path: &Path, replace: bool) -> Result<(), InitError> {
+    pub(crate) fn save(&self, path: &Path, replace: bool) -> Result<(), InitError> {
         save::save(path, &self.text, replace).map_err(|unsaved| match unsaved {
             save::Unsaved::Exists => InitError::Exists(path.to_owned()),
             save::Unsaved::Io(source) => InitError::Unwritable {
@@ -134,7 +136,7 @@ impl Survey {
 ///
 /// # Errors
 /// Only by a bug: what was written is no manifest.
-pub fn look(workspace: &Path) -> Result<Survey, InitError> {
+pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     let options = ScanOptions::default();
     let facts = read_sources(workspace, &[], &options);
     let (units, _) = read_units(&Files::of(workspace));
@@ -162,7 +164,7 @@ fn directories(units: &Units) -> Vec<String> {
 ///
 /// # Errors
 /// Only by a bug: what was written is no manifest.
-pub fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
+pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
     let files = Files::of(workspace);
     let (mut draft, found) = infer(&files, facts);
     let written = write::write(&mut draft);
@@ -216,7 +218,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         .iter()
         .filter_map(|unit| {
             let (_, attribute) = program::program(&unit.run).object?;
-            let module = layers::entries_of(&code, unit).into_iter().next()?;
+            let module = default_units::entries_of(&code, unit).into_iter().next()?;
             Some((module, attribute))
         })
         .collect();
@@ -224,7 +226,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     let mut entries: Vec<String> = units
         .units
         .iter()
-        .flat_map(|unit| layers::entries_of(&code, unit))
+        .flat_map(|unit| default_units::entries_of(&code, unit))
         .collect();
     let by_file = units.units.iter().any(|unit| !unit.run.is_empty());
     // Without a file that says so, each application is one that is started.
@@ -245,14 +247,14 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         ));
     }
     if !by_file {
-        let defaults = layers::default_units(&code, &apps, &draft.config.vars, &packages);
+        let defaults = default_units::default_units(&code, &apps, &draft.config.vars, &packages);
         units.units.extend(defaults);
     }
     draft.registration = routes::registration(&code, &apps);
     draft.layer_notes.append(&mut units.notes);
     draft.layers = layers::layers(&code, units.units, &apps, &mut draft.layer_notes);
     if !by_file {
-        let programs = layers::programs(&code, &draft.layers);
+        let programs = default_units::programs(&code, &draft.layers);
         draft.layers.extend(programs);
     }
     if facts.truncated {
@@ -374,5 +376,10 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
 }
 
 #[cfg(test)]
-#[path = "init_tests.rs"]
 mod tests;
+
+/// Reads any text as YAML and as a compose file.
+pub(crate) fn read_any_compose(text: &str) {
+    let _ = yaml::parse(text);
+    let _ = compose::read(&files::Files::of_text("compose.yaml", text), "compose.yaml");
+}

@@ -1,8 +1,8 @@
 //! Puts the file into place in one step: either the whole of it is there, or what was there before.
 
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use crate::manifest::{Existing, write_atomically};
 
 /// Anyone may read it: it holds no secrets.
 const MODE: u32 = 0o644;
@@ -20,47 +20,25 @@ pub(super) fn save(path: &Path, text: &str, replace: bool) -> Result<(), Unsaved
     if !replace && path.symlink_metadata().is_ok() {
         return Err(Unsaved::Exists);
     }
-    let directory = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".ubs-init-")
-        .permissions(std::fs::Permissions::from_mode(MODE))
-        .tempfile_in(directory)
-        .map_err(Unsaved::Io)?;
-    let stored = file
-        .write_all(text.as_bytes())
-        // Whatever the user's mask takes away.
-        .and_then(|()| {
-            file.as_file()
-                .set_permissions(std::fs::Permissions::from_mode(MODE))
-        })
-        .and_then(|()| file.as_file().sync_all());
-    stored.map_err(Unsaved::Io)?;
-    let placed = if replace {
-        file.persist(path)
+    let existing = if replace {
+        Existing::Replaced
     } else {
         // Also if another process has made it meanwhile.
-        file.persist_noclobber(path)
+        Existing::Kept
     };
-    match placed {
-        Ok(_) => {
-            // Its name is durable with its directory.
-            if let Ok(directory) = std::fs::File::open(directory) {
-                let _ = directory.sync_all();
-            }
-            Ok(())
+    write_atomically(path, text.as_bytes(), MODE, existing).map_err(|error| {
+        if !replace && error.kind() == std::io::ErrorKind::AlreadyExists {
+            Unsaved::Exists
+        } else {
+            Unsaved::Io(error)
         }
-        Err(error) if !replace && error.error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Err(Unsaved::Exists)
-        }
-        Err(error) => Err(Unsaved::Io(error.error)),
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -91,7 +69,7 @@ mod tests {
         let left: Vec<_> = std::fs::read_dir(dir.path())
             .unwrap()
             .flatten()
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(".ubs-init"))
+            .filter(|entry| entry.file_name().to_string_lossy().contains(".ubs-"))
             .collect();
         assert!(left.is_empty());
     }

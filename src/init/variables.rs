@@ -401,5 +401,4 @@ pub(super) fn word(kind: VarKind) -> &'static str {
 }
 
 #[cfg(test)]
-#[path = "variables_tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@
 //! What happens between `fork` and `exec` is in [`super::enter`].
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr, c_char};
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -19,9 +19,10 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::enter::{OverlayPlan, Plan, STEPS, TmpPlan};
 use super::filter::filter;
 use super::loopback::{LoopbackPlan, hand_over_pair};
+use super::plan::{CStrings, Namespaces, OverlayPlan, Plan, TmpPlan};
+use super::step::STEPS;
 use crate::manifest::SandboxLimits;
 
 /// Lowest number for our own descriptors, so that none of them is the program's descriptor 3.
@@ -32,19 +33,6 @@ const OPEN_FILES_MAX: u64 = 4096;
 
 /// Processes of one user in its own user namespace: a brake on fork bombs (root is exempt, setrlimit(2)).
 const PROCESSES_MAX: u64 = 4096;
-
-/// Which namespaces the program gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Namespaces {
-    /// User ids of its own (needed for all others without privileges).
-    pub user: bool,
-    /// Mounts (and with it IPC and host name) of its own: everything read-only but the writable directories.
-    pub mount: bool,
-    /// Processes of its own. Only together with `mount`, since it needs a `/proc` of its own.
-    pub pid: bool,
-    /// A network of its own, which holds only a loopback device.
-    pub net: bool,
-}
 
 /// What to run, and how it is confined.
 #[derive(Debug)]
@@ -116,35 +104,6 @@ impl Report {
         }
         let step = STEPS.get(usize::try_from(step).ok()?)?;
         Some(Self::Failed { step, errno: value })
-    }
-}
-
-/// An array of C strings, ended by a null pointer, as execve(2) wants it.
-pub(super) struct CStrings {
-    _owned: Vec<CString>,
-    pointers: Vec<*const c_char>,
-}
-
-// SAFETY: the pointers lead into `_owned`, which never changes, and whose heap blocks move with it.
-unsafe impl Send for CStrings {}
-// SAFETY: as above: read-only after construction.
-unsafe impl Sync for CStrings {}
-
-impl CStrings {
-    fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        Self {
-            _owned: owned,
-            pointers,
-        }
-    }
-
-    pub(super) fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
     }
 }
 

@@ -3,50 +3,16 @@
 //! Only async-signal-safe calls (signal-safety(7)), no allocation, no lock, no panic: other threads of
 //! the parent may have held any lock at the time of the `fork`. All data is prepared in the [`Plan`].
 
-use std::ffi::{CStr, CString, c_int};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{CStr, c_int};
+use std::os::fd::{AsRawFd, RawFd};
 
-use seccompiler::BpfProgram;
-
-use super::confine::{CStrings, Namespaces};
-use super::loopback::{LoopbackPlan, bring_loopback_up};
+use super::loopback::bring_loopback_up;
 use super::mounts::mount;
-
-/// What can fail, by the number that the child reports; 0 is the program's end.
-pub(super) const STEPS: [&str; 16] = [
-    "end",
-    "create the namespaces",
-    "map user ids",
-    "make the mounts private",
-    "mount the writable directories",
-    "hide private files",
-    "build /dev",
-    "make the file system read-only",
-    "keep the writable directories writable",
-    "start a process",
-    "mount /proc",
-    "enter the working directory",
-    "execute the program",
-    "filter the system calls",
-    "lay something to write on over a directory",
-    "listen on the program's own loopback device",
-];
-
-const UNSHARE: i32 = 1;
-const MAP_IDS: i32 = 2;
-pub(super) const PRIVATE: i32 = 3;
-pub(super) const BIND: i32 = 4;
-pub(super) const HIDE: i32 = 5;
-pub(super) const DEV: i32 = 6;
-pub(super) const READ_ONLY: i32 = 7;
-pub(super) const WRITABLE: i32 = 8;
-const FORK: i32 = 9;
-const PROC: i32 = 10;
-const CHDIR: i32 = 11;
-const EXEC: i32 = 12;
-const FILTER: i32 = 13;
-pub(super) const OVERLAY: i32 = 14;
-pub(super) const LISTEN: i32 = 15;
+use super::plan::Plan;
+use super::step::{
+    CHDIR, EXEC, FILTER, FORK, Failure, MAP_IDS, PROC, UNSHARE, as_c_str, check, errno,
+    path_with_number,
+};
 
 /// The program's descriptor for its result.
 const RESULT_FD: RawFd = 3;
@@ -56,95 +22,6 @@ const CAP_FILES_LAST: c_int = 4;
 
 /// Exit status of a child that could not execute the program; nobody sees it, the report says more.
 const STATUS_FAILED: c_int = 127;
-
-/// A directory that looks writable while nothing of it is written.
-pub(super) struct OverlayPlan {
-    pub target: CString,
-    /// Gets a file system in memory, which holds `upper` and `work`.
-    pub base: CString,
-    pub upper: CString,
-    pub work: CString,
-    /// Options of the mount (<https://docs.kernel.org/filesystems/overlayfs.html>).
-    pub options: CString,
-    /// `/tmp` gets a layer too.
-    pub tmp: Option<TmpPlan>,
-}
-
-/// The layer over `/tmp`, made below the same `base`.
-pub(super) struct TmpPlan {
-    pub upper: CString,
-    pub work: CString,
-    /// Where it is made.
-    pub merged: CString,
-    pub options: CString,
-    /// Mounts below `/tmp` that stay what they are.
-    pub kept: Vec<CString>,
-}
-
-/// Everything that the child needs, prepared before the `fork`.
-pub(super) struct Plan {
-    pub namespaces: Namespaces,
-    /// Identity maps of all ids, for root.
-    pub root_maps: Option<(Vec<u8>, Vec<u8>)>,
-    pub own_uid_map: Vec<u8>,
-    pub own_gid_map: Vec<u8>,
-    pub fresh_dev: bool,
-    pub overlay: Option<OverlayPlan>,
-    pub writable: Vec<CString>,
-    /// With `true` for a directory.
-    pub hidden: Vec<(CString, bool)>,
-    pub cwd: CString,
-    pub program: CString,
-    pub argv: CStrings,
-    pub env: CStrings,
-    pub limits: Vec<(libc::__rlimit_resource_t, u64)>,
-    pub status: OwnedFd,
-    pub result: OwnedFd,
-    pub filter: Option<&'static BpfProgram>,
-    /// Only in a network of the program's own.
-    pub loopback: Option<LoopbackPlan>,
-    pub rehearse: bool,
-}
-
-/// A failed step and its errno.
-pub(super) type Failure = (i32, i32);
-
-pub(super) fn errno() -> i32 {
-    // SAFETY: errno of this thread always exists.
-    unsafe { *libc::__errno_location() }
-}
-
-pub(super) fn check(step: i32, returned: c_int) -> Result<c_int, Failure> {
-    if returned < 0 {
-        Err((step, errno()))
-    } else {
-        Ok(returned)
-    }
-}
-
-/// `prefix` + decimal `number` + `suffix` + NUL, without allocating. Too long is cut, and then not found.
-pub(super) fn path_with_number(prefix: &[u8], number: u32, suffix: &[u8]) -> [u8; 64] {
-    let mut digits = [0u8; 10];
-    let (mut n, mut first) = (number, digits.len());
-    loop {
-        first -= 1;
-        digits[first] = b'0' + u8::try_from(n % 10).unwrap_or(0);
-        n /= 10;
-        if n == 0 {
-            break;
-        }
-    }
-    let mut path = [0u8; 64];
-    let text = prefix.iter().chain(&digits[first..]).chain(suffix);
-    for (to, from) in path.iter_mut().take(63).zip(text) {
-        *to = *from;
-    }
-    path
-}
-
-pub(super) fn as_c_str(path: &[u8; 64]) -> &CStr {
-    CStr::from_bytes_until_nul(path).unwrap_or(c"")
-}
 
 fn write_file(path: &CStr, content: &[u8]) -> bool {
     // SAFETY: `path` ends with NUL, `content` is a live slice; plain system calls.

@@ -4,7 +4,7 @@
 //! child listens before it becomes the program and hands the socket out (unix(7), `SCM_RIGHTS`), so we
 //! accept what the program connects, and the program has no way to anything else.
 //!
-//! The first half runs between `fork` and `exec` and keeps to what [`super::enter`] demands.
+//! The first half runs between `fork` and `exec` and keeps to async-signal-safe calls without allocating.
 
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
-use super::enter::{Failure, LISTEN, check};
+use super::step::{Failure, LISTEN, check};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 16;

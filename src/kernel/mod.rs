@@ -1,7 +1,7 @@
 //! The one room that talks to the kernel: processes, signals, namespaces, limits, file clones.
 //!
 //! Everything here is Linux. It relies on nothing else of the crate but the plain types of
-//! `domain`, and never decides anything: callers say what is wanted, and get what the kernel said.
+//! `domain` and `manifest`, and never decides anything: callers say what is wanted, and get what the kernel said.
 
 // The reason for `unsafe`: code between `fork` and `exec` and system calls that no safe crate wraps
 // (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
@@ -14,21 +14,25 @@ mod enter;
 mod filter;
 mod loopback;
 mod mounts;
+mod plan;
 mod process;
 mod program;
+mod step;
 mod support;
 
 pub(crate) use confine::{
-    Confined, Confinement, Namespaces, Report, has_filter, in_new_session, run_as, spawn_confined,
+    Confined, Confinement, Report, has_filter, in_new_session, run_as, spawn_confined,
 };
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
 pub(crate) use loopback::receive_listener;
-pub use process::{
-    Signal, is_alive, kill_group, parse_signal, process_ref, processes_with_env, reap_marked,
-    signal_process,
+pub(crate) use plan::Namespaces;
+#[cfg(test)]
+pub(crate) use process::processes_with_env;
+pub(crate) use process::{
+    Signal, is_alive, kill_group, parse_signal, process_ref, reap_marked, signal_process,
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;

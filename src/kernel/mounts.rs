@@ -1,12 +1,13 @@
 //! The confined side's view of the file system: read-only, but for what may be written.
 //!
-//! Runs between `fork` and `exec`: the rules of [`super::enter`] hold here too.
+//! Runs between `fork` and `exec`: only async-signal-safe calls, and nothing is allocated.
 
 use std::ffi::{CStr, c_int, c_long};
 
-use super::enter::{
-    BIND, DEV, Failure, HIDE, OVERLAY, OverlayPlan, PRIVATE, Plan, READ_ONLY, TmpPlan, WRITABLE,
-    as_c_str, check, errno, path_with_number,
+use super::plan::{OverlayPlan, Plan, TmpPlan};
+use super::step::{
+    BIND, DEV, Failure, HIDE, OVERLAY, PRIVATE, READ_ONLY, WRITABLE, as_c_str, check, errno,
+    path_with_number,
 };
 
 /// Devices that every program may expect.

@@ -8,7 +8,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-pub use nix::sys::signal::Signal;
+pub(crate) use nix::sys::signal::Signal;
 use nix::sys::signal::killpg;
 use nix::unistd::Pid;
 use tokio::io::Interest;
@@ -53,7 +53,7 @@ fn host_boot() -> Option<String> {
 
 /// Names the process that has this pid now; `None` if there is none.
 #[must_use]
-pub fn process_ref(pid: u32) -> Option<ProcessRef> {
+pub(crate) fn process_ref(pid: u32) -> Option<ProcessRef> {
     let start_ticks = read_stat(pid)?.start_ticks;
     Some(ProcessRef {
         pid,
@@ -64,7 +64,7 @@ pub fn process_ref(pid: u32) -> Option<ProcessRef> {
 
 /// That very process still runs: same pid, start time and host boot. A zombie is dead.
 #[must_use]
-pub fn is_alive(process: &ProcessRef) -> bool {
+pub(crate) fn is_alive(process: &ProcessRef) -> bool {
     host_boot().as_deref() == Some(process.host_boot.as_str())
         && read_stat(process.pid).is_some_and(|s| {
             s.start_ticks == process.start_ticks && !matches!(s.state, b'Z' | b'X' | b'x')
@@ -82,7 +82,7 @@ pub(crate) fn exit_kind(status: ExitStatus) -> ExitKind {
 
 /// The signal of that name, with or without `SIG`, in any case: `TERM`, `sigint`.
 #[must_use]
-pub fn parse_signal(name: &str) -> Option<Signal> {
+pub(crate) fn parse_signal(name: &str) -> Option<Signal> {
     let upper = name.trim().to_ascii_uppercase();
     let full = if upper.starts_with("SIG") {
         upper
@@ -96,7 +96,7 @@ pub fn parse_signal(name: &str) -> Option<Signal> {
 ///
 /// # Errors
 /// The group belongs to somebody else, or is 0 or 1 (which would mean ourselves, or everybody).
-pub fn kill_group(pgid: u32, signal: Signal) -> io::Result<()> {
+pub(crate) fn kill_group(pgid: u32, signal: Signal) -> io::Result<()> {
     let Some(group) = i32::try_from(pgid).ok().filter(|g| *g > 1) else {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -111,7 +111,7 @@ pub fn kill_group(pgid: u32, signal: Signal) -> io::Result<()> {
 
 /// Signals that very process, and never another one that got its pid. `false`: it is gone.
 #[must_use]
-pub fn signal_process(process: &ProcessRef, signal: Signal) -> bool {
+pub(crate) fn signal_process(process: &ProcessRef, signal: Signal) -> bool {
     let pidfd = open_pidfd(process.pid).ok();
     // With the pidfd held, the pid cannot come to mean another process between this look and the signal.
     if !is_alive(process) {
@@ -165,7 +165,7 @@ fn pids() -> impl Iterator<Item = u32> {
 ///
 /// Sees only processes whose environment we may read (our own user's, or all as root).
 #[must_use]
-pub fn processes_with_env(marker: &str) -> Vec<ProcessRef> {
+pub(crate) fn processes_with_env(marker: &str) -> Vec<ProcessRef> {
     let own = std::process::id();
     pids()
         .filter(|&pid| pid != own)
@@ -187,7 +187,7 @@ pub fn processes_with_env(marker: &str) -> Vec<ProcessRef> {
 /// Processes that appear meanwhile are part of an orderly end (a shell that cleans up) and get no `SIGTERM`.
 ///
 /// Returns how many different processes were signalled. Bounded: gives up 5 s after the first `SIGKILL`.
-pub fn reap_marked(marker: &str, grace_ms: u64) -> u32 {
+pub(crate) fn reap_marked(marker: &str, grace_ms: u64) -> u32 {
     let mut seen: std::collections::BTreeSet<(u32, u64)> = std::collections::BTreeSet::new();
     let grace_end = Instant::now() + Duration::from_millis(grace_ms);
     let end = grace_end + REAP_KILL;

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::confine::{Confinement, Namespaces, Report, spawn_confined};
+use super::confine::{Confinement, Report, spawn_confined};
+use super::plan::Namespaces;
 use crate::manifest::SandboxLimits;
 
 /// What this host can isolate.

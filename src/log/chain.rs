@@ -21,7 +21,7 @@
 
 use std::sync::LazyLock;
 
-use super::scan::RawEvent;
+use super::row::RawEvent;
 use crate::domain::ids::Digest;
 
 const CONTEXT: &str = "ubs event log 2026 chain v1";

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
+use super::layout::BUSY_TIMEOUT;
 use crate::domain::mission::MissionRefusal;
 
 /// The log cannot be opened, read or written. Nothing was changed unless the variant says so.
 ///
 /// Cheap to clone: one failed commit fails every append that shared it.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum LogError {
     /// There is no such file.
     #[error("there is no log at {}; `ubs boot` and `ubs preflight` make one", path.display())]
@@ -72,6 +74,16 @@ pub enum LogError {
         /// Layout of the file.
         found: i64,
         /// The layout that this program reads.
+        known: i64,
+    },
+    /// Another `ubs` made the projections, and the log is open for reading only.
+    #[error("the log {} keeps boots and missions in the format {found} of another ubs, this one reads format {known}; a command that writes to the log, such as `ubs log rebuild`, makes them anew from the events", path.display())]
+    OtherProjections {
+        /// Which file.
+        path: PathBuf,
+        /// Format of the projections in the file.
+        found: i64,
+        /// The format that this program reads.
         known: i64,
     },
     /// The file is damaged.
@@ -170,7 +182,7 @@ impl LogError {
         match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy {
                 path,
-                waited_s: super::migrate::BUSY_TIMEOUT.as_secs(),
+                waited_s: BUSY_TIMEOUT.as_secs(),
             },
             Some(ErrorCode::DiskFull) => Self::Full { path },
             Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
@@ -206,6 +218,7 @@ impl LogError {
 
 /// A mission command was not carried out.
 #[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
 pub enum MissionsError {
     /// The log.
     #[error(transparent)]

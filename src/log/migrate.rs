@@ -12,13 +12,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
-use super::LogError;
+use super::chain::GENESIS;
+use super::error::LogError;
+use super::layout::{APPLICATION_ID, BUSY_TIMEOUT, MIGRATIONS, PROJECTION_FORMAT, SCHEMA_VERSION};
 use crate::kernel::read_start_keeping_open;
 
-/// `PRAGMA application_id` of a log: `UbsL`.
-pub const APPLICATION_ID: i64 = 0x5562_734c;
-/// How long one process waits for another one's transaction. The longest is a rebuild.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Pages in the WAL after which a commit also copies them into the file: 8 MiB. SQLite's default of
 /// 4 MiB makes bursts pay for the copying twice as often.
 const WAL_PAGES: i64 = 2_048;
@@ -30,12 +28,6 @@ const READ_MAP_BYTES: i64 = 1 << 30;
 const SQLITE_MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const HEADER_BYTES: usize = 100;
 const HEADER_APPLICATION_ID: usize = 68;
-
-/// Every migration, oldest first; `user_version` says how many were applied.
-const MIGRATIONS: &[&str] = &[include_str!("../../schema/0001_log.sql")];
-
-/// The layout that this program reads and writes.
-pub const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// What lies at the path, as far as it can be told without changing anything.
 enum Found {
@@ -360,10 +352,7 @@ fn migrate(conn: &mut Connection, path: &Path, migrations: &[&str]) -> Result<()
         if applied == 0 {
             tx.execute(
                 "INSERT INTO head (only, seq, chain, projection_format) VALUES (1, 0, ?1, ?2)",
-                (
-                    super::chain::GENESIS.0,
-                    super::projection::PROJECTION_FORMAT,
-                ),
+                (GENESIS.0, PROJECTION_FORMAT),
             )
             .map_err(error)?;
         }

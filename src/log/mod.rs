@@ -2,37 +2,47 @@
 //!
 //! [`Log`] appends (one writer thread a process, one sync for many appends, any number of
 //! processes), [`Reader`] looks without changing anything, [`Replay`] walks a past boot,
-//! [`Missions`] is the durable queue. The layout is `schema/NNNN_name.sql`, frames are
-//! `codec`'s, the tamper-evident chain is `chain`'s.
+//! [`Missions`] is the durable queue. The layout of the file is `schema/NNNN_name.sql`, that of
+//! frames is `frame`'s, the tamper-evident chain is `chain`'s.
 //!
 //! May rely on `domain`. Knows nothing of checks, fixers or the engine.
 
 mod chain;
 mod codec;
 mod error;
-mod handoff;
+mod events;
+mod find;
+mod frame;
+mod layout;
+mod ledger;
 mod migrate;
 mod projection;
 mod queue;
 mod reader;
 mod record;
 mod replay;
-mod scan;
+mod row;
 mod store;
 mod tables;
+mod tx;
 mod verify;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use codec::{FRAME_BYTES_MAX, decode_frame, encode_frame};
+#[cfg(test)]
+pub(crate) use codec::FRAME_BYTES_MAX;
+pub(crate) use codec::FRAME_VERSION;
+pub use codec::{decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
-pub use migrate::{APPLICATION_ID, BUSY_TIMEOUT, SCHEMA_VERSION};
-pub use queue::{FixRecord, Missions};
-pub use reader::{BootSummary, EventFilter, LogStats, Reader};
+pub use events::{EventFilter, Events};
+#[cfg(test)]
+pub(crate) use layout::{APPLICATION_ID, SCHEMA_VERSION};
+pub use queue::Missions;
+pub use reader::{BootSummary, FixRecord, LogStats, Reader};
 pub use record::{Body, NewEvent, Recorded, now};
 pub use replay::Replay;
-pub use scan::Events;
-pub use store::{Log, Tx};
+pub use store::Log;
+pub use tx::Tx;
 pub use verify::Verification;

@@ -10,28 +10,19 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::LogError;
+use super::error::LogError;
+use super::layout::PROJECTION_FORMAT;
 use super::record::mission_of;
-use super::tables::{self, Placed};
+use super::row::{self, RawEvent};
+use super::tables::{self, FixCounts, Placed};
 use crate::domain::boot::{self, BootState};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, MissionId, Signature};
 use crate::domain::mission::{self, MissionState, MissionStatus};
 
-/// What the projections look like. Raised when a column, a state or `evolve` changes, and by every
-/// migration; the next writer that finds an older value rebuilds them.
-pub(super) const PROJECTION_FORMAT: i64 = 2;
 /// Decoded states kept; beyond it all are written out and dropped.
 const BOOTS_KEPT_MAX: usize = 16;
 const MISSIONS_KEPT_MAX: usize = 256;
-
-/// How one fixer fared with one signature. Each proposal counts once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct FixCounts {
-    pub closed: u32,
-    pub rejected: u32,
-    pub rolled_back: u32,
-}
 
 #[derive(Debug)]
 struct Kept<S> {
@@ -161,7 +152,7 @@ impl Projector {
         &mut self,
         conn: &Connection,
         path: &Path,
-        raw: &super::scan::RawEvent<'_>,
+        raw: &RawEvent<'_>,
         event: &Event,
     ) -> Result<(), LogError> {
         let (boot, mission) = (raw.boot_id(), mission_of(raw.mission_id(), event));
@@ -235,7 +226,7 @@ pub(super) fn rebuild(conn: &Connection, path: &Path) -> Result<u64, LogError> {
     tables::clear(conn).map_err(error)?;
     let mut projector = Projector::default();
     let mut events = 0;
-    super::scan::scan(conn, 0, error, |row| {
+    row::scan(conn, 0, error, |row| {
         let raw = row.map_err(|malformed| LogError::Damaged {
             path: path.to_owned(),
             detail: malformed.to_string(),

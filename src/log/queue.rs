@@ -1,37 +1,21 @@
 //! The durable queue of missions. Every command is decided inside the write transaction that records
 //! it, so two workers, in whatever process, never both get a mission.
 
-use std::fmt::Write;
-
 use uuid::Uuid;
 
-use super::{Log, LogError, MissionsError, NewEvent, Reader, Tx, now};
+use super::error::MissionsError;
+use super::reader::FixRecord;
+use super::record::{NewEvent, now};
+use super::store::Log;
+use super::tx::Tx;
 use crate::domain::ids::{At, BootId, MissionId, Signature};
 use crate::domain::mission::{self, Failure, MissionCommand, MissionState, MissionStatus};
-
-/// Hexadecimal digits of an id that are enough to look for it.
-const ID_DIGITS_MIN: usize = 4;
-/// Missions that an ambiguous name is explained with.
-const CANDIDATES_MAX: usize = 8;
 
 /// The durable queue of missions.
 #[derive(Debug, Clone)]
 pub struct Missions {
     log: Log,
     boot: Option<BootId>,
-}
-
-/// How one fixer fared with one signature. Each proposal counts once.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct FixRecord {
-    /// Which fixer.
-    pub fixer: String,
-    /// Missions that it closed.
-    pub closed: u32,
-    /// Proposals that did not hold, or were declined or undone.
-    pub rejected: u32,
-    /// Fixes that were taken back after they had been applied.
-    pub rolled_back: u32,
 }
 
 impl Missions {
@@ -147,7 +131,7 @@ impl Missions {
     /// # Errors
     /// None, or more than one; or the log cannot be read.
     pub fn find(&self, name: &str) -> Result<MissionState, MissionsError> {
-        self.log.read(|reader| find_mission(reader, name))
+        self.log.read(|reader| reader.find_mission(name))
     }
 
     /// Every mission that is not closed, oldest first.
@@ -206,61 +190,4 @@ fn record(
         })?;
     }
     Ok(state)
-}
-
-pub(super) fn find_mission(reader: &Reader, name: &str) -> Result<MissionState, MissionsError> {
-    if let Ok(id) = name.parse::<MissionId>() {
-        let state = reader.mission(id)?;
-        return state.ok_or_else(|| MissionsError::NotFound(name.to_owned()));
-    }
-    let mut found = reader.missions_where("slug = ?1", [name])?;
-    if found.len() > 1 && found.iter().any(|m| m.status != MissionStatus::Closed) {
-        found.retain(|m| m.status != MissionStatus::Closed);
-    }
-    if found.is_empty() {
-        found = find_by_digits(reader, name)?;
-    }
-    match found.len() {
-        0 => Err(MissionsError::NotFound(name.to_owned())),
-        1 => Ok(found.remove(0)),
-        count => Err(MissionsError::Ambiguous {
-            name: name.to_owned(),
-            candidates: name_candidates(&found, count),
-        }),
-    }
-}
-
-fn name_candidates(found: &[MissionState], count: usize) -> Vec<String> {
-    let mut candidates: Vec<String> = found
-        .iter()
-        .take(CANDIDATES_MAX)
-        .map(|m| {
-            let mut name = m.id.map_or_else(String::new, |id| id.to_string());
-            // Writing to a string never fails.
-            let _ = write!(name, " ({}, {})", m.slug, m.status.as_str());
-            name
-        })
-        .collect();
-    if count > CANDIDATES_MAX {
-        candidates.push(format!("{} more", count - CANDIDATES_MAX));
-    }
-    candidates
-}
-
-/// Missions whose id begins with these hexadecimal digits; hyphens do not matter.
-fn find_by_digits(reader: &Reader, name: &str) -> Result<Vec<MissionState>, LogError> {
-    let digits: String = name.chars().filter(|c| *c != '-').collect();
-    if !(ID_DIGITS_MIN..=32).contains(&digits.len()) {
-        return Ok(vec![]);
-    }
-    let bound = |fill: &str| {
-        let missing = 32 - digits.len();
-        u128::from_str_radix(&format!("{digits}{}", fill.repeat(missing)), 16)
-            .map(|id| id.to_be_bytes())
-    };
-    match (bound("0"), bound("f")) {
-        (Ok(low), Ok(high)) => reader.missions_where("mission_id BETWEEN ?1 AND ?2", [low, high]),
-        // Not hexadecimal.
-        _ => Ok(vec![]),
-    }
 }

@@ -8,9 +8,11 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::queue::find_mission;
+use super::error::LogError;
+use super::events::{EventFilter, Events};
+use super::layout::{PROJECTION_FORMAT, SCHEMA_VERSION};
+use super::migrate;
 use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
-use super::{Events, LogError, MissionsError, SCHEMA_VERSION, migrate};
 use crate::domain::boot::{self, BootState};
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, MissionId, Seq};
@@ -23,23 +25,9 @@ pub struct Reader {
     path: PathBuf,
 }
 
-/// Which events are wanted; the default is all.
-#[derive(Debug, Clone, Default)]
-pub struct EventFilter {
-    /// Of this boot.
-    pub boot: Option<BootId>,
-    /// Of this mission.
-    pub mission: Option<MissionId>,
-    /// With a greater place than this.
-    pub after: Option<Seq>,
-    /// Up to and with this place.
-    pub until: Option<Seq>,
-    /// Up to and with this moment.
-    pub until_at: Option<At>,
-}
-
 /// One boot in a list.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct BootSummary {
     /// Which boot.
     pub boot_id: BootId,
@@ -97,6 +85,7 @@ impl BootSummary {
 
 /// Size of the log.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LogStats {
     /// Events.
     pub events: u64,
@@ -114,6 +103,20 @@ pub struct LogStats {
     pub last_at: Option<At>,
     /// Events of each kind.
     pub kinds: BTreeMap<String, u64>,
+}
+
+/// How one fixer fared with one signature. Each proposal counts once.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct FixRecord {
+    /// Which fixer.
+    pub fixer: String,
+    /// Missions that it closed.
+    pub closed: u32,
+    /// Proposals that did not hold, or were declined or undone.
+    pub rejected: u32,
+    /// Fixes that were taken back after they had been applied.
+    pub rolled_back: u32,
 }
 
 impl Reader {
@@ -138,13 +141,6 @@ impl Reader {
 
     pub(super) fn error(&self, source: rusqlite::Error) -> LogError {
         LogError::of(&self.path, source)
-    }
-
-    pub(super) fn damaged(&self, detail: String) -> LogError {
-        LogError::Damaged {
-            path: self.path.clone(),
-            detail,
-        }
     }
 
     /// One moment of the log, for several queries that must agree. Ends when it is dropped.
@@ -177,6 +173,20 @@ impl Reader {
         run().optional().map_err(|source| self.error(source))
     }
 
+    /// Refuses to read states that another version of the program made: they are rebuilt by the next
+    /// writer.
+    fn require_current_projections(&self) -> Result<(), LogError> {
+        let format = self.query_one("SELECT projection_format FROM head", [], |row| row.get(0))?;
+        match format {
+            Some(found) if found != PROJECTION_FORMAT => Err(LogError::OtherProjections {
+                path: self.path.clone(),
+                found,
+                known: PROJECTION_FORMAT,
+            }),
+            _ => Ok(()),
+        }
+    }
+
     fn count(&self, sql: &str) -> Result<u64, LogError> {
         let count = self.query_one(sql, [], |row| row.get(0))?;
         Ok(from_sql(count.unwrap_or(0)))
@@ -196,7 +206,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn events(&self, filter: EventFilter) -> Result<Events<'_>, LogError> {
-        Events::new(self, filter)
+        Events::new(&self.conn, &self.path, filter)
     }
 
     /// The boot's state now; `None` if it has not begun.
@@ -204,6 +214,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn boot(&self, boot: BootId) -> Result<Option<BootState>, LogError> {
+        self.require_current_projections()?;
         Ok(load_boot(&self.conn, &self.path, boot)?.map(|row| row.state))
     }
 
@@ -236,6 +247,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn unfinished_boots(&self) -> Result<Vec<(BootId, BootState)>, LogError> {
+        self.require_current_projections()?;
         let rows = self.query(
             "SELECT seq_first, seq_last, state, boot_id FROM boots WHERE phase <> 'ended' \
              ORDER BY seq_first",
@@ -255,6 +267,7 @@ impl Reader {
     /// # Errors
     /// The log cannot be read.
     pub fn mission(&self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
+        self.require_current_projections()?;
         Ok(load_mission(&self.conn, &self.path, mission)?.map(|row| row.state))
     }
 
@@ -272,6 +285,7 @@ impl Reader {
         condition: &str,
         values: impl rusqlite::Params,
     ) -> Result<Vec<MissionState>, LogError> {
+        self.require_current_projections()?;
         load_missions(&self.conn, &self.path, condition, values)
     }
 
@@ -289,13 +303,13 @@ impl Reader {
     pub(super) fn fix_records(
         &self,
         signature: &crate::domain::ids::Signature,
-    ) -> Result<Vec<super::FixRecord>, LogError> {
+    ) -> Result<Vec<FixRecord>, LogError> {
         self.query(
             "SELECT fixer, closed, rejected, rolled_back FROM fix_memory WHERE signature = ?1 \
              ORDER BY fixer",
             [&signature.0],
             |row| {
-                Ok(super::FixRecord {
+                Ok(FixRecord {
                     fixer: row.get(0)?,
                     closed: row.get(1)?,
                     rejected: row.get(2)?,
@@ -303,15 +317,6 @@ impl Reader {
                 })
             },
         )
-    }
-
-    /// Finds a mission by its id, the beginning of it (at least 4 digits), or its slug; of several
-    /// with one slug the open one.
-    ///
-    /// # Errors
-    /// None, or more than one; or the log cannot be read.
-    pub fn find_mission(&self, name: &str) -> Result<MissionState, MissionsError> {
-        find_mission(self, name)
     }
 
     /// Missions that are open, and those of them that need a person.

@@ -35,6 +35,7 @@ pub(super) fn mission_of(mission: Option<MissionId>, event: &Event) -> Option<Mi
 /// What an event says, as far as this version understands it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Body {
     /// Understood.
     Known(Box<Event>),
@@ -49,6 +50,7 @@ pub enum Body {
 
 /// One event of the log.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Recorded {
     /// Its place.
     pub seq: Seq,

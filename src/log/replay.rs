@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::scan::{Events, Page, scan};
+use super::error::LogError;
+use super::events::{EventFilter, Events};
+use super::reader::Reader;
+use super::record::Recorded;
+use super::row::{Page, scan};
 use super::verify::{ChainCheck, PAGES_AHEAD, read_anchor};
-use super::{EventFilter, LogError, Reader, Recorded};
 use crate::domain::boot::{BootState, evolve};
 use crate::domain::ids::{BootId, Digest, Seq};
 

@@ -8,12 +8,14 @@ use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
 
-use super::handoff::{Doorbell, answer};
-use super::writer::{Job, Ledger, Prepared, QUEUE_JOBS_MAX, Ran};
-use super::{LogError, NewEvent, Reader, migrate, tables};
-use crate::domain::boot::BootState;
-use crate::domain::ids::{BootId, MissionId, Seq, Signature};
-use crate::domain::mission::MissionState;
+use super::error::LogError;
+use super::ledger::{Ledger, Prepared};
+use super::migrate;
+use super::reader::Reader;
+use super::record::NewEvent;
+use super::tx::Tx;
+use super::writer::{Job, QUEUE_JOBS_MAX, Ran, Writer};
+use crate::domain::ids::Seq;
 
 /// The log, open for writing. Cheap to clone; all clones share one writer thread.
 ///
@@ -30,7 +32,6 @@ struct Shared {
     /// `None` only while being dropped.
     queue: Option<Sender<Job>>,
     writer: Option<JoinHandle<()>>,
-    bell: Arc<Doorbell>,
     /// For reads that come through the log, opened by the first of them.
     reader: Mutex<Option<Reader>>,
     commits: Arc<AtomicU64>,
@@ -46,7 +47,6 @@ impl Drop for Shared {
         let Some(writer) = self.writer.take() else {
             return;
         };
-        self.bell.ring(writer.thread());
         // A job may hold the last clone; then the writer ends by itself after it.
         if writer.thread().id() != std::thread::current().id() {
             // It catches every panic of a job; one of its own has been printed already.
@@ -66,20 +66,15 @@ impl Log {
         let ledger = Ledger::new(conn, &path)?;
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
-        let bell = Arc::new(Doorbell::default());
         let writer = std::thread::Builder::new()
             .name("ubs-log".to_owned())
-            .spawn({
-                let bell = Arc::clone(&bell);
-                move || ledger.serve(&jobs, &bell)
-            })
+            .spawn(move || Writer::new(ledger).serve(&jobs))
             .map_err(LogError::io("start the writer thread of", &path))?;
         Ok(Self {
             shared: Arc::new(Shared {
                 path,
                 queue: Some(queue),
                 writer: Some(writer),
-                bell,
                 reader: Mutex::new(None),
                 commits,
             }),
@@ -112,9 +107,7 @@ impl Log {
         if writer.thread().id() == std::thread::current().id() {
             return Err(LogError::Reentrant);
         }
-        queue.send(job).map_err(|_| LogError::Stopped)?;
-        self.shared.bell.ring(writer.thread());
-        Ok(())
+        queue.send(job).map_err(|_| LogError::Stopped)
     }
 
     /// Appends events; durable when this returns.
@@ -129,11 +122,9 @@ impl Log {
             .into_iter()
             .map(Prepared::new)
             .collect::<Result<_, _>>()?;
-        let (reply, awaited) = answer();
+        let (reply, answer) = bounded(1);
         self.send(Job::Append { events, reply })?;
-        awaited
-            .wait(&self.shared.bell)
-            .unwrap_or(Err(LogError::Stopped))
+        answer.recv().unwrap_or(Err(LogError::Stopped))
     }
 
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
@@ -148,7 +139,7 @@ impl Log {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
-        let (reply, awaited) = answer();
+        let (reply, answer) = bounded(1);
         let nothing = || Ran {
             keep: false,
             deliver: Box::new(|_| {}),
@@ -157,7 +148,8 @@ impl Log {
             let tx = match tx {
                 Ok(tx) => tx,
                 Err(error) => {
-                    reply.give(Err(error));
+                    // Whoever asked waits for it, here and below.
+                    let _ = reply.send(Err(error));
                     return nothing();
                 }
             };
@@ -172,13 +164,11 @@ impl Log {
             Ran {
                 keep: matches!(outcome, Ok(Ok(_))),
                 deliver: Box::new(move |committed| {
-                    reply.give(committed.and(outcome));
+                    let _ = reply.send(committed.and(outcome));
                 }),
             }
         })))?;
-        awaited
-            .wait(&self.shared.bell)
-            .unwrap_or(Err(LogError::Stopped))
+        answer.recv().unwrap_or(Err(LogError::Stopped))
     }
 
     /// A reader of the same file.
@@ -220,101 +210,4 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "it said nothing".to_owned())
-}
-
-/// Inside one write transaction.
-#[derive(Debug)]
-pub struct Tx<'a> {
-    pub(super) ledger: &'a mut Ledger,
-    /// An append failed.
-    incomplete: bool,
-}
-
-impl<'a> Tx<'a> {
-    pub(super) fn new(ledger: &'a mut Ledger) -> Self {
-        Self {
-            ledger,
-            incomplete: false,
-        }
-    }
-
-    /// The boot as this transaction sees it; `None` if it has not begun.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn boot(&mut self, boot: BootId) -> Result<Option<BootState>, LogError> {
-        self.ledger
-            .read(|projector, conn, path| projector.boot(conn, path, boot))
-    }
-
-    /// The mission as this transaction sees it.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn mission(&mut self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
-        self.ledger
-            .read(|projector, conn, path| projector.mission(conn, path, mission))
-    }
-
-    /// The mission with that signature that is not closed.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn open_mission_by_signature(
-        &mut self,
-        signature: &Signature,
-    ) -> Result<Option<MissionState>, LogError> {
-        let condition = "signature = ?1 AND status <> 'closed'";
-        let open = self.missions_where(condition, [&signature.0])?;
-        Ok(open.into_iter().next())
-    }
-
-    /// Every mission that is not closed, oldest first.
-    ///
-    /// # Errors
-    /// The log cannot be read.
-    pub fn missions_open(&mut self) -> Result<Vec<MissionState>, LogError> {
-        self.missions_where("status <> 'closed'", [])
-    }
-
-    /// The running boot that filed or met the mission, so that what happens to it reaches that boot.
-    pub(super) fn boot_concerned(
-        &mut self,
-        mission: MissionId,
-    ) -> Result<Option<BootId>, LogError> {
-        self.ledger.flush()?;
-        let running = self
-            .ledger
-            .read(|_, conn, path| tables::unfinished_boots(conn, path))?;
-        for boot in running {
-            let met = self
-                .boot(boot)?
-                .is_some_and(|state| state.missions.iter().any(|known| known.id == mission));
-            if met {
-                return Ok(Some(boot));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Missions selected by the table's columns, oldest first.
-    pub(super) fn missions_where(
-        &mut self,
-        condition: &str,
-        values: impl rusqlite::Params,
-    ) -> Result<Vec<MissionState>, LogError> {
-        self.ledger.flush()?;
-        self.ledger
-            .read(|_, conn, path| tables::load_missions(conn, path, condition, values))
-    }
-
-    /// Appends one event.
-    ///
-    /// # Errors
-    /// It was not appended; the transaction is rolled back, whatever the work gives.
-    pub fn append(&mut self, event: NewEvent) -> Result<Seq, LogError> {
-        let appended = Prepared::new(event).and_then(|event| self.ledger.insert(&event));
-        self.incomplete |= appended.is_err();
-        appended
-    }
 }

@@ -4,11 +4,10 @@
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::LogError;
-use super::codec::{decode_state, encode_state};
-use super::projection::FixCounts;
+use super::error::LogError;
 use crate::domain::boot::BootState;
 use crate::domain::ids::{BootId, MissionId, Signature};
 use crate::domain::mission::MissionState;
@@ -21,6 +20,14 @@ pub(super) struct Placed<S> {
     pub state: S,
 }
 
+/// How one fixer fared with one signature. Each proposal counts once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FixCounts {
+    pub closed: u32,
+    pub rejected: u32,
+    pub rolled_back: u32,
+}
+
 /// SQLite's integers are signed; a place never reaches 2^63.
 pub(super) fn to_sql(seq: u64) -> i64 {
     i64::try_from(seq).unwrap_or(i64::MAX)
@@ -29,6 +36,15 @@ pub(super) fn to_sql(seq: u64) -> i64 {
 /// The other way; a negative place is nobody's.
 pub(super) fn from_sql(seq: i64) -> u64 {
     u64::try_from(seq).unwrap_or(0)
+}
+
+/// The bytes of a state: JSON, which names its fields, since a state is whatever the domain makes of
+/// it. No version: the projections are rebuilt when their format changes.
+fn encode_state(what: &'static str, state: &impl Serialize) -> Result<Vec<u8>, LogError> {
+    serde_json::to_vec(state).map_err(|error| LogError::Encode {
+        what,
+        why: error.to_string(),
+    })
 }
 
 pub(super) type RowParts = (i64, i64, Vec<u8>);
@@ -44,7 +60,7 @@ pub(super) fn placed<S: serde::de::DeserializeOwned>(
     what: impl FnOnce() -> String,
     (first, last, bytes): RowParts,
 ) -> Result<Placed<S>, LogError> {
-    let state = decode_state(&bytes).map_err(|why| LogError::Damaged {
+    let state = serde_json::from_slice(&bytes).map_err(|why| LogError::Damaged {
         path: path.to_owned(),
         detail: format!(
             "the projected state of {} cannot be read ({why}), which `ubs log rebuild` mends",

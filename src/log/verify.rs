@@ -12,10 +12,13 @@ use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
 use super::codec::Unread;
-use super::projection::{PROJECTION_FORMAT, Projector};
-use super::scan::{Malformed, Page, RawEvent, scan};
+use super::error::LogError;
+use super::layout::PROJECTION_FORMAT;
+use super::projection::Projector;
+use super::reader::Reader;
+use super::row::{Malformed, Page, RawEvent, scan};
 use super::tables::{from_sql, to_sql};
-use super::{LogError, Reader, chain, migrate};
+use super::{chain, migrate};
 use crate::domain::ids::Digest;
 
 /// Problems that are told one by one; more are counted.
@@ -25,6 +28,7 @@ pub(super) const PAGES_AHEAD: usize = 16;
 
 /// What `verify` found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Verification {
     /// Events looked at.
     pub events: u64,

@@ -3,88 +3,22 @@
 //! It takes whatever waits in the channel as one batch, runs it inside one `BEGIN IMMEDIATE`
 //! transaction, and answers after the commit: so concurrent appends share one sync of the disk
 //! (group commit; DeWitt et al., "Implementation techniques for main memory database systems",
-//! 1984). What one job of a batch does wrong is rolled back alone. After anything that failed the
-//! states kept in memory are forgotten, because the file is the truth.
-//!
-//! Where the log ends is what its last row says. The row of `head` is an anchor beside it, which
-//! shows that the end was cut off; to update it in every commit would be one more page to log and to
-//! sync. So it follows: when the writer had nothing to do for [`ANCHOR_IDLE`], when it ends, in
-//! every [`ANCHOR_COMMITS_MAX`]th commit, and in a rebuild. What that leaves open is said in
-//! `schema/README.md`.
+//! 1984). What one job of a batch does wrong is rolled back alone.
 
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
-use crossbeam_channel::Receiver;
-use rusqlite::{Connection, Row, params};
-use uuid::Uuid;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::handoff::{Doorbell, Next, Reply, give_all};
-use super::migrate::BUSY_TIMEOUT;
-use super::projection::{self, PROJECTION_FORMAT, Projector};
-use super::record::mission_of;
-use super::scan::RawEvent;
-use super::tables::{from_sql, to_sql};
-use super::{LogError, NewEvent, Tx, chain, codec};
-use crate::domain::event::Event;
-use crate::domain::ids::{At, BootId, Digest, MissionId, Seq};
-use crate::kernel::crash_point_at_event;
+use super::error::LogError;
+use super::ledger::{ANCHOR_IDLE, Ledger, Prepared};
+use super::tx::Tx;
+use crate::domain::ids::Seq;
 
 /// Jobs that may wait; more make their senders wait.
 pub(super) const QUEUE_JOBS_MAX: usize = 1_024;
 /// Jobs that share one commit. Beyond this the sync is a small part of the cost, and the first of
 /// them would wait long.
 const BATCH_JOBS_MAX: usize = 256;
-/// The anchor follows when the writer had nothing to do for this long.
-pub(super) const ANCHOR_IDLE: Duration = Duration::from_millis(50);
-/// A writer that is never idle writes the anchor in every commit of this number.
-pub(super) const ANCHOR_COMMITS_MAX: u32 = 1_024;
-/// How long writing the anchor waits for another process. Whoever writes meanwhile will write the
-/// anchor too, and nobody should have to wait for this one.
-const ANCHOR_BUSY: Duration = Duration::from_millis(100);
-
-/// A UUIDv7 (RFC 9562, 5.7) of that moment. Its random part is drawn from a keyed hash of a counter,
-/// not from the system: that would be a system call for each event.
-fn event_id(at: At) -> Uuid {
-    static COUNTER: AtomicU64 = AtomicU64::new(0);
-    // A UUIDv4 has 122 random bits, so another process draws from another sequence.
-    static KEY: LazyLock<[u8; 32]> =
-        LazyLock::new(|| *blake3::hash(Uuid::new_v4().as_bytes()).as_bytes());
-    let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-    let drawn = blake3::keyed_hash(&KEY, &count);
-    let mut random = [0; 10];
-    random.copy_from_slice(&drawn.as_bytes()[..10]);
-    let ms = u64::try_from(at.0 / 1_000).unwrap_or(0);
-    uuid::Builder::from_unix_timestamp_millis(ms, &random).into_uuid()
-}
-
-/// An event with everything that can be made before the transaction, on the thread that appends.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    id: Uuid,
-    at: At,
-    boot: Option<BootId>,
-    mission: Option<MissionId>,
-    frame: Vec<u8>,
-    event: Event,
-}
-
-impl Prepared {
-    pub(super) fn new(new: NewEvent) -> Result<Self, LogError> {
-        Ok(Self {
-            id: event_id(new.at),
-            at: new.at,
-            boot: new.boot,
-            mission: mission_of(new.mission, &new.event),
-            frame: codec::encode_frame(&new.event)?,
-            event: new.event,
-        })
-    }
-}
-
 /// Work that ran: whether it is to be kept, and whom to tell when that is decided.
 pub(super) struct Ran {
     pub keep: bool,
@@ -99,7 +33,8 @@ pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Se
 pub(super) enum Job {
     Append {
         events: Vec<Prepared>,
-        reply: Reply<Appended>,
+        /// Where whoever asked waits, so that giving an answer neither fails nor blocks.
+        reply: Sender<Appended>,
     },
     Work(Work),
 }
@@ -107,7 +42,7 @@ pub(super) enum Job {
 impl Job {
     fn refuse(self, error: LogError) {
         match self {
-            Self::Append { reply, .. } => reply.give(Err(error)),
+            Self::Append { reply, .. } => drop(reply.send(Err(error))),
             Self::Work(work) => (work(Err(error.clone())).deliver)(Err(error)),
         }
     }
@@ -118,7 +53,7 @@ type Appended = Result<Vec<Seq>, LogError>;
 /// Those who wait for the commit.
 #[derive(Default)]
 struct Waiting {
-    appends: Vec<(Reply<Appended>, Appended)>,
+    appends: Vec<(Sender<Appended>, Appended)>,
     works: Vec<Deliver>,
 }
 
@@ -129,466 +64,38 @@ impl Waiting {
                 *answer = Err(error.clone());
             }
         }
-        give_all(self.appends);
+        for (reply, answer) in self.appends {
+            let _ = reply.send(answer);
+        }
         for deliver in self.works {
             deliver(outcome.clone());
         }
     }
 }
 
-/// An event's place and chain value: where the log ends, or where the anchor is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Head {
-    seq: u64,
-    chain: Digest,
+/// The thread's work.
+pub(super) struct Writer {
+    ledger: Ledger,
 }
 
-impl Head {
-    /// Before the first event.
-    fn genesis() -> Self {
-        Self {
-            seq: 0,
-            chain: *chain::GENESIS,
-        }
-    }
-
-    /// From two columns, the first of which is `at`.
-    fn of_row(row: &Row<'_>, at: usize) -> rusqlite::Result<Self> {
-        Ok(Self {
-            seq: from_sql(row.get(at)?),
-            chain: Digest(row.get(at + 1)?),
-        })
-    }
-}
-
-/// What the file says at the beginning of a transaction.
-struct Found {
-    last: Head,
-    anchor: Head,
-    projection_format: i64,
-}
-
-/// What undoing a part of a transaction gives back.
-#[derive(Clone, Copy)]
-struct Part {
-    head: Head,
-    wrote: bool,
-    anchoring: Option<Head>,
-}
-
-/// The write connection, and what is known of the file without reading it again.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    pub(super) conn: Connection,
-    path: PathBuf,
-    /// The end of the log, as the present transaction has it.
-    head: Head,
-    /// The same, as the last transaction that was committed left it.
-    committed: Head,
-    /// The anchor in the file.
-    anchor: Head,
-    /// It is a row of the log. If not, it shows that the log was tampered with, and is left alone.
-    anchor_fits: bool,
-    /// What the present transaction made of the anchor.
-    anchoring: Option<Head>,
-    /// Commits since it was written.
-    unanchored: u32,
-    projector: Projector,
-    /// The present transaction changed the file.
-    wrote: bool,
-    buffer: Vec<u8>,
-    commits: Arc<AtomicU64>,
-}
-
-impl Ledger {
-    /// Takes over an open connection; rebuilds the projections if another program version made them.
-    pub(super) fn new(conn: Connection, path: &Path) -> Result<Self, LogError> {
-        let mut ledger = Self {
-            conn,
-            path: path.to_owned(),
-            head: Head::genesis(),
-            committed: Head::genesis(),
-            anchor: Head::genesis(),
-            anchor_fits: true,
-            anchoring: None,
-            unanchored: 0,
-            projector: Projector::default(),
-            wrote: false,
-            buffer: Vec::new(),
-            commits: Arc::default(),
-        };
-        let found = ledger.look()?;
-        if found.projection_format == PROJECTION_FORMAT {
-            ledger.follow(&found)?;
-            return Ok(ledger);
-        }
-        ledger.execute("BEGIN IMMEDIATE")?;
-        let rebuilt = ledger
-            .look()
-            .and_then(|found| ledger.follow(&found))
-            .and_then(|()| ledger.rebuild())
-            .and_then(|_| ledger.execute("COMMIT"));
-        match rebuilt {
-            Ok(()) => ledger.committed(),
-            Err(error) => {
-                ledger.roll_back();
-                return Err(error);
-            }
-        }
-        Ok(ledger)
-    }
-
-    /// Counts commits of events, for whoever measures how many appends share one.
-    pub(super) fn commits(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.commits)
-    }
-
-    fn error(&self, source: rusqlite::Error) -> LogError {
-        LogError::of(&self.path, source)
-    }
-
-    fn execute(&self, sql: &str) -> Result<(), LogError> {
-        let run = || self.conn.prepare_cached(sql)?.execute([]);
-        run().map(drop).map_err(|source| self.error(source))
-    }
-
-    fn look(&self) -> Result<Found, LogError> {
-        let read = || {
-            self.conn
-                .prepare_cached(
-                    "SELECT projection_format, seq, chain, \
-                     (SELECT seq FROM events ORDER BY seq DESC LIMIT 1), \
-                     (SELECT chain FROM events ORDER BY seq DESC LIMIT 1) FROM head",
-                )?
-                .query_row([], |row| {
-                    let empty = row.get::<_, Option<i64>>(3)?.is_none();
-                    Ok(Found {
-                        projection_format: row.get(0)?,
-                        anchor: Head::of_row(row, 1)?,
-                        last: if empty {
-                            Head::genesis()
-                        } else {
-                            Head::of_row(row, 3)?
-                        },
-                    })
-                })
-        };
-        read().map_err(|source| match source {
-            rusqlite::Error::QueryReturnedNoRows => self.damaged("its head row is missing"),
-            rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::InvalidColumnType(..) => {
-                self.damaged("its head row or its last event has a malformed chain value")
-            }
-            source => self.error(source),
-        })
-    }
-
-    /// Takes over what another process wrote, if one did, and drops what is kept in memory then.
-    fn follow(&mut self, found: &Found) -> Result<(), LogError> {
-        if found.anchor != self.anchor || found.last != self.committed {
-            // If the end was cut off, the log goes on after what was there: no place is given
-            // twice, and the hole stays for `verify` to find.
-            let ends = [found.last, found.anchor, self.committed];
-            let end = ends.into_iter().reduce(|end, other| {
-                let later = other.seq > end.seq;
-                if later { other } else { end }
-            });
-            let end = end.unwrap_or(found.last);
-            if end != self.committed {
-                self.committed = end;
-                self.projector.forget();
-            }
-            if found.anchor != self.anchor {
-                self.anchor = found.anchor;
-                self.unanchored = 0;
-            }
-            let fits = self.is_event(found.anchor)?;
-            if self.anchor_fits && !fits {
-                tracing::warn!(
-                    log = %self.path.display(),
-                    "event {} was anchored and is not in the log; `ubs log verify` tells more",
-                    found.anchor.seq
-                );
-            }
-            self.anchor_fits = fits;
-        }
-        self.head = self.committed;
-        Ok(())
-    }
-
-    /// Whether there is an event of that place and chain value; the one before the first is.
-    fn is_event(&self, head: Head) -> Result<bool, LogError> {
-        if head.seq == 0 {
-            return Ok(head == Head::genesis());
-        }
-        let look = || {
-            self.conn
-                .prepare_cached("SELECT 1 FROM events WHERE seq = ?1 AND chain = ?2")?
-                .exists(params![to_sql(head.seq), head.chain.0])
-        };
-        look().map_err(|source| self.error(source))
-    }
-
-    fn damaged(&self, detail: &str) -> LogError {
-        LogError::Damaged {
-            path: self.path.clone(),
-            detail: detail.to_owned(),
-        }
-    }
-
-    /// Begins a transaction, and drops what is kept in memory if another process wrote meanwhile.
-    fn begin(&mut self) -> Result<(), LogError> {
-        self.execute("BEGIN IMMEDIATE")?;
-        self.wrote = false;
-        self.anchoring = None;
-        let begun = self.look().and_then(|found| {
-            if found.projection_format == PROJECTION_FORMAT {
-                return self.follow(&found);
-            }
-            Err(LogError::Newer {
-                path: self.path.clone(),
-                found: found.projection_format,
-                known: PROJECTION_FORMAT,
-            })
-        });
-        if begun.is_err() {
-            self.roll_back();
-        }
-        begun
-    }
-
-    fn commit(&mut self, first: u64) -> Result<(), LogError> {
-        if !self.wrote {
-            return self.execute("ROLLBACK");
-        }
-        self.projector.flush(&self.conn, &self.path)?;
-        if self.unanchored + 1 >= ANCHOR_COMMITS_MAX {
-            self.write_anchor()?;
-        }
-        crash_point_at_event("before_commit", first, self.head.seq);
-        self.execute("COMMIT")?;
-        crash_point_at_event("after_commit", first, self.head.seq);
-        self.unanchored = self.unanchored.saturating_add(1);
-        if self.head.seq >= first {
-            self.commits.fetch_add(1, Ordering::Relaxed);
-        }
-        self.committed();
-        Ok(())
-    }
-
-    /// After a commit: what it wrote is what the file has now.
-    fn committed(&mut self) {
-        self.committed = self.head;
-        if let Some(anchor) = self.anchoring.take() {
-            self.anchor = anchor;
-            self.unanchored = 0;
-        }
-    }
-
-    /// Moves the anchor to the end of the log, within the present transaction.
-    fn write_anchor(&mut self) -> Result<(), LogError> {
-        if !self.anchor_fits || self.anchor == self.head {
-            return Ok(());
-        }
-        let update = || {
-            self.conn
-                .prepare_cached("UPDATE head SET seq = ?1, chain = ?2")?
-                .execute(params![to_sql(self.head.seq), self.head.chain.0])
-        };
-        update().map_err(|source| self.error(source))?;
-        self.anchoring = Some(self.head);
-        Ok(())
-    }
-
-    /// The log has events after the anchor.
-    fn anchor_lags(&self) -> bool {
-        self.anchor_fits && self.anchor != self.committed
-    }
-
-    /// Moves the anchor to the end of the log, in a commit of its own. If that fails, nobody is
-    /// worse off: it is tried again after the next job.
-    fn anchor(&mut self) {
-        if !self.anchor_lags() {
-            return;
-        }
-        // Only sets a number of the connection.
-        let _ = self.conn.busy_timeout(ANCHOR_BUSY);
-        let anchored = self
-            .begin()
-            .and_then(|()| self.write_anchor())
-            .and_then(|()| self.execute("COMMIT"));
-        let _ = self.conn.busy_timeout(BUSY_TIMEOUT);
-        match anchored {
-            Ok(()) => self.committed(),
-            Err(error) => {
-                self.roll_back();
-                if !matches!(error, LogError::Busy { .. }) {
-                    tracing::warn!("the end of the log was not anchored: {error}");
-                }
-            }
-        }
-    }
-
-    /// Ends a transaction that failed. SQLite may have ended it already; then this is refused, which
-    /// is as good.
-    fn roll_back(&mut self) {
-        let _ = self.execute("ROLLBACK");
-        self.projector.forget();
-        self.head = self.committed;
-        self.anchoring = None;
-    }
-
-    /// Appends one event and folds it into the projections.
-    pub(super) fn insert(&mut self, new: &Prepared) -> Result<Seq, LogError> {
-        self.projector
-            .load(&self.conn, &self.path, new.boot, new.mission)?;
-        let seq = self.insert_row(RawEvent {
-            seq: self.head.seq + 1,
-            id: new.id,
-            boot: new.boot.map(|boot| boot.0),
-            mission: new.mission.map(|mission| mission.0),
-            kind: new.event.kind(),
-            version: new.event.version(),
-            at: new.at.0,
-            payload: &new.frame,
-            chain: Digest::default(),
-        })?;
-        self.projector
-            .apply(seq.0, new.at, new.boot, new.mission, &new.event);
-        Ok(seq)
-    }
-
-    /// Appends the row that is next, with its chain value.
-    fn insert_row(&mut self, row: RawEvent<'_>) -> Result<Seq, LogError> {
-        let chain = chain::link(&self.head.chain, &row, &mut self.buffer);
-        let insert = || {
-            self.conn
-                .prepare_cached(
-                    "INSERT INTO events (seq, event_id, boot_id, mission_id, kind, version, at, \
-                     payload, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute(params![
-                    to_sql(row.seq),
-                    row.id.as_bytes(),
-                    row.boot.as_ref().map(Uuid::as_bytes),
-                    row.mission.as_ref().map(Uuid::as_bytes),
-                    row.kind,
-                    row.version,
-                    row.at,
-                    row.payload,
-                    chain.0,
-                ])
-        };
-        insert().map_err(|source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => self.damaged(&format!(
-                "its end says that event {} is the next, yet that cannot be added: {source}",
-                row.seq
-            )),
-            _ => self.error(source),
-        })?;
-        self.head = Head {
-            seq: row.seq,
-            chain,
-        };
-        self.wrote = true;
-        Ok(Seq(row.seq))
-    }
-
-    /// Appends a row as a newer program might.
-    #[cfg(test)]
-    pub(super) fn insert_raw(
-        &mut self,
-        kind: &str,
-        version: u16,
-        payload: &[u8],
-    ) -> Result<Seq, LogError> {
-        self.insert_row(RawEvent {
-            seq: self.head.seq + 1,
-            id: event_id(At(1)),
-            boot: None,
-            mission: None,
-            kind,
-            version,
-            at: 1,
-            payload,
-            chain: Digest::default(),
-        })
-    }
-
-    /// Makes every projection anew, within the present transaction, and moves the anchor.
-    pub(super) fn rebuild(&mut self) -> Result<u64, LogError> {
-        self.wrote = true;
-        self.projector.forget();
-        let events = projection::rebuild(&self.conn, &self.path)?;
-        self.write_anchor()?;
-        Ok(events)
-    }
-
-    pub(super) fn flush(&mut self) -> Result<(), LogError> {
-        self.projector.flush(&self.conn, &self.path)
-    }
-
-    pub(super) fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut Projector, &Connection, &Path) -> Result<T, LogError>,
-    ) -> Result<T, LogError> {
-        read(&mut self.projector, &self.conn, &self.path)
-    }
-
-    /// Begins a part that can be undone alone. What earlier jobs of the batch left in memory is
-    /// written first: then undoing is forgetting.
-    fn begin_part(&mut self) -> Result<Part, LogError> {
-        self.flush()?;
-        self.execute("SAVEPOINT job")?;
-        Ok(Part {
-            head: self.head,
-            wrote: self.wrote,
-            anchoring: self.anchoring,
-        })
-    }
-
-    /// Ends the part; undone unless it is to be kept. If that fails, nothing of the batch is kept.
-    fn end_part(&mut self, before: Part, keep: bool) -> Result<(), LogError> {
-        let mut ended = Ok(());
-        if !keep {
-            self.projector.forget();
-            self.head = before.head;
-            self.wrote = before.wrote;
-            self.anchoring = before.anchoring;
-            ended = self.execute("ROLLBACK TO job");
-        }
-        ended = ended.and_then(|()| self.execute("RELEASE job"));
-        if ended.is_err() {
-            self.roll_back();
-        }
-        ended
-    }
-
-    /// One statement is atomic by itself, so one event needs no savepoint.
-    fn append_all(&mut self, events: &[Prepared]) -> Result<Vec<Seq>, LogError> {
-        if let [event] = events {
-            return Ok(vec![self.insert(event)?]);
-        }
-        let before = self.begin_part()?;
-        let seqs: Result<Vec<_>, _> = events.iter().map(|event| self.insert(event)).collect();
-        let ended = self.end_part(before, seqs.is_ok());
-        let seqs = seqs?;
-        ended.map(|()| seqs)
+impl Writer {
+    pub(super) fn new(ledger: Ledger) -> Self {
+        Self { ledger }
     }
 
     fn run(&mut self, job: Job, waiting: &mut Waiting) {
         match job {
-            Job::Append { events, reply } => match self.append_all(&events) {
+            Job::Append { events, reply } => match self.ledger.append_all(&events) {
                 Ok(seqs) => waiting.appends.push((reply, Ok(seqs))),
-                Err(error) => reply.give(Err(error)),
+                Err(error) => drop(reply.send(Err(error))),
             },
             Job::Work(work) => {
-                let before = match self.begin_part() {
+                let before = match self.ledger.begin_part() {
                     Ok(before) => before,
                     Err(error) => return Job::Work(work).refuse(error),
                 };
-                let ran = work(Ok(&mut Tx::new(self)));
-                match self.end_part(before, ran.keep) {
+                let ran = work(Ok(&mut Tx::new(&mut self.ledger)));
+                match self.ledger.end_part(before, ran.keep) {
                     Err(error) if ran.keep => (ran.deliver)(Err(error)),
                     _ if ran.keep => waiting.works.push(ran.deliver),
                     _ => (ran.deliver)(Ok(())),
@@ -604,60 +111,63 @@ impl Ledger {
     /// about to begin, since those who wake up would take the processor from this thread, and during
     /// the sync it needs none.
     fn run_batch(&mut self, jobs: &mut VecDeque<Job>, before: Option<Told>) -> Option<Told> {
-        if let Err(error) = self.begin() {
+        if let Err(error) = self.ledger.begin() {
             before.into_iter().for_each(Told::tell);
             for job in jobs.drain(..) {
                 job.refuse(error.clone());
             }
             return None;
         }
-        let first = self.head.seq + 1;
+        let first = self.ledger.next_seq();
         let mut waiting = Waiting::default();
         while let Some(job) = jobs.pop_front() {
             self.run(job, &mut waiting);
             // A full disk or a failed read can make SQLite give up the whole transaction. The jobs
             // that did not run yet get another one.
-            if self.conn.is_autocommit() {
-                self.roll_back();
+            if self.ledger.has_lost_transaction() {
+                self.ledger.roll_back();
                 before.into_iter().for_each(Told::tell);
                 let outcome = Err(LogError::RolledBack {
-                    path: self.path.clone(),
+                    path: self.ledger.path().to_owned(),
                 });
                 return Some(Told { waiting, outcome });
             }
         }
         before.into_iter().for_each(Told::tell);
-        let outcome = self.commit(first);
+        let outcome = self.ledger.commit(first);
         if outcome.is_err() {
-            self.roll_back();
+            self.ledger.roll_back();
         }
         Some(Told { waiting, outcome })
     }
 
     /// Serves jobs until the last sender is gone and the queue is empty. With nothing to do it
     /// writes the anchor once, and then sleeps until there is a job.
-    pub(super) fn serve(mut self, queue: &Receiver<Job>, bell: &Doorbell) {
+    pub(super) fn serve(mut self, queue: &Receiver<Job>) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
         let mut told: Option<Told> = None;
-        let (mut came_alone, mut anchor_tried) = (false, false);
+        let mut anchor_tried = false;
         loop {
             jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             if jobs.is_empty() {
                 // Nobody to share the time of a sync with.
                 told.take().into_iter().for_each(Told::tell);
-                let idle = (!anchor_tried && self.anchor_lags()).then_some(ANCHOR_IDLE);
-                match bell.wait(queue, came_alone, idle) {
-                    Next::Job(job) => jobs.push_back(job),
-                    Next::Idle => {
-                        self.anchor();
-                        (came_alone, anchor_tried) = (false, true);
+                let next = if anchor_tried || !self.ledger.anchor_lags() {
+                    queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                } else {
+                    queue.recv_timeout(ANCHOR_IDLE)
+                };
+                match next {
+                    Ok(job) => jobs.push_back(job),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.ledger.anchor();
+                        anchor_tried = true;
                         continue;
                     }
-                    Next::Closed => return self.anchor(),
+                    Err(RecvTimeoutError::Disconnected) => return self.ledger.anchor(),
                 }
                 jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
             }
-            came_alone = jobs.len() == 1;
             anchor_tried = false;
             while !jobs.is_empty() {
                 told = self.run_batch(&mut jobs, told.take());

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// The environment of `ubs` itself.
     Process,
     /// An environment file, with the 1-based line.
@@ -15,7 +15,7 @@ pub enum Origin {
 
 /// The variables of one application.
 #[derive(Debug, Clone, Default)]
-pub struct Environment {
+pub(crate) struct Environment {
     /// Effective values with their origin.
     pub values: BTreeMap<String, (String, Origin)>,
     /// Environment files as they were read, in the order of the manifest: path relative to the
@@ -25,7 +25,7 @@ pub struct Environment {
 
 /// One environment file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EnvFile {
+pub(crate) struct EnvFile {
     /// Assignments in the order of the file.
     pub entries: Vec<EnvEntry>,
     /// Lines that are no assignment: 1-based line and what is wrong (never the value).
@@ -37,7 +37,7 @@ pub struct EnvFile {
 
 /// One assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvEntry {
+pub(crate) struct EnvEntry {
     /// Name.
     pub name: String,
     /// Value, unquoted and unescaped.

@@ -57,7 +57,7 @@ impl EnvFile {
     /// Reads the text of an environment file. `${NAME}` in it is looked up in `process`, then in what
     /// stands above it, then in `earlier`; without a value it is its default, or nothing.
     #[must_use]
-    pub fn parse(
+    pub(crate) fn parse(
         text: &str,
         process: &BTreeMap<String, String>,
         earlier: &BTreeMap<String, String>,
@@ -405,3 +405,6 @@ pub(super) fn is_name(text: &str) -> bool {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
 }
+
+#[cfg(test)]
+mod tests;

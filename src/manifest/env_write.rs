@@ -14,7 +14,7 @@ use super::env_file::{Assignment, Scan, is_name, scan};
 /// The text comes back unchanged if it cannot be done: `name` is no name, `value` contains NUL, or a
 /// quote that is never closed makes every way to write the value mean something else.
 #[must_use]
-pub fn set_variable(text: &str, name: &str, value: &str) -> String {
+pub(crate) fn set_variable(text: &str, name: &str, value: &str) -> String {
     let before = scan(text);
     let last = before.assignments.iter().rposition(|a| a.name == name);
     let is_set = |index: usize| means(&before.assignments[index], name, value);

@@ -41,7 +41,7 @@ const GUESSED_PROCESS_SECRET_BYTES_MIN: usize = 8;
 
 /// The environment cannot be read, or a text in the manifest cannot be expanded with it.
 #[derive(Debug, thiserror::Error)]
-pub enum EnvironmentError {
+pub(crate) enum EnvironmentError {
     /// An environment file cannot be read.
     #[error("{path}: cannot be read: {source}; make it readable for the user that runs ubs", path = path.display())]
     Unreadable {
@@ -105,7 +105,7 @@ impl Environment {
     ///
     /// # Errors
     /// A file cannot be read, is no regular file, is larger than 1 MiB or is not UTF-8.
-    pub fn load(
+    pub(crate) fn load(
         manifest: &Manifest,
         root: &Path,
         process: impl Iterator<Item = (String, String)>,
@@ -139,7 +139,7 @@ impl Environment {
     ///
     /// # Errors
     /// A variable without default is not set, a reference is broken, or the result is longer than 1 MiB.
-    pub fn expand(&self, text: &str) -> Result<String, EnvironmentError> {
+    pub(crate) fn expand(&self, text: &str) -> Result<String, EnvironmentError> {
         self.expand_with(text, |_, value| Cow::Borrowed(value))
     }
 
@@ -148,7 +148,7 @@ impl Environment {
     ///
     /// # Errors
     /// As [`Environment::expand`].
-    pub fn expand_url(&self, text: &str) -> Result<String, EnvironmentError> {
+    pub(crate) fn expand_url(&self, text: &str) -> Result<String, EnvironmentError> {
         let begin = text.find("://").map(|at| at + 3);
         let login = begin.and_then(|begin| {
             let end = text[begin..]
@@ -198,14 +198,14 @@ impl Environment {
 
     /// The environment of a service: everything but the variables that steer `ubs` itself.
     #[must_use]
-    pub fn child_env(&self) -> BTreeMap<String, String> {
+    pub(crate) fn child_env(&self) -> BTreeMap<String, String> {
         self.select(|_, _| true)
     }
 
     /// The environment of a sandboxed check: variables of the environment files, declared variables,
     /// and `PATH`, `LANG`, `LC_ALL` and `TZ`; nothing else of the process environment.
     #[must_use]
-    pub fn declared_env(&self, manifest: &Manifest) -> BTreeMap<String, String> {
+    pub(crate) fn declared_env(&self, manifest: &Manifest) -> BTreeMap<String, String> {
         let in_files: BTreeSet<&str> = self.entries().map(|(name, _)| name).collect();
         self.select(|name, _| {
             in_files.contains(name)
@@ -237,7 +237,7 @@ impl Environment {
     /// says that they are secret; and passwords inside URLs of declared variables and environment files
     /// (not where the password is the user's name, which is no secret).
     #[must_use]
-    pub fn secret_values(&self, manifest: &Manifest) -> Vec<String> {
+    pub(crate) fn secret_values(&self, manifest: &Manifest) -> Vec<String> {
         let mut secrets: BTreeSet<String> = BTreeSet::new();
         let mut collect = |name: &str, value: &str, bytes_min: usize, is_ours: bool| {
             let declared = manifest.config.vars.get(name);
@@ -350,3 +350,6 @@ fn encoded(value: &str) -> Cow<'_, str> {
     }
     Cow::Owned(percent_encoded(value))
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,15 +13,19 @@ pub(super) struct Keys {
     /// Keys that the design names and this version does not support: refused by name, never
     /// passed over.
     pub later: &'static [&'static str],
+    /// Keys of earlier versions: the reader of the table refuses them and says what to write instead.
+    pub dropped: &'static [&'static str],
 }
 
 macro_rules! tables {
-    ($($name:ident = $path:literal, $title:literal, [$($known:literal),* $(,)?] $(, later [$($later:literal),*])?;)*) => {
+    ($($name:ident = $path:literal, $title:literal, [$($known:literal),* $(,)?] $(, later [$($later:literal),*])?
+     $(, dropped [$($dropped:literal),*])?;)*) => {
         $(pub(super) static $name: Keys = Keys {
             path: $path,
             title: $title,
             known: &[$($known),*],
             later: &[$($($later),*)?],
+            dropped: &[$($($dropped),*)?],
         };)*
 
         /// Every table.
@@ -39,7 +43,7 @@ tables! {
         ["required", "secret", "kind", "min", "max", "min_length", "pattern", "one_of", "reject", "default", "generate", "min_entropy"];
     VAULT = "vault", "[vault]",
         ["kind", "keys", "timeout", "address", "token", "token_file", "namespace", "mount", "kv", "ca_file",
-         "path", "format", "key", "key_file", "identity_file", "command"];
+         "path", "format", "key", "key_file", "command"], dropped ["identity_file"];
     SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "models", "ignore"];
     REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
@@ -60,3 +64,6 @@ tables! {
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time"];
     VALIDATE = "validate", "[validate]", ["every"];
 }
+
+#[cfg(test)]
+mod tests;

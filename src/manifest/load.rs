@@ -8,13 +8,13 @@ use super::read::{Unread, read_small};
 use super::types::Manifest;
 
 /// Name of the manifest.
-pub const MANIFEST_NAME: &str = "ubs.toml";
+pub(crate) const MANIFEST_NAME: &str = "ubs.toml";
 
 /// `ubs.toml` in `start` or in a directory above it, up to the root of the file system.
 ///
 /// A relative `start` is taken from the current directory.
 #[must_use]
-pub fn find_manifest(start: &Path) -> Option<PathBuf> {
+pub(crate) fn find_manifest(start: &Path) -> Option<PathBuf> {
     let start = std::path::absolute(start).ok()?;
     start
         .ancestors()

@@ -26,25 +26,16 @@ mod types;
 mod value_check;
 mod vault;
 mod words;
+mod write;
 
-#[cfg(test)]
-mod documents_tests;
-#[cfg(test)]
-mod dotenv_tests;
-#[cfg(test)]
-mod environment_tests;
-#[cfg(test)]
-mod error_tests;
-#[cfg(test)]
-mod parse_tests;
-
-pub use env::*;
-pub use env_write::set_variable;
-pub use environment::EnvironmentError;
+pub(crate) use env::*;
+pub(crate) use env_write::set_variable;
+pub(crate) use environment::EnvironmentError;
 pub(crate) use environment::sounds_secret;
-pub use load::{MANIFEST_NAME, find_manifest};
+pub(crate) use load::{MANIFEST_NAME, find_manifest};
 pub(crate) use percent::percent_encoded;
 pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{Unread, read_small};
 pub use types::*;
 pub(crate) use words::is_dotted;
+pub(crate) use write::{Existing, sync_directory, write_atomically};

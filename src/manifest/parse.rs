@@ -573,3 +573,6 @@ fn read_validate(root: &Section<'_>) -> Option<u64> {
         .unwrap_or(VALIDATE_EVERY_MS_DEFAULT);
     (every > 0).then_some(every)
 }
+
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,7 @@ impl Fault {
 
 /// One problem of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Problem {
     /// Line, 1-based.
     pub line: u32,
@@ -88,6 +89,7 @@ impl Diagnostic for More {
 ///
 /// `Display` is one line; as a [`Diagnostic`] it shows each problem with the line where it is.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ManifestError {
     /// There is nothing that could be read.
     #[error("{}: {why}", path.display())]
@@ -279,3 +281,6 @@ pub(super) fn shown(text: &str) -> String {
     }
     shown
 }
+
+#[cfg(test)]
+pub(super) mod tests;

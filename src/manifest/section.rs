@@ -103,7 +103,7 @@ impl<'r> Section<'r> {
             meant: Vec::new(),
         };
         for (key, _) in table.iter() {
-            if !keys.known.contains(&key) {
+            if !keys.known.contains(&key) && !keys.dropped.contains(&key) {
                 let (fault, meant) = section.unknown(key);
                 faults.report(section.key_span(key), fault);
                 section.meant.extend(meant);
@@ -177,7 +177,7 @@ impl<'r> Section<'r> {
 
     pub(super) fn item(&self, key: &str) -> Option<&'r Item> {
         debug_assert!(
-            self.keys.known.contains(&key),
+            self.keys.known.contains(&key) || self.keys.dropped.contains(&key),
             "{key} is missing in keys.rs"
         );
         self.table.get(key).filter(|item| !item.is_none())

@@ -14,31 +14,31 @@ pub struct Manifest {
     /// The directory of the application: where `ubs.toml` lies, unless told otherwise.
     pub workspace: PathBuf,
     /// BLAKE3 of the file's bytes.
-    pub digest: [u8; 32],
+    pub(crate) digest: [u8; 32],
     /// `app.name`.
     pub name: String,
     /// `[python]`.
-    pub python: Python,
+    pub(crate) python: Python,
     /// `[config]`.
-    pub config: Config,
+    pub(crate) config: Config,
     /// `[vault]`.
-    pub vault: Option<Vault>,
+    pub(crate) vault: Option<Vault>,
     /// `[[schema]]`.
-    pub schemas: Vec<Schema>,
+    pub(crate) schemas: Vec<Schema>,
     /// `[registration]`.
-    pub registration: Option<Registration>,
+    pub(crate) registration: Option<Registration>,
     /// `[[layer]]`, in the order of the file.
-    pub layers: Vec<Layer>,
+    pub(crate) layers: Vec<Layer>,
     /// `[heal]`.
-    pub heal: Heal,
+    pub(crate) heal: Heal,
     /// `[validate]`: time between two validations of the live system; `None` switches them off
     /// (`every = "0"`).
-    pub validate_every_ms: Option<u64>,
+    pub(crate) validate_every_ms: Option<u64>,
 }
 
 /// `[python]`: how the application's own interpreter is found.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Python {
+pub(crate) struct Python {
     /// Path or program name; without it `.venv`, `venv`, `$VIRTUAL_ENV`, then `python3`.
     pub interpreter: Option<String>,
     /// Directories put in front of the import path, relative to the workspace. Default `["."]`.
@@ -49,7 +49,7 @@ pub struct Python {
 
 /// `[config]`: the environment that the application expects.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Config {
+pub(crate) struct Config {
     /// Environment files, later ones win over earlier ones; the process environment wins over all.
     /// Default `[".env"]`. The first one lies in the workspace: fixers write into it.
     pub files: Vec<String>,
@@ -63,7 +63,7 @@ pub struct Config {
 
 /// `[config.vars.NAME]`: one declared variable.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Var {
+pub(crate) struct Var {
     /// A missing value is critical.
     pub required: bool,
     /// The value never reaches the log, the terminal or a sandbox that does not need it.
@@ -95,7 +95,7 @@ pub struct Var {
 
 /// `[vault]`: where the application's secrets come from.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Vault {
+pub(crate) struct Vault {
     /// What it is.
     pub kind: VaultKind,
     /// What must be in it.
@@ -108,7 +108,7 @@ pub struct Vault {
 
 /// The kinds of vaults. Texts may have `${VARIABLE}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum VaultKind {
+pub(crate) enum VaultKind {
     /// HashiCorp Vault or OpenBao, over HTTP.
     Hashicorp {
         /// `https://host:port`. Default `${VAULT_ADDR}`.
@@ -136,8 +136,6 @@ pub enum VaultKind {
         key: Option<String>,
         /// The file that holds the key (`fernet`).
         key_file: Option<String>,
-        /// The file with the identities (`age`).
-        identity_file: Option<String>,
     },
     /// A program that prints names and values.
     Command(Vec<String>),
@@ -145,9 +143,7 @@ pub enum VaultKind {
 
 /// How a file vault is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VaultFormat {
-    /// Encrypted, <https://age-encryption.org/v1>.
-    Age,
+pub(crate) enum VaultFormat {
     /// Encrypted, <https://github.com/fernet/spec>.
     Fernet,
     /// Not encrypted: only its owner may read it.
@@ -156,7 +152,7 @@ pub enum VaultFormat {
 
 /// One secret that must be in the vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VaultKey {
+pub(crate) struct VaultKey {
     /// Path of the secret, or its name where the vault has no paths.
     pub path: String,
     /// The field of it.
@@ -168,7 +164,7 @@ pub struct VaultKey {
 /// What a variable's text must parse as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
-pub enum VarKind {
+pub(crate) enum VarKind {
     #[default]
     String,
     Int,
@@ -182,7 +178,7 @@ pub enum VarKind {
 
 /// `[[schema]]`: one database and what the code expects in it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schema {
+pub(crate) struct Schema {
     /// Unique among the schemas.
     pub name: String,
     /// Database URL, with `${VARIABLE}`.
@@ -200,7 +196,7 @@ pub struct Schema {
 
 /// Where the expected schema comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Expect {
+pub(crate) enum Expect {
     /// `sqlalchemy:module:attribute`, a declarative base or a `MetaData`.
     SqlAlchemy {
         /// Module to import.
@@ -229,7 +225,7 @@ pub enum Expect {
 
 /// `[registration]`: the routes that the application has to serve.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Registration {
+pub(crate) struct Registration {
     /// Where the application object is; looked at before the boot.
     pub app: Option<AppObject>,
     /// URL of the running application's OpenAPI document, not expanded; looked at after the boot.
@@ -244,7 +240,7 @@ pub struct Registration {
 
 /// `framework:module:attribute`: an application object, before anything runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AppObject {
+pub(crate) struct AppObject {
     /// What made it.
     pub framework: WebFramework,
     /// The module; for Django that of the settings.
@@ -257,7 +253,7 @@ pub struct AppObject {
 
 /// Frameworks whose routes can be read from the application object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebFramework {
+pub(crate) enum WebFramework {
     /// `fastapi`.
     FastApi,
     /// `starlette`.
@@ -271,7 +267,7 @@ pub enum WebFramework {
 impl WebFramework {
     /// The word of the manifest.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::FastApi => "fastapi",
             Self::Starlette => "starlette",
@@ -283,7 +279,7 @@ impl WebFramework {
 
 /// One service that the application must have mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedService {
+pub(crate) struct ExpectedService {
     /// Name, as reported.
     pub name: String,
     /// Path prefix that at least one route must have; by default `/api/NAME`.
@@ -292,7 +288,7 @@ pub struct ExpectedService {
 
 /// `[[layer]]`: an ordered stage of the boot.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// Unique among the layers.
     pub name: String,
     /// If it fails, the boot fails; otherwise the boot goes on degraded. Default true.
@@ -310,7 +306,7 @@ pub struct Layer {
 
 /// `rehearse`: the dry run of one layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Rehearse {
+pub(crate) struct Rehearse {
     /// Modules imported in a fresh interpreter.
     pub imports: Vec<String>,
     /// `module:callable`, called without arguments after the imports.
@@ -325,7 +321,7 @@ pub struct Rehearse {
 
 /// `[[layer.service]]`: a supervised process or a one-shot task.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Service {
+pub(crate) struct Service {
     /// Unique in the whole manifest.
     pub name: String,
     /// Program and arguments, with `${VARIABLE}`; never given to a shell.
@@ -352,7 +348,7 @@ pub struct Service {
 
 /// `ready` and `live`: a test of a running service.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Probe {
+pub(crate) struct Probe {
     /// What is tested.
     pub kind: ProbeKind,
     /// Time between two tries. Default of `ready` 100 ms, of `live` 10 s.
@@ -366,7 +362,7 @@ pub struct Probe {
 
 /// What a probe tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ProbeKind {
+pub(crate) enum ProbeKind {
     /// GET answers with a status from 200 to 399. `http://` only.
     Http(String),
     /// A connection to `host:port` is accepted.
@@ -377,7 +373,7 @@ pub enum ProbeKind {
 
 /// `restart`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
+pub(crate) struct Restart {
     /// When to restart. Default on failure; a one-shot task never.
     pub policy: RestartPolicy,
     /// Restarts within `window_ms` before the service counts as failed. Default 5.
@@ -393,7 +389,7 @@ pub struct Restart {
 /// When a service that exited is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
-pub enum RestartPolicy {
+pub(crate) enum RestartPolicy {
     /// Not after exit status 0.
     #[default]
     OnFailure,
@@ -405,7 +401,7 @@ pub enum RestartPolicy {
 
 /// `stop`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stop {
+pub(crate) struct Stop {
     /// Signal name without `SIG`. Default `TERM`.
     pub signal: String,
     /// Time until `SIGKILL`. Default 10 s.
@@ -414,7 +410,7 @@ pub struct Stop {
 
 /// `[heal]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Heal {
+pub(crate) struct Heal {
     /// Attempts within one boot. Default 5, at most 100.
     pub attempts: u32,
     /// Wait before the second attempt; doubles each time. Default 200 ms.
@@ -434,7 +430,7 @@ pub struct Heal {
 /// `heal.policy`: what may happen without a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub struct Policies {
+pub(crate) struct Policies {
     pub additive: Policy,
     pub edit: Policy,
     pub destructive: Policy,
@@ -443,7 +439,7 @@ pub struct Policies {
 
 /// What may happen with a verified proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Policy {
+pub(crate) enum Policy {
     /// It is applied.
     Auto,
     /// It waits for `ubs missions approve`.
@@ -454,7 +450,7 @@ pub enum Policy {
 
 /// `heal.sandbox.limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SandboxLimits {
+pub(crate) struct SandboxLimits {
     /// Address space of one process, bytes. Default 4 GiB.
     pub memory_bytes: u64,
     /// CPU time of one process, seconds. Default 120.
@@ -546,7 +542,7 @@ impl Default for Policies {
 
 impl Manifest {
     /// The service of that name, with its layer.
-    pub fn service(&self, name: &str) -> Option<(&Layer, &Service)> {
+    pub(crate) fn service(&self, name: &str) -> Option<(&Layer, &Service)> {
         self.layers
             .iter()
             .find_map(|l| l.services.iter().find(|s| s.name == name).map(|s| (l, s)))

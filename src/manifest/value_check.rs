@@ -19,7 +19,7 @@ impl Var {
     /// # Errors
     /// What is wrong, as it reads behind the variable's name (`is not a whole number`). It never
     /// repeats the value.
-    pub fn check(&self, value: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, value: &str) -> Result<(), String> {
         if self.reject.iter().any(|rejected| rejected == value) {
             return Err("is a placeholder".to_owned());
         }
@@ -72,7 +72,7 @@ impl VarKind {
     ///
     /// # Errors
     /// What is wrong, as it reads behind the variable's name.
-    pub fn check(self, text: &str) -> Result<(), String> {
+    pub(crate) fn check(self, text: &str) -> Result<(), String> {
         let (right, wrong) = match self {
             Self::String | Self::Enum => (true, ""),
             Self::Int => (text.trim().parse::<i128>().is_ok(), "is not a whole number"),
@@ -97,7 +97,7 @@ impl VarKind {
     /// The number in the text; a duration in seconds. `None` for kinds that are no numbers.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // A bound is compared with it, nothing is computed.
-    pub fn number(self, text: &str) -> Option<f64> {
+    pub(crate) fn number(self, text: &str) -> Option<f64> {
         let text = text.trim();
         match self {
             Self::Int | Self::Float => finite(text),

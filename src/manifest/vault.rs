@@ -37,18 +37,12 @@ pub(super) const KINDS: [(&str, &[&str]); 3] = [
             "ca_file",
         ],
     ),
-    (
-        "file",
-        &["path", "format", "key", "key_file", "identity_file"],
-    ),
+    ("file", &["path", "format", "key", "key_file"]),
     ("command", &["command"]),
 ];
 
-const FORMATS: [(&str, VaultFormat); 3] = [
-    ("age", VaultFormat::Age),
-    ("fernet", VaultFormat::Fernet),
-    ("json", VaultFormat::Json),
-];
+const FORMATS: [(&str, VaultFormat); 2] =
+    [("fernet", VaultFormat::Fernet), ("json", VaultFormat::Json)];
 
 /// `[vault]`, if there is one.
 pub(super) fn read_vault(root: &Section<'_>) -> Option<Vault> {
@@ -76,6 +70,12 @@ pub(super) fn read_vault(root: &Section<'_>) -> Option<Vault> {
     if section.has("key") && section.has("key_file") {
         section.fault("key", one_only("key", "key_file"));
     }
+    if section.has("identity_file") && section.scalar_text("format").as_deref() != Some("age") {
+        section.faults().report(
+            section.key_span("identity_file"),
+            age_fault(&section, "`identity_file` is no key of [vault] any more"),
+        );
+    }
     let of_path = kind == "hashicorp";
     let kind = match kind {
         "hashicorp" => read_hashicorp(&section),
@@ -97,6 +97,28 @@ fn one_only(first: &str, second: &str) -> Fault {
         "one too many",
         format!("`{first}` and `{second}` stand for the same"),
         "keep one of the two",
+    )
+}
+
+/// Files of age were read by `ubs` itself once; a command does the same.
+fn age_fault(section: &Section<'_>, message: &str) -> Fault {
+    let text = |key, example: &str| {
+        let text = section.scalar_text(key);
+        text.unwrap_or_else(|| example.to_owned())
+    };
+    let argv = [
+        "age".to_owned(),
+        "-d".to_owned(),
+        "-i".to_owned(),
+        text("identity_file", "key.txt"),
+        text("path", "secrets.age"),
+    ];
+    Fault::new(
+        "let the age program open it",
+        message,
+        format!(
+            "write kind = \"command\" and command = {argv:?}, and take out path, format and identity_file"
+        ),
     )
 }
 
@@ -129,27 +151,27 @@ fn read_hashicorp(section: &Section<'_>) -> VaultKind {
 }
 
 fn read_file(section: &Section<'_>) -> VaultKind {
-    for (key, example) in [("path", "\"secrets.age\""), ("format", "\"age\"")] {
+    for (key, example) in [("path", "\"secrets.fernet\""), ("format", "\"fernet\"")] {
         if !section.has(key) {
             section.missing(key, example);
         }
     }
-    let format = section.parse("format", |text| one_of(text, &FORMATS));
-    match format {
-        Some(VaultFormat::Age) if !section.has("identity_file") => {
-            section.missing("identity_file", "\"/etc/shop/age.key\"");
-        }
-        Some(VaultFormat::Fernet) if !section.has("key") && !section.has("key_file") => {
-            section.missing("key", "\"${VAULT_KEY}\"");
-        }
-        _ => {}
+    let format = section.parse("format", |text| match text {
+        "age" => Err(age_fault(
+            section,
+            "`format = \"age\"` is not supported any more",
+        )),
+        text => one_of(text, &FORMATS),
+    });
+    let has_key = section.has("key") || section.has("key_file");
+    if format == Some(VaultFormat::Fernet) && !has_key {
+        section.missing("key", "\"${VAULT_KEY}\"");
     }
     VaultKind::File {
         path: section.parse("path", file_path).unwrap_or_default(),
         format: format.unwrap_or(VaultFormat::Json),
         key: section.parse("key", variable),
         key_file: section.parse("key_file", file_path),
-        identity_file: section.parse("identity_file", file_path),
     }
 }
 

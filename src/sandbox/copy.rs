@@ -86,7 +86,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
 
 /// A copy of the workspace; removed when dropped.
 #[derive(Debug)]
-pub struct WorkspaceCopy {
+pub(crate) struct WorkspaceCopy {
     root: PathBuf,
     skipped_links: Vec<PathBuf>,
     kept: bool,
@@ -103,7 +103,11 @@ impl WorkspaceCopy {
     ///
     /// # Errors
     /// The workspace is too large, or a file or database cannot be read or written; nothing is left behind.
-    pub fn create(workspace: &Path, into: &Path, databases: &[PathBuf]) -> Result<Self, CopyError> {
+    pub(crate) fn create(
+        workspace: &Path,
+        into: &Path,
+        databases: &[PathBuf],
+    ) -> Result<Self, CopyError> {
         let workspace = workspace.canonicalize().map_err(io_error(workspace))?;
         let root = tempfile::Builder::new()
             .prefix("workspace-")
@@ -128,19 +132,21 @@ impl WorkspaceCopy {
 
     /// The copy's directory.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
     /// Links that lead out of the workspace and are therefore missing; relative to the workspace.
     #[must_use]
-    pub fn skipped_links(&self) -> &[PathBuf] {
+    #[cfg(test)]
+    pub(crate) fn skipped_links(&self) -> &[PathBuf] {
         &self.skipped_links
     }
 
     /// The copy stays; returns its directory.
     #[must_use]
-    pub fn keep(mut self) -> PathBuf {
+    #[cfg(test)]
+    pub(crate) fn keep(mut self) -> PathBuf {
         self.kept = true;
         std::mem::take(&mut self.root)
     }
@@ -363,7 +369,7 @@ fn copy_file(source: &Path, target: &Path, mode: u32) -> io::Result<()> {
 ///
 /// # Errors
 /// No SQLite database, not readable, or locked for longer than 15 s.
-pub fn clone_database(source: &Path, target: &Path) -> Result<(), CopyError> {
+pub(crate) fn clone_database(source: &Path, target: &Path) -> Result<(), CopyError> {
     let database_error = |e| CopyError::Database {
         path: source.to_path_buf(),
         source: e,
@@ -396,5 +402,4 @@ pub fn clone_database(source: &Path, target: &Path) -> Result<(), CopyError> {
 }
 
 #[cfg(test)]
-#[path = "copy_tests.rs"]
 mod tests;

@@ -3,17 +3,15 @@
 //! May rely on `manifest` and `domain`. Knows nothing of missions or boots.
 
 mod copy;
-#[cfg(test)]
-mod loopback_tests;
 mod overlay;
 mod run;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub use copy::{CopyError, WorkspaceCopy, clone_database};
-pub use overlay::{Overlay, run_laid_over};
-pub use run::{
-    Isolation, Loopback, SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below,
-    host_isolation, run_sandboxed,
+pub(crate) use copy::{CopyError, WorkspaceCopy, clone_database};
+pub(crate) use overlay::Overlay;
+pub(crate) use run::{
+    Isolation, Loopback, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_laid_over,
+    run_sandboxed,
 };

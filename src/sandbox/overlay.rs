@@ -2,13 +2,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::run::{SandboxError, SandboxOutcome, SandboxSpec, has_mounts_below, run_sandboxed};
-
-/// See [`SandboxSpec::overlay`].
+/// See [`super::SandboxSpec::overlay`].
 #[derive(Debug, Clone)]
-pub struct Overlay {
+pub(crate) struct Overlay {
     /// What looks writable.
     pub directory: PathBuf,
     /// An empty directory.
@@ -23,7 +20,7 @@ impl Overlay {
     ///
     /// # Errors
     /// `base` cannot be made.
-    pub fn over(directory: &Path, base: &Path) -> io::Result<Option<Self>> {
+    pub(crate) fn over(directory: &Path, base: &Path) -> io::Result<Option<Self>> {
         if has_mounts_below(directory) {
             return Ok(None);
         }
@@ -37,23 +34,24 @@ impl Overlay {
     }
 }
 
-/// As [`run_sandboxed`]; where the host cannot lay something to write on over a directory, it stays read-only.
-///
-/// # Errors
-/// As [`run_sandboxed`].
-pub fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
-    static REFUSED: AtomicBool = AtomicBool::new(false);
-    if REFUSED.load(Ordering::Relaxed) {
-        spec.overlay = None;
-    }
-    match run_sandboxed(&spec) {
-        Err(error) if spec.overlay.is_some() => {
-            tracing::debug!("no layer over the workspace: {error}");
-            spec.overlay = None;
-            let outcome = run_sandboxed(&spec)?;
-            REFUSED.store(true, Ordering::Relaxed);
-            Ok(outcome)
-        }
-        ended => ended,
-    }
+/// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
+#[must_use]
+pub(crate) fn has_mounts_below(directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else {
+        return true;
+    };
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
+        return true;
+    };
+    mounts.lines().any(|line| {
+        let point = line.split(' ').nth(4).unwrap_or_default();
+        // Blanks and the like are written in octal.
+        let point = point
+            .replace("\\040", " ")
+            .replace("\\011", "\t")
+            .replace("\\012", "\n")
+            .replace("\\134", "\\");
+        let point = Path::new(&point);
+        point != directory && point.starts_with(&directory)
+    })
 }

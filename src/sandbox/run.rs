@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -20,7 +21,7 @@ use crate::manifest::SandboxLimits;
 
 /// One command to run in the sandbox. The environment is exactly `env`; standard input is empty.
 #[derive(Debug, Clone)]
-pub struct SandboxSpec {
+pub(crate) struct SandboxSpec {
     /// Program and arguments.
     pub argv: Vec<String>,
     /// Working directory.
@@ -51,7 +52,7 @@ pub struct SandboxSpec {
 /// The socket is in the program's network and nowhere else: what the caller accepts was connected by this
 /// program, and the host's own port of that number is neither used nor reached.
 #[derive(Debug, Clone)]
-pub struct Loopback {
+pub(crate) struct Loopback {
     /// Of 127.0.0.1 in the program's network. One below 1024 is as good as any: the network is the program's own.
     pub port: u16,
     /// Gets the listening socket, on which connections queue from before the program starts; it must have room
@@ -62,7 +63,7 @@ pub struct Loopback {
 
 /// How it ended.
 #[derive(Debug, Clone)]
-pub struct SandboxOutcome {
+pub(crate) struct SandboxOutcome {
     /// How the process ended.
     pub exit: ExitKind,
     /// It was killed because its time was up.
@@ -83,7 +84,7 @@ pub struct SandboxOutcome {
 
 /// What the host isolates, and what not.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Isolation {
+pub(crate) struct Isolation {
     /// One line each: `network: isolated (own namespace)`, `processes: not isolated (...)`.
     pub lines: Vec<String>,
     /// Names of what is isolated: `network`, `filesystem`, `environment`, `memory`, `time`.
@@ -92,7 +93,7 @@ pub struct Isolation {
 
 /// The command could not be run at all.
 #[derive(Debug, thiserror::Error)]
-pub enum SandboxError {
+pub(crate) enum SandboxError {
     /// The program does not exist or cannot be executed.
     #[error("cannot run {program}: {source}")]
     Spawn {
@@ -110,13 +111,13 @@ pub enum SandboxError {
 ///
 /// # Errors
 /// The command could not be started.
-pub fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+pub(crate) fn run_sandboxed(spec: &SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
     run_with(spec, isolation_support())
 }
 
 /// What a command with these limits, without network, would be isolated from on this host.
 #[must_use]
-pub fn host_isolation(limits: SandboxLimits) -> Isolation {
+pub(crate) fn host_isolation(limits: SandboxLimits) -> Isolation {
     let support = isolation_support();
     let spec = SandboxSpec {
         argv: Vec::new(),
@@ -134,26 +135,25 @@ pub fn host_isolation(limits: SandboxLimits) -> Isolation {
     describe(&spec, support.namespaces, support)
 }
 
-/// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
-#[must_use]
-pub fn has_mounts_below(directory: &Path) -> bool {
-    let Ok(directory) = directory.canonicalize() else {
-        return true;
-    };
-    let Ok(mounts) = std::fs::read_to_string("/proc/self/mountinfo") else {
-        return true;
-    };
-    mounts.lines().any(|line| {
-        let point = line.split(' ').nth(4).unwrap_or_default();
-        // Blanks and the like are written in octal.
-        let point = point
-            .replace("\\040", " ")
-            .replace("\\011", "\t")
-            .replace("\\012", "\n")
-            .replace("\\134", "\\");
-        let point = Path::new(&point);
-        point != directory && point.starts_with(&directory)
-    })
+/// As [`run_sandboxed`]; where the host cannot lay something to write on over a directory, it stays read-only.
+///
+/// # Errors
+/// As [`run_sandboxed`].
+pub(crate) fn run_laid_over(mut spec: SandboxSpec) -> Result<SandboxOutcome, SandboxError> {
+    static REFUSED: AtomicBool = AtomicBool::new(false);
+    if REFUSED.load(Ordering::Relaxed) {
+        spec.overlay = None;
+    }
+    match run_sandboxed(&spec) {
+        Err(error) if spec.overlay.is_some() => {
+            tracing::debug!("no layer over the workspace: {error}");
+            spec.overlay = None;
+            let outcome = run_sandboxed(&spec)?;
+            REFUSED.store(true, Ordering::Relaxed);
+            Ok(outcome)
+        }
+        ended => ended,
+    }
 }
 
 /// As [`run_sandboxed`], on a host that can isolate only so much.

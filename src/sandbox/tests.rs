@@ -1,5 +1,7 @@
 //! Real programs that do everything wrong, under full isolation and under none.
 
+mod loopback;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};

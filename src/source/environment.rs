@@ -1,11 +1,16 @@
 //! Reads of environment variables: `os.environ` and `os.getenv` under whatever name, and the readers of
 //! `environs`, `decouple`, `django-environ` and Starlette.
 
-use ruff_python_ast::{CmpOp, Expr, ExprCall, ExprCompare, ExprSubscript, Number};
+use std::collections::BTreeMap;
+
+use ruff_python_ast::{
+    CmpOp, Expr, ExprCall, ExprCompare, ExprList, ExprSet, ExprSubscript, ExprTuple,
+};
 use ruff_text_size::{Ranged, TextRange};
 
-use super::facts::{EnvRead, ValueKind};
-use super::pass::Pass;
+use super::facts::{EnvRead, Unjudged, ValueKind};
+use super::literals::{is_url, literal_kind, literal_text, named_kind};
+use super::scope::Scope;
 use crate::manifest::sounds_secret;
 
 /// An object that reads the environment.
@@ -43,15 +48,70 @@ pub(super) struct Candidate {
     pub read: EnvRead,
 }
 
+/// What one file says of the environment.
+#[derive(Debug, Default)]
+pub(super) struct EnvironmentFacts {
+    pub reads: Vec<EnvRead>,
+    pub candidates: Vec<Candidate>,
+    /// Objects of the module that read variables, by name.
+    pub readers: BTreeMap<String, ReaderObject>,
+    pub unjudged: Vec<Unjudged>,
+}
+
+/// Collects the reads of one file.
+#[derive(Debug, Default)]
+pub(super) struct EnvironmentCollector {
+    facts: EnvironmentFacts,
+    /// `with env.prefixed("APP_")`.
+    prefixes: Vec<String>,
+    /// What the value that is being read is turned into: `int(...)`.
+    hint: Option<ValueKind>,
+}
+
+/// The conversion around an expression, given back when the walk leaves that expression.
+pub(super) struct OuterConversion(Option<ValueKind>);
+
 /// Names of dotted things that read the environment.
 const ENVIRON: [&str; 2] = ["os.environ", "os.environb"];
 const DECOUPLE: [&str; 1] = ["decouple.config"];
 
-impl<'a> Pass<'a> {
+impl EnvironmentCollector {
+    pub(super) fn finish(self) -> EnvironmentFacts {
+        self.facts
+    }
+
+    /// The arguments of this call are walked next.
+    pub(super) fn enter_call(&mut self, call: &ExprCall) -> OuterConversion {
+        let inner = self.conversion(call);
+        OuterConversion(std::mem::replace(&mut self.hint, inner))
+    }
+
+    /// The sides of this comparison are walked next.
+    pub(super) fn enter_compare(&mut self, compare: &ExprCompare) -> OuterConversion {
+        OuterConversion(std::mem::replace(&mut self.hint, compared_kind(compare)))
+    }
+
+    pub(super) fn leave(&mut self, outer: OuterConversion) {
+        self.hint = outer.0;
+    }
+
+    /// How many prefixes are in force; for [`Self::leave_prefixes`].
+    pub(super) fn prefixes(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    pub(super) fn leave_prefixes(&mut self, before: usize) {
+        self.prefixes.truncate(before);
+    }
+
+    fn unjudged(&mut self, scope: &Scope<'_>, range: TextRange, why: &str) {
+        self.facts.unjudged.push(scope.unjudged(range, why));
+    }
+
     /// `name = environ.Env(...)`.
-    pub(super) fn assign_reader(&mut self, name: &str, value: &'a Expr) {
+    pub(super) fn assign_reader(&mut self, scope: &Scope<'_>, name: &str, value: &Expr) {
         let Expr::Call(call) = value else { return };
-        let Some(made) = self.dotted(&call.func) else {
+        let Some(made) = scope.dotted(&call.func) else {
             return;
         };
         let library = match made.as_str() {
@@ -76,21 +136,21 @@ impl<'a> Pass<'a> {
             })
             .collect();
         let reader = ReaderObject { library, scheme };
-        self.out.readers.insert(name.to_owned(), reader);
+        self.facts.readers.insert(name.to_owned(), reader);
     }
 
     /// `with env.prefixed("APP_")`.
-    pub(super) fn enter_prefix(&mut self, call: &'a ExprCall) {
+    pub(super) fn enter_prefix(&mut self, scope: &Scope<'_>, call: &ExprCall) {
         if let Expr::Attribute(method) = &*call.func
             && method.attr.as_str() == "prefixed"
-            && let Some(prefix) = call.arguments.args.first().and_then(|e| self.text_of(e))
+            && let Some(prefix) = call.arguments.args.first().and_then(|e| scope.text_of(e))
         {
             self.prefixes.push(prefix);
         }
     }
 
     /// What the value of the first argument is turned into.
-    pub(super) fn conversion(&self, call: &ExprCall) -> Option<ValueKind> {
+    fn conversion(&self, call: &ExprCall) -> Option<ValueKind> {
         match &*call.func {
             Expr::Name(_) => named_kind(&call.func),
             // `value.lower()`, `value.strip()`: still what is compared or converted.
@@ -102,14 +162,16 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn is_environ(&self, expr: &Expr) -> bool {
-        self.dotted(expr)
+    fn is_environ(&self, scope: &Scope<'_>, expr: &Expr) -> bool {
+        scope
+            .dotted(expr)
             .is_some_and(|name| ENVIRON.contains(&name.as_str()))
     }
 
-    pub(super) fn read_subscript(&mut self, subscript: &'a ExprSubscript) {
-        if self.is_environ(&subscript.value) {
+    pub(super) fn read_subscript(&mut self, scope: &Scope<'_>, subscript: &ExprSubscript) {
+        if self.is_environ(scope, &subscript.value) {
             self.read_named(
+                scope,
                 subscript.range(),
                 &subscript.slice,
                 true,
@@ -120,30 +182,40 @@ impl<'a> Pass<'a> {
     }
 
     /// `"NAME" in os.environ`.
-    pub(super) fn read_compare(&mut self, compare: &'a ExprCompare) {
+    pub(super) fn read_compare(&mut self, scope: &Scope<'_>, compare: &ExprCompare) {
         let ([CmpOp::In | CmpOp::NotIn], [right]) = (&*compare.ops, &*compare.comparators) else {
             return;
         };
         // A name that is not a literal is looked for, not read.
-        if self.is_environ(right) && self.text_of(&compare.left).is_some() {
-            self.read_named(compare.range(), &compare.left, false, None, "os.environ");
+        if self.is_environ(scope, right) && scope.text_of(&compare.left).is_some() {
+            self.read_named(
+                scope,
+                compare.range(),
+                &compare.left,
+                false,
+                None,
+                "os.environ",
+            );
         }
     }
 
-    pub(super) fn read_call(&mut self, call: &'a ExprCall) {
+    pub(super) fn read_call(&mut self, scope: &Scope<'_>, call: &ExprCall) {
         let arguments = &call.arguments;
         if let Expr::Attribute(method) = &*call.func
-            && self.is_environ(&method.value)
+            && self.is_environ(scope, &method.value)
         {
             let default = arguments.args.get(1);
             match method.attr.as_str() {
                 "get" | "setdefault" => {
                     let default = default.or(arguments.find_keyword("default").map(|k| &k.value));
-                    self.read_argument(call, false, default);
+                    self.read_argument(scope, call, false, default);
                 }
-                "pop" | "__getitem__" => self.read_argument(call, default.is_none(), default),
+                "pop" | "__getitem__" => {
+                    self.read_argument(scope, call, default.is_none(), default)
+                }
                 "items" | "keys" | "values" => {
                     self.unjudged(
+                        scope,
                         call.range(),
                         "it goes through all variables of the environment",
                     );
@@ -152,45 +224,54 @@ impl<'a> Pass<'a> {
             }
             return;
         }
-        let Some(function) = self.dotted(&call.func) else {
+        let Some(function) = scope.dotted(&call.func) else {
             return;
         };
         match function.as_str() {
             "os.getenv" | "os.getenvb" => {
                 let default = arguments.find_argument_value("default", 1);
-                self.read_argument(call, false, default);
+                self.read_argument(scope, call, false, default);
             }
-            name if DECOUPLE.contains(&name) => self.read_by(call, Library::Decouple, "", &[]),
-            _ => self.read_by_object(call, &function),
+            name if DECOUPLE.contains(&name) => {
+                self.read_by(scope, call, Library::Decouple, "", &[])
+            }
+            _ => self.read_by_object(scope, call, &function),
         }
     }
 
-    fn read_argument(&mut self, call: &'a ExprCall, required: bool, default: Option<&'a Expr>) {
+    fn read_argument(
+        &mut self,
+        scope: &Scope<'_>,
+        call: &ExprCall,
+        required: bool,
+        default: Option<&Expr>,
+    ) {
         let name = call.arguments.find_argument_value("key", 0);
         if let Some(name) = name {
-            self.read_named(call.range(), name, required, default, "os.environ");
+            self.read_named(scope, call.range(), name, required, default, "os.environ");
         }
     }
 
     fn read_named(
         &mut self,
+        scope: &Scope<'_>,
         range: TextRange,
-        name: &'a Expr,
+        name: &Expr,
         required: bool,
-        default: Option<&'a Expr>,
+        default: Option<&Expr>,
         reader: &'static str,
     ) {
-        let Some(name) = self.text_of(name) else {
-            self.unjudged(range, "the name of the variable is computed");
+        let Some(name) = scope.text_of(name) else {
+            self.unjudged(scope, range, "the name of the variable is computed");
             return;
         };
         let kind = self.hint;
-        let read = self.read(range, name, required, default, kind, reader);
-        self.out.env_reads.push(read);
+        let read = Self::read(scope, range, name, required, default, kind, reader);
+        self.facts.reads.push(read);
     }
 
     fn read(
-        &self,
+        scope: &Scope<'_>,
         range: TextRange,
         name: String,
         required: bool,
@@ -208,7 +289,7 @@ impl<'a> Pass<'a> {
             })
             .unwrap_or_default();
         EnvRead {
-            place: self.place(range),
+            place: scope.place(range),
             secret: sounds_secret(&name),
             name,
             aliases: Vec::new(),
@@ -217,16 +298,16 @@ impl<'a> Pass<'a> {
             kind,
             one_of: Vec::new(),
             reader,
-            guard: self.read_guard(),
+            guard: scope.read_guard(),
         }
     }
 
     /// `env("X")`, `env.int("X")`, where `env` is a reader of this module or, perhaps, of another.
-    fn read_by_object(&mut self, call: &'a ExprCall, function: &str) {
-        let own = format!("{}.", self.name.module);
+    fn read_by_object(&mut self, scope: &Scope<'_>, call: &ExprCall, function: &str) {
+        let own = format!("{}.", scope.name.module);
         let (object, method) = match &*call.func {
             Expr::Attribute(attribute) => {
-                let Some(object) = self.dotted(&attribute.value) else {
+                let Some(object) = scope.dotted(&attribute.value) else {
                     return;
                 };
                 (object, attribute.attr.as_str())
@@ -234,8 +315,8 @@ impl<'a> Pass<'a> {
             _ => (function.to_owned(), ""),
         };
         let local = object.strip_prefix(&own).map(str::to_owned);
-        if let Some(reader) = local.and_then(|name| self.out.readers.get(&name).cloned()) {
-            self.read_by(call, reader.library, method, &reader.scheme);
+        if let Some(reader) = local.and_then(|name| self.facts.readers.get(&name).cloned()) {
+            self.read_by(scope, call, reader.library, method, &reader.scheme);
             return;
         }
         // `from config import env`: known when all files are read.
@@ -244,16 +325,18 @@ impl<'a> Pass<'a> {
             return;
         };
         if is_imported
-            && let Some(name) = self.text_of(name).filter(|name| is_variable_name(name))
-            && let Some(read) = self.reader_call(call, Library::DjangoEnviron, method, &[], name)
+            && let Some(name) = scope.text_of(name).filter(|name| is_variable_name(name))
+            && let Some(read) =
+                self.reader_call(scope, call, Library::DjangoEnviron, method, &[], name)
         {
-            self.out.candidates.push(Candidate { object, read });
+            self.facts.candidates.push(Candidate { object, read });
         }
     }
 
     fn read_by(
         &mut self,
-        call: &'a ExprCall,
+        scope: &Scope<'_>,
+        call: &ExprCall,
         library: Library,
         method: &str,
         scheme: &[(String, ValueKind, Option<String>)],
@@ -261,15 +344,15 @@ impl<'a> Pass<'a> {
         let Some(name) = call.arguments.args.first() else {
             return;
         };
-        match self.text_of(name) {
+        match scope.text_of(name) {
             Some(name) => {
                 let name = format!("{}{name}", self.prefixes.concat());
-                if let Some(read) = self.reader_call(call, library, method, scheme, name) {
-                    self.out.env_reads.push(read);
+                if let Some(read) = self.reader_call(scope, call, library, method, scheme, name) {
+                    self.facts.reads.push(read);
                 }
             }
             None if !method.starts_with("read_") && !method.starts_with("add_") => {
-                self.unjudged(call.range(), "the name of the variable is computed");
+                self.unjudged(scope, call.range(), "the name of the variable is computed");
             }
             None => {}
         }
@@ -277,7 +360,8 @@ impl<'a> Pass<'a> {
 
     fn reader_call(
         &self,
-        call: &'a ExprCall,
+        scope: &Scope<'_>,
+        call: &ExprCall,
         library: Library,
         method: &str,
         scheme: &[(String, ValueKind, Option<String>)],
@@ -305,7 +389,15 @@ impl<'a> Pass<'a> {
         let known = scheme.iter().find(|(known, ..)| *known == name);
         // `decouple` and `environs` know no other marker of a default than its presence.
         let required = default.is_none() && known.is_none_or(|(.., default)| default.is_none());
-        let mut read = self.read(call.range(), name, required, default, kind, library.name());
+        let mut read = Self::read(
+            scope,
+            call.range(),
+            name,
+            required,
+            default,
+            kind,
+            library.name(),
+        );
         if let Some((_, kind, text)) = known {
             if read.kind == ValueKind::String {
                 read.kind = *kind;
@@ -314,28 +406,6 @@ impl<'a> Pass<'a> {
         }
         Some(read)
     }
-}
-
-/// `int`, `bool`, `Path`: what a conversion makes of a text.
-pub(super) fn named_kind(expr: &Expr) -> Option<ValueKind> {
-    let name = match expr {
-        Expr::Name(name) => name.id.as_str(),
-        Expr::Attribute(attribute) => attribute.attr.as_str(),
-        _ => return None,
-    };
-    Some(match name {
-        "int" | "PositiveInt" | "NonNegativeInt" | "conint" => ValueKind::Int,
-        "float" | "Decimal" | "PositiveFloat" | "NonNegativeFloat" => ValueKind::Float,
-        "bool" | "strtobool" | "StrictBool" | "str2bool" | "to_bool" | "parse_bool" => {
-            ValueKind::Bool
-        }
-        "Path" | "FilePath" | "DirectoryPath" | "PurePath" => ValueKind::Path,
-        "timedelta" => ValueKind::Duration,
-        "AnyUrl" | "AnyHttpUrl" | "HttpUrl" | "PostgresDsn" | "RedisDsn" | "AmqpDsn"
-        | "MongoDsn" | "KafkaDsn" | "MySQLDsn" | "URL" | "urlparse" | "make_url"
-        | "DatabaseURL" => ValueKind::Url,
-        _ => return None,
-    })
 }
 
 /// The methods of `environs` and `django-environ`; `None` for what reads no variable.
@@ -354,56 +424,28 @@ fn method_kind(method: &str) -> Option<ValueKind> {
     })
 }
 
-/// A literal as the text that one would write into an environment file.
-pub(super) fn literal_text(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::StringLiteral(text) => Some(text.value.to_str().to_owned()),
-        Expr::BooleanLiteral(literal) => Some(literal.value.to_string()),
-        Expr::NumberLiteral(literal) => match &literal.value {
-            Number::Int(number) => Some(number.to_string()),
-            Number::Float(number) => Some(number.to_string()),
-            Number::Complex { .. } => None,
-        },
-        Expr::UnaryOp(unary) if unary.op == ruff_python_ast::UnaryOp::USub => {
-            Some(format!("-{}", literal_text(&unary.operand)?))
-        }
-        Expr::Call(call) => call
-            .arguments
-            .args
-            .first()
-            .filter(|_| named_kind(&call.func).is_some() && call.arguments.len() == 1)
-            .and_then(literal_text),
-        _ => None,
-    }
-}
-
-fn literal_kind(expr: &Expr) -> Option<ValueKind> {
-    match expr {
-        Expr::BooleanLiteral(_) => Some(ValueKind::Bool),
-        Expr::NumberLiteral(literal) => match &literal.value {
-            Number::Int(_) => Some(ValueKind::Int),
-            Number::Float(_) => Some(ValueKind::Float),
-            Number::Complex { .. } => None,
-        },
-        Expr::UnaryOp(unary) => literal_kind(&unary.operand),
-        Expr::Call(call) => named_kind(&call.func),
-        _ => None,
-    }
-}
-
-pub(super) fn is_url(text: &str) -> bool {
-    text.split_once("://").is_some_and(|(scheme, rest)| {
-        !rest.is_empty()
-            && !scheme.is_empty()
-            && scheme
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
-    })
-}
-
 fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase() || c == '_')
         && name
             .chars()
             .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+}
+
+/// `value.lower() == "true"`, `value in ("1", "yes")`: the text is a truth value.
+fn compared_kind(compare: &ExprCompare) -> Option<ValueKind> {
+    let is_word = |expr: &Expr| {
+        matches!(expr, Expr::StringLiteral(text) if matches!(
+            text.value.to_str().to_ascii_lowercase().as_str(),
+            "true" | "false" | "yes" | "no" | "on" | "off" | "1" | "0" | "t" | "y"
+        ))
+    };
+    let [other] = &*compare.comparators else {
+        return None;
+    };
+    let words = match other {
+        Expr::Tuple(ExprTuple { elts, .. }) | Expr::List(ExprList { elts, .. }) => &elts[..],
+        Expr::Set(ExprSet { elts, .. }) => &elts[..],
+        one => std::slice::from_ref(one),
+    };
+    words.iter().any(is_word).then_some(ValueKind::Bool)
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// A place in a source file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Place {
+pub(crate) struct Place {
     /// Relative to the workspace, with `/`.
     pub file: String,
     /// 1-based.
@@ -15,7 +15,7 @@ pub struct Place {
 
 /// Everything that one pass saw.
 #[derive(Debug, Clone, Default)]
-pub struct SourceFacts {
+pub(crate) struct SourceFacts {
     /// Files that were read.
     pub files: usize,
     /// Their lines.
@@ -48,7 +48,7 @@ pub struct SourceFacts {
 
 /// A class with `__tablename__`, or a call of `Table` with columns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TableDefinition {
+pub(crate) struct TableDefinition {
     /// With its schema: `audit.events`.
     pub table: String,
     /// Relative to the workspace, with `/`.
@@ -77,7 +77,7 @@ pub struct TableDefinition {
 
 /// What a module binds at its own level.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ModuleScope {
+pub(crate) struct ModuleScope {
     /// Dotted name.
     pub module: String,
     /// Relative to the workspace, with `/`.
@@ -96,7 +96,7 @@ pub struct ModuleScope {
 
 /// A file that cannot be parsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// Where.
     pub place: Place,
     /// What the parser says.
@@ -105,7 +105,7 @@ pub struct SyntaxError {
 
 /// A file, or a part of one, that the pass could not judge.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unjudged {
+pub(crate) struct Unjudged {
     /// Where.
     pub place: Place,
     /// Why: `unknown encoding koi9`, `the name of the variable is computed`.
@@ -114,7 +114,7 @@ pub struct Unjudged {
 
 /// Under which circumstances a statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Guard {
+pub(crate) enum Guard {
     /// Whenever the module is imported.
     #[default]
     Always,
@@ -130,7 +130,7 @@ pub enum Guard {
 
 /// One imported module or name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Import {
+pub(crate) struct Import {
     /// Of the name in the statement.
     pub place: Place,
     /// Dotted name of the importing module.
@@ -149,7 +149,7 @@ pub struct Import {
 /// The kind of a variable's value, as its default or its conversion tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs)]
-pub enum ValueKind {
+pub(crate) enum ValueKind {
     #[default]
     String,
     Int,
@@ -162,7 +162,7 @@ pub enum ValueKind {
 
 /// One read of an environment variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvRead {
+pub(crate) struct EnvRead {
     /// Where.
     pub place: Place,
     /// Name of the variable, with the prefix of its settings class.
@@ -189,7 +189,7 @@ pub struct EnvRead {
 /// What an application object is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs)]
-pub enum Framework {
+pub(crate) enum Framework {
     FastApi,
     Starlette,
     Flask,
@@ -198,7 +198,7 @@ pub enum Framework {
 
 /// An application object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Application {
+pub(crate) struct Application {
     /// Where.
     pub place: Place,
     /// Made with.
@@ -213,7 +213,7 @@ pub struct Application {
 
 /// A declarative base, or a `MetaData`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Base {
+pub(crate) struct Base {
     /// Where.
     pub place: Place,
     /// Dotted name of its module.
@@ -226,7 +226,7 @@ pub struct Base {
 
 /// A router (`APIRouter`), blueprint (`Blueprint`) or sub-application that a module binds to a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RouterDefinition {
+pub(crate) struct RouterDefinition {
     /// Where.
     pub place: Place,
     /// Dotted name of its module.
@@ -241,7 +241,7 @@ pub struct RouterDefinition {
 
 /// `includer.include_router(router, prefix=...)`, `register_blueprint`, `mount`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Include {
+pub(crate) struct Include {
     /// Where.
     pub place: Place,
     /// Module and name of the router or application that includes, as far as it is known.

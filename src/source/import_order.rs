@@ -20,7 +20,7 @@ enum Frame<'a> {
 }
 
 /// The imports and tables of all files, by file.
-pub struct ImportOrder<'a> {
+pub(crate) struct ImportOrder<'a> {
     facts: &'a SourceFacts,
     /// File of each module.
     modules: BTreeMap<&'a str, &'a str>,
@@ -30,7 +30,7 @@ pub struct ImportOrder<'a> {
 impl<'a> ImportOrder<'a> {
     /// Of these facts.
     #[must_use]
-    pub fn new(facts: &'a SourceFacts) -> Self {
+    pub(crate) fn new(facts: &'a SourceFacts) -> Self {
         let mut modules = BTreeMap::new();
         for (module, file) in &facts.modules {
             modules.entry(module.as_str()).or_insert(file.as_str());
@@ -63,7 +63,7 @@ impl<'a> ImportOrder<'a> {
 
     /// Positions of the tables that importing this module defines, in that order.
     #[must_use]
-    pub fn tables_of(&self, entry: &str) -> Vec<usize> {
+    pub(crate) fn tables_of(&self, entry: &str) -> Vec<usize> {
         let mut order = Vec::new();
         let mut seen: HashSet<&str> = HashSet::new();
         // Chains of imports may be longer than a thread's stack.

@@ -7,7 +7,7 @@ use super::environment::ReaderObject;
 use super::facts::{
     Application, Base, EnvRead, Framework, Guard, Include, Place, SourceFacts, ValueKind,
 };
-use super::pass::FileFacts;
+use super::file::FileFacts;
 use super::settings::Classes;
 
 /// Re-exports of re-exports: more are a circle.
@@ -29,7 +29,7 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
     facts.tables = super::metadata::tables(&files);
     facts.includes = files
         .iter()
-        .flat_map(|file| &file.includes)
+        .flat_map(|file| &file.web.includes)
         .map(|include| Include {
             place: include.place.clone(),
             includer: include.includer.as_deref().and_then(|n| names.split(n)),
@@ -41,13 +41,13 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         .iter()
         .flat_map(|file| {
             let module = &file.scope.module;
-            let named = file.readers.iter();
+            let named = file.environment.readers.iter();
             named.map(move |(name, reader)| (format!("{module}.{name}"), reader))
         })
         .collect();
     let found: Vec<EnvRead> = files
         .iter()
-        .flat_map(|file| &file.candidates)
+        .flat_map(|file| &file.environment.candidates)
         .filter_map(|candidate| {
             let reader = readers
                 .get(&candidate.object)
@@ -57,13 +57,13 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         .collect();
     settings.extend(found);
     for file in files {
-        let mut reads = file.env_reads;
+        let mut reads = file.environment.reads;
         optional_where_asked_for(&mut reads);
         facts.env_reads.extend(reads);
         facts.syntax_errors.extend(file.syntax_errors);
         facts.unjudged.extend(file.unjudged);
         facts.imports.extend(file.imports);
-        facts.routers.extend(file.routers);
+        facts.routers.extend(file.web.routers);
         facts.scopes.push(file.scope);
     }
     facts.env_reads.extend(settings);
@@ -110,7 +110,7 @@ fn optional_where_asked_for(reads: &mut [EnvRead]) {
 fn applications(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<Application> {
     let mut all: Vec<Application> = files
         .iter()
-        .flat_map(|file| file.applications.iter().cloned())
+        .flat_map(|file| file.web.applications.iter().cloned())
         .collect();
     let factories: BTreeMap<String, Framework> = all
         .iter()
@@ -123,7 +123,7 @@ fn applications(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -
         })
         .collect();
     for file in files {
-        for call in &file.assigned_calls {
+        for call in &file.web.assigned_calls {
             let full = names.follow(&call.function);
             let framework = factories.get(&full).copied().or_else(|| {
                 let is = |bases: &[&str]| classes.inherits(&call.function, bases);
@@ -183,12 +183,12 @@ fn django(files: &[FileFacts], all: &mut Vec<Application>) {
 
 fn bases(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<Base> {
     let mut counted: BTreeMap<String, u32> = BTreeMap::new();
-    for owner in files.iter().flat_map(|file| &file.table_owners) {
+    for owner in files.iter().flat_map(|file| &file.bases.table_owners) {
         *counted.entry(names.follow(owner)).or_default() += 1;
     }
     let mut all: Vec<Base> = files
         .iter()
-        .flat_map(|file| &file.bases)
+        .flat_map(|file| &file.bases.bases)
         .map(|candidate| Base {
             tables: candidate
                 .owners
@@ -211,7 +211,7 @@ fn bases(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<B
     let with_tables = files
         .iter()
         .map(|file| {
-            let tables = file.table_owners.iter();
+            let tables = file.bases.table_owners.iter();
             (
                 tables.filter(|owner| *owner == "sqlmodel.SQLModel").count(),
                 file,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::TableDefinition;
-use super::pass::FileFacts;
+use super::file::FileFacts;
 use super::tables::{Bound, CallFacts, CandidateKind, ClassMetadata, Keyword};
 
 /// Names of names, bases of bases: deeper is a circle.
@@ -55,7 +55,7 @@ pub(super) struct MetadataFinder<'a> {
 
 /// Every table with its `MetaData`, in the order of the files.
 pub(super) fn tables(files: &[FileFacts]) -> Vec<TableDefinition> {
-    if files.iter().all(|file| file.tables.is_empty()) {
+    if files.iter().all(|file| file.tables.tables.is_empty()) {
         return Vec::new();
     }
     let mut finder = MetadataFinder {
@@ -70,7 +70,7 @@ pub(super) fn tables(files: &[FileFacts]) -> Vec<TableDefinition> {
     }
     let mut all = Vec::new();
     for file in files {
-        for candidate in &file.tables {
+        for candidate in &file.tables.tables {
             let mut table = candidate.definition.clone();
             let metadata = match &candidate.kind {
                 CandidateKind::Class(position) => {
@@ -122,7 +122,7 @@ impl<'a> MetadataFinder<'a> {
         if depth > DEPTH_MAX {
             return None;
         }
-        match file.bound.get(name) {
+        match file.tables.bound.get(name) {
             Some(Bound::Class(position)) => {
                 Some(members(Thing::Class(file, *position), attributes))
             }
@@ -149,7 +149,7 @@ impl<'a> MetadataFinder<'a> {
         let mut seen: BTreeSet<&str> = BTreeSet::new();
         let mut open: Vec<&'a FileFacts> = vec![file];
         while let Some(file) = open.pop() {
-            if file.bound.contains_key(name) || file.aliases.contains_key(name) {
+            if file.tables.bound.contains_key(name) || file.aliases.contains_key(name) {
                 return Some(file);
             }
             for module in file.scope.stars.iter().rev() {
@@ -232,7 +232,8 @@ impl<'a> MetadataFinder<'a> {
 
     fn read_class(&self, file: &'a FileFacts, position: usize, depth: usize) -> OfClass {
         let Some(class) = file
-            .table_classes
+            .tables
+            .classes
             .get(position)
             .filter(|_| depth <= DEPTH_MAX)
         else {
@@ -258,7 +259,7 @@ impl<'a> MetadataFinder<'a> {
                     let has_args = |class: &super::tables::TableClass| class.has_table_args;
                     of.sure &= base.sure;
                     of.inherits_args |= base.inherits_args
-                        || file.table_classes.get(*position).is_some_and(has_args);
+                        || file.tables.classes.get(*position).is_some_and(has_args);
                     found.extend(base.metadata);
                 }
                 Some(Thing::External(name)) if !name.ends_with(".SQLModel") => {

@@ -5,22 +5,25 @@
 //! nothing but the standard library, the parser and the words of `manifest` for names of secrets: no
 //! manifest is read, no interpreter runs, no database is opened.
 
+mod bases;
 mod decode;
 mod environment;
 mod facts;
+mod file;
 mod import_order;
 mod imports;
+mod lines;
+mod listing;
+mod literals;
 mod merge;
 mod metadata;
 mod nesting;
-mod pass;
+mod scope;
 mod settings;
 mod tables;
 #[cfg(test)]
-mod tables_tests;
-#[cfg(test)]
 mod tests;
-mod walk;
+mod walker;
 mod web;
 
 use std::io::Read;
@@ -28,17 +31,20 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-pub use facts::{
-    Application, Base, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
-    RouterDefinition, SourceFacts, SyntaxError, TableDefinition, Unjudged, ValueKind,
+#[cfg(test)]
+pub(crate) use facts::Base;
+pub(crate) use facts::{
+    Application, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place, RouterDefinition,
+    SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
-pub use import_order::ImportOrder;
-use pass::{FileFacts, FileName, read_file};
-use walk::{SourceFile, list_files};
+use file::{FileFacts, read_file};
+pub(crate) use import_order::ImportOrder;
+use listing::{SourceFile, list_files};
+use scope::FileName;
 
 /// Bounds of a pass, and what it knows beforehand.
 #[derive(Debug, Clone, Copy)]
-pub struct ScanOptions {
+pub(crate) struct ScanOptions {
     /// Version of the application's Python: what it has not is a syntax error, and tests of
     /// `sys.version_info` are decided.
     pub target: Option<(u8, u8)>,
@@ -65,7 +71,7 @@ impl Default for ScanOptions {
 }
 
 /// Walks over trees need stack; the depth of a tree is bounded before it is made (`nesting`).
-const STACK_BYTES: usize = 64 << 20;
+pub(crate) const STACK_BYTES: usize = 64 << 20;
 const THREADS_MAX: usize = 4;
 
 /// Reads every Python source below `roots`, directories relative to `workspace` (none: the workspace).
@@ -73,7 +79,11 @@ const THREADS_MAX: usize = 4;
 /// What is hidden, ignored by a `.gitignore`, a virtual environment's, or outside of the workspace is not
 /// read; a root that is named is read even if it is ignored. Never fails: what cannot be read is unjudged.
 #[must_use]
-pub fn read_sources(workspace: &Path, roots: &[String], options: &ScanOptions) -> SourceFacts {
+pub(crate) fn read_sources(
+    workspace: &Path,
+    roots: &[String],
+    options: &ScanOptions,
+) -> SourceFacts {
     let (files, truncated) = list_files(workspace, roots, options.files_max);
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(2, usize::from),
@@ -124,7 +134,7 @@ pub fn read_sources(workspace: &Path, roots: &[String], options: &ScanOptions) -
 
 /// One file's facts from its bytes; for fuzzing.
 #[doc(hidden)]
-pub fn read_text_of_one_file(bytes: &[u8]) -> usize {
+pub(crate) fn read_text_of_one_file(bytes: &[u8]) -> usize {
     let name = FileName {
         shown: "file.py",
         module: "file",

@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_text_size::Ranged;
 
-use super::environment::{is_url, literal_text, named_kind};
-use super::facts::{EnvRead, Guard, Place, ValueKind};
-use super::pass::Pass;
+use super::facts::{EnvRead, Guard, Place, Unjudged, ValueKind};
+use super::literals::{is_url, literal_text, named_kind};
+use super::scope::Scope;
 use crate::manifest::sounds_secret;
 
 /// A class with what matters if it is a settings class.
@@ -55,8 +55,25 @@ const SETTINGS: [&str; 4] = [
 /// Bases of bases, and models in models: deeper is a circle.
 const DEPTH_MAX: usize = 8;
 
-impl<'a> Pass<'a> {
-    pub(super) fn read_class(&mut self, stmt: &'a StmtClassDef) {
+/// Collects the classes of one file.
+#[derive(Debug, Default)]
+pub(super) struct SettingsCollector {
+    facts: SettingsFacts,
+}
+
+/// The classes that one file defines.
+#[derive(Debug, Default)]
+pub(super) struct SettingsFacts {
+    pub classes: Vec<ClassFacts>,
+    pub unjudged: Vec<Unjudged>,
+}
+
+impl SettingsCollector {
+    pub(super) fn finish(self) -> SettingsFacts {
+        self.facts
+    }
+
+    pub(super) fn read_class(&mut self, scope: &Scope<'_>, stmt: &StmtClassDef) {
         let Some(arguments) = &stmt.arguments else {
             return;
         };
@@ -65,23 +82,23 @@ impl<'a> Pass<'a> {
             .iter()
             .filter_map(|base| match base {
                 // `Generic[T]`, `Base[T]`.
-                Expr::Subscript(subscript) => self.dotted(&subscript.value),
-                base => self.dotted(base),
+                Expr::Subscript(subscript) => scope.dotted(&subscript.value),
+                base => scope.dotted(base),
             })
             .collect();
         if bases.is_empty() {
             return;
         }
         let mut class = ClassFacts {
-            name: self.local(stmt.name.as_str()),
+            name: scope.local(stmt.name.as_str()),
             bases,
-            guard: self.guard(),
+            guard: scope.guard(),
             ..ClassFacts::default()
         };
         // `class Settings(BaseSettings, env_prefix="APP_")`.
         for keyword in &arguments.keywords {
             if let Some(name) = &keyword.arg {
-                self.configure(&mut class, name.as_str(), &keyword.value);
+                self.configure(scope, &mut class, name.as_str(), &keyword.value);
             }
         }
         for inner in &stmt.body {
@@ -91,14 +108,18 @@ impl<'a> Pass<'a> {
                         let name = name.id.as_str();
                         if name == "model_config" {
                             if let Some(value) = &field.value {
-                                self.model_config(&mut class, value);
+                                self.model_config(scope, &mut class, value);
                             }
                         } else if !name.starts_with('_') {
                             let value = field.value.as_deref();
-                            let place = self.place(field.range());
-                            class
-                                .fields
-                                .extend(self.field(name, place, &field.annotation, value));
+                            let place = scope.place(field.range());
+                            class.fields.extend(self.field(
+                                scope,
+                                name,
+                                place,
+                                &field.annotation,
+                                value,
+                            ));
                         }
                     }
                 }
@@ -106,7 +127,7 @@ impl<'a> Pass<'a> {
                     if let [Expr::Name(name)] = &assign.targets[..]
                         && name.id.as_str() == "model_config"
                     {
-                        self.model_config(&mut class, &assign.value);
+                        self.model_config(scope, &mut class, &assign.value);
                     }
                 }
                 Stmt::ClassDef(config) if config.name.as_str() == "Config" => {
@@ -114,7 +135,7 @@ impl<'a> Pass<'a> {
                         if let Stmt::Assign(assign) = inner
                             && let [Expr::Name(name)] = &assign.targets[..]
                         {
-                            self.configure(&mut class, name.id.as_str(), &assign.value);
+                            self.configure(scope, &mut class, name.id.as_str(), &assign.value);
                         }
                     }
                 }
@@ -122,32 +143,32 @@ impl<'a> Pass<'a> {
             }
         }
         if class.is_computed && class.fields.iter().any(|field| field.names.is_empty()) {
-            self.unjudged(
+            self.facts.unjudged.push(scope.unjudged(
                 stmt.range(),
                 "the settings of the class are computed: names of variables may begin with any prefix",
-            );
+            ));
         }
-        self.out.classes.push(class);
+        self.facts.classes.push(class);
     }
 
     /// `SettingsConfigDict(env_prefix=...)`, `{"env_prefix": ...}`.
-    fn model_config(&self, class: &mut ClassFacts, value: &Expr) {
+    fn model_config(&self, scope: &Scope<'_>, class: &mut ClassFacts, value: &Expr) {
         match value {
             Expr::Call(call) => {
-                let made_by = self.dotted(&call.func).unwrap_or_default();
+                let made_by = scope.dotted(&call.func).unwrap_or_default();
                 let made_by = made_by.rsplit('.').next().unwrap_or_default();
                 class.is_computed =
                     !["SettingsConfigDict", "ConfigDict", "dict"].contains(&made_by);
                 for keyword in &call.arguments.keywords {
                     if let Some(name) = &keyword.arg {
-                        self.configure(class, name.as_str(), &keyword.value);
+                        self.configure(scope, class, name.as_str(), &keyword.value);
                     }
                 }
             }
             Expr::Dict(dict) => {
                 for item in &dict.items {
-                    if let Some(name) = item.key.as_ref().and_then(|key| self.text_of(key)) {
-                        self.configure(class, &name, &item.value);
+                    if let Some(name) = item.key.as_ref().and_then(|key| scope.text_of(key)) {
+                        self.configure(scope, class, &name, &item.value);
                     }
                 }
             }
@@ -155,13 +176,13 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn configure(&self, class: &mut ClassFacts, key: &str, value: &Expr) {
+    fn configure(&self, scope: &Scope<'_>, class: &mut ClassFacts, key: &str, value: &Expr) {
         match key {
             "env_prefix" => {
-                class.prefix = self.text_of(value);
+                class.prefix = scope.text_of(value);
                 class.is_computed = class.prefix.is_none();
             }
-            "env_nested_delimiter" => class.delimiter = self.text_of(value),
+            "env_nested_delimiter" => class.delimiter = scope.text_of(value),
             "case_sensitive" => {
                 if let Expr::BooleanLiteral(literal) = value {
                     class.case_sensitive = Some(literal.value);
@@ -170,16 +191,16 @@ impl<'a> Pass<'a> {
             "fields" => {
                 let Expr::Dict(fields) = value else { return };
                 for item in &fields.items {
-                    let name = item.key.as_ref().and_then(|key| self.text_of(key));
+                    let name = item.key.as_ref().and_then(|key| scope.text_of(key));
                     let names = match &item.value {
                         Expr::Dict(inner) => inner
                             .items
                             .iter()
                             .find(|item| {
-                                item.key.as_ref().and_then(|k| self.text_of(k)).as_deref()
+                                item.key.as_ref().and_then(|k| scope.text_of(k)).as_deref()
                                     == Some("env")
                             })
-                            .map(|item| self.names_in(&item.value)),
+                            .map(|item| self.names_in(scope, &item.value)),
                         _ => None,
                     };
                     if let (Some(name), Some(names)) = (name, names) {
@@ -193,6 +214,7 @@ impl<'a> Pass<'a> {
 
     fn field(
         &self,
+        scope: &Scope<'_>,
         name: &str,
         place: Place,
         annotation: &Expr,
@@ -204,13 +226,15 @@ impl<'a> Pass<'a> {
             required: true,
             ..Field::default()
         };
-        if !self.annotate(&mut field, annotation, 0) {
+        if !self.annotate(scope, &mut field, annotation, 0) {
             return None;
         }
         match value {
             None => {}
             Some(Expr::EllipsisLiteral(_)) => field.required = true,
-            Some(Expr::Call(call)) if self.is_field(call) => self.apply_field(&mut field, call),
+            Some(Expr::Call(call)) if self.is_field(scope, call) => {
+                self.apply_field(scope, &mut field, call)
+            }
             Some(value) => {
                 field.required = false;
                 field.default = literal_text(value);
@@ -222,13 +246,14 @@ impl<'a> Pass<'a> {
         Some(field)
     }
 
-    fn is_field(&self, call: &ExprCall) -> bool {
-        self.dotted(&call.func)
+    fn is_field(&self, scope: &Scope<'_>, call: &ExprCall) -> bool {
+        scope
+            .dotted(&call.func)
             .is_some_and(|name| name.ends_with(".Field") && name.starts_with("pydantic"))
     }
 
     /// `Field(default, alias=..., validation_alias=AliasChoices(...), env=...)`.
-    fn apply_field(&self, field: &mut Field, call: &ExprCall) {
+    fn apply_field(&self, scope: &Scope<'_>, field: &mut Field, call: &ExprCall) {
         let arguments = &call.arguments;
         if let Some(default) = arguments.find_argument_value("default", 0) {
             field.required = matches!(default, Expr::EllipsisLiteral(_));
@@ -239,7 +264,7 @@ impl<'a> Pass<'a> {
         // What is given last of these counts.
         for key in ["alias", "validation_alias", "env"] {
             if let Some(keyword) = arguments.find_keyword(key) {
-                let names = self.names_in(&keyword.value);
+                let names = self.names_in(scope, &keyword.value);
                 if !names.is_empty() {
                     field.names = names;
                 }
@@ -247,25 +272,39 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn names_in(&self, expr: &Expr) -> Vec<String> {
+    fn names_in(&self, scope: &Scope<'_>, expr: &Expr) -> Vec<String> {
         match expr {
             Expr::Call(call) => {
                 // `AliasPath("NAME", 0)` reads the first part.
-                let is_path = self
+                let is_path = scope
                     .dotted(&call.func)
                     .is_some_and(|name| name.ends_with("AliasPath"));
                 let taken = if is_path { 1 } else { usize::MAX };
                 let parts = call.arguments.args.iter().take(taken);
-                parts.flat_map(|part| self.names_in(part)).collect()
+                parts.flat_map(|part| self.names_in(scope, part)).collect()
             }
-            Expr::List(list) => list.elts.iter().flat_map(|e| self.names_in(e)).collect(),
-            Expr::Tuple(tuple) => tuple.elts.iter().flat_map(|e| self.names_in(e)).collect(),
-            expr => self.text_of(expr).into_iter().collect(),
+            Expr::List(list) => list
+                .elts
+                .iter()
+                .flat_map(|e| self.names_in(scope, e))
+                .collect(),
+            Expr::Tuple(tuple) => tuple
+                .elts
+                .iter()
+                .flat_map(|e| self.names_in(scope, e))
+                .collect(),
+            expr => scope.text_of(expr).into_iter().collect(),
         }
     }
 
     /// Kind, secrecy and allowed values from an annotation; `false` if it is no field.
-    fn annotate(&self, field: &mut Field, annotation: &Expr, depth: usize) -> bool {
+    fn annotate(
+        &self,
+        scope: &Scope<'_>,
+        field: &mut Field,
+        annotation: &Expr,
+        depth: usize,
+    ) -> bool {
         if depth > DEPTH_MAX {
             return true;
         }
@@ -284,18 +323,18 @@ impl<'a> Pass<'a> {
                     "ClassVar" | "InitVar" => return false,
                     "Optional" | "Union" => {
                         for part in parts {
-                            self.annotate(field, part, depth + 1);
+                            self.annotate(scope, field, part, depth + 1);
                         }
                     }
                     "Annotated" => {
                         for part in parts.iter().take(1) {
-                            self.annotate(field, part, depth + 1);
+                            self.annotate(scope, field, part, depth + 1);
                         }
                         for part in parts.iter().skip(1) {
                             if let Expr::Call(call) = part
-                                && self.is_field(call)
+                                && self.is_field(scope, call)
                             {
-                                self.apply_field(field, call);
+                                self.apply_field(scope, field, call);
                             }
                         }
                     }
@@ -304,11 +343,11 @@ impl<'a> Pass<'a> {
                 }
             }
             Expr::BinOp(either) => {
-                self.annotate(field, &either.left, depth + 1);
-                self.annotate(field, &either.right, depth + 1);
+                self.annotate(scope, field, &either.left, depth + 1);
+                self.annotate(scope, field, &either.right, depth + 1);
             }
             Expr::Name(_) | Expr::Attribute(_) => {
-                let dotted = self.dotted(annotation).unwrap_or_default();
+                let dotted = scope.dotted(annotation).unwrap_or_default();
                 if dotted.ends_with("ClassVar") {
                     return false;
                 }

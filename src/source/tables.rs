@@ -10,7 +10,7 @@ use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
 use super::facts::TableDefinition;
-use super::pass::Pass;
+use super::scope::Scope;
 
 /// What a module binds a name to, besides imports.
 #[derive(Debug, Clone)]
@@ -171,13 +171,34 @@ fn body_value<'a>(body: &'a [Stmt], name: &str) -> Option<BodyValue<'a>> {
     })
 }
 
-impl<'a> Pass<'a> {
+/// What the module binds its own names to.
+pub(super) type BoundNames = BTreeMap<String, Bound>;
+
+/// What one file says of tables.
+#[derive(Debug, Default)]
+pub(super) struct TableFacts {
+    pub tables: Vec<TableCandidate>,
+    pub classes: Vec<TableClass>,
+    pub bound: BoundNames,
+}
+
+/// Collects the tables of one file.
+#[derive(Debug, Default)]
+pub(super) struct TableCollector {
+    facts: TableFacts,
+}
+
+impl TableCollector {
+    pub(super) fn finish(self) -> TableFacts {
+        self.facts
+    }
+
     /// Remembers what the module binds a name to.
-    pub(super) fn bind_meaning(&mut self, name: &str, bound: Bound) {
-        if !self.is_at_module_level() {
+    pub(super) fn bind_meaning(&mut self, scope: &Scope<'_>, name: &str, bound: Bound) {
+        if !scope.is_at_module_level() {
             return;
         }
-        self.out
+        self.facts
             .bound
             .entry(name.to_owned())
             .and_modify(|known| *known = Bound::Twice)
@@ -185,7 +206,7 @@ impl<'a> Pass<'a> {
     }
 
     /// An assignment in the module.
-    pub(super) fn bind_value(&mut self, name: &str, value: &'a Expr) {
+    pub(super) fn bind_value(&mut self, scope: &Scope<'_>, name: &str, value: &Expr) {
         let bound = match value {
             Expr::Call(call) => {
                 let keywords = &call.arguments.keywords;
@@ -206,15 +227,15 @@ impl<'a> Pass<'a> {
             Expr::Name(_) | Expr::Attribute(_) => written(value).map_or(Bound::Other, Bound::Alias),
             _ => Bound::Other,
         };
-        self.bind_meaning(name, bound);
+        self.bind_meaning(scope, name, bound);
     }
 
     /// A class: a base of others, or a table.
-    pub(super) fn table_class(&mut self, stmt: &'a StmtClassDef) {
-        if self.is_never() {
+    pub(super) fn table_class(&mut self, scope: &Scope<'_>, stmt: &StmtClassDef) {
+        if scope.is_never() {
             return;
         }
-        let position = self.out.table_classes.len();
+        let position = self.facts.classes.len();
         let body = &stmt.body;
         let mut class = TableClass {
             name: stmt.name.as_str().to_owned(),
@@ -241,12 +262,12 @@ impl<'a> Pass<'a> {
             let last = name.rsplit('.').next().unwrap_or_default();
             class.decorators.push(last.to_owned());
         }
-        self.out.table_classes.push(class);
-        self.bind_meaning(stmt.name.as_str(), Bound::Class(position));
-        self.table_of_class(stmt, position);
+        self.facts.classes.push(class);
+        self.bind_meaning(scope, stmt.name.as_str(), Bound::Class(position));
+        self.table_of_class(scope, stmt, position);
     }
 
-    fn table_of_class(&mut self, stmt: &'a StmtClassDef, position: usize) {
+    fn table_of_class(&mut self, scope: &Scope<'_>, stmt: &StmtClassDef, position: usize) {
         let Some(BodyValue::Value(Expr::StringLiteral(name))) =
             body_value(&stmt.body, "__tablename__")
         else {
@@ -260,7 +281,7 @@ impl<'a> Pass<'a> {
             return;
         }
         let arguments = body_value(&stmt.body, "__table_args__");
-        let of = |items: &'a [ruff_python_ast::DictItem]| {
+        let of = |items: &[ruff_python_ast::DictItem]| {
             options(
                 items
                     .iter()
@@ -283,11 +304,12 @@ impl<'a> Pass<'a> {
             },
             Some(_) => unknown(),
         };
-        let keyword = class_keyword(stmt, self.text());
-        let mut definition = self.definition(stmt.range(), keyword, name.value.to_str(), options);
+        let keyword = class_keyword(stmt, scope.text());
+        let mut definition =
+            self.definition(scope, stmt.range(), keyword, name.value.to_str(), options);
         definition.class = stmt.name.as_str().to_owned();
-        definition.sure &= self.is_certain();
-        self.out.tables.push(TableCandidate {
+        definition.sure &= scope.is_certain();
+        self.facts.tables.push(TableCandidate {
             definition,
             kind: CandidateKind::Class(position),
             has_own_args,
@@ -295,20 +317,20 @@ impl<'a> Pass<'a> {
     }
 
     /// `Table("name", metadata, Column(...))`. Without columns it is a look-up, and never a second definition.
-    pub(super) fn table_of_call(&mut self, call: &'a ExprCall) {
+    pub(super) fn table_of_call(&mut self, scope: &Scope<'_>, call: &ExprCall) {
         let arguments = &call.arguments;
         let Some(name) = arguments.args.first().and_then(text) else {
             return;
         };
-        if arguments.args.len() < 3 || self.is_never() {
+        if arguments.args.len() < 3 || scope.is_never() {
             return;
         }
         let keywords = arguments.keywords.iter();
         let options = options(keywords.map(|k| (k.arg.as_ref().map(|arg| arg.as_str()), &k.value)));
         let start = call.range().start();
-        let mut definition = self.definition(call.range(), start, name, options);
-        definition.sure &= self.is_certain() && self.is_direct(call.range());
-        self.out.tables.push(TableCandidate {
+        let mut definition = self.definition(scope, call.range(), start, name, options);
+        definition.sure &= scope.is_certain() && scope.is_direct(call.range());
+        self.facts.tables.push(TableCandidate {
             definition,
             kind: CandidateKind::Call {
                 function: written(&call.func),
@@ -321,23 +343,24 @@ impl<'a> Pass<'a> {
     /// `at`: where Python says that it begins, behind any decorators.
     fn definition(
         &self,
+        scope: &Scope<'_>,
         range: TextRange,
         at: TextSize,
         table: &str,
         options: Options,
     ) -> TableDefinition {
-        let (line, column) = self.line_and_bytes(at);
+        let (line, column) = scope.line_and_bytes(at);
         TableDefinition {
             table: match options.schema {
                 Some(schema) => format!("{schema}.{table}"),
                 None => table.to_owned(),
             },
-            file: self.name.shown.to_owned(),
-            module: self.name.module.to_owned(),
+            file: scope.name.shown.to_owned(),
+            module: scope.name.module.to_owned(),
             line,
             column,
-            first_line: self.line_and_bytes(range.start()).0,
-            end_line: self.line_and_bytes(range.end()).0,
+            first_line: scope.line_and_bytes(range.start()).0,
+            end_line: scope.line_and_bytes(range.end()).0,
             class: String::new(),
             metadata: String::new(),
             sure: options.is_known,
@@ -368,5 +391,5 @@ fn class_keyword(stmt: &StmtClassDef, source: &str) -> TextSize {
     u32::try_from(at).map_or(stmt.range().start(), TextSize::from)
 }
 
-/// What one file says, for [`super::metadata`].
-pub(super) type BoundNames = BTreeMap<String, Bound>;
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ impl GroupChild {
     }
 
     /// How it ended, if it did.
+    #[cfg(test)]
     pub(super) fn exit(&self) -> Option<ExitKind> {
         self.exit
     }

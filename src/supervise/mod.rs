@@ -11,6 +11,5 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub use output::{Clean, Output};
-pub use probe::{ProbeFailure, Readiness, await_ready, fetch, fetch_up_to, probe_once};
-pub use process::{RunningService, ServiceSpec, SpawnError, spawn};
+pub(crate) use probe::{Readiness, await_ready, fetch, fetch_up_to, probe_once};
+pub(crate) use process::{RunningService, ServiceSpec, spawn};

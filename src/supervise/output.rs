@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// Takes what must not be kept out of a line (redaction).
-pub type Clean = Arc<dyn Fn(&str) -> String + Send + Sync>;
+pub(crate) type Clean = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
 /// Longest line that is kept, bytes; the rest of a longer one is dropped.
 pub(super) const LINE_MAX: usize = 16 << 10;
@@ -41,7 +41,7 @@ const READS_AFTER_END: usize = 256;
 
 /// The output of one service.
 #[derive(Debug)]
-pub struct Output {
+pub(crate) struct Output {
     tail: Arc<Mutex<VecDeque<String>>>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
@@ -83,7 +83,7 @@ impl Output {
 
     /// The last lines, cleaned, the oldest first.
     #[must_use]
-    pub fn tail(&self) -> Vec<String> {
+    pub(crate) fn tail(&self) -> Vec<String> {
         self.tail
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -157,10 +157,7 @@ impl Lines {
         }
         let mut text = (self.clean)(&String::from_utf8_lossy(&bytes));
         if text.len() > LINE_MAX {
-            let end = (0..=LINE_MAX)
-                .rev()
-                .find(|&i| text.is_char_boundary(i))
-                .unwrap_or(0);
+            let end = text.floor_char_boundary(LINE_MAX);
             self.dropped += text.len() - end;
             text.truncate(end);
         }

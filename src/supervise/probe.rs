@@ -6,20 +6,16 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Bytes;
-use hyper::{Request, Uri};
-use hyper_util::rt::TokioIo;
+use hyper::Uri;
+use hyper::header::HeaderValue;
 use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 use super::group::GroupChild;
+use crate::http::{Body, Client, Target};
 use crate::kernel;
 use crate::manifest::{Probe, ProbeKind};
-
-/// Largest response head that is read: line and headers.
-const HEAD_MAX: usize = 64 << 10;
 
 /// First bytes of a body that are kept.
 const BODY_MAX: usize = 64 << 10;
@@ -34,7 +30,7 @@ const NETWORK_TRY_MS_MAX: u64 = 10_000;
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ProbeFailure {
+pub(crate) struct ProbeFailure {
     /// One sentence.
     pub message: String,
     /// The last output of a command; not redacted.
@@ -52,7 +48,7 @@ impl ProbeFailure {
 
 /// How the wait for readiness ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Readiness {
+pub(crate) enum Readiness {
     /// A try succeeded.
     Ready,
     /// None did, in the time allowed.
@@ -63,7 +59,11 @@ pub enum Readiness {
 }
 
 /// Tries until one try succeeds or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
-pub async fn await_ready(probe: &Probe, env: &BTreeMap<String, String>, cwd: &Path) -> Readiness {
+pub(crate) async fn await_ready(
+    probe: &Probe,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+) -> Readiness {
     let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
     let mut last: Option<ProbeFailure> = None;
     loop {
@@ -97,7 +97,7 @@ pub async fn await_ready(probe: &Probe, env: &BTreeMap<String, String>, cwd: &Pa
 ///
 /// # Errors
 /// What was wrong, in one sentence, with a command's last output.
-pub async fn probe_once(
+pub(crate) async fn probe_once(
     kind: &ProbeKind,
     timeout_ms: u64,
     env: &BTreeMap<String, String>,
@@ -123,7 +123,7 @@ pub async fn probe_once(
 ///
 /// # Errors
 /// What was wrong, in one sentence.
-pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
+pub(crate) async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFailure> {
     fetch_up_to(url, timeout_ms, BODY_MAX).await
 }
 
@@ -131,7 +131,7 @@ pub async fn fetch(url: &str, timeout_ms: u64) -> Result<(u16, String), ProbeFai
 ///
 /// # Errors
 /// What was wrong, in one sentence.
-pub async fn fetch_up_to(
+pub(crate) async fn fetch_up_to(
     url: &str,
     timeout_ms: u64,
     body_max: usize,
@@ -151,50 +151,16 @@ async fn get(url: &str, body_max: usize) -> Result<(u16, String), ProbeFailure> 
     let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong("only http:// can be probed"));
     };
-    let host = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
-        .await
-        .map_err(|e| wrong(&format!("cannot connect: {e}")))?;
-    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(HEAD_MAX)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|e| wrong(&e.to_string()))?;
-    let request = Request::get(uri.path_and_query().map_or("/", |p| p.as_str()))
-        .header("host", authority.as_str())
-        .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")))
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| wrong(&e.to_string()))?;
-    let answer = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status().as_u16();
-        let mut body = Vec::new();
-        let mut frames = response.into_body();
-        while body.len() < body_max {
-            let Some(frame) = frames.frame().await else {
-                break;
-            };
-            if let Ok(data) = frame?.into_data() {
-                body.extend_from_slice(&data[..data.len().min(body_max - body.len())]);
-            }
-        }
-        Ok::<_, hyper::Error>((status, String::from_utf8_lossy(&body).into_owned()))
-    };
-    tokio::pin!(answer, connection);
-    // The connection does its work while it is polled; it goes when we have what we want.
-    let answered = tokio::select! {
-        biased;
-        answered = &mut answer => answered,
-        ended = &mut connection => match ended {
-            Ok(()) => answer.await,
-            Err(error) => Err(error),
-        },
-    };
-    answered.map_err(|e| wrong(&cause(&e)))
+    let target = Target::parse(&format!("http://{authority}")).map_err(wrong)?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut client = Client::new(target, None).map_err(|error| wrong(&error.to_string()))?;
+    let close = [("connection", HeaderValue::from_static("close"))];
+    let answer = client.get(path, &close, Body::First(body_max)).await;
+    let answer = answer.map_err(|error| wrong(&error.to_string()))?;
+    Ok((
+        answer.status,
+        String::from_utf8_lossy(&answer.body).into_owned(),
+    ))
 }
 
 /// A status from 200 to 399 is good.
@@ -202,14 +168,6 @@ async fn probe_http(url: &str) -> Result<(), ProbeFailure> {
     match get(url, 0).await? {
         (200..=399, _) => Ok(()),
         (status, _) => Err(ProbeFailure::new(format!("GET {url}: status {status}"))),
-    }
-}
-
-/// hyper says what it was doing, and its source says what went wrong.
-fn cause(error: &hyper::Error) -> String {
-    match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::kernel::{self, Signal};
 
 /// What to run.
 #[derive(Debug, Clone)]
-pub struct ServiceSpec {
+pub(crate) struct ServiceSpec {
     /// Name of the service.
     pub name: String,
     /// Program and arguments; the program is looked up in `PATH` of `env`.
@@ -30,7 +30,7 @@ pub struct ServiceSpec {
 
 /// The service could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum SpawnError {
+pub(crate) enum SpawnError {
     /// The program does not exist or cannot be executed.
     #[error("cannot run {program} for service {service}: {source}")]
     Program {
@@ -65,11 +65,9 @@ pub enum SpawnError {
 
 /// A service that was started. Dropped before its end, it is killed with its group.
 #[derive(Debug)]
-pub struct RunningService {
+pub(crate) struct RunningService {
     /// The process, the leader of its group.
     pub process: ProcessRef,
-    /// Name of the service.
-    pub name: String,
     group: GroupChild,
     output: Output,
 }
@@ -82,7 +80,7 @@ pub struct RunningService {
 ///
 /// # Errors
 /// No such program or user, or the log cannot be written.
-pub fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, SpawnError> {
+pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, SpawnError> {
     let program = spec.argv.first().cloned().unwrap_or_default();
     let failed = |source| SpawnError::Program {
         service: spec.name.clone(),
@@ -125,7 +123,6 @@ pub fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, SpawnEr
     let output = Output::start(pipe, spec.log_path.clone(), clean);
     Ok(RunningService {
         process,
-        name: spec.name.clone(),
         group,
         output,
     })
@@ -134,15 +131,15 @@ pub fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, SpawnEr
 impl RunningService {
     /// Waits for the end of the main process. When this returns, nothing of its group runs, and its output
     /// is in the log. May be dropped (in a `select!`) and called again.
-    pub async fn wait(&mut self) -> ExitKind {
+    pub(crate) async fn wait(&mut self) -> ExitKind {
         let exit = self.group.wait().await;
         self.output.finish().await;
         exit
     }
 
     /// How it ended, if that is known already.
-    #[must_use]
-    pub fn exit(&self) -> Option<ExitKind> {
+    #[cfg(test)]
+    pub(crate) fn exit(&self) -> Option<ExitKind> {
         self.group.exit()
     }
 
@@ -150,12 +147,12 @@ impl RunningService {
     ///
     /// # Errors
     /// The group runs as another user.
-    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+    pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.group.signal(signal)
     }
 
     /// Signals the group and waits for the main process; after `timeout_ms` the group is killed.
-    pub async fn stop(&mut self, signal: Signal, timeout_ms: u64) -> ExitKind {
+    pub(crate) async fn stop(&mut self, signal: Signal, timeout_ms: u64) -> ExitKind {
         let exit = self
             .group
             .stop(signal, Duration::from_millis(timeout_ms))
@@ -166,7 +163,7 @@ impl RunningService {
 
     /// The last lines of its output, cleaned, without timestamps.
     #[must_use]
-    pub fn tail(&self) -> Vec<String> {
+    pub(crate) fn tail(&self) -> Vec<String> {
         self.output.tail()
     }
 }

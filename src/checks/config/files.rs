@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::CheckContext;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::EnvFile;
 
@@ -21,9 +22,8 @@ pub(super) fn file_findings(
         let Some(parsed) = parsed else { continue };
         for (line, why) in &parsed.malformed {
             findings.push(
-                Finding::new(
-                    "config.env_file_syntax",
-                    Severity::Warning,
+                Finding::of(
+                    Code::ConfigEnvFileSyntax,
                     format!("{file}:{line}"),
                     format!("line {line} of {file} is no assignment: {why}"),
                 )
@@ -42,7 +42,7 @@ pub(super) fn file_findings(
             };
             findings.push(
                 Finding::new(
-                    "config.env_file_syntax",
+                    Code::ConfigEnvFileSyntax,
                     Severity::Info,
                     format!("{file}:{}", lines[0]),
                     format!("line {} of {file} has {why}{more}", lines[0]),
@@ -57,9 +57,8 @@ pub(super) fn file_findings(
             in_files.insert(name);
             if let Some(first) = lines.insert(name, entry.line) {
                 findings.push(
-                    Finding::new(
-                        "config.env_file_syntax",
-                        Severity::Warning,
+                    Finding::of(
+                        Code::ConfigEnvFileSyntax,
                         name,
                         format!(
                             "{name} is set twice in {file}, in lines {first} and {}; the later one counts",
@@ -82,9 +81,8 @@ pub(super) fn file_findings(
     for (name, (file, line)) in undocumented {
         let example = example.map_or("the example file", |(name, _)| name);
         findings.push(
-            Finding::new(
-                "config.env_file_drift",
-                Severity::Info,
+            Finding::of(
+                Code::ConfigEnvFileDrift,
                 name,
                 format!("{name} is set in {file}, but {example} does not name it"),
             )
@@ -96,9 +94,8 @@ pub(super) fn file_findings(
     }
     for (name, (file, line)) in unused {
         findings.push(
-            Finding::new(
-                "config.unused",
-                Severity::Info,
+            Finding::of(
+                Code::ConfigUnused,
                 name,
                 format!("{name} is set in {file}, but declared nowhere"),
             )
@@ -111,9 +108,8 @@ pub(super) fn file_findings(
     };
     let Some(parsed) = parsed else {
         findings.push(
-            Finding::new(
-                "config.env_file_drift",
-                Severity::Info,
+            Finding::of(
+                Code::ConfigEnvFileDrift,
                 *example_name,
                 format!("the example file {example_name} does not exist"),
             )
@@ -131,9 +127,8 @@ pub(super) fn file_findings(
             continue;
         }
         findings.push(
-            Finding::new(
-                "config.env_file_drift",
-                Severity::Info,
+            Finding::of(
+                Code::ConfigEnvFileDrift,
                 name,
                 format!("{name} is in {example_name}, but set nowhere"),
             )

@@ -11,8 +11,10 @@ mod value;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckContext, Outcome, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
+use crate::domain::remedy::Remedy;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
 use files::file_findings;
 use reads::read_findings;
@@ -98,10 +100,9 @@ fn check_variables(context: &CheckContext<'_>) -> Outcome {
     }
     // What the code reads is not unused, though nobody declares it.
     findings.retain(|finding| {
-        finding.code != "config.unused"
-            || !read.iter().any(|other| {
-                other.code == "config.undeclared_read" && other.subject == finding.subject
-            })
+        !read.iter().any(|other| {
+            other.subject == finding.subject && other.code.masks_same_subject(&finding.code)
+        })
     });
     let told = findings.iter().filter(|f| f.severity == Severity::Critical);
     let told: BTreeSet<String> = told.map(|finding| finding.subject.clone()).collect();
@@ -156,7 +157,7 @@ impl Variable<'_> {
                 Severity::Warning
             };
             let message = format!("{} is still a placeholder: {why}", self.name);
-            return Some(self.about("config.placeholder", severity, message));
+            return Some(self.about(Code::ConfigPlaceholder, severity, message));
         }
         let mut is_advice = false;
         let why = match self.var.check(value).err().or_else(|| self.weak(value)) {
@@ -179,21 +180,21 @@ impl Variable<'_> {
             format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
         };
         let message = format!("{}{shown} {why}", self.name);
-        Some(self.about("config.invalid", severity, message))
+        Some(self.about(Code::ConfigInvalid, severity, message))
     }
 
     fn missing(&self, is_empty: bool) -> Option<Finding> {
         let state = if is_empty { "is empty" } else { "is not set" };
         if self.var.required {
             let message = format!("{} {state}, and the application requires it", self.name);
-            return Some(self.about("config.missing", Severity::Critical, message));
+            return Some(self.about(Code::ConfigMissing, Severity::Critical, message));
         }
         // An optional variable that is set to nothing was set to nothing on purpose.
         if is_empty {
             return None;
         }
         let message = format!("{} {state}; it is optional", self.name);
-        Some(self.about("config.missing", Severity::Info, message))
+        Some(self.about(Code::ConfigMissing, Severity::Info, message))
     }
 
     fn placeholder(&self, value: &str) -> Option<&'static str> {
@@ -226,7 +227,8 @@ impl Variable<'_> {
     }
 
     /// A finding with the place of the variable and what a fixer may do about it.
-    fn about(&self, code: &str, severity: Severity, message: String) -> Finding {
+    fn about(&self, code: Code, severity: Severity, message: String) -> Finding {
+        let fix = self.fix(&code);
         let finding = Finding::new(code, severity, self.name, message);
         let origin = self.context.environment.values.get(self.name);
         let finding = match origin.map(|(_, origin)| origin) {
@@ -240,21 +242,31 @@ impl Variable<'_> {
                 self.name
             ));
         }
-        let remedy = self.remedy();
-        let mut finding = finding.remedy(remedy);
-        let Some(file) = self.context.manifest.config.files.last() else {
-            return finding;
-        };
-        finding = finding.fact("name", self.name).fact("file", file.as_str());
+        let mut finding = finding.remedy(self.remedy());
         if self.var.secret {
             finding = finding.fact("secret", "true");
-            if self.var.generate {
-                finding = finding.fact("generate", "true");
-            }
-        } else if let Some(default) = &self.var.default {
-            finding = finding.fact("default", default.as_str());
         }
+        finding.fix = fix;
         finding
+    }
+
+    /// What a fixer may write to the last environment file: a declared default where nothing is set, or a
+    /// random secret.
+    fn fix(&self, code: &Code) -> Option<Remedy> {
+        let file = self.context.manifest.config.files.last()?.clone();
+        let name = self.name.to_owned();
+        match (&self.var.default, code) {
+            _ if self.var.secret => self
+                .var
+                .generate
+                .then_some(Remedy::GenerateSecret { file, name }),
+            (Some(default), Code::ConfigMissing) => Some(Remedy::SetDefault {
+                value: default.clone(),
+                file,
+                name,
+            }),
+            _ => None,
+        }
     }
 
     fn remedy(&self) -> String {

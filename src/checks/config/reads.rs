@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::{CheckContext, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::source::{EnvRead, Guard, SourceFacts, Unjudged};
 
@@ -129,7 +130,7 @@ pub(super) fn read_findings(
             shown.join(", ")
         );
         findings.push(
-            Finding::new("config.unjudged", Severity::Info, "environment", message).at(
+            Finding::of(Code::ConfigUnjudged, "environment", message).at(
                 first.place.file.as_str(),
                 first.place.line,
                 first.place.column,
@@ -193,7 +194,7 @@ fn undeclared(
         )
     };
     Some(
-        Finding::new("config.undeclared_read", severity, name, message)
+        Finding::new(Code::ConfigUndeclaredRead, severity, name, message)
             .at(place.file.as_str(), place.line, place.column)
             .remedy(format!(
                 "declare it as [config.vars.{name}] in {}{}",
@@ -238,7 +239,7 @@ fn unused(context: &CheckContext<'_>, facts: &SourceFacts) -> Vec<Finding> {
             let message = format!(
                 "{name} is declared, and neither the Python sources nor the manifest read it"
             );
-            Finding::new("config.unused", Severity::Info, name.as_str(), message)
+            Finding::of(Code::ConfigUnused, name.as_str(), message)
                 .at(context.manifest_name(), var.line, 0)
                 .remedy(format!(
                     "take [config.vars.{name}] out, unless something else than the sources reads it"

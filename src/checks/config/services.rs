@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checks::{CheckContext, service_environment};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel;
 use crate::manifest::{EnvironmentError, Layer, ProbeKind, Service};
@@ -23,7 +24,7 @@ pub(super) fn service_findings(
             return;
         }
         let message = format!("{name} is not set, and {place} needs it");
-        let finding = Finding::new("config.missing", severity, name.as_str(), message)
+        let finding = Finding::new(Code::ConfigMissing, severity, name.as_str(), message)
             .at(context.manifest_name(), line, 0)
             .remedy(format!(
                 "set {name} in an environment file or in the environment, or write ${{{name}:-default}}"
@@ -125,12 +126,7 @@ fn program_missing(
         "the program {name} of service {} is missing: {why}",
         service.name
     );
-    let finding = Finding::new(
-        "config.program_missing",
-        Severity::Warning,
-        service.name.as_str(),
-        message,
-    );
+    let finding = Finding::of(Code::ConfigProgramMissing, service.name.as_str(), message);
     Some(
         finding
             .at(context.manifest_name(), service.line, 0)

@@ -4,6 +4,7 @@ use super::*;
 use crate::checks::testing::{App, only, problems};
 use crate::domain::finding::{CheckName, CheckStatus};
 use crate::domain::redact::Redactor;
+use crate::domain::remedy::Remedy;
 use crate::manifest::VarKind;
 
 fn app() -> App {
@@ -73,23 +74,20 @@ fn a_missing_variable_carries_what_a_fixer_may_do() {
     };
     assert_eq!(empty.location.as_ref().unwrap().to_string(), ".env:1");
     assert_eq!(key.location.as_ref().unwrap().to_string(), "ubs.toml:7");
+    let file = || ".env.local".to_owned();
+    let name = "KEY".to_owned();
+    assert_eq!(key.fix, Some(Remedy::GenerateSecret { file: file(), name }));
+    assert_eq!(facts(key), [("secret", "true")]);
+    let (name, value) = ("PORT".to_owned(), "8000".to_owned());
     assert_eq!(
-        facts(key),
-        [
-            ("file", ".env.local"),
-            ("generate", "true"),
-            ("name", "KEY"),
-            ("secret", "true")
-        ]
+        port.fix,
+        Some(Remedy::SetDefault {
+            file: file(),
+            name,
+            value
+        })
     );
-    assert_eq!(
-        facts(port),
-        [
-            ("default", "8000"),
-            ("file", ".env.local"),
-            ("name", "PORT")
-        ]
-    );
+    assert_eq!(facts(port), []);
     assert_eq!(optional.severity, Severity::Info);
 }
 

@@ -8,6 +8,7 @@ use pep508_rs::{ExtraName, MarkerEnvironment, PackageName, VersionOrUrl};
 
 use super::installed::Distribution;
 use super::{Declared, Need};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 
 type Installed = BTreeMap<PackageName, Distribution>;
@@ -136,7 +137,7 @@ pub(super) fn of_installed(
 
 fn missing(need: &Need, subject: &str, message: &str) -> Finding {
     Finding::new(
-        "rehearsal.missing_package",
+        Code::RehearsalMissingPackage,
         Severity::Warning,
         subject,
         message,
@@ -155,9 +156,8 @@ fn conflict(
     wanted: &str,
     otherwise: &str,
 ) -> Finding {
-    Finding::new(
-        "rehearsal.dependency_conflict",
-        Severity::Warning,
+    Finding::of(
+        Code::RehearsalDependencyConflict,
         subject,
         format!(
             "{wanted}, but {} {} is installed",

@@ -6,7 +6,7 @@ use crate::domain::finding::{CheckName, CheckReport};
 
 fn app() -> Option<App> {
     Some(App::with_interpreter(Some(venv::python_with(
-        &venv::WEB_PACKAGES,
+        &venv::WIDE_PACKAGES,
     )?)))
 }
 

@@ -11,6 +11,7 @@ use super::Coverage;
 use super::routers::severity_of;
 use super::routes::{Route, is_mounted};
 use crate::checks::{Outcome, finish_report};
+use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, Finding, Measured, Severity};
 use crate::domain::redact::Redactor;
 use crate::manifest::{ExpectedService, Registration};
@@ -23,7 +24,7 @@ const NAMES_SHOWN_MAX: usize = 8;
 
 /// A declared service of the running system.
 #[derive(Debug, Clone, Default)]
-pub struct LiveService {
+pub(crate) struct LiveService {
     /// Its name.
     pub name: String,
     /// Why it is not alive; `None` if it is up, was ready, and its probe passed.
@@ -34,7 +35,7 @@ pub struct LiveService {
 
 /// What the engine saw of the running system.
 #[derive(Debug, Default)]
-pub struct LiveSystem {
+pub(crate) struct LiveSystem {
     /// What the check of the application object said, if there is one.
     pub before: Option<CheckReport>,
     /// The OpenAPI document, if the manifest names one, or why it cannot be had.
@@ -51,7 +52,7 @@ struct Document {
 
 /// Judges the running system.
 #[must_use]
-pub fn check_running(
+pub(crate) fn check_running(
     registration: &Registration,
     system: LiveSystem,
     redactor: &Redactor,
@@ -100,7 +101,7 @@ fn service_not_alive(service: &LiveService) -> Finding {
         Severity::Warning
     };
     Finding::new(
-        "registration.service_not_alive",
+        Code::RegistrationServiceNotAlive,
         severity,
         service.name.as_str(),
         format!(
@@ -180,7 +181,7 @@ fn from_document(
         if !known {
             findings.push(
                 Finding::new(
-                    "registration.missing_service",
+                    Code::RegistrationMissingService,
                     severity,
                     service.name.as_str(),
                     format!(
@@ -226,7 +227,7 @@ fn object_has(before: &CheckReport, service: &ExpectedService) -> bool {
 
 fn unreadable(url: &str, why: &str, severity: Severity) -> Finding {
     Finding::new(
-        "registration.openapi_unreadable",
+        Code::RegistrationOpenapiUnreadable,
         severity,
         url,
         format!("the OpenAPI document of the running application cannot be read: {why}"),
@@ -274,7 +275,7 @@ fn read_document(text: &str) -> Result<Document, String> {
             };
             findings.push(
                 Finding::new(
-                    "registration.duplicate_operation",
+                    Code::RegistrationDuplicateOperation,
                     severity,
                     id,
                     format!("the operation id {id} stands for {first} and for {place}"),

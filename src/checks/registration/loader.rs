@@ -4,8 +4,9 @@ use super::routers::target;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, Outcome, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::manifest::{AppObject, Registration};
 
 /// What to say if the application object cannot be had.
@@ -45,13 +46,13 @@ impl Loader<'_> {
             raised.line(redactor)
         );
         let mut finding = Finding::new(
-            "registration.app_unloadable",
+            Code::RegistrationAppUnloadable,
             severity,
             self.target(),
             message,
         )
         .remedy(remedy)
-        .fact(FACT_EXCEPTION, raised.text(redactor))
+        .cause(Cause::Exception(raised.text(redactor)))
         .fact("module", self.app.module.as_str());
         finding.location = location;
         finding.detail = raised.detail(redactor);
@@ -59,9 +60,8 @@ impl Loader<'_> {
     }
 
     pub(super) fn no_answer(&self, why: &NoAnswer) -> Finding {
-        let mut finding = Finding::new(
-            "registration.app_unloadable",
-            Severity::Critical,
+        let mut finding = Finding::of(
+            Code::RegistrationAppUnloadable,
             self.target(),
             format!("loading the application {} {}", self.target(), why.why),
         )

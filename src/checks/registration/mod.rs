@@ -12,7 +12,7 @@ mod tests;
 
 use serde::Deserialize;
 
-pub use self::live::{LiveService, LiveSystem, check_running};
+pub(crate) use self::live::{LiveService, LiveSystem, check_running};
 use self::loader::Loader;
 use self::routers::{
     RouterState, missing_service, serves, severity_of, unmounted_router, unmounted_routers,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{AppObject, ExpectedService, Registration};
 use crate::source::{RouterDefinition, SourceFacts};
@@ -132,7 +133,7 @@ pub(super) fn unmounted_router(
         app.attribute.as_str()
     };
     Finding::new(
-        "registration.unmounted_router",
+        Code::RegistrationUnmountedRouter,
         severity,
         subject.unwrap_or(&definition.name),
         format!(
@@ -169,7 +170,7 @@ pub(super) fn missing_service(
         return finding.fact("prefix", prefix.as_str());
     }
     Finding::new(
-        "registration.missing_service",
+        Code::RegistrationMissingService,
         severity,
         name.as_str(),
         format!(

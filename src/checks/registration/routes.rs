@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::code::Code;
+use crate::domain::finding::Finding;
 use crate::manifest::ExpectedService;
 
 /// Method of a route that takes every request to its path.
@@ -96,9 +97,8 @@ pub(super) fn duplicate_routes(routes: &[Route]) -> Vec<Finding> {
             } else {
                 format!("{method} {}", route.path)
             };
-            let mut finding = Finding::new(
-                "registration.duplicate_route",
-                Severity::Warning,
+            let mut finding = Finding::of(
+                Code::RegistrationDuplicateRoute,
                 shown.as_str(),
                 format!(
                     "{shown} is routed twice: {} is reached, {} never is",

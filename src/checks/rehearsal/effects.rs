@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use super::findings::{LayerFailures, in_brackets};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Severity, SideEffect};
 use crate::domain::redact::Redactor;
 
@@ -105,7 +106,7 @@ impl LayerFailures<'_> {
         };
         let what = format!("the dry run {verb}: {}{more}", named.join(", "));
         let mut finding = self
-            .finding("rehearsal.side_effect", severity, &what)
+            .finding(Code::RehearsalSideEffect, severity, &what)
             .remedy("do this when the application runs, not while it is imported");
         finding.location = these.iter().find_map(|effect| effect.location.clone());
         finding

@@ -7,8 +7,9 @@ use crate::checks::advice::import_remedy;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 use crate::manifest::Layer;
 
 /// Imports that take longer are worth a word.
@@ -25,7 +26,7 @@ pub(super) struct LayerFailures<'a> {
 }
 
 impl LayerFailures<'_> {
-    pub(super) fn failed(&self, code: &str, what: &str) -> Finding {
+    pub(super) fn failed(&self, code: Code, what: &str) -> Finding {
         let severity = if self.layer.critical {
             Severity::Critical
         } else {
@@ -34,7 +35,7 @@ impl LayerFailures<'_> {
         self.finding(code, severity, what)
     }
 
-    pub(super) fn finding(&self, code: &str, severity: Severity, what: &str) -> Finding {
+    pub(super) fn finding(&self, code: Code, severity: Severity, what: &str) -> Finding {
         let name = &self.layer.name;
         let mut finding = Finding::new(
             code,
@@ -48,9 +49,9 @@ impl LayerFailures<'_> {
 
     pub(super) fn no_answer(&self, what: &str, why: &NoAnswer) -> Finding {
         let code = if why.timed_out {
-            "rehearsal.timeout"
+            Code::RehearsalTimeout
         } else {
-            "rehearsal.failed"
+            Code::RehearsalFailed
         };
         let place = why.location.as_ref().map_or_else(String::new, in_brackets);
         let mut finding = self.failed(code, &format!("{what} {}{place}", why.why));
@@ -85,28 +86,28 @@ impl LayerFailures<'_> {
         });
         let (code, remedy) = if raised.read_only {
             (
-                "rehearsal.failed",
+                Code::RehearsalFailed,
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \
                  when it runs and not while it is imported, or create what it needs beforehand"
                     .to_owned(),
             )
         } else if raised.syntax.is_some() {
             (
-                "rehearsal.syntax_error",
+                Code::RehearsalSyntaxError,
                 "mend the syntax at that place".to_owned(),
             )
         } else if is_named_in_manifest {
             (
-                "rehearsal.import_error",
+                Code::RehearsalImportError,
                 format!(
                     "correct {step} in `rehearse` of the layer, or add its directory to python.path"
                 ),
             )
         } else if let Some(module) = missing {
-            ("rehearsal.missing_package", self.install(module))
+            (Code::RehearsalMissingPackage, self.install(module))
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
             (
-                "rehearsal.import_error",
+                Code::RehearsalImportError,
                 others
                     .or_else(|| self.other_version(raised))
                     .unwrap_or_else(|| import_remedy(raised)),
@@ -114,7 +115,7 @@ impl LayerFailures<'_> {
         } else {
             let remedy = others
                 .unwrap_or_else(|| format!("read the traceback; {step} does not get through"));
-            ("rehearsal.failed", remedy)
+            (Code::RehearsalFailed, remedy)
         };
         let mut finding = if raised.read_only {
             self.finding(
@@ -143,7 +144,7 @@ impl LayerFailures<'_> {
             finding.detail = clip_middle(&finding.detail, DETAIL_BYTES_MAX);
         }
         finding = finding
-            .fact(FACT_EXCEPTION, raised.text(redactor))
+            .cause(Cause::Exception(raised.text(redactor)))
             .fact("module", step);
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
@@ -271,7 +272,7 @@ impl LayerFailures<'_> {
         if !named.is_empty() {
             what.push_str(&format!(" (slowest: {})", named.join(", ")));
         }
-        let finding = self.finding("rehearsal.slow_import", Severity::Info, &what);
+        let finding = self.finding(Code::RehearsalSlowImport, Severity::Info, &what);
         Some(finding.remedy("import what is rarely used where it is used"))
     }
 }

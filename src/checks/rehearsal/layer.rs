@@ -14,6 +14,7 @@ use crate::checks::python::{
     run_hosting_probe, run_probe,
 };
 use crate::checks::raised::Raised;
+use crate::domain::code::Code;
 use crate::domain::finding::{DryRun, RehearsalOutcome};
 use crate::manifest::{Layer, Rehearse};
 use crate::sandbox::{SandboxSpec, run_sandboxed};
@@ -140,7 +141,7 @@ fn run_command(
         Err(error) => {
             fail(
                 run,
-                failures.failed("rehearsal.failed", &format!("{shown}: {error}")),
+                failures.failed(Code::RehearsalFailed, &format!("{shown}: {error}")),
             );
             return Ok(());
         }
@@ -161,7 +162,10 @@ fn run_command(
     });
     match outcome {
         // A command that does not exist is the layer's failure, not the check's.
-        Err(error) => fail(run, failures.failed("rehearsal.failed", &error.to_string())),
+        Err(error) => fail(
+            run,
+            failures.failed(Code::RehearsalFailed, &error.to_string()),
+        ),
         Ok(outcome) if outcome.exit.is_success() && !outcome.timed_out => {
             run.seen.printed = last_lines(&printed(&outcome, context));
             run.duration_ms += outcome.duration_ms;

@@ -16,6 +16,7 @@ use super::packages::{Packages, normalise};
 use super::python::ProbeError;
 use super::shared::ReleaseOnDrop;
 use super::{CheckContext, Outcome, count, imports};
+use crate::domain::code::Code;
 use crate::domain::finding::{
     DryRun, Finding, LayerRehearsal, Measured, RehearsalOutcome, Severity,
 };
@@ -119,7 +120,7 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
 fn unless_told(more: Vec<Finding>, told: &[Finding]) -> Vec<Finding> {
     let missing = |finding: &Finding| {
         let package = finding.facts.get("package")?;
-        (finding.code == "rehearsal.missing_package").then(|| normalise(package))
+        (finding.code == Code::RehearsalMissingPackage).then(|| normalise(package))
     };
     let told: Vec<String> = told.iter().filter_map(missing).collect();
     more.into_iter()

@@ -116,7 +116,8 @@ fn each_failure_has_its_code_its_place_and_its_remedy() {
     assert_eq!(fails.severity, Severity::Warning);
     assert_eq!(fails.layer.as_deref(), Some("fails"));
     assert_eq!(fails.message, "layer fails: ValueError: bad (fails.py:2)");
-    assert_eq!(fails.facts["exception"], "ValueError: bad\nsecond line");
+    let cause = fails.cause.as_ref().unwrap();
+    assert_eq!(cause.text(), "ValueError: bad\nsecond line");
     assert!(
         fails.detail.starts_with("fails.py:2 in f\n"),
         "{}",
@@ -291,7 +292,7 @@ fn hostile_text_is_cleaned() {
 fn one_failure_reads_the_same_in_every_copy_of_the_workspace() {
     let text = "import os\nraise ValueError(os.path.abspath('x/y.txt') + ' ' + os.path.expanduser('~/z'))\n";
     let exceptions: Option<Vec<String>> = (0..2)
-        .map(|_| Some(finding_of(text)?.facts["exception"].clone()))
+        .map(|_| Some(finding_of(text)?.cause?.to_string()))
         .collect();
     let Some(exceptions) = exceptions else { return };
     assert_eq!(exceptions, ["ValueError: x/y.txt ~/z"; 2]);

@@ -18,7 +18,7 @@ use crate::domain::finding::Finding;
 /// # let sql = |path, sql| rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
 /// sql(&good, "CREATE TABLE users (id INTEGER PRIMARY KEY, email TEXT)");
 /// sql(&live, "CREATE TABLE users (id INTEGER PRIMARY KEY)");
-/// let expected = ubs::checks::ExpectedSchema::of_database(&good).unwrap();
+/// let expected = ubs::ExpectedSchema::of_database(&good).unwrap();
 /// let findings = expected.differences(&live).unwrap();
 /// assert_eq!(findings[0].code, "schema.missing_column");
 /// assert_eq!(findings[0].subject, "users.email");
@@ -36,9 +36,9 @@ impl ExpectedSchema {
         Ok(Self(expected_of(schema)))
     }
 
-    /// What the SQLite file `live` lacks, has more, or has otherwise, as the schema check tells it; empty if
-    /// SQLite takes both for the same. A finding's `facts` hold the statements that mend it (`ddl`, a JSON
-    /// list) where adding is enough.
+    /// What the SQLite file `live` lacks, has more, or has otherwise, as the schema check reports it; empty if
+    /// SQLite takes both for the same. A finding's `fix` holds the statements that mend it where adding is
+    /// enough.
     ///
     /// # Errors
     /// As for [`Self::of_database`].
@@ -85,7 +85,7 @@ mod tests {
         let findings = expected.differences(&live).unwrap();
         let told: Vec<_> = findings
             .iter()
-            .map(|f| (f.subject.as_str(), f.facts.contains_key("ddl")))
+            .map(|f| (f.subject.as_str(), f.fix.is_some()))
             .collect();
         let expected = [("a \"b.x", true), ("t.ix", false), ("other", false)];
         assert_eq!(told, expected, "{findings:#?}");

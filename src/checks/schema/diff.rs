@@ -21,7 +21,9 @@ use crate::database::sql::text::Token;
 use crate::database::sql::words::words;
 use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Severity};
+use crate::domain::remedy::Remedy;
 
 /// Tables that migration tools keep for themselves.
 const TOOL_TABLES: [&str; 1] = ["alembic_version"];
@@ -102,9 +104,8 @@ impl Comparison<'_> {
         if let Some(Live::Postgres(server)) = self.server
             && server.is_tired()
         {
-            findings.push(Finding::new(
-                "schema.not_compared",
-                Severity::Info,
+            findings.push(Finding::of(
+                Code::SchemaNotCompared,
                 self.schema,
                 format!(
                     "{} took too long to tell which expressions are the same; some were not compared",
@@ -118,9 +119,8 @@ impl Comparison<'_> {
             .map(|table| table.name.as_str())
             .collect();
         if !elsewhere.is_empty() {
-            findings.push(Finding::new(
-                "schema.not_compared",
-                Severity::Info,
+            findings.push(Finding::of(
+                Code::SchemaNotCompared,
                 self.schema,
                 format!(
                     "{} lie in a schema of their own, which SQLite does not have: {}",
@@ -163,19 +163,19 @@ impl Comparison<'_> {
                 unknown[..UNKNOWN_MAX].join(", ")
             );
             let subject = self.schema.to_owned();
-            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+            findings.push(self.finding(Code::SchemaExtraTable, Severity::Info, subject, message));
             return;
         }
         for name in unknown {
             let message = format!("table {name} is in {}, but not in the code", self.database);
             let subject = name.to_owned();
-            findings.push(self.finding("schema.extra_table", Severity::Info, subject, message));
+            findings.push(self.finding(Code::SchemaExtraTable, Severity::Info, subject, message));
         }
     }
 
     pub(super) fn finding(
         &self,
-        code: &str,
+        code: Code,
         severity: Severity,
         subject: String,
         message: String,
@@ -223,20 +223,27 @@ impl Comparison<'_> {
         by_hand: &str,
     ) -> Finding {
         if self.live.dialect == Dialect::Postgres {
-            return propose(Proposed::from(statements), finding, self.rights, by_hand);
+            return propose(
+                Proposed::from(statements),
+                finding,
+                self.rights,
+                self.schema,
+                by_hand,
+            );
         }
         let tried = statements.and_then(|statements| {
             self.accepts(&statements)?;
-            serde_json::to_string(&statements)
-                .map(|ddl| (ddl, statements))
-                .map_err(|error| error.to_string())
+            Ok(statements)
         });
         match tried {
-            Ok((ddl, statements)) => {
+            Ok(statements) => {
                 let first = statements.first().map_or("", String::as_str);
                 let first: Vec<&str> = first.split_whitespace().collect();
                 let shown = crate::domain::redact::truncate(&first.join(" "), 200);
-                finding.fact("ddl", ddl).remedy(format!("run {shown}"))
+                let schema = self.schema.to_owned();
+                finding
+                    .remedy(format!("run {shown}"))
+                    .fix(Remedy::RunStatements { schema, statements })
             }
             Err(why) => finding.remedy(format!("{by_hand}; not automatically, because {why}")),
         }
@@ -245,7 +252,7 @@ impl Comparison<'_> {
     fn missing_table(&self, table: &Table, expected: &[Table]) -> Finding {
         let mut finding = self
             .finding(
-                "schema.missing_table",
+                Code::SchemaMissingTable,
                 Severity::Critical,
                 table.name.clone(),
                 format!("table {} is missing in {}", table.name, self.database),
@@ -257,6 +264,7 @@ impl Comparison<'_> {
                 ddl::create_table(self.live, table, expected, self.rights),
                 finding,
                 self.rights,
+                self.schema,
                 "create the table",
             );
         }
@@ -283,7 +291,7 @@ impl Comparison<'_> {
                 None => {
                     let mut finding = self
                         .finding(
-                            "schema.missing_column",
+                            Code::SchemaMissingColumn,
                             Severity::Critical,
                             subject(&column.name),
                             format!(
@@ -308,6 +316,7 @@ impl Comparison<'_> {
                             ddl::add_column(table, column, live, self.rights),
                             finding,
                             self.rights,
+                            self.schema,
                             by_hand,
                         ),
                     });
@@ -327,7 +336,7 @@ impl Comparison<'_> {
             let is_renamed = renamed.values().any(|old| *old == column.name);
             if !is_renamed && table.column(self.live.dialect, &column.name).is_none() {
                 findings.push(self.finding(
-                    "schema.extra_column",
+                    Code::SchemaExtraColumn,
                     Severity::Info,
                     subject(&column.name),
                     format!(
@@ -363,7 +372,7 @@ impl Comparison<'_> {
             let found = format!("{found}{}", labels(live));
             findings.push(
                 self.finding(
-                    "schema.type_mismatch",
+                    Code::SchemaTypeMismatch,
                     Severity::Warning,
                     subject.to_owned(),
                     format!(
@@ -394,7 +403,7 @@ impl Comparison<'_> {
             };
             findings.push(
                 self.finding(
-                    "schema.nullable_mismatch",
+                    Code::SchemaNullableMismatch,
                     severity,
                     subject.to_owned(),
                     format!(
@@ -413,7 +422,7 @@ impl Comparison<'_> {
         let name = &table.name;
         let mut finding = self
             .finding(
-                "schema.likely_rename",
+                Code::SchemaLikelyRename,
                 Severity::Critical,
                 name.clone(),
                 format!(
@@ -436,7 +445,7 @@ impl Comparison<'_> {
         let (of, name) = (&table.name, &column.name);
         let mut finding = self
             .finding(
-                "schema.likely_rename",
+                Code::SchemaLikelyRename,
                 Severity::Critical,
                 format!("{of}.{name}"),
                 format!(
@@ -466,7 +475,7 @@ impl Comparison<'_> {
             _ => "the index of a constraint".to_owned(),
         };
         self.finding(
-            "schema.missing_index",
+            Code::SchemaMissingIndex,
             Severity::Info,
             format!("{}.{name}", table.name),
             format!(
@@ -510,7 +519,7 @@ impl Comparison<'_> {
         let subject = format!("{}.{name}", table.name);
         let mut finding = self
             .finding(
-                "schema.missing_index",
+                Code::SchemaMissingIndex,
                 Severity::Warning,
                 subject,
                 format!(

@@ -9,9 +9,10 @@ use super::definitions::Scan;
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::{Cause, Remedy};
 use crate::source::TableDefinition;
 
 /// Largest source file that is edited, in bytes.
@@ -65,8 +66,8 @@ pub(super) fn raised_duplicate(
             .copied()
     });
     let finding = |message: String| {
-        Finding::new("schema.duplicate_table", Severity::Critical, table, message)
-            .fact(FACT_EXCEPTION, raised.text(redactor))
+        Finding::of(Code::SchemaDuplicateTable, table, message)
+            .cause(Cause::Exception(raised.text(redactor)))
             .fact("table", table)
     };
     let mut finding = match second {
@@ -138,14 +139,9 @@ pub(super) fn source_duplicates(
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
-        let finding = Finding::new(
-            "schema.duplicate_table",
-            Severity::Critical,
-            *table,
-            told(table, pair),
-        )
-        .fact(FACT_EXCEPTION, exception_for(table))
-        .fact("table", *table);
+        let finding = Finding::of(Code::SchemaDuplicateTable, *table, told(table, pair))
+            .cause(Cause::Exception(exception_for(table)))
+            .fact("table", *table);
         findings.push(describe(finding, pair));
         seconds.push(pair.second);
     }
@@ -156,8 +152,13 @@ pub(super) fn source_duplicates(
                 "{}; it fails as soon as both modules are imported",
                 told(table, &pair)
             );
-            let finding = Finding::new("schema.duplicate_table", Severity::Warning, table, message)
-                .fact("table", table);
+            let finding = Finding::new(
+                Code::SchemaDuplicateTable,
+                Severity::Warning,
+                table,
+                message,
+            )
+            .fact("table", table);
             findings.push(describe(finding, &pair));
         }
     }
@@ -289,12 +290,12 @@ fn add_edits(
             );
             continue;
         }
-        *finding = finding
-            .clone()
-            .fact("file", definition.file.as_str())
-            .fact("file_digest", Digest::of(source.as_bytes()).to_string())
-            .fact("insert_offset", edit.offset.to_string())
-            .fact("insert_text", edit.text);
+        *finding = finding.clone().fix(Remedy::InsertText {
+            file: definition.file.clone(),
+            before: Digest::of(source.as_bytes()),
+            offset: edit.offset as u64,
+            text: edit.text,
+        });
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use crate::checks::testing::{App, only, problems};
 use crate::domain::finding::CheckName;
+use crate::domain::remedy::Remedy;
 
 const HEAD: &str = "from sqlalchemy import Column, Index, Integer, Table, UniqueConstraint\nfrom base import Base\n\n";
 
@@ -121,10 +122,13 @@ fn expect(second: &[u8], inserted: Option<&str>, name: &str) {
     let Some(app) = app_with(second) else { return };
     let report = app.check(CheckName::Schema);
     let finding = only(&report, "schema.duplicate_table");
-    let text = finding.facts.get("insert_text").map(String::as_str);
-    assert_eq!(text, inserted, "{name}");
-    let Some(text) = text else { return };
-    let at: usize = finding.facts["insert_offset"].parse().unwrap();
+    let edit = match &finding.fix {
+        Some(Remedy::InsertText { offset, text, .. }) => Some((*offset, text.as_str())),
+        _ => None,
+    };
+    assert_eq!(edit.map(|(_, text)| text), inserted, "{name}");
+    let Some((offset, text)) = edit else { return };
+    let at = usize::try_from(offset).unwrap();
     let mut edited = second.to_vec();
     edited.splice(at..at, text.bytes());
     let app = app.file("second.py", &edited);

@@ -15,8 +15,9 @@ use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
 use crate::database::sqlite::text::{Part, index_part};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_EXCEPTION;
+use crate::domain::remedy::Cause;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;
@@ -92,13 +93,13 @@ pub(super) fn raised_otherwise(
     };
     let module = target.split(':').next().unwrap_or(target);
     let mut finding = Finding::new(
-        "schema.models_unloadable",
+        Code::SchemaModelsUnloadable,
         severity,
         target,
         format!("the models {target} cannot be loaded: {line}{place}{why}"),
     )
     .remedy(format!("make `import {module}` work: read the traceback"))
-    .fact(FACT_EXCEPTION, raised.text(redactor))
+    .cause(Cause::Exception(raised.text(redactor)))
     .fact("module", module);
     finding.location = location;
     finding.detail = raised.detail(redactor);
@@ -107,9 +108,8 @@ pub(super) fn raised_otherwise(
 
 /// Models that give no answer.
 pub(super) fn unanswered(target: &str, why: &NoAnswer) -> Finding {
-    let mut finding = Finding::new(
-        "schema.models_unloadable",
-        Severity::Critical,
+    let mut finding = Finding::of(
+        Code::SchemaModelsUnloadable,
         target,
         format!("loading the models {target} {}", why.why),
     )
@@ -141,17 +141,12 @@ pub(super) fn read_sql(
 ) -> Result<Vec<Table>, Box<Finding>> {
     let fail = |message: String| {
         Box::new(
-            Finding::new(
-                "schema.models_unloadable",
-                Severity::Critical,
-                pattern,
-                message,
-            )
-            .remedy("correct the SQL files, or `expect` in the manifest"),
+            Finding::of(Code::SchemaModelsUnloadable, pattern, message)
+                .remedy("correct the SQL files, or `expect` in the manifest"),
         )
     };
     let files = sql_files(context.root, pattern).map_err(&fail)?;
-    let connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
+    let mut connection = guarded_memory().map_err(|error| fail(error.to_string()))?;
     for file in &files {
         let shown = file.strip_prefix(context.root).unwrap_or(file).display();
         let text = std::fs::read_to_string(file)
@@ -164,7 +159,9 @@ pub(super) fn read_sql(
             .at(shown.to_string(), line, 0)
         })?;
     }
-    connection.authorizer(None::<fn(AuthContext<'_>) -> Authorization>);
+    connection
+        .authorizer(None::<fn(AuthContext<'_>) -> Authorization>)
+        .map_err(|error| fail(error.to_string()))?;
     let schema = read_schema(&connection).map_err(|error| fail(error.to_string()))?;
     Ok(expected_of(schema))
 }
@@ -226,10 +223,10 @@ pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, Stri
 
 /// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.
 fn guarded_memory() -> rusqlite::Result<Connection> {
-    let connection = Connection::open_in_memory()?;
+    let mut connection = Connection::open_in_memory()?;
     connection.pragma_update(None, "max_page_count", SQL_PAGES_MAX)?;
     let deadline = Instant::now() + SQL_TIME_MAX;
-    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline));
+    connection.progress_handler(SQL_STEPS, Some(move || Instant::now() > deadline))?;
     connection.authorizer(Some(|context: AuthContext<'_>| match context.action {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } => Authorization::Deny,
         AuthAction::Function { function_name } => {
@@ -247,7 +244,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
         // `PRAGMA foreign_keys = ON` and the like stand in such files, and mean nothing here.
         AuthAction::Pragma { .. } => Authorization::Ignore,
         _ => Authorization::Allow,
-    }));
+    }))?;
     Ok(connection)
 }
 

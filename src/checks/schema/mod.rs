@@ -27,6 +27,7 @@ use crate::database::postgres::ddl::Rights;
 use crate::database::postgres::own_database;
 use crate::database::postgres::url::{PostgresUrl, is_postgres};
 use crate::database::sqlite::live::{self, Database, Unreachable};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
 use definitions::Scan;
@@ -34,7 +35,7 @@ use diff::Comparison;
 use expected::{Models, raised_otherwise, unanswered};
 
 pub use between::ExpectedSchema;
-pub use migrations::{MigrationBooks, MigrationCommand, migration_books, migration_command};
+pub(crate) use migrations::{migration_books, migration_command};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
@@ -98,53 +99,26 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
 
 /// `12 tables expected, 11 live: 1 missing table`.
 fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String {
-    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, (&Code, usize)> = BTreeMap::new();
     for finding in findings.iter().filter(|f| f.severity >= Severity::Warning) {
-        *kinds.entry(finding.code.as_str()).or_default() += 1;
+        let code = &finding.code;
+        kinds.entry(code.as_str()).or_insert((code, 0)).1 += 1;
     }
-    let noun = |code: &str| match code {
-        "schema.missing_table" => "missing table",
-        "schema.missing_column" => "missing column",
-        "schema.missing_index" => "missing index",
-        "schema.type_mismatch" => "type mismatch",
-        "schema.nullable_mismatch" => "nullability mismatch",
-        "schema.default_mismatch" => "default mismatch",
-        "schema.missing_constraint" => "missing constraint",
-        "schema.constraint_mismatch" => "constraint mismatch",
-        "schema.index_mismatch" => "index mismatch",
-        "schema.generated_mismatch" => "column generated otherwise",
-        "schema.collation_mismatch" => "collation mismatch",
-        "schema.likely_rename" => "likely rename",
-        "schema.duplicate_table" => "table defined twice",
-        "schema.unreachable" => "database out of reach",
-        "schema.unsupported_database" => "database of another kind",
-        "schema.pending_migration" => "database behind its migrations",
-        "schema.not_migrated" => "database without a version",
-        "schema.unknown_revision" => "unknown revision",
-        "schema.multiple_heads" => "history with several heads",
-        "schema.broken_history" => "defect in the history of migrations",
-        "schema.missing_migration" => "model changed without a migration",
-        "schema.changed_migration" => "migration changed after it was applied",
-        _ => "other problem",
-    };
-    let told: Vec<String> = kinds
-        .iter()
-        .map(|(code, n)| match (*code, *n) {
-            ("schema.models_unloadable", _) => "the models cannot be loaded".to_owned(),
-            ("schema.duplicate_table", n @ 2..) => format!("{n} tables defined twice"),
-            ("schema.unreachable", n @ 2..) => format!("{n} databases out of reach"),
-            ("schema.unsupported_database", n @ 2..) => format!("{n} databases of another kind"),
-            (code, n) => count(n, noun(code)),
+    let reported: Vec<String> = kinds
+        .values()
+        .map(|(code, n)| match code {
+            Code::SchemaModelsUnloadable => "the models cannot be loaded".to_owned(),
+            code => code.count(*n),
         })
         .collect();
     let counts = match expected {
         Some(expected) => format!("{} expected, {live} live", count(expected, "table")),
         None => format!("{} live, those expected not known", count(live, "table")),
     };
-    if told.is_empty() {
+    if reported.is_empty() {
         counts
     } else {
-        format!("{counts}: {}", told.join(", "))
+        format!("{counts}: {}", reported.join(", "))
     }
 }
 
@@ -287,11 +261,9 @@ impl Compared {
             ..Self::default()
         };
         let unreachable = |message: String, remedy: &str| {
-            one(
-                Finding::new("schema.unreachable", Severity::Critical, name, message)
-                    .remedy(remedy)
-                    .fact("schema", name),
-            )
+            one(Finding::of(Code::SchemaUnreachable, name, message)
+                .remedy(remedy)
+                .fact("schema", name))
         };
         let url = match context.environment.expand_url(&schema.database) {
             Ok(url) => url,
@@ -332,9 +304,8 @@ impl Compared {
             let path = match live::parse_url(&url, context.root) {
                 Database::File(path) => path,
                 Database::Memory => {
-                    return one(Finding::new(
-                        "schema.not_compared",
-                        Severity::Info,
+                    return one(Finding::of(
+                        Code::SchemaNotCompared,
                         name,
                         format!(
                             "database {name} is in memory: it begins empty with the application"
@@ -343,9 +314,8 @@ impl Compared {
                 }
                 Database::Other => {
                     let kind = url.split(['+', ':']).next().unwrap_or_default();
-                    return one(Finding::new(
-                        "schema.unsupported_database",
-                        Severity::Critical,
+                    return one(Finding::of(
+                        Code::SchemaUnsupportedDatabase,
                         name,
                         format!(
                             "database {name} is of kind {kind:?}, and this version compares SQLite and PostgreSQL only"

@@ -8,6 +8,7 @@ use crate::database::judge::{Judge, Verdict};
 use crate::database::model::{Column, Dialect, Table};
 use crate::database::sql::words::{unwrapped, words, written};
 use crate::database::types::{Defaults, compare_defaults};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
 
@@ -25,7 +26,7 @@ impl Comparison<'_> {
     /// A finding about a part of a table.
     pub(super) fn detail(
         &self,
-        code: &str,
+        code: Code,
         severity: Severity,
         table: &Table,
         subject: String,
@@ -58,7 +59,7 @@ impl Comparison<'_> {
         if let Some((severity, what)) = self.origin(&subject, live, expected, found) {
             findings.push(
                 self.detail(
-                    "schema.generated_mismatch",
+                    Code::SchemaGeneratedMismatch,
                     severity,
                     table,
                     subject.clone(),
@@ -83,7 +84,7 @@ impl Comparison<'_> {
             };
             findings.push(
                 self.detail(
-                    "schema.collation_mismatch",
+                    Code::SchemaCollationMismatch,
                     severity,
                     table,
                     subject.clone(),
@@ -242,7 +243,7 @@ impl Comparison<'_> {
         let (wanted, found) = (told(&expected.server_default), told(&live.server_default));
         Some(
             self.finding(
-                "schema.default_mismatch",
+                Code::SchemaDefaultMismatch,
                 severity,
                 subject.to_owned(),
                 format!(

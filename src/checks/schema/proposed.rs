@@ -4,8 +4,9 @@ use crate::database::postgres::ddl::{Proposed, Rights};
 use crate::database::sql::addition::postgres_addition;
 use crate::domain::finding::Finding;
 use crate::domain::redact::truncate;
+use crate::domain::remedy::Remedy;
 
-/// How much of the statements stands in a remedy; a fact of the finding has them all.
+/// How much of the statements stands in a remedy; the finding's `fix` has them all.
 const REMEDY_BYTES_MAX: usize = 600;
 
 /// The finding with the statements that mend it, for a fixer or for a person.
@@ -13,6 +14,7 @@ pub(super) fn propose(
     proposed: Proposed,
     finding: Finding,
     rights: &Rights,
+    schema: &str,
     by_hand: &str,
 ) -> Finding {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -25,27 +27,30 @@ pub(super) fn propose(
             .map(|statement| postgres_addition(statement))
             .collect::<Result<Vec<String>, String>>(),
     };
-    let json = |statements: &[String]| serde_json::to_string(statements).unwrap_or_default();
     match accepted {
         Ok(statements) => {
             let first = statements.first().map_or("", String::as_str);
             let shown = truncate(&one_line(first), 200);
+            let remedy = format!("run {shown}");
+            let schema = schema.to_owned();
             finding
-                .fact("ddl", json(&statements))
-                .remedy(format!("run {shown}"))
+                .fix(Remedy::RunStatements { schema, statements })
+                .remedy(remedy)
         }
         Err(why) => {
             let script: Vec<String> = proposed.statements.iter().map(|s| one_line(s)).collect();
             let script = script.join("; ");
             let remedy = format!("{by_hand}; not automatically, because {why}");
-            let finding = finding.fact("left_to_a_person", why);
-            if script.is_empty() {
-                return finding.remedy(remedy);
-            }
-            let shown = truncate(&script, REMEDY_BYTES_MAX);
-            finding
-                .remedy(format!("{remedy}: {shown}"))
-                .fact("statements", script)
+            let remedy = if script.is_empty() {
+                remedy
+            } else {
+                format!("{remedy}: {}", truncate(&script, REMEDY_BYTES_MAX))
+            };
+            let by_hand = Remedy::ByHand {
+                reason: why,
+                statements: (!script.is_empty()).then_some(script),
+            };
+            finding.fix(by_hand).remedy(remedy)
         }
     }
 }

@@ -6,6 +6,7 @@ use super::rules::{same_place, same_set, subject};
 use crate::database::judge::Verdict;
 use crate::database::model::{Constraint, Dialect, Index, Rule, Table};
 use crate::database::sql::quote::identifier;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 
 /// An index of the same name.
@@ -153,7 +154,7 @@ impl Comparison<'_> {
         let name = wanted.name.as_deref().unwrap_or("?");
         Namesake::Differs(Box::new(
             self.detail(
-                "schema.index_mismatch",
+                Code::SchemaIndexMismatch,
                 severity,
                 table,
                 format!("{}.{name}", table.name),
@@ -276,7 +277,7 @@ impl Comparison<'_> {
             str::to_owned,
         );
         Some(self.detail(
-            "schema.constraint_mismatch",
+            Code::SchemaConstraintMismatch,
             severity,
             table,
             subject(table, &wanted.rule, wanted.name.as_deref()),

@@ -6,6 +6,7 @@
 use super::diff::Comparison;
 use super::pairs::Pairs;
 use crate::database::model::{Dialect, Rule, Table};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 
 impl Comparison<'_> {
@@ -61,7 +62,7 @@ impl Comparison<'_> {
             let there = other_key(dialect, &constraint.rule, live);
             let mut finding = self
                 .finding(
-                    "schema.missing_constraint",
+                    Code::SchemaMissingConstraint,
                     Severity::Warning,
                     subject(table, &constraint.rule, constraint.name.as_deref()),
                     format!(
@@ -81,7 +82,7 @@ impl Comparison<'_> {
     fn extra_rules(&self, table: &Table, live: &Table, pairs: &Pairs<'_>) -> Vec<Finding> {
         let dialect = self.live.dialect;
         let mut findings = Vec::new();
-        let mut extra = |code: &str, subject: String, what: String| {
+        let mut extra = |code: Code, subject: String, what: String| {
             let text = format!(
                 "{what} of table {} is in {}, but not in the code",
                 table.name, self.database
@@ -100,7 +101,7 @@ impl Comparison<'_> {
             };
             if !is_known {
                 extra(
-                    "schema.extra_constraint",
+                    Code::SchemaExtraConstraint,
                     subject(table, &constraint.rule, constraint.name.as_deref()),
                     described(&constraint.rule, constraint.name.as_deref()),
                 );
@@ -115,7 +116,7 @@ impl Comparison<'_> {
                     && plain.is_some_and(|columns| has_unique(dialect, table, &columns)));
             if !is_known {
                 extra(
-                    "schema.extra_index",
+                    Code::SchemaExtraIndex,
                     format!("{}.{name}", table.name),
                     format!("index {name}"),
                 );

@@ -2,6 +2,8 @@
 
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
+use crate::domain::ids::Digest;
+use crate::domain::remedy::Remedy;
 use crate::domain::signature::sign_finding;
 
 const MODELS: &str = r#"
@@ -54,7 +56,10 @@ fn create_all(app: &App, python: &str, target: &str) {
 }
 
 fn ddl(finding: &Finding) -> Vec<String> {
-    serde_json::from_str(finding.facts.get("ddl").unwrap_or(&"[]".to_owned())).unwrap()
+    match &finding.fix {
+        Some(Remedy::RunStatements { statements, .. }) => statements.clone(),
+        _ => Vec::new(),
+    }
 }
 
 /// Runs the statements of all findings, as the fixers would.
@@ -384,7 +389,8 @@ fn models_that_do_not_load_say_where_and_hide_secrets() {
         finding.location.as_ref().unwrap().to_string(),
         "models.py:4"
     );
-    assert!(finding.facts["exception"].starts_with("RuntimeError: no [redacted]xxx"));
+    let cause = finding.cause.as_ref().unwrap();
+    assert!(cause.text().starts_with("RuntimeError: no [redacted]xxx"));
     assert!(finding.message.len() <= 1024 && finding.detail.len() <= 16 << 10);
     assert!(!format!("{report:?}").contains("s3cr3t-of-the-house"));
     assert!(!format!("{report:?}").contains('\u{1b}'));
@@ -435,7 +441,12 @@ fn a_duplicate_is_one_signature_over_all_checks_and_its_edit_mends_it() {
     apply(&app, raised);
     let report = check(&app);
     assert_eq!(problems(&report), ["schema.duplicate_table events"]);
-    assert_eq!(report.findings[0].facts, told_now(&app, &told));
+    let now = &report.findings[0];
+    assert_eq!(now.fix, fix_now(&app, &told));
+    assert_eq!(now.cause, told.cause);
+    let mut facts = told.facts.clone();
+    facts.insert("second".into(), now.facts["second"].clone());
+    assert_eq!(now.facts, facts);
     apply(&app, &report.findings[0]);
     assert_eq!(
         problems(&check(&app)),
@@ -446,26 +457,41 @@ fn a_duplicate_is_one_signature_over_all_checks_and_its_edit_mends_it() {
     );
 }
 
-/// The facts of a finding, with digest and offset as they are after another edit.
-fn told_now(app: &App, finding: &Finding) -> std::collections::BTreeMap<String, String> {
-    let now = check(app);
-    let mut facts = finding.facts.clone();
-    for key in ["file_digest", "insert_offset", "second"] {
-        facts.insert(key.into(), now.findings[0].facts[key].clone());
-    }
-    facts
+/// The fix of a finding, with digest and offset as they are after another edit.
+fn fix_now(app: &App, finding: &Finding) -> Option<Remedy> {
+    let Some(Remedy::InsertText { before, offset, .. }) = check(app).findings[0].fix else {
+        panic!("there is no edit");
+    };
+    let (file, _, _, text) = insertion(finding);
+    Some(Remedy::InsertText {
+        file,
+        before,
+        offset,
+        text,
+    })
+}
+
+/// The insertion that a finding proposes.
+fn insertion(finding: &Finding) -> (String, Digest, usize, String) {
+    let Some(Remedy::InsertText {
+        file,
+        before,
+        offset,
+        text,
+    }) = finding.fix.clone()
+    else {
+        panic!("there is no edit: {finding:#?}");
+    };
+    (file, before, usize::try_from(offset).unwrap(), text)
 }
 
 /// Makes the insertion that a finding proposes.
 fn apply(app: &App, finding: &Finding) {
-    let path = app.root().join(&finding.facts["file"]);
+    let (file, before, at, text) = insertion(finding);
+    let path = app.root().join(file);
     let mut bytes = std::fs::read(&path).unwrap();
-    assert_eq!(
-        crate::domain::ids::Digest::of(&bytes).to_string(),
-        finding.facts["file_digest"]
-    );
-    let at: usize = finding.facts["insert_offset"].parse().unwrap();
-    bytes.splice(at..at, finding.facts["insert_text"].bytes());
+    assert_eq!(Digest::of(&bytes), before);
+    bytes.splice(at..at, text.bytes());
     std::fs::write(path, bytes).unwrap();
 }
 
@@ -505,7 +531,7 @@ fn what_only_looks_like_a_duplicate_is_none() {
     let report = check(&app);
     let finding = only(&report, "schema.duplicate_table");
     assert_eq!(finding.severity, Severity::Warning);
-    assert!(!finding.facts.contains_key("exception") && !finding.facts.contains_key("insert_text"));
+    assert!(finding.cause.is_none() && finding.fix.is_none());
 }
 
 #[test]
@@ -528,7 +554,7 @@ fn a_module_imported_by_two_names_is_no_second_definition() {
         "{}",
         finding.message
     );
-    assert!(!finding.facts.contains_key("insert_text"));
+    assert!(finding.fix.is_none());
 }
 
 /// Every feature that the comparison knows, in the words of PostgreSQL.

@@ -22,6 +22,7 @@ use crate::database::sql::quote::identifier;
 use crate::database::sql::statement::{Judged, judge, place_of};
 use crate::database::sql::text::{line_of, statements};
 use crate::database::sqlite::live::Unreachable;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -63,7 +64,7 @@ fn read_on_server(
         );
         Box::new(
             Finding::new(
-                "schema.not_compared",
+                Code::SchemaNotCompared,
                 Severity::Warning,
                 schema.name.as_str(),
                 message,
@@ -86,13 +87,8 @@ fn read_on_server(
     }
     let unapplied = |message: String| {
         Box::new(
-            Finding::new(
-                "schema.models_unloadable",
-                Severity::Critical,
-                pattern,
-                message,
-            )
-            .remedy("correct the SQL files, or `expect` in the manifest"),
+            Finding::of(Code::SchemaModelsUnloadable, pattern, message)
+                .remedy("correct the SQL files, or `expect` in the manifest"),
         )
     };
     let files = sql_files(context.root, pattern).map_err(&unapplied)?;

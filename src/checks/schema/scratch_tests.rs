@@ -1,6 +1,7 @@
 use crate::checks::testing::postgres::Server;
 use crate::checks::testing::{App, only, problems};
 use crate::domain::finding::{CheckName, CheckReport, Severity};
+use crate::domain::remedy::Remedy;
 
 const LEFT: &str = "SELECT count(*) FROM pg_database WHERE datname LIKE 'ubs\\_%'";
 
@@ -75,21 +76,28 @@ fn sql_files_are_compared_with_a_real_server() {
         ],
         "{report:#?}"
     );
-    let fact = |subject: &str, name: &str| {
+    let fix = |subject: &str| {
         let found = report.findings.iter().find(|f| f.subject == subject);
-        found.and_then(|finding| finding.facts.get(name)).cloned()
+        found.and_then(|finding| finding.fix.clone())
     };
-    let ddl = fact("orders", "ddl").unwrap();
+    let ddl = |subject: &str| match fix(subject) {
+        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join(";")),
+        _ => None,
+    };
+    let orders = ddl("orders").unwrap();
     assert!(
-        ddl.contains("CREATE TABLE IF NOT EXISTS orders")
-            && ddl.contains("CREATE INDEX IF NOT EXISTS orders_user"),
-        "{ddl}"
+        orders.contains("CREATE TABLE IF NOT EXISTS orders")
+            && orders.contains("CREATE INDEX IF NOT EXISTS orders_user"),
+        "{orders}"
     );
-    let ddl = fact("users.age", "ddl").unwrap();
-    assert!(ddl.contains("DEFAULT 7 NOT NULL"), "{ddl}");
+    let age = ddl("users.age").unwrap();
+    assert!(age.contains("DEFAULT 7 NOT NULL"), "{age}");
     // Made by two statements, in a schema of its own: for a person.
-    assert_eq!(fact("items", "ddl"), None);
-    let script = fact("items", "statements").unwrap();
+    assert_eq!(ddl("items"), None);
+    let Some(Remedy::ByHand { statements, .. }) = fix("items") else {
+        panic!("{report:#?}")
+    };
+    let script = statements.unwrap();
     assert!(script.contains("price numeric(10, 2)"), "{script}");
 }
 

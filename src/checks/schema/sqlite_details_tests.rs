@@ -5,6 +5,7 @@ use std::process::Command;
 use super::details_tests::{about, check};
 use crate::checks::testing::{App, venv};
 use crate::domain::finding::Finding;
+use crate::domain::remedy::Remedy;
 
 const ON_SQLITE: &str = r#"
 from sqlalchemy import *
@@ -242,10 +243,11 @@ fn a_check_of_a_column_is_added_with_it() {
         .schema("sqlite:///app.db", "models:metadata")
         .sqlite("app.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)");
     let report = check(&app);
-    let ddl = &report.findings[0].facts["ddl"];
-    let statements: Vec<String> = serde_json::from_str(ddl).unwrap();
+    let Some(Remedy::RunStatements { statements, .. }) = &report.findings[0].fix else {
+        panic!("{report:#?}")
+    };
     assert_eq!(
-        statements,
+        *statements,
         ["ALTER TABLE \"t\" ADD COLUMN n INTEGER CONSTRAINT ck_n CHECK (n > 5)"]
     );
     let app = app.sqlite("app.db", &statements.join(";"));

@@ -4,11 +4,11 @@
 
 use aes::Aes128;
 use aes::cipher::block_padding::Pkcs7;
-use aes::cipher::{BlockDecryptMut, KeyIvInit};
+use aes::cipher::{BlockModeDecrypt, KeyIvInit};
 use base64::Engine;
 use base64::engine::general_purpose::GeneralPurpose;
 use base64::engine::{DecodePaddingMode, GeneralPurposeConfig};
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
@@ -57,7 +57,7 @@ pub(super) fn open(token: &[u8], key: &str) -> Result<Zeroizing<Vec<u8>>, NotOpe
     let mut buffer = Zeroizing::new(cipher_text.to_vec());
     let length = cbc::Decryptor::<Aes128>::new_from_slices(encryption, iv)
         .map_err(|_| NotOpened::Key)?
-        .decrypt_padded_mut::<Pkcs7>(&mut buffer)
+        .decrypt_padded::<Pkcs7>(&mut buffer)
         .map_err(|_| NotOpened::Mac)?
         .len();
     buffer.truncate(length);

@@ -1,10 +1,7 @@
-//! A vault in a file: encrypted with age or Fernet, or plain JSON that only its owner may read.
+//! A vault in a file: encrypted with Fernet, or plain JSON that only its owner may read.
 
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 
-use age::IdentityFile;
-use age::armor::ArmoredReader;
 use zeroize::Zeroizing;
 
 use super::Asked;
@@ -35,7 +32,6 @@ fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<()
         format,
         key,
         key_file,
-        identity_file,
     } = &asked.vault.kind
     else {
         return Ok(());
@@ -58,13 +54,6 @@ fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<()
                 (None, None) => return Ok(()),
             };
             fernet::open(&bytes, &key).map_err(|why| closed(asked, &path, &why.to_string()))?
-        }
-        VaultFormat::Age => {
-            let file =
-                asked.expand(identity_file.as_deref().unwrap_or_default(), "the identity")?;
-            findings.extend(exposed(asked, &file));
-            let identities = text(asked, &file)?;
-            open_age(&bytes, &identities).map_err(|why| closed(asked, &path, &why))?
         }
     };
     let names = read_names(&opened).map_err(|why| {
@@ -129,38 +118,4 @@ fn exposed(asked: &Asked<'_>, path: &str) -> Option<Finding> {
     Some(finding.remedy(format!(
         "chmod 600 {path}, and let it belong to the user that runs ubs"
     )))
-}
-
-/// The plain text of an age file, armored or not.
-fn open_age(bytes: &[u8], identities: &str) -> Result<Zeroizing<Vec<u8>>, String> {
-    let identities = IdentityFile::from_buffer(identities.as_bytes())
-        .map_err(|_| "the identity file has a line that is no age identity".to_owned())?
-        .into_identities()
-        .map_err(|_| "the identity file cannot be used".to_owned())?;
-    let decryptor = age::Decryptor::new(ArmoredReader::new(bytes))
-        .map_err(|_| "it is not an age file".to_owned())?;
-    if decryptor.is_scrypt() {
-        return Err("it is encrypted with a passphrase, and only a person has that".to_owned());
-    }
-    let reader = decryptor
-        .decrypt(
-            identities
-                .iter()
-                .map(|identity| &**identity as &dyn age::Identity),
-        )
-        .map_err(|error| match error {
-            age::DecryptError::NoMatchingKeys => "no identity in the identity file fits".to_owned(),
-            _ => "it was changed, or it is cut off".to_owned(),
-        })?;
-    let mut opened = Zeroizing::new(Vec::new());
-    reader
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut opened)
-        .map_err(|_| "it was changed, or it is cut off".to_owned())?;
-    if opened.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!(
-            "what is in it has more than {FILE_BYTES_MAX} bytes"
-        ));
-    }
-    Ok(opened)
 }

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::client::{Answer, Client, Credentials, NoAnswer, Target};
 use super::names::{Filled, Names};
 use super::{Asked, block_on, key_name};
 use crate::domain::finding::{Finding, Severity};
+use crate::http::{Answer, Body, Client, HttpError, Target};
 use crate::manifest::{Unread, VaultKey, VaultKind, percent_encoded, read_small};
 
 /// A token that ends sooner than this is worth a word.
@@ -40,6 +41,33 @@ pub(super) fn check(asked: &Asked<'_>) -> Vec<Finding> {
             visit.findings
         }
         Err(finding) => vec![*finding],
+    }
+}
+
+/// Largest body of an answer.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// Who asks.
+struct Credentials {
+    token: Zeroizing<String>,
+    namespace: Option<String>,
+}
+
+impl Credentials {
+    /// The headers that say it; nothing secret is sent without them.
+    fn headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, HttpError> {
+        let value = |text: &str, what: &str| {
+            HeaderValue::from_str(text).map_err(|_| {
+                HttpError::Invalid(format!("the {what} has characters that no {what} has"))
+            })
+        };
+        let mut token = value(&self.token, "token")?;
+        token.set_sensitive(true);
+        let mut headers = vec![("x-vault-token", token)];
+        if let Some(namespace) = &self.namespace {
+            headers.push(("x-vault-namespace", value(namespace, "namespace")?));
+        }
+        Ok(headers)
     }
 }
 
@@ -210,14 +238,23 @@ impl Visit<'_> {
     }
 
     async fn get(&mut self, path: &str, with_token: bool) -> Asking<Answer> {
+        // The servers refuse requests that a browser was tricked into without it.
+        let mut headers = vec![("x-vault-request", HeaderValue::from_static("true"))];
         let who = self.who.as_ref().filter(|_| with_token);
-        let answer = self.client.get(path, who).await;
+        let answer = match who.map_or(Ok(Vec::new()), Credentials::headers) {
+            Ok(who) => {
+                headers.extend(who);
+                let wanted = Body::AtMost(BODY_BYTES_MAX);
+                self.client.get(path, &headers, wanted).await
+            }
+            Err(error) => Err(error),
+        };
         let answer = answer.map_err(|why| match why {
-            NoAnswer::Unreachable(why) => {
+            HttpError::Unreachable(why) => {
                 Box::new(self.unreachable(&format!("does not answer: {why}")))
             }
-            NoAnswer::Invalid(why) => self.invalid(&format!("gives no answer of a vault: {why}")),
-            NoAnswer::Untrusted(why) => {
+            HttpError::Invalid(why) => self.invalid(&format!("gives no answer of a vault: {why}")),
+            HttpError::Untrusted(why) => {
                 let message = format!("the vault at {} cannot be trusted: {why}", self.place);
                 let finding = self
                     .asked

@@ -5,7 +5,6 @@
 //! workspace has, with the workspace's own environment: what a proposal wrote into the copy can
 //! neither send the token elsewhere nor run a program in the vault's name.
 
-mod client;
 mod command;
 mod fernet;
 mod file;

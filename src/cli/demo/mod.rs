@@ -1,16 +1,20 @@
 //! `ubs demo`: a real application that comes broken, healed and booted before one's eyes.
 
 mod set_up;
+mod step;
 mod tour;
 
 use std::path::PathBuf;
 
 use super::boot::{finish, person_text};
+use super::context::{CliError, Place, Ui};
+use super::exit;
+use super::options::Global;
 use super::progress::Progress;
 use super::render::{self, Tone};
-use super::{CliError, Global, Place, Ui, exit};
 use crate::domain::boot::BootState;
 use crate::engine::{BootEnd, Until};
+use step::say;
 
 /// Unpack a real, broken example application, heal it, boot it, show what happened.
 ///
@@ -58,7 +62,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     if ui.json || ui.quiet {
         return finish(ui, &end, false);
     }
-    ui.print(&farewell(ui, &args.directory, &end))?;
+    ui.print(&closing_words(ui, &args.directory, &end))?;
     Ok(if end.state.up_at.is_some() && end.is_good() {
         exit::GOOD
     } else {
@@ -66,13 +70,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     })
 }
 
-/// A step of the demo, so that nobody wonders what is going on.
-fn say(ui: &Ui, text: &str) -> Result<(), CliError> {
-    let line = format!("{} {text}\n", ui.paint.tone(Tone::Accent, "[DEMO]"));
-    ui.print_unless_silent(&line)
-}
-
-fn farewell(ui: &Ui, directory: &std::path::Path, end: &BootEnd) -> String {
+fn closing_words(ui: &Ui, directory: &std::path::Path, end: &BootEnd) -> String {
     let rule = ui.paint.tone(Tone::Accent, &render::rule(ui.width, '='));
     let mut text = format!(
         "\n{rule}\n{}\n{rule}\n",

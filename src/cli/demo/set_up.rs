@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::super::{CliError, Ui};
-use super::say;
+use super::super::context::{CliError, Ui};
+use super::step::say;
 use crate::manifest::set_variable;
 
 /// The application, as it is in the repository.

@@ -1,6 +1,6 @@
 //! Asks the running application a few things over HTTP, and shows its answers.
 
-use super::super::Ui;
+use super::super::context::Ui;
 use super::super::render::{self, Tone};
 use crate::supervise::fetch;
 

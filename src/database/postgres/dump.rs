@@ -19,7 +19,7 @@ const MESSAGE_BYTES_MAX: usize = 300;
 ///
 /// # Errors
 /// Why there is none, in words without user and password.
-pub fn dump_schema(url: &str) -> Result<String, String> {
+pub(crate) fn dump_schema(url: &str) -> Result<String, String> {
     let url = PostgresUrl::parse(url)?;
     let mut command = dumper(&url);
     command.args(["--schema-only", "--encoding=UTF8"]);
@@ -35,7 +35,11 @@ pub fn dump_schema(url: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// Why it cannot be copied, in words without user and password.
-pub fn copy_into(url: &str, clone: &OwnDatabase, without_rows: &[String]) -> Result<(), String> {
+pub(crate) fn copy_into(
+    url: &str,
+    clone: &OwnDatabase,
+    without_rows: &[String],
+) -> Result<(), String> {
     let (from, to) = (PostgresUrl::parse(url)?, PostgresUrl::parse(&clone.url())?);
     let mut dump = dumper(&from);
     dump.arg("--format=custom").arg("--compress=0");

@@ -22,7 +22,7 @@ const ASK_MAX: Duration = Duration::from_secs(10);
 
 /// What one is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     /// A clone on which a change is tried.
     Trial,
     /// Where SQL files are applied, to see what they make.
@@ -40,7 +40,7 @@ impl Purpose {
 
 /// Of what one is made.
 #[derive(Clone, Copy)]
-pub enum Template<'a> {
+pub(crate) enum Template<'a> {
     /// Everything in the live database; nobody else may be connected to it meanwhile.
     Live,
     /// Everything in another one of ours; nobody may be connected to that one.
@@ -50,7 +50,7 @@ pub enum Template<'a> {
 }
 
 /// A database of ours; dropped with this.
-pub struct OwnDatabase {
+pub(crate) struct OwnDatabase {
     /// To the live database; holds the lock.
     live: Arc<Session>,
     name: String,
@@ -63,7 +63,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The user may not, somebody is connected to the template, or the server did not do it.
-    pub fn create(
+    pub(crate) fn create(
         live: &Arc<Session>,
         purpose: Purpose,
         template: Template<'_>,
@@ -76,7 +76,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// As [`OwnDatabase::create`].
-    pub fn create_owned(
+    pub(crate) fn create_owned(
         live: &Arc<Session>,
         template: Template<'_>,
         owner: &Arc<OwnRole>,
@@ -94,7 +94,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// As [`OwnDatabase::create`].
-    pub fn duplicate(&self) -> Result<Self, ServerError> {
+    pub(crate) fn duplicate(&self) -> Result<Self, ServerError> {
         Self::make(
             &self.live,
             Purpose::Trial,
@@ -159,7 +159,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The server did not do it.
-    pub fn restore(&self) -> Result<(), ServerError> {
+    pub(crate) fn restore(&self) -> Result<(), ServerError> {
         let name = identifier(&self.name);
         let options = "ALLOW_CONNECTIONS true CONNECTION LIMIT -1 IS_TEMPLATE false";
         for change in [options, "RESET ALL"] {
@@ -174,19 +174,19 @@ impl OwnDatabase {
 
     /// Its name on the server.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its URL, for the user of the live database or for its own role; it holds the password.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.url_like(&self.live.url_of(&self.name))
     }
 
     /// Its URL in the form of one that leads to the live database: by that driver, with those options.
     #[must_use]
-    pub fn url_like(&self, url: &str) -> String {
+    pub(crate) fn url_like(&self, url: &str) -> String {
         match &self.owner {
             None => PostgresUrl::with_database(url, &self.name),
             Some(role) => role.url_like(url, &self.name),
@@ -197,7 +197,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// As [`Session::connect`].
-    pub fn connect(&self) -> Result<Session, ServerError> {
+    pub(crate) fn connect(&self) -> Result<Session, ServerError> {
         Session::connect(&self.url())
     }
 }

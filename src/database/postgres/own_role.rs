@@ -25,7 +25,7 @@ const FILES_MAX: &str = "1GB";
 const VALID: &str = "2 hours";
 
 /// See the module. Dropped with this, which has to be after its databases.
-pub struct OwnRole {
+pub(crate) struct OwnRole {
     live: Arc<Session>,
     name: String,
     password: String,
@@ -36,7 +36,7 @@ impl OwnRole {
     ///
     /// # Errors
     /// The user may not, or the server did not do it.
-    pub fn create(live: &Arc<Session>) -> Result<Self, ServerError> {
+    pub(crate) fn create(live: &Arc<Session>) -> Result<Self, ServerError> {
         own_database::sweep(live)?;
         let random = || uuid::Uuid::new_v4().simple().to_string();
         let own = Self {
@@ -102,7 +102,7 @@ impl OwnRole {
 
     /// Its name on the server.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 

@@ -103,7 +103,7 @@ impl ServerError {
 
 /// A parameter of a statement as a program sent it.
 #[derive(Debug, Clone, Copy)]
-pub struct RawParameter<'a> {
+pub(crate) struct RawParameter<'a> {
     /// Object id of its type; 0 if the program left that to the server.
     pub oid: u32,
     /// In which of the two formats of the type the value is.
@@ -155,7 +155,7 @@ impl<'a> FromSql<'a> for RawValue<'a> {
 
 /// What a statement did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Done {
+pub(crate) struct Done {
     /// Rows that it changed or gave.
     pub rows: u64,
     /// Over the rows that it gave, in their order.
@@ -165,7 +165,7 @@ pub struct Done {
 }
 
 /// An open connection.
-pub struct Session {
+pub(crate) struct Session {
     runtime: Runtime,
     client: Client,
     url: String,
@@ -177,7 +177,7 @@ impl Session {
     ///
     /// # Errors
     /// Why the server cannot be reached or refuses, without user and password.
-    pub fn connect(url: &str) -> Result<Self, ServerError> {
+    pub(crate) fn connect(url: &str) -> Result<Self, ServerError> {
         let parsed = PostgresUrl::parse(url).map_err(ServerError::told)?;
         let (runtime, client) = open(&parsed).map_err(|why| ServerError::told(why.to_string()))?;
         // No setting here: behind a pooler the application would get the connection with it.
@@ -193,7 +193,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::connect`].
-    pub fn connect_to(&self, database: &str) -> Result<Self, ServerError> {
+    pub(crate) fn connect_to(&self, database: &str) -> Result<Self, ServerError> {
         Self::connect(&self.url_of(database))
     }
 
@@ -224,13 +224,13 @@ impl Session {
 
     /// The URL of another database of the same server; it holds the password.
     #[must_use]
-    pub fn url_of(&self, database: &str) -> String {
+    pub(crate) fn url_of(&self, database: &str) -> String {
         PostgresUrl::with_database(&self.url, database)
     }
 
     /// For people: database and server.
     #[must_use]
-    pub fn shown(&self) -> &str {
+    pub(crate) fn shown(&self) -> &str {
         &self.shown
     }
 
@@ -269,7 +269,7 @@ impl Session {
     ///
     /// # Errors
     /// The server did not do it.
-    pub fn limit(&self, statement: Duration) -> Result<(), ServerError> {
+    pub(crate) fn limit(&self, statement: Duration) -> Result<(), ServerError> {
         let sql = format!(
             "SET statement_timeout = {0}; SET lock_timeout = {0}; SET standard_conforming_strings = on; \
              SET client_min_messages = warning",
@@ -282,7 +282,7 @@ impl Session {
     ///
     /// # Errors
     /// The server did not do it, or did not answer in time.
-    pub fn run(&self, sql: &str, limit: Duration) -> Result<(), ServerError> {
+    pub(crate) fn run(&self, sql: &str, limit: Duration) -> Result<(), ServerError> {
         self.bounded(limit + GRACE, self.client.batch_execute(sql))
     }
 
@@ -290,7 +290,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`]; or there is more than one statement.
-    pub fn run_one(&self, sql: &str, limit: Duration) -> Result<(), ServerError> {
+    pub(crate) fn run_one(&self, sql: &str, limit: Duration) -> Result<(), ServerError> {
         self.bounded(limit + GRACE, self.client.execute(sql, &[]))
             .map(drop)
     }
@@ -299,7 +299,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run_one`].
-    pub fn run_again(
+    pub(crate) fn run_again(
         &self,
         sql: &str,
         parameters: &[RawParameter<'_>],
@@ -341,7 +341,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn rows(
+    pub(crate) fn rows(
         &self,
         sql: &str,
         limit: Duration,
@@ -364,7 +364,7 @@ impl Session {
     ///
     /// # Errors
     /// As [`Session::run`].
-    pub fn value(&self, sql: &str, limit: Duration) -> Result<Option<String>, ServerError> {
+    pub(crate) fn value(&self, sql: &str, limit: Duration) -> Result<Option<String>, ServerError> {
         let rows = self.rows(sql, limit)?;
         Ok(rows
             .into_iter()

@@ -16,7 +16,6 @@ use tokio_rustls::rustls::client::{verify_server_cert_signed_by_trust_anchor, ve
 use tokio_rustls::rustls::crypto::{
     CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
@@ -24,6 +23,7 @@ use tokio_rustls::rustls::{
 };
 
 use crate::database::postgres::url::{PostgresUrl, TlsMode};
+use crate::http::{certificates_of, system_roots};
 
 /// Makes the TLS side of a connection.
 #[derive(Clone)]
@@ -73,12 +73,9 @@ fn trusted(url: &PostgresUrl) -> Result<Vec<CertificateDer<'static>>, String> {
     };
     match url.root_certificate.clone().or_else(own) {
         Some(file) if file.as_os_str() != "system" => {
-            let shown = file.display();
-            CertificateDer::pem_file_iter(&file)
-                .and_then(Iterator::collect)
-                .map_err(|error| format!("{shown} holds no certificate to trust: {error}"))
+            certificates_of(&file).map_err(|why| format!("{} {why}", file.display()))
         }
-        _ => Ok(rustls_native_certs::load_native_certs().certs),
+        _ => Ok(system_roots()),
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct PostgresUrl {
 
 /// Whether a database URL means PostgreSQL: `postgresql[+driver]://`, `postgres://`.
 #[must_use]
-pub fn is_postgres(url: &str) -> bool {
+pub(crate) fn is_postgres(url: &str) -> bool {
     url.trim().split_once("://").is_some_and(|(scheme, _)| {
         let dialect = scheme.split('+').next().unwrap_or_default();
         ["postgresql", "postgres"]
@@ -53,7 +53,7 @@ pub fn is_postgres(url: &str) -> bool {
 
 /// Whether two URLs lead to one database, whoever connects by whatever driver.
 #[must_use]
-pub fn is_same_database(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_database(one: &str, other: &str) -> bool {
     let place = |url: &str| {
         let url = is_postgres(url).then(|| PostgresUrl::parse(url).ok())??;
         let is_loopback = ["localhost", "127.0.0.1", "::1"].contains(&url.host.as_str());
@@ -209,7 +209,7 @@ impl PostgresUrl {
 
 /// A server as code in the sandbox reaches it: at the loopback device, without TLS, and without a password. No
 /// `Debug`: it holds the real one.
-pub struct LoopbackServer {
+pub(crate) struct LoopbackServer {
     /// As the application would write it.
     pub url: String,
     /// The server's own, so that it is right for whoever writes `localhost` and a port.
@@ -227,7 +227,7 @@ impl LoopbackServer {
     ///
     /// # Errors
     /// The URL cannot be understood.
-    pub fn of(url: &str) -> Result<Self, String> {
+    pub(crate) fn of(url: &str) -> Result<Self, String> {
         const OF_THE_SERVER: [&str; 14] = [
             "host",
             "hostaddr",
@@ -267,7 +267,7 @@ impl LoopbackServer {
 
     /// What a variable has instead that holds a part of the server's URL, if that part leads elsewhere or is secret.
     #[must_use]
-    pub fn instead_of(&self, part: &str) -> Option<&'static str> {
+    pub(crate) fn instead_of(&self, part: &str) -> Option<&'static str> {
         let is = |whole: &str| !part.is_empty() && (part == whole || percent_decode(part) == whole);
         if is(&self.host) {
             Some("127.0.0.1")

@@ -11,7 +11,7 @@ const ASK_MAX: Duration = Duration::from_secs(10);
 
 /// The rights of one user in one database.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UserRights {
+pub(crate) struct UserRights {
     /// Who.
     pub name: String,
     is_superuser: bool,
@@ -66,7 +66,7 @@ impl UserRights {
     ///
     /// # Errors
     /// The server did not answer.
-    pub fn read(live: &Session) -> Result<Self, ServerError> {
+    pub(crate) fn read(live: &Session) -> Result<Self, ServerError> {
         let rows = live.rows(Self::QUESTION, ASK_MAX)?;
         Ok(Self::of(|at| {
             let value = rows.first().and_then(|row| row.get(at));
@@ -76,13 +76,13 @@ impl UserRights {
 
     /// Whether anything in the database may be given to somebody else.
     #[must_use]
-    pub fn is_superuser(&self) -> bool {
+    pub(crate) fn is_superuser(&self) -> bool {
         self.is_superuser
     }
 
     /// Why no clone can be made, if so; the end of a sentence.
     #[must_use]
-    pub fn why_no_clone(&self) -> Option<String> {
+    pub(crate) fn why_no_clone(&self) -> Option<String> {
         (!self.creates_databases).then(|| {
             format!(
                 "the user {} may not create databases, and everything is tried on one of our own before \
@@ -95,7 +95,7 @@ impl UserRights {
 
     /// Why migrations cannot be tried, if so; the end of a sentence.
     #[must_use]
-    pub fn why_no_migrations(&self) -> Option<String> {
+    pub(crate) fn why_no_migrations(&self) -> Option<String> {
         if let Some(why) = self.why_no_clone() {
             return Some(why);
         }

@@ -44,12 +44,12 @@ const REPORTED: [&str; 15] = [
 ];
 
 /// Both directions of a connection.
-pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 /// A connection after its login.
-pub struct Wire {
+pub(crate) struct Wire {
     /// Where the protocol goes on: the server waits for a query.
     pub stream: Box<dyn Duplex>,
     /// What the server reported.
@@ -61,7 +61,7 @@ pub struct Wire {
 /// The server did not let us in.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub struct WireError {
+pub(crate) struct WireError {
     /// SQLSTATE.
     pub code: String,
     /// The server's words, or ours; without the URL.
@@ -89,7 +89,7 @@ impl WireError {
 
 /// Ends what a connection does, from outside of it.
 #[derive(Clone)]
-pub struct Canceller {
+pub(crate) struct Canceller {
     pub(crate) url: PostgresUrl,
     pub(crate) token: CancelToken,
 }
@@ -99,7 +99,7 @@ impl Canceller {
     ///
     /// # Errors
     /// The server is out of reach.
-    pub async fn cancel(&self) -> Result<(), WireError> {
+    pub(crate) async fn cancel(&self) -> Result<(), WireError> {
         let stream = dial(&self.url).await?;
         self.token
             .cancel_query_raw(stream, NoTls)
@@ -112,7 +112,10 @@ impl Canceller {
 ///
 /// # Errors
 /// The server is out of reach, or refuses.
-pub async fn open_wire(url: &str, settings: &BTreeMap<String, String>) -> Result<Wire, WireError> {
+pub(crate) async fn open_wire(
+    url: &str,
+    settings: &BTreeMap<String, String>,
+) -> Result<Wire, WireError> {
     let url = PostgresUrl::parse(url).map_err(WireError::told)?;
     let connecting = async {
         let mut stream = dial(&url).await?;

@@ -35,7 +35,7 @@ const ENDS: [&str; 9] = [
 ///
 /// # Errors
 /// Why it is left to a person, as the end of a sentence.
-pub fn postgres_addition(sql: &str) -> Result<String, String> {
+pub(crate) fn postgres_addition(sql: &str) -> Result<String, String> {
     let all = statements(sql).map_err(|(_, why)| why.to_owned())?;
     let [statement] = all.as_slice() else {
         return Err("it is not one statement".to_owned());
@@ -59,7 +59,7 @@ pub fn postgres_addition(sql: &str) -> Result<String, String> {
 
 /// The type that a `CREATE TYPE` which [`postgres_addition`] took would create, as it is written.
 #[must_use]
-pub fn created_type(sql: &str) -> Option<&str> {
+pub(crate) fn created_type(sql: &str) -> Option<&str> {
     let all = statements(sql).ok()?;
     let tokens = all.first()?;
     let mut reader = Reader { tokens, at: 0 };

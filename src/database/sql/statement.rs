@@ -267,7 +267,7 @@ fn without(text: &str, statement: &[Placed<'_>], word: &str) -> String {
 
 /// One statement without this word, if it is among the first four; the places of all others stay.
 #[must_use]
-pub fn sql_without_word(sql: &str, word: &str) -> String {
+pub(crate) fn sql_without_word(sql: &str, word: &str) -> String {
     tokens(sql).map_or_else(|_| sql.to_owned(), |found| without(sql, &found, word))
 }
 

@@ -10,7 +10,7 @@ const COMMENTS_MAX: usize = 100;
 
 /// One token; comments and white space are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// A key word or a name without quotes.
     Word(&'a str),
     /// A name in quotes, quotes included.
@@ -26,19 +26,19 @@ pub enum Token<'a> {
 impl Token<'_> {
     /// Whether it is this word, in any case.
     #[must_use]
-    pub fn is_word(&self, word: &str) -> bool {
+    pub(crate) fn is_word(&self, word: &str) -> bool {
         matches!(self, Token::Word(found) if found.eq_ignore_ascii_case(word))
     }
 
     /// Whether it is one of these words, in any case.
     #[must_use]
-    pub fn is_any(&self, words: &[&str]) -> bool {
+    pub(crate) fn is_any(&self, words: &[&str]) -> bool {
         words.iter().any(|word| self.is_word(word))
     }
 
     /// Whether it is this symbol.
     #[must_use]
-    pub fn is_symbol(&self, symbol: char) -> bool {
+    pub(crate) fn is_symbol(&self, symbol: char) -> bool {
         *self == Token::Symbol(symbol)
     }
 }
@@ -391,7 +391,7 @@ const WRITING: [&str; 5] = ["INSERT", "UPDATE", "DELETE", "MERGE", "INTO"];
 
 /// One statement of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SqlStatement<'a> {
+pub(crate) struct SqlStatement<'a> {
     /// As it was written, without comments around it and without the semicolon.
     pub text: &'a str,
     /// Its first tokens outside of brackets.
@@ -403,7 +403,7 @@ pub struct SqlStatement<'a> {
 /// The statements of a script, one by one: of a long one, never all at once.
 ///
 /// An item is an error where something is not closed or does not belong into SQL; it is the last one.
-pub fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>, String>> {
+pub(crate) fn sql_statements(sql: &str) -> impl Iterator<Item = Result<SqlStatement<'_>, String>> {
     let mut at = 0;
     let mut is_done = false;
     std::iter::from_fn(move || {

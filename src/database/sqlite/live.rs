@@ -34,7 +34,7 @@ pub(crate) enum Database {
 /// The file that a SQLite URL names, as an application with working directory `root` would open it.
 /// `None` for a database in memory, and for other databases.
 #[must_use]
-pub fn sqlite_path(url: &str, root: &Path) -> Option<PathBuf> {
+pub(crate) fn sqlite_path(url: &str, root: &Path) -> Option<PathBuf> {
     match parse_url(url, root) {
         Database::File(path) => Some(path),
         Database::Memory | Database::Other => None,

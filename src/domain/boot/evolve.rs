@@ -12,7 +12,7 @@ use crate::domain::mission::Failure;
 
 /// The state after `event`, which belongs to this boot; `mission` is the event's mission if it has one.
 #[must_use]
-pub fn evolve(
+pub(crate) fn evolve(
     mut state: BootState,
     at: At,
     mission: Option<MissionId>,

@@ -2,23 +2,14 @@
 //! made anything worse.
 
 use super::state::{BootState, LayerStatus};
+use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::mission::{Failure, MissionState, MissionStatus, SignedFailure, group_failures};
 use crate::domain::signature::sign_layer_failure;
 
-/// Findings that keep their check from seeing anything else: while one of them is there, the
-/// absence of another finding proves nothing.
-const MASKING_CODES: [&str; 5] = [
-    "schema.duplicate_table",
-    "schema.models_unloadable",
-    "schema.unreachable",
-    "registration.app_unloadable",
-    "check.error",
-];
-
 /// Everything that is broken now: findings from `warning` on, and layers that failed while they ran.
 #[must_use]
-pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
+pub(crate) fn open_failures(state: &BootState) -> Vec<SignedFailure> {
     let findings = state.reports.values().flat_map(|report| {
         report
             .findings
@@ -37,7 +28,7 @@ pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
                 signature,
                 failure: Failure {
                     check: None,
-                    code: "layer.failed".to_owned(),
+                    code: Code::LayerFailed,
                     subject: failure.service.clone(),
                     layer: Some(layer.name.clone()),
                     critical: layer.critical,
@@ -46,6 +37,8 @@ pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
                     traceback: failure.output.clone(),
                     location: None,
                     criteria: vec![format!("layer {} is up", layer.name)],
+                    fix: None,
+                    cause: None,
                     facts: std::collections::BTreeMap::new(),
                 },
             });
@@ -55,17 +48,13 @@ pub fn open_failures(state: &BootState) -> Vec<SignedFailure> {
 }
 
 fn is_masked(report: &CheckReport) -> bool {
-    report.status == CheckStatus::Error
-        || report
-            .findings
-            .iter()
-            .any(|f| MASKING_CODES.contains(&f.code.as_str()))
+    report.status == CheckStatus::Error || report.findings.iter().any(|f| f.code.masks_check())
 }
 
 /// Why this boot's results close `mission`, if they do: its failure is not among `still_open` and
 /// what would show it was really looked at.
 #[must_use]
-pub fn closable(
+pub(crate) fn closable(
     state: &BootState,
     still_open: &[SignedFailure],
     mission: &MissionState,
@@ -104,7 +93,7 @@ pub fn closable(
 
 /// Checks that ended worse than in the attempt before.
 #[must_use]
-pub fn regressed_checks(state: &BootState) -> Vec<CheckName> {
+pub(crate) fn regressed_checks(state: &BootState) -> Vec<CheckName> {
     state
         .reports
         .values()

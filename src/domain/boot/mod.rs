@@ -11,18 +11,23 @@
 //!       BackingOff ◄─ Healing ◄─────────── Settling ◄────────┘
 //! ```
 
+mod attempt;
+mod command;
 mod decide;
+mod draft;
 mod evolve;
 mod failures;
+mod layers;
 mod next;
 mod state;
 #[cfg(test)]
 mod tests;
 
-pub use decide::{BootCommand, BootRefusal, Context, decide};
-pub use evolve::evolve;
-pub use failures::{closable, open_failures, regressed_checks};
-pub use next::{Step, next};
+pub(crate) use command::{BootCommand, BootRefusal, Context};
+pub(crate) use decide::decide;
+pub(crate) use evolve::evolve;
+pub(crate) use failures::{closable, open_failures, regressed_checks};
+pub(crate) use next::{Step, next};
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,

@@ -8,7 +8,7 @@ use crate::domain::ids::{At, MissionId};
 /// One thing to do. The engine does each step once for as long as [`next`] names it, and reports
 /// what came of it as a command.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Step {
+pub(crate) enum Step {
     /// Run a check and report it.
     RunCheck {
         /// Which check.
@@ -59,7 +59,7 @@ pub enum Step {
 /// What the engine has to do now, in this state. Empty while it has to wait for what it already
 /// does, and for ever once the boot has ended.
 #[must_use]
-pub fn next(state: &BootState) -> Vec<Step> {
+pub(crate) fn next(state: &BootState) -> Vec<Step> {
     match state.phase {
         Phase::New | Phase::Ended => vec![],
         Phase::Preflight => run_checks(state, CheckPhase::Preflight),

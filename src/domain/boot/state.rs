@@ -11,6 +11,7 @@ use crate::domain::ids::{At, MissionId, Signature};
 /// Where a boot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Phase {
     /// Nothing happened yet.
     #[default]
@@ -57,6 +58,7 @@ impl Phase {
 /// How a boot ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Outcome {
     /// Stopped, as somebody asked.
     Stopped,
@@ -81,6 +83,7 @@ impl Outcome {
 /// What follows when every service is stopped.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum AfterStop {
     /// The boot ends as asked.
     #[default]
@@ -97,6 +100,7 @@ pub enum AfterStop {
 /// Where a layer stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum LayerStatus {
     /// Not started yet.
     Pending,
@@ -136,6 +140,7 @@ impl LayerStatus {
 /// Where a service stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ServiceStatus {
     /// Not started yet.
     Pending,
@@ -171,6 +176,7 @@ impl ServiceStatus {
 
 /// A service, as its events tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ServiceState {
     /// What was planned.
     pub plan: ServicePlan,
@@ -202,6 +208,7 @@ impl ServiceState {
 
 /// Why a layer failed while it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerFailure {
     /// The service that failed it.
     pub service: String,
@@ -213,6 +220,7 @@ pub struct LayerFailure {
 
 /// A layer, as its events tell it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerState {
     /// Its name.
     pub name: String,
@@ -236,6 +244,7 @@ pub struct LayerState {
 
 /// A mission that this boot filed or met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BootMission {
     /// Which one.
     pub id: MissionId,
@@ -272,6 +281,7 @@ pub struct BootMission {
 
 /// A boot, as its events tell it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct BootState {
     /// Name of the application.
     pub app: String,

@@ -7,14 +7,14 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::event::{
-    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, ServicePlan,
+    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, RestartPolicy,
+    ServicePlan,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, LayerRehearsal, Measured, RehearsalOutcome,
     Severity,
 };
 use crate::domain::ids::{At, MissionId};
-use crate::manifest::RestartPolicy;
 
 /// A source of choices: the bytes that proptest made, then zeros.
 struct Dice(Vec<u8>, usize);
@@ -73,20 +73,20 @@ fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
     let mut measured = Measured::Nothing;
     match dice.roll(8) {
         0 => findings.push(Finding::new(
-            &format!("{check}.broken"),
+            format!("{check}.broken"),
             Severity::Critical,
             format!("thing{}", dice.roll(3)),
             "broken",
         )),
         1 => findings.push(Finding::new(
-            &format!("{check}.odd"),
+            format!("{check}.odd"),
             Severity::Warning,
             "thing",
             "odd",
         )),
         2 if layers > 2 => {
             let mut finding = Finding::new(
-                &format!("{check}.import"),
+                format!("{check}.import"),
                 Severity::Warning,
                 "layer2",
                 "broken",

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Fixer, fact};
+use super::Fixer;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::Remedy;
 
 /// Random bytes of a generated secret: 256 bits.
 const SECRET_BYTES: u32 = 32;
@@ -19,17 +20,18 @@ impl Fixer for SetDefault {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        if failure.code != "config.missing" || fact(failure, "secret").is_some() {
+        let Some(Remedy::SetDefault { file, name, value }) = failure.fix.clone() else {
             return None;
-        }
-        let path = fact(failure, "file")?.to_owned();
-        let name = fact(failure, "name")?.to_owned();
-        let value = failure.facts.get("default")?.clone();
+        };
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: format!("write the default of {name} to {path}"),
+            summary: format!("write the default of {name} to {file}"),
             risk: Risk::Additive,
-            changes: vec![Change::SetVariable { path, name, value }],
+            changes: vec![Change::SetVariable {
+                path: file,
+                name,
+                value,
+            }],
         })
     }
 }
@@ -40,21 +42,15 @@ impl Fixer for GenerateSecret {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        let about_value = matches!(
-            failure.code.as_str(),
-            "config.missing" | "config.placeholder" | "config.invalid"
-        );
-        if !about_value || fact(failure, "generate") != Some("true") {
+        let Some(Remedy::GenerateSecret { file, name }) = failure.fix.clone() else {
             return None;
-        }
-        let path = fact(failure, "file")?.to_owned();
-        let name = fact(failure, "name")?.to_owned();
+        };
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: format!("write a random value for {name} to {path}"),
+            summary: format!("write a random value for {name} to {file}"),
             risk: Risk::Additive,
             changes: vec![Change::GenerateSecret {
-                path,
+                path: file,
                 name,
                 bytes: SECRET_BYTES,
             }],

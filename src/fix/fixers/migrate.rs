@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::{Fixer, fact};
-use crate::domain::mission::{Change, Failure, MigrationTool, Proposal, Risk};
+use super::Fixer;
+use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::MigrationTool;
+use crate::domain::remedy::Remedy;
 
 /// Runs the application's own migrations.
 pub(super) struct Migrate;
@@ -14,19 +16,19 @@ impl Fixer for Migrate {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        let codes = ["schema.pending_migration", "schema.not_migrated"];
-        if !codes.contains(&failure.code.as_str()) {
+        let Some(Remedy::Migrate {
+            schema,
+            tool,
+            target,
+        }) = failure.fix.clone()
+        else {
             return None;
-        }
-        let schema = fact(failure, "schema")?.to_owned();
-        let (tool, shown) = match fact(failure, "migrate")? {
-            "alembic" => (MigrationTool::Alembic, "alembic upgrade"),
-            "flask" => (MigrationTool::Flask, "flask db upgrade"),
-            "django" => (MigrationTool::Django, "migrate"),
-            _ => return None,
         };
-        // What Django calls the database, if that is not its default one.
-        let target = fact(failure, "alias").unwrap_or("heads").to_owned();
+        let shown = match tool {
+            MigrationTool::Alembic => "alembic upgrade",
+            MigrationTool::Flask => "flask db upgrade",
+            MigrationTool::Django => "migrate",
+        };
         Some(Proposal {
             fixer: self.name().to_owned(),
             summary: format!("bring database {schema} up to date by its migrations ({shown})"),

@@ -30,11 +30,3 @@ pub(super) const FIXERS: [&dyn Fixer; 7] = [
     &config::SetDefault,
     &config::GenerateSecret,
 ];
-
-fn fact<'a>(failure: &'a Failure, key: &str) -> Option<&'a str> {
-    failure
-        .facts
-        .get(key)
-        .map(String::as_str)
-        .filter(|text| !text.is_empty())
-}

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
-use super::{Fixer, fact};
+use super::Fixer;
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::Remedy;
 
 /// Creates a missing table, with its indexes.
 pub(super) struct CreateTable;
@@ -13,12 +15,13 @@ pub(super) struct AddColumn;
 pub(super) struct CreateIndex;
 
 /// The statements that the check measured, as one proposal.
-fn propose_ddl(failure: &Failure, code: &str, fixer: &'static str, verb: &str) -> Option<Proposal> {
+fn propose_ddl(failure: &Failure, code: Code, fixer: &'static str, verb: &str) -> Option<Proposal> {
     if failure.code != code {
         return None;
     }
-    let schema = fact(failure, "schema")?.to_owned();
-    let statements: Vec<String> = serde_json::from_str(fact(failure, "ddl")?).ok()?;
+    let Some(Remedy::RunStatements { schema, statements }) = failure.fix.clone() else {
+        return None;
+    };
     if statements.is_empty() {
         return None;
     }
@@ -36,7 +39,12 @@ impl Fixer for CreateTable {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_table", self.name(), "create table")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingTable,
+            self.name(),
+            "create table",
+        )
     }
 }
 
@@ -46,7 +54,12 @@ impl Fixer for AddColumn {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_column", self.name(), "add column")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingColumn,
+            self.name(),
+            "add column",
+        )
     }
 }
 
@@ -56,6 +69,11 @@ impl Fixer for CreateIndex {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        propose_ddl(failure, "schema.missing_index", self.name(), "create index")
+        propose_ddl(
+            failure,
+            Code::SchemaMissingIndex,
+            self.name(),
+            "create index",
+        )
     }
 }

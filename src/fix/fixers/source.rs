@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Fixer, fact};
+use super::Fixer;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::Remedy;
 
 /// Lets the second definition of a table extend the first (`extend_existing`), where the check
 /// found the exact place.
@@ -15,26 +16,24 @@ impl Fixer for ExtendExisting {
     }
 
     fn propose(&self, failure: &Failure, _root: &Path) -> Option<Proposal> {
-        if failure.code != "schema.duplicate_table" {
+        let Some(Remedy::InsertText {
+            file,
+            before,
+            offset,
+            text,
+        }) = failure.fix.clone()
+        else {
             return None;
-        }
-        let path = fact(failure, "file")?.to_owned();
-        let text = failure
-            .facts
-            .get("insert_text")
-            .filter(|text| !text.is_empty())?
-            .clone();
-        let offset = fact(failure, "insert_offset")?.parse().ok()?;
-        let before = fact(failure, "file_digest")?.parse().ok()?;
+        };
         Some(Proposal {
             fixer: self.name().to_owned(),
             summary: format!(
-                "let the second definition of table {} in {path} extend the first",
+                "let the second definition of table {} in {file} extend the first",
                 failure.subject
             ),
             risk: Risk::Edit,
             changes: vec![Change::Insert {
-                path,
+                path: file,
                 before,
                 offset,
                 text,

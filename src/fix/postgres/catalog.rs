@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::{ServerError, Session};
 use crate::database::sql::quote::literal;
 use crate::domain::ids::Digest;
@@ -15,8 +15,7 @@ const LINES_MAX: usize = 500_000;
 const LINE_MAX: usize = 8_000;
 
 /// Everything that is not the server's own.
-pub(in crate::fix) const OURS: &str =
-    "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
+pub(crate) const OURS: &str = "n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema'";
 
 /// Where things are defined of which only the name is looked at.
 const OTHERS: [&str; 11] = [
@@ -37,7 +36,7 @@ const FIRST_OID: u32 = 16_384;
 
 /// Definitions, each in words that say everything about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::fix) struct Catalog {
+pub(crate) struct Catalog {
     /// `KIND NAME REST`.
     pub lines: BTreeSet<String>,
     /// What others than the owner may do. No part of the digest: a role's default privileges are not those of
@@ -46,7 +45,7 @@ pub(in crate::fix) struct Catalog {
 }
 
 impl Catalog {
-    pub(in crate::fix) fn digest(&self) -> Digest {
+    pub(crate) fn digest(&self) -> Digest {
         let mut hasher = blake3::Hasher::new();
         for line in &self.lines {
             hasher.update(&(line.len() as u64).to_le_bytes());
@@ -172,10 +171,7 @@ fn privileges() -> String {
 }
 
 /// Reads all definitions, in a transaction of the caller with [`crate::fix::postgres::transaction::plainly`].
-pub(in crate::fix) fn read_catalog(
-    session: &Session,
-    limit: Duration,
-) -> Result<Catalog, ServerError> {
+pub(crate) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog, ServerError> {
     let rows = session.rows(&query(), limit)?;
     let privileges = session.rows(&privileges(), limit)?;
     if rows.len().max(privileges.len()) > LINES_MAX {
@@ -192,16 +188,13 @@ pub(in crate::fix) fn read_catalog(
 
 /// The search path of our own questions: every name is written in full, and means what it means in `pg_catalog`. Where a
 /// path does not name it, the schema of temporary tables comes before all others, and one may be called `pg_locks`.
-pub(in crate::fix) const PATH: &str = "pg_catalog, pg_temp";
+pub(crate) const PATH: &str = "pg_catalog, pg_temp";
 
 /// What the databases of the server have in common, and a transaction may change: rights and options of databases,
 /// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
 /// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
 /// src/backend/commands). Asked with [`crate::fix::postgres::transaction::plainly`].
-pub(in crate::fix) fn read_shared(
-    session: &Session,
-    limit: Duration,
-) -> Result<Vec<String>, ServerError> {
+pub(crate) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
     let rows = session.rows(
             "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
                FROM pg_database \
@@ -216,23 +209,26 @@ pub(in crate::fix) fn read_shared(
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
-pub(in crate::fix) fn read_books(
+pub(crate) fn read_migration_tables(
     session: &Session,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
     limit: Duration,
 ) -> Result<BTreeSet<String>, ServerError> {
     let mut lines = BTreeSet::new();
     for (names, what) in [
         (
-            &books.versions,
+            &migration_tables.versions,
             "'version ' || {t} || ' ' || ROW(b.*)::text",
         ),
-        (&books.growing, "'book ' || {t} || ' ' || count(*)"),
+        (
+            &migration_tables.growing,
+            "'book ' || {t} || ' ' || count(*)",
+        ),
     ] {
         for table in tables_named(session, names, limit)? {
-            let told = what.replace("{t}", &literal(&table));
+            let asked = what.replace("{t}", &literal(&table));
             let rows = session.rows(
-                &format!("SELECT {told} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
+                &format!("SELECT {asked} FROM ONLY {table} AS b LIMIT {LINES_MAX}"),
                 limit,
             )?;
             lines.extend(rows.into_iter().flatten().flatten());
@@ -242,7 +238,7 @@ pub(in crate::fix) fn read_books(
 }
 
 /// Tables with one of these names, in any schema, each in quotes.
-pub(in crate::fix) fn tables_named(
+pub(crate) fn tables_named(
     session: &Session,
     names: &[String],
     limit: Duration,
@@ -265,7 +261,7 @@ pub(in crate::fix) fn tables_named(
 
 /// What each table and column is, whatever its name: another file means that every row was written anew, and
 /// another number that the column was.
-pub(in crate::fix) fn read_identities(
+pub(crate) fn read_identities(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, String>, ServerError> {
@@ -285,7 +281,7 @@ pub(in crate::fix) fn read_identities(
 }
 
 /// How far each sequence has come that the user may read; one that goes down counts below zero.
-pub(in crate::fix) fn read_sequences(
+pub(crate) fn read_sequences(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, i64>, ServerError> {
@@ -300,7 +296,7 @@ pub(in crate::fix) fn read_sequences(
 
 /// Rows that the transaction inserted, updated and deleted in each table, by whatever means; large objects are
 /// in tables too.
-pub(in crate::fix) fn read_activity(
+pub(crate) fn read_activity(
     session: &Session,
     limit: Duration,
 ) -> Result<BTreeMap<String, String>, ServerError> {

@@ -10,13 +10,13 @@ use crate::fix::postgres::error::{PostgresError, because};
 use crate::fix::postgres::transaction::ASK_MAX;
 
 /// By how many bytes a clone may grow.
-pub(in crate::fix) const GROWTH_MAX: u64 = 1 << 30;
+pub(crate) const GROWTH_MAX: u64 = 1 << 30;
 /// Between two looks, in which a fast disk takes some hundred MiB.
 const EVERY: Duration = Duration::from_millis(200);
 
 /// Does `work`, which is ended at the server once `clone` has grown too much. It asks over `live`, which somebody
 /// between us and the server might close if it were idle all the time.
-pub(in crate::fix) fn watched<T>(
+pub(crate) fn watched<T>(
     live: &Session,
     clone: &OwnDatabase,
     growth_max: u64,

@@ -3,7 +3,7 @@
 use crate::database::postgres::session::ServerError;
 
 /// Statements of one proposal.
-pub(in crate::fix) const STATEMENTS_MAX: usize = 256;
+pub(crate) const STATEMENTS_MAX: usize = 256;
 
 /// A PostgreSQL database could not be cloned or changed; the live one is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -81,13 +81,11 @@ pub enum PostgresError {
     },
 }
 
-pub(in crate::fix) fn because(
-    what: impl Into<String>,
-) -> impl FnOnce(ServerError) -> PostgresError {
+pub(crate) fn because(what: impl Into<String>) -> impl FnOnce(ServerError) -> PostgresError {
     let what = what.into();
     move |source| PostgresError::Server { what, source }
 }
 
-pub(in crate::fix) fn first_line(statement: &str) -> &str {
+pub(crate) fn first_line(statement: &str) -> &str {
     statement.trim().lines().next().unwrap_or("")
 }

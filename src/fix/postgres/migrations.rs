@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::checks::{MigrationBooks, migration_books};
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::dump::copy_into;
 use crate::database::postgres::own_database::{OwnDatabase, Template};
 use crate::database::postgres::own_role::OwnRole;
@@ -16,12 +16,12 @@ use crate::database::postgres::session::Session;
 use crate::database::postgres::url::{LoopbackServer, is_same_database};
 use crate::database::postgres::user_rights::UserRights;
 use crate::fix::apply::ApplyError;
-use crate::fix::migration_run::{Reach, Run, Upgrade};
+use crate::fix::migration_run::{MigrationReach, MigrationRun, Upgrade};
 use crate::fix::postgres::catalog::tables_named;
 use crate::fix::postgres::clone_watch::{GROWTH_MAX, watched};
 use crate::fix::postgres::error::{PostgresError, because};
 use crate::fix::postgres::relay::{Recording, Relay, Upstream};
-use crate::fix::postgres::replay::{Migrated, prove};
+use crate::fix::postgres::replay::{MigratedClone, prove};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::fix::postgres::transaction::{ASK_MAX, is_small, read_in_transaction, tables_of};
 use crate::manifest::{Environment, Schema};
@@ -33,8 +33,8 @@ const WITHOUT_ROWS: &str =
 
 /// Runs the migrations on clones of the database at `url`. `environment`: that of the application, with its
 /// secrets, to see which variables lead to the database.
-pub(in crate::fix) fn migrate_server(
-    run: &Run<'_>,
+pub(crate) fn migrate_server(
+    run: &MigrationRun<'_>,
     upgrade: Upgrade<'_>,
     url: &str,
     environment: &Environment,
@@ -45,10 +45,10 @@ pub(in crate::fix) fn migrate_server(
         .iter()
         .find(|s| s.name == upgrade.schema);
     let schema = declared.ok_or_else(|| ApplyError::UnknownSchema(upgrade.schema.to_owned()))?;
-    let books = migration_books(&schema.expect, run.root);
+    let migration_tables = upgrade.tables;
     let live = Arc::new(Session::connect(url).map_err(because("cannot connect"))?);
-    let before = read_in_transaction(&live, Some(&books))?;
-    let (first, has_rows) = clone_of(&live, url, &books)?;
+    let before = read_in_transaction(&live, Some(migration_tables))?;
+    let (first, has_rows) = clone_of(&live, url, migration_tables)?;
     crate::kernel::crash_point("trial.first_clone_made");
     let second = first
         .duplicate()
@@ -72,22 +72,29 @@ pub(in crate::fix) fn migrate_server(
             .connect()
             .map_err(because("cannot connect to a clone"))
     };
-    let migrated = Migrated::read(&connect(&first)?, &books)?;
+    let migrated = MigratedClone::read(&connect(&first)?, migration_tables)?;
     drop(first);
     // Their program took less, with all that it did besides.
     let time_max = Duration::from_millis(run.manifest.heal.sandbox_limits.time_ms);
-    let (proved, mut beyond) = watched(&live, &second, GROWTH_MAX, || {
+    let (proved, mut side_effects) = watched(&live, &second, GROWTH_MAX, || {
         let session = connect(&second)?;
-        let held = prove(&session, &before, &migrated, recording, &books, time_max)?;
+        let held = prove(
+            &session,
+            &before,
+            &migrated,
+            recording,
+            migration_tables,
+            time_max,
+        )?;
         Ok(held)
     })?;
     if !has_rows {
-        beyond.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
+        side_effects.push("the database is too large for a clone with its rows, so what becomes of them was not seen".to_owned());
     }
     crate::kernel::crash_point("trial.migrated");
     let tried_on = if has_rows { WITH_ROWS } else { WITHOUT_ROWS };
-    let outcome = ServerOutcome::Migrated(Box::new(proved), books);
-    Ok(ServerTrial::new(second, tried_on, outcome, beyond))
+    let outcome = ServerOutcome::Migrated(Box::new(proved), migration_tables.clone());
+    Ok(ServerTrial::new(second, tried_on, outcome, side_effects))
 }
 
 /// Who may make a role may not say from where it logs in.
@@ -100,7 +107,7 @@ fn expect_login(clone: &OwnDatabase) -> Result<(), PostgresError> {
 
 /// Runs them on the clone, and gives what took effect.
 fn record(
-    run: &Run<'_>,
+    run: &MigrationRun<'_>,
     upgrade: Upgrade<'_>,
     schema: &Schema,
     url: &str,
@@ -116,7 +123,7 @@ fn record(
     let relay = Relay::start(upstream, receiver).map_err(|error| {
         upgrade.failed(format!("no relay to the clone can be started: {error}"))
     })?;
-    let reach = Reach {
+    let reach = MigrationReach {
         writable: Vec::new(),
         variables: variables(schema, url, &server, environment),
         loopback: Some(Loopback {
@@ -174,7 +181,7 @@ fn variables(
 fn clone_of(
     live: &Arc<Session>,
     url: &str,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
 ) -> Result<(OwnDatabase, bool), PostgresError> {
     let no_clone = |why: String| PostgresError::NoClone {
         shown: live.shown().to_owned(),
@@ -201,7 +208,7 @@ fn clone_of(
     let without_rows = if is_small {
         Vec::new()
     } else {
-        tables_but(live, books)?
+        tables_but(live, migration_tables)?
     };
     let database = OwnDatabase::create_owned(live, Template::Empty, &role)
         .map_err(because("cannot create a database"))?;
@@ -213,9 +220,12 @@ fn clone_of(
     Ok((database, is_small))
 }
 
-fn tables_but(live: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
-    let kept =
-        tables_named(live, &books.names(), ASK_MAX).map_err(because("cannot look for tables"))?;
+fn tables_but(
+    live: &Session,
+    migration_tables: &MigrationTables,
+) -> Result<Vec<String>, PostgresError> {
+    let kept = tables_named(live, &migration_tables.names(), ASK_MAX)
+        .map_err(because("cannot look for tables"))?;
     let kept: BTreeSet<String> = kept.into_iter().collect();
     let all = tables_of(live)?.into_iter().map(|table| table.name);
     Ok(all.filter(|table| !kept.contains(table)).collect())

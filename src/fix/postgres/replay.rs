@@ -9,16 +9,17 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::{Done, RawParameter, ServerError, Session};
 use crate::database::sql::quote::literal;
 use crate::database::sql::text::sql_statements;
 use crate::domain::ids::Digest;
 use crate::fix::postgres::catalog::{Catalog, OURS, read_sequences, read_shared, tables_named};
 use crate::fix::postgres::error::{PostgresError, because, first_line};
-use crate::fix::postgres::relay::{Parameter, Recording, Value};
+use crate::fix::postgres::relay::{Parameter, RecordedValue, Recording};
 use crate::fix::postgres::side_effects::{
-    beyond, by_statement, first_of, revoked, sequences_back, shorten, shortened, told_back,
+    by_statement, describe_set_back, first_of, revoked, sequences_back, shorten, shortened,
+    side_effects,
 };
 use crate::fix::postgres::transaction::{
     ASK_MAX, ON_CLONE, ON_LIVE, Observed, Rows, STATEMENT_MAX, contents_of, counts_of,
@@ -41,11 +42,11 @@ enum Effect {
 
 /// Migrations that held on a clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(in crate::fix) struct Proved {
+pub(crate) struct Proved {
     recording: Recording,
     /// What each statement did that changes rows of tables or reads them.
     done: Vec<Option<Effect>>,
-    /// Definitions and books of the live database before.
+    /// Definitions and migration tables of the live database before.
     pub before: Digest,
     /// What they will be.
     pub after: Digest,
@@ -68,19 +69,19 @@ pub(in crate::fix) struct Proved {
 }
 
 /// What migrations made of the clone on which they ran themselves.
-pub(in crate::fix) struct Migrated {
+pub(crate) struct MigratedClone {
     catalog: Catalog,
     rows: Rows,
 }
 
-impl Migrated {
+impl MigratedClone {
     /// Looks.
-    pub(in crate::fix) fn read(
+    pub(crate) fn read(
         clone: &Session,
-        books: &MigrationBooks,
+        migration_tables: &MigrationTables,
     ) -> Result<Self, PostgresError> {
         Ok(Self {
-            catalog: read_in_transaction(clone, Some(books))?,
+            catalog: read_in_transaction(clone, Some(migration_tables))?,
             rows: in_transaction(clone, &[], || counts_of(clone))?,
         })
     }
@@ -88,12 +89,12 @@ impl Migrated {
 
 /// Does it on the clone. Gives what was proved, and what the migrations do besides adding; `live`: what the
 /// live database has; `time_max`: for all statements together.
-pub(in crate::fix) fn prove(
+pub(crate) fn prove(
     clone: &Session,
     live: &Catalog,
-    migrated: &Migrated,
+    migrated: &MigratedClone,
     recording: Recording,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
     time_max: Duration,
 ) -> Result<(Proved, Vec<String>), PostgresError> {
     if let Some(why) = &recording.obstacle {
@@ -104,8 +105,10 @@ pub(in crate::fix) fn prove(
         return Err(PostgresError::NoReplay(why.to_owned()));
     }
     let mut done = Vec::new();
-    let look = ON_CLONE.at_contents().with_books(books);
-    let (observed, books_tables, rows) = in_transaction(clone, &[], || {
+    let look = ON_CLONE
+        .at_contents()
+        .with_migration_tables(migration_tables);
+    let (observed, existing_migration_tables, rows) = in_transaction(clone, &[], || {
         let observed = observe(
             clone,
             look,
@@ -116,7 +119,8 @@ pub(in crate::fix) fn prove(
             },
         )?;
         let tables = plainly(clone, || {
-            tables_named(clone, &books.names(), ASK_MAX).map_err(because("cannot look for tables"))
+            tables_named(clone, &migration_tables.names(), ASK_MAX)
+                .map_err(because("cannot look for tables"))
         })?;
         Ok((observed, tables, counts_of(clone)?))
     })?;
@@ -137,17 +141,18 @@ pub(in crate::fix) fn prove(
             first_of(differs)
         )));
     }
-    let mut beyond = beyond(&observed, books, &books_tables);
-    beyond.extend(by_statement(&recording));
+    let mut side_effects = side_effects(&observed, migration_tables, &existing_migration_tables);
+    side_effects.extend(by_statement(&recording));
     let counts = clone.value("SELECT pg_catalog.current_setting('track_counts')", ASK_MAX);
     if counts
         .map_err(because("cannot ask for a setting"))?
         .as_deref()
         != Some("on")
     {
-        beyond.push("the server does not count which rows change (track_counts is off)".to_owned());
+        side_effects
+            .push("the server does not count which rows change (track_counts is off)".to_owned());
     }
-    shorten(&mut beyond);
+    shorten(&mut side_effects);
     let (before, after) = (&observed.before.lines, &observed.after.lines);
     let lines: BTreeSet<String> = live
         .lines
@@ -163,7 +168,7 @@ pub(in crate::fix) fn prove(
         .keys()
         .partition(|table| is_changed(table));
     let is_touched = |table: &&&String| {
-        observed.activity.contains_key(**table) && !books_tables.contains(**table)
+        observed.activity.contains_key(**table) && !existing_migration_tables.contains(**table)
     };
     let touched = kept
         .iter()
@@ -175,13 +180,13 @@ pub(in crate::fix) fn prove(
         let mut from = observed.before.lines.range(begin.clone()..);
         from.next().is_some_and(|line| line.starts_with(&begin))
     };
-    // The books too: somebody else may do the same at the same time.
+    // The migration tables too: somebody else may do the same at the same time.
     let locked: BTreeSet<&String> = changed
         .iter()
         .copied()
         .chain(&observed.rewritten)
         .chain(&observed.gone)
-        .chain(&books_tables)
+        .chain(&existing_migration_tables)
         .filter(is_table)
         .collect();
     let proved = Proved {
@@ -203,36 +208,36 @@ pub(in crate::fix) fn prove(
         .digest(),
         changed: changed
             .into_iter()
-            // What is told in the catalog already.
-            .filter(|table| !books_tables.contains(table))
+            // The catalog already has these.
+            .filter(|table| !existing_migration_tables.contains(table))
             .map(|table| (table.clone(), observed.rows_before[table].clone()))
             .collect(),
         kept: kept.into_iter().cloned().collect(),
     };
-    Ok((proved, beyond))
+    Ok((proved, side_effects))
 }
 
 /// Does it on the live database, if that is what the trial began with. Idempotent: a database that is already
 /// as it will be is left alone.
-pub(in crate::fix) fn promote(
+pub(crate) fn promote(
     url: &str,
     proved: &Proved,
-    books: &MigrationBooks,
+    migration_tables: &MigrationTables,
 ) -> Result<(), PostgresError> {
     let session = Session::connect(url).map_err(because("cannot connect"))?;
     let is_there = |now: Digest| now == proved.after && proved.after != proved.before;
-    if is_there(read_in_transaction(&session, Some(books))?.digest()) {
+    if is_there(read_in_transaction(&session, Some(migration_tables))?.digest()) {
         return Ok(());
     }
     let shown = session.shown().to_owned();
     let changed = || PostgresError::Changed(shown.clone());
     let mut sequences = BTreeMap::new();
-    let mut locked = lock_of_books(&session, books)?;
+    let mut locked = lock_of_migration_tables(&session, migration_tables)?;
     locked.extend(proved.locked.iter().cloned());
     let done = in_transaction(&session, &locked, || {
         let observed = observe(
             &session,
-            ON_LIVE.with_books(books),
+            ON_LIVE.with_migration_tables(migration_tables),
             |catalog| match catalog.digest() == proved.before {
                 true => Ok(()),
                 false => Err(changed()),
@@ -268,7 +273,7 @@ pub(in crate::fix) fn promote(
         // A transaction of a killed process may have been committed meanwhile; or only its answer was lost.
         Err(error) => {
             let again = Session::connect(url).map_err(because("cannot connect"));
-            match again.and_then(|s| read_in_transaction(&s, Some(books))) {
+            match again.and_then(|s| read_in_transaction(&s, Some(migration_tables))) {
                 Ok(now) if is_there(now.digest()) => Ok(()),
                 _ => Err(error),
             }
@@ -276,10 +281,13 @@ pub(in crate::fix) fn promote(
     }
 }
 
-/// Keeps everybody else who migrates from writing down what he did, and waits for who is about to. It comes before
-/// the transaction's snapshot, in which his changes are then seen; some books take the same line twice.
-fn lock_of_books(session: &Session, books: &MigrationBooks) -> Result<Vec<String>, PostgresError> {
-    tables_named(session, &books.names(), ASK_MAX)
+/// Locks the migration tables: other migrations wait, and this waits for those that run. It comes before the
+/// transaction's snapshot, so that their changes are seen; some migration tables take the same row twice.
+fn lock_of_migration_tables(
+    session: &Session,
+    migration_tables: &MigrationTables,
+) -> Result<Vec<String>, PostgresError> {
+    tables_named(session, &migration_tables.names(), ASK_MAX)
         .and_then(|tables| writable(session, tables))
         .map_err(because("cannot look for tables"))
 }
@@ -339,8 +347,12 @@ fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<()
     for table in tables {
         let (here, there) = (observed.activity.get(table), proved.activity.get(table));
         if here != there {
-            let told = |rows: Option<&String>| rows.map_or("none", String::as_str).to_owned();
-            let what = format!("rows of {table}: {} and not {}", told(here), told(there));
+            let shown_rows = |rows: Option<&String>| rows.map_or("none", String::as_str).to_owned();
+            let what = format!(
+                "rows of {table}: {} and not {}",
+                shown_rows(here),
+                shown_rows(there)
+            );
             return Err(differs(shown, what));
         }
     }
@@ -356,7 +368,7 @@ fn expect_proved(observed: &Observed, proved: &Proved, shown: &str) -> Result<()
     }
     let mut back = sequences_back(&observed.sequences);
     if let Some(unproved) = back.find(|(name, ..)| !proved.back.contains(*name)) {
-        return Err(differs(shown, told_back(unproved)));
+        return Err(differs(shown, describe_set_back(unproved)));
     }
     for (table, before) in &observed.rows_before {
         let after = observed.rows_after.get(table);
@@ -488,9 +500,9 @@ fn set_up(session: &Session, recording: &Recording) -> Result<(), PostgresError>
 
 fn raw(parameter: &Parameter) -> RawParameter<'_> {
     let (is_binary, value) = match &parameter.value {
-        Value::Null => (false, None),
-        Value::Text(text) => (false, Some(text.as_bytes())),
-        Value::Binary(bytes) => (true, Some(bytes.as_slice())),
+        RecordedValue::Null => (false, None),
+        RecordedValue::Text(text) => (false, Some(text.as_bytes())),
+        RecordedValue::Binary(bytes) => (true, Some(bytes.as_slice())),
     };
     RawParameter {
         oid: parameter.oid,
@@ -562,7 +574,5 @@ fn effect_of(sql: &str, done: Done, tables: &BTreeSet<String>) -> Option<Effect>
     is_of_rows.then_some(Effect::Found(done.rows, done.found))
 }
 
-#[cfg(test)]
-mod meanwhile_tests;
 #[cfg(test)]
 mod tests;

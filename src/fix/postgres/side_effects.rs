@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::sql::text::sql_statements;
 use crate::fix::postgres::error::first_line;
 use crate::fix::postgres::relay::Recording;
@@ -11,12 +11,12 @@ use crate::fix::postgres::transaction::Observed;
 /// Reasons in one list.
 const REASONS_MAX: usize = 8;
 
-pub(in crate::fix) fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
+pub(crate) fn first_of<'l>(lines: impl Iterator<Item = &'l String>) -> String {
     let lines: Vec<&str> = lines.take(3).map(|line| shortened(line)).collect();
     lines.join("; ")
 }
 
-pub(in crate::fix) fn shortened(line: &str) -> &str {
+pub(crate) fn shortened(line: &str) -> &str {
     let end = line
         .char_indices()
         .nth(160)
@@ -49,16 +49,20 @@ fn second_space(line: &str) -> Option<usize> {
 }
 
 /// What was lost or changed besides what was gained.
-pub(in crate::fix) fn beyond(
+pub(crate) fn side_effects(
     observed: &Observed,
-    books: &MigrationBooks,
-    books_tables: &[String],
+    migration_tables: &MigrationTables,
+    existing_migration_tables: &[String],
 ) -> Vec<String> {
     let mut reasons = Vec::new();
     let (before, after) = (&observed.before.lines, &observed.after.lines);
     let names_after: BTreeSet<&str> = after.iter().map(|line| name_of(line)).collect();
-    let is_book = |line: &str| line.starts_with("version ") || line.starts_with("book ");
-    for line in before.difference(after).filter(|line| !is_book(line)) {
+    let is_of_migration_table =
+        |line: &str| line.starts_with("version ") || line.starts_with("book ");
+    for line in before
+        .difference(after)
+        .filter(|line| !is_of_migration_table(line))
+    {
         let name = name_of(line);
         let what = if names_after.contains(name) {
             "changes"
@@ -85,16 +89,16 @@ pub(in crate::fix) fn beyond(
             .is_some_and(|line| line.starts_with(&begin))
     };
     let back = sequences_back(&observed.sequences).filter(|(name, ..)| is_there(name));
-    reasons.extend(back.map(told_back));
-    reasons.extend(of_books(observed, books));
-    let is_own = |table: &&String| !books_tables.contains(table);
+    reasons.extend(back.map(describe_set_back));
+    reasons.extend(of_migration_tables(observed, migration_tables));
+    let is_own = |table: &&String| !existing_migration_tables.contains(table);
     for table in observed.rewritten.iter().filter(is_own) {
         reasons.push(format!("table {table} is written anew"));
     }
     for column in &observed.remade {
         reasons.push(format!("column {column} is dropped and made anew"));
     }
-    reasons.extend(of_activity(observed, books_tables));
+    reasons.extend(of_activity(observed, existing_migration_tables));
     for (table, was) in observed
         .rows_before
         .iter()
@@ -123,7 +127,7 @@ pub(in crate::fix) fn beyond(
     reasons
 }
 
-pub(in crate::fix) fn shorten(reasons: &mut Vec<String>) {
+pub(crate) fn shorten(reasons: &mut Vec<String>) {
     let more = reasons.len().saturating_sub(REASONS_MAX);
     if more > 0 {
         reasons.truncate(REASONS_MAX);
@@ -132,7 +136,7 @@ pub(in crate::fix) fn shorten(reasons: &mut Vec<String>) {
 }
 
 /// What was done to rows that are not looked at, because the role may not see them or what only grows is in them.
-fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
+fn of_activity(observed: &Observed, existing_migration_tables: &[String]) -> Vec<String> {
     let was_there = |table: &str| {
         let begin = format!("relation {table} ");
         observed
@@ -154,7 +158,7 @@ fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
         .filter(|(table, _)| was_there(table))
     {
         let only_gains = rows.ends_with(" 0 updated, 0 deleted");
-        let is_unexpected = if books_tables.contains(table) {
+        let is_unexpected = if existing_migration_tables.contains(table) {
             !is_version(table) && !only_gains
         } else if table.starts_with("pg_") {
             !only_gains
@@ -168,8 +172,8 @@ fn of_activity(observed: &Observed, books_tables: &[String]) -> Vec<String> {
     reasons
 }
 
-/// What nobody sees, told by the statements themselves.
-pub(in crate::fix) fn by_statement(recording: &Recording) -> Option<String> {
+/// What no comparison shows; the statements themselves do.
+pub(crate) fn by_statement(recording: &Recording) -> Option<String> {
     let revokes = |sql: &str| {
         sql_statements(sql).flatten().any(|statement| {
             let is = |at: usize, word| statement.outline.get(at).is_some_and(|t| t.is_word(word));
@@ -186,7 +190,7 @@ pub(in crate::fix) fn by_statement(recording: &Recording) -> Option<String> {
 }
 
 /// A merge of two heads leaves one version of two; none at all is a downgrade to nothing. What only grows, grows.
-fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
+fn of_migration_tables(observed: &Observed, migration_tables: &MigrationTables) -> Vec<String> {
     let rows_of = |lines: &BTreeSet<String>| {
         let mut rows: BTreeMap<String, u64> = BTreeMap::new();
         for line in lines {
@@ -208,7 +212,7 @@ fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
         rows_of(&observed.after.lines),
     );
     let grows = |table: &str| {
-        books
+        migration_tables
             .growing
             .iter()
             .any(|name| table.ends_with(name.as_str()))
@@ -225,7 +229,7 @@ fn of_books(observed: &Observed, books: &MigrationBooks) -> Vec<String> {
 
 /// Sequences that would give a number again: what they had come to, and to what they are set, which is nothing if
 /// that is their beginning.
-pub(in crate::fix) fn sequences_back(
+pub(crate) fn sequences_back(
     [before, after]: &[BTreeMap<String, i64>; 2],
 ) -> impl Iterator<Item = (&String, i64, Option<i64>)> {
     before.iter().filter_map(|(name, was)| {
@@ -235,13 +239,13 @@ pub(in crate::fix) fn sequences_back(
     })
 }
 
-pub(in crate::fix) fn told_back((name, was, now): (&String, i64, Option<i64>)) -> String {
+pub(crate) fn describe_set_back((name, was, now): (&String, i64, Option<i64>)) -> String {
     let now = now.map_or("its beginning".to_owned(), |now| now.to_string());
     format!("sequence {name} goes back from {was} to {now}")
 }
 
 /// What others may no longer do with what is still there.
-pub(in crate::fix) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
+pub(crate) fn revoked(observed: &Observed) -> impl Iterator<Item = &String> {
     let after = &observed.after;
     let lost = observed.before.privileges.difference(&after.privileges);
     lost.filter(move |line| {
@@ -250,9 +254,9 @@ pub(in crate::fix) fn revoked(observed: &Observed) -> impl Iterator<Item = &Stri
     })
 }
 
-/// Whether a text that somebody approved tells of this. How many rows come and go may have changed meanwhile, if
+/// Whether a text that somebody approved reports this. How many rows come and go may have changed meanwhile, if
 /// some are left.
-pub(in crate::fix) fn is_told(text: &str, reason: &str) -> bool {
+pub(crate) fn is_reported_in(text: &str, reason: &str) -> bool {
     without_counts(text).contains(&without_counts(reason))
 }
 
@@ -287,7 +291,7 @@ mod tests {
             ("the number of rows of table a goes from 10 to 0", false),
             ("the number of rows of table c goes from 9 to 8", false),
         ] {
-            assert_eq!(is_told(text, reason), expected, "{reason}");
+            assert_eq!(is_reported_in(text, reason), expected, "{reason}");
         }
     }
 }

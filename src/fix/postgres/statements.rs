@@ -19,15 +19,12 @@ use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::Catalog;
 use crate::fix::postgres::replay;
 use crate::fix::postgres::transaction::{
-    ASK_MAX, Look, ON_CLONE, ON_LIVE, Observed, STATEMENT_MAX, in_transaction, is_small, observe,
-    read_in_transaction,
+    ASK_MAX, ON_CLONE, ON_LIVE, Observed, RowLook, STATEMENT_MAX, in_transaction, is_small,
+    observe, read_in_transaction,
 };
 
 /// Clones the database of `url` and runs the statements there.
-pub(in crate::fix) fn try_on_clone(
-    url: &str,
-    statements: &[String],
-) -> Result<ServerTrial, PostgresError> {
+pub(crate) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTrial, PostgresError> {
     let statements = accepted(statements)?;
     let live = Session::connect(url).map_err(because("cannot connect"))?;
     let live_before = read_in_transaction(&live, None)?;
@@ -100,14 +97,16 @@ fn clone_of(live: Session, url: &str) -> Result<(OwnDatabase, &'static str), Pos
 
 /// Makes of the live database what the trial made of the clone, in one transaction. Idempotent: a database
 /// that is already as it will be is left alone.
-pub(in crate::fix) fn promote(
+pub(crate) fn promote(
     url: &str,
     statements: &[String],
     outcome: &ServerOutcome,
 ) -> Result<(), PostgresError> {
     match outcome {
         ServerOutcome::Added(added) => add(url, statements, *added),
-        ServerOutcome::Migrated(proved, books) => replay::promote(url, proved, books),
+        ServerOutcome::Migrated(proved, migration_tables) => {
+            replay::promote(url, proved, migration_tables)
+        }
     }
 }
 
@@ -170,7 +169,7 @@ fn accepted(statements: &[String]) -> Result<Vec<String>, PostgresError> {
 fn carry_out(
     session: &Session,
     statements: &[String],
-    look: Look<'_>,
+    look: RowLook<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Observed) -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {

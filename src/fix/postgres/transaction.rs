@@ -4,17 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use crate::checks::MigrationBooks;
+use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::session::Session;
 use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::{
-    Catalog, OURS, read_activity, read_books, read_catalog, read_identities, read_sequences,
+    Catalog, OURS, read_activity, read_catalog, read_identities, read_migration_tables,
+    read_sequences,
 };
 use crate::fix::postgres::error::{PostgresError, because};
 
 /// How long one statement may take.
-pub(in crate::fix) const STATEMENT_MAX: Duration = Duration::from_secs(60);
-pub(in crate::fix) const ASK_MAX: Duration = Duration::from_secs(30);
+pub(crate) const STATEMENT_MAX: Duration = Duration::from_secs(60);
+pub(crate) const ASK_MAX: Duration = Duration::from_secs(30);
 /// How long a statement waits for a lock on the live database: whoever waits behind it waits as long.
 const LOCK_MAX: Duration = Duration::from_secs(5);
 /// A larger database is not cloned with its rows.
@@ -23,7 +24,7 @@ const CLONE_BYTES_MAX: u64 = 256 << 20;
 const TABLES_MAX: usize = 2_000;
 
 /// Whether a clone of the database is to have its rows.
-pub(in crate::fix) fn is_small(live: &Session) -> Result<bool, PostgresError> {
+pub(crate) fn is_small(live: &Session) -> Result<bool, PostgresError> {
     let size = live
         .value("SELECT pg_database_size(current_database())", ASK_MAX)
         .map_err(because("cannot ask for the database's size"))?;
@@ -33,52 +34,55 @@ pub(in crate::fix) fn is_small(live: &Session) -> Result<bool, PostgresError> {
 
 /// How far rows are looked at. That no table was written anew is seen for all, which costs nothing.
 #[derive(Clone, Copy)]
-pub(in crate::fix) struct Look<'a> {
+pub(crate) struct RowLook<'a> {
     time_max: Duration,
     /// Of one table.
     bytes_max: u64,
     /// Not only how many there are.
     contents: bool,
     /// Tables that are a part of the catalog.
-    pub books: Option<&'a MigrationBooks>,
+    pub migration_tables: Option<&'a MigrationTables>,
 }
 
-pub(in crate::fix) const ON_CLONE: Look<'static> = Look {
+pub(crate) const ON_CLONE: RowLook<'static> = RowLook {
     time_max: Duration::from_secs(20),
     bytes_max: CLONE_BYTES_MAX,
     contents: false,
-    books: None,
+    migration_tables: None,
 };
 /// The second look happens while the application waits for the tables that were changed.
-pub(in crate::fix) const ON_LIVE: Look<'static> = Look {
+pub(crate) const ON_LIVE: RowLook<'static> = RowLook {
     time_max: Duration::from_secs(2),
     bytes_max: 32 << 20,
     contents: false,
-    books: None,
+    migration_tables: None,
 };
 
-impl<'a> Look<'a> {
+impl<'a> RowLook<'a> {
     /// Sees whether rows change, too.
-    pub(in crate::fix) fn at_contents(self) -> Self {
+    pub(crate) fn at_contents(self) -> Self {
         Self {
             contents: true,
             ..self
         }
     }
 
-    pub(in crate::fix) fn with_books(self, books: &'a MigrationBooks) -> Look<'a> {
-        Look {
-            books: Some(books),
+    pub(crate) fn with_migration_tables(
+        self,
+        migration_tables: &'a MigrationTables,
+    ) -> RowLook<'a> {
+        RowLook {
+            migration_tables: Some(migration_tables),
             ..self
         }
     }
 }
 
 /// The rows of each table by its name in quotes: how many, and a hash where contents are looked at.
-pub(in crate::fix) type Rows = BTreeMap<String, String>;
+pub(crate) type Rows = BTreeMap<String, String>;
 
 /// What a transaction did.
-pub(in crate::fix) struct Observed {
+pub(crate) struct Observed {
     pub before: Catalog,
     pub after: Catalog,
     /// Tables that are there before and after, in another file.
@@ -99,10 +103,10 @@ pub(in crate::fix) struct Observed {
     pub unseen: Vec<String>,
 }
 
-/// Definitions and books, in a transaction that reads.
-pub(in crate::fix) fn read_in_transaction(
+/// Definitions and migration tables, in a transaction that reads.
+pub(crate) fn read_in_transaction(
     session: &Session,
-    books: Option<&MigrationBooks>,
+    migration_tables: Option<&MigrationTables>,
 ) -> Result<Catalog, PostgresError> {
     session
         .run(
@@ -110,7 +114,7 @@ pub(in crate::fix) fn read_in_transaction(
             ASK_MAX,
         )
         .map_err(because("cannot read the catalog"))?;
-    let catalog = plainly(session, || catalog_of(session, books))?;
+    let catalog = plainly(session, || catalog_of(session, migration_tables))?;
     session
         .run("COMMIT", ASK_MAX)
         .map_err(because("cannot read the catalog"))?;
@@ -119,12 +123,12 @@ pub(in crate::fix) fn read_in_transaction(
 
 /// Looks with settings that do not depend on user, database or what was run: names are written in full, and values
 /// the same way everywhere. In a transaction of the caller, whose settings are put back.
-pub(in crate::fix) fn plainly<T>(
+pub(crate) fn plainly<T>(
     session: &Session,
     look: impl FnOnce() -> Result<T, PostgresError>,
 ) -> Result<T, PostgresError> {
     const SETTINGS: [(&str, &str); 7] = [
-        ("search_path", crate::fix::postgres::catalog::PATH),
+        ("search_path", super::catalog::PATH),
         ("timezone", "UTC"),
         ("datestyle", "ISO, MDY"),
         ("intervalstyle", "postgres"),
@@ -156,10 +160,13 @@ pub(in crate::fix) fn plainly<T>(
     Ok(found)
 }
 
-fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catalog, PostgresError> {
+fn catalog_of(
+    session: &Session,
+    migration_tables: Option<&MigrationTables>,
+) -> Result<Catalog, PostgresError> {
     let mut catalog = read_catalog(session, ASK_MAX).map_err(because("cannot read the catalog"))?;
-    if let Some(books) = books {
-        let lines = read_books(session, books, ASK_MAX)
+    if let Some(migration_tables) = migration_tables {
+        let lines = read_migration_tables(session, migration_tables, ASK_MAX)
             .map_err(because("cannot read what the migrations wrote down"))?;
         catalog.lines.extend(lines);
     }
@@ -167,7 +174,7 @@ fn catalog_of(session: &Session, books: Option<&MigrationBooks>) -> Result<Catal
 }
 
 /// How long a statement of a transaction may take.
-pub(in crate::fix) fn limits() -> String {
+pub(crate) fn limits() -> String {
     format!(
         "SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
         LOCK_MAX.as_millis(),
@@ -177,7 +184,7 @@ pub(in crate::fix) fn limits() -> String {
 
 /// Runs `work` in one transaction, which is committed if it gives no error. Nobody else writes to the tables in
 /// `locked` from before the first look on: what is seen of them is all there is until the end.
-pub(in crate::fix) fn in_transaction<T>(
+pub(crate) fn in_transaction<T>(
     session: &Session,
     locked: &[String],
     work: impl FnOnce() -> Result<T, PostgresError>,
@@ -217,9 +224,9 @@ pub(in crate::fix) fn in_transaction<T>(
 }
 
 /// Looks, does the work if `is_before` likes what it sees, and looks again. In a transaction of the caller.
-pub(in crate::fix) fn observe(
+pub(crate) fn observe(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     work: impl FnOnce() -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {
@@ -231,7 +238,7 @@ pub(in crate::fix) fn observe(
     };
     let (before, tables, (rows_before, unseen), (was, sequences_before)) =
         plainly(session, || {
-            let before = catalog_of(session, look.books)?;
+            let before = catalog_of(session, look.migration_tables)?;
             is_before(&before)?;
             let tables = tables_of(session)?;
             let rows = first_look(session, look, &tables)?;
@@ -239,7 +246,7 @@ pub(in crate::fix) fn observe(
         })?;
     work()?;
     plainly(session, || {
-        let after = catalog_of(session, look.books)?;
+        let after = catalog_of(session, look.migration_tables)?;
         let (now, sequences_after) = parts()?;
         let activity = read_activity(session, ASK_MAX).map_err(cannot())?;
         let rows_after = second_look(session, look, &tables, &rows_before)?;
@@ -282,7 +289,7 @@ pub(in crate::fix) fn observe(
     })
 }
 
-pub(in crate::fix) struct TableOf {
+pub(crate) struct TableOf {
     pub name: String,
     /// In quotes.
     columns: Vec<String>,
@@ -292,7 +299,7 @@ pub(in crate::fix) struct TableOf {
 }
 
 /// Tables that may be read, the smallest first.
-pub(in crate::fix) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
+pub(crate) fn tables_of(session: &Session) -> Result<Vec<TableOf>, PostgresError> {
     let rows = session
         .rows(
             &format!(
@@ -326,7 +333,7 @@ pub(in crate::fix) fn tables_of(session: &Session) -> Result<Vec<TableOf>, Postg
 
 fn first_look(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     tables: &[TableOf],
 ) -> Result<(Rows, Vec<String>), PostgresError> {
     let begun = Instant::now();
@@ -347,7 +354,7 @@ fn first_look(
 /// What was looked at before is looked at again, however long that takes.
 fn second_look(
     session: &Session,
-    look: Look<'_>,
+    look: RowLook<'_>,
     tables: &[TableOf],
     rows_before: &Rows,
 ) -> Result<Rows, PostgresError> {
@@ -369,14 +376,14 @@ fn second_look(
 }
 
 /// How many rows are in each table, the smallest first, in a transaction of the caller.
-pub(in crate::fix) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
+pub(crate) fn counts_of(session: &Session) -> Result<Rows, PostgresError> {
     plainly(session, || {
         let tables = tables_of(session)?;
         Ok(first_look(session, ON_CLONE, &tables)?.0)
     })
 }
 
-fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String, PostgresError> {
+fn rows_of(session: &Session, look: RowLook<'_>, table: &TableOf) -> Result<String, PostgresError> {
     let name = &table.name;
     let sql = if look.contents && !table.columns.is_empty() {
         format!(
@@ -394,7 +401,7 @@ fn rows_of(session: &Session, look: Look<'_>, table: &TableOf) -> Result<String,
 }
 
 /// These tables, for [`contents_of`]; without those that are not there.
-pub(in crate::fix) fn tables_among(
+pub(crate) fn tables_among(
     session: &Session,
     wanted: &BTreeSet<&String>,
 ) -> Result<Vec<TableOf>, PostgresError> {
@@ -407,10 +414,7 @@ pub(in crate::fix) fn tables_among(
 }
 
 /// Their rows with their contents, in the columns that they had when they were asked for.
-pub(in crate::fix) fn contents_of(
-    session: &Session,
-    tables: &[TableOf],
-) -> Result<Rows, PostgresError> {
+pub(crate) fn contents_of(session: &Session, tables: &[TableOf]) -> Result<Rows, PostgresError> {
     if tables.is_empty() {
         return Ok(Rows::new());
     }

@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::*;
+use crate::domain::remedy::Remedy;
 
 /// Opens for writing and for reading: both must refuse, and the directory stays as it was.
 #[track_caller]
@@ -331,6 +332,50 @@ fn a_log_whose_projections_another_version_made_is_rebuilt_by_the_next_writer() 
     drop(Log::open(&path).unwrap());
     assert_sound(&path, 1);
     assert_eq!(Reader::open(&path).unwrap().boots(9).unwrap().len(), 1);
+}
+
+/// A log as the program before wrote it: frames of version 1, states by position.
+#[test]
+fn a_log_of_version_1_is_rebuilt_and_its_mission_has_a_remedy() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let frame = golden::frame_of(1, "mission_filed.7");
+    log.transact(move |tx| tx.ledger.insert_raw("mission_filed", 1, &frame))
+        .unwrap()
+        .unwrap();
+    drop(log);
+    // What was appended as it is was not folded. Now there is a state that nobody can read.
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(
+        "UPDATE head SET projection_format = 2;
+         INSERT INTO missions VALUES (1, x'01950000000070008000000000000001', 1, 'old', '', 'filed', \
+         0, 0, 0, NULL, x'0102');",
+    )
+    .unwrap();
+    drop(conn);
+    let reader = Reader::open(&path).unwrap();
+    let mission = mission_id(0x0195_0000_0000_7000_8000_0000_0000_0001);
+    for error in [
+        reader.mission(mission).unwrap_err(),
+        reader.missions(true).unwrap_err(),
+        reader.boot(boot_id(1)).unwrap_err(),
+    ] {
+        assert!(
+            matches!(error, LogError::OtherProjections { found: 2, .. })
+                && error.to_string().contains("`ubs log rebuild`"),
+            "{error}"
+        );
+    }
+    // Events need no projection.
+    assert_eq!(reader.events(EventFilter::default()).unwrap().count(), 1);
+    drop(Log::open(&path).unwrap());
+    let state = reader.mission(mission).unwrap().unwrap();
+    let failure = state.failure.unwrap();
+    assert!(
+        matches!(failure.fix, Some(Remedy::Migrate { ref target, .. }) if target == "other"),
+        "{failure:?}"
+    );
+    assert_sound(&path, 1);
 }
 
 #[test]

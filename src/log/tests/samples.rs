@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::domain::event::{
-    CheckChange, CheckPhase, ExitKind, FileChange, HealOutcome, LayerPlan, Mode, ServicePlan,
-    Verdict,
+    CheckChange, CheckPhase, DatabasePrint, ExitKind, FileChange, HealOutcome, LayerPlan, Mode,
+    RestartPolicy, ServicePlan, Verdict,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
     RehearsalOutcome, Severity,
 };
 use crate::domain::ids::Digest;
-use crate::domain::mission::{Change, MigrationTool, Proposal, Risk};
-use crate::manifest::RestartPolicy;
+use crate::domain::mission::{Change, Proposal, Risk};
+use crate::domain::remedy::{Cause, MigrationTool, Remedy};
 
 const AT: At = At(1_764_000_000_123_456);
 
@@ -84,9 +84,23 @@ fn started(mode: Mode) -> Event {
             ubs_version: "0.1.0".into(),
             manifest: Digest::of(b"ubs.toml"),
             revision: Some("9b1c2d3e".into()),
+            changed_files: map(&[("app/models.py", Digest::of(b"x = 1"))]),
             lock_files: map(&[("requirements.txt", Digest::of(b"fastapi==0.115.0"))]),
             interpreter: Some(".venv/bin/python 3.12.4".into()),
+            packages: map(&[("fastapi", "0.115.0".to_owned())]),
             variables: map(&[("DATABASE_URL", "5f3a".to_owned())]),
+            databases: map(&[
+                (
+                    "main",
+                    DatabasePrint {
+                        url: Some("77c1".into()),
+                        revision: Some("a1b2c3".into()),
+                        tables: Some(12),
+                        has_rows: Some(true),
+                    },
+                ),
+                ("reports", DatabasePrint::default()),
+            ]),
             host: map(&[("cores", "8".to_owned()), ("kernel", "6.8.0".to_owned())]),
         },
     }
@@ -110,6 +124,11 @@ fn finding(severity: Severity) -> Finding {
         remedy: Some("create it".into()),
         layer: Some("database".into()),
         detail: "Traceback (most recent call last):\n  …".into(),
+        fix: Some(Remedy::RunStatements {
+            schema: "main".into(),
+            statements: texts(&["CREATE TABLE security_events (id INTEGER)"]),
+        }),
+        cause: Some(Cause::Exception("OperationalError: no such table".into())),
         facts: map(&[("table", "security_events".to_owned())]),
     }
 }
@@ -147,10 +166,12 @@ pub(super) fn failure() -> Failure {
         traceback: "Traceback (most recent call last):\n  …".into(),
         location: Some(location()),
         criteria: texts(&["the schema check no longer reports it"]),
-        facts: map(&[(
-            "ddl",
-            "CREATE TABLE security_events (id INTEGER)".to_owned(),
-        )]),
+        fix: Some(Remedy::RunStatements {
+            schema: "main".into(),
+            statements: texts(&["CREATE TABLE security_events (id INTEGER)"]),
+        }),
+        cause: None,
+        facts: map(&[("table", "security_events".to_owned())]),
     }
 }
 
@@ -203,8 +224,75 @@ pub(super) fn verdict(holds: bool) -> Verdict {
     }
 }
 
+fn filed(fix: Remedy, cause: Option<Cause>) -> Event {
+    Event::MissionFiled {
+        mission: mission_id(0x0195_0000_0000_7000_8000_0000_0000_0001),
+        slug: "schema_fix_security_events".into(),
+        signature: signature("0123456789abcdef"),
+        failure: Failure {
+            fix: Some(fix),
+            cause,
+            ..failure()
+        },
+    }
+}
+
+/// One for each remedy.
+fn filed_remedies() -> Vec<Event> {
+    let migrate = |tool, target: &str| Remedy::Migrate {
+        schema: "main".into(),
+        tool,
+        target: target.into(),
+    };
+    let pending = Some(Cause::Pending("0123456789abcdef".into()));
+    vec![
+        filed(
+            Remedy::InsertText {
+                file: "app/models.py".into(),
+                before: Digest::of(b"before"),
+                offset: 120,
+                text: "    __table_args__ = {\"extend_existing\": True}\n".into(),
+            },
+            Some(Cause::Exception("InvalidRequestError: twice".into())),
+        ),
+        filed(
+            Remedy::SetDefault {
+                file: ".env".into(),
+                name: "LOG_LEVEL".into(),
+                value: "info".into(),
+            },
+            None,
+        ),
+        filed(
+            Remedy::GenerateSecret {
+                file: ".env".into(),
+                name: "SECRET_KEY".into(),
+            },
+            None,
+        ),
+        filed(migrate(MigrationTool::Alembic, "heads"), pending.clone()),
+        filed(migrate(MigrationTool::Flask, "heads"), pending.clone()),
+        filed(migrate(MigrationTool::Django, "reports"), pending),
+        filed(
+            Remedy::ByHand {
+                reason: "the column has no default".into(),
+                statements: Some("ALTER TABLE users ADD COLUMN age integer NOT NULL".into()),
+            },
+            None,
+        ),
+    ]
+}
+
 /// The samples, in the order of [`Event::KINDS`].
 pub(super) fn all() -> Vec<Event> {
+    let mut all = base();
+    let filed = all.iter().position(|event| event.kind() == "mission_filed");
+    let after = filed.unwrap() + 1;
+    all.splice(after..after, filed_remedies());
+    all
+}
+
+fn base() -> Vec<Event> {
     let worker = || "boot 0195".to_owned();
     let text = |text: &str| text.to_owned();
     let mission = mission_id(0x0195_0000_0000_7000_8000_0000_0000_0001);

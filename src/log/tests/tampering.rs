@@ -56,10 +56,10 @@ fn names(sql: &str, expected: &str) {
 #[test]
 fn an_edited_row_is_named() {
     for column in [
-        "payload = x'b201002b0478787878'",
+        "payload = x'b202002b0478787878'",
         "kind = 'boot_up'",
         "at = at + 1",
-        "version = 2",
+        "version = 1",
         "event_id = zeroblob(16)",
         "boot_id = NULL",
         "boot_id = zeroblob(16)",

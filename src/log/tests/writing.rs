@@ -27,7 +27,7 @@ fn places_are_dense_from_one_and_events_come_back() {
     assert_eq!(texts, ["a", "b", "c"].map(|text| note(text).event));
     assert_eq!(
         (all[2].seq, all[2].at, all[2].version),
-        (Seq(3), note("").at, 1)
+        (Seq(3), note("").at, FRAME_VERSION)
     );
     drop(log);
     assert_sound(&path, 3);
@@ -398,7 +398,7 @@ fn the_anchor_follows_once_the_writer_is_idle_and_at_the_end() {
     let started = std::time::Instant::now();
     log.append(vec![note("a")]).unwrap();
     let at_once = anchor(&path).0;
-    if started.elapsed() < writer::ANCHOR_IDLE {
+    if started.elapsed() < ledger::ANCHOR_IDLE {
         assert_eq!(at_once, 0);
     }
     wait_for_anchor(&path, 1);
@@ -411,7 +411,7 @@ fn the_anchor_follows_once_the_writer_is_idle_and_at_the_end() {
             .unwrap()
     };
     let before = version();
-    std::thread::sleep(4 * writer::ANCHOR_IDLE);
+    std::thread::sleep(4 * ledger::ANCHOR_IDLE);
     assert_eq!(version(), before);
     log.append(vec![note("b")]).unwrap();
     drop(log);
@@ -423,7 +423,7 @@ fn the_anchor_follows_once_the_writer_is_idle_and_at_the_end() {
 fn a_writer_that_is_never_idle_anchors_all_the_same() {
     let (_dir, path) = place();
     let log = Log::open(&path).unwrap();
-    let most = u64::from(writer::ANCHOR_COMMITS_MAX);
+    let most = u64::from(ledger::ANCHOR_COMMITS_MAX);
     for _ in 0..most {
         log.append(vec![note("x")]).unwrap();
     }
@@ -480,7 +480,7 @@ fn an_anchor_that_cannot_be_written_is_written_later() {
     log.append(vec![note("a")]).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    std::thread::sleep(6 * writer::ANCHOR_IDLE);
+    std::thread::sleep(6 * ledger::ANCHOR_IDLE);
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(log.append(vec![note("b")]).unwrap(), [Seq(2)]);
     wait_for_anchor(&path, 2);

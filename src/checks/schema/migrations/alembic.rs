@@ -8,7 +8,9 @@ use super::ledger::Ledger;
 use super::revision::{Unread, read_revision};
 use super::{Migrated, Step, pending};
 use crate::checks::{CheckContext, count};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Schema;
 
 /// How a person runs the upgrade, from the top of the workspace.
@@ -58,14 +60,9 @@ pub(super) fn examine(
 ) -> Migrated {
     let mut migrated = Migrated::default();
     let broken = |subject: &str, message: String, remedy: &str| {
-        Finding::new(
-            "schema.broken_history",
-            Severity::Critical,
-            subject,
-            message,
-        )
-        .remedy(remedy)
-        .fact("schema", schema.name.as_str())
+        Finding::of(Code::SchemaBrokenHistory, subject, message)
+            .remedy(remedy)
+            .fact("schema", schema.name.as_str())
     };
     let environment =
         match find_environment(context.root, &context.manifest.python.path, config, section) {
@@ -110,9 +107,8 @@ pub(super) fn examine(
             Err(Unread::Computed(line, name)) => {
                 migrated.is_unknown = true;
                 migrated.findings.push(
-                    Finding::new(
-                        "schema.not_compared",
-                        Severity::Info,
+                    Finding::of(
+                        Code::SchemaNotCompared,
                         schema.name.as_str(),
                         format!("{shown} computes `{name}`, so the history is not known without running it"),
                     )
@@ -171,7 +167,7 @@ pub(super) fn examine(
         };
         migrated.findings.push(
             Finding::new(
-                "schema.multiple_heads",
+                Code::SchemaMultipleHeads,
                 severity,
                 schema.name.as_str(),
                 format!(
@@ -259,19 +255,18 @@ fn compare(
         return;
     };
     let tool = match environment.is_flask {
-        true => "flask",
-        false => "alembic",
+        true => MigrationTool::Flask,
+        false => MigrationTool::Alembic,
     };
-    let upgrader = || ledger.upgrader(is_meant.then_some(tool));
+    let upgrader = || ledger.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
     let table = match &environment.version_table {
         Ok(table) => table.as_str(),
         Err(line) => {
             let file = environment.location.join("env.py");
             let shown = file.strip_prefix(context.root).unwrap_or(&file).display();
             migrated.findings.push(
-                Finding::new(
-                    "schema.not_compared",
-                    Severity::Info,
+                Finding::of(
+                    Code::SchemaNotCompared,
                     schema.name.as_str(),
                     format!("{shown} computes `version_table`, so what was applied is not known without running it"),
                 )
@@ -296,9 +291,8 @@ fn compare(
         current.iter().partition(|id| graph.position(id).is_some());
     if !unknown.is_empty() {
         migrated.findings.push(
-            Finding::new(
-                "schema.unknown_revision",
-                Severity::Critical,
+            Finding::of(
+                Code::SchemaUnknownRevision,
                 schema.name.as_str(),
                 format!(
                     "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
@@ -341,19 +335,14 @@ fn compare(
     }
     let others = ledger.other_tables(&[table]);
     let finding = |message: String| {
-        Finding::new(
-            "schema.not_migrated",
-            Severity::Critical,
-            schema.name.as_str(),
-            message,
-        )
-        .at(steps[0].file.clone(), steps[0].line, 0)
-        .fact("schema", schema.name.as_str())
+        Finding::of(Code::SchemaNotMigrated, schema.name.as_str(), message)
+            .at(steps[0].file.clone(), steps[0].line, 0)
+            .fact("schema", schema.name.as_str())
     };
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
         let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
-        let found = upgrader().attach(finding(message).remedy(format!("run `{run}`")));
+        let found = upgrader().attach(schema, finding(message).remedy(format!("run `{run}`")));
         super::with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };

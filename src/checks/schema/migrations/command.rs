@@ -2,10 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
 use super::environment::find_environment;
-use crate::domain::mission::MigrationTool;
+use crate::database::migration_tables::MigrationTables;
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Expect;
 
 /// Runs Alembic itself.
@@ -13,7 +12,7 @@ const ALEMBIC: &str = include_str!("../../python/alembic.py");
 
 /// Arguments for the application's interpreter, and the directory in which it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationCommand {
+pub(crate) struct MigrationCommand {
     /// `-m flask db upgrade head` and the like.
     pub arguments: Vec<String>,
     /// What a person would write for it.
@@ -25,7 +24,7 @@ pub struct MigrationCommand {
 /// The upgrade of a database whose schema is expected like this, in the workspace or copy at `root`.
 /// `None` if the tool does not fit. `target`: `heads`, or the alias of a database that is not Django's default.
 #[must_use]
-pub fn migration_command(
+pub(crate) fn migration_command(
     expect: &Expect,
     tool: MigrationTool,
     target: &str,
@@ -69,36 +68,19 @@ pub fn migration_command(
     })
 }
 
-/// Tables in which a migration tool keeps what it did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MigrationBooks {
-    /// Each step may change their rows, and a merge may leave fewer.
-    pub versions: Vec<String>,
-    /// Each step may only add rows.
-    pub growing: Vec<String>,
-}
-
-impl MigrationBooks {
-    /// Of all of them.
-    #[must_use]
-    pub fn names(&self) -> Vec<String> {
-        self.versions.iter().chain(&self.growing).cloned().collect()
-    }
-}
-
 /// The books of the migrations that a schema of the workspace or copy at `root` expects.
 #[must_use]
-pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
+pub(crate) fn migration_books(expect: &Expect, root: &Path) -> MigrationTables {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     match expect {
-        Expect::Alembic { config, section } => MigrationBooks {
+        Expect::Alembic { config, section } => MigrationTables {
             versions: find_environment(root, &[], config, section)
                 .ok()
                 .and_then(|environment| environment.version_table.ok())
                 .map_or_else(|| names(&["alembic_version"]), |table| vec![table]),
             growing: Vec::new(),
         },
-        Expect::Django { .. } => MigrationBooks {
+        Expect::Django { .. } => MigrationTables {
             versions: Vec::new(),
             growing: names(&[
                 "django_migrations",
@@ -106,6 +88,6 @@ pub fn migration_books(expect: &Expect, root: &Path) -> MigrationBooks {
                 "auth_permission",
             ]),
         },
-        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => MigrationBooks::default(),
+        Expect::SqlAlchemy { .. } | Expect::Sql { .. } => MigrationTables::default(),
     }
 }

@@ -11,7 +11,9 @@ use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_p
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, count};
 use crate::database::sqlite::live::sqlite_path;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Schema;
 
 const TABLE: &str = "django_migrations";
@@ -84,13 +86,13 @@ pub(super) fn examine(
             return Ok(migrated);
         }
     };
-    let finding = |code: &str, severity, subject: &str, message: String| {
+    let finding = |code: Code, severity, subject: &str, message: String| {
         Finding::new(code, severity, subject, message).fact("schema", schema.name.as_str())
     };
     for conflict in &project.conflicts {
         migrated.findings.push(
             finding(
-                "schema.multiple_heads",
+                Code::SchemaMultipleHeads,
                 Severity::Critical,
                 &conflict.app,
                 format!(
@@ -113,7 +115,7 @@ pub(super) fn examine(
         };
         migrated.findings.push(
             finding(
-                "schema.missing_migration",
+                Code::SchemaMissingMigration,
                 severity,
                 &changed.app,
                 format!(
@@ -152,11 +154,12 @@ pub(super) fn examine(
     } else {
         format!("{COMMAND} --database {}", project.alias)
     };
-    let with_alias = |finding: Finding| match is_default {
-        true => finding,
-        false => finding.fact("alias", project.alias.as_str()),
+    let target = match is_default {
+        true => "heads",
+        false => project.alias.as_str(),
     };
-    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then_some("django"));
+    let django = || (MigrationTool::Django, target.to_owned());
+    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then(django));
     let others = ledger.other_tables(&[TABLE]);
     if !recorded.is_empty() {
         let found = pending(
@@ -167,7 +170,7 @@ pub(super) fn examine(
             &command,
             &upgrader(),
         );
-        migrated.findings.push(with_alias(found));
+        migrated.findings.push(found);
         return Ok(migrated);
     }
     let found = if others == 0 {
@@ -177,20 +180,20 @@ pub(super) fn examine(
             ledger.shown
         );
         let found = finding(
-            "schema.not_migrated",
+            Code::SchemaNotMigrated,
             Severity::Critical,
             &schema.name,
             message,
         )
         .remedy(format!("run `{command}`"));
-        super::with_pending(upgrader().attach(with_alias(found)), context.root, &steps)
+        super::with_pending(upgrader().attach(schema, found), context.root, &steps)
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",
             ledger.shown,
             count(others, "table")
         );
-        finding("schema.not_migrated", Severity::Critical, &schema.name, message).remedy(format!(
+        finding(Code::SchemaNotMigrated, Severity::Critical, &schema.name, message).remedy(format!(
             "if the tables were made by the migrations, run `{command} --fake-initial`; otherwise empty the database \
              and run `{command}`"
         ))
@@ -204,7 +207,7 @@ fn unknown(
     project: &Project,
     recorded: &BTreeSet<(&str, &str)>,
     ledger: &Ledger,
-    finding: &dyn Fn(&str, Severity, &str, String) -> Finding,
+    finding: &dyn Fn(Code, Severity, &str, String) -> Finding,
 ) -> Vec<Finding> {
     let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
     for migration in &project.migrations {
@@ -227,7 +230,7 @@ fn unknown(
                 listed(&names)
             );
             // Django itself goes on with it.
-            finding("schema.unknown_revision", Severity::Warning, app, message)
+            finding(Code::SchemaUnknownRevision, Severity::Warning, app, message)
                 .remedy("deploy the code that has these migrations, or bring their files back")
         })
         .collect()

@@ -10,7 +10,9 @@ use crate::checks::CheckContext;
 use crate::database::handle::Live;
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::{self, Database};
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::code::Code;
+use crate::domain::finding::Finding;
+use crate::domain::remedy::MigrationTool;
 use crate::manifest::Schema;
 
 /// Rows of a tool's table that are read.
@@ -72,25 +74,28 @@ impl Ledger {
         let name = schema.name.as_str();
         let message = format!("{} cannot be read: {why}", self.shown);
         Some(
-            Finding::new("schema.unreachable", Severity::Critical, name, message)
+            Finding::of(Code::SchemaUnreachable, name, message)
                 .remedy("bring the database back from a backup, or end what holds it")
                 .fact("schema", name),
         )
     }
 
     /// Who may upgrade it: `tool`, if there is one, or a person where the server does not let it be tried.
-    pub(super) fn upgrader(&self, tool: Option<&'static str>) -> Upgrader {
-        let why_not = match (&self.books, tool) {
+    pub(super) fn upgrader(&self, tool: Option<(MigrationTool, String)>) -> Upgrader {
+        let (why_not, tool, target) = match (&self.books, tool) {
             (_, None) => return Upgrader::Person(None),
-            (Books::Sqlite(_), Some(tool)) => return Upgrader::Tool(tool),
-            (Books::Server(live), Some(_)) => match live.user_rights() {
-                Ok(rights) => rights.why_no_migrations(),
-                Err(why) => Some(format!("what the user may do cannot be asked: {why}")),
+            (Books::Sqlite(_), Some((tool, target))) => return Upgrader::Tool(tool, target),
+            (Books::Server(live), Some((tool, target))) => match live.user_rights() {
+                Ok(rights) => (rights.why_no_migrations(), tool, target),
+                Err(why) => {
+                    let why = format!("what the user may do cannot be asked: {why}");
+                    (Some(why), tool, target)
+                }
             },
         };
-        match (why_not, tool) {
-            (None, Some(tool)) => Upgrader::Tool(tool),
-            (why_not, _) => Upgrader::Person(why_not),
+        match why_not {
+            None => Upgrader::Tool(tool, target),
+            Some(why) => Upgrader::Person(Some(why)),
         }
     }
 

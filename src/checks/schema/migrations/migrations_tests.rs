@@ -9,7 +9,8 @@ use super::environment::find_environment;
 use super::graph::Graph;
 use super::revision::read_revision;
 use crate::checks::testing::{App, only, problems, venv};
-use crate::domain::finding::{CheckName, CheckReport, Severity};
+use crate::domain::finding::{CheckName, CheckReport, Finding, Severity};
+use crate::domain::remedy::{MigrationTool, Remedy};
 
 const INI: &str = "[alembic]\nscript_location = %(here)s/migrations\n";
 const ENV: &str = r#"
@@ -21,6 +22,14 @@ with engine.connect() as connection:
     with context.begin_transaction():
         context.run_migrations()
 "#;
+
+/// The tool that a fixer would run.
+fn tool_of(finding: &Finding) -> Option<MigrationTool> {
+    match finding.fix {
+        Some(Remedy::Migrate { tool, .. }) => Some(tool),
+        _ => None,
+    }
+}
 
 fn revision(id: &str, down: &str, body: &str) -> String {
     format!(
@@ -81,7 +90,7 @@ fn a_database_behind_its_migrations_is_told_once_and_in_order() {
         "{}",
         empty.message
     );
-    assert_eq!(empty.facts["migrate"], "alembic");
+    assert_eq!(tool_of(empty), Some(MigrationTool::Alembic));
 
     upgrade(&app, &python, "a1");
     app = app.file(
@@ -115,7 +124,7 @@ fn a_database_behind_its_migrations_is_told_once_and_in_order() {
     );
     let report = check(&app);
     let missing = only(&report, "schema.missing_column");
-    assert!(!missing.facts.contains_key("ddl"), "{missing:#?}");
+    assert!(missing.fix.is_none(), "{missing:#?}");
     assert!(missing.remedy.as_ref().unwrap().contains("--autogenerate"));
 }
 
@@ -147,11 +156,7 @@ fn several_heads_unknown_revisions_and_lost_versions_are_told_apart() {
             .unwrap()
             .contains("alembic merge -m \"merge heads\" b2 c3")
     );
-    assert!(
-        !only(&report, "schema.pending_migration")
-            .facts
-            .contains_key("migrate")
-    );
+    assert_eq!(tool_of(only(&report, "schema.pending_migration")), None);
     std::fs::remove_file(app.root().join("migrations/versions/c3.py")).unwrap();
 
     let connection = Connection::open(app.root().join("app.db")).unwrap();
@@ -172,7 +177,7 @@ fn several_heads_unknown_revisions_and_lost_versions_are_told_apart() {
             .contains("alembic stamp REVISION"),
         "{lost:#?}"
     );
-    assert!(!lost.facts.contains_key("migrate"));
+    assert_eq!(tool_of(lost), None);
 }
 
 #[test]
@@ -306,7 +311,7 @@ const SHOP: &str = "from django.db import models\nclass Item(models.Model):\n   
 
 #[test]
 fn a_django_project_is_held_to_its_migrations() {
-    let Some(python) = venv::python_with(&venv::WEB_PACKAGES) else {
+    let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;
     };
     let app = App::with_interpreter(Some(python.clone()))
@@ -338,8 +343,8 @@ fn a_django_project_is_held_to_its_migrations() {
     let report = check(&app);
     assert_eq!(problems(&report), ["schema.not_migrated db0"]);
     assert_eq!(
-        only(&report, "schema.not_migrated").facts["migrate"],
-        "django"
+        tool_of(only(&report, "schema.not_migrated")),
+        Some(MigrationTool::Django)
     );
     manage(&app, &["migrate"]);
     let report = check(&app);
@@ -357,7 +362,7 @@ fn a_django_project_is_held_to_its_migrations() {
         behind.message,
         "database db0 (app.db) is 1 migration behind: shop.0002_price (shop/migrations/0002_price.py)"
     );
-    assert_eq!(behind.facts["migrate"], "django");
+    assert_eq!(tool_of(behind), Some(MigrationTool::Django));
     manage(&app, &["migrate"]);
     let newer = std::fs::read(app.root().join("shop/migrations/0002_price.py")).unwrap();
     std::fs::remove_file(app.root().join("shop/migrations/0002_price.py")).unwrap();
@@ -372,9 +377,5 @@ fn a_django_project_is_held_to_its_migrations() {
         problems(&report),
         ["schema.multiple_heads shop", "schema.pending_migration db0"]
     );
-    assert!(
-        !only(&report, "schema.pending_migration")
-            .facts
-            .contains_key("migrate")
-    );
+    assert_eq!(tool_of(only(&report, "schema.pending_migration")), None);
 }

@@ -20,11 +20,12 @@ use std::path::Path;
 
 use crate::checks::python::ProbeError;
 use crate::checks::{CheckContext, count};
-use crate::domain::finding::{Finding, Severity};
-use crate::domain::signature::FACT_PENDING;
+use crate::domain::code::Code;
+use crate::domain::finding::Finding;
+use crate::domain::remedy::{Cause, MigrationTool, Remedy};
 use crate::manifest::{Expect, Schema};
 
-pub use command::{MigrationBooks, MigrationCommand, migration_books, migration_command};
+pub(crate) use command::{migration_books, migration_command};
 pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.
@@ -70,12 +71,22 @@ pub(super) fn examine(
 
 /// A database that has migrations is not changed behind their back: what differs needs a new one.
 pub(super) fn leave_to_migrations(schema: &Schema, mut finding: Finding) -> Finding {
-    let has_statements = ["ddl", "statements"]
-        .into_iter()
-        .filter(|fact| schema.models.is_some() && finding.facts.remove(*fact).is_some())
-        .count()
-        > 0;
-    if has_statements {
+    if schema.models.is_none() {
+        return finding;
+    }
+    let without_statements = match &finding.fix {
+        Some(Remedy::RunStatements { .. }) => Some(None),
+        Some(Remedy::ByHand {
+            reason,
+            statements: Some(_),
+        }) => Some(Some(Remedy::ByHand {
+            reason: reason.clone(),
+            statements: None,
+        })),
+        _ => None,
+    };
+    if let Some(fix) = without_statements {
+        finding.fix = fix;
         finding.remedy = Some(
             "the models changed without a migration: write one, for example with `alembic revision --autogenerate`"
                 .to_owned(),
@@ -96,22 +107,29 @@ fn listed(all: &[String]) -> String {
 
 /// Who upgrades a database that is behind.
 enum Upgrader {
-    /// This tool, when the fixer asks for it.
-    Tool(&'static str),
-    /// Nobody but a person, and why, if that is not clear.
+    /// This tool, when the fixer asks for it, up to this target.
+    Tool(MigrationTool, String),
+    /// Needs a person, and why, if that is not clear.
     Person(Option<String>),
 }
 
 impl Upgrader {
-    fn attach(&self, mut finding: Finding) -> Finding {
+    fn attach(&self, schema: &Schema, mut finding: Finding) -> Finding {
         match self {
-            Self::Tool(tool) => finding.fact("migrate", *tool),
+            Self::Tool(tool, target) => finding.fix(Remedy::Migrate {
+                schema: schema.name.clone(),
+                tool: *tool,
+                target: target.clone(),
+            }),
             Self::Person(None) => finding,
             Self::Person(Some(why)) => {
                 finding.remedy = finding
                     .remedy
                     .map(|remedy| format!("{remedy}; not automatically, because {why}"));
-                finding.fact("left_to_a_person", why.as_str())
+                finding.fix(Remedy::ByHand {
+                    reason: why.clone(),
+                    statements: None,
+                })
             }
         }
     }
@@ -126,7 +144,7 @@ fn with_pending(finding: Finding, root: &Path, steps: &[Step]) -> Finding {
         hasher.update(blake3::hash(&contents).as_bytes());
     }
     let digest = hasher.finalize().to_hex();
-    finding.fact(FACT_PENDING, &digest[..16])
+    finding.cause(Cause::Pending(digest[..16].to_owned()))
 }
 
 /// The database is behind.
@@ -142,9 +160,8 @@ fn pending(
         .iter()
         .map(|step| format!("{} ({})", step.name, step.file))
         .collect();
-    let mut finding = Finding::new(
-        "schema.pending_migration",
-        Severity::Critical,
+    let mut finding = Finding::of(
+        Code::SchemaPendingMigration,
         schema.name.as_str(),
         format!(
             "{place} is {} behind: {}",
@@ -157,7 +174,7 @@ fn pending(
     if let Some(first) = steps.first() {
         finding = finding.at(first.file.clone(), first.line, 0);
     }
-    with_pending(upgrader.attach(finding), root, steps)
+    with_pending(upgrader.attach(schema, finding), root, steps)
 }
 
 #[cfg(test)]

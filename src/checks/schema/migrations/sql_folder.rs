@@ -10,6 +10,7 @@ use super::sql_names::{Kind, Script, from_nothing, read_folder, shown};
 use super::sql_tools::{Tool, script_of};
 use super::{Migrated, Step, Upgrader, pending};
 use crate::checks::CheckContext;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
 
@@ -91,7 +92,7 @@ impl Folder<'_> {
         inside.display().to_string()
     }
 
-    fn finding(&self, code: &str, severity: Severity, message: String) -> Finding {
+    fn finding(&self, code: Code, severity: Severity, message: String) -> Finding {
         let name = self.schema.name.as_str();
         Finding::new(code, severity, name, message).fact("schema", name)
     }
@@ -101,7 +102,7 @@ impl Folder<'_> {
         let (place, tool) = (&self.place, self.tool.shown());
         let failed = |what: String| {
             let message = format!("{place}: {what} failed half-way, so {tool} refuses to go on");
-            self.finding("schema.broken_history", Severity::Critical, message)
+            self.finding(Code::SchemaBrokenHistory, Severity::Critical, message)
                 .remedy(format!(
                     "undo by hand what it has done, then {}",
                     self.tool.clearing()
@@ -124,7 +125,7 @@ impl Folder<'_> {
                         "{place} is at migration {name}, which no file defines: newer code ran here, or a file is missing"
                     );
                     findings.push(
-                        self.finding("schema.unknown_revision", Severity::Critical, message)
+                        self.finding(Code::SchemaUnknownRevision, Severity::Critical, message)
                             .remedy(
                                 "deploy the code that has this migration, or bring its file back",
                             ),
@@ -140,7 +141,7 @@ impl Folder<'_> {
                     "{file} changed after {tool} applied it to {place}; {tool} applies nothing more until that is settled"
                 );
                 let mut changed = self
-                    .finding("schema.changed_migration", Severity::Warning, message)
+                    .finding(Code::SchemaChangedMigration, Severity::Warning, message)
                     .remedy("take the change back, and write it as a new migration")
                     .at(file.clone(), 1, 0);
                 changed.subject = file;
@@ -187,7 +188,7 @@ impl Folder<'_> {
                     shown(last),
                     self.tool.shown()
                 );
-                self.finding("schema.broken_history", Severity::Critical, message)
+                self.finding(Code::SchemaBrokenHistory, Severity::Critical, message)
                     .remedy(format!("give the file a version above {}", shown(last)))
                     .at(self.file(script), 1, 0)
             })

@@ -11,11 +11,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
-use super::Upstream;
 use super::handshake::{Opening, STARTUP_BYTES_MAX, Startup, read_opening};
 use super::ledger::Ledger;
-use super::message::{Severity, Violation, put, put_error, put_text};
-use super::recording::Book;
+use super::message::{ErrorSeverity, Violation, put, put_error, put_text};
+use super::recording::Recorder;
 use super::tracker::Tracker;
 use crate::database::postgres::wire::{Wire, open_wire};
 
@@ -36,20 +35,28 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// A longer message is held for one connection at a time.
 const LARGE_BYTES: usize = 1 << 20;
 
+/// Where connections lead. No `Debug`: it holds a password.
+pub(crate) struct Upstream {
+    /// The clone, with the trial role's login. Options in it are not used: the program brings its own.
+    pub url: String,
+    /// The names under which a program may ask for it.
+    pub databases: Vec<String>,
+}
+
 /// What all connections of a relay share.
-pub(super) struct Shared {
+pub(super) struct RelayShared {
     upstream: Upstream,
-    book: Arc<Mutex<Book>>,
+    recorder: Arc<Mutex<Recorder>>,
     /// For a large message.
     large: Semaphore,
     served: AtomicU64,
 }
 
-impl Shared {
-    pub(super) fn new(upstream: Upstream, book: Arc<Mutex<Book>>) -> Self {
+impl RelayShared {
+    pub(super) fn new(upstream: Upstream, recorder: Arc<Mutex<Recorder>>) -> Self {
         Self {
             upstream,
-            book,
+            recorder,
             large: Semaphore::new(1),
             served: AtomicU64::new(0),
         }
@@ -57,15 +64,15 @@ impl Shared {
 
     /// The recording is not to be replayed.
     pub(super) fn obstruct(&self, why: &str) {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        book.obstruct(why);
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.obstruct(why);
     }
 }
 
 /// The place of a connection, held as long as it lasts.
-pub(super) struct Place {
-    /// Among those that are only told that there are too many.
-    pub is_beyond: bool,
+pub(super) struct Slot {
+    /// It only gets the error that there are too many.
+    pub is_over_limit: bool,
     pub _permit: OwnedSemaphorePermit,
 }
 
@@ -91,8 +98,8 @@ impl From<Violation> for Refused {
 /// Serves one connection to its end.
 pub(super) async fn serve(
     mut client: TcpStream,
-    place: Place,
-    shared: Arc<Shared>,
+    place: Slot,
+    shared: Arc<RelayShared>,
     mut stop: watch::Receiver<bool>,
 ) {
     // Small messages go out at once; without that it only takes longer.
@@ -115,15 +122,15 @@ pub(super) async fn serve(
 /// Greets a program and leads it to the clone; `None` if it is gone.
 async fn open(
     client: &mut TcpStream,
-    place: &Place,
-    shared: &Shared,
+    place: &Slot,
+    shared: &RelayShared,
 ) -> Result<Option<(Wire, Tracker)>, Refused> {
     let startup = match timeout(GREETING_MAX, greet(client)).await {
         Ok(Ok(Some(startup))) => startup,
         Ok(Err(why)) => return Err(why),
         Ok(Ok(None)) | Err(_) => return Ok(None),
     };
-    if place.is_beyond {
+    if place.is_over_limit {
         return Err(refused(
             "53300",
             "too many connections: this trial serves 16 at once (ubs)",
@@ -148,7 +155,7 @@ async fn open(
         .await
         .map_err(|error| refused(&error.code, error.message))?;
     let connection = shared.served.fetch_add(1, Ordering::Relaxed);
-    let mut ledger = Ledger::new(shared.book.clone(), connection, startup.settings);
+    let mut ledger = Ledger::new(shared.recorder.clone(), connection, startup.settings);
     for (name, value) in &wire.parameters {
         ledger.reported(name, value);
     }
@@ -218,7 +225,7 @@ fn welcome(
 /// Says why the connection ends, and lets the program read it.
 async fn bid_farewell(client: &mut TcpStream, why: &Refused) {
     let mut out = Vec::new();
-    put_error(&mut out, Severity::Fatal, &why.code, &why.message);
+    put_error(&mut out, ErrorSeverity::Fatal, &why.code, &why.message);
     let farewell = async {
         if client.write_all(&out).await.is_ok() {
             close(client).await;
@@ -261,7 +268,7 @@ async fn relay(
     client: &mut TcpStream,
     wire: Wire,
     tracker: Tracker,
-    shared: &Shared,
+    shared: &RelayShared,
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), Refused> {
     let tracker = Mutex::new(tracker);

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::message::{Format, Request, recorded_value};
-use super::recording::{Parameter, Value};
-use super::statement::{Kind, kind_of, refusal};
+use super::recording::{Parameter, RecordedValue};
+use super::statement::{StatementKind, kind_of, refusal};
 use crate::database::sql::text::sql_statements;
 
 /// Types from here on are made in each database, and have another number in each (`FirstNormalObjectId`,
@@ -19,13 +19,13 @@ pub(super) enum Expected {
     Query(Query),
     Parse {
         name: Vec<u8>,
-        prepared: Arc<Prepared>,
+        prepared: Arc<PreparedStatement>,
     },
     Bind {
         portal: Vec<u8>,
         statement: Vec<u8>,
         /// `None`: a value is a text that is none.
-        values: Option<Vec<Value>>,
+        values: Option<Vec<RecordedValue>>,
     },
     Describe,
     Execute {
@@ -45,7 +45,7 @@ pub(super) enum Expected {
 pub(super) struct Query {
     pub text: String,
     /// Where each stands in the text.
-    pub parts: Vec<(Range<usize>, Kind)>,
+    pub parts: Vec<(Range<usize>, StatementKind)>,
     /// How many took effect.
     pub done: usize,
     pub problem: Option<String>,
@@ -53,10 +53,10 @@ pub(super) struct Query {
 }
 
 /// A prepared statement.
-pub(super) struct Prepared {
+pub(super) struct PreparedStatement {
     pub sql: String,
     /// `None`: it is empty.
-    pub kind: Option<Kind>,
+    pub kind: Option<StatementKind>,
     pub oids: Vec<u32>,
     pub problem: Option<String>,
     pub refused: Option<&'static str>,
@@ -98,7 +98,7 @@ impl Query {
     }
 
     /// The statement that takes effect next.
-    pub(super) fn next(&self) -> Option<(&str, &Kind)> {
+    pub(super) fn next(&self) -> Option<(&str, &StatementKind)> {
         let (range, kind) = self.parts.get(self.done)?;
         Some((self.text.get(range.clone())?, kind))
     }
@@ -106,7 +106,7 @@ impl Query {
 
 const NOT_UTF8: &str = "a statement is no UTF-8";
 
-impl Prepared {
+impl PreparedStatement {
     fn new(sql: &[u8], oids: Vec<u32>) -> Self {
         let mut query = Query::new(sql);
         let (sql, kind) = match query.next() {
@@ -128,7 +128,7 @@ impl Prepared {
     }
 
     /// The values with their types.
-    pub(super) fn parameters(&self, values: &[Value]) -> Vec<Parameter> {
+    pub(super) fn parameters(&self, values: &[RecordedValue]) -> Vec<Parameter> {
         let oid = |at: usize| match self.oids.get(at) {
             Some(oid) if *oid < OWN_TYPES_FROM => *oid,
             _ => 0,
@@ -148,7 +148,7 @@ pub(super) fn expected(request: Request<'_>) -> Option<Expected> {
         Request::Query(sql) => Expected::Query(Query::new(sql)),
         Request::Parse { name, sql, oids } => Expected::Parse {
             name: name.to_vec(),
-            prepared: Arc::new(Prepared::new(sql, oids)),
+            prepared: Arc::new(PreparedStatement::new(sql, oids)),
         },
         Request::Bind {
             portal,
@@ -174,7 +174,7 @@ pub(super) fn expected(request: Request<'_>) -> Option<Expected> {
     })
 }
 
-fn recorded_values(values: &[(Format, Option<&[u8]>)]) -> Option<Vec<Value>> {
+fn recorded_values(values: &[(Format, Option<&[u8]>)]) -> Option<Vec<RecordedValue>> {
     values
         .iter()
         .map(|(format, value)| recorded_value(*format, *value))
@@ -193,7 +193,7 @@ impl Expected {
                 values,
             } => {
                 let values = values.as_deref().unwrap_or_default();
-                let of_values: usize = values.iter().map(Value::bytes).sum();
+                let of_values: usize = values.iter().map(RecordedValue::bytes).sum();
                 portal.len() + statement.len() + size_of_val(values) + of_values
             }
             Self::Execute { portal } => portal.len(),

@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::expected::Expected;
 use super::message::{Violation, until_null};
-use super::names::{Names, Portal};
-use super::recording::{Book, Committer, Pending, Recorded, SessionDigest, Value};
-use super::statement::Kind;
-use super::waiting::Waiting;
+use super::names::{Portal, PreparedNames};
+use super::recording::{
+    Committer, Pending, RecordedStatement, RecordedValue, Recorder, SessionDigest,
+};
+use super::statement::StatementKind;
+use super::waiting::AwaitedAnswers;
 use crate::database::sql::statement::sql_without_word;
 use crate::database::sql::text::{Token, sql_statements};
 
@@ -21,15 +23,15 @@ use crate::database::sql::text::{Token, sql_statements};
 const WAITING_MAX: usize = 1 << 16;
 /// A connection by its messages.
 pub(super) struct Ledger {
-    book: Arc<Mutex<Book>>,
+    recorder: Arc<Mutex<Recorder>>,
     connection: u64,
     settings: BTreeMap<String, String>,
-    waiting: Waiting,
+    waiting: AwaitedAnswers,
     /// After an error the server passes over everything up to `Sync`.
     is_skipping: bool,
     /// The server reads rows of a COPY and passes over `Sync`.
     is_copying: bool,
-    names: Names,
+    names: PreparedNames,
     pending: Vec<Pending>,
     began: Option<u64>,
     has_failed: bool,
@@ -47,7 +49,7 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(
-        book: Arc<Mutex<Book>>,
+        recorder: Arc<Mutex<Recorder>>,
         connection: u64,
         settings: BTreeMap<String, String>,
     ) -> Self {
@@ -57,18 +59,18 @@ impl Ledger {
             .into_iter()
             .filter(|(name, _)| !no_setting.contains(&name.as_str()))
             .collect();
-        let of_all = book
+        let of_all = recorder
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .waiting_bytes();
         Self {
-            book,
+            recorder,
             connection,
             settings,
-            waiting: Waiting::new(of_all),
+            waiting: AwaitedAnswers::new(of_all),
             is_skipping: false,
             is_copying: false,
-            names: Names::default(),
+            names: PreparedNames::default(),
             pending: Vec::new(),
             began: None,
             has_failed: false,
@@ -125,7 +127,7 @@ impl Ledger {
             return Ok(());
         }
         if self.began.is_none() {
-            let now = self.book().changes();
+            let now = self.recorder().changes();
             self.began = Some(now);
         }
         self.waiting.push_back(expected);
@@ -171,19 +173,19 @@ impl Ledger {
         }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn obstruct(&self, why: impl Into<String>) {
-        self.book().obstruct(why);
+        self.recorder().obstruct(why);
     }
 
     pub(super) fn lose(&mut self) {
         self.obstruct("the answers of the server do not fit what was asked for");
         self.discard();
         self.waiting.clear();
-        self.names = Names::default();
+        self.names = PreparedNames::default();
         self.is_lost = true;
     }
 
@@ -208,7 +210,7 @@ impl Ledger {
     }
 
     /// Whether a statement is surely what the server reads in the client's bytes.
-    fn is_surely_read(&self, recorded: &Recorded) -> Result<(), String> {
+    fn is_surely_read(&self, recorded: &RecordedStatement) -> Result<(), String> {
         if self.has_own_strings {
             return Err("standard_conforming_strings is turned off, and statements cannot be told apart for sure".to_owned());
         }
@@ -217,7 +219,7 @@ impl Ledger {
                 .parameters
                 .iter()
                 .all(|parameter| match &parameter.value {
-                    Value::Text(text) => text.is_ascii(),
+                    RecordedValue::Text(text) => text.is_ascii(),
                     _ => true,
                 });
         match &self.encoding {
@@ -283,7 +285,7 @@ impl Ledger {
         };
         let problem = query.problem.take();
         let part = query.next().map(|(sql, kind)| {
-            let recorded = Recorded {
+            let recorded = RecordedStatement {
                 sql: sql.to_owned(),
                 parameters: Vec::new(),
                 is_last: false,
@@ -323,28 +325,28 @@ impl Ledger {
     }
 
     /// A statement took effect, for its connection.
-    fn complete(&mut self, mut recorded: Recorded, kind: Kind, tag: &[u8]) {
+    fn complete(&mut self, mut recorded: RecordedStatement, kind: StatementKind, tag: &[u8]) {
         let tag = String::from_utf8_lossy(until_null(tag));
         if !kind.fits(&tag) {
             self.lose();
             return;
         }
         match &kind {
-            Kind::Commit { chain } if tag == "COMMIT" => {
+            StatementKind::Commit { chain } if tag == "COMMIT" => {
                 if *chain {
                     self.obstruct("a transaction ends with COMMIT AND CHAIN");
                 }
                 self.commit();
                 return;
             }
-            Kind::Commit { .. } | Kind::Rollback => {
+            StatementKind::Commit { .. } | StatementKind::Rollback => {
                 self.discard();
                 return;
             }
-            Kind::Begin | Kind::SetTransaction | Kind::Limit => return,
+            StatementKind::Begin | StatementKind::SetTransaction | StatementKind::Limit => return,
             // There is nothing to be reset but what the replay has set for itself.
-            Kind::ResetAll if self.pending_session == SessionDigest::default() => return,
-            Kind::TwoPhase => {
+            StatementKind::ResetAll if self.pending_session == SessionDigest::default() => return,
+            StatementKind::TwoPhase => {
                 self.obstruct(
                     "a transaction is prepared for being committed later (PREPARE TRANSACTION)",
                 );
@@ -352,7 +354,7 @@ impl Ledger {
                 return;
             }
             // That rows came in was seen before. Those of a table that go out change nothing.
-            Kind::Copy => {
+            StatementKind::Copy => {
                 if gives_rows_of_statement(&recorded.sql) {
                     self.obstruct(
                         "it writes the rows of a statement to the client (COPY (...) TO STDOUT), and what that changes is not recorded",
@@ -360,7 +362,7 @@ impl Ledger {
                 }
                 return;
             }
-            Kind::Deallocate(name) => {
+            StatementKind::Deallocate(name) => {
                 let is_of_protocol = match name {
                     Some(name) => self.names.forget_statement(name.as_bytes()),
                     None => {
@@ -373,15 +375,18 @@ impl Ledger {
                     return;
                 }
             }
-            Kind::Alone(what) => {
+            StatementKind::Alone(what) => {
                 self.obstruct(format!("{what} does not run inside of a transaction"));
             }
-            Kind::Concurrent => {
+            StatementKind::Concurrent => {
                 recorded.sql = sql_without_word(&recorded.sql, "CONCURRENTLY");
-                self.book().note_concurrent();
+                self.recorder().note_concurrent();
             }
-            Kind::Session | Kind::Local | Kind::Prepare | Kind::ResetAll => {
-                self.has_prepared |= kind == Kind::Prepare;
+            StatementKind::Session
+            | StatementKind::Local
+            | StatementKind::Prepare
+            | StatementKind::ResetAll => {
+                self.has_prepared |= kind == StatementKind::Prepare;
                 self.pending_session = self.pending_session.after(&recorded);
             }
             _ => {}
@@ -389,7 +394,7 @@ impl Ledger {
         if let Err(why) = self.is_surely_read(&recorded) {
             self.obstruct(why);
         }
-        if self.book().hold(&recorded) {
+        if self.recorder().hold(&recorded) {
             self.pending.push(Pending { recorded, kind });
         }
     }
@@ -444,26 +449,26 @@ impl Ledger {
     fn commit(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         self.session = self.pending_session;
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
         let by = Committer {
             connection: self.connection,
-            began: self.began.unwrap_or_else(|| book.changes()),
+            began: self.began.unwrap_or_else(|| recorder.changes()),
             settings: &self.settings,
             session: self.session,
         };
-        book.commit(pending, &by);
-        let now = book.changes();
-        drop(book);
+        recorder.commit(pending, &by);
+        let now = recorder.changes();
+        drop(recorder);
         self.begin_anew(now);
     }
 
     fn discard(&mut self) {
         let pending = std::mem::take(&mut self.pending);
         self.pending_session = self.session;
-        let mut book = self.book();
-        book.discard(&pending);
-        let now = book.changes();
-        drop(book);
+        let mut recorder = self.recorder();
+        recorder.discard(&pending);
+        let now = recorder.changes();
+        drop(recorder);
         self.begin_anew(now);
     }
 

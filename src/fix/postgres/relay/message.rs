@@ -1,7 +1,7 @@
 //! Messages of the protocol: those of the client taken apart, those that the relay says itself put together
 //! (postgresql.org/docs/current/protocol-message-formats.html). Pure.
 
-use super::recording::Value;
+use super::recording::RecordedValue;
 
 /// Type and length.
 pub(super) const HEAD_BYTES: usize = 5;
@@ -20,6 +20,23 @@ pub(super) fn read_head(bytes: &[u8]) -> Result<Option<(u8, usize)>, Violation> 
         Some(body) => Ok(Some((kind, body))),
         None => Err(Violation("a message has an impossible length")),
     }
+}
+
+/// Reads any bytes as the messages of a client, to their end or to the first that is none; how many there were.
+pub(crate) fn read_any(mut bytes: &[u8]) -> usize {
+    let mut count = 0;
+    while let Ok(Some((kind, length))) = read_head(bytes) {
+        let rest = &bytes[HEAD_BYTES..];
+        let Some(body) = rest.get(..length) else {
+            break;
+        };
+        if read_request(kind, body).is_err() {
+            break;
+        }
+        count += 1;
+        bytes = &rest[length..];
+    }
+    count
 }
 
 /// A message that is none.
@@ -228,17 +245,17 @@ pub(super) fn put_text(out: &mut Vec<u8>, text: &str) {
 
 /// How bad an error is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Severity {
+pub(super) enum ErrorSeverity {
     Error,
     /// The connection ends.
     Fatal,
 }
 
 /// An `ErrorResponse`.
-pub(super) fn put_error(out: &mut Vec<u8>, severity: Severity, code: &str, message: &str) {
+pub(super) fn put_error(out: &mut Vec<u8>, severity: ErrorSeverity, code: &str, message: &str) {
     let severity = match severity {
-        Severity::Error => "ERROR",
-        Severity::Fatal => "FATAL",
+        ErrorSeverity::Error => "ERROR",
+        ErrorSeverity::Fatal => "FATAL",
     };
     put(out, b'E', |out| {
         for (field, text) in [
@@ -255,11 +272,13 @@ pub(super) fn put_error(out: &mut Vec<u8>, severity: Severity, code: &str, messa
 }
 
 /// A value as it is recorded; `None` if it is a text that is none.
-pub(super) fn recorded_value(format: Format, value: Option<&[u8]>) -> Option<Value> {
+pub(super) fn recorded_value(format: Format, value: Option<&[u8]>) -> Option<RecordedValue> {
     Some(match (format, value) {
-        (_, None) => Value::Null,
-        (Format::Binary, Some(bytes)) => Value::Binary(bytes.to_vec()),
-        (Format::Text, Some(bytes)) => Value::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
+        (_, None) => RecordedValue::Null,
+        (Format::Binary, Some(bytes)) => RecordedValue::Binary(bytes.to_vec()),
+        (Format::Text, Some(bytes)) => {
+            RecordedValue::Text(std::str::from_utf8(bytes).ok()?.to_owned())
+        }
     })
 }
 

@@ -12,6 +12,10 @@
 //! Two connections that had transactions open at the same time and both changed something are an obstacle: a
 //! transaction is open from its first message on, and changes something unless all of its statements are of
 //! a kind that only reads.
+//!
+//! The door: [`Relay`] and [`Upstream`] start and end it, [`Recording`] with its [`RecordedStatement`]s,
+//! [`Parameter`]s and [`RecordedValue`]s is what comes out. Nothing else of this room is visible outside. The replay of a
+//! recording lies beside it (`fix::postgres::replay`): it needs transactions and the catalog, of which the relay knows nothing.
 
 mod connection;
 mod expected;
@@ -24,6 +28,8 @@ mod statement;
 mod tracker;
 mod waiting;
 
+pub(crate) use message::read_any;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -35,38 +41,31 @@ use crossbeam_channel::Receiver;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use connection::{Place, Shared, serve};
-use recording::Book;
+pub(crate) use connection::Upstream;
+use connection::{RelayShared, Slot, serve};
 #[cfg(test)]
-pub(in crate::fix) use recording::Recorded;
-pub(in crate::fix) use recording::{Parameter, Recording, Value};
+pub(crate) use recording::RecordedStatement;
+use recording::Recorder;
+pub(crate) use recording::{Parameter, RecordedValue, Recording};
 
 /// Connections at once.
 const CONNECTIONS_MAX: usize = 16;
-/// Connections beyond these that are told so; still more are closed.
+/// More connections than these get an error; still more are closed.
 const REFUSED_MAX: usize = 16;
 /// How long the end of all connections may take.
 const END_MAX: Duration = Duration::from_secs(3);
 /// Until the next try where the system gives no connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Where connections lead. No `Debug`: it holds a password.
-pub(in crate::fix) struct Upstream {
-    /// The clone, with the trial role's login. Options in it are not used: the program brings its own.
-    pub url: String,
-    /// The names under which a program may ask for it.
-    pub databases: Vec<String>,
-}
-
 /// A running relay; ends with this.
-pub(in crate::fix) struct Relay {
-    book: Arc<Mutex<Book>>,
+pub(crate) struct Relay {
+    recorder: Arc<Mutex<Recorder>>,
     thread: Option<JoinHandle<()>>,
-    stop: Option<Stop>,
+    stop: Option<StopSignal>,
 }
 
 /// Dropping it ends the waiting for a listener, and what is served.
-struct Stop {
+struct StopSignal {
     _waiting: crossbeam_channel::Sender<Infallible>,
     serving: watch::Sender<bool>,
 }
@@ -76,15 +75,12 @@ impl Relay {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub(in crate::fix) fn start(
-        upstream: Upstream,
-        listener: Receiver<TcpListener>,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(upstream: Upstream, listener: Receiver<TcpListener>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let book = Arc::new(Mutex::new(Book::default()));
-        let shared = Arc::new(Shared::new(upstream, book.clone()));
+        let recorder = Arc::new(Mutex::new(Recorder::default()));
+        let shared = Arc::new(RelayShared::new(upstream, recorder.clone()));
         let (waiting, stopped) = crossbeam_channel::bounded(0);
         let (serving, stop) = watch::channel(false);
         let serve_all = move || {
@@ -103,9 +99,9 @@ impl Relay {
             .name("relay".to_owned())
             .spawn(serve_all)?;
         Ok(Self {
-            book,
+            recorder,
             thread: Some(thread),
-            stop: Some(Stop {
+            stop: Some(StopSignal {
                 _waiting: waiting,
                 serving,
             }),
@@ -113,9 +109,9 @@ impl Relay {
     }
 
     /// Ends every connection, and gives what took effect.
-    pub(in crate::fix) fn finish(mut self) -> Recording {
+    pub(crate) fn finish(mut self) -> Recording {
         self.end();
-        self.book
+        self.recorder
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .close()
@@ -144,7 +140,7 @@ impl Drop for Relay {
 /// Serves connections until it is to stop.
 async fn accept(
     listener: TcpListener,
-    shared: Arc<Shared>,
+    shared: Arc<RelayShared>,
     mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -166,12 +162,12 @@ async fn accept(
             continue;
         };
         let free = places.clone().try_acquire_owned();
-        let is_beyond = free.is_err();
+        let is_over_limit = free.is_err();
         let Ok(permit) = free.or_else(|_| refused.clone().try_acquire_owned()) else {
             continue;
         };
-        let place = Place {
-            is_beyond,
+        let place = Slot {
+            is_over_limit,
             _permit: permit,
         };
         connections.spawn(serve(client, place, shared.clone(), stop.clone()));
@@ -188,18 +184,12 @@ async fn accept(
     Ok(())
 }
 
-/// What a connection did that ended in a defect of ours, nobody knows.
-fn note_panic(ended: Result<(), JoinError>, shared: &Shared) {
+/// A connection that ended in a defect of ours may have done anything.
+fn note_panic(ended: Result<(), JoinError>, shared: &RelayShared) {
     if ended.is_err_and(|error| error.is_panic()) {
         shared.obstruct("the relay has a defect, and a connection ended with it");
     }
 }
 
 #[cfg(test)]
-mod driver_tests;
-#[cfg(test)]
-mod refusal_tests;
-#[cfg(test)]
-mod relay_tests;
-#[cfg(test)]
-mod testing;
+mod tests;

@@ -3,22 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::expected::Prepared;
-use super::recording::{Recorded, Value};
+use super::expected::PreparedStatement;
+use super::recording::{RecordedStatement, RecordedValue};
 
 /// Bytes of prepared statements and portals of one connection.
 const BYTES_MAX: usize = 64 << 20;
 
 /// What a portal runs.
 pub(super) struct Portal {
-    pub prepared: Arc<Prepared>,
-    values: Vec<Value>,
+    pub prepared: Arc<PreparedStatement>,
+    values: Vec<RecordedValue>,
     /// It was recorded; running it further is the same statement.
     pub is_recorded: bool,
 }
 
 impl Portal {
-    pub(super) fn new(prepared: Arc<Prepared>, values: Vec<Value>) -> Self {
+    pub(super) fn new(prepared: Arc<PreparedStatement>, values: Vec<RecordedValue>) -> Self {
         Self {
             prepared,
             values,
@@ -26,8 +26,8 @@ impl Portal {
         }
     }
 
-    pub(super) fn recorded(&self) -> Recorded {
-        Recorded {
+    pub(super) fn recorded(&self) -> RecordedStatement {
+        RecordedStatement {
             sql: self.prepared.sql.clone(),
             parameters: self.prepared.parameters(&self.values),
             is_last: false,
@@ -35,26 +35,26 @@ impl Portal {
     }
 
     fn bytes(&self) -> usize {
-        let of_values: usize = self.values.iter().map(Value::bytes).sum();
+        let of_values: usize = self.values.iter().map(RecordedValue::bytes).sum();
         size_of::<Self>() + size_of_val(self.values.as_slice()) + of_values
     }
 }
 
 /// Names are bytes, as the client chose them.
 #[derive(Default)]
-pub(super) struct Names {
-    statements: HashMap<Vec<u8>, Arc<Prepared>>,
+pub(super) struct PreparedNames {
+    statements: HashMap<Vec<u8>, Arc<PreparedStatement>>,
     portals: HashMap<Vec<u8>, Portal>,
     statement_bytes: usize,
     portal_bytes: usize,
 }
 
-impl Names {
+impl PreparedNames {
     pub(super) fn is_too_much(&self) -> bool {
         self.statement_bytes + self.portal_bytes > BYTES_MAX
     }
 
-    pub(super) fn statement(&self, name: &[u8]) -> Option<Arc<Prepared>> {
+    pub(super) fn statement(&self, name: &[u8]) -> Option<Arc<PreparedStatement>> {
         self.statements.get(name).cloned()
     }
 
@@ -62,7 +62,7 @@ impl Names {
         self.portals.get_mut(name)
     }
 
-    pub(super) fn put_statement(&mut self, name: Vec<u8>, prepared: Arc<Prepared>) {
+    pub(super) fn put_statement(&mut self, name: Vec<u8>, prepared: Arc<PreparedStatement>) {
         self.forget_statement(&name);
         self.statement_bytes += name.len() + prepared.bytes();
         self.statements.insert(name, prepared);
@@ -104,8 +104,8 @@ impl Names {
 mod tests {
     use super::*;
 
-    fn prepared(sql: &str) -> Arc<Prepared> {
-        Arc::new(Prepared {
+    fn prepared(sql: &str) -> Arc<PreparedStatement> {
+        Arc::new(PreparedStatement {
             sql: sql.to_owned(),
             kind: None,
             oids: Vec::new(),
@@ -116,12 +116,12 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_takes_no_room() {
-        let mut names = Names::default();
+        let mut names = PreparedNames::default();
         let long = "SELECT ".repeat(1 << 20);
         for at in 0..100_u32 {
             // Under one name, a statement replaces the one before.
             names.put_statement(b"s".to_vec(), prepared(&long));
-            let values = vec![Value::Text("x".repeat(1 << 20))];
+            let values = vec![RecordedValue::Text("x".repeat(1 << 20))];
             names.put_portal(b"p".to_vec(), Portal::new(prepared("SELECT 1"), values));
             assert!(!names.is_too_much(), "{at}");
         }

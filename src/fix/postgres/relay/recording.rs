@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use serde::{Deserialize, Serialize};
 
-use super::statement::Kind;
-use super::waiting::WaitingBytes;
+use super::statement::StatementKind;
 
 /// Statements of one recording.
 const STATEMENTS_MAX: usize = 100_000;
@@ -17,8 +18,8 @@ const BYTES_MAX: usize = 32 << 20;
 
 /// What was done, in the order of its taking effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Recording {
-    pub statements: Vec<Recorded>,
+pub(crate) struct Recording {
+    pub statements: Vec<RecordedStatement>,
     /// Settings that the connection was opened with, by name in small letters.
     pub settings: BTreeMap<String, String>,
     /// Indexes were made or dropped `CONCURRENTLY`; the statements are without that.
@@ -29,7 +30,7 @@ pub(in crate::fix) struct Recording {
 
 /// One statement that took effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Recorded {
+pub(crate) struct RecordedStatement {
     /// Exactly one statement.
     pub sql: String,
     pub parameters: Vec<Parameter>,
@@ -39,21 +40,21 @@ pub(in crate::fix) struct Recorded {
 
 /// What stands for `$1` and so on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) struct Parameter {
+pub(crate) struct Parameter {
     /// The type, as the client said it; 0: not said, or a type that each database numbers for itself.
     pub oid: u32,
-    pub value: Value,
+    pub value: RecordedValue,
 }
 
 /// A value as it was sent.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::fix) enum Value {
+pub(crate) enum RecordedValue {
     Null,
     Text(String),
     Binary(Vec<u8>),
 }
 
-impl Value {
+impl RecordedValue {
     pub(super) fn bytes(&self) -> usize {
         match self {
             Self::Null => 0,
@@ -64,7 +65,7 @@ impl Value {
 }
 
 /// Values are the application's own data, and stay out of logs.
-impl fmt::Debug for Value {
+impl fmt::Debug for RecordedValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Null => f.write_str("Null"),
@@ -74,7 +75,7 @@ impl fmt::Debug for Value {
     }
 }
 
-impl Recorded {
+impl RecordedStatement {
     fn bytes(&self) -> usize {
         let of_values = self.parameters.iter().map(|one| one.value.bytes());
         let values: usize = of_values.sum();
@@ -84,8 +85,8 @@ impl Recorded {
 
 /// A statement that took effect for its connection, and for everybody once its transaction is committed.
 pub(super) struct Pending {
-    pub recorded: Recorded,
-    pub kind: Kind,
+    pub recorded: RecordedStatement,
+    pub kind: StatementKind,
 }
 
 /// What a connection is known by when its transaction is committed.
@@ -105,15 +106,15 @@ pub(super) struct SessionDigest([u8; blake3::OUT_LEN]);
 
 impl SessionDigest {
     /// After one statement more.
-    pub(super) fn after(self, recorded: &Recorded) -> Self {
+    pub(super) fn after(self, recorded: &RecordedStatement) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&self.0);
         hasher.update(recorded.sql.as_bytes());
         for parameter in &recorded.parameters {
             let (kind, bytes): (&[u8], &[u8]) = match &parameter.value {
-                Value::Null => (b"\0n", &[]),
-                Value::Text(text) => (b"\0t", text.as_bytes()),
-                Value::Binary(bytes) => (b"\0b", bytes),
+                RecordedValue::Null => (b"\0n", &[]),
+                RecordedValue::Text(text) => (b"\0t", text.as_bytes()),
+                RecordedValue::Binary(bytes) => (b"\0b", bytes),
             };
             hasher.update(kind).update(bytes);
         }
@@ -129,9 +130,12 @@ struct LastChange {
     number_of_others: u64,
 }
 
+/// What all connections of a trial have waiting, in bytes.
+pub(super) type WaitingBytes = Arc<AtomicUsize>;
+
 /// The recording while it is made.
 #[derive(Default)]
-pub(super) struct Book {
+pub(super) struct Recorder {
     recording: Recording,
     /// Transactions that changed something.
     changes: u64,
@@ -145,7 +149,7 @@ pub(super) struct Book {
     waiting_bytes: WaitingBytes,
 }
 
-impl Book {
+impl Recorder {
     /// The first reason stays.
     pub(super) fn obstruct(&mut self, why: impl Into<String>) {
         if self.recording.obstacle.is_none() {
@@ -168,7 +172,7 @@ impl Book {
     }
 
     /// Makes room for a statement; `false` if there is none.
-    pub(super) fn hold(&mut self, recorded: &Recorded) -> bool {
+    pub(super) fn hold(&mut self, recorded: &RecordedStatement) -> bool {
         self.statements += 1;
         self.bytes += recorded.bytes();
         if self.statements <= STATEMENTS_MAX && self.bytes <= BYTES_MAX {
@@ -182,7 +186,7 @@ impl Book {
         false
     }
 
-    fn release<'r>(&mut self, recorded: impl IntoIterator<Item = &'r Recorded>) {
+    fn release<'r>(&mut self, recorded: impl IntoIterator<Item = &'r RecordedStatement>) {
         for one in recorded {
             self.statements -= 1;
             self.bytes -= one.bytes();
@@ -204,7 +208,7 @@ impl Book {
                 "a transaction that is not the last one says SET LOCAL, which would hold for all that follows",
             );
         }
-        self.has_ended_local |= pending.iter().any(|one| one.kind == Kind::Local);
+        self.has_ended_local |= pending.iter().any(|one| one.kind == StatementKind::Local);
         let is_as_before = self.writer.is_none_or(|(connection, session)| {
             connection == by.connection || session == by.session
         });
@@ -275,9 +279,9 @@ impl Book {
 mod tests {
     use super::*;
 
-    fn pending(sql: &str, kind: Kind) -> Vec<Pending> {
+    fn pending(sql: &str, kind: StatementKind) -> Vec<Pending> {
         vec![Pending {
-            recorded: Recorded {
+            recorded: RecordedStatement {
                 sql: sql.to_owned(),
                 parameters: Vec::new(),
                 is_last: false,
@@ -299,17 +303,17 @@ mod tests {
     fn transactions_that_changed_something_side_by_side_are_an_obstacle() {
         let none = BTreeMap::new();
         for (second_began, kind, expected) in [
-            (1, Kind::Writing, false),
-            (0, Kind::Reading, false),
-            (0, Kind::Writing, true),
+            (1, StatementKind::Writing, false),
+            (0, StatementKind::Reading, false),
+            (0, StatementKind::Writing, true),
         ] {
-            let mut book = Book::default();
-            book.commit(pending("a", Kind::Writing), &by(1, 0, &none));
-            book.commit(pending("b", kind), &by(2, second_began, &none));
+            let mut recorder = Recorder::default();
+            recorder.commit(pending("a", StatementKind::Writing), &by(1, 0, &none));
+            recorder.commit(pending("b", kind), &by(2, second_began, &none));
             // Its own changes are in nobody's way.
-            let now = book.changes();
-            book.commit(pending("c", Kind::Writing), &by(2, now, &none));
-            let recording = book.close();
+            let now = recorder.changes();
+            recorder.commit(pending("c", StatementKind::Writing), &by(2, now, &none));
+            let recording = recorder.close();
             assert_eq!(recording.statements.len(), 3);
             assert_eq!(recording.obstacle.is_some(), expected, "{recording:?}");
         }
@@ -319,14 +323,15 @@ mod tests {
     fn other_settings_are_an_obstacle_where_something_is_changed() {
         let none = BTreeMap::new();
         let path = BTreeMap::from([("search_path".to_owned(), "a".to_owned())]);
-        let mut book = Book::default();
-        book.commit(pending("a", Kind::Reading), &by(1, 0, &none));
-        book.commit(pending("b", Kind::Writing), &by(2, 0, &path));
-        assert_eq!(book.recording.obstacle, None);
-        assert_eq!(book.recording.settings, path);
-        book.commit(pending("c", Kind::Writing), &by(1, 1, &none));
+        let mut recorder = Recorder::default();
+        recorder.commit(pending("a", StatementKind::Reading), &by(1, 0, &none));
+        recorder.commit(pending("b", StatementKind::Writing), &by(2, 0, &path));
+        assert_eq!(recorder.recording.obstacle, None);
+        assert_eq!(recorder.recording.settings, path);
+        recorder.commit(pending("c", StatementKind::Writing), &by(1, 1, &none));
         assert!(
-            book.close()
+            recorder
+                .close()
                 .obstacle
                 .unwrap()
                 .contains("different settings")
@@ -336,40 +341,40 @@ mod tests {
     #[test]
     fn what_a_connection_was_made_must_be_what_the_next_one_is() {
         let none = BTreeMap::new();
-        let set = pending("SET search_path = a", Kind::Session);
+        let set = pending("SET search_path = a", StatementKind::Session);
         let session = SessionDigest::default().after(&set[0].recorded);
         for (second, expected) in [(session, false), (SessionDigest::default(), true)] {
-            let mut book = Book::default();
+            let mut recorder = Recorder::default();
             let by = |connection, session| Committer {
                 session,
                 ..by(connection, 0, &none)
             };
-            book.commit(
-                pending("SET search_path = a", Kind::Session),
+            recorder.commit(
+                pending("SET search_path = a", StatementKind::Session),
                 &by(1, session),
             );
-            book.commit(pending("b", Kind::Writing), &by(2, second));
-            assert_eq!(book.close().obstacle.is_some(), expected);
+            recorder.commit(pending("b", StatementKind::Writing), &by(2, second));
+            assert_eq!(recorder.close().obstacle.is_some(), expected);
         }
     }
 
     #[test]
     fn what_is_too_much_is_not_held_and_what_is_discarded_makes_room() {
-        let mut book = Book::default();
-        let large = || pending(&"x".repeat(BYTES_MAX - 1), Kind::Writing);
+        let mut recorder = Recorder::default();
+        let large = || pending(&"x".repeat(BYTES_MAX - 1), StatementKind::Writing);
         for _ in 0..3 {
-            assert!(book.hold(&large()[0].recorded));
-            book.discard(&large());
+            assert!(recorder.hold(&large()[0].recorded));
+            recorder.discard(&large());
         }
-        assert_eq!((book.bytes, book.statements), (0, 0));
-        assert!(book.hold(&large()[0].recorded));
-        assert!(!book.hold(&pending("xx", Kind::Writing)[0].recorded));
-        assert!(book.close().obstacle.unwrap().contains("32 MiB"));
+        assert_eq!((recorder.bytes, recorder.statements), (0, 0));
+        assert!(recorder.hold(&large()[0].recorded));
+        assert!(!recorder.hold(&pending("xx", StatementKind::Writing)[0].recorded));
+        assert!(recorder.close().obstacle.unwrap().contains("32 MiB"));
     }
 
     #[test]
     fn values_do_not_show() {
-        let text = format!("{:?}", Value::Text("secret".to_owned()));
+        let text = format!("{:?}", RecordedValue::Text("secret".to_owned()));
         assert_eq!(text, "Text(6 bytes)");
     }
 }

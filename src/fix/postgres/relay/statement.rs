@@ -1,4 +1,4 @@
-//! What a statement is for the relay, told by its first words: whether it is let through, and how it is
+//! What a statement is for the relay, known by its first words: whether it is let through, and how it is
 //! recorded. Pure.
 //!
 //! The refusal is a second wall. The first one is the trial's role, which has no right to what is refused
@@ -8,7 +8,7 @@ use crate::database::sql::text::{SqlStatement, Token};
 
 /// How a statement is recorded once it took effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum StatementKind {
     /// Begins a transaction.
     Begin,
     /// Commits it, and begins another with `AND CHAIN`.
@@ -46,7 +46,7 @@ pub(super) enum Kind {
     Writing,
 }
 
-impl Kind {
+impl StatementKind {
     /// Whether the database may be another after it.
     pub(super) fn changes(&self) -> bool {
         matches!(
@@ -128,63 +128,71 @@ impl Words<'_, '_> {
 }
 
 /// How a statement is recorded.
-pub(super) fn kind_of(statement: &SqlStatement<'_>) -> Kind {
+pub(super) fn kind_of(statement: &SqlStatement<'_>) -> StatementKind {
     let words = Words(&statement.outline);
     let Some(Token::Word(first)) = statement.outline.first() else {
         return reading_unless(statement.writes);
     };
     match first.to_ascii_uppercase().as_str() {
-        "BEGIN" => Kind::Begin,
-        "START" if words.is(1, "TRANSACTION") => Kind::Begin,
-        "COMMIT" | "ROLLBACK" if words.is(1, "PREPARED") => Kind::TwoPhase,
-        "PREPARE" if words.is(1, "TRANSACTION") => Kind::TwoPhase,
-        "COMMIT" | "END" => Kind::Commit {
+        "BEGIN" => StatementKind::Begin,
+        "START" if words.is(1, "TRANSACTION") => StatementKind::Begin,
+        "COMMIT" | "ROLLBACK" if words.is(1, "PREPARED") => StatementKind::TwoPhase,
+        "PREPARE" if words.is(1, "TRANSACTION") => StatementKind::TwoPhase,
+        "COMMIT" | "END" => StatementKind::Commit {
             chain: words.has("CHAIN") && !words.has("NO"),
         },
-        "ROLLBACK" if words.has("TO") => Kind::RollbackTo,
-        "ROLLBACK" | "ABORT" => Kind::Rollback,
-        "SAVEPOINT" | "RELEASE" => Kind::Reading,
+        "ROLLBACK" if words.has("TO") => StatementKind::RollbackTo,
+        "ROLLBACK" | "ABORT" => StatementKind::Rollback,
+        "SAVEPOINT" | "RELEASE" => StatementKind::Reading,
         "SET" if words.is(1, "TRANSACTION") || words.has_pair("SESSION", "CHARACTERISTICS") => {
-            Kind::SetTransaction
+            StatementKind::SetTransaction
         }
-        "SET" if words.is(1, "LOCAL") && words.is(2, "TRANSACTION") => Kind::SetTransaction,
-        "SET" | "RESET" if words.names_limit() => Kind::Limit,
-        "RESET" if words.is(1, "ALL") => Kind::ResetAll,
-        "SET" if words.is(1, "LOCAL") => Kind::Local,
-        "SET" if words.is(1, "CONSTRAINTS") => Kind::Reading,
-        "DISCARD" if words.is(1, "ALL") => Kind::Alone("DISCARD ALL"),
-        "PREPARE" => Kind::Prepare,
-        "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" => Kind::Session,
-        "DEALLOCATE" => Kind::Deallocate(deallocated(&statement.outline)),
-        "COPY" => Kind::Copy,
-        "VACUUM" => Kind::Alone("VACUUM"),
+        "SET" if words.is(1, "LOCAL") && words.is(2, "TRANSACTION") => {
+            StatementKind::SetTransaction
+        }
+        "SET" | "RESET" if words.names_limit() => StatementKind::Limit,
+        "RESET" if words.is(1, "ALL") => StatementKind::ResetAll,
+        "SET" if words.is(1, "LOCAL") => StatementKind::Local,
+        "SET" if words.is(1, "CONSTRAINTS") => StatementKind::Reading,
+        "DISCARD" if words.is(1, "ALL") => StatementKind::Alone("DISCARD ALL"),
+        "PREPARE" => StatementKind::Prepare,
+        "SET" | "RESET" | "DISCARD" | "LISTEN" | "UNLISTEN" => StatementKind::Session,
+        "DEALLOCATE" => StatementKind::Deallocate(deallocated(&statement.outline)),
+        "COPY" => StatementKind::Copy,
+        "VACUUM" => StatementKind::Alone("VACUUM"),
         "CLUSTER" if statement.outline.len() < 2 || words.is(1, "VERBOSE") => {
-            Kind::Alone("CLUSTER")
+            StatementKind::Alone("CLUSTER")
         }
-        "REINDEX" if words.has("CONCURRENTLY") => Kind::Alone("REINDEX ... CONCURRENTLY"),
+        "REINDEX" if words.has("CONCURRENTLY") => StatementKind::Alone("REINDEX ... CONCURRENTLY"),
         "REINDEX"
             if ["DATABASE", "SYSTEM", "SCHEMA"]
                 .iter()
                 .any(|kind| words.has(kind)) =>
         {
-            Kind::Alone("REINDEX of a database or schema")
+            StatementKind::Alone("REINDEX of a database or schema")
         }
-        "CREATE" | "DROP" if words.has_pair("INDEX", "CONCURRENTLY") => Kind::Concurrent,
+        "CREATE" | "DROP" if words.has_pair("INDEX", "CONCURRENTLY") => StatementKind::Concurrent,
         "ALTER" if words.is(1, "TABLE") && words.has("DETACH") && words.has("CONCURRENTLY") => {
-            Kind::Alone("DETACH PARTITION ... CONCURRENTLY")
+            StatementKind::Alone("DETACH PARTITION ... CONCURRENTLY")
         }
-        "CREATE" if is_temporary(&words) => Kind::Session,
-        "SELECT" if statement.text.to_ascii_lowercase().contains("set_config") => Kind::Session,
+        "CREATE" if is_temporary(&words) => StatementKind::Session,
+        "SELECT" if statement.text.to_ascii_lowercase().contains("set_config") => {
+            StatementKind::Session
+        }
         "SELECT" | "WITH" | "VALUES" | "TABLE" => reading_unless(statement.writes),
         // What it explains is carried out with ANALYZE, which may stand in brackets.
         "EXPLAIN" => reading_unless(statement.writes),
-        "SHOW" | "DECLARE" | "FETCH" | "MOVE" | "CLOSE" | "LOCK" => Kind::Reading,
-        _ => Kind::Writing,
+        "SHOW" | "DECLARE" | "FETCH" | "MOVE" | "CLOSE" | "LOCK" => StatementKind::Reading,
+        _ => StatementKind::Writing,
     }
 }
 
-fn reading_unless(writes: bool) -> Kind {
-    if writes { Kind::Writing } else { Kind::Reading }
+fn reading_unless(writes: bool) -> StatementKind {
+    if writes {
+        StatementKind::Writing
+    } else {
+        StatementKind::Reading
+    }
 }
 
 fn is_temporary(words: &Words<'_, '_>) -> bool {
@@ -290,58 +298,73 @@ mod tests {
     }
 
     #[test]
-    fn kinds_are_told_by_the_first_words() {
+    fn kinds_are_known_by_the_first_words() {
         for (sql, kind) in [
-            ("begin", Kind::Begin),
-            ("/* x */ START TRANSACTION READ ONLY", Kind::Begin),
-            ("END", Kind::Commit { chain: false }),
-            ("COMMIT AND NO CHAIN", Kind::Commit { chain: false }),
-            ("COMMIT WORK AND CHAIN", Kind::Commit { chain: true }),
-            ("ROLLBACK AND CHAIN", Kind::Rollback),
-            ("ROLLBACK WORK TO SAVEPOINT a", Kind::RollbackTo),
-            ("COMMIT PREPARED 'x'", Kind::TwoPhase),
-            ("PREPARE TRANSACTION 'x'", Kind::TwoPhase),
-            ("PREPARE x AS SELECT 1", Kind::Prepare),
-            ("SET TRANSACTION READ ONLY", Kind::SetTransaction),
+            ("begin", StatementKind::Begin),
+            ("/* x */ START TRANSACTION READ ONLY", StatementKind::Begin),
+            ("END", StatementKind::Commit { chain: false }),
+            (
+                "COMMIT AND NO CHAIN",
+                StatementKind::Commit { chain: false },
+            ),
+            (
+                "COMMIT WORK AND CHAIN",
+                StatementKind::Commit { chain: true },
+            ),
+            ("ROLLBACK AND CHAIN", StatementKind::Rollback),
+            ("ROLLBACK WORK TO SAVEPOINT a", StatementKind::RollbackTo),
+            ("COMMIT PREPARED 'x'", StatementKind::TwoPhase),
+            ("PREPARE TRANSACTION 'x'", StatementKind::TwoPhase),
+            ("PREPARE x AS SELECT 1", StatementKind::Prepare),
+            ("SET TRANSACTION READ ONLY", StatementKind::SetTransaction),
             (
                 "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY",
-                Kind::SetTransaction,
+                StatementKind::SetTransaction,
             ),
-            ("SET LOCAL search_path = a", Kind::Local),
-            ("set search_path to a", Kind::Session),
-            ("SET LOCAL lock_timeout = '5s'", Kind::Limit),
-            ("set SESSION statement_timeout to 0", Kind::Limit),
-            ("RESET lock_timeout", Kind::Limit),
-            ("RESET ALL", Kind::ResetAll),
-            ("RESET search_path", Kind::Session),
-            ("SET CONSTRAINTS ALL IMMEDIATE", Kind::Reading),
-            ("SELECT set_config('a.b', 'c', false)", Kind::Session),
-            ("SELECT 1", Kind::Reading),
-            ("(SELECT 1)", Kind::Reading),
-            ("SELECT 1 INTO t", Kind::Writing),
+            ("SET LOCAL search_path = a", StatementKind::Local),
+            ("set search_path to a", StatementKind::Session),
+            ("SET LOCAL lock_timeout = '5s'", StatementKind::Limit),
+            ("set SESSION statement_timeout to 0", StatementKind::Limit),
+            ("RESET lock_timeout", StatementKind::Limit),
+            ("RESET ALL", StatementKind::ResetAll),
+            ("RESET search_path", StatementKind::Session),
+            ("SET CONSTRAINTS ALL IMMEDIATE", StatementKind::Reading),
+            (
+                "SELECT set_config('a.b', 'c', false)",
+                StatementKind::Session,
+            ),
+            ("SELECT 1", StatementKind::Reading),
+            ("(SELECT 1)", StatementKind::Reading),
+            ("SELECT 1 INTO t", StatementKind::Writing),
             (
                 "WITH x AS (DELETE FROM t RETURNING 1) SELECT 1",
-                Kind::Writing,
+                StatementKind::Writing,
             ),
-            ("CREATE TEMP TABLE t (x int)", Kind::Session),
+            ("CREATE TEMP TABLE t (x int)", StatementKind::Session),
             (
                 "CREATE OR REPLACE TEMPORARY VIEW v AS SELECT 1",
-                Kind::Session,
+                StatementKind::Session,
             ),
-            ("CREATE TABLE temp (x int)", Kind::Writing),
+            ("CREATE TABLE temp (x int)", StatementKind::Writing),
             (
                 "CREATE UNIQUE INDEX CONCURRENTLY i ON t (a)",
-                Kind::Concurrent,
+                StatementKind::Concurrent,
             ),
-            ("REFRESH MATERIALIZED VIEW CONCURRENTLY v", Kind::Writing),
+            (
+                "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
+                StatementKind::Writing,
+            ),
             (
                 "DEALLOCATE PREPARE \"a\"\"b\"",
-                Kind::Deallocate(Some("a\"b".to_owned())),
+                StatementKind::Deallocate(Some("a\"b".to_owned())),
             ),
-            ("DEALLOCATE X", Kind::Deallocate(Some("x".to_owned()))),
-            ("DEALLOCATE ALL", Kind::Deallocate(None)),
-            ("COPY t FROM STDIN", Kind::Copy),
-            ("DO $$ BEGIN END $$", Kind::Writing),
+            (
+                "DEALLOCATE X",
+                StatementKind::Deallocate(Some("x".to_owned())),
+            ),
+            ("DEALLOCATE ALL", StatementKind::Deallocate(None)),
+            ("COPY t FROM STDIN", StatementKind::Copy),
+            ("DO $$ BEGIN END $$", StatementKind::Writing),
         ] {
             assert_eq!(kind_of(&one(sql)), kind, "{sql}");
         }
@@ -398,8 +421,11 @@ mod tests {
 
     #[test]
     fn tags_say_whether_it_was_understood() {
-        assert!(Kind::Commit { chain: false }.fits("ROLLBACK"));
-        assert!(!Kind::Writing.fits("COMMIT") && !Kind::Begin.fits("COMMIT"));
-        assert!(Kind::Writing.fits("CREATE TABLE") && Kind::RollbackTo.fits("ROLLBACK"));
+        assert!(StatementKind::Commit { chain: false }.fits("ROLLBACK"));
+        assert!(!StatementKind::Writing.fits("COMMIT") && !StatementKind::Begin.fits("COMMIT"));
+        assert!(
+            StatementKind::Writing.fits("CREATE TABLE")
+                && StatementKind::RollbackTo.fits("ROLLBACK")
+        );
     }
 }

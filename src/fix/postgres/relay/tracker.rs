@@ -1,5 +1,5 @@
 //! One connection, both directions: bytes go in as they arrive, and come out as they are passed on, with what
-//! they mean told to the [`Ledger`]. No sockets here, and no clock.
+//! they mean reported to the [`Ledger`]. No sockets here, and no clock.
 //!
 //! A request that is refused goes on as one that must fail, and the server's error is replaced by the relay's: so
 //! the server's transaction fails with it, and a pipeline is skipped up to its `Sync`, by the server's own rules.
@@ -7,7 +7,7 @@
 use super::expected::expected;
 use super::ledger::Ledger;
 use super::message::{
-    HEAD_BYTES, MESSAGE_BYTES_MAX, Request, Severity, Violation, put, put_error, put_text,
+    ErrorSeverity, HEAD_BYTES, MESSAGE_BYTES_MAX, Request, Violation, put, put_error, put_text,
     read_head, read_request,
 };
 
@@ -144,7 +144,7 @@ impl Tracker {
                 && let Some(why) = self.ledger.refused()
             {
                 let message = format!("ubs does not let this statement through, because {why}");
-                put_error(out, Severity::Error, "42501", &message);
+                put_error(out, ErrorSeverity::Error, "42501", &message);
                 self.server_drops = true;
             }
             self.ledger.answer(kind, body);

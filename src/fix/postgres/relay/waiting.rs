@@ -1,25 +1,22 @@
 //! The requests of a connection that wait for their answers, and how much room those of all connections take. Pure.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use super::expected::Expected;
+use super::recording::WaitingBytes;
 
 /// Bytes that wait, of all connections: a recording holds half as much. The server answers when it is asked to, so
 /// who never asks would fill our memory.
 const BYTES_MAX: usize = 64 << 20;
 
-/// What all connections of a trial have waiting, in bytes.
-pub(super) type WaitingBytes = Arc<AtomicUsize>;
-
 /// Requests in their order.
-pub(super) struct Waiting {
+pub(super) struct AwaitedAnswers {
     queue: VecDeque<Expected>,
     of_all: WaitingBytes,
 }
 
-impl Waiting {
+impl AwaitedAnswers {
     pub(super) fn new(of_all: WaitingBytes) -> Self {
         Self {
             queue: VecDeque::new(),
@@ -81,7 +78,7 @@ impl Waiting {
     }
 }
 
-impl Drop for Waiting {
+impl Drop for AwaitedAnswers {
     fn drop(&mut self) {
         self.clear();
     }

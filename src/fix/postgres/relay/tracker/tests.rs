@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use super::super::recording::Book;
-use super::super::testing::{SYNC, bind, execute, extended, parse, query};
+use super::super::recording::Recorder;
+use super::super::tests::testing::{SYNC, bind, execute, extended, parse, query};
 use super::*;
 
-fn tracker(book: &Arc<Mutex<Book>>) -> Tracker {
-    Tracker::new(Ledger::new(book.clone(), 0, BTreeMap::new()))
+fn tracker(recorder: &Arc<Mutex<Recorder>>) -> Tracker {
+    Tracker::new(Ledger::new(recorder.clone(), 0, BTreeMap::new()))
 }
 
 /// Bytes in pieces, as a network may give them; what comes out on the other side.
@@ -38,8 +38,8 @@ fn bytes_pass_unchanged_however_they_are_cut() {
     let whole = sent.len();
     sent.extend(&query("SELECT 3")[..7]);
     for piece in 1..40 {
-        let book: Arc<Mutex<Book>> = Arc::default();
-        let mut tracker = tracker(&book);
+        let recorder: Arc<Mutex<Recorder>> = Arc::default();
+        let mut tracker = tracker(&recorder);
         let out = passed(&sent, piece, |held, out| {
             tracker.client_sent(held, out).unwrap()
         });
@@ -47,15 +47,15 @@ fn bytes_pass_unchanged_however_they_are_cut() {
         let answer = b"D\0\0\0\x06abC\0\0\0\x0dSELECT 1\0C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I1\0\0\0\x042\0\0\0\x04";
         let out = passed(answer, piece, |held, out| tracker.server_sent(held, out));
         assert_eq!(out, answer, "{piece}");
-        assert_eq!(book.lock().unwrap().close().statements.len(), 2);
+        assert_eq!(recorder.lock().unwrap().close().statements.len(), 2);
         assert!(!tracker.ledger.is_lost() && !tracker.ledger.is_idle());
     }
 }
 
 #[test]
 fn who_asks_faster_than_is_answered_waits() {
-    let book: Arc<Mutex<Book>> = Arc::default();
-    let mut tracker = tracker(&book);
+    let recorder: Arc<Mutex<Recorder>> = Arc::default();
+    let mut tracker = tracker(&recorder);
     let many = extended("SELECT 1").repeat(50_000);
     let mut out = Vec::new();
     let taken = tracker.client_sent(&many, &mut out).unwrap();
@@ -71,13 +71,13 @@ fn who_asks_faster_than_is_answered_waits() {
 
 #[test]
 fn a_server_that_answers_something_else_is_an_obstacle() {
-    let book: Arc<Mutex<Book>> = Arc::default();
-    let mut tracker = tracker(&book);
+    let recorder: Arc<Mutex<Recorder>> = Arc::default();
+    let mut tracker = tracker(&recorder);
     let mut out = Vec::new();
     tracker.client_sent(&query("SELECT 1"), &mut out).unwrap();
     tracker.server_sent(b"C\0\0\0\x0bCOMMIT\0Z\0\0\0\x05I", &mut out);
     assert!(tracker.ledger.is_lost());
-    let recording = book.lock().unwrap().close();
+    let recording = recorder.lock().unwrap().close();
     assert!(recording.statements.is_empty());
     assert_eq!(
         recording.obstacle.as_deref(),
@@ -134,7 +134,7 @@ fn answers() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
 
 #[test]
 fn who_never_asks_for_answers_does_not_fill_our_memory() {
-    let book: Arc<Mutex<Book>> = Arc::default();
+    let recorder: Arc<Mutex<Recorder>> = Arc::default();
     let mut large = Vec::new();
     put(&mut large, b'B', |out| {
         // Portal, statement, no format, one value, no format of results.
@@ -143,7 +143,7 @@ fn who_never_asks_for_answers_does_not_fill_our_memory() {
         out.extend(vec![b'x'; 1 << 20]);
         out.extend([0, 0]);
     });
-    let mut trackers = [tracker(&book), tracker(&book)];
+    let mut trackers = [tracker(&recorder), tracker(&recorder)];
     let mut out = Vec::new();
     // Together, they have no more than one.
     let sent = (0..100).position(|at: usize| {
@@ -160,12 +160,12 @@ fn who_never_asks_for_answers_does_not_fill_our_memory() {
         other.server_sent(b"2\0\0\0\x04", &mut out);
     }
     drop(trackers);
-    let mut book = book.lock().unwrap();
-    let bytes = book
+    let mut recorder = recorder.lock().unwrap();
+    let bytes = recorder
         .waiting_bytes()
         .load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(bytes, 0);
-    let obstacle = book.close().obstacle.unwrap();
+    let obstacle = recorder.close().obstacle.unwrap();
     assert!(obstacle.contains("too much waits"), "{obstacle}");
 }
 
@@ -174,8 +174,8 @@ proptest::proptest! {
     fn no_bytes_break_it(
         turns in proptest::collection::vec((messages(), answers(), answers()), 0..40),
     ) {
-        let book: Arc<Mutex<Book>> = Arc::default();
-        let mut tracker = tracker(&book);
+        let recorder: Arc<Mutex<Recorder>> = Arc::default();
+        let mut tracker = tracker(&recorder);
         let (mut from_client, mut from_server) = (Vec::new(), Vec::new());
         let mut out = Vec::new();
         for (message, first, second) in turns {
@@ -192,9 +192,9 @@ proptest::proptest! {
         }
         drop(tracker);
         // What is not in the recording takes no room.
-        let mut book = book.lock().unwrap();
-        let (statements, bytes) = book.held();
-        let recording = book.close();
+        let mut recorder = recorder.lock().unwrap();
+        let (statements, bytes) = recorder.held();
+        let recording = recorder.close();
         proptest::prop_assert_eq!(statements, recording.statements.len());
         let recorded: usize = recording.statements.iter().map(|one| one.sql.len()).sum();
         proptest::prop_assert_eq!(bytes, recorded);

@@ -1,0 +1,152 @@
+//! What can be asked of `ubs missions`.
+
+use std::path::PathBuf;
+
+/// The missions: list, show, and work on them.
+///
+/// A mission is named by its slug, its id, or the beginning of its id.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Option<MissionsCommand>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum MissionsCommand {
+    /// List the open missions (this is what `ubs missions` does)
+    List {
+        /// The closed ones too
+        #[arg(long)]
+        all: bool,
+    },
+    /// Show one mission in full
+    Show {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+    },
+    /// File a mission for a failure that ubs did not see itself
+    File {
+        /// What failed: a layer, a service, a component
+        #[arg(long)]
+        subject: String,
+        /// What happened, in one sentence
+        #[arg(long)]
+        error: String,
+        /// The layer that waits for it
+        #[arg(long)]
+        layer: Option<String>,
+        /// A file with the traceback or log, `-` for standard input
+        #[arg(long, value_name = "FILE")]
+        traceback: Option<PathBuf>,
+    },
+    /// Take a mission, or the oldest that can be taken
+    Claim {
+        /// Which one [default: the oldest that can be taken]
+        mission: Option<String>,
+        #[command(flatten)]
+        worker: WorkerArg,
+        #[command(flatten)]
+        lease: LeaseArg,
+    },
+    /// Hold a claimed mission longer
+    Heartbeat {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        #[command(flatten)]
+        lease: LeaseArg,
+    },
+    /// Propose a fix as JSON: it is tried in the sandbox, and applied if it holds and policy allows
+    Propose {
+        /// Which one (slug or id); it must be claimed by the same worker
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        /// The file with the proposal
+        #[arg(long, value_name = "FILE", default_value = "-")]
+        file: PathBuf,
+    },
+    /// Close a mission that was fixed by hand, if its check no longer reports the failure
+    Complete {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        /// How it was fixed
+        #[arg(long, default_value = "fixed by hand")]
+        resolution: String,
+    },
+    /// Say that a claimed mission could not be fixed; it is tried again later, or needs a person
+    Fail {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        /// Why not
+        #[arg(long)]
+        reason: String,
+    },
+    /// Approve a fix that was proved and waits for it; it is proved once more and applied
+    Approve {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        /// Who approves
+        #[arg(long, default_value = "a person")]
+        by: String,
+    },
+    /// Decline a fix that waits for approval
+    Reject {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        /// Why
+        #[arg(long)]
+        reason: String,
+        /// Who declines
+        #[arg(long, default_value = "a person")]
+        by: String,
+    },
+    /// Give a claimed mission back untouched
+    Release {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        /// Why
+        #[arg(long, default_value = "given back")]
+        reason: String,
+    },
+    /// Put a mission that needs a person back into the queue
+    Requeue {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        /// Who does so
+        #[arg(long, default_value = "a person")]
+        by: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct WorkerArg {
+    /// Name of the worker, the same from claim to end
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "UBS_WORKER",
+        default_value = "a person"
+    )]
+    pub(super) worker: String,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct LeaseArg {
+    /// Seconds that the mission is held without a heartbeat
+    #[arg(long, value_name = "SECONDS", default_value_t = 900)]
+    lease: u64,
+}
+
+impl LeaseArg {
+    pub(super) fn ms(&self) -> u64 {
+        self.lease.saturating_mul(1_000)
+    }
+}

@@ -1,0 +1,148 @@
+//! What the engine reports to a boot or asks of it, and why that may be refused.
+
+use crate::domain::event::{BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef};
+use crate::domain::finding::{CheckName, CheckReport};
+use crate::domain::ids::{At, MissionId};
+
+/// What the outside world contributes to a decision: the moment and a random number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Context {
+    /// Now.
+    pub at: At,
+    /// 0 to 1000, for jitter.
+    pub random_per_mille: u16,
+}
+
+/// A report of the engine, or a request.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum BootCommand {
+    /// Begin.
+    Start {
+        /// Name of the application.
+        app: String,
+        /// What the boot will do.
+        plan: BootPlan,
+        /// Who supervises.
+        supervisor: ProcessRef,
+        /// What it runs on.
+        fingerprint: Box<Fingerprint>,
+    },
+    /// A check begins.
+    BeginCheck {
+        /// Which.
+        check: CheckName,
+        /// In the pre-flight, or while the system runs.
+        phase: CheckPhase,
+    },
+    /// A check ended.
+    EndCheck {
+        /// What it found.
+        report: Box<CheckReport>,
+        /// In the pre-flight, or while the system runs.
+        phase: CheckPhase,
+    },
+    /// Missions are filed and closed.
+    Settled {
+        /// Missions filed or seen again.
+        open: u32,
+        /// Missions closed.
+        closed: u32,
+    },
+    /// Work on a mission ended.
+    EndHeal {
+        /// Which.
+        mission: MissionId,
+        /// How.
+        outcome: HealOutcome,
+        /// One sentence.
+        reason: String,
+    },
+    /// The wait before the next attempt is over.
+    BackoffElapsed,
+    /// A layer begins to start.
+    StartLayer {
+        /// Which.
+        layer: String,
+    },
+    /// A service's process runs.
+    ServiceStarted {
+        /// Which.
+        service: String,
+        /// Its process.
+        process: ProcessRef,
+    },
+    /// A service is ready.
+    ServiceReady {
+        /// Which.
+        service: String,
+    },
+    /// A service's process ended.
+    ServiceExited {
+        /// Which.
+        service: String,
+        /// How.
+        exit: ExitKind,
+        /// Why, if something is known beyond the exit: a failed liveness probe.
+        reason: Option<String>,
+        /// Last lines of its output, redacted.
+        output: String,
+    },
+    /// A service could not be started, or was not ready in time.
+    ServiceUnstartable {
+        /// Which.
+        service: String,
+        /// Why, redacted.
+        error: String,
+        /// Last lines of its output, redacted.
+        output: String,
+    },
+    /// A validation of the live system begins.
+    BeginValidation,
+    /// Somebody wants the boot to stop.
+    RequestStop {
+        /// Who or what.
+        by: String,
+    },
+    /// The supervisor is known to be dead.
+    Interrupt {
+        /// What is known.
+        reason: String,
+        /// Processes that were ended.
+        reaped: u32,
+    },
+}
+
+/// A report that the state does not allow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum BootRefusal {
+    /// It comes from work that the boot no longer waits for; the engine drops it.
+    #[error("{what} comes too late: the boot is {phase}")]
+    Late {
+        /// What was reported.
+        what: &'static str,
+        /// Where the boot stands.
+        phase: &'static str,
+    },
+    /// The plan has no such part.
+    #[error("the boot's plan has no {what} named {name}")]
+    Unknown {
+        /// `layer`, `service`.
+        what: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// A second start.
+    #[error("the boot has already begun")]
+    AlreadyStarted,
+    /// The boot is over.
+    #[error("the boot has ended")]
+    Ended,
+    /// Never allowed here: the engine has a bug.
+    #[error("{what} is impossible while the boot is {phase}")]
+    Impossible {
+        /// What was reported.
+        what: &'static str,
+        /// Where the boot stands.
+        phase: &'static str,
+    },
+}

@@ -1,0 +1,38 @@
+//! A decision in the making: the events so far, and the state that they lead to.
+
+use super::command::{BootRefusal, Context};
+use super::evolve::evolve;
+use super::state::{BootState, LayerState, ServiceState};
+use crate::domain::event::Event;
+
+/// Collects events and keeps the state that they lead to.
+pub(super) struct Draft {
+    pub state: BootState,
+    pub events: Vec<Event>,
+    pub context: Context,
+}
+
+impl Draft {
+    pub(super) fn push(&mut self, event: Event) {
+        let state = std::mem::take(&mut self.state);
+        self.state = evolve(state, self.context.at, None, &event);
+        self.events.push(event);
+    }
+}
+
+pub(super) fn late(state: &BootState, what: &'static str) -> BootRefusal {
+    BootRefusal::Late {
+        what,
+        phase: state.phase.as_str(),
+    }
+}
+
+pub(super) fn find_service<'a>(
+    state: &'a BootState,
+    name: &str,
+) -> Result<(&'a LayerState, &'a ServiceState), BootRefusal> {
+    state.service(name).ok_or_else(|| BootRefusal::Unknown {
+        what: "service",
+        name: name.to_owned(),
+    })
+}

@@ -1,0 +1,189 @@
+//! What a fixer can do about a finding, and what signs a failure: typed, as the check measured it.
+//!
+//! Pure data. A fixer reads a [`Remedy`] and nothing else; the facts of a finding only describe it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::Digest;
+
+/// What can be done about a finding, exactly as the check measured it. JSON: `{"kind": "...", ...}`.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Remedy {
+    /// Run statements that only add.
+    RunStatements {
+        /// Name of the manifest's `[[schema]]`.
+        schema: String,
+        /// The statements, in order.
+        statements: Vec<String>,
+    },
+    /// Insert text into a source file; every other byte stays.
+    InsertText {
+        /// File, relative to the workspace.
+        file: String,
+        /// Digest of the file that was read.
+        before: Digest,
+        /// Byte offset.
+        offset: u64,
+        /// What is inserted.
+        text: String,
+    },
+    /// Write the manifest's default of a variable to an environment file.
+    SetDefault {
+        /// File, relative to the workspace.
+        file: String,
+        /// Name of the variable.
+        name: String,
+        /// The default.
+        value: String,
+    },
+    /// Write a random value of a secret to an environment file.
+    GenerateSecret {
+        /// File, relative to the workspace.
+        file: String,
+        /// Name of the variable.
+        name: String,
+    },
+    /// Run the application's own migrations on one database.
+    Migrate {
+        /// Name of the manifest's `[[schema]]`.
+        schema: String,
+        /// Who runs them.
+        tool: MigrationTool,
+        /// How far: `heads`, or a revision; for Django the alias of a database that is not its
+        /// default one.
+        target: String,
+    },
+    /// No fixer may do it.
+    ByHand {
+        /// Why not.
+        reason: String,
+        /// The statements for a person, if they are known.
+        statements: Option<String>,
+    },
+}
+
+impl Remedy {
+    /// Every text in it, for whoever has to look for secrets or to bound sizes.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let (fields, list): (Vec<&String>, &[String]) = match self {
+            Self::RunStatements { schema, statements } => (vec![schema], statements),
+            Self::InsertText { file, text, .. } => (vec![file, text], &[]),
+            Self::SetDefault { file, name, value } => (vec![file, name, value], &[]),
+            Self::GenerateSecret { file, name } => (vec![file, name], &[]),
+            Self::Migrate { schema, target, .. } => (vec![schema, target], &[]),
+            Self::ByHand { reason, statements } => {
+                let mut fields = vec![reason];
+                fields.extend(statements);
+                (fields, &[])
+            }
+        };
+        fields.into_iter().chain(list).map(String::as_str)
+    }
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::RunStatements { schema, statements } => {
+                write!(f, "in database {schema}, run {}", statements.join("; "))
+            }
+            Self::InsertText {
+                file, offset, text, ..
+            } => write!(f, "insert {text:?} into {file} at byte {offset}"),
+            Self::SetDefault { file, name, .. } => {
+                write!(f, "write the default of {name} to {file}")
+            }
+            Self::GenerateSecret { file, name } => {
+                write!(f, "write a random value for {name} to {file}")
+            }
+            Self::Migrate { schema, .. } => write!(f, "run the migrations of database {schema}"),
+            Self::ByHand { reason, statements } => {
+                write!(f, "by hand, because {reason}")?;
+                match statements {
+                    Some(statements) => write!(f, ": {statements}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+/// What runs an application's migrations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum MigrationTool {
+    /// `alembic upgrade`.
+    Alembic,
+    /// `flask db upgrade`.
+    Flask,
+    /// `manage.py migrate`.
+    Django,
+}
+
+/// What signs a failure beside its code and subject.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The exception that was raised, as `type: message`. It signs alone: one exception that
+    /// several checks meet is one failure.
+    Exception(String),
+    /// Digest of the migrations that wait. Others are another failure.
+    Pending(String),
+}
+
+impl Cause {
+    /// The text, whatever it is.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        let (Self::Exception(text) | Self::Pending(text)) = self;
+        text
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_remedy_names_its_kind_in_json_and_reads_back() {
+        let remedy = Remedy::Migrate {
+            schema: "main".into(),
+            tool: MigrationTool::Django,
+            target: "reports".into(),
+        };
+        let json = serde_json::to_value(&remedy).unwrap();
+        let expected = serde_json::json!({
+            "kind": "migrate", "schema": "main", "tool": "django", "target": "reports"
+        });
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<Remedy>(json).unwrap(), remedy);
+        let cause = serde_json::to_value(Cause::Pending("0123".into())).unwrap();
+        assert_eq!(cause, serde_json::json!({"pending": "0123"}));
+    }
+
+    #[test]
+    fn every_text_of_a_remedy_is_given() {
+        let remedy = Remedy::RunStatements {
+            schema: "main".into(),
+            statements: vec!["a".into(), "b".into()],
+        };
+        assert_eq!(remedy.texts().collect::<Vec<_>>(), ["main", "a", "b"]);
+        let remedy = Remedy::ByHand {
+            reason: "why".into(),
+            statements: Some("s".into()),
+        };
+        assert_eq!(remedy.texts().collect::<Vec<_>>(), ["why", "s"]);
+    }
+}

@@ -1,0 +1,23 @@
+//! The variables that mark what a boot runs, so that a later boot can find what was left.
+
+use crate::domain::ids::BootId;
+
+/// Marks every process of a boot.
+pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
+/// Marks what a boot runs beside its services: checks and trials.
+pub(super) const WORK_MARK: &str = "UBS_WORK";
+
+/// The entry of the environment that the services of `boot` carry.
+pub(super) fn service_mark(boot: BootId) -> String {
+    format!("{BOOT_MARK}={boot}")
+}
+
+/// The entry of the environment that the checks and trials of `boot` carry.
+pub(super) fn work_mark(boot: BootId) -> String {
+    format!("{WORK_MARK}={boot}")
+}
+
+/// The name under which a boot works on missions.
+pub(super) fn worker_name(boot: BootId) -> String {
+    format!("boot {boot}")
+}

@@ -1,0 +1,31 @@
+//! What the tasks and threads of a boot report to its engine.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::error::EngineError;
+use crate::domain::boot::{BootCommand, Step};
+use crate::manifest::Environment;
+
+/// One report.
+pub(super) enum Report {
+    /// For the boot machine.
+    Command(BootCommand),
+    /// A wait is over: the step may be performed now.
+    Due(Step),
+    /// The failures are settled, or could not be.
+    Settled(Result<Settling, EngineError>),
+}
+
+/// What came of settling.
+pub(super) enum Settling {
+    /// Missions are filed and closed.
+    Filed {
+        /// As it is now: a fix may have changed an environment file.
+        environment: Box<Environment>,
+    },
+    /// The last attempt's fixes were taken back.
+    RolledBack,
+}
+
+/// Where reports go.
+pub(super) type Reports = UnboundedSender<Report>;

@@ -1,0 +1,363 @@
+//! The event loop of one boot: asks the machine what to do, does it, and feeds back what came of it.
+//!
+//! Nothing blocks its thread for longer than an append to the log or a start of a process takes: what may
+//! take longer runs in threads and reports. So a signal is answered at once, whatever is going on.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::application::Application;
+use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
+use super::boot_log::BootLog;
+use super::error::EngineError;
+use super::lock::SupervisorLock;
+use super::plan::plan_boot;
+use super::report::{Report, Reports, Settling};
+use super::services::Services;
+use super::signals::Signals;
+use super::start::{Preparation, prepare};
+use super::work::{WORK_ENDS_WITHIN, Work};
+use crate::domain::boot::{self, BootCommand, BootState, Phase, Step};
+use crate::domain::event::CheckPhase;
+use crate::domain::finding::CheckName;
+use crate::domain::ids::At;
+use crate::log::now;
+
+/// How often the log is looked at for what others add, while something is going on elsewhere.
+const PUMP_INTERVAL: Duration = Duration::from_millis(100);
+/// The same, while the system just runs.
+const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(1);
+
+impl Boot<'_> {
+    /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills.
+    ///
+    /// # Errors
+    /// The boot could not be carried out at all, or the log stopped taking events; then everything
+    /// that was started is stopped.
+    pub(crate) fn run(self) -> Result<BootEnd, EngineError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|source| EngineError::Io {
+                what: "start the event loop",
+                source,
+            })?;
+        let local = tokio::task::LocalSet::new();
+        let outcome = local.block_on(&runtime, carry_out(self));
+        drop(local);
+        // The name of a host that is still being looked up must not hold up the end.
+        runtime.shutdown_background();
+        outcome
+    }
+}
+
+async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
+    let mut signals = Signals::listen()?;
+    let preparation = Preparation {
+        manifest: boot.manifest,
+        log: boot.log,
+        reader: boot.reader,
+        state_dir: boot.state_dir,
+        process_env: boot.process_env,
+    };
+    let prepared = prepare(preparation, &mut signals).await?;
+    let (reports, inbox) = unbounded_channel();
+    let mut engine = Engine {
+        services: Services::new(
+            Arc::clone(&prepared.app.manifest),
+            &prepared.app.state_dir,
+            prepared.boot.to_string(),
+            reports.clone(),
+        ),
+        work: Work::new(prepared.boot, reports.clone()),
+        app: prepared.app,
+        log: BootLog {
+            log: prepared.log,
+            reader: prepared.reader,
+            boot: prepared.boot,
+            state: BootState::default(),
+            seen: prepared.head,
+            observer: boot.observer,
+        },
+        in_flight: HashSet::new(),
+        reports,
+        until: boot.until,
+        on_settled: boot.on_settled,
+        _lock: prepared.lock,
+    };
+    let plan = plan_boot(&engine.app.manifest, boot.mode);
+    engine.log.command(vec![BootCommand::Start {
+        app: engine.app.manifest.name.clone(),
+        plan,
+        supervisor: prepared.supervisor,
+        fingerprint: Box::new(prepared.fingerprint),
+    }])?;
+    let outcome = engine.run(inbox, &mut signals).await;
+    if outcome.is_err() {
+        engine.abandon(&mut signals).await;
+    }
+    outcome
+}
+
+struct Engine<'a> {
+    app: Application,
+    log: BootLog<'a>,
+    services: Services,
+    work: Work,
+    /// Steps that are being performed.
+    in_flight: HashSet<Step>,
+    reports: Reports,
+    until: Until,
+    on_settled: Option<Hook<'a>>,
+    _lock: SupervisorLock,
+}
+
+/// A stop that a signal asked for, and that the machine was not asked for yet.
+struct StopWanted {
+    by: &'static str,
+    since: Instant,
+}
+
+impl Engine<'_> {
+    async fn run(
+        &mut self,
+        mut inbox: UnboundedReceiver<Report>,
+        signals: &mut Signals,
+    ) -> Result<BootEnd, EngineError> {
+        let mut stop_wanted: Option<StopWanted> = None;
+        let mut hurried = false;
+        loop {
+            self.log.pump()?;
+            if self.log.state.is_ended() {
+                self.work.end(signals, hurried).await;
+                self.log.pump()?;
+                return Ok(BootEnd {
+                    boot: self.log.boot,
+                    state: self.log.state.clone(),
+                });
+            }
+            // A fix that is being tried or applied may come to its end, within a bound.
+            if let Some(wanted) = stop_wanted.take_if(|w| {
+                hurried || !self.is_changing() || w.since.elapsed() >= WORK_ENDS_WITHIN
+            }) {
+                let by = wanted.by.to_owned();
+                self.log.command(vec![BootCommand::RequestStop { by }])?;
+                continue;
+            }
+            if self.perform_steps()? {
+                continue;
+            }
+            if is_settled(&self.log.state) {
+                if let Some(hook) = self.on_settled.take() {
+                    hook(&self.log.state);
+                }
+                if self.until == Until::Settled {
+                    let by = "ubs itself, because all is done".to_owned();
+                    self.log.command(vec![BootCommand::RequestStop { by }])?;
+                    continue;
+                }
+            }
+            let interval = if self.in_flight.is_empty() || self.is_quiet() {
+                PUMP_INTERVAL_IDLE
+            } else {
+                PUMP_INTERVAL
+            };
+            let stopped_by = tokio::select! {
+                report = inbox.recv() => {
+                    let mut batch: Vec<Report> = report.into_iter().collect();
+                    while let Ok(more) = inbox.try_recv() {
+                        batch.push(more);
+                    }
+                    self.receive(batch)?;
+                    None
+                }
+                by = signals.next() => Some(by),
+                () = tokio::time::sleep(interval) => None,
+            };
+            if let Some(by) = stopped_by {
+                if self.log.state.phase == Phase::Stopping || stop_wanted.is_some() {
+                    self.services.kill_all();
+                    hurried = true;
+                }
+                let since = Instant::now();
+                stop_wanted = Some(StopWanted { by, since });
+                self.work.cancel();
+            }
+        }
+    }
+
+    /// Only waits for a validation to be due.
+    fn is_quiet(&self) -> bool {
+        self.in_flight
+            .iter()
+            .all(|step| matches!(step, Step::Validate { .. }))
+    }
+
+    /// Fixes are being tried, applied or taken back.
+    fn is_changing(&self) -> bool {
+        self.in_flight
+            .iter()
+            .any(|step| matches!(step, Step::Heal { .. } | Step::Settle))
+    }
+
+    fn receive(&mut self, batch: Vec<Report>) -> Result<(), EngineError> {
+        let mut commands = Vec::new();
+        for report in batch {
+            match report {
+                Report::Command(command) => {
+                    if let BootCommand::EndHeal { mission, .. } = &command {
+                        let ended = *mission;
+                        self.in_flight.retain(
+                            |s| !matches!(s, Step::Heal { mission, .. } if *mission == ended),
+                        );
+                    }
+                    commands.push(command);
+                }
+                Report::Settled(settled) => {
+                    self.in_flight.remove(&Step::Settle);
+                    match settled? {
+                        Settling::Filed { environment } => {
+                            self.app.use_environment(*environment);
+                            self.services.forget_environment();
+                        }
+                        Settling::RolledBack => {
+                            commands.push(BootCommand::Settled { open: 0, closed: 0 });
+                        }
+                    }
+                }
+                Report::Due(step) => {
+                    self.in_flight.remove(&step);
+                    match step {
+                        Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
+                        Step::Validate { .. } => commands.push(BootCommand::BeginValidation),
+                        Step::StartService { service, at }
+                            if boot::next(&self.log.state).contains(&Step::StartService {
+                                service: service.clone(),
+                                at,
+                            }) =>
+                        {
+                            self.start_service(&service, &mut commands);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        if commands.is_empty() {
+            Ok(())
+        } else {
+            self.log.command(commands)
+        }
+    }
+
+    /// Performs what is to be done and not yet being done. True if the state may have changed.
+    fn perform_steps(&mut self) -> Result<bool, EngineError> {
+        let is_settling = self.in_flight.contains(&Step::Settle);
+        if is_settling && self.log.state.phase != Phase::Stopping {
+            return Ok(false);
+        }
+        let steps = boot::next(&self.log.state);
+        // Both are waited for even if the boot no longer asks for them.
+        self.in_flight
+            .retain(|s| steps.contains(s) || matches!(s, Step::Heal { .. } | Step::Settle));
+        let mut commands = Vec::new();
+        for step in steps {
+            if self.in_flight.contains(&step) {
+                continue;
+            }
+            match step.clone() {
+                Step::RunCheck { check, phase } => {
+                    self.in_flight.insert(step);
+                    commands.push(BootCommand::BeginCheck { check, phase });
+                    if check == CheckName::Registration
+                        && phase == CheckPhase::Validation
+                        && self.app.manifest.registration.is_some()
+                    {
+                        let probes = self.services.live_probes(&self.app.environment);
+                        self.work.look(&self.app, &self.log.state, probes)?;
+                    } else {
+                        self.work.run_check(&self.app, check, phase)?;
+                    }
+                }
+                Step::Settle => {
+                    self.in_flight.insert(step);
+                    self.work.settle(&self.app, &self.log)?;
+                    // The steps after it depend on what it finds.
+                    break;
+                }
+                Step::Heal { mission, .. } => {
+                    self.in_flight.insert(step);
+                    self.work.heal(&self.app, &self.log, mission)?;
+                }
+                Step::StartLayer { layer } => commands.push(BootCommand::StartLayer { layer }),
+                Step::StartService { service, at: None } => {
+                    self.start_service(&service, &mut commands);
+                }
+                Step::Look => commands.push(BootCommand::BeginValidation),
+                Step::WaitForRetry { until: at }
+                | Step::Validate { at }
+                | Step::StartService { at: Some(at), .. } => {
+                    self.in_flight.insert(step.clone());
+                    self.wait_until(at, step);
+                }
+                Step::StopService { service } => {
+                    self.in_flight.insert(step);
+                    self.services.stop(&service);
+                }
+            }
+        }
+        if commands.is_empty() {
+            return Ok(false);
+        }
+        self.log.command(commands)?;
+        Ok(true)
+    }
+
+    fn wait_until(&self, at: At, step: Step) {
+        let reports = self.reports.clone();
+        let wait = Duration::from_millis(at.ms_since(now()).saturating_add(1));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(wait).await;
+            let _ = reports.send(Report::Due(step));
+        });
+    }
+
+    fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
+        let probed = self
+            .app
+            .manifest
+            .service(service)
+            .is_some_and(|(_, s)| s.oneshot || s.ready.is_some());
+        let service = service.to_owned();
+        match self
+            .services
+            .start(&service, &self.app.environment, &self.app.redactor)
+        {
+            Ok(process) => {
+                commands.push(BootCommand::ServiceStarted {
+                    service: service.clone(),
+                    process,
+                });
+                if !probed {
+                    commands.push(BootCommand::ServiceReady { service });
+                }
+            }
+            Err(error) => commands.push(BootCommand::ServiceUnstartable {
+                service,
+                error: self.app.redactor.clean(&error, 4096),
+                output: String::new(),
+            }),
+        }
+    }
+
+    /// The log takes no more events: nothing may go on that nobody can record.
+    async fn abandon(&mut self, signals: &mut Signals) {
+        self.services.kill_all();
+        self.work.end(signals, false).await;
+        self.work.end_marked(signals).await;
+    }
+}

@@ -1,0 +1,345 @@
+//! What a boot does in threads beside its services: checks, trials, settling; and how that is ended.
+//!
+//! Nothing here makes the engine's thread wait: threads report, and killing has a thread too.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::application::{Application, load_environment};
+use super::boot_log::{BootLog, context};
+use super::error::EngineError;
+use super::look::{Look, live_services};
+use super::mark::{WORK_MARK, service_mark, work_mark, worker_name};
+use super::report::{Report, Reports, Settling};
+use super::services::LiveProbe;
+use super::settle::settle;
+use super::signals::Signals;
+use crate::domain::boot::{self, BootCommand, BootState, Phase};
+use crate::domain::code::Code;
+use crate::domain::event::{CheckPhase, HealOutcome};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
+use crate::domain::ids::{BootId, MissionId};
+use crate::fix::{Worker, roll_back, run_checks};
+use crate::kernel;
+use crate::log::Missions;
+
+/// How long a boot that ends waits for its checks and trials, after they were killed.
+pub(super) const WORK_ENDS_WITHIN: Duration = Duration::from_secs(30);
+/// The same, if somebody asked twice.
+const WORK_ENDS_WITHIN_HURRIED: Duration = Duration::from_millis(500);
+/// Time between two looks at threads that are to end.
+const POLL: Duration = Duration::from_millis(20);
+/// Time between `SIGTERM` and `SIGKILL` for what a boot leaves that cannot go on.
+const GRACE_MS: u64 = 3_000;
+
+/// The work of one boot.
+pub(super) struct Work {
+    boot: BootId,
+    reports: Reports,
+    threads: Vec<JoinHandle<()>>,
+    cancelled: Arc<AtomicBool>,
+    /// Kills checks and trials.
+    reaper: Option<JoinHandle<()>>,
+}
+
+impl Work {
+    pub(super) fn new(boot: BootId, reports: Reports) -> Self {
+        Self {
+            boot,
+            reports,
+            threads: Vec::new(),
+            cancelled: Arc::default(),
+            reaper: None,
+        }
+    }
+
+    /// Runs a thread whose result is reported, whatever happens in it: a panic reports `if_it_panics`.
+    fn spawn(
+        &mut self,
+        name: &str,
+        work: impl FnOnce() -> Report + Send + 'static,
+        if_it_panics: Report,
+    ) -> Result<(), EngineError> {
+        let reports = self.reports.clone();
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || {
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+                // The engine is gone only when the boot is over.
+                let _ = reports.send(outcome.unwrap_or(if_it_panics));
+            })
+            .map_err(|source| EngineError::Io {
+                what: "start a thread",
+                source,
+            })?;
+        self.threads.retain(|thread| !thread.is_finished());
+        self.threads.push(thread);
+        Ok(())
+    }
+
+    pub(super) fn run_check(
+        &mut self,
+        app: &Application,
+        check: CheckName,
+        phase: CheckPhase,
+    ) -> Result<(), EngineError> {
+        let manifest = (*app.manifest).clone();
+        let process_env = app.process_env.clone();
+        let scratch = app.scratch();
+        let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
+        let end = move |report: CheckReport| {
+            Report::Command(BootCommand::EndCheck {
+                report: Box::new(report),
+                phase,
+            })
+        };
+        let work = move || {
+            let reports = run_checks(
+                &manifest,
+                &manifest.workspace,
+                &scratch,
+                &process_env,
+                overrides,
+                &[check],
+            );
+            let report = match reports {
+                Ok(mut reports) => reports.pop().ok_or_else(|| "it gave no report".to_owned()),
+                Err(error) => Err(error.to_string()),
+            };
+            end(report.unwrap_or_else(|error| failed_report(check, &error)))
+        };
+        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        self.spawn(check.as_str(), work, end(panicked))
+    }
+
+    /// The registration check of the running system: its routes, and whether its services are alive.
+    pub(super) fn look(
+        &mut self,
+        app: &Application,
+        state: &BootState,
+        probes: Vec<LiveProbe>,
+    ) -> Result<(), EngineError> {
+        // Right after the boot the application object is the one that was looked at before it.
+        let known = state
+            .reports
+            .get(&CheckName::Registration)
+            .filter(|_| state.lacks_only_registration())
+            .cloned();
+        let look = Look {
+            manifest: (*app.manifest).clone(),
+            environment: app.environment.clone(),
+            redactor: Arc::clone(&app.redactor),
+            services: live_services(state),
+            probes,
+            known,
+            scratch: app.scratch(),
+            process_env: app.process_env.clone(),
+            overrides: BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]),
+        };
+        let end = |report| {
+            Report::Command(BootCommand::EndCheck {
+                report: Box::new(report),
+                phase: CheckPhase::Validation,
+            })
+        };
+        let check = CheckName::Registration;
+        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        self.spawn(
+            check.as_str(),
+            move || {
+                let report = look.run();
+                end(report.unwrap_or_else(|error| failed_report(check, &error)))
+            },
+            end(panicked),
+        )
+    }
+
+    pub(super) fn heal(
+        &mut self,
+        app: &Application,
+        log: &BootLog<'_>,
+        mission: MissionId,
+    ) -> Result<(), EngineError> {
+        let baseline = log
+            .state
+            .reports
+            .values()
+            .map(|r| (r.name, r.status))
+            .collect();
+        let worker = Worker::new(
+            worker_name(self.boot),
+            (*app.manifest).clone(),
+            &app.state_dir,
+            Missions::new(log.log.clone()).in_boot(self.boot),
+            app.process_env.clone(),
+        )
+        .with_baseline(baseline)
+        .with_variable(WORK_MARK, &self.boot.to_string())
+        .cancelled_by(Arc::clone(&self.cancelled));
+        let redactor = Arc::clone(&app.redactor);
+        let end = move |outcome, reason| {
+            Report::Command(BootCommand::EndHeal {
+                mission,
+                outcome,
+                reason,
+            })
+        };
+        let work = move || {
+            let (outcome, reason) = match worker.work(mission) {
+                Ok(worked) => (worked.outcome, worked.reason),
+                Err(error) => (HealOutcome::Rejected, error.to_string()),
+            };
+            end(outcome, redactor.clean(&reason, 4096))
+        };
+        let panicked = end(
+            HealOutcome::Rejected,
+            "the worker panicked, which is a bug of ours".to_owned(),
+        );
+        self.spawn("heal", work, panicked)
+    }
+
+    /// Files missions for what is broken and closes those whose failure is gone, or takes back the last
+    /// attempt's fixes if a check got worse with them. May wait for the promotion lock.
+    pub(super) fn settle(
+        &mut self,
+        app: &Application,
+        log: &BootLog<'_>,
+    ) -> Result<(), EngineError> {
+        let fixes = worsening_fixes(&log.state);
+        let manifest = Arc::clone(&app.manifest);
+        let state_dir = app.state_dir.clone();
+        let process_env = app.process_env.clone();
+        let boot = self.boot;
+        let log = log.log.clone();
+        let work = move || {
+            let missions = Missions::new(log.clone());
+            let in_boot = missions.clone().in_boot(boot);
+            let mut any = false;
+            for (mission, why) in fixes {
+                match roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why) {
+                    Ok(_) => any = true,
+                    Err(error) => tracing::warn!(%mission, %error, "cannot take a fix back"),
+                }
+            }
+            if any {
+                return Ok(Settling::RolledBack);
+            }
+            let settled = settle(&log, boot, context())?;
+            let worker = Worker::new(
+                worker_name(boot),
+                (*manifest).clone(),
+                &state_dir,
+                missions,
+                BTreeMap::new(),
+            );
+            for mission in settled.closed {
+                worker.forget(mission);
+            }
+            let environment = Box::new(load_environment(&manifest, &process_env)?);
+            Ok(Settling::Filed { environment })
+        };
+        let panicked = EngineError::Bug("settling panicked".to_owned());
+        self.spawn(
+            "settle",
+            move || Report::Settled(work()),
+            Report::Settled(Err(panicked)),
+        )
+    }
+
+    /// Ends checks and trials that are going on, without waiting for it.
+    pub(super) fn cancel(&mut self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        if self.reaper.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.reaper = reap(work_mark(self.boot), 0);
+        }
+    }
+
+    /// Waits for the end of checks and trials, killing what they run: for a bounded time, and no longer if a
+    /// signal comes. What a thread leaves half done then, the next boot finishes or undoes.
+    pub(super) async fn end(&mut self, signals: &mut Signals, hurried: bool) {
+        let limit = if hurried {
+            WORK_ENDS_WITHIN_HURRIED
+        } else {
+            WORK_ENDS_WITHIN
+        };
+        let begun = Instant::now();
+        loop {
+            self.threads.retain(|thread| !thread.is_finished());
+            self.reaper.take_if(|reaper| reaper.is_finished());
+            if !self.threads.is_empty() {
+                self.cancel();
+            } else if self.reaper.is_none() {
+                return;
+            }
+            if begun.elapsed() >= limit {
+                return;
+            }
+            tokio::select! {
+                _ = signals.next() => return,
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Ends every process that carries the boot's mark, its services too. Bounded; a signal ends the wait.
+    pub(super) async fn end_marked(&mut self, signals: &mut Signals) {
+        let reaper = reap(service_mark(self.boot), GRACE_MS);
+        while reaper.as_ref().is_some_and(|reaper| !reaper.is_finished()) {
+            tokio::select! {
+                _ = signals.next() => return,
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+}
+
+/// Kills what carries the mark, in a thread: processes may take seconds to disappear.
+fn reap(mark: String, grace_ms: u64) -> Option<JoinHandle<()>> {
+    let thread = std::thread::Builder::new().name("reap".to_owned());
+    let started = thread.spawn(move || {
+        kernel::reap_marked(&mark, grace_ms);
+    });
+    match started {
+        Ok(thread) => Some(thread),
+        Err(error) => {
+            tracing::warn!("cannot start a thread to end what is left running: {error}");
+            None
+        }
+    }
+}
+
+/// The fixes of the attempt before, the newest first, if a check got worse with them; and why they go.
+fn worsening_fixes(state: &BootState) -> Vec<(MissionId, String)> {
+    let regressed = boot::regressed_checks(state);
+    if state.phase != Phase::Settling || regressed.is_empty() {
+        return Vec::new();
+    }
+    let before = state.attempt.saturating_sub(1);
+    let checks: Vec<&str> = regressed.iter().map(|check| check.as_str()).collect();
+    let why = format!("with it the {} check got worse", checks.join(", "));
+    state
+        .missions
+        .iter()
+        .rev()
+        .filter(|m| m.attempt == before && m.outcome == Some(HealOutcome::Applied) && !m.closed)
+        .map(|m| (m.id, why.clone()))
+        .collect()
+}
+
+fn failed_report(check: CheckName, error: &str) -> CheckReport {
+    CheckReport {
+        name: check,
+        status: CheckStatus::Error,
+        duration_ms: 0,
+        summary: format!("could not be carried out: {error}"),
+        findings: vec![Finding::of(
+            Code::CheckError,
+            check.as_str(),
+            format!("the {check} check could not be carried out: {error}"),
+        )],
+        measured: Measured::Nothing,
+    }
+}

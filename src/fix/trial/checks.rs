@@ -1,0 +1,95 @@
+//! The four checks, on a workspace or on the copy of a trial.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::error::{TrialError, make_directory};
+use crate::checks::{CheckContext, SharedRuns, Sources, run_check};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::redact::Redactor;
+use crate::manifest::{Environment, Manifest};
+
+/// Status of each check before the proposal.
+pub(crate) type Baseline = BTreeMap<CheckName, CheckStatus>;
+
+/// Where checks run: a workspace or a copy of it.
+pub(super) struct CheckPlace<'a> {
+    pub manifest: &'a Manifest,
+    pub root: &'a Path,
+    pub scratch: &'a Path,
+    pub process_env: &'a BTreeMap<String, String>,
+    pub overrides: BTreeMap<String, String>,
+}
+
+/// Runs the four checks side by side and gives their reports in the order of the report.
+///
+/// `root` is the workspace or a copy of it, `scratch` a private directory that may be written,
+/// `overrides` replace variables of the application for this run.
+///
+/// # Errors
+/// The environment files cannot be read, or a directory cannot be made.
+pub(crate) fn run_checks(
+    manifest: &Manifest,
+    root: &Path,
+    scratch: &Path,
+    process_env: &BTreeMap<String, String>,
+    overrides: BTreeMap<String, String>,
+    checks: &[CheckName],
+) -> Result<Vec<CheckReport>, TrialError> {
+    run_checks_at(
+        &CheckPlace {
+            manifest,
+            root,
+            scratch,
+            process_env,
+            overrides,
+        },
+        checks,
+    )
+}
+
+pub(super) fn run_checks_at(
+    place: &CheckPlace<'_>,
+    checks: &[CheckName],
+) -> Result<Vec<CheckReport>, TrialError> {
+    let environment = Environment::load(
+        place.manifest,
+        place.root,
+        place.process_env.clone().into_iter(),
+    )
+    .map_err(|error| TrialError::Environment(error.to_string()))?;
+    let redactor = Redactor::new(environment.secret_values(place.manifest));
+    let shared = SharedRuns::plan(place.manifest, checks);
+    let sources = Sources::default();
+    let run = |check: CheckName| -> Result<CheckReport, TrialError> {
+        let scratch = place.scratch.join(check.as_str());
+        make_directory(&scratch)?;
+        Ok(run_check(
+            check,
+            &CheckContext {
+                manifest: place.manifest,
+                root: place.root,
+                environment: &environment,
+                redactor: &redactor,
+                scratch: &scratch,
+                overrides: place.overrides.clone(),
+                shared: &shared,
+                sources: &sources,
+            },
+        ))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = checks
+            .iter()
+            .map(|&check| scope.spawn(move || run(check)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| {
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+            .collect()
+    })
+}

@@ -1,0 +1,204 @@
+//! The trial: a proposal is carried out on a copy of the workspace and a clone of its databases,
+//! and every check runs there.
+//!
+//! It holds if the mission's failure is gone there and no other check is worse than before.
+
+mod checks;
+pub(super) mod error;
+mod judge;
+mod stage;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use super::apply::ApplyError;
+use super::database::definitions_digest;
+use super::dummies::replace_secrets;
+use super::migrate::MigratedImage;
+use crate::domain::event::{CheckChange, Verdict};
+use crate::domain::finding::CheckName;
+use crate::domain::ids::{Digest, Signature};
+use crate::domain::mission::{Failure, Proposal, Risk};
+use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
+use crate::manifest::{Environment, Manifest};
+use checks::{CheckPlace, run_checks_at};
+use judge::{compare, judge};
+use stage::Stage;
+
+pub(crate) use checks::{Baseline, run_checks};
+pub use error::TrialError;
+pub(super) use judge::{is_reported, still_there};
+pub(crate) use stage::server_urls;
+pub(super) use stage::{Databases, databases};
+
+/// What a trial gives: the verdict, and what the databases looked like afterwards.
+pub(super) struct Trial {
+    pub verdict: Verdict,
+    /// Digest of the definitions of each schema's database after the proposal.
+    pub definitions: BTreeMap<String, Digest>,
+    /// Each schema's database after its migrations.
+    pub migrated: BTreeMap<String, MigratedImage>,
+    /// The catalog of each PostgreSQL database that the proposal changes.
+    pub servers: BTreeMap<String, ServerOutcome>,
+    /// What the proposal really risks, as measured.
+    pub risk: Risk,
+    /// What migrations lose or change besides what they add.
+    pub side_effects: Vec<String>,
+}
+
+/// Tries `proposal` on a copy below `directory`, which is removed again.
+///
+/// # Errors
+/// The copy could not be made. A proposal that cannot be carried out there is a verdict, not an error.
+#[allow(clippy::too_many_arguments)]
+pub(super) fn try_proposal(
+    manifest: &Manifest,
+    process_env: &BTreeMap<String, String>,
+    overrides: &BTreeMap<String, String>,
+    directory: &Path,
+    signature: &Signature,
+    failure: &Failure,
+    proposal: &Proposal,
+    baseline: &Baseline,
+) -> Result<Trial, TrialError> {
+    let begun = Instant::now();
+    let _remove = RemoveOnDrop(directory);
+    let mut stage = Stage::set_up(manifest, process_env, directory)?;
+    if proposal.risk >= Risk::Open {
+        // Nobody approved this code yet: what the manifest lets the application do, it may not.
+        for rehearse in stage
+            .manifest
+            .layers
+            .iter_mut()
+            .filter_map(|l| l.rehearse.as_mut())
+        {
+            rehearse.network = false;
+        }
+    }
+    let isolation = require_isolation(manifest)?;
+    let verdict = |holds: bool, reason: String, checks: Vec<CheckChange>| Verdict {
+        holds,
+        reason,
+        checks,
+        isolation: isolation.clone(),
+        duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+    };
+    let refused = |error: &ApplyError| Trial {
+        verdict: verdict(
+            false,
+            format!("the proposal cannot be carried out: {error}"),
+            vec![],
+        ),
+        definitions: BTreeMap::new(),
+        migrated: BTreeMap::new(),
+        servers: BTreeMap::new(),
+        risk: proposal.risk,
+        side_effects: Vec::new(),
+    };
+    if let Err(error) = stage.carry_out(proposal) {
+        return Ok(refused(&error));
+    }
+    // After the proposal, which may change the same files.
+    let environment = Environment::load(
+        &stage.manifest,
+        stage.copy.root(),
+        process_env.clone().into_iter(),
+    )
+    .map_err(|error| TrialError::Environment(error.to_string()))?;
+    if proposal.risk >= Risk::Open {
+        let dummies = replace_secrets(manifest, &environment, stage.copy.root())?;
+        for (name, dummy) in dummies {
+            stage.overrides.entry(name).or_insert(dummy);
+        }
+    }
+    stage.overrides = overrides
+        .iter()
+        .chain(&stage.overrides)
+        .map(owned)
+        .collect();
+    let migrated = match stage.migrate(proposal, &environment, process_env, directory) {
+        Ok(migrated) => migrated,
+        Err(TrialError::Apply(error)) => return Ok(refused(&error)),
+        Err(error) => return Err(error),
+    };
+    stage.reach_servers(&environment, proposal.risk < Risk::Open);
+    let place = CheckPlace {
+        manifest: &stage.manifest,
+        root: stage.copy.root(),
+        scratch: &stage.scratch,
+        process_env,
+        overrides: stage.overrides.clone(),
+    };
+    let reports = run_checks_at(&place, &CheckName::ALL)?;
+    let changes = compare(baseline, &reports);
+    let (holds, mut reason) = judge(signature, failure, &changes, &reports);
+    let mut risk = proposal.risk;
+    let of_files = migrated.iter().map(|(schema, m)| (schema, &m.side_effects));
+    let of_servers = stage
+        .clones
+        .iter()
+        .map(|(schema, c)| (schema, &c.side_effects));
+    let mut side_effects = Vec::new();
+    for (schema, found) in of_files
+        .chain(of_servers)
+        .filter(|(_, found)| !found.is_empty())
+    {
+        risk = risk.max(Risk::Destructive);
+        side_effects.extend(found.iter().cloned());
+        let found = found.join(", ");
+        reason = format!("{reason}; on database {schema} the migrations do more than add: {found}");
+    }
+    for (schema, clone) in &stage.clones {
+        reason = format!(
+            "{reason}; database {schema} was tried on {}",
+            clone.tried_on
+        );
+    }
+    let outcome =
+        |(schema, clone): (&String, &ServerTrial)| (schema.clone(), clone.outcome.clone());
+    let servers = stage.clones.iter().map(outcome).collect();
+    let mut definitions = BTreeMap::new();
+    for (schema, path) in &stage.databases {
+        let digest = definitions_digest(path).map_err(ApplyError::from)?;
+        definitions.insert(schema.clone(), digest);
+    }
+    Ok(Trial {
+        verdict: verdict(holds, reason, changes),
+        definitions,
+        migrated,
+        servers,
+        risk,
+        side_effects,
+    })
+}
+
+fn owned((name, value): (&String, &String)) -> (String, String) {
+    (name.clone(), value.clone())
+}
+
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(self.0);
+    }
+}
+
+fn require_isolation(manifest: &Manifest) -> Result<Vec<String>, TrialError> {
+    let isolation = crate::sandbox::host_isolation(manifest.heal.sandbox_limits);
+    let missing: Vec<&str> = manifest
+        .heal
+        .sandbox_require
+        .iter()
+        .filter(|name| !isolation.isolated.contains(name))
+        .map(String::as_str)
+        .collect();
+    if missing.is_empty() {
+        Ok(isolation.lines)
+    } else {
+        Err(TrialError::Isolation {
+            missing: missing.join(", "),
+        })
+    }
+}

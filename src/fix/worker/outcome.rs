@@ -1,0 +1,75 @@
+//! What comes of work on a mission.
+
+use crate::domain::event::HealOutcome;
+use crate::domain::mission::MissionState;
+use crate::fix::apply::ApplyError;
+use crate::fix::promote::PromoteError;
+use crate::fix::trial::TrialError;
+use crate::log::MissionsError;
+
+/// Work on a mission could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WorkError {
+    /// The log or the mission's state says no.
+    #[error(transparent)]
+    Missions(#[from] MissionsError),
+    /// No trial could be made.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// The proposal could not be moved into the workspace.
+    #[error(transparent)]
+    Promote(#[from] PromoteError),
+    /// The proposal is not one that may be tried.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The environment files cannot be read.
+    #[error("{0}")]
+    Environment(String),
+    /// The mission has nothing that could be done now.
+    #[error("mission {slug} is {status}: {hint}")]
+    NotNow {
+        /// What a person calls it.
+        slug: String,
+        /// Where it stands.
+        status: &'static str,
+        /// What to do.
+        hint: &'static str,
+    },
+}
+
+/// What came of work on a mission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Worked {
+    /// How it ended.
+    pub outcome: HealOutcome,
+    /// One sentence.
+    pub reason: String,
+}
+
+pub(super) fn worked(outcome: HealOutcome, reason: impl Into<String>) -> Worked {
+    Worked {
+        outcome,
+        reason: reason.into(),
+    }
+}
+
+/// With what the trial showed: whoever is to approve may look nowhere else.
+pub(super) fn awaiting(state: &MissionState) -> Worked {
+    worked(
+        HealOutcome::AwaitingApproval,
+        format!(
+            "{}; `ubs missions approve {}` applies it",
+            state.reason, state.slug
+        ),
+    )
+}
+
+pub(super) fn not_now(state: &MissionState, hint: &'static str) -> WorkError {
+    WorkError::NotNow {
+        slug: state.slug.clone(),
+        status: state.status.as_str(),
+        hint,
+    }
+}

@@ -1,0 +1,265 @@
+//! The client: one server, one connection that is kept while it serves, GET only.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Bytes;
+use hyper::client::conn::http1::{Builder, SendRequest};
+use hyper::header::HeaderValue;
+use hyper::{Request, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
+use zeroize::Zeroizing;
+
+use super::roots::{certificates_of, system_roots};
+
+/// Largest head of an answer.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpError {
+    #[error("{0}")]
+    Unreachable(String),
+    /// The server could not prove who it is.
+    #[error("{0}")]
+    Untrusted(String),
+    /// What it says is not HTTP, or too much of it.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+/// Where a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub tls: bool,
+    pub host: String,
+    pub port: u16,
+    /// The path of the address without a slash at its end.
+    prefix: String,
+}
+
+impl Target {
+    /// Reads an address such as `https://vault.example:8200`; the reason never repeats it, because it may
+    /// hold a password.
+    pub(crate) fn parse(address: &str) -> Result<Self, &'static str> {
+        let uri: Uri = address.parse().map_err(|_| "is not a URL")?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err("is neither an https:// nor an http:// address"),
+        };
+        let authority = uri.authority().ok_or("names no host")?;
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        if host.is_empty() {
+            return Err("names no host");
+        }
+        Ok(Self {
+            tls,
+            host,
+            port: authority.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Whether what is sent stays on this host.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let ip = self.host.parse::<std::net::IpAddr>();
+        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority())
+    }
+}
+
+/// How much of a body is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Body {
+    /// All of it; more than so many bytes are an error.
+    AtMost(usize),
+    /// The first so many bytes; the rest is not read.
+    First(usize),
+}
+
+/// An answer.
+pub(crate) struct Answer {
+    pub status: u16,
+    pub body: Zeroizing<Vec<u8>>,
+}
+
+/// A conversation with one server. Its connection ends with it.
+pub(crate) struct Client {
+    target: Target,
+    tls: Option<TlsConnector>,
+    sender: Option<SendRequest<Empty<Bytes>>>,
+    connections: JoinSet<()>,
+}
+
+impl Client {
+    /// A client that trusts the authorities in `ca_file`, or those of the system.
+    pub(crate) fn new(target: Target, ca_file: Option<&Path>) -> Result<Self, HttpError> {
+        let tls = if target.tls {
+            Some(TlsConnector::from(Arc::new(tls_config(ca_file)?)))
+        } else {
+            None
+        };
+        Ok(Self {
+            target,
+            tls,
+            sender: None,
+            connections: JoinSet::new(),
+        })
+    }
+
+    /// GET of `path`, which begins with `/`, below the path of the address. Nothing is sent but `headers`, the host and
+    /// who asks.
+    pub(crate) async fn get(
+        &mut self,
+        path: &str,
+        headers: &[(&'static str, HeaderValue)],
+        wanted: Body,
+    ) -> Result<Answer, HttpError> {
+        if let Some(sender) = &mut self.sender {
+            // An error: the server closed the connection, as it may between two requests.
+            if sender.ready().await.is_err() {
+                self.sender = None;
+            }
+        }
+        let mut sender = match self.sender.take() {
+            Some(sender) => sender,
+            None => self.connect().await?,
+        };
+        let mut request = Request::get(format!("{}{path}", self.target.prefix))
+            .header("host", self.target.authority())
+            .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request
+            .body(Empty::new())
+            .map_err(|error| HttpError::Invalid(format!("the request cannot be made: {error}")))?;
+        let response = sender.send_request(request).await.map_err(http_error)?;
+        let status = response.status().as_u16();
+        let mut body = Zeroizing::new(Vec::new());
+        let mut frames = response.into_body();
+        let (Body::AtMost(bytes_max) | Body::First(bytes_max)) = wanted;
+        loop {
+            if matches!(wanted, Body::First(_)) && body.len() >= bytes_max {
+                // The connection still holds the rest.
+                return Ok(Answer { status, body });
+            }
+            let Some(frame) = frames.frame().await else {
+                break;
+            };
+            let Ok(data) = frame.map_err(http_error)?.into_data() else {
+                continue;
+            };
+            if matches!(wanted, Body::AtMost(_)) && body.len() + data.len() > bytes_max {
+                let message = format!("it answers with more than {bytes_max} bytes");
+                return Err(HttpError::Invalid(message));
+            }
+            let room = bytes_max - body.len();
+            body.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        self.sender = Some(sender);
+        Ok(Answer { status, body })
+    }
+
+    async fn connect(&mut self) -> Result<SendRequest<Empty<Bytes>>, HttpError> {
+        let stream = TcpStream::connect((self.target.host.as_str(), self.target.port))
+            .await
+            .map_err(|error| HttpError::Unreachable(format!("cannot connect: {error}")))?;
+        let Some(tls) = &self.tls else {
+            return handshake(stream, &mut self.connections).await;
+        };
+        let name = ServerName::try_from(self.target.host.clone())
+            .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
+        let stream = tls.connect(name, stream).await.map_err(tls_error)?;
+        handshake(stream, &mut self.connections).await
+    }
+}
+
+async fn handshake<S>(
+    stream: S,
+    connections: &mut JoinSet<()>,
+) -> Result<SendRequest<Empty<Bytes>>, HttpError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let (sender, connection) = Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(http_error)?;
+    // Ends with the client; what goes wrong in it is reported to the sender.
+    connections.spawn(async move {
+        let _ = connection.await;
+    });
+    Ok(sender)
+}
+
+fn http_error(error: hyper::Error) -> HttpError {
+    let source = std::error::Error::source(&error).map(ToString::to_string);
+    let message = match source {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    if error.is_parse() {
+        return HttpError::Invalid(format!("what it answers is not HTTP: {message}"));
+    }
+    HttpError::Unreachable(message)
+}
+
+fn tls_error(error: std::io::Error) -> HttpError {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            HttpError::Untrusted(format!("its certificate is not trusted: {why}"))
+        }
+        Some(rustls::Error::InvalidMessage(_)) => {
+            HttpError::Invalid("what it answers is not TLS".to_owned())
+        }
+        _ => HttpError::Unreachable(format!("no TLS connection: {error}")),
+    }
+}
+
+fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        None => drop(roots.add_parsable_certificates(system_roots())),
+        Some(file) => {
+            let untrusted =
+                |why: &str| HttpError::Untrusted(format!("the file of authorities {why}"));
+            for certificate in certificates_of(file).map_err(untrusted)? {
+                let added = roots.add(certificate);
+                added.map_err(|_| untrusted("has a certificate that cannot be read"))?;
+            }
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| HttpError::Unreachable(format!("TLS cannot be used: {error}")))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}

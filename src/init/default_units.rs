@@ -1,0 +1,246 @@
+//! Services of an application whose files name none: one for each application object, and modules that look
+//! like programs of their own; and the modules that a service's command names.
+
+use std::collections::BTreeSet;
+
+use super::code::{Code, is_side};
+use super::draft::{LayerDraft, Note, Unit, VarDraft};
+use super::program::{Program, program};
+use super::routes::needs_arguments;
+use super::text::{name_of, plain, unique};
+use crate::source::{Application, Framework};
+
+/// More applications than this are not started by one manifest.
+const DEFAULT_UNITS_MAX: usize = 20;
+
+/// Names of modules that work beside the server.
+const WORKERS: [&str; 8] = [
+    "worker",
+    "workers",
+    "scheduler",
+    "consumer",
+    "daemon",
+    "beat",
+    "poller",
+    "listener",
+];
+const PROGRAMS_MAX: usize = 20;
+
+/// Services for applications where no file says what runs.
+pub(super) fn default_units(
+    code: &Code<'_>,
+    apps: &[&Application],
+    vars: &[VarDraft],
+    packages: &str,
+) -> Vec<Unit> {
+    let mut units: Vec<Unit> = Vec::new();
+    let port_var = vars.iter().find(|var| var.name == "PORT" && var.active);
+    let mut modules = BTreeSet::new();
+    for app in apps {
+        // A factory beside an object of the same module makes that object.
+        if units.len() == DEFAULT_UNITS_MAX
+            || needs_arguments(code, app)
+            || !modules.insert(app.module.as_str())
+        {
+            continue;
+        }
+        let number = units.len();
+        let first = if app.framework == Framework::Flask {
+            5000
+        } else {
+            8000
+        };
+        let port = (first + number).to_string();
+        let port = match port_var {
+            Some(var) if number == 0 => {
+                format!("${{PORT:-{}}}", var.default.as_ref().unwrap_or(&port))
+            }
+            _ => port,
+        };
+        let Some(run) = default_command(code, app, &port, packages) else {
+            continue;
+        };
+        let mut unit = Unit {
+            name: if number == 0 {
+                "web".to_owned()
+            } else {
+                code.name(&app.module)
+            },
+            run,
+            port: Some(port),
+            ..Unit::default()
+        };
+        let module = code.name(&app.module);
+        if let Some(root) = code.root_of(&module) {
+            if app.framework == Framework::Django {
+                unit.cwd = Some(root.to_owned());
+            } else {
+                unit.env.push(("PYTHONPATH".to_owned(), root.to_owned()));
+            }
+        }
+        unit.notes.push(Note::unsure(
+            "no Procfile, compose.yaml or process-compose.yaml says how it is started",
+        ));
+        units.push(unit);
+    }
+    units
+}
+
+/// Modules that are probably programs of their own, as layers that are written as comments.
+pub(super) fn programs(code: &Code<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft> {
+    let mut names: BTreeSet<String> = taken.iter().map(|layer| layer.name.clone()).collect();
+    let mut layers = Vec::new();
+    for (module, file) in code.named() {
+        let parts: Vec<&str> = module.split('.').collect();
+        let last = parts.last().copied().unwrap_or("");
+        let says = WORKERS
+            .iter()
+            .any(|word| last == *word || last.ends_with(&format!("_{word}")));
+        if !says || is_side(file) || !code.has_main_guard(module) {
+            continue;
+        }
+        let above = parts.len().checked_sub(2).map(|at| parts[at]);
+        let name = match above {
+            Some(above) if WORKERS.contains(&last) && parts.len() > 2 => above,
+            _ => last,
+        };
+        let name = unique(name_of(name, "worker"), &mut names);
+        layers.push(LayerDraft {
+            name: name.clone(),
+            imports: vec![module.to_owned()],
+            notes: vec![Note::unsure(format!(
+                "{} can be run as a program; does the application need it?",
+                plain(file)
+            ))],
+            service: Some(Unit {
+                name,
+                run: ["python", "-m", module].map(str::to_owned).to_vec(),
+                ..Unit::default()
+            }),
+            ..LayerDraft::default()
+        });
+        if layers.len() == PROGRAMS_MAX {
+            break;
+        }
+    }
+    layers
+}
+
+fn default_command(
+    code: &Code<'_>,
+    app: &Application,
+    port: &str,
+    packages: &str,
+) -> Option<Vec<String>> {
+    let module = code.name(&app.module);
+    let attribute = &app.attribute;
+    let object = format!("{module}:{attribute}");
+    let place = format!("127.0.0.1:{port}");
+    let words: Vec<String> = match app.framework {
+        Framework::FastApi | Framework::Starlette => {
+            let mut words = words("python -m uvicorn");
+            if app.is_factory {
+                words.push("--factory".to_owned());
+            }
+            words.extend([
+                object,
+                "--host".into(),
+                "127.0.0.1".into(),
+                "--port".into(),
+                port.into(),
+            ]);
+            words
+        }
+        Framework::Flask if packages.contains("gunicorn") => {
+            let call = if app.is_factory { "()" } else { "" };
+            let mut words = words("gunicorn --bind");
+            words.extend([place, format!("{object}{call}")]);
+            words
+        }
+        Framework::Flask => {
+            let mut all = words("python -m flask --app");
+            all.push(object);
+            all.extend(words("run --host 127.0.0.1 --port"));
+            all.push(port.to_owned());
+            all
+        }
+        Framework::Django => {
+            let wsgi = wsgi_of(code, &module)?;
+            if packages.contains("gunicorn") {
+                let mut words = words("gunicorn --bind");
+                words.extend([place, format!("{wsgi}:application")]);
+                words
+            } else {
+                let mut words = words("python manage.py runserver --noreload");
+                words.push(place);
+                words
+            }
+        }
+    };
+    Some(words)
+}
+
+pub(super) fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
+}
+
+/// The module beside Django's settings that a server imports.
+pub(super) fn wsgi_of(code: &Code<'_>, settings: &str) -> Option<String> {
+    let mut package = settings;
+    while let Some((above, _)) = package.rsplit_once('.') {
+        for name in ["wsgi", "asgi"] {
+            let module = format!("{above}.{name}");
+            if code.file_of(&module).is_some() {
+                return Some(module);
+            }
+        }
+        package = above;
+    }
+    // It can still be started by manage.py.
+    code.files.exists("manage.py").then(|| settings.to_owned())
+}
+
+/// What a command makes the interpreter load, by the names of the workspace's own modules.
+pub(super) fn entries_of(code: &Code<'_>, unit: &Unit) -> Vec<String> {
+    let program = program(&unit.run);
+    let mut entries: Vec<String> = Vec::new();
+    let named = program.object.iter().map(|(module, _)| module.clone());
+    for module in named
+        .chain(program.modules.clone())
+        .chain(program.run_module.clone())
+    {
+        entries.push(own_name(code, unit, &module));
+    }
+    if let Some(script) = &program.script {
+        let path = match &unit.cwd {
+            Some(cwd) => format!("{cwd}/{script}"),
+            None => script.clone(),
+        };
+        entries.extend(code.module_of(&path).map(str::to_owned));
+    }
+    entries.retain(|module| code.file_of(module).is_some());
+    entries.dedup();
+    entries
+}
+
+/// A module that a command names, and that its package does not have.
+pub(super) fn missing_module(code: &Code<'_>, unit: &Unit, program: &Program) -> Option<String> {
+    let object = program.object.as_ref().map(|(module, _)| module);
+    let module = own_name(code, unit, object.or(program.run_module.as_ref())?);
+    let package = module.split('.').next()?;
+    (code.file_of(&module).is_none() && code.file_of(package).is_some()).then_some(module)
+}
+
+/// The name under which the workspace knows a module that a command names.
+pub(super) fn own_name(code: &Code<'_>, unit: &Unit, module: &str) -> String {
+    if code.file_of(module).is_none()
+        && let Some(cwd) = &unit.cwd
+    {
+        let below = format!("{}.{module}", cwd.replace('/', "."));
+        let renamed = code.name(&below);
+        if code.file_of(&renamed).is_some() {
+            return renamed;
+        }
+    }
+    module.to_owned()
+}

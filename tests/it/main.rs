@@ -1,0 +1,22 @@
+//! Whole-program tests: one binary, a module a suite, so that the suites run side by side.
+//!
+//! What they share is `support`; how they are run is in `CONTRIBUTING.md`.
+
+#![allow(unreachable_pub)]
+
+mod boot;
+mod cli;
+mod corpus;
+mod crash;
+mod demo;
+mod init;
+mod interrupt;
+mod log_examples;
+mod migrations;
+mod postgres;
+mod public_api;
+mod real;
+mod rooms;
+mod schema;
+mod server_migrations;
+mod support;
