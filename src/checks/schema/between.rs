@@ -6,7 +6,8 @@ use super::diff::Comparison;
 use super::expected::expected_of;
 use crate::database::model::Table;
 use crate::database::postgres::ddl::Rights;
-use crate::database::sqlite::live::{Unreachable, read_live};
+use crate::database::sqlite::live::read_live;
+use crate::database::unreachable::Unreachable;
 use crate::domain::finding::Finding;
 
 /// A schema to which databases are held, read once.

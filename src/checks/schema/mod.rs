@@ -24,9 +24,10 @@ use super::{CheckContext, Outcome, count};
 use crate::database::handle::Live;
 use crate::database::model::{Dialect, Schema as DatabaseSchema, Table};
 use crate::database::postgres::ddl::Rights;
-use crate::database::postgres::own_database;
-use crate::database::postgres::url::{PostgresUrl, is_postgres};
-use crate::database::sqlite::live::{self, Database, Unreachable};
+use crate::database::postgres::leftovers;
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::unreachable::Unreachable;
+use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
@@ -183,10 +184,7 @@ impl<'a> Source<'a> {
     fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
         let place = |schema: &Schema| {
             let url = context.environment.expand_url(&schema.database).ok()?;
-            match (
-                PostgresUrl::parse(&url),
-                live::parse_url(&url, context.root),
-            ) {
+            match (PostgresUrl::parse(&url), parse_url(&url, context.root)) {
                 (Ok(server), _) if is_postgres(&url) => Some(server.shown()),
                 (_, Database::File(path)) => Some(path.display().to_string()),
                 _ => None,
@@ -287,7 +285,7 @@ impl Compared {
             match read {
                 Ok((schema, rights, live)) => {
                     if rights.has_leftovers {
-                        own_database::sweep_at(&url);
+                        leftovers::sweep_at(&url);
                     }
                     let shown = live.shown(context.root);
                     server = Some(live);
@@ -301,7 +299,7 @@ impl Compared {
                 }
             }
         } else {
-            let path = match live::parse_url(&url, context.root) {
+            let path = match parse_url(&url, context.root) {
                 Database::File(path) => path,
                 Database::Memory => {
                     return one(Finding::of(
