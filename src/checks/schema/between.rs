@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::diff::Comparison;
+use super::comparison::Comparison;
+use super::diff::differences;
 use super::expected::expected_of;
 use crate::database::model::Table;
 use crate::database::postgres::ddl::Rights;
@@ -56,7 +57,7 @@ impl ExpectedSchema {
             rights: &Rights::default(),
             locate: &|_| None,
         };
-        Ok(comparison.differences(&self.0))
+        Ok(differences(&comparison, &self.0))
     }
 }
 

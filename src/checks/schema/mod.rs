@@ -2,18 +2,22 @@
 //! code defines twice.
 
 mod between;
+mod comparison;
+mod constraint_details;
 mod definitions;
 mod diff;
 mod duplicate;
 mod expected;
+mod index_details;
+mod indexes;
 mod migrations;
 mod origin;
 mod pairs;
 mod proposed;
 mod rename;
-mod rule_details;
 mod rules;
 mod scratch;
+mod statements;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -31,8 +35,9 @@ use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
+use comparison::Comparison;
 use definitions::Scan;
-use diff::Comparison;
+use diff::differences;
 use expected::{Models, raised_otherwise, unanswered};
 
 pub use between::ExpectedSchema;
@@ -360,7 +365,7 @@ impl Compared {
                 .iter()
                 .filter(|t| !t.is_view && !t.is_partition)
                 .count(),
-            findings: comparison.differences(expected),
+            findings: differences(&comparison, expected),
         }
     }
 }
