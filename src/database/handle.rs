@@ -12,7 +12,8 @@ use crate::database::postgres::schema;
 use crate::database::postgres::url::PostgresUrl;
 use crate::database::postgres::user_rights::UserRights;
 use crate::database::sql::quote::identifier;
-use crate::database::sqlite::live::{self, Unreachable};
+use crate::database::sqlite::live;
+use crate::database::unreachable::Unreachable;
 
 /// A database that answers.
 pub(crate) enum Live {

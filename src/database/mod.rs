@@ -13,3 +13,5 @@ pub(crate) mod sql;
 pub(crate) mod sqlite;
 pub(crate) mod summary;
 pub(crate) mod types;
+pub(crate) mod unreachable;
+pub(crate) mod url;

@@ -6,9 +6,10 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use crate::database::handle::Live;
-use crate::database::postgres::url::{PostgresUrl, is_postgres};
+use crate::database::postgres::url::PostgresUrl;
 use crate::database::sql::quote::identifier;
-use crate::database::sqlite::live::{Unreachable, sqlite_path};
+use crate::database::unreachable::Unreachable;
+use crate::database::url::{is_postgres, sqlite_path};
 
 /// Tables in which one row is looked for; of a larger database the first ones in order of their names.
 const TABLES_LOOKED_AT_MAX: usize = 200;

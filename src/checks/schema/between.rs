@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::diff::Comparison;
+use super::comparison::Comparison;
+use super::diff::differences;
 use super::expected::expected_of;
 use crate::database::model::Table;
 use crate::database::postgres::ddl::Rights;
-use crate::database::sqlite::live::{Unreachable, read_live};
+use crate::database::sqlite::live::read_live;
+use crate::database::unreachable::Unreachable;
 use crate::domain::finding::Finding;
 
 /// A schema to which databases are held, read once.
@@ -55,7 +57,7 @@ impl ExpectedSchema {
             rights: &Rights::default(),
             locate: &|_| None,
         };
-        Ok(comparison.differences(&self.0))
+        Ok(differences(&comparison, &self.0))
     }
 }
 

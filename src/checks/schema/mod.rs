@@ -2,18 +2,22 @@
 //! code defines twice.
 
 mod between;
+mod comparison;
+mod constraint_details;
 mod definitions;
 mod diff;
 mod duplicate;
 mod expected;
+mod index_details;
+mod indexes;
 mod migrations;
 mod origin;
 mod pairs;
 mod proposed;
 mod rename;
-mod rule_details;
 mod rules;
 mod scratch;
+mod statements;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,14 +28,16 @@ use super::{CheckContext, Outcome, count};
 use crate::database::handle::Live;
 use crate::database::model::{Dialect, Schema as DatabaseSchema, Table};
 use crate::database::postgres::ddl::Rights;
-use crate::database::postgres::own_database;
-use crate::database::postgres::url::{PostgresUrl, is_postgres};
-use crate::database::sqlite::live::{self, Database, Unreachable};
+use crate::database::postgres::leftovers;
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::unreachable::Unreachable;
+use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
 use crate::manifest::{Expect, Schema};
+use comparison::Comparison;
 use definitions::Scan;
-use diff::Comparison;
+use diff::differences;
 use expected::{Models, raised_otherwise, unanswered};
 
 pub use between::ExpectedSchema;
@@ -183,10 +189,7 @@ impl<'a> Source<'a> {
     fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
         let place = |schema: &Schema| {
             let url = context.environment.expand_url(&schema.database).ok()?;
-            match (
-                PostgresUrl::parse(&url),
-                live::parse_url(&url, context.root),
-            ) {
+            match (PostgresUrl::parse(&url), parse_url(&url, context.root)) {
                 (Ok(server), _) if is_postgres(&url) => Some(server.shown()),
                 (_, Database::File(path)) => Some(path.display().to_string()),
                 _ => None,
@@ -287,7 +290,7 @@ impl Compared {
             match read {
                 Ok((schema, rights, live)) => {
                     if rights.has_leftovers {
-                        own_database::sweep_at(&url);
+                        leftovers::sweep_at(&url);
                     }
                     let shown = live.shown(context.root);
                     server = Some(live);
@@ -301,7 +304,7 @@ impl Compared {
                 }
             }
         } else {
-            let path = match live::parse_url(&url, context.root) {
+            let path = match parse_url(&url, context.root) {
                 Database::File(path) => path,
                 Database::Memory => {
                     return one(Finding::of(
@@ -362,7 +365,7 @@ impl Compared {
                 .iter()
                 .filter(|t| !t.is_view && !t.is_partition)
                 .count(),
-            findings: comparison.differences(expected),
+            findings: differences(&comparison, expected),
         }
     }
 }

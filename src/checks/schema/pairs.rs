@@ -1,7 +1,8 @@
 //! Which live index stands for which expected one: each for one at most, by its name first. Two indexes over
 //! the same columns are two, as far as a report goes; as far as a query goes, one does the work of both.
 
-use super::diff::Comparison;
+use super::comparison::Comparison;
+use super::index_details::{same_parts, serves};
 use crate::database::judge::Verdict;
 use crate::database::model::{Index, Table};
 
@@ -37,7 +38,7 @@ impl<'t> Pairs<'t> {
             let mut all = live.indexes.iter();
             let named = all.position(|found| !found.is_implied && is_named(wanted, found));
             if let Some(place) = named
-                && comparison.serves(live, wanted, &live.indexes[place], true)
+                && serves(comparison, live, wanted, &live.indexes[place], true)
             {
                 served[at] = Served::Own;
                 is_taken[place] = true;
@@ -54,7 +55,7 @@ impl<'t> Pairs<'t> {
                     let is_free = !is_taken[*place] && (!found.is_implied || wanted.unique);
                     is_free == own
                         && !is_named(wanted, found)
-                        && comparison.serves(live, wanted, found, false)
+                        && serves(comparison, live, wanted, found, false)
                 });
                 if let Some(place) = found {
                     served[at] = if own {
@@ -90,7 +91,7 @@ impl<'t> Pairs<'t> {
                 let wanted_name = wanted.name.as_deref().unwrap_or_default();
                 comparison.live.dialect.same_name(wanted_name, name)
                     || matches!(self.served(at), Served::Nobody)
-                        && comparison.same_parts(live, wanted, found) == Verdict::Same
+                        && same_parts(comparison, live, wanted, found) == Verdict::Same
             })
     }
 }

@@ -3,127 +3,135 @@
 //! A missing unique constraint is a warning and not critical: the application boots and answers, what it
 //! loses is a protection, and to bring it back somebody has to look at the rows first.
 
-use super::diff::Comparison;
+use super::comparison::Comparison;
+use super::constraint_details::{compare_constraint, has_check, same_place, same_set, subject};
 use super::pairs::Pairs;
 use crate::database::model::{Dialect, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 
-impl Comparison<'_> {
-    /// Constraints that are missing or that the code does not know, and indexes of the latter kind.
-    pub(super) fn compare_rules(
-        &self,
-        table: &Table,
-        live: &Table,
-        pairs: &Pairs<'_>,
-    ) -> Vec<Finding> {
-        let dialect = self.live.dialect;
-        let mut findings = Vec::new();
-        for constraint in &table.constraints {
-            let columns = constraint.rule.columns();
-            // A missing or renamed column is told, and its constraints go with it.
-            if columns
-                .iter()
-                .any(|name| live.column(dialect, name).is_none())
-            {
-                continue;
-            }
-            // So with a table or column that it leads to.
-            if let Rule::ForeignKey {
-                schema,
-                table: to,
-                targets,
-                ..
-            } = &constraint.rule
-                && !self.live.table(schema.as_deref(), to).is_some_and(|to| {
+/// Constraints that are missing or that the code does not know, and indexes of the latter kind.
+pub(super) fn compare_rules(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    live: &Table,
+    pairs: &Pairs<'_>,
+) -> Vec<Finding> {
+    let dialect = comparison.live.dialect;
+    let mut findings = Vec::new();
+    for constraint in &table.constraints {
+        let columns = constraint.rule.columns();
+        // A missing or renamed column is told, and its constraints go with it.
+        if columns
+            .iter()
+            .any(|name| live.column(dialect, name).is_none())
+        {
+            continue;
+        }
+        // So with a table or column that it leads to.
+        if let Rule::ForeignKey {
+            schema,
+            table: to,
+            targets,
+            ..
+        } = &constraint.rule
+            && !comparison
+                .live
+                .table(schema.as_deref(), to)
+                .is_some_and(|to| {
                     to.is_view
                         || targets
                             .iter()
                             .all(|name| to.column(dialect, name).is_some())
                 })
-            {
-                continue;
-            }
-            let is_there = match (&constraint.rule, &constraint.name) {
-                (Rule::Check { text, .. }, name) => {
-                    self.has_check(live, name.as_deref(), text.as_deref())
-                }
-                (Rule::Unique { columns }, _) => is_unique(dialect, live, columns),
-                (rule, _) => live
-                    .constraints
-                    .iter()
-                    .any(|found| same_place(dialect, rule, &found.rule)),
-            };
-            if is_there {
-                findings.extend(self.compare_constraint(table, live, constraint));
-                continue;
-            }
-            let what = described(&constraint.rule, constraint.name.as_deref());
-            let there = other_key(dialect, &constraint.rule, live);
-            let mut finding = self
-                .finding(
-                    Code::SchemaMissingConstraint,
-                    Severity::Warning,
-                    subject(table, &constraint.rule, constraint.name.as_deref()),
-                    format!(
-                        "{what} of table {} is missing in {}{there}",
-                        table.name, self.database
-                    ),
-                )
-                .fact("table", table.name.as_str())
-                .remedy("write a migration that adds it; rows that break it have to be corrected before");
-            finding.location = (self.locate)(&table.name);
-            findings.push(finding);
+        {
+            continue;
         }
-        findings.extend(self.extra_rules(table, live, pairs));
-        findings
-    }
-
-    fn extra_rules(&self, table: &Table, live: &Table, pairs: &Pairs<'_>) -> Vec<Finding> {
-        let dialect = self.live.dialect;
-        let mut findings = Vec::new();
-        let mut extra = |code: Code, subject: String, what: String| {
-            let text = format!(
-                "{what} of table {} is in {}, but not in the code",
-                table.name, self.database
-            );
-            findings.push(self.finding(code, Severity::Info, subject, text));
+        let is_there = match (&constraint.rule, &constraint.name) {
+            (Rule::Check { text, .. }, name) => {
+                has_check(comparison, live, name.as_deref(), text.as_deref())
+            }
+            (Rule::Unique { columns }, _) => is_unique(dialect, live, columns),
+            (rule, _) => live
+                .constraints
+                .iter()
+                .any(|found| same_place(dialect, rule, &found.rule)),
         };
-        for constraint in &live.constraints {
-            let is_known = match &constraint.rule {
-                // A primary key that differs is told as the one that is missing.
-                Rule::PrimaryKey { .. } | Rule::Check { .. } => true,
-                Rule::Unique { columns } => is_unique(dialect, table, columns),
-                rule => table
-                    .constraints
-                    .iter()
-                    .any(|wanted| same_place(dialect, &wanted.rule, rule)),
-            };
-            if !is_known {
-                extra(
-                    Code::SchemaExtraConstraint,
-                    subject(table, &constraint.rule, constraint.name.as_deref()),
-                    described(&constraint.rule, constraint.name.as_deref()),
-                );
-            }
+        if is_there {
+            findings.extend(compare_constraint(comparison, table, live, constraint));
+            continue;
         }
-        for (place, index) in live.indexes.iter().enumerate() {
-            let name = index.name.as_deref().unwrap_or("?");
-            let plain: Option<Vec<String>> = index.columns.iter().cloned().collect();
-            let is_known = index.is_implied
-                || pairs.is_known(self, table, live, place)
-                || (index.unique
-                    && plain.is_some_and(|columns| has_unique(dialect, table, &columns)));
-            if !is_known {
-                extra(
-                    Code::SchemaExtraIndex,
-                    format!("{}.{name}", table.name),
-                    format!("index {name}"),
-                );
-            }
-        }
-        findings
+        let what = described(&constraint.rule, constraint.name.as_deref());
+        let there = other_key(dialect, &constraint.rule, live);
+        let mut finding = comparison
+            .finding(
+                Code::SchemaMissingConstraint,
+                Severity::Warning,
+                subject(table, &constraint.rule, constraint.name.as_deref()),
+                format!(
+                    "{what} of table {} is missing in {}{there}",
+                    table.name, comparison.database
+                ),
+            )
+            .fact("table", table.name.as_str())
+            .remedy(
+                "write a migration that adds it; rows that break it have to be corrected before",
+            );
+        finding.location = (comparison.locate)(&table.name);
+        findings.push(finding);
     }
+    findings.extend(extra_rules(comparison, table, live, pairs));
+    findings
+}
+
+fn extra_rules(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    live: &Table,
+    pairs: &Pairs<'_>,
+) -> Vec<Finding> {
+    let dialect = comparison.live.dialect;
+    let mut findings = Vec::new();
+    let mut extra = |code: Code, subject: String, what: String| {
+        let text = format!(
+            "{what} of table {} is in {}, but not in the code",
+            table.name, comparison.database
+        );
+        findings.push(comparison.finding(code, Severity::Info, subject, text));
+    };
+    for constraint in &live.constraints {
+        let is_known = match &constraint.rule {
+            // A primary key that differs is told as the one that is missing.
+            Rule::PrimaryKey { .. } | Rule::Check { .. } => true,
+            Rule::Unique { columns } => is_unique(dialect, table, columns),
+            rule => table
+                .constraints
+                .iter()
+                .any(|wanted| same_place(dialect, &wanted.rule, rule)),
+        };
+        if !is_known {
+            extra(
+                Code::SchemaExtraConstraint,
+                subject(table, &constraint.rule, constraint.name.as_deref()),
+                described(&constraint.rule, constraint.name.as_deref()),
+            );
+        }
+    }
+    for (place, index) in live.indexes.iter().enumerate() {
+        let name = index.name.as_deref().unwrap_or("?");
+        let plain: Option<Vec<String>> = index.columns.iter().cloned().collect();
+        let is_known = index.is_implied
+            || pairs.is_known(comparison, table, live, place)
+            || (index.unique && plain.is_some_and(|columns| has_unique(dialect, table, &columns)));
+        if !is_known {
+            extra(
+                Code::SchemaExtraIndex,
+                format!("{}.{name}", table.name),
+                format!("index {name}"),
+            );
+        }
+    }
+    findings
 }
 
 /// Whether a constraint lets those columns be there once only.
@@ -148,58 +156,11 @@ fn is_unique(dialect: Dialect, table: &Table, columns: &[String]) -> bool {
         })
 }
 
-pub(super) fn same_set(dialect: Dialect, a: &[String], b: &[String]) -> bool {
-    a.len() == b.len()
-        && a.iter()
-            .all(|one| b.iter().any(|two| dialect.same_name(one, two)))
-}
-
 fn same_list(dialect: Dialect, a: &[String], b: &[String]) -> bool {
     a.len() == b.len()
         && a.iter()
             .zip(b)
             .all(|(one, two)| dialect.same_name(one, two))
-}
-
-/// The same columns and the same place, whatever happens on a deletion.
-pub(super) fn same_place(dialect: Dialect, wanted: &Rule, found: &Rule) -> bool {
-    match (wanted, found) {
-        (Rule::PrimaryKey { columns: a }, Rule::PrimaryKey { columns: b }) => {
-            same_set(dialect, a, b)
-        }
-        (
-            Rule::ForeignKey {
-                columns: a,
-                table: at,
-                schema,
-                targets,
-                ..
-            },
-            Rule::ForeignKey {
-                columns: b,
-                table: to,
-                schema: other,
-                targets: there,
-                ..
-            },
-        ) => {
-            let elsewhere = dialect == Dialect::Postgres
-                && matches!((schema, other), (Some(one), Some(two)) if one != two);
-            // Pairs of columns, in whatever order.
-            let pairs_match = a.iter().enumerate().all(|(i, name)| {
-                let found = b.iter().position(|other| dialect.same_name(other, name));
-                found.is_some_and(|j| {
-                    there.is_empty()
-                        || targets
-                            .get(i)
-                            .zip(there.get(j))
-                            .is_some_and(|(x, y)| dialect.same_name(x, y))
-                })
-            });
-            a.len() == b.len() && dialect.same_name(at, to) && !elsewhere && pairs_match
-        }
-        _ => false,
-    }
 }
 
 /// The primary key that is there instead of this one.
@@ -241,17 +202,5 @@ fn described(rule: &Rule, name: Option<&str>) -> String {
         ),
         Rule::Check { .. } => format!("{}{name}", rule.title()),
         _ => format!("{}{name} ({})", rule.title(), rule.columns().join(", ")),
-    }
-}
-
-/// By columns, not by name: SQLite keeps no names, and a signature must not change with them.
-pub(super) fn subject(table: &Table, rule: &Rule, name: Option<&str>) -> String {
-    match (rule, name) {
-        (Rule::Check { .. }, Some(name)) => format!("{}.{name}", table.name),
-        (Rule::Check { columns, .. }, None) if columns.is_empty() => {
-            format!("{}.check", table.name)
-        }
-        (Rule::PrimaryKey { .. }, _) => format!("{}.primary_key", table.name),
-        _ => format!("{}.{}", table.name, rule.columns().join(",")),
     }
 }

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use crate::database::postgres::tls::Tls;
 use crate::database::postgres::url::{PostgresUrl, TlsMode};
 use crate::database::sql::quote::{identifier, literal};
-use crate::database::sqlite::live::Unreachable;
+use crate::database::unreachable::Unreachable;
 
 /// How long the server may take to answer the first time.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -8,7 +8,7 @@ use crate::database::postgres::connection::Postgres;
 use crate::database::postgres::user_rights::UserRights;
 use crate::database::sql::addition::is_constant;
 use crate::database::sql::quote::{identifier, literal};
-use crate::database::sqlite::live::Unreachable;
+use crate::database::unreachable::Unreachable;
 
 /// What the server lets its user do.
 #[derive(Debug, Clone, Default)]

@@ -4,7 +4,9 @@
 pub(crate) mod connection;
 pub(crate) mod ddl;
 pub(crate) mod dump;
+pub(crate) mod leftovers;
 pub(crate) mod own_database;
+pub(crate) mod own_lock;
 pub(crate) mod own_role;
 pub(crate) mod schema;
 pub(crate) mod session;

@@ -9,15 +9,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::database::postgres::own_role::{self, OwnRole};
+use crate::database::postgres::leftovers::{drop_database, sweep};
+use crate::database::postgres::own_lock::{lock, own_name, unlock};
+use crate::database::postgres::own_role::OwnRole;
 use crate::database::postgres::session::{ServerError, Session};
 use crate::database::postgres::url::PostgresUrl;
-use crate::database::sql::quote::{identifier, literal};
+use crate::database::sql::quote::identifier;
 
 /// How long the making of one may take.
 const CREATE_MAX: Duration = Duration::from_secs(120);
-/// How long its end may take: the server waits some seconds for whoever is still connected.
-const DROP_MAX: Duration = Duration::from_secs(30);
 const ASK_MAX: Duration = Duration::from_secs(10);
 
 /// What one is for.
@@ -212,97 +212,6 @@ impl Drop for OwnDatabase {
         }
         unlock(&self.live, &self.name);
     }
-}
-
-/// A name that nobody has yet, for something beside the database of `live`.
-pub(crate) fn own_name(live: &Session, word: &str) -> Result<String, ServerError> {
-    let oid = live.value(
-        "SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()",
-        ASK_MAX,
-    )?;
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    Ok(format!(
-        "ubs_{word}_{}_{}",
-        oid.unwrap_or_default(),
-        &random[..16]
-    ))
-}
-
-fn key(name: &str) -> String {
-    format!("pg_catalog.hashtextextended({}, 0)", literal(name))
-}
-
-/// From now on, what has this name is no leftover.
-pub(crate) fn lock(live: &Session, name: &str) -> Result<(), ServerError> {
-    live.run(&format!("SELECT pg_advisory_lock({})", key(name)), ASK_MAX)
-}
-
-/// `false`: somebody else lives who made it.
-pub(crate) fn try_lock(live: &Session, name: &str) -> Result<bool, ServerError> {
-    let sql = format!("SELECT pg_try_advisory_lock({})", key(name));
-    Ok(live.value(&sql, ASK_MAX)?.as_deref() == Some("t"))
-}
-
-/// The lock ends with the connection too, unless a pooler keeps that.
-pub(crate) fn unlock(live: &Session, name: &str) {
-    let unlock = format!("SELECT pg_advisory_unlock({})", key(name));
-    if let Err(error) = live.run(&unlock, ASK_MAX) {
-        tracing::debug!(name, %error, "cannot give a lock back");
-    }
-}
-
-fn drop_database(live: &Session, name: &str) -> Result<(), ServerError> {
-    let name = identifier(name);
-    let plain = || live.run(&format!("DROP DATABASE IF EXISTS {name}"), DROP_MAX);
-    let dropped = match plain() {
-        // Whoever owns a database may declare it a template, and those are not dropped.
-        Err(error) if error.is_wrong_kind() => {
-            live.run(&format!("ALTER DATABASE {name} IS_TEMPLATE false"), ASK_MAX)?;
-            plain()
-        }
-        other => other,
-    };
-    match dropped {
-        // What a killed process had open, or what the application under trial still has.
-        Err(error) if error.is_in_use() => live.run(
-            // PostgreSQL 13 and newer.
-            &format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
-            DROP_MAX,
-        ),
-        other => other,
-    }
-}
-
-/// [`sweep`], where it is no matter of life and death.
-pub(crate) fn sweep_at(url: &str) {
-    if let Err(error) = Session::connect(url).and_then(|live| sweep(&live)) {
-        tracing::warn!(%error, "cannot look for databases that a killed process left");
-    }
-}
-
-/// Drops what a kill left behind beside this database: of our making, and locked by nobody.
-///
-/// # Errors
-/// The server did not answer. What cannot be dropped is left, with a warning.
-pub(crate) fn sweep(live: &Session) -> Result<(), ServerError> {
-    let left = live.rows(
-        "SELECT datname FROM pg_catalog.pg_database AS d JOIN pg_catalog.pg_roles AS r ON r.oid = d.datdba, \
-         (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) AS this \
-         WHERE (r.rolname = current_user OR r.rolname ~ ('^ubs_role_' || this.oid || '_[0-9a-f]{16}$') \
-           AND pg_has_role(r.oid, 'MEMBER')) \
-         AND datname ~ ('^ubs_(trial|scratch)_' || this.oid || '_[0-9a-f]{16}$')",
-        ASK_MAX,
-    )?;
-    for name in left.into_iter().flatten().flatten() {
-        if !try_lock(live, &name)? {
-            continue;
-        }
-        if let Err(error) = drop_database(live, &name) {
-            tracing::warn!(database = name, %error, "cannot drop a database that a killed process left");
-        }
-        unlock(live, &name);
-    }
-    own_role::sweep(live)
 }
 
 #[cfg(test)]

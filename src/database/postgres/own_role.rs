@@ -8,7 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::database::postgres::own_database::{self, lock, own_name, try_lock, unlock};
+use crate::database::postgres::leftovers::{drop_role, sweep};
+use crate::database::postgres::own_lock::{lock, own_name, unlock};
 use crate::database::postgres::session::{ServerError, Session};
 use crate::database::postgres::url::PostgresUrl;
 use crate::database::postgres::user_rights::UserRights;
@@ -37,7 +38,7 @@ impl OwnRole {
     /// # Errors
     /// The user may not, or the server did not do it.
     pub(crate) fn create(live: &Arc<Session>) -> Result<Self, ServerError> {
-        own_database::sweep(live)?;
+        sweep(live)?;
         let random = || uuid::Uuid::new_v4().simple().to_string();
         let own = Self {
             live: Arc::clone(live),
@@ -175,33 +176,6 @@ impl Drop for OwnRole {
         }
         unlock(&self.live, &self.name);
     }
-}
-
-fn drop_role(live: &Session, name: &str) -> Result<(), ServerError> {
-    live.run(
-        &format!("DROP ROLE IF EXISTS {}", identifier(name)),
-        ASK_MAX,
-    )
-}
-
-/// Drops roles that a kill left behind beside this database, after their databases.
-pub(crate) fn sweep(live: &Session) -> Result<(), ServerError> {
-    let left = live.rows(
-        "SELECT rolname FROM pg_catalog.pg_roles AS r WHERE rolname ~ ('^ubs_role_' || (SELECT oid FROM \
-         pg_catalog.pg_database WHERE datname = current_database()) || '_[0-9a-f]{16}$') \
-         AND NOT rolsuper AND pg_has_role(r.oid, 'MEMBER')",
-        ASK_MAX,
-    )?;
-    for name in left.into_iter().flatten().flatten() {
-        if !try_lock(live, &name)? {
-            continue;
-        }
-        if let Err(error) = drop_role(live, &name) {
-            tracing::warn!(role = name, %error, "cannot drop a role that a killed process left");
-        }
-        unlock(live, &name);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -360,7 +334,7 @@ mod tests {
             assert_eq!(server.sql("postgres", LEFT).trim(), "1", "{url}");
             // Held by another session.
             let other = Session::connect(url).unwrap();
-            own_database::sweep(&other).unwrap();
+            sweep(&other).unwrap();
             assert_eq!(server.sql("postgres", LEFT).trim(), "1", "{url}");
             drop(alive);
             assert_eq!(server.sql("postgres", LEFT).trim(), "0", "{url}");

@@ -8,7 +8,7 @@ use tokio_postgres::SimpleQueryRow;
 use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
 use crate::database::postgres::connection::Postgres;
 use crate::database::sql::quote::literal;
-use crate::database::sqlite::live::Unreachable;
+use crate::database::unreachable::Unreachable;
 
 /// Tables that are read from a database.
 const TABLES_MAX: usize = 10_000;

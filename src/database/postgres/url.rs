@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::database::sqlite::live::percent_decode;
+use crate::database::url::{is_postgres, percent_decode};
 use crate::manifest::percent_encoded;
 
 /// The port of a server that names none.
@@ -38,17 +38,6 @@ pub(crate) struct PostgresUrl {
     pub options: Option<String>,
     pub tls: TlsMode,
     pub root_certificate: Option<PathBuf>,
-}
-
-/// Whether a database URL means PostgreSQL: `postgresql[+driver]://`, `postgres://`.
-#[must_use]
-pub(crate) fn is_postgres(url: &str) -> bool {
-    url.trim().split_once("://").is_some_and(|(scheme, _)| {
-        let dialect = scheme.split('+').next().unwrap_or_default();
-        ["postgresql", "postgres"]
-            .iter()
-            .any(|name| dialect.eq_ignore_ascii_case(name))
-    })
 }
 
 /// Whether two URLs lead to one database, whoever connects by whatever driver.

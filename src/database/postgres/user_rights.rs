@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::database::postgres::connection::Postgres;
 use crate::database::postgres::session::{ServerError, Session};
 use crate::database::sql::quote::identifier;
-use crate::database::sqlite::live::Unreachable;
+use crate::database::unreachable::Unreachable;
 
 const ASK_MAX: Duration = Duration::from_secs(10);
 

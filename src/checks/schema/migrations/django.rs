@@ -10,7 +10,7 @@ use super::{Migrated, Step, listed, pending};
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
 use crate::checks::{CheckContext, count};
-use crate::database::sqlite::live::sqlite_path;
+use crate::database::url::sqlite_path;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;

@@ -9,7 +9,8 @@ use super::Upgrader;
 use crate::checks::CheckContext;
 use crate::database::handle::Live;
 use crate::database::sql::quote::identifier;
-use crate::database::sqlite::live::{self, Database};
+use crate::database::sqlite::live;
+use crate::database::url::{Database, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::remedy::MigrationTool;
@@ -37,7 +38,7 @@ impl Ledger {
     /// empty.
     pub(super) fn open(context: &CheckContext<'_>, schema: &Schema) -> Option<Self> {
         let url = context.environment.expand_url(&schema.database).ok()?;
-        let path = match live::parse_url(&url, context.root) {
+        let path = match parse_url(&url, context.root) {
             Database::File(path) => path,
             Database::Memory => return None,
             Database::Other => {

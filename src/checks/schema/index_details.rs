@@ -1,0 +1,224 @@
+//! Indexes that are there: whether they do what the code expects of them.
+
+use super::comparison::{Comparison, shown};
+use crate::database::judge::Verdict;
+use crate::database::model::{Dialect, Index, Table};
+use crate::database::sql::quote::identifier;
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Severity};
+
+/// An index of the same name.
+pub(super) enum Namesake {
+    OfOtherColumns,
+    /// Nothing is sure to differ.
+    Alike,
+    Differs(Box<Finding>),
+}
+
+/// Whether two indexes cover the same things in the same order, whatever their conditions.
+pub(super) fn same_parts(
+    comparison: &Comparison<'_>,
+    live: &Table,
+    wanted: &Index,
+    found: &Index,
+) -> Verdict {
+    if wanted.columns.len() != found.columns.len() {
+        return Verdict::Different;
+    }
+    let mut verdict = Verdict::Same;
+    for at in 0..wanted.columns.len() {
+        let part = match (&wanted.columns[at], &found.columns[at]) {
+            (Some(a), Some(b)) if comparison.live.dialect.same_name(a, b) => Verdict::Same,
+            (None, None) => {
+                comparison
+                    .judge()
+                    .same(live, expression(wanted, at), expression(found, at))
+            }
+            // A collation makes an expression of a column, and changes nothing if it is the column's own.
+            _ if comparison.live.dialect == Dialect::Postgres => Verdict::Different,
+            (None, Some(name)) => {
+                comparison
+                    .judge()
+                    .same(live, expression(wanted, at), &identifier(name))
+            }
+            (Some(name), None) => {
+                comparison
+                    .judge()
+                    .same(live, &identifier(name), expression(found, at))
+            }
+            _ => Verdict::Different,
+        };
+        verdict = worse(verdict, part);
+    }
+    verdict
+}
+
+fn same_condition(
+    comparison: &Comparison<'_>,
+    live: &Table,
+    wanted: &Index,
+    found: &Index,
+) -> Verdict {
+    match (&wanted.condition, &found.condition) {
+        (Some(a), Some(b)) => comparison.judge().same(live, a, b),
+        _ if wanted.partial != found.partial => Verdict::Different,
+        (None, None) => Verdict::Same,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// Whether a live index does what the expected one is for; in doubt its name decides.
+pub(super) fn serves(
+    comparison: &Comparison<'_>,
+    live: &Table,
+    wanted: &Index,
+    found: &Index,
+    is_same_name: bool,
+) -> bool {
+    let is_unique_enough =
+        !wanted.unique || found.unique && wanted.nulls_not_distinct == found.nulls_not_distinct;
+    let is_same = |verdict| match verdict {
+        Verdict::Same => true,
+        Verdict::Unknown => is_same_name,
+        Verdict::Different | Verdict::Unclear => false,
+    };
+    is_unique_enough
+        && method(wanted) == method(found)
+        && wanted.partial == found.partial
+        && is_same(same_parts(comparison, live, wanted, found))
+        && is_same(same_condition(comparison, live, wanted, found))
+}
+
+/// How a live index of the expected one's name stands to it.
+pub(super) fn namesake(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    live: &Table,
+    wanted: &Index,
+    found: &Index,
+) -> Namesake {
+    let mut told = Vec::new();
+    let parts = same_parts(comparison, live, wanted, found);
+    let has_expression = wanted
+        .columns
+        .iter()
+        .chain(&found.columns)
+        .any(Option::is_none);
+    match parts {
+        Verdict::Different if !has_expression => return Namesake::OfOtherColumns,
+        Verdict::Different => told.push((
+            Severity::Warning,
+            format!(
+                "it is over {}, and the code expects {}",
+                listed(comparison.live.dialect, found),
+                listed(comparison.live.dialect, wanted)
+            ),
+        )),
+        // An operator class in a text is no expression, so this proves nothing.
+        Verdict::Same | Verdict::Unclear | Verdict::Unknown => {}
+    }
+    let condition = |index: &Index| match index.condition.as_deref() {
+        Some(text) if !text.is_empty() => {
+            format!("rows where {}", shown(comparison.live.dialect, text))
+        }
+        _ if index.partial => "some rows".to_owned(),
+        _ => "all rows".to_owned(),
+    };
+    let severity = match same_condition(comparison, live, wanted, found) {
+        Verdict::Different => Some(Severity::Warning),
+        Verdict::Unclear => Some(Severity::Info),
+        Verdict::Same | Verdict::Unknown => None,
+    };
+    if let Some(severity) = severity {
+        told.push((
+            severity,
+            format!(
+                "it covers {}, and the code expects {}",
+                condition(found),
+                condition(wanted)
+            ),
+        ));
+    }
+    if method(wanted) != method(found) {
+        told.push((
+            Severity::Warning,
+            format!(
+                "it is of the kind {}, and the code expects {}",
+                method(found),
+                method(wanted)
+            ),
+        ));
+    }
+    if wanted.unique && !found.unique {
+        told.push((Severity::Warning, "it is not unique".to_owned()));
+    } else if wanted.unique && wanted.nulls_not_distinct != found.nulls_not_distinct {
+        told.push((
+            Severity::Warning,
+            nulls(found.nulls_not_distinct).to_owned(),
+        ));
+    }
+    let Some(severity) = told.iter().map(|(severity, _)| *severity).max() else {
+        return Namesake::Alike;
+    };
+    let told: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    let name = wanted.name.as_deref().unwrap_or("?");
+    Namesake::Differs(Box::new(
+        comparison
+            .detail(
+                Code::SchemaIndexMismatch,
+                severity,
+                table,
+                format!("{}.{name}", table.name),
+                &format!(
+                    "index {name} of table {} differs ({})",
+                    table.name,
+                    told.join("; ")
+                ),
+                "correct the model, or write a migration that drops the index and creates it anew",
+            )
+            .fact("index", name),
+    ))
+}
+
+/// How the unique constraint or index that is there treats NULL otherwise.
+pub(super) fn nulls(found_not_distinct: bool) -> &'static str {
+    if found_not_distinct {
+        "NULL may be there once only, and the code expects any number"
+    } else {
+        "NULL may be there any number of times, and the code expects NULLS NOT DISTINCT"
+    }
+}
+
+fn method(index: &Index) -> &str {
+    index.method.as_deref().unwrap_or("btree")
+}
+
+fn expression(index: &Index, at: usize) -> &str {
+    index
+        .expressions
+        .get(at)
+        .and_then(Option::as_deref)
+        .unwrap_or_default()
+}
+
+fn listed(dialect: Dialect, index: &Index) -> String {
+    let parts = index
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| match column {
+            Some(name) => name.clone(),
+            None => shown(dialect, expression(index, at)),
+        });
+    format!("({})", parts.collect::<Vec<_>>().join(", "))
+}
+
+fn worse(a: Verdict, b: Verdict) -> Verdict {
+    let rank = |verdict| match verdict {
+        Verdict::Same => 0,
+        Verdict::Unknown => 1,
+        Verdict::Unclear => 2,
+        Verdict::Different => 3,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
