@@ -8,6 +8,7 @@ mod config;
 mod imports;
 mod packages;
 mod python;
+mod question;
 mod raised;
 mod registration;
 mod rehearsal;

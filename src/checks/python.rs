@@ -20,6 +20,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::CheckContext;
+pub(super) use super::question::PROBE_TIMEOUT_MS;
+use super::question::frame;
 use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
@@ -27,8 +29,6 @@ use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_laid_o
 use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
 pub(super) use answer::{no_answer, printed};
 
-/// Wall time of a probe whose time the manifest does not set.
-pub(super) const PROBE_TIMEOUT_MS: u64 = 30_000;
 /// A program that hangs says where at most that long before it is ended.
 const HANG_MARGIN_MS_MAX: u64 = 2_000;
 /// Where interpreters lie below a workspace.
@@ -338,12 +338,6 @@ fn hosted_answer<T: DeserializeOwned>(
         host: None,
         printed: String::new(),
     })
-}
-
-/// A length, a line's end, and JSON: what the prelude reads.
-pub(super) fn frame(document: &serde_json::Value) -> Vec<u8> {
-    let json = document.to_string();
-    format!("{}\n{json}", json.len()).into_bytes()
 }
 
 fn execute(

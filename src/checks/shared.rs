@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::python::PROBE_TIMEOUT_MS;
+use super::question::{PROBE_TIMEOUT_MS, frame};
 use crate::domain::finding::CheckName;
 use crate::manifest::{Expect, Manifest};
 use crate::sandbox::SandboxOutcome;
@@ -166,7 +166,7 @@ impl Host {
         let question = serde_json::json!({ "mark": mark, "program": program, "input": input });
         lock(&self.questions)
             .as_mut()?
-            .write_all(&super::python::frame(&question))
+            .write_all(&frame(&question))
             .ok()?;
         let mut state = lock(&self.state);
         loop {

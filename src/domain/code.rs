@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::finding::Severity;
+use super::severity::Severity;
 
 /// What a finding hides. That something hidden is not reported proves nothing.
 #[derive(Debug, PartialEq, Eq)]

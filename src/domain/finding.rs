@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::code::Code;
 use super::remedy::{Cause, Remedy};
+pub use super::severity::Severity;
 
 /// The pre-flight checks, in the order of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,19 +62,6 @@ impl fmt::Display for CheckName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Severity {
-    /// Worth knowing; nothing follows.
-    Info,
-    /// The boot goes on; a mission is filed.
-    Warning,
-    /// NO-GO.
-    Critical,
 }
 
 /// Where a finding is, relative to the workspace.

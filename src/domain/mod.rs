@@ -13,5 +13,6 @@ pub(crate) mod ids;
 pub(crate) mod mission;
 pub(crate) mod redact;
 pub(crate) mod remedy;
+pub(crate) mod severity;
 pub(crate) mod signature;
 pub(crate) mod words;

@@ -1,13 +1,13 @@
 //! The schema that the code expects: from SQLAlchemy models, by the application's own interpreter, or
 //! from SQL files, applied to an empty database in memory.
 
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
+use super::sql_files::sql_files;
 use crate::checks::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
@@ -19,9 +19,6 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
 
-/// Files and bytes of SQL that are applied.
-const SQL_FILES_MAX: usize = 1_000;
-const SQL_BYTES_MAX: u64 = 8 << 20;
 /// Time for all of them.
 const SQL_TIME_MAX: Duration = Duration::from_secs(20);
 /// Pages of the database in memory: 256 MiB of 4 KiB each.
@@ -183,42 +180,6 @@ fn place_in(text: &str, error: &rusqlite::Error) -> (u32, String) {
         }
         other => (0, other.to_string()),
     }
-}
-
-pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, String> {
-    if pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
-        return Err(format!("{pattern} leads out of the workspace"));
-    }
-    let root = root
-        .canonicalize()
-        .map_err(|error| format!("the workspace cannot be read: {error}"))?;
-    let escaped = glob::Pattern::escape(&root.display().to_string());
-    let matches = glob::glob(&format!("{escaped}/{pattern}"))
-        .map_err(|error| format!("{pattern} is no pattern: {error}"))?;
-    let mut files = Vec::new();
-    let mut bytes = 0;
-    for file in matches {
-        let file = file.map_err(|error| error.to_string())?;
-        let is_inside = file.canonicalize().is_ok_and(|f| f.starts_with(&root));
-        let Ok(metadata) = file.metadata() else {
-            continue;
-        };
-        if !is_inside || !metadata.is_file() {
-            continue;
-        }
-        bytes += metadata.len();
-        files.push(file);
-        if files.len() > SQL_FILES_MAX || bytes > SQL_BYTES_MAX {
-            return Err(format!(
-                "{pattern} matches too much: at most {SQL_FILES_MAX} files and {SQL_BYTES_MAX} bytes are read"
-            ));
-        }
-    }
-    if files.is_empty() {
-        return Err(format!("no file matches {pattern}"));
-    }
-    files.sort();
-    Ok(super::migrations::in_order(files))
 }
 
 /// An empty database that hostile SQL cannot leave: no other file, no extension, no endless loop.

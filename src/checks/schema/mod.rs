@@ -17,6 +17,7 @@ mod proposed;
 mod rename;
 mod rules;
 mod scratch;
+mod sql_files;
 mod statements;
 
 use std::borrow::Cow;

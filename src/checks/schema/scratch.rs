@@ -9,7 +9,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::expected::{self, constraint_columns, sql_files};
+use super::expected::{self, constraint_columns};
+use super::sql_files::sql_files;
 use crate::checks::CheckContext;
 use crate::database::handle::Live;
 use crate::database::model::{Rule, Table};

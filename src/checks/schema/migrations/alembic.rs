@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use super::environment::{Environment, find_environment, read_text};
+use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
 use super::ledger::Ledger;
 use super::revision::{Unread, read_revision};
+use super::text_file::read_text;
 use super::{Migrated, Step, pending};
 use crate::checks::{CheckContext, count};
 use crate::domain::code::Code;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use toml_edit::{Document, Item, Value};
 
-use super::environment::read_text;
+use super::text_file::read_text;
 
 /// Replacements within each other.
 const INTERPOLATION_MAX: usize = 10;

@@ -1,18 +1,17 @@
-//! Where the migrations of an Alembic environment lie, in which table it keeps its books, and where it runs:
+//! Where the migrations of an Alembic environment lie, in which table it keeps what was applied, and where it runs:
 //! from its files (alembic.sqlalchemy.org, "Editing the .ini File"), without running anything.
 
 use std::path::{Path, PathBuf};
 
 use super::config_file::Options;
 use super::revision::{Argument, keyword_argument};
+use super::text_file::read_text;
 
-/// Bytes of one file that is read.
-pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Revision files.
 const FILES_MAX: usize = 10_000;
 /// Directories within each other, where an environment wants them searched.
 const DEPTH_MAX: usize = 8;
-/// Where Alembic keeps its books if nobody says otherwise.
+/// Where Alembic keeps what was applied if nobody says otherwise.
 const VERSION_TABLE: &str = "alembic_version";
 
 /// A migration environment.
@@ -106,20 +105,6 @@ pub(super) fn find_environment(
         is_flask,
         directory: if is_beside { here } else { root.to_owned() },
     })
-}
-
-/// A small file of the workspace as text.
-pub(super) fn read_text(file: &Path) -> Result<String, String> {
-    let metadata = file
-        .metadata()
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if !metadata.is_file() {
-        return Err("is no file".to_owned());
-    }
-    if metadata.len() > FILE_BYTES_MAX {
-        return Err(format!("has more than {FILE_BYTES_MAX} bytes"));
-    }
-    std::fs::read_to_string(file).map_err(|error| format!("cannot be read: {error}"))
 }
 
 fn collect_files(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<(), String> {

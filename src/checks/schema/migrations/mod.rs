@@ -13,8 +13,9 @@ mod graph;
 mod ledger;
 mod revision;
 mod sql_folder;
-mod sql_names;
+pub(super) mod sql_names;
 mod sql_tools;
+mod text_file;
 
 use std::path::Path;
 
@@ -26,7 +27,6 @@ use crate::domain::remedy::{Cause, MigrationTool, Remedy};
 use crate::manifest::{Expect, Schema};
 
 pub(crate) use command::{migration_books, migration_command};
-pub(super) use sql_names::in_order;
 
 /// Migrations that a message names.
 const LISTED_MAX: usize = 10;

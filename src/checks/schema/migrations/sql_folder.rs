@@ -4,7 +4,7 @@
 //! Names alone do not tell the tools apart; the table that the tool keeps in the database does. Without
 //! one, the files are what a plain list of SQL files is: the expected schema.
 
-use super::super::expected::sql_files;
+use super::super::sql_files::sql_files;
 use super::ledger::Ledger;
 use super::sql_names::{Kind, Script, from_nothing, read_folder, shown};
 use super::sql_tools::{Tool, script_of};
