@@ -16,7 +16,7 @@ use crate::domain::ids::{BootId, Digest, Seq};
 /// A past boot, event by event, with the state after each.
 ///
 /// ```no_run
-/// # use ubs::log::{EventFilter, Reader, Replay};
+/// # use ubs::{EventFilter, Reader, Replay};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let reader = Reader::open(".ubs/log.db".as_ref())?;
 /// let boot = reader.last_boot()?.ok_or("nothing was ever booted")?;
