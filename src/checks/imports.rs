@@ -342,5 +342,4 @@ impl StaticFindings {
 }
 
 #[cfg(test)]
-#[path = "imports_tests.rs"]
 mod tests;

@@ -191,5 +191,4 @@ impl Drop for ReleaseOnDrop<'_> {
 }
 
 #[cfg(test)]
-#[path = "shared_tests.rs"]
 mod tests;

@@ -288,5 +288,4 @@ impl Variable<'_> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;

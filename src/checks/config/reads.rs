@@ -297,5 +297,4 @@ fn is_test(file: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "reads_tests.rs"]
 mod tests;

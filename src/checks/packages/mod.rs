@@ -137,5 +137,4 @@ fn marker_environment(values: &BTreeMap<String, String>) -> Option<MarkerEnviron
 }
 
 #[cfg(test)]
-#[path = "packages_tests.rs"]
 mod tests;

@@ -312,5 +312,4 @@ fn base_paths(document: &Value) -> Vec<String> {
 }
 
 #[cfg(test)]
-#[path = "live_tests.rs"]
 mod tests;

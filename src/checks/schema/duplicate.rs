@@ -312,5 +312,4 @@ fn read_source(context: &CheckContext<'_>, file: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "duplicate_tests.rs"]
 mod tests;

@@ -435,5 +435,4 @@ mod postgres_shapes_tests;
 #[cfg(test)]
 mod sqlite_details_tests;
 #[cfg(test)]
-#[path = "schema_tests.rs"]
 mod tests;

@@ -292,5 +292,4 @@ impl Applied {
 }
 
 #[cfg(test)]
-#[path = "scratch_tests.rs"]
 mod tests;

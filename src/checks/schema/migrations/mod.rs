@@ -178,5 +178,4 @@ fn pending(
 }
 
 #[cfg(test)]
-#[path = "migrations_tests.rs"]
 mod tests;

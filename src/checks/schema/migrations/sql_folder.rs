@@ -197,5 +197,4 @@ impl Folder<'_> {
 }
 
 #[cfg(test)]
-#[path = "sql_folder_tests.rs"]
 mod tests;

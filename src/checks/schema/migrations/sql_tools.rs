@@ -303,5 +303,4 @@ pub(super) fn script_of<'a>(scripts: &'a [Script], version: &[u64]) -> Option<&'
 }
 
 #[cfg(test)]
-#[path = "sql_tools_tests.rs"]
 mod tests;
