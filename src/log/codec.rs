@@ -90,7 +90,7 @@ fn decode_exact<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError> {
 /// The frame of an event.
 ///
 /// # Errors
-/// The frame would be larger than [`FRAME_BYTES_MAX`].
+/// The frame would be larger than `FRAME_BYTES_MAX`.
 pub fn encode_frame(event: &Event) -> Result<Vec<u8>, LogError> {
     let mut frame = Vec::with_capacity(512);
     frame.push(CODEC_BINCODE_2);

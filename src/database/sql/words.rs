@@ -1,4 +1,4 @@
-//! The tokens of SQL with signs put together ([`super::sql_text`]), and two texts compared by them: case, blanks,
+//! The tokens of SQL with signs put together ([`super::text`]), and two texts compared by them: case, blanks,
 //! brackets around all of it and quotes that change nothing are no difference. Pure.
 
 use crate::database::model::Dialect;

@@ -1,5 +1,5 @@
 //! A change of a PostgreSQL database: tried on a clone of the live one, promoted in one transaction on it. Here,
-//! by statements of a proposal; by migrations, see [`super::server_migration`].
+//! by statements of a proposal; by migrations, see [`super::migrations`].
 //!
 //! Only statements that do nothing but add are run ([`postgres_addition`]). The clone shows what they add, line
 //! by line of the catalog, and that nothing else changes; the live database must be what the trial began

@@ -13,7 +13,7 @@
 //! transaction is open from its first message on, and changes something unless all of its statements are of
 //! a kind that only reads.
 //!
-//! The door: [`Relay`] and [`Upstream`] start and end it, [`Recording`] with its [`RecordedStatement`]s,
+//! The door: [`Relay`] and [`Upstream`] start and end it, [`Recording`] with its `RecordedStatement`s,
 //! [`Parameter`]s and [`RecordedValue`]s is what comes out. Nothing else of this room is visible outside. The replay of a
 //! recording lies beside it (`fix::postgres::replay`): it needs transactions and the catalog, of which the relay knows nothing.
 
