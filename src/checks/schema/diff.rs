@@ -54,7 +54,7 @@ pub(super) fn differences(comparison: &Comparison<'_>, expected: &[Table]) -> Ve
     }
     findings.extend(unknown_tables(comparison, expected, &renamed));
     if let Some(Live::Postgres(server)) = comparison.server
-        && server.is_tired()
+        && server.is_exhausted()
     {
         findings.push(Finding::of(
             Code::SchemaNotCompared,

@@ -106,7 +106,7 @@ impl Postgres {
         struct Plan {
             output: Vec<String>,
         }
-        if self.is_tired() {
+        if self.is_exhausted() {
             return Err(Unreachable(format!("{}: too many questions", self.shown)));
         }
         // In a statement of its own: of a text that cannot be parsed, nothing is run. It stays for all questions.
@@ -138,7 +138,7 @@ impl Postgres {
     }
 
     /// Whether the questions about expressions took all of their time; no more are asked.
-    pub(crate) fn is_tired(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.asked.get() >= ASKING_TIME_MAX
     }
 
