@@ -18,6 +18,7 @@ mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 mod vault;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,6 +37,7 @@ pub use schema::ExpectedSchema;
 pub(crate) use schema::{migration_books, migration_command};
 pub(crate) use shared::SharedRuns;
 pub(crate) use sources::Sources;
+pub(crate) use view::{application_view, seen_root};
 
 /// Findings of one check; one more says how many there were.
 const FINDINGS_MAX: usize = 200;
@@ -56,6 +58,8 @@ pub(crate) struct CheckContext<'a> {
     pub redactor: &'a Redactor,
     /// A private directory that may be written.
     pub scratch: &'a Path,
+    /// The state directory, where it may lie in what is checked.
+    pub state: Option<&'a Path>,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
     /// Imports that the checks of one pre-flight do once.

@@ -25,7 +25,7 @@ use super::question::frame;
 use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
 use crate::manifest::{Environment, Manifest};
-use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_laid_over};
+use crate::sandbox::{Isolation, SandboxOutcome, SandboxSpec, run_sandboxed};
 use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
 pub(super) use answer::{no_answer, printed};
 
@@ -255,16 +255,10 @@ pub(super) fn run_directory(context: &CheckContext<'_>) -> Result<tempfile::Temp
         })
 }
 
-/// The environment of a sandboxed run: what the application declares, with a home of its own.
-pub(super) fn run_environment(
-    context: &CheckContext<'_>,
-    directory: &Path,
-) -> BTreeMap<String, String> {
+/// The environment of a sandboxed run: what the application declares.
+pub(super) fn run_environment(context: &CheckContext<'_>) -> BTreeMap<String, String> {
     let mut env = context.environment.declared_env(context.manifest);
     env.extend(context.overrides.clone());
-    for name in ["HOME", "TMPDIR"] {
-        env.insert(name.to_owned(), directory.display().to_string());
-    }
     for name in ["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"] {
         env.insert(name.to_owned(), "1".to_owned());
     }
@@ -366,7 +360,7 @@ fn execute(
     let hang_at_ms = epoch_ms().saturating_add(timeout_ms - margin_ms);
     let stdin = serde_json::json!({
         "nonce": nonce,
-        "root": context.root,
+        "root": context.seen_root(),
         "path": path,
         "user_base": user_base.filter(|_| !is_in_venv(&interpreter)),
         "hang_at_ms": hang_at_ms,
@@ -385,9 +379,10 @@ fn execute(
         .map(str::to_owned)
         .to_vec(),
         cwd: context.root.to_owned(),
-        env: run_environment(context, directory.path()),
-        writable: vec![directory.path().to_owned()],
-        overlay: overlay(context, directory.path())?,
+        env: run_environment(context),
+        view: Some(context.view()),
+        writable: Vec::new(),
+        home: Some(directory.path().to_owned()),
         network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms,
@@ -395,14 +390,7 @@ fn execute(
         stdin_more,
         loopback: None,
     };
-    Ok((run_laid_over(spec)?, nonce))
-}
-
-/// The workspace, to be written in memory by way of a directory below the run's own: many an application makes
-/// its directories while it is imported, and what else is wrong with it would not show.
-fn overlay(context: &CheckContext<'_>, directory: &Path) -> Result<Option<Overlay>, ProbeError> {
-    let base = directory.join("overlay");
-    Overlay::over(context.root, &base).map_err(|source| ProbeError::Scratch { path: base, source })
+    Ok((run_sandboxed(&spec)?, nonce))
 }
 
 fn read_run<T: DeserializeOwned>(

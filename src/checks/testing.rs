@@ -211,6 +211,7 @@ impl App {
                 environment: &environment,
                 redactor: &redactor,
                 scratch: &scratch,
+                state: None,
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),

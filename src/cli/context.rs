@@ -239,7 +239,7 @@ fn chain_of(error: &dyn std::error::Error) -> String {
 /// Where an application, its manifest and its state are.
 pub(crate) struct Place {
     pub(crate) workspace: PathBuf,
-    manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
 }
 

@@ -16,6 +16,7 @@ mod preflight;
 mod progress;
 mod render;
 mod replay;
+mod sandbox;
 mod stop;
 mod timeline;
 mod worker;
@@ -71,6 +72,8 @@ enum Command {
     Missions(missions::Args),
     /// Claim missions and work on them with the built-in fixers
     Worker(worker::Args),
+    /// Run a command in the sandbox, or show what this host isolates
+    Sandbox(sandbox::Args),
     /// The event log: verify, rebuild, export, stats
     Log(log::Args),
 }
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => diff::run(&ui, &cli.global, args),
         Command::Missions(args) => missions::run(&ui, &cli.global, args),
         Command::Worker(args) => worker::run(&ui, &cli.global, args),
+        Command::Sandbox(args) => sandbox::run(&ui, &cli.global, args),
         Command::Log(args) => log::run(&ui, &cli.global, args),
     };
     match outcome {

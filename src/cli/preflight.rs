@@ -70,6 +70,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let reports = run_checks(
         &manifest,
         &manifest.workspace,
+        &place.state_dir,
         scratch.path(),
         &Place::process_env(),
         BTreeMap::new(),

@@ -37,6 +37,7 @@ pub(super) struct Look {
     pub probes: Vec<LiveProbe>,
     /// What the check of the application object said just before.
     pub known: Option<CheckReport>,
+    pub state_dir: PathBuf,
     pub scratch: PathBuf,
     pub process_env: BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
@@ -101,6 +102,7 @@ impl Look {
         run_checks(
             &self.manifest,
             &self.manifest.workspace,
+            &self.state_dir,
             &self.scratch,
             &self.process_env,
             self.overrides.clone(),

@@ -88,7 +88,7 @@ impl Work {
     ) -> Result<(), EngineError> {
         let manifest = (*app.manifest).clone();
         let process_env = app.process_env.clone();
-        let scratch = app.scratch();
+        let (state_dir, scratch) = (app.state_dir.clone(), app.scratch());
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
         let end = move |report: CheckReport| {
             Report::Command(BootCommand::EndCheck {
@@ -100,6 +100,7 @@ impl Work {
             let reports = run_checks(
                 &manifest,
                 &manifest.workspace,
+                &state_dir,
                 &scratch,
                 &process_env,
                 overrides,
@@ -135,6 +136,7 @@ impl Work {
             services: live_services(state),
             probes,
             known,
+            state_dir: app.state_dir.clone(),
             scratch: app.scratch(),
             process_env: app.process_env.clone(),
             overrides: BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]),

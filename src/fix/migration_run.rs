@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use super::apply::ApplyError;
 use super::trial::error::make_directory;
-use crate::checks::{interpreter, migration_command};
+use crate::checks::{application_view, interpreter, migration_command, seen_root};
 use crate::database::migration_tables::MigrationTables;
 use crate::domain::event::ExitKind;
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::MigrationTool;
 use crate::manifest::{Environment, Manifest, WebFramework};
-use crate::sandbox::{Loopback, Overlay, SandboxSpec, host_isolation, run_laid_over};
+use crate::sandbox::{Loopback, SandboxSpec, host_isolation, run_sandboxed};
 
 /// End of what a failed migration said.
 const OUTPUT_BYTES_MAX: usize = 2 << 10;
@@ -98,22 +98,18 @@ impl Upgrade<'_> {
         let python = interpreter(run.manifest, run.root, run.environment)
             .map_err(|error| self.failed(error))?;
         let mut argv = vec![python.display().to_string(), "-B".to_owned()];
-        argv.extend(command.arguments.iter().cloned());
-        let mut writable = reach.writable;
-        let layer = tempfile::tempdir_in(run.scratch).map_err(|error| self.failed(error))?;
-        // Many an application makes its directories, or opens its log, while it is imported.
-        let overlay = match writable.is_empty() {
-            true => Overlay::over(run.root, &layer.path().join("overlay"))
-                .map_err(|error| self.failed(error))?,
-            false => None,
-        };
-        writable.push(home.clone());
-        let outcome = run_laid_over(SandboxSpec {
+        // It finds itself at the path of the live workspace.
+        let seen = seen_root(run.manifest, run.root);
+        let (copy, seen_text) = (run.root.display().to_string(), seen.display().to_string());
+        let arguments = command.arguments.iter();
+        argv.extend(arguments.map(|argument| argument.replace(&copy, &seen_text)));
+        let outcome = run_sandboxed(&SandboxSpec {
             argv,
             cwd: command.directory,
-            env: self.variables(run, &home, reach.variables)?,
-            writable,
-            overlay,
+            env: self.variables(run, &seen, reach.variables)?,
+            view: Some(application_view(run.manifest, run.root, run.environment, None)),
+            writable: reach.writable,
+            home: Some(home),
             network: false,
             loopback: reach.loopback,
             limits,
@@ -137,6 +133,8 @@ impl Upgrade<'_> {
                 "was not done in {} s (`time` of `heal.sandbox.limits` says how long it may take)",
                 limits.time_ms / 1_000
             )
+        } else if let Some(what) = &outcome.exceeded {
+            format!("used {what}, the bound in `heal.sandbox.limits`, and was ended")
         } else {
             format!("ended with {}", outcome.exit)
         };
@@ -146,7 +144,7 @@ impl Upgrade<'_> {
         } else {
             format!(": {output}")
         };
-        let place = last_place(&text, run.root).map_or_else(String::new, |p| format!(" at {p}"));
+        let place = last_place(&text, &seen).map_or_else(String::new, |p| format!(" at {p}"));
         let shown = command
             .shown
             .replace(&format!("{}/", run.root.display()), "");
@@ -156,15 +154,12 @@ impl Upgrade<'_> {
     fn variables(
         &self,
         run: &MigrationRun<'_>,
-        home: &Path,
+        seen: &Path,
         reach: BTreeMap<String, String>,
     ) -> Result<BTreeMap<String, String>, ApplyError> {
         let mut env = run.environment.declared_env(run.manifest);
         env.extend(run.overrides.clone());
         env.extend(reach);
-        for name in ["HOME", "TMPDIR"] {
-            env.insert(name.to_owned(), home.display().to_string());
-        }
         // Packages that were installed for the user lie below the real home directory.
         if let Some((home, _)) = run.environment.values.get("HOME") {
             let base = Path::new(home).join(".local").display().to_string();
@@ -180,9 +175,9 @@ impl Upgrade<'_> {
             .python
             .path
             .iter()
-            .map(|p| run.root.join(p))
+            .map(|p| seen.join(p))
             .collect();
-        paths.push(run.root.to_owned());
+        paths.push(seen.to_owned());
         if let Some(path) = env.get("PYTHONPATH") {
             paths.extend(std::env::split_paths(path));
         }

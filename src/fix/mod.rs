@@ -25,5 +25,5 @@ pub(crate) use promote::{recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub(crate) use sandboxes::sweep_sandboxes;
 pub use trial::TrialError;
-pub(crate) use trial::{run_checks, server_urls};
+pub(crate) use trial::{run_checks, run_in_trial, server_urls};
 pub use worker::{WorkError, Worked, Worker};

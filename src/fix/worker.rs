@@ -519,6 +519,7 @@ impl Worker {
         let reports = run_checks(
             &self.manifest,
             &self.manifest.workspace,
+            &self.state_dir,
             &scratch,
             &self.process_env,
             self.overrides.clone(),

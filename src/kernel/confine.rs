@@ -14,14 +14,17 @@ use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
-use super::filter::filter;
+use super::control_group::ControlGroup;
+use super::filter::{Sockets, filters};
+use super::landlock::{Wall, WallPlan};
 use super::loopback::{LoopbackPlan, hand_over_pair};
-use super::plan::{CStrings, Namespaces, OverlayPlan, Plan, TmpPlan};
+use super::new_root::{NewRoot, RootPlan};
+use super::plan::{CStrings, Namespaces, Plan};
 use super::step::STEPS;
 use crate::manifest::SandboxLimits;
 
@@ -30,9 +33,6 @@ const FD_MIN: i32 = 10;
 
 /// Open files of one confined process: enough for an application, too few to hurt the host.
 const OPEN_FILES_MAX: u64 = 4096;
-
-/// Processes of one user in its own user namespace: a brake on fork bombs (root is exempt, setrlimit(2)).
-const PROCESSES_MAX: u64 = 4096;
 
 /// What to run, and how it is confined.
 #[derive(Debug)]
@@ -47,17 +47,16 @@ pub(crate) struct Confinement<'a> {
     pub env: &'a BTreeMap<String, String>,
     /// Working directory.
     pub cwd: &'a Path,
-    /// A directory that looks writable, with an empty one outside of which nothing is written for it.
-    pub overlay: Option<(&'a Path, &'a Path)>,
-    /// With it, `/tmp` looks writable too; nothing but what is named here may be mounted below it.
-    pub overlay_tmp: bool,
-    /// Directories that may be written.
-    pub writable: &'a [PathBuf],
-    /// Files and directories that the program shall find empty.
-    pub hidden: &'a [PathBuf],
-    /// Refuse the system calls that lead out of a network namespace, where the kernel can
-    /// ([`has_filter`]).
-    pub filter: bool,
+    /// The root of its own, where the namespaces have one.
+    pub root: Option<&'a NewRoot>,
+    /// What it may reach, where the kernel has Landlock.
+    pub wall: Option<&'a Wall>,
+    /// User and group that it runs as; `None`: ours.
+    pub owner: Option<(u32, u32)>,
+    /// Sockets that it may make, where the kernel has filters ([`has_filter`]).
+    pub sockets: Sockets,
+    /// What bounds it and all that it starts.
+    pub control_group: Option<&'a ControlGroup>,
     /// Listen for us on this port of the program's own 127.0.0.1, before it starts ([`Confined::loopback`]).
     pub loopback: Option<u16>,
     /// Limits; `time_ms` is the caller's.
@@ -135,59 +134,9 @@ fn identity_map(of: &str) -> Option<Vec<u8>> {
     Some(map.into_bytes())
 }
 
-fn overlay_plan(
-    (target, base): (&Path, &Path),
-    writable: &[PathBuf],
-    tmp: bool,
-) -> io::Result<OverlayPlan> {
-    let (upper, work) = (base.join("upper"), base.join("work"));
-    let tmp = if tmp {
-        let (upper, work) = (base.join("tmp-upper"), base.join("tmp-work"));
-        let below = writable.iter().map(PathBuf::as_path).chain([target]);
-        Some(TmpPlan {
-            options: overlay_options(Path::new("/tmp"), &upper, &work)?,
-            upper: c_string(upper.as_os_str())?,
-            work: c_string(work.as_os_str())?,
-            merged: c_string(base.join("tmp-merged").as_os_str())?,
-            kept: below
-                .filter(|path| path.starts_with("/tmp"))
-                .map(|path| c_string(path.as_os_str()))
-                .collect::<io::Result<_>>()?,
-        })
-    } else {
-        None
-    };
-    Ok(OverlayPlan {
-        target: c_string(target.as_os_str())?,
-        base: c_string(base.as_os_str())?,
-        options: overlay_options(target, &upper, &work)?,
-        upper: c_string(upper.as_os_str())?,
-        work: c_string(work.as_os_str())?,
-        tmp,
-    })
-}
-
-fn overlay_options(lower: &Path, upper: &Path, work: &Path) -> io::Result<CString> {
-    let mut options = Vec::new();
-    for (name, path) in [("lowerdir", lower), ("upperdir", upper), ("workdir", work)] {
-        let path = path.as_os_str().as_bytes();
-        if path.iter().any(|byte| matches!(byte, b',' | b':' | b'\\')) {
-            let why = "a comma, colon or backslash in the name of a directory to lay over";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
-        }
-        if !options.is_empty() {
-            options.push(b',');
-        }
-        options.extend_from_slice(name.as_bytes());
-        options.push(b'=');
-        options.extend_from_slice(path);
-    }
-    c_string(OsStr::from_bytes(&options))
-}
-
 /// This kernel can refuse a program single system calls.
 pub(crate) fn has_filter() -> bool {
-    filter().is_some()
+    !filters(Sockets::OwnNetwork).is_empty()
 }
 
 /// Starts the program.
@@ -214,12 +163,6 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
     };
     let root = nix::unistd::geteuid().is_root();
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
-    let paths = |paths: &[PathBuf]| {
-        paths
-            .iter()
-            .map(|p| c_string(p.as_os_str()))
-            .collect::<io::Result<Vec<_>>>()
-    };
     let argv = what
         .argv
         .iter()
@@ -237,7 +180,7 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         (libc::RLIMIT_AS, what.limits.memory_bytes),
     ];
     if what.namespaces.user {
-        limits.push((libc::RLIMIT_NPROC, PROCESSES_MAX));
+        limits.push((libc::RLIMIT_NPROC, what.limits.processes));
     }
     let plan = Plan {
         namespaces: what.namespaces,
@@ -251,23 +194,10 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
             .flatten(),
         own_uid_map: format!("{uid} {uid} 1\n").into_bytes(),
         own_gid_map: format!("{gid} {gid} 1\n").into_bytes(),
-        // A `/dev` of its own would hide what the caller needs from there.
-        fresh_dev: !what
-            .writable
-            .iter()
-            .map(PathBuf::as_path)
-            .chain([what.cwd])
-            .any(|p| p.starts_with("/dev")),
-        overlay: what
-            .overlay
-            .map(|overlay| overlay_plan(overlay, what.writable, what.overlay_tmp))
-            .transpose()?,
-        writable: paths(what.writable)?,
-        hidden: what
-            .hidden
-            .iter()
-            .map(|p| Ok((c_string(p.as_os_str())?, p.is_dir())))
-            .collect::<io::Result<_>>()?,
+        root: what.root.map(RootPlan::new).transpose()?,
+        wall: what.wall.map(WallPlan::new).transpose()?.flatten(),
+        owner: what.owner.unwrap_or((uid.as_raw(), gid.as_raw())),
+        changes_user: what.owner.is_some_and(|owner| owner != (uid.as_raw(), gid.as_raw())),
         cwd: c_string(what.cwd.as_os_str())?,
         program: c_string(what.program.as_os_str())?,
         argv: CStrings::new(argv),
@@ -275,7 +205,8 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         limits,
         status: status_writer,
         result: result_writer,
-        filter: if what.filter { filter() } else { None },
+        filters: filters(what.sockets),
+        control_groups: what.control_group.map_or_else(|| Ok(Vec::new()), ControlGroup::entrances)?,
         loopback: loopback_plan,
         rehearse: what.rehearse,
     };

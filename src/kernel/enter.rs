@@ -7,18 +7,20 @@ use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, RawFd};
 
 use super::loopback::bring_loopback_up;
-use super::mounts::mount;
 use super::plan::Plan;
 use super::step::{
-    CHDIR, EXEC, FILTER, FORK, Failure, MAP_IDS, PROC, UNSHARE, as_c_str, check, errno,
+    CGROUP, CHDIR, EXEC, FILTER, FORK, Failure, IDENTITY, MAP_IDS, UNSHARE, as_c_str, check, errno,
     path_with_number,
 };
 
 /// The program's descriptor for its result.
 const RESULT_FD: RawFd = 3;
 
-/// The last capability that root keeps in the sandbox: 0 to 4 are about files only (capabilities(7)).
-const CAP_FILES_LAST: c_int = 4;
+/// capabilities(7): user id 0 gets nothing at exec, and whoever leaves it loses everything; for good.
+const SECUREBITS: c_int = 0b1100_0011;
+
+/// capset(2): the version of the interface with 64 bits.
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
 
 /// Exit status of a child that could not execute the program; nobody sees it, the report says more.
 const STATUS_FAILED: c_int = 127;
@@ -81,6 +83,13 @@ impl Plan {
         let ns = self.namespaces;
         // SAFETY: plain system calls. `setsid` makes this process the leader of a group that can be killed.
         unsafe { libc::setsid() };
+        for group in &self.control_groups {
+            // SAFETY: a descriptor of ours, a live buffer.
+            let entered = unsafe { libc::write(group.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+            if entered != 1 {
+                return Err((CGROUP, errno()));
+            }
+        }
         self.unshare()?;
         // SAFETY: as above. After `unshare`, which resets it for some users.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -90,10 +99,7 @@ impl Plan {
                 loopback.listen()?;
             }
         }
-        if ns.mount {
-            self.arrange_mounts()?;
-        }
-        if ns.pid {
+        if ns.root {
             // The monitor and the init hold a copy of our parent's memory, secrets included: nobody may trace them
             // or read their environment (prctl(2), PR_SET_DUMPABLE).
             // SAFETY: plain system calls; `fork` in a process that has only this thread.
@@ -106,9 +112,9 @@ impl Plan {
                 // The init: dies with the monitor, and everything in the namespace with it.
                 libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             }
-            // Read-only: as host root, even in a user namespace, /proc/sys would be writable.
-            let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-            mount(PROC, c"proc", c"/proc", c"proc", flags, c"")?;
+            if let Some(root) = &self.root {
+                root.enter(self.owner)?;
+            }
             // SAFETY: `fork` in a process that has only this thread.
             let program = unsafe { check(FORK, libc::fork())? };
             if program > 0 {
@@ -127,10 +133,9 @@ impl Plan {
         for (wanted, flag) in [
             (ns.user, libc::CLONE_NEWUSER),
             (
-                ns.mount,
-                libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS,
+                ns.root,
+                libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWPID,
             ),
-            (ns.pid, libc::CLONE_NEWPID),
             (ns.net, libc::CLONE_NEWNET),
         ] {
             if wanted {
@@ -208,19 +213,42 @@ impl Plan {
         }
     }
 
+    /// Becomes the user that the program runs as, without a single capability, and without a way to one.
+    fn give_up_rights(&self) -> Result<(), Failure> {
+        let (uid, gid) = self.owner;
+        // SAFETY: plain system calls; capset(2) gets structures laid out as the kernel wants them.
+        unsafe {
+            let mut capability = 0;
+            // Both are refused to whoever has none to give up.
+            libc::prctl(libc::PR_SET_SECUREBITS, SECUREBITS, 0, 0, 0);
+            while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
+                capability += 1;
+            }
+            if self.changes_user {
+                check(IDENTITY, libc::setgroups(0, std::ptr::null()))?;
+                check(IDENTITY, libc::setresgid(gid, gid, gid))?;
+                check(IDENTITY, libc::setresuid(uid, uid, uid))?;
+                // Forgotten with the old user; without processes of its own the program must not outlive us.
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            }
+            let header = [CAPABILITY_VERSION, 0];
+            let none = [0u32; 6];
+            let dropped = libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr());
+            if dropped < 0 {
+                return Err((IDENTITY, errno()));
+            }
+        }
+        Ok(())
+    }
+
     fn become_program(&self) -> Result<std::convert::Infallible, Failure> {
         // SAFETY: plain system calls on descriptors and strings that the plan holds.
         unsafe {
             if self.rehearse {
                 libc::_exit(0);
             }
+            self.give_up_rights()?;
             libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-            // Root gets back at exec what the bounding set leaves: files, and nothing that could undo the mounts.
-            let mut capability = CAP_FILES_LAST + 1;
-            while libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) == 0 {
-                capability += 1;
-            }
-            // Entered again: a working directory below a writable one is seen through the writable mount only now.
             check(CHDIR, libc::chdir(self.cwd.as_ptr()))?;
             libc::dup2(self.result.as_raw_fd(), RESULT_FD);
             let cloexec = libc::CLOSE_RANGE_CLOEXEC;
@@ -232,8 +260,11 @@ impl Plan {
             for &(resource, value) in &self.limits {
                 lower_limit(resource, value);
             }
-            // Last: nothing of ours may need what it refuses. Needs NO_NEW_PRIVS; allocates nothing.
-            if let Some(filter) = self.filter {
+            if let Some(wall) = &self.wall {
+                wall.restrict()?;
+            }
+            // Last: nothing of ours may need what they refuse. Needs NO_NEW_PRIVS; allocates nothing.
+            for filter in self.filters {
                 seccompiler::apply_filter(filter).map_err(|_| (FILTER, errno()))?;
             }
             libc::execve(self.program.as_ptr(), self.argv.as_ptr(), self.env.as_ptr());

@@ -8,12 +8,14 @@
 #![allow(unsafe_code)]
 
 mod confine;
+mod control_group;
 mod crash;
 mod descriptor;
 mod enter;
 mod filter;
+mod landlock;
 mod loopback;
-mod mounts;
+mod new_root;
 mod plan;
 mod process;
 mod program;
@@ -23,11 +25,15 @@ mod support;
 pub(crate) use confine::{
     Confined, Confinement, Report, has_filter, in_new_session, run_as, spawn_confined,
 };
+pub(crate) use control_group::ControlGroup;
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
+pub(crate) use filter::Sockets;
+pub(crate) use landlock::{Wall, has_landlock, landlock_version};
 pub(crate) use loopback::receive_listener;
+pub(crate) use new_root::{NewRoot, RootEntry};
 pub(crate) use plan::Namespaces;
 #[cfg(test)]
 pub(crate) use process::processes_with_env;

@@ -5,43 +5,19 @@ use std::os::fd::OwnedFd;
 
 use seccompiler::BpfProgram;
 
+use super::landlock::WallPlan;
 use super::loopback::LoopbackPlan;
+use super::new_root::{Owner, RootPlan};
 
 /// Which namespaces the program gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Namespaces {
     /// User ids of its own (needed for all others without privileges).
     pub user: bool,
-    /// Mounts (and with it IPC and host name) of its own: everything read-only but the writable directories.
-    pub mount: bool,
-    /// Processes of its own. Only together with `mount`, since it needs a `/proc` of its own.
-    pub pid: bool,
+    /// A root and processes of its own, and with them mounts, IPC and host name.
+    pub root: bool,
     /// A network of its own, which holds only a loopback device.
     pub net: bool,
-}
-
-/// A directory that looks writable while nothing of it is written.
-pub(super) struct OverlayPlan {
-    pub target: CString,
-    /// Gets a file system in memory, which holds `upper` and `work`.
-    pub base: CString,
-    pub upper: CString,
-    pub work: CString,
-    /// Options of the mount (<https://docs.kernel.org/filesystems/overlayfs.html>).
-    pub options: CString,
-    /// `/tmp` gets a layer too.
-    pub tmp: Option<TmpPlan>,
-}
-
-/// The layer over `/tmp`, made below the same `base`.
-pub(super) struct TmpPlan {
-    pub upper: CString,
-    pub work: CString,
-    /// Where it is made.
-    pub merged: CString,
-    pub options: CString,
-    /// Mounts below `/tmp` that stay what they are.
-    pub kept: Vec<CString>,
 }
 
 /// Everything that the child needs, prepared before the `fork`.
@@ -51,11 +27,12 @@ pub(super) struct Plan {
     pub root_maps: Option<(Vec<u8>, Vec<u8>)>,
     pub own_uid_map: Vec<u8>,
     pub own_gid_map: Vec<u8>,
-    pub fresh_dev: bool,
-    pub overlay: Option<OverlayPlan>,
-    pub writable: Vec<CString>,
-    /// With `true` for a directory.
-    pub hidden: Vec<(CString, bool)>,
+    pub root: Option<RootPlan>,
+    pub wall: Option<WallPlan>,
+    /// Whom the program runs as.
+    pub owner: Owner,
+    /// Whether that is another user than ours.
+    pub changes_user: bool,
     pub cwd: CString,
     pub program: CString,
     pub argv: CStrings,
@@ -63,7 +40,9 @@ pub(super) struct Plan {
     pub limits: Vec<(libc::__rlimit_resource_t, u64)>,
     pub status: OwnedFd,
     pub result: OwnedFd,
-    pub filter: Option<&'static BpfProgram>,
+    pub filters: &'static [BpfProgram],
+    /// `cgroup.procs` of the control groups to enter.
+    pub control_groups: Vec<OwnedFd>,
     /// Only in a network of the program's own.
     pub loopback: Option<LoopbackPlan>,
     pub rehearse: bool,

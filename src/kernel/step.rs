@@ -5,40 +5,48 @@
 use std::ffi::{CStr, c_int};
 
 /// What can fail, by the number that the child reports; 0 is the program's end.
-pub(super) const STEPS: [&str; 16] = [
+pub(super) const STEPS: [&str; 20] = [
     "end",
     "create the namespaces",
     "map user ids",
     "make the mounts private",
-    "mount the writable directories",
-    "hide private files",
-    "build /dev",
-    "make the file system read-only",
-    "keep the writable directories writable",
-    "start a process",
+    "mount a new root",
+    "mount the bounded directories in memory",
+    "make a directory of the new root",
+    "show a file or directory in the new root",
+    "lay something to write on over a directory",
     "mount /proc",
+    "make the new root read-only",
+    "enter the new root",
+    "start a process",
+    "give up its rights",
     "enter the working directory",
     "execute the program",
     "filter the system calls",
-    "lay something to write on over a directory",
+    "restrict access to files",
     "listen on the program's own loopback device",
+    "enter its control group",
 ];
 
 pub(super) const UNSHARE: i32 = 1;
 pub(super) const MAP_IDS: i32 = 2;
 pub(super) const PRIVATE: i32 = 3;
-pub(super) const BIND: i32 = 4;
-pub(super) const HIDE: i32 = 5;
-pub(super) const DEV: i32 = 6;
-pub(super) const READ_ONLY: i32 = 7;
-pub(super) const WRITABLE: i32 = 8;
-pub(super) const FORK: i32 = 9;
-pub(super) const PROC: i32 = 10;
-pub(super) const CHDIR: i32 = 11;
-pub(super) const EXEC: i32 = 12;
-pub(super) const FILTER: i32 = 13;
-pub(super) const OVERLAY: i32 = 14;
-pub(super) const LISTEN: i32 = 15;
+pub(super) const BASE: i32 = 4;
+pub(super) const SCRATCH: i32 = 5;
+pub(super) const MAKE: i32 = 6;
+pub(super) const SHOW: i32 = 7;
+pub(super) const OVERLAY: i32 = 8;
+pub(super) const PROC: i32 = 9;
+pub(super) const SEAL: i32 = 10;
+pub(super) const PIVOT: i32 = 11;
+pub(super) const FORK: i32 = 12;
+pub(super) const IDENTITY: i32 = 13;
+pub(super) const CHDIR: i32 = 14;
+pub(super) const EXEC: i32 = 15;
+pub(super) const FILTER: i32 = 16;
+pub(super) const WALL: i32 = 17;
+pub(super) const LISTEN: i32 = 18;
+pub(super) const CGROUP: i32 = 19;
 
 /// A failed step and its errno.
 pub(super) type Failure = (i32, i32);

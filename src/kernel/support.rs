@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::filter::Sockets;
+use super::new_root::{NewRoot, RootEntry};
 use super::confine::{Confinement, Report, spawn_confined};
 use super::plan::Namespaces;
 use crate::manifest::SandboxLimits;
@@ -39,95 +41,67 @@ pub(crate) fn outranks_the_confined() -> bool {
 /// Asks `attempt` about everything at once, then about each feature; with user namespaces, then without.
 fn probe(attempt: &dyn Fn(Namespaces) -> Result<(), String>) -> IsolationSupport {
     let mut best = IsolationSupport::default();
-    let mut first = true;
     for user in [true, false] {
         let full = Namespaces {
             user,
-            mount: true,
-            pid: true,
+            root: true,
             net: true,
         };
         let mut found = IsolationSupport {
-            namespaces: Namespaces { user, ..full },
+            namespaces: full,
             ..Default::default()
         };
         if attempt(full).is_ok() {
             return found;
         }
-        let only = Namespaces {
-            user,
-            ..Namespaces::default()
-        };
-        let mut note = |name, wanted| match attempt(wanted) {
+        let mut note = |names: &[&'static str], wanted| match attempt(wanted) {
             Ok(()) => true,
             Err(why) => {
-                found.refused.insert(name, why);
+                found
+                    .refused
+                    .extend(names.iter().map(|name| (*name, why.clone())));
                 false
             }
         };
-        let net = note("network", Namespaces { net: true, ..only });
-        let mount = note(
-            "filesystem",
-            Namespaces {
-                mount: true,
-                ..only
-            },
-        );
-        let pid = note(
-            "processes",
-            Namespaces {
-                mount: true,
-                pid: true,
-                ..only
-            },
-        );
-        // Each alone works and all together do not: hardly, but then the network matters most.
-        found.namespaces = [
-            Namespaces {
-                user,
-                mount,
-                pid: pid && mount,
-                net,
-            },
-            Namespaces {
-                user,
-                mount,
-                pid: false,
-                net,
-            },
-            Namespaces {
-                user,
-                net,
-                ..Namespaces::default()
-            },
-        ]
-        .into_iter()
-        .find(|n| (n.mount || n.net) && attempt(*n).is_ok())
-        .unwrap_or_default();
+        let net = note(&["network"], Namespaces { root: false, ..full });
+        let root = note(&["filesystem", "processes"], Namespaces { net: false, ..full });
+        // Each alone works and both together do not: hardly, but then what can be read matters most.
+        found.namespaces = Namespaces {
+            user: user && (root || net),
+            root,
+            net: net && !root,
+        };
         let count =
-            |s: &IsolationSupport| u8::from(s.namespaces.mount) + u8::from(s.namespaces.net);
+            |s: &IsolationSupport| u8::from(s.namespaces.root) * 2 + u8::from(s.namespaces.net);
         // The refusal of the unprivileged way is the one that tells an administrator what to change.
-        if first || count(&found) > count(&best) {
+        if user || count(&found) > count(&best) {
             best = found;
         }
-        first = false;
     }
     best
 }
 
 /// Enters the namespaces with a child that does nothing else.
 fn try_namespaces(namespaces: Namespaces) -> Result<(), String> {
+    let root = NewRoot {
+        entries: vec![RootEntry::Scratch {
+            at: "/tmp".into(),
+            is_for_all: true,
+        }],
+        scratch_bytes: 1 << 20,
+        scratch_files: 64,
+    };
     let started = spawn_confined(&Confinement {
         namespaces,
         program: Path::new("/"),
         argv: &[],
         env: &BTreeMap::new(),
         cwd: Path::new("/"),
-        overlay: None,
-        overlay_tmp: false,
-        writable: &[],
-        hidden: &[],
-        filter: false,
+        root: namespaces.root.then_some(&root),
+        wall: None,
+        owner: None,
+        sockets: Sockets::OwnNetwork,
+        control_group: None,
         loopback: None,
         limits: SandboxLimits::default(),
         rehearse: true,
@@ -172,7 +146,7 @@ mod tests {
     #[test]
     fn what_works_is_used_and_what_does_not_is_named() {
         let found = probe(&|n| {
-            if n.pid || !n.user {
+            if n.root || !n.user {
                 Err("no".into())
             } else {
                 Ok(())
@@ -182,14 +156,13 @@ mod tests {
             found.namespaces,
             Namespaces {
                 user: true,
-                mount: true,
-                pid: false,
+                root: false,
                 net: true
             }
         );
         assert_eq!(
             found.refused.keys().copied().collect::<Vec<_>>(),
-            ["processes"]
+            ["filesystem", "processes"]
         );
     }
 

@@ -35,7 +35,7 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "heal", "validate", "vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "heal", "sandbox", "validate", "vault"];
     APP = "app", "[app]", ["name"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
@@ -61,7 +61,8 @@ tables! {
         ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "destructive"];
     SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
-    LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time"];
+    LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];
+    SANDBOX_VIEW = "sandbox", "[sandbox]", ["read"];
     VALIDATE = "validate", "[validate]", ["every"];
 }
 

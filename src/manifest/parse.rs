@@ -1,13 +1,13 @@
 //! Reads the text of a manifest: the file as a whole, and its smaller tables.
 
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use toml_edit::Document;
 
 use super::config::read_config;
 use super::interpolate::require_sound;
 use super::keys::{
-    APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SCHEMA,
+    APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SANDBOX_VIEW, SCHEMA,
     VALIDATE,
 };
 use super::layer::{http_url, read_backoff, read_layers, read_name};
@@ -18,7 +18,7 @@ use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
-    SandboxLimits, Schema, WebFramework,
+    SandboxLimits, SandboxView, Schema, WebFramework,
 };
 use super::vault::read_vault;
 use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
@@ -31,6 +31,10 @@ const SCHEMAS_MAX: usize = 100;
 const ATTEMPTS_MAX: u32 = 100;
 /// An interpreter does not start in less address space.
 const MEMORY_BYTES_MIN: u64 = 64 << 20;
+/// An interpreter with a few threads needs that many.
+const PROCESSES_MIN: u32 = 16;
+/// An interpreter wants to write a little.
+const DISK_BYTES_MIN: u64 = 1 << 20;
 /// A validation that is shorter than this would never end before the next.
 const VALIDATE_EVERY_MS_MIN: u64 = 1000;
 /// Time between two validations.
@@ -74,6 +78,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         registration: read_registration(&root),
         layers: order_layers(&faults, read_layers(&root)),
         heal: read_heal(&root),
+        sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
     };
     let found = faults.into_found();
@@ -96,7 +101,7 @@ pub(super) fn too_large(path: &Path, bytes: u64) -> ManifestError {
 }
 
 /// Where the manifest lies.
-fn workspace(path: &Path) -> std::path::PathBuf {
+fn workspace(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => Path::new(".").to_owned(),
@@ -542,8 +547,60 @@ fn read_sandbox(heal: &Section<'_>) -> (Vec<String>, SandboxLimits) {
             })
             .unwrap_or(defaults.file_bytes),
         time_ms: limits.duration("time", 100).unwrap_or(defaults.time_ms),
+        processes: limits
+            .integer("processes", PROCESSES_MIN..=u32::MAX)
+            .map_or(defaults.processes, u64::from),
+        total_memory_bytes: limits
+            .size("total_memory", |text| {
+                at_least("total_memory", size_bytes(text)?, MEMORY_BYTES_MIN)
+            })
+            .unwrap_or(defaults.total_memory_bytes),
+        disk_bytes: limits
+            .size("disk", |text| {
+                at_least("disk", size_bytes(text)?, DISK_BYTES_MIN)
+            })
+            .unwrap_or(defaults.disk_bytes),
     };
     (require, limits)
+}
+
+/// `[sandbox] read`: absolute paths, or below the home directory.
+fn read_sandbox_view(root: &Section<'_>) -> SandboxView {
+    let read = root
+        .section("sandbox", &SANDBOX_VIEW)
+        .and_then(|section| section.list("read", shown_path))
+        .unwrap_or_default();
+    SandboxView {
+        read: read.into_iter().map(|path| path.value).collect(),
+    }
+}
+
+fn shown_path(text: &str) -> Result<PathBuf, Fault> {
+    let path = match text.strip_prefix("~/") {
+        Some(below) => std::env::var_os("HOME")
+            .map(|home| Path::new(&home).join(below))
+            .ok_or_else(|| {
+                let why = format!("`{text}` lies below the home directory, and HOME is not set");
+                Fault::new("no home", why, "write the path from `/` on")
+            })?,
+        None => PathBuf::from(text),
+    };
+    let is_plain = path
+        .components()
+        .skip(1)
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !path.is_absolute() || !is_plain || path.parent().is_none() {
+        let why = format!("`{text}` is not an absolute path to a file or directory");
+        let help = "write \"/srv/models\", or \"~/models\"; what lies in the workspace is there already";
+        return Err(Fault::new("not a path that can be shown", why, help));
+    }
+    for secret in ["/proc", "/sys", "/dev", "/run/docker.sock"] {
+        if path.starts_with(secret) {
+            let why = format!("`{text}` leads out of the sandbox");
+            return Err(Fault::new("never shown", why, "name what the application reads"));
+        }
+    }
+    Ok(path)
 }
 
 fn at_least(key: &str, bytes: u64, bytes_min: u64) -> Result<u64, Fault> {

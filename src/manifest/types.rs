@@ -31,6 +31,8 @@ pub struct Manifest {
     pub(crate) layers: Vec<Layer>,
     /// `[heal]`.
     pub(crate) heal: Heal,
+    /// `[sandbox]`.
+    pub(crate) sandbox: SandboxView,
     /// `[validate]`: time between two validations of the live system; `None` switches them off
     /// (`every = "0"`).
     pub(crate) validate_every_ms: Option<u64>,
@@ -427,6 +429,13 @@ pub(crate) struct Heal {
     pub sandbox_limits: SandboxLimits,
 }
 
+/// `[sandbox]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct SandboxView {
+    /// Files and directories outside of the workspace that are shown, read-only; absolute, `~` replaced.
+    pub read: Vec<PathBuf>,
+}
+
 /// `heal.policy`: what may happen without a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -459,6 +468,12 @@ pub(crate) struct SandboxLimits {
     pub file_bytes: u64,
     /// Wall time of one command, milliseconds. Default 120,000.
     pub time_ms: u64,
+    /// Processes and threads of one command, in total. Default 512.
+    pub processes: u64,
+    /// Memory in use by all of them, bytes. Default: what one process may address.
+    pub total_memory_bytes: u64,
+    /// What may be written by one command, in total, bytes. Default 512 MiB.
+    pub disk_bytes: u64,
 }
 
 impl Rehearse {
@@ -525,6 +540,9 @@ impl Default for SandboxLimits {
             cpu_s: 120,
             file_bytes: 1 << 30,
             time_ms: 120_000,
+            processes: 512,
+            total_memory_bytes: 4 << 30,
+            disk_bytes: 512 << 20,
         }
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! May rely on `manifest` and `domain`. Knows nothing of missions or boots.
 
+mod bounds;
 mod copy;
-mod overlay;
+mod python_paths;
+mod report;
 mod run;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 
 pub(crate) use copy::{CopyError, WorkspaceCopy, clone_database};
-pub(crate) use overlay::Overlay;
-pub(crate) use run::{
-    Isolation, Loopback, SandboxError, SandboxOutcome, SandboxSpec, host_isolation, run_laid_over,
-    run_sandboxed,
-};
+pub(crate) use report::{Isolation, host_isolation};
+pub(crate) use run::{has_own_root, Loopback, SandboxError, SandboxOutcome, SandboxSpec, run_sandboxed};
+pub(crate) use view::{View, prepare_copy};

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::bounds::{Bounds, LOOK_EVERY};
 use crate::domain::event::ExitKind;
 use crate::kernel::{self, Confined, PollEntry, Report, Signal};
 
@@ -110,6 +111,8 @@ impl Stream {
 pub(super) struct Ended {
     pub exit: ExitKind,
     pub timed_out: bool,
+    /// It was ended because there was too much of something.
+    pub exceeded: Option<String>,
     /// The program was never executed.
     pub not_started: Option<io::Error>,
     pub stdout: Stream,
@@ -204,9 +207,10 @@ impl Watch {
     }
 
     /// Until the program ended or `deadline`; nothing of it runs afterwards.
-    pub(super) fn run(mut self, deadline: Instant) -> io::Result<Ended> {
+    pub(super) fn run(mut self, deadline: Instant, mut bounds: Bounds) -> io::Result<Ended> {
         let mut buffer = vec![0; CHUNK];
         let mut timed_out = false;
+        let mut exceeded = None;
         let outcome = loop {
             match self.child.try_wait() {
                 Ok(Some(status)) => {
@@ -223,7 +227,15 @@ impl Watch {
                 timed_out = true;
                 break self.kill();
             }
-            if let Err(error) = self.step(deadline - now, &mut buffer) {
+            let mut wait = deadline - now;
+            if bounds.is_needed() {
+                exceeded = bounds.exceeded();
+                if exceeded.is_some() {
+                    break self.kill();
+                }
+                wait = wait.min(LOOK_EVERY);
+            }
+            if let Err(error) = self.step(wait, &mut buffer) {
                 let _ = self.kill();
                 break Err(error);
             }
@@ -266,6 +278,7 @@ impl Watch {
         Ok(Ended {
             exit,
             timed_out,
+            exceeded,
             not_started,
             stdout,
             stderr,

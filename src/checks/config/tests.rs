@@ -133,6 +133,7 @@ fn placeholders_are_found_and_no_secret_is_ever_shown() {
         environment: &environment,
         redactor: &Redactor::default(),
         scratch: app.root(),
+        state: None,
         overrides: BTreeMap::new(),
         shared: &crate::checks::SharedRuns::default(),
         sources: &crate::checks::Sources::default(),

@@ -78,6 +78,8 @@ pub(in crate::checks) fn no_answer(
 ) -> NoAnswer {
     let why = if outcome.timed_out {
         format!("was not done after {timeout_ms} ms and was ended")
+    } else if let Some(what) = &outcome.exceeded {
+        format!("used {what}, the bound in `heal.sandbox.limits`, and was ended")
     } else if outcome.result_truncated {
         "answered more than is read".to_owned()
     } else {
@@ -127,7 +129,7 @@ fn signal_words(signal: i32) -> String {
 
 /// The innermost frame of the application in what `faulthandler` wrote: `File "...", line N in f`.
 fn hang_location(stderr: &str, context: &CheckContext<'_>) -> Option<Location> {
-    let root = context.root.canonicalize().ok()?;
+    let root = context.seen_root().canonicalize().ok()?;
     stderr.lines().find_map(|line| {
         let rest = line.trim().strip_prefix("File \"")?;
         let (file, rest) = rest.split_once("\", line ")?;

@@ -150,9 +150,10 @@ fn run_command(
     let outcome = run_sandboxed(&SandboxSpec {
         argv,
         cwd: context.root.to_owned(),
-        env: run_environment(context, directory.path()),
-        writable: vec![directory.path().to_owned()],
-        overlay: None,
+        env: run_environment(context),
+        view: Some(context.view()),
+        writable: Vec::new(),
+        home: Some(directory.path().to_owned()),
         network: rehearse.network,
         limits: context.manifest.heal.sandbox_limits,
         timeout_ms: rehearse.timeout_ms,

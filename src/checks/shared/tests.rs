@@ -18,6 +18,7 @@ fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
     crate::fix::run_checks(
         &app.manifest,
         app.root(),
+        &app.root().join(".ubs"),
         scratch.path(),
         &app.process,
         BTreeMap::new(),

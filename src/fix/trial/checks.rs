@@ -17,13 +17,14 @@ pub(super) struct CheckPlace<'a> {
     pub manifest: &'a Manifest,
     pub root: &'a Path,
     pub scratch: &'a Path,
+    pub state: Option<&'a Path>,
     pub process_env: &'a BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
 }
 
 /// Runs the four checks side by side and gives their reports in the order of the report.
 ///
-/// `root` is the workspace or a copy of it, `scratch` a private directory that may be written,
+/// `root` is the workspace or a copy of it, `state` the state directory, `scratch` a private directory that may be written,
 /// `overrides` replace variables of the application for this run.
 ///
 /// # Errors
@@ -31,6 +32,7 @@ pub(super) struct CheckPlace<'a> {
 pub(crate) fn run_checks(
     manifest: &Manifest,
     root: &Path,
+    state: &Path,
     scratch: &Path,
     process_env: &BTreeMap<String, String>,
     overrides: BTreeMap<String, String>,
@@ -41,6 +43,7 @@ pub(crate) fn run_checks(
             manifest,
             root,
             scratch,
+            state: Some(state),
             process_env,
             overrides,
         },
@@ -72,6 +75,7 @@ pub(super) fn run_checks_at(
                 environment: &environment,
                 redactor: &redactor,
                 scratch: &scratch,
+                state: place.state,
                 overrides: place.overrides.clone(),
                 shared: &shared,
                 sources: &sources,

@@ -12,6 +12,9 @@ pub enum TrialError {
     /// The workspace could not be copied.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A command could not be started.
+    #[error("{0}")]
+    Command(String),
     /// The proposal cannot be carried out.
     #[error(transparent)]
     Apply(#[from] ApplyError),

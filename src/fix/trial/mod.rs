@@ -4,6 +4,7 @@
 //! It holds if the mission's failure is gone there and no other check is worse than before.
 
 mod checks;
+mod command;
 pub(super) mod error;
 mod judge;
 mod stage;
@@ -27,6 +28,7 @@ use judge::{compare, judge};
 use stage::Stage;
 
 pub(crate) use checks::{Baseline, run_checks};
+pub(crate) use command::run_in_trial;
 pub use error::TrialError;
 pub(super) use judge::{is_reported, still_there};
 pub(crate) use stage::server_urls;
@@ -122,11 +124,13 @@ pub(super) fn try_proposal(
         Err(TrialError::Apply(error)) => return Ok(refused(&error)),
         Err(error) => return Err(error),
     };
+    stage.prepare()?;
     stage.reach_servers(&environment, proposal.risk < Risk::Open);
     let place = CheckPlace {
         manifest: &stage.manifest,
         root: stage.copy.root(),
         scratch: &stage.scratch,
+        state: None,
         process_env,
         overrides: stage.overrides.clone(),
     };

@@ -17,7 +17,7 @@ use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
 use crate::fix::postgres::statements::try_on_clone;
 use crate::manifest::{Environment, Manifest};
-use crate::sandbox::{WorkspaceCopy, clone_database};
+use crate::sandbox::{WorkspaceCopy, clone_database, prepare_copy};
 
 /// The database of each `[[schema]]` of the manifest.
 #[derive(Default)]
@@ -209,6 +209,16 @@ impl Stage {
         }
     }
 
+    /// The copy is complete: application code may run in it.
+    pub(crate) fn prepare(&self) -> Result<(), TrialError> {
+        prepare_copy(self.copy.root(), &self.manifest.workspace).map_err(|source| {
+            TrialError::Io {
+                path: self.copy.root().to_owned(),
+                source,
+            }
+        })
+    }
+
     /// Runs the migrations of the proposal on clones. Images of SQLite's results lie beside `images`, and begin with
     /// its name. `environment`: that of the application, with its secrets, which `process_env` may hide.
     pub(crate) fn migrate(
@@ -229,6 +239,7 @@ impl Stage {
                 continue;
             };
             let root = self.copy.root();
+            self.prepare()?;
             let hidden = Environment::load(&self.manifest, root, process_env.clone().into_iter())
                 .map_err(|error| TrialError::Environment(error.to_string()))?;
             let run = MigrationRun {

@@ -1,0 +1,156 @@
+//! A control group for one sandbox: the kernel counts its processes and its memory together.
+//!
+//! Version 2 where it is delegated to us (<https://docs.kernel.org/admin-guide/cgroup-v2.html>), else the `pids` and
+//! `memory` hierarchies of version 1, both or none.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Longest wait for the kernel to let go of what ended.
+const REMOVED_MAX: Duration = Duration::from_secs(2);
+
+/// A control group; removed when dropped, by when its processes must have ended.
+#[derive(Debug)]
+pub(crate) struct ControlGroup {
+    directories: Vec<PathBuf>,
+}
+
+impl ControlGroup {
+    /// One of that name, below our own; `None` where this process may not make any.
+    pub(crate) fn new(name: &str, processes_max: u64, memory_bytes_max: u64) -> Option<Self> {
+        /// Once refused, always refused.
+        static REFUSED: AtomicBool = AtomicBool::new(false);
+        if REFUSED.load(Ordering::Relaxed) {
+            return None;
+        }
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let group = own_directories(&own, Path::new("/sys/fs/cgroup"))
+            .into_iter()
+            .find_map(|parents| make(&parents, name, processes_max, memory_bytes_max));
+        if group.is_none() {
+            REFUSED.store(true, Ordering::Relaxed);
+        }
+        group
+    }
+
+    /// What a process writes `0` to in order to enter.
+    pub(super) fn entrances(&self) -> io::Result<Vec<OwnedFd>> {
+        self.directories
+            .iter()
+            .map(|directory| {
+                let file = OpenOptions::new()
+                    .write(true)
+                    .open(directory.join("cgroup.procs"))?;
+                Ok(OwnedFd::from(file))
+            })
+            .collect()
+    }
+}
+
+impl Drop for ControlGroup {
+    fn drop(&mut self) {
+        let until = Instant::now() + REMOVED_MAX;
+        for directory in &self.directories {
+            while let Err(error) = fs::remove_dir(directory) {
+                if error.raw_os_error() != Some(libc::EBUSY) || Instant::now() >= until {
+                    tracing::debug!(path = %directory.display(), %error, "a control group stays");
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    }
+}
+
+/// Where our own groups lie: that of version 2, and those of version 1, `pids` first.
+fn own_directories(own: &str, mounted: &Path) -> Vec<Vec<PathBuf>> {
+    let of = |wanted: &str| {
+        own.lines().find_map(|line| {
+            let (_, rest) = line.split_once(':')?;
+            let (controllers, path) = rest.split_once(':')?;
+            controllers
+                .split(',')
+                .any(|name| name == wanted)
+                .then(|| path.trim_start_matches('/').to_owned())
+        })
+    };
+    let mut found = Vec::new();
+    if let Some(path) = of("") {
+        let unified = mounted.join("unified");
+        let base = if unified.is_dir() {
+            unified
+        } else {
+            mounted.to_owned()
+        };
+        found.push(vec![base.join(path)]);
+    }
+    if let (Some(pids), Some(memory)) = (of("pids"), of("memory")) {
+        found.push(vec![
+            mounted.join("pids").join(pids),
+            mounted.join("memory").join(memory),
+        ]);
+    }
+    found
+}
+
+fn make(
+    parents: &[PathBuf],
+    name: &str,
+    processes_max: u64,
+    memory_bytes_max: u64,
+) -> Option<ControlGroup> {
+    let mut group = ControlGroup {
+        directories: Vec::new(),
+    };
+    for parent in parents {
+        let directory = parent.join(name);
+        fs::create_dir(&directory).ok()?;
+        group.directories.push(directory);
+    }
+    let set = |names: &[&str], value: u64| {
+        group.directories.iter().any(|directory| {
+            names
+                .iter()
+                .any(|name| write_existing(&directory.join(name), value).is_ok())
+        })
+    };
+    let is_bounded = set(&["pids.max"], processes_max)
+        && set(&["memory.max", "memory.limit_in_bytes"], memory_bytes_max);
+    is_bounded.then_some(group)
+}
+
+/// Never makes a file, where these file systems would take one.
+fn write_existing(path: &Path, value: u64) -> io::Result<()> {
+    use std::io::Write;
+    let mut file: File = OpenOptions::new().write(true).open(path)?;
+    file.write_all(value.to_string().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_groups_of_both_versions_are_found() {
+        let root = tempfile::tempdir().unwrap();
+        let own = "8:pids:/a\n4:cpu,memory:/b/c\n0::/d\n";
+        let at = |path: &str| root.path().join(path);
+        assert_eq!(
+            own_directories(own, root.path()),
+            [vec![at("d")], vec![at("pids/a"), at("memory/b/c")]]
+        );
+        assert_eq!(own_directories("0::/\n", root.path()), [vec![at("")]]);
+        assert!(own_directories("", root.path()).is_empty());
+    }
+
+    #[test]
+    fn a_group_without_its_bounds_is_none() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(make(&[root.path().to_owned()], "x", 1, 1).is_none());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+}

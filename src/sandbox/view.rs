@@ -1,0 +1,422 @@
+//! What a sandboxed program sees of the host: the system, its interpreter, the workspace, what the manifest names,
+//! and nothing else.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::python_paths::interpreter_paths;
+use crate::kernel::{NewRoot, RootEntry};
+
+/// The workspace as a program sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    /// What is seen as the workspace: itself, or a copy of it.
+    pub workspace: PathBuf,
+    /// Where it is seen: at the path of the live one.
+    pub at: PathBuf,
+    /// It looks writable; what is written lies in memory and is gone afterwards.
+    pub looks_writable: bool,
+    /// The state directory of this program, which is not to be seen.
+    pub state: Option<PathBuf>,
+    /// What else is shown, read-only: the interpreter, what the manifest names.
+    pub shown: Vec<PathBuf>,
+    /// The application's home directory: empty, in memory.
+    pub home: Option<PathBuf>,
+}
+
+impl View {
+    /// `workspace` is seen at `at`, and looks writable where the kernel can do that.
+    pub(crate) fn new(workspace: &Path, at: &Path) -> Self {
+        Self {
+            workspace: workspace.to_owned(),
+            at: at.to_owned(),
+            looks_writable: !has_mounts_below(workspace),
+            state: None,
+            shown: Vec::new(),
+            home: None,
+        }
+    }
+
+    /// The path by which the program finds something of the workspace.
+    pub(super) fn inside(&self, path: &Path) -> PathBuf {
+        match path.strip_prefix(&self.workspace) {
+            Ok(below) if below.as_os_str().is_empty() => self.at.clone(),
+            Ok(below) => self.at.join(below),
+            Err(_) => path.to_owned(),
+        }
+    }
+}
+
+/// Directories of the system's programs and libraries, apart from those of `/usr`. On most systems links.
+const SYSTEM: [&str; 7] = [
+    "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store",
+];
+
+/// What is shown of `/usr` and `/usr/local`: not `src`, where images put applications.
+const OF_USR: [&str; 9] = [
+    "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share", "include",
+];
+
+/// What is shown of `/etc`: how names are resolved, whom to trust, where libraries lie, time and users by name.
+/// Nothing in it is a secret.
+const OF_ETC: [&str; 31] = [
+    "alternatives",
+    "ca-certificates",
+    "ca-certificates.conf",
+    "crypto-policies",
+    "debian_version",
+    "fonts",
+    "gai.conf",
+    "group",
+    "host.conf",
+    "hostname",
+    "hosts",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "locale.conf",
+    "localtime",
+    "machine-info",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "odbcinst.ini",
+    "os-release",
+    "passwd",
+    "pki",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "timezone",
+];
+
+/// Devices that every program may expect.
+const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+
+/// Links that every program may expect.
+const DEV_LINKS: [(&str, &str); 4] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
+
+/// Directories in the bounded memory that every program may expect, writable for all.
+const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
+
+/// Where the home directory is if the application's own cannot be one.
+const HOME_DEFAULT: &str = "/tmp/home";
+
+/// Files and directories in the bounded memory, for each byte of it.
+const BYTES_PER_FILE: u64 = 8 << 10;
+
+/// Largest file of `ld.so.conf.d`.
+const LOADER_BYTES_MAX: u64 = 64 << 10;
+
+/// Where the environments of a workspace lie that a copy leaves out.
+const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
+
+/// What is put together for one program.
+pub(super) struct Sight<'a> {
+    pub view: Option<&'a View>,
+    /// The program's file.
+    pub program: &'a Path,
+    pub cwd: &'a Path,
+    /// Directories of the host that may be written, at their own paths.
+    pub writable: &'a [PathBuf],
+    pub network: bool,
+    pub disk_bytes: u64,
+}
+
+/// The root, and the home directory in it.
+pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
+    let mut entries = Vec::new();
+    system(&mut entries, sight.network);
+    for path in DEVICES {
+        entries.push(RootEntry::Device { path: path.into() });
+    }
+    for (to, at) in DEV_LINKS {
+        entries.push(RootEntry::Link {
+            to: to.into(),
+            at: at.into(),
+        });
+    }
+    for at in SCRATCH {
+        entries.push(RootEntry::Scratch {
+            at: at.into(),
+            is_for_all: true,
+        });
+    }
+    let wanted = sight.view.and_then(|view| view.home.as_deref());
+    let home = wanted
+        .filter(|home| can_be_home(home, sight))
+        .unwrap_or(Path::new(HOME_DEFAULT));
+    entries.push(RootEntry::Scratch {
+        at: home.to_owned(),
+        is_for_all: false,
+    });
+    let at = sight.view.map(|view| view.at.as_path());
+    let is_of_workspace =
+        |path: &&PathBuf| sight.view.is_some_and(|view| path.starts_with(&view.workspace));
+    let (of_workspace, elsewhere): (Vec<_>, Vec<_>) = sight.writable.iter().partition(is_of_workspace);
+    // Parents first, or they would hide what lies in them. What lies in the workspace comes after it.
+    let mut shown = shown_paths(sight);
+    shown.retain(|path| !is_shown_by_system(path));
+    let (inside, outside): (Vec<_>, Vec<_>) = shown
+        .into_iter()
+        .partition(|path| at.is_some_and(|at| path.starts_with(at)));
+    entries.extend(outside.into_iter().map(show));
+    if let Some(view) = sight.view {
+        let (from, at) = (view.workspace.clone(), view.at.clone());
+        entries.push(if view.looks_writable {
+            RootEntry::Cover { from, at }
+        } else {
+            RootEntry::Show { from, at }
+        });
+        entries.extend(of_workspace.iter().map(|path| write(path, &view.inside(path))));
+        let is_copy = view.workspace != view.at;
+        let environments = ENVIRONMENTS.iter().map(|name| view.at.join(name));
+        if is_copy {
+            let others = environments.filter(|path| path.is_dir() && !inside.contains(path));
+            entries.extend(others.map(show));
+        }
+        // Only a copy lacks what lies in the live workspace.
+        entries.extend(inside.into_iter().filter(|_| is_copy).map(show));
+        if let Some(state) = view.state.as_deref().filter(|s| s.starts_with(&view.at)) {
+            entries.push(RootEntry::Empty {
+                at: state.to_owned(),
+            });
+        }
+    }
+    entries.extend(elsewhere.into_iter().map(|path| write(path, path)));
+    let root = NewRoot {
+        entries,
+        scratch_bytes: sight.disk_bytes,
+        scratch_files: sight.disk_bytes / BYTES_PER_FILE,
+    };
+    (root, home.to_owned())
+}
+
+/// What may be written in a root of the program's own.
+pub(super) fn writable_in(root: &NewRoot) -> Vec<PathBuf> {
+    let entries = root.entries.iter();
+    let written = entries.filter_map(|entry| match entry {
+        RootEntry::Write { at, .. }
+        | RootEntry::Cover { at, .. }
+        | RootEntry::Scratch { at, .. } => Some(at.clone()),
+        RootEntry::Device { path } => Some(path.clone()),
+        _ => None,
+    });
+    written.collect()
+}
+
+/// What may be read and written on a host that gives no root of the program's own.
+pub(super) fn walled(sight: &Sight<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
+    for base in ["/usr", "/usr/local"] {
+        readable.extend(OF_USR.iter().map(|name| Path::new(base).join(name)));
+    }
+    readable.extend(OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
+    readable.push("/proc".into());
+    readable.extend(shown_paths(sight));
+    if let Some(view) = sight.view {
+        match view.state.as_deref().filter(|s| s.starts_with(&view.workspace)) {
+            None => readable.push(view.workspace.clone()),
+            Some(state) => readable.extend(all_but(&view.workspace, state)),
+        }
+    } else {
+        readable.push(sight.cwd.to_owned());
+    }
+    let mut writable: Vec<PathBuf> = DEVICES.iter().map(PathBuf::from).collect();
+    writable.extend(sight.writable.iter().cloned());
+    (readable, writable)
+}
+
+/// What lies in a directory, but for what leads to `hidden`.
+fn all_but(directory: &Path, hidden: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    let mut above = directory.to_owned();
+    while above != hidden {
+        let names = fs::read_dir(&above).into_iter().flatten().flatten();
+        let entries = names.map(|entry| entry.path());
+        paths.extend(entries.filter(|path| !hidden.starts_with(path)));
+        let Some(next) = hidden
+            .strip_prefix(&above)
+            .ok()
+            .and_then(|below| below.components().next())
+        else {
+            break;
+        };
+        above.push(next);
+    }
+    paths
+}
+
+fn write(from: &Path, at: &Path) -> RootEntry {
+    RootEntry::Write {
+        from: from.to_owned(),
+        at: at.to_owned(),
+    }
+}
+
+fn show(path: PathBuf) -> RootEntry {
+    RootEntry::Show {
+        from: path.clone(),
+        at: path,
+    }
+}
+
+fn system(entries: &mut Vec<RootEntry>, network: bool) {
+    for base in ["/usr", "/usr/local"] {
+        for name in OF_USR {
+            show_or_link(entries, &Path::new(base).join(name));
+        }
+    }
+    for path in SYSTEM {
+        show_or_link(entries, Path::new(path));
+    }
+    for name in OF_ETC {
+        let at = Path::new("/etc").join(name);
+        // Its content, wherever the link leads: `/run` and the like are not there.
+        if let Ok(from) = at.canonicalize() {
+            entries.push(RootEntry::Show { from, at });
+        }
+    }
+    let resolver = Path::new("/etc/resolv.conf");
+    if let (true, Ok(from)) = (network, resolver.canonicalize()) {
+        let at = resolver.to_owned();
+        entries.push(RootEntry::Show { from, at });
+    }
+}
+
+fn show_or_link(entries: &mut Vec<RootEntry>, path: &Path) {
+    match fs::read_link(path) {
+        Ok(to) => entries.push(RootEntry::Link {
+            to,
+            at: path.to_owned(),
+        }),
+        Err(_) if path.is_dir() => entries.push(show(path.to_owned())),
+        Err(_) => {}
+    }
+}
+
+/// The system's directories are shown anyway.
+fn is_shown_by_system(path: &Path) -> bool {
+    let of_usr = ["/usr", "/usr/local"].into_iter().any(|base| {
+        path.strip_prefix(base).is_ok_and(|below| {
+            let first = below.components().next();
+            first.is_some_and(|first| OF_USR.iter().any(|name| first.as_os_str() == OsStr::new(name)))
+        })
+    });
+    of_usr || SYSTEM.iter().any(|system| path.starts_with(system))
+}
+
+/// What is shown beside the system and the workspace, parents first, each once.
+fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
+    let mut shown: BTreeSet<PathBuf> = interpreter_paths(sight.program).into_iter().collect();
+    shown.extend(loader_directories());
+    match sight.view {
+        Some(view) => shown.extend(view.shown.iter().cloned()),
+        None => {
+            shown.insert(sight.cwd.to_owned());
+        }
+    }
+    // A set of paths is ordered by their components.
+    let mut kept: Vec<PathBuf> = Vec::new();
+    for path in shown {
+        let is_there = kept.last().is_some_and(|above: &PathBuf| path.starts_with(above));
+        let is_written = sight.writable.iter().any(|written| path.starts_with(written));
+        if path.parent().is_some() && !is_there && !is_written {
+            kept.push(path);
+        }
+    }
+    kept
+}
+
+/// Directories outside of the system's own in which the loader looks for libraries (ld.so(8)).
+fn loader_directories() -> Vec<PathBuf> {
+    let files = fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten();
+    let texts = files.filter(|file| file.metadata().is_ok_and(|m| m.is_file() && m.len() < LOADER_BYTES_MAX));
+    texts
+        .filter_map(|file| fs::read_to_string(file.path()).ok())
+        .flat_map(|text| {
+            let lines = text.lines().map(|line| PathBuf::from(line.trim()));
+            lines
+                .filter(|path| path.starts_with("/opt") && path.is_dir())
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// Not where the system, the interpreter or the workspace itself lies.
+fn can_be_home(home: &Path, sight: &Sight<'_>) -> bool {
+    let taken = ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev", "/nix", "/tmp"];
+    home.is_absolute()
+        && home.parent().is_some()
+        && home.components().all(|part| !matches!(part, std::path::Component::ParentDir))
+        && !taken.iter().any(|taken| home.starts_with(taken))
+        && sight.view.is_none_or(|view| !home.starts_with(&view.at))
+}
+
+/// Whom root runs code as that nobody approved.
+const TRIAL_USER: u32 = 65534;
+
+/// Prepares a copy of the workspace `live` to be seen in its place: root gives it to a user without rights, where
+/// there is one to give it to, and it has the directories in which the environments are shown.
+///
+/// # Errors
+/// A directory cannot be read or made.
+pub(crate) fn prepare_copy(copy: &Path, live: &Path) -> std::io::Result<()> {
+    for name in ENVIRONMENTS {
+        let point = copy.join(name);
+        if live.join(name).is_dir() && point.symlink_metadata().is_err() {
+            fs::create_dir(point)?;
+        }
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    let give = |path: &Path| std::os::unix::fs::lchown(path, Some(TRIAL_USER), Some(TRIAL_USER));
+    // A host whose user ids do not reach so far.
+    if give(copy).is_err() {
+        return Ok(());
+    }
+    let mut left = vec![copy.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            give(&entry.path())?;
+            if entry.file_type()?.is_dir() {
+                left.push(entry.path());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
+#[must_use]
+pub(crate) fn has_mounts_below(directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else {
+        return true;
+    };
+    let Ok(mounts) = fs::read_to_string("/proc/self/mountinfo") else {
+        return true;
+    };
+    mounts.lines().any(|line| {
+        let point = line.split(' ').nth(4).unwrap_or_default();
+        // Blanks and the like are written in octal.
+        let point = point
+            .replace("\\040", " ")
+            .replace("\\011", "\t")
+            .replace("\\012", "\n")
+            .replace("\\134", "\\");
+        let point = Path::new(&point);
+        point != directory && point.starts_with(&directory)
+    })
+}
