@@ -60,6 +60,7 @@ impl App {
             schemas: vec![],
             registration: None,
             layers: vec![],
+            sandbox: crate::manifest::SandboxView::default(),
             heal: Heal {
                 attempts: 5,
                 backoff_ms: 200,

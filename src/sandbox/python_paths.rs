@@ -50,11 +50,13 @@ pub(super) fn interpreter_paths(program: &Path) -> Vec<PathBuf> {
 fn prefix_of(program: &Path) -> Option<PathBuf> {
     let bin = program.parent()?;
     let prefix = bin.parent()?;
-    let is_named = ["bin", "Scripts", "shims"].iter().any(|name| bin.ends_with(name));
-    let is_python = prefix.join("pyvenv.cfg").is_file() || library_directories(prefix).next().is_some();
+    // A shim is a script that starts the interpreter of a version manager, which lies beside it.
+    let is_managed = bin.ends_with("shims") && prefix.join("versions").is_dir();
+    let is_python = bin.ends_with("bin")
+        && (prefix.join("pyvenv.cfg").is_file() || library_directories(prefix).next().is_some());
     // `~/bin/python` must not show the home directory.
     let is_home = is_home(prefix);
-    (is_named && is_python && !is_home && prefix.parent().is_some()).then(|| prefix.to_owned())
+    ((is_managed || is_python) && !is_home && prefix.parent().is_some()).then(|| prefix.to_owned())
 }
 
 fn is_home(directory: &Path) -> bool {

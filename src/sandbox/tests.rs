@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::run::{private_paths, run_with};
+use super::run::run_with;
 use super::*;
 use crate::domain::event::ExitKind;
 use crate::kernel::{IsolationSupport, isolation_support, processes_with_env};
@@ -20,7 +20,8 @@ pub(super) fn spec(dir: &Path, argv: &[&str]) -> SandboxSpec {
         cwd: dir.to_path_buf(),
         env: BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap())]),
         writable: vec![dir.to_path_buf()],
-        overlay: None,
+        view: None,
+        home: None,
         network: false,
         limits: SandboxLimits::default(),
         timeout_ms: TIMEOUT_MS,
@@ -202,7 +203,7 @@ fn only_the_writable_directories_can_be_written() {
     std::fs::create_dir(&outside).unwrap();
     let script = format!(
         "echo ok > here && echo ok > ../above && echo ok > /dev/null && echo ok > /dev/shm/x || exit 1
-         for f in {0}/x /tmp/ubs-x /etc/ubs-x /ubs-x /dev/ubs-x /proc/sys/kernel/core_pattern; do
+         for f in {0}/x /usr/lib/ubs-x /etc/ubs-x /ubs-x /dev/ubs-x /proc/sys/kernel/core_pattern; do
            (echo bad > $f) 2>/dev/null && echo wrote $f; done
          mount -o remount,rw / 2>/dev/null && echo remounted
          mount -o remount,rw,bind / 2>/dev/null && echo remounted; ls /dev",
@@ -390,18 +391,20 @@ fn what_cannot_be_started_is_an_error_that_says_why() {
 }
 
 #[test]
-fn a_host_without_namespaces_is_told_of_in_every_line() {
+fn what_a_host_does_not_give_is_said_with_its_reason() {
     let dir = tempfile::tempdir().unwrap();
     let out = run_with(&spec(dir.path(), &["true"]), &nothing()).unwrap();
-    for name in ["network", "filesystem", "home", "processes"] {
-        assert!(!out.isolation.isolated.contains(&name.to_owned()));
-        let line = format!("{name}: not isolated (switched off by this test");
+    for name in ["network", "filesystem", "processes"] {
+        let begin = format!("{name}: ");
+        let lines = &out.isolation.lines;
         assert!(
-            out.isolation.lines.iter().any(|l| l.starts_with(&line)),
-            "{name}: {:?}",
-            out.isolation.lines
+            lines
+                .iter()
+                .any(|l| l.starts_with(&begin) && l.contains("switched off by this test")),
+            "{name}: {lines:?}"
         );
     }
+    assert!(!out.isolation.isolated.contains(&"processes".to_owned()));
     assert!(out.isolation.isolated.contains(&"memory".to_owned()));
 }
 
@@ -469,45 +472,105 @@ fn links_to_directories_are_followed_and_missing_ones_refused() {
 }
 
 #[test]
-fn credentials_and_local_services_are_hidden() {
+fn a_copy_is_seen_at_the_path_of_the_live_workspace_and_nothing_else_exists() {
     if !host_has("filesystem") {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let hidden = private_paths(false, [].iter());
-    // Only what holds something proves anything; a bare host or container may have none of it.
-    let full = |p: &&std::path::PathBuf| {
-        let found = std::fs::metadata(p).unwrap();
-        if p.is_dir() {
-            std::fs::read_dir(p).is_ok_and(|mut d| d.next().is_some())
-        } else {
-            found.is_file() && found.len() > 0
-        }
-    };
-    let full: Vec<_> = hidden
-        .iter()
-        .filter(full)
-        .map(|p| p.to_str().unwrap())
-        .collect();
-    if full.is_empty() {
-        eprintln!("SKIPPED: this user and host have nothing to hide");
+    let (live, copy, other) = (dir.path().join("live"), dir.path().join("copy"), dir.path().join("other"));
+    for (directory, content) in [(&live, "live"), (&copy, "copy"), (&other, "other")] {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("which"), content).unwrap();
+    }
+    std::fs::create_dir_all(live.join(".venv/bin")).unwrap();
+    std::fs::write(live.join(".venv/bin/tool"), "of the environment").unwrap();
+    prepare_copy(&copy, &live).unwrap();
+    let script = format!(
+        "pwd; cat which {0}/which; echo; cat .venv/bin/tool; echo; ls {1}; ls -A $HOME | wc -l; \
+         echo new > which; echo x > $HOME/x; echo x > /tmp/x; cat which; \
+         (echo bad > .venv/bin/tool) 2>/dev/null || echo read-only; \
+         cat {1}/other/which {1}/copy/which /etc/shadow /root/.ssh/* 2>/dev/null; grep -i capeff /proc/self/status",
+        live.display(),
+        dir.path().display(),
+    );
+    let mut spec = sh(&copy, &script);
+    spec.writable = Vec::new();
+    spec.home = Some(other.clone());
+    spec.view = Some(View::new(&copy, &live));
+    let out = run_sandboxed(&spec).unwrap();
+    let expected = format!(
+        "{0}\ncopycopy\nof the environment\nlive\n0\nnew\nread-only\nCapEff:\t0000000000000000\n",
+        live.display()
+    );
+    assert_eq!(text(&out.stdout), expected, "{}", text(&out.stderr));
+    assert_eq!(std::fs::read_to_string(copy.join("which")).unwrap(), "copy");
+    // The live workspace, as itself: without our state.
+    std::fs::create_dir(live.join(".ubs")).unwrap();
+    std::fs::write(live.join(".ubs/log.db"), "secret").unwrap();
+    let mut spec = sh(&live, "cat which; ls -A .ubs | wc -l");
+    spec.writable = Vec::new();
+    spec.view = Some(View {
+        state: Some(live.join(".ubs")),
+        ..View::new(&live, &live)
+    });
+    let out = run_sandboxed(&spec).unwrap();
+    assert_eq!(text(&out.stdout), "live0\n", "{}", text(&out.stderr));
+}
+
+#[test]
+fn where_there_are_no_namespaces_other_paths_are_refused() {
+    if !crate::kernel::has_landlock() {
+        eprintln!("SKIPPED: this kernel has no Landlock");
         return;
     }
-    let show = "for p; do if [ -d \"$p\" ]; then ls -A \"$p\"; else cat \"$p\"; fi; done";
-    let mut argv = vec!["sh", "-c", show, "show"];
-    argv.extend(&full);
-    let out = run_sandboxed(&spec(dir.path(), &argv)).unwrap();
-    assert_eq!(text(&out.stdout), "", "{}", text(&out.stderr));
-    let mut allowed = spec(dir.path(), &argv);
-    allowed.cwd = full[0].into();
-    if allowed.cwd.is_dir() {
-        let out = run_sandboxed(&allowed).unwrap();
-        assert_ne!(
-            text(&out.stdout),
-            "",
-            "what is given explicitly is not hidden"
-        );
+    let dir = tempfile::tempdir().unwrap();
+    let (inside, outside) = (dir.path().join("in"), dir.path().join("out"));
+    for directory in [&inside, &outside, &inside.join(".ubs")] {
+        std::fs::create_dir(directory).unwrap();
+        std::fs::write(directory.join("file"), "text").unwrap();
     }
+    let script = format!(
+        "cat file; cat {0}/file; cat .ubs/file; echo x > {0}/new; echo x > new; echo x > $HOME/new && echo; cat /etc/shadow",
+        outside.display()
+    );
+    let mut spec = sh(&inside, &script);
+    let home = tempfile::tempdir().unwrap();
+    spec.writable = Vec::new();
+    spec.home = Some(home.path().to_owned());
+    spec.view = Some(View {
+        state: Some(inside.join(".ubs")),
+        ..View::new(&inside, &inside)
+    });
+    let out = run_with(&spec, &nothing()).unwrap();
+    assert_eq!(text(&out.stdout), "text\n", "{}", text(&out.stderr));
+    assert!(home.path().join("new").exists() && !outside.join("new").exists());
+    assert!(!out.isolation.has_own_root);
+}
+
+#[test]
+fn processes_memory_and_files_are_bounded_in_total() {
+    if !host_has("filesystem") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut forks = spec(
+        dir.path(),
+        &[
+            "python3",
+            "-c",
+            "import os, time\nmade = 0\ntry:\n    while True:\n        if os.fork() == 0: time.sleep(60)\n        made += 1\nexcept OSError: pass\nprint(made, flush=True)",
+        ],
+    );
+    forks.limits.processes = 64;
+    forks.timeout_ms = 20_000;
+    let out = run_sandboxed(&forks).unwrap();
+    let made: u64 = text(&out.stdout).trim().parse().unwrap_or(0);
+    // A control group refuses the next one; a watcher ends them all.
+    assert!(made < 64 && (made > 0 || out.exceeded.is_some()), "{made} {:?}", out.exceeded);
+    let mut disk = sh(dir.path(), "cd /tmp && head -c 9000000 /dev/zero > a; wc -c < a");
+    disk.limits.disk_bytes = 4 << 20;
+    let out = run_sandboxed(&disk).unwrap();
+    assert_eq!(text(&out.stdout), "4194304\n", "{}", text(&out.stderr));
 }
 
 #[test]

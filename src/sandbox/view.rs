@@ -110,7 +110,7 @@ const DEV_LINKS: [(&str, &str); 4] = [
 const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
 
 /// Where the home directory is if the application's own cannot be one.
-const HOME_DEFAULT: &str = "/tmp/home";
+const HOME_DEFAULT: &str = "/home/sandbox";
 
 /// Files and directories in the bounded memory, for each byte of it.
 const BYTES_PER_FILE: u64 = 8 << 10;

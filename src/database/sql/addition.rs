@@ -66,9 +66,10 @@ pub(crate) fn created_type(sql: &str) -> Option<&str> {
     if !reader.takes(&["CREATE", "TYPE"]) {
         return None;
     }
-    let begin = reader.place();
+    let begin = tokens.get(reader.at)?.begin;
     reader.name().ok()?;
-    Some(sql[begin..reader.place()].trim_end())
+    let end = tokens.get(reader.at.checked_sub(1)?)?.end;
+    sql.get(begin..end)
 }
 
 /// A constant, or what PostgreSQL evaluates once; casts may follow.

@@ -97,6 +97,7 @@ fn heading(path: &str) -> &'static str {
         "heal.policy" => "`heal.policy`",
         "heal.sandbox" => "`heal.sandbox`",
         "heal.sandbox.limits" => "`heal.sandbox.limits`",
+        "sandbox" => "`[sandbox]`",
         "validate" => "`[validate]`",
         _ => panic!("{path} has no heading in docs/manifest.md"),
     }

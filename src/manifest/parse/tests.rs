@@ -53,6 +53,7 @@ fn the_smallest_manifest_has_every_default() {
         schemas: vec![],
         registration: None,
         layers: vec![],
+        sandbox: SandboxView::default(),
         heal: Heal {
             attempts: 5,
             backoff_ms: 200,
