@@ -13,12 +13,13 @@ use serde::Deserialize;
 
 use self::entries::{Reached, reached_files};
 use self::resolve::{Found, Index, Missing};
+use super::context::CheckContext;
 use super::packages::package_of;
 use super::python::{Answer, PROBE_TIMEOUT_MS, Program, run_probe};
-use super::{CheckContext, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
+use crate::domain::words::count;
 use crate::source::{Guard, Import, Place, SourceFacts};
 
 /// First places of what could not be judged.
@@ -51,7 +52,7 @@ pub(super) struct StaticFindings {
 
 /// Looks at the sources. Without any, or without an interpreter, less is found and nothing fails.
 pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
-    let facts = context.sources.facts(context);
+    let facts = context.facts();
     if facts.files == 0 {
         return StaticFindings::default();
     }

@@ -4,9 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{CheckContext, count};
+use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::words::count;
 use crate::source::{EnvRead, Guard, SourceFacts, Unjudged};
 
 /// Variables of the system, of tools and of Python itself: no application declares them.
@@ -85,7 +86,7 @@ pub(super) fn read_findings(
     context: &CheckContext<'_>,
     documented: &BTreeSet<&str>,
 ) -> Vec<Finding> {
-    let facts = context.sources.facts(context);
+    let facts = context.facts();
     if facts.files == 0 {
         return Vec::new();
     }

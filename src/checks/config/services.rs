@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{CheckContext, service_environment};
+use crate::checks::context::CheckContext;
+use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel;

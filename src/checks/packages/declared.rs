@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Need;
-use crate::checks::CheckContext;
+use super::need::Need;
+use crate::checks::context::CheckContext;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;

@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Coverage;
+use super::coverage::Coverage;
 use super::routers::severity_of;
 use super::routes::{Route, is_mounted};
-use crate::checks::{Outcome, finish_report};
+use crate::checks::outcome::{Outcome, finish_report};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, Finding, Measured, Severity};
 use crate::domain::redact::Redactor;

@@ -1,12 +1,14 @@
 //! What to say if the application object cannot be had.
 
 use super::routers::target;
+use crate::checks::context::CheckContext;
+use crate::checks::outcome::Outcome;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
-use crate::checks::{CheckContext, Outcome, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::remedy::Cause;
+use crate::domain::words::count;
 use crate::manifest::{AppObject, Registration};
 
 /// What to say if the application object cannot be had.

@@ -1,9 +1,10 @@
 //! Real FastAPI applications, of the pinned version and of one that copies routes when it includes them.
 
+mod frameworks;
+
 use super::routes::without_names;
-use super::*;
 use crate::checks::testing::{App, only, problems, venv};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Measured, Severity};
 
 const USERS: &str = "from fastapi import APIRouter\nrouter = APIRouter(prefix='/users')\n\n\
     @router.get('/{id}')\ndef get(id: int): ...\n\n@router.post('')\ndef add(): ...\n";

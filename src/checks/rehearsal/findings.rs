@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::checks::CheckContext;
 use crate::checks::advice::import_remedy;
+use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};

@@ -4,10 +4,9 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::Run;
 use super::effects::{self, Effect};
 use super::findings::LayerFailures;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::checks::packages::Packages;
 use crate::checks::python::{
     Answer, ProbeError, Program, Ran, no_answer, printed, run_directory, run_environment,
@@ -15,9 +14,9 @@ use crate::checks::python::{
 };
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
-use crate::domain::finding::{DryRun, RehearsalOutcome};
+use crate::domain::finding::{DryRun, Finding, RehearsalOutcome};
 use crate::manifest::{Layer, Rehearse};
-use crate::sandbox::{SandboxSpec, run_sandboxed};
+use crate::sandbox::{Isolation, SandboxSpec, run_sandboxed};
 
 /// Lines of what was printed that a report quotes.
 const PRINTED_LINES_MAX: usize = 10;
@@ -40,6 +39,15 @@ struct Rehearsed {
     raised: Option<Raised>,
 }
 
+/// The dry run of one layer.
+pub(super) struct LayerRun {
+    pub outcome: RehearsalOutcome,
+    pub duration_ms: u64,
+    pub findings: Vec<Finding>,
+    pub isolation: Option<Isolation>,
+    pub seen: DryRun,
+}
+
 /// The end of clean text.
 fn last_lines(text: &str) -> Vec<String> {
     let lines: Vec<&str> = text
@@ -57,13 +65,13 @@ pub(super) fn rehearse_layer(
     layer: &Layer,
     rehearse: &Rehearse,
     packages: &OnceLock<Packages>,
-) -> Result<Run, ProbeError> {
+) -> Result<LayerRun, ProbeError> {
     let mut failures = LayerFailures {
         context,
         layer,
         packages: None,
     };
-    let mut run = Run {
+    let mut run = LayerRun {
         outcome: RehearsalOutcome::Pass,
         duration_ms: 0,
         findings: Vec::new(),
@@ -124,7 +132,7 @@ fn run_command(
     context: &CheckContext<'_>,
     rehearse: &Rehearse,
     failures: &LayerFailures<'_>,
-    run: &mut Run,
+    run: &mut LayerRun,
 ) -> Result<(), ProbeError> {
     let argv: Result<Vec<String>, _> = rehearse
         .command
@@ -132,7 +140,7 @@ fn run_command(
         .map(|word| context.environment.expand(word))
         .collect();
     let shown = rehearse.command.first().map_or("", String::as_str);
-    let fail = |run: &mut Run, finding| {
+    let fail = |run: &mut LayerRun, finding| {
         run.outcome = RehearsalOutcome::Failed;
         run.findings.push(finding);
     };

@@ -1,11 +1,14 @@
 //! Real interpreters, honest and hostile applications.
 
+mod hostile;
+
 use std::path::Path;
 use std::time::Instant;
 
-use super::*;
 use crate::checks::testing::{App, only, problems, rehearse};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, Finding, Measured, RehearsalOutcome, Severity,
+};
 use crate::kernel::isolation_support;
 
 fn check(app: &App) -> CheckReport {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::source::{ImportOrder, TableDefinition};
 
 /// What the static scan says of tables.
@@ -16,7 +16,7 @@ pub(super) struct Scan {
 impl Scan {
     /// Of the application's sources.
     pub(super) fn of(context: &CheckContext<'_>, entries: &[&str]) -> Self {
-        let facts = context.sources.facts(context);
+        let facts = context.facts();
         let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
         let is_repeated = facts
             .tables

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::definitions::Scan;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;

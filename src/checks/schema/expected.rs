@@ -8,7 +8,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::sql_files::sql_files;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
 use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};

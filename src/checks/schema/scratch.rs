@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::expected::{self, constraint_columns};
 use super::sql_files::sql_files;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::database::handle::Live;
 use crate::database::model::{Rule, Table};
 use crate::database::postgres::dump::without_marks_for_psql;

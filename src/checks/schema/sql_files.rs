@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::migrations::sql_names::in_order;
+use super::sql_names::in_order;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;

@@ -1,5 +1,10 @@
 //! The whole check on small applications with real SQLAlchemy and real databases.
 
+mod created;
+mod details;
+mod postgres_shapes;
+mod sqlite_details;
+
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
 use crate::domain::ids::Digest;

@@ -14,8 +14,8 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use zeroize::Zeroizing;
 
+use super::asked::{Asked, block_on, program_environment};
 use super::names::read_names;
-use super::{Asked, block_on, program_environment};
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel::{self, Signal};
 

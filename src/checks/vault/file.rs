@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use zeroize::Zeroizing;
 
-use super::Asked;
+use super::asked::Asked;
 use super::fernet;
 use super::names::read_names;
 use crate::domain::finding::{Finding, Severity};

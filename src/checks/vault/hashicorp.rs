@@ -11,8 +11,8 @@ use hyper::header::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::asked::{Asked, block_on, key_name};
 use super::names::{Filled, Names};
-use super::{Asked, block_on, key_name};
 use crate::domain::finding::{Finding, Severity};
 use crate::http::{Answer, Body, Client, HttpError, Target};
 use crate::manifest::{Unread, VaultKey, VaultKind, percent_encoded, read_small};

@@ -5,13 +5,15 @@ use std::path::Path;
 use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
 use super::ledger::Ledger;
+use super::pending::{Step, listed, pending, with_pending};
 use super::revision::{Unread, read_revision};
+use super::status::Migrated;
 use super::text_file::read_text;
-use super::{Migrated, Step, pending};
-use crate::checks::{CheckContext, count};
+use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;
+use crate::domain::words::count;
 use crate::manifest::Schema;
 
 /// How a person runs the upgrade, from the top of the workspace.
@@ -146,7 +148,7 @@ pub(super) fn examine(
     );
     if !is_meant {
         migrated.at_head = false;
-        let listed: Vec<String> = heads
+        let names: Vec<String> = heads
             .iter()
             .map(|&at| format!("{} ({})", graph.revisions[at].id, graph.revisions[at].file))
             .collect();
@@ -175,7 +177,7 @@ pub(super) fn examine(
                     "the migrations of {} have {} heads, so `upgrade head` fails: {}",
                     schema.name,
                     heads.len(),
-                    super::listed(&listed)
+                    listed(&names)
                 ),
             )
             .remedy(format!(
@@ -223,14 +225,14 @@ fn defect_finding(
             .at(revision.file.clone(), revision.line, 0)
         }
         Defect::Cycle { revisions } => {
-            let listed: Vec<String> = revisions
+            let names: Vec<String> = revisions
                 .iter()
                 .map(|&at| format!("{} ({})", of(at).id, of(at).file))
                 .collect();
             let first = of(revisions[0]);
             let message = format!(
                 "revisions follow each other in a circle: {}",
-                super::listed(&listed)
+                listed(&names)
             );
             broken(
                 &first.id,
@@ -344,7 +346,7 @@ fn compare(
     migrated.findings.push(if others == 0 {
         let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
         let found = upgrader().attach(schema, finding(message).remedy(format!("run `{run}`")));
-        super::with_pending(found, context.root, &steps)
+        with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::super::{raised_otherwise, unanswered};
 use super::ledger::Ledger;
-use super::{Migrated, Step, listed, pending};
+use super::pending::{Step, listed, pending, with_pending};
+use super::status::Migrated;
+use crate::checks::context::CheckContext;
 use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
 use crate::checks::raised::Raised;
-use crate::checks::{CheckContext, count};
+use crate::checks::schema::expected::{raised_otherwise, unanswered};
 use crate::database::url::sqlite_path;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;
+use crate::domain::words::count;
 use crate::manifest::Schema;
 
 const TABLE: &str = "django_migrations";
@@ -186,7 +188,7 @@ pub(super) fn examine(
             message,
         )
         .remedy(format!("run `{command}`"));
-        super::with_pending(upgrader().attach(schema, found), context.root, &steps)
+        with_pending(upgrader().attach(schema, found), context.root, &steps)
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use rusqlite::Connection;
 
-use super::Upgrader;
-use crate::checks::CheckContext;
+use super::upgrader::Upgrader;
+use crate::checks::context::CheckContext;
 use crate::database::handle::Live;
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live;

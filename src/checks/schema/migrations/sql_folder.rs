@@ -4,12 +4,14 @@
 //! Names alone do not tell the tools apart; the table that the tool keeps in the database does. Without
 //! one, the files are what a plain list of SQL files is: the expected schema.
 
-use super::super::sql_files::sql_files;
 use super::ledger::Ledger;
-use super::sql_names::{Kind, Script, from_nothing, read_folder, shown};
+use super::pending::{Step, pending};
 use super::sql_tools::{Tool, script_of};
-use super::{Migrated, Step, Upgrader, pending};
-use crate::checks::CheckContext;
+use super::status::Migrated;
+use super::upgrader::Upgrader;
+use crate::checks::context::CheckContext;
+use crate::checks::schema::sql_files::sql_files;
+use crate::checks::schema::sql_names::{Kind, Script, from_nothing, read_folder, shown};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;

@@ -13,7 +13,7 @@ use sha2::Digest as _;
 use siphasher::sip::SipHasher13;
 
 use super::ledger::Ledger;
-use super::sql_names::{Kind, Script, version_of};
+use crate::checks::schema::sql_names::{Kind, Script, version_of};
 
 /// One row of a tool's table.
 #[derive(Debug, Default)]

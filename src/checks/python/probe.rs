@@ -1,14 +1,4 @@
-//! The application's own interpreter, and how a probe program runs in it.
-//!
-//! A probe is one of the programs in `python/`. It runs in the sandbox with the application's import
-//! path, takes its input on standard input and answers on a descriptor of its own, in a line that begins
-//! with a nonce. So whatever an application prints, closes or replaces, and whatever it writes to
-//! descriptors that it guesses, is no answer. What runs in one interpreter can find everything in it:
-//! code that looks for the nonce on purpose can find it, and then lie about itself, as it could anyway by
-//! behaving well while it is looked at. The answer is therefore hostile: it is bounded, parsed into plain
-//! structures, its texts are cleaned before they are shown, and two answers are none.
-
-mod answer;
+//! Runs a probe program in the sandbox and reads what it answers.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -19,72 +9,23 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::CheckContext;
-pub(super) use super::question::PROBE_TIMEOUT_MS;
-use super::question::frame;
-use super::shared::{Host, Hosted};
-use crate::domain::finding::Location;
-use crate::manifest::{Environment, Manifest};
+use super::answer::{
+    NoAnswer, NotAnswered, PythonHost, no_answer, parse_answer, parse_introduction, parse_marked,
+    printed,
+};
+use super::program::{BOOT, PRELUDE, Program};
+use crate::checks::context::CheckContext;
+use crate::checks::interpreter::{NoInterpreter, interpreter};
+use crate::checks::question::frame;
+use crate::checks::shared::{Host, Hosted};
 use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_laid_over};
-use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
-pub(super) use answer::{no_answer, printed};
 
 /// A program that hangs says where at most that long before it is ended.
 const HANG_MARGIN_MS_MAX: u64 = 2_000;
-/// Where interpreters lie below a workspace.
-const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
-
-const PRELUDE: &str = include_str!("python/prelude.py");
-/// Runs the program in a namespace of its own, with builtins of its own, so that `__main__` stays empty.
-const BOOT: &str = "exec(compile(__import__('sys').argv.pop(), '<ubs>', 'exec'), \
-    {'__name__': '__ubs__', '__builtins__': dict(vars(__import__('builtins')))})";
-
-/// The probe programs.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Program {
-    /// Imports and calls of one layer.
-    Rehearse,
-    /// The tables that SQLAlchemy models expect.
-    Models,
-    /// The routes of an application.
-    Routes,
-    /// The migrations of a Django project.
-    Django,
-    /// Insertions that let a table definition extend another one.
-    Edit,
-    /// Which modules the interpreter would find; imports none.
-    Interpreter,
-}
-
-impl Program {
-    fn text(self) -> &'static str {
-        match self {
-            Self::Rehearse => include_str!("python/rehearse.py"),
-            Self::Models => include_str!("python/models.py"),
-            Self::Routes => concat!(
-                include_str!("python/routes_asgi.py"),
-                "\n",
-                include_str!("python/routes_flask.py"),
-                "\n",
-                include_str!("python/routes_django.py"),
-                "\n",
-                include_str!("python/routes.py"),
-            ),
-            Self::Django => include_str!("python/django.py"),
-            Self::Edit => include_str!("python/edit.py"),
-            Self::Interpreter => include_str!("python/interpreter.py"),
-        }
-    }
-}
-
-/// No interpreter was found.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct NoInterpreter(pub String);
 
 /// A check's program could not be run at all; the check says nothing about the application.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ProbeError {
+pub(in crate::checks) enum ProbeError {
     #[error(transparent)]
     Interpreter(#[from] NoInterpreter),
     #[error("{0}")]
@@ -100,29 +41,16 @@ pub(super) enum ProbeError {
 
 /// What a probe came to.
 #[derive(Debug)]
-pub(super) enum Answer<T> {
+pub(in crate::checks) enum Answer<T> {
     /// It answered.
     Given(T),
     /// It did not: it hung, exited, was killed, or said nothing that can be understood.
     None(NoAnswer),
 }
 
-/// Why a program gave no answer.
-#[derive(Debug)]
-pub(super) struct NoAnswer {
-    /// `exited with exit status 3 before it was done`, cleaned.
-    pub why: String,
-    /// It was killed because its time was up.
-    pub timed_out: bool,
-    /// End of its standard error (or output), cleaned.
-    pub output: String,
-    /// Where it hung, if it said so.
-    pub location: Option<Location>,
-}
-
 /// How a probe ran.
 #[derive(Debug)]
-pub(super) struct Ran<T> {
+pub(in crate::checks) struct Ran<T> {
     pub answer: Answer<T>,
     pub duration_ms: u64,
     pub isolation: Isolation,
@@ -132,119 +60,10 @@ pub(super) struct Ran<T> {
     pub printed: String,
 }
 
-/// An interpreter, as the prelude introduces it.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct PythonHost {
-    /// `sys.path` with the application's directories.
-    pub path: Vec<String>,
-    /// It is no virtual environment: what is installed there may be for others.
-    pub shared: bool,
-    /// Values of the variables in markers (PEP 508).
-    pub markers: BTreeMap<String, String>,
-}
-
-/// The application's own interpreter: the manifest's, the virtual environment of `root` or of the
-/// workspace that it is a copy of, the active virtual environment, or `python3`.
-///
-/// The path is not resolved: a virtual environment is found by the name of its link.
-///
-/// # Errors
-/// None was found, or what the manifest names cannot be executed.
-pub(crate) fn interpreter(
-    manifest: &Manifest,
-    root: &Path,
-    environment: &Environment,
-) -> Result<PathBuf, NoInterpreter> {
-    let value = |name: &str| {
-        environment
-            .values
-            .get(name)
-            .map(|(value, _)| value.as_str())
-    };
-    let system_path = std::env::var("PATH").ok();
-    let search = |name: &str| {
-        value("PATH")
-            .or(system_path.as_deref())
-            .unwrap_or("/usr/local/bin:/usr/bin:/bin")
-            .split(':')
-            .filter(|dir| !dir.is_empty())
-            .map(|dir| Path::new(dir).join(name))
-            .find(|file| is_executable(file))
-    };
-    if let Some(named) = &manifest.python.interpreter {
-        if !named.contains('/') {
-            return search(named).ok_or_else(|| {
-                NoInterpreter(format!(
-                    "python.interpreter names {named}, which is not in PATH"
-                ))
-            });
-        }
-        let file = manifest.workspace.join(named);
-        return match std::fs::metadata(&file) {
-            Ok(_) if is_executable(&file) => Ok(file),
-            Ok(_) => Err(NoInterpreter(format!(
-                "python.interpreter names {named}, which is not an executable file"
-            ))),
-            Err(error) => Err(NoInterpreter(format!(
-                "python.interpreter names {named}, which cannot be used: {error}"
-            ))),
-        };
-    }
-    for base in [root, &manifest.workspace] {
-        for inside in VENV_INTERPRETERS {
-            let file = base.join(inside);
-            if is_executable(&file) {
-                return Ok(file);
-            }
-            if file.symlink_metadata().is_ok() {
-                return Err(NoInterpreter(format!(
-                    "{inside} cannot be executed; make the virtual environment anew, or name another \
-                     interpreter as python.interpreter"
-                )));
-            }
-        }
-    }
-    if let Some(active) = value("VIRTUAL_ENV").filter(|path| !path.is_empty()) {
-        let file = Path::new(active).join("bin/python");
-        if is_executable(&file) {
-            return Ok(file);
-        }
-    }
-    search("python3").ok_or_else(|| {
-        NoInterpreter(
-            "no Python interpreter: the workspace has no .venv or venv, no virtual environment is \
-             active, and python3 is not in PATH; name one as python.interpreter"
-                .to_owned(),
-        )
-    })
-}
-
-/// What every service of the application gets: its environment, with the interpreter's directory in front of
-/// `PATH`, so that the programs of its packages are found.
-#[must_use]
-pub(crate) fn service_environment(
-    manifest: &Manifest,
-    root: &Path,
-    environment: &Environment,
-) -> BTreeMap<String, String> {
-    let mut env = environment.child_env();
-    if let Ok(interpreter) = interpreter(manifest, root, environment)
-        && let Some(directory) = interpreter.parent().filter(|d| !d.as_os_str().is_empty())
-    {
-        let path = env.get("PATH").cloned().unwrap_or_default();
-        let path = format!("{}:{path}", directory.display());
-        env.insert("PATH".to_owned(), path);
-    }
-    env
-}
-
-fn is_executable(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0)
-}
-
 /// A private directory for one run; gone when dropped.
-pub(super) fn run_directory(context: &CheckContext<'_>) -> Result<tempfile::TempDir, ProbeError> {
+pub(in crate::checks) fn run_directory(
+    context: &CheckContext<'_>,
+) -> Result<tempfile::TempDir, ProbeError> {
     tempfile::Builder::new()
         .prefix("run-")
         .permissions(std::fs::Permissions::from_mode(0o700))
@@ -256,7 +75,7 @@ pub(super) fn run_directory(context: &CheckContext<'_>) -> Result<tempfile::Temp
 }
 
 /// The environment of a sandboxed run: what the application declares, with a home of its own.
-pub(super) fn run_environment(
+pub(in crate::checks) fn run_environment(
     context: &CheckContext<'_>,
     directory: &Path,
 ) -> BTreeMap<String, String> {
@@ -272,7 +91,7 @@ pub(super) fn run_environment(
 }
 
 /// Runs a probe program in the sandbox, or in a dry run that imports the same, and reads its answer.
-pub(super) fn run_probe<T: DeserializeOwned>(
+pub(in crate::checks) fn run_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
     program: Program,
     input: serde_json::Value,
@@ -294,8 +113,8 @@ pub(super) fn run_probe<T: DeserializeOwned>(
     Ok(read_run(&outcome, &nonce, timeout_ms, context))
 }
 
-/// A probe that also serves others: see [`super::shared`].
-pub(super) fn run_hosting_probe<T: DeserializeOwned>(
+/// A probe that also serves others: see [`crate::checks::shared`].
+pub(in crate::checks) fn run_hosting_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
     program: Program,
     input: serde_json::Value,

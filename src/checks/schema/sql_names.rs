@@ -148,7 +148,7 @@ pub(super) fn from_nothing(mut scripts: Vec<Script>) -> Vec<Script> {
 
 /// The files that make the schema, in the order of the tool: a folder of migrations by version and without
 /// those that take one back; any others as they are.
-pub(in super::super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
     match read_folder(&files) {
         Some(scripts) => from_nothing(scripts)
             .into_iter()

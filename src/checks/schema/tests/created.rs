@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::details_tests::{check, create_all};
+use super::details::{check, create_all};
 use crate::checks::testing::postgres::Server;
 use crate::checks::testing::{App, venv};
 

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::details_tests::{about, check};
+use super::details::{about, check};
 use crate::checks::testing::{App, venv};
 use crate::domain::finding::Finding;
 use crate::domain::remedy::Remedy;
