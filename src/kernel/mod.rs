@@ -12,6 +12,7 @@ mod crash;
 mod descriptor;
 mod enter;
 mod filter;
+mod lock_file;
 mod loopback;
 mod mounts;
 mod plan;
@@ -27,6 +28,7 @@ pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
+pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use plan::Namespaces;
 #[cfg(test)]
