@@ -15,7 +15,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// What one check gives, before it is cleaned and judged.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct CheckOutcome {
     pub summary: String,
     pub findings: Vec<Finding>,
     pub measured: Measured,
@@ -23,7 +23,7 @@ pub(super) struct Outcome {
     pub skipped: bool,
 }
 
-impl Outcome {
+impl CheckOutcome {
     pub(super) fn skipped(why: &str) -> Self {
         Self {
             summary: why.to_owned(),
@@ -36,7 +36,7 @@ impl Outcome {
 /// Cleans and judges what a check gave.
 pub(super) fn finish_report(
     check: CheckName,
-    outcome: Outcome,
+    outcome: CheckOutcome,
     redactor: &Redactor,
     duration_ms: u64,
 ) -> CheckReport {

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::context::CheckContext;
-use super::outcome::{Outcome, finish_report};
+use super::outcome::{CheckOutcome, finish_report};
 use super::python::ProbeError;
 use super::{config, registration, rehearsal, schema};
 use crate::domain::code::Code;
@@ -31,15 +31,15 @@ pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckRe
     report
 }
 
-fn cannot_be_carried_out(check: CheckName, error: &ProbeError) -> Outcome {
+fn cannot_be_carried_out(check: CheckName, error: &ProbeError) -> CheckOutcome {
     let finding = Finding::of(
         Code::CheckError,
         check.as_str(),
         format!("the {check} check could not be carried out: {error}"),
     );
-    Outcome {
+    CheckOutcome {
         summary: format!("could not be carried out: {error}"),
         findings: vec![finding],
-        ..Outcome::default()
+        ..CheckOutcome::default()
     }
 }

@@ -237,13 +237,13 @@ fn chain_of(error: &dyn std::error::Error) -> String {
 }
 
 /// Where an application, its manifest and its state are.
-pub(crate) struct Place {
+pub(crate) struct AppPaths {
     pub(crate) workspace: PathBuf,
     manifest: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
 }
 
-impl Place {
+impl AppPaths {
     /// That of an application whose manifest lies in its workspace.
     pub(crate) fn of_workspace(workspace: &Path) -> Result<Self, CliError> {
         let workspace = workspace.canonicalize().map_err(|error| {

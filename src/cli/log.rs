@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -39,7 +39,7 @@ enum LogCommand {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let reader = place.existing_reader()?;
     match args.command {
         LogCommand::Verify => {

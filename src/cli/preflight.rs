@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render;
@@ -47,7 +47,7 @@ impl CheckArg {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let manifest = place.manifest()?;
     let only: Vec<CheckName> = args.only.iter().map(|check| check.name()).collect();
     let checks: Vec<CheckName> = CheckName::ALL
@@ -71,7 +71,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         &manifest,
         &manifest.workspace,
         scratch.path(),
-        &Place::process_env(),
+        &AppPaths::process_env(),
         BTreeMap::new(),
         &checks,
     )?;

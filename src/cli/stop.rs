@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use crate::engine::{end_interrupted, supervisor_of};
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let Some(supervisor) = supervisor_of(&place.state_dir) else {
         return end_leftovers(ui, &place);
     };
@@ -75,7 +75,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 }
 
 /// Nobody supervises: ends what a supervisor that died left running.
-fn end_leftovers(ui: &Ui, place: &Place) -> Result<u8, CliError> {
+fn end_leftovers(ui: &Ui, place: &AppPaths) -> Result<u8, CliError> {
     let interrupted = match place.reader()? {
         Some(reader) if !reader.unfinished_boots()?.is_empty() => end_interrupted(
             &place.open_log()?,

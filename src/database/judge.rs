@@ -18,7 +18,7 @@ const PARTS_MAX: usize = 16;
 
 /// How two expressions stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Equivalence {
     Same,
     Different,
     /// The words differ, and the database does not understand one of them.
@@ -37,17 +37,17 @@ pub(crate) struct Judge<'a> {
 
 impl Judge<'_> {
     /// Two conditions or values over the columns of a live table.
-    pub(crate) fn same(&self, table: &Table, expected: &str, live: &str) -> Verdict {
+    pub(crate) fn same(&self, table: &Table, expected: &str, live: &str) -> Equivalence {
         if expected.trim().is_empty() || live.trim().is_empty() {
-            return Verdict::Unknown;
+            return Equivalence::Unknown;
         }
         match self.ask(table, None, expected, live) {
-            Verdict::Different
+            Equivalence::Different
                 if ["AND", "OR"]
                     .iter()
                     .any(|word| self.same_set(table, expected, live, word)) =>
             {
-                Verdict::Same
+                Equivalence::Same
             }
             verdict => verdict,
         }
@@ -60,12 +60,12 @@ impl Judge<'_> {
         column: &Column,
         expected: &str,
         live: &str,
-    ) -> Verdict {
+    ) -> Equivalence {
         match (self.dialect, column.kind.as_deref()) {
             (Dialect::Postgres, Some(kind)) if !expected.is_empty() => {
                 self.ask(table, Some(kind), expected, live)
             }
-            _ => Verdict::Unknown,
+            _ => Equivalence::Unknown,
         }
     }
 
@@ -79,24 +79,24 @@ impl Judge<'_> {
         wanted.iter().all(|one| {
             let other = found
                 .iter()
-                .position(|other| self.same(table, one, other) == Verdict::Same);
+                .position(|other| self.same(table, one, other) == Equivalence::Same);
             other.map(|at| found.swap_remove(at)).is_some()
         })
     }
 
-    fn ask(&self, table: &Table, kind: Option<&str>, expected: &str, live: &str) -> Verdict {
+    fn ask(&self, table: &Table, kind: Option<&str>, expected: &str, live: &str) -> Equivalence {
         if same_words(self.dialect, expected, live) {
-            return Verdict::Same;
+            return Equivalence::Same;
         }
         let told = match (self.dialect, self.server) {
             (Dialect::Sqlite, _) => Ok(on_sqlite(table, expected, live)),
             (Dialect::Postgres, Some(Live::Postgres(server))) => {
                 // One statement stays one. Nothing else is looked for: what is explained is not run.
                 if expected.contains([';', '\0']) || live.contains([';', '\0']) {
-                    return Verdict::Unknown;
+                    return Equivalence::Unknown;
                 }
                 let Some(statement) = statement(table, kind, expected, live) else {
-                    return Verdict::Unknown;
+                    return Equivalence::Unknown;
                 };
                 server
                     .explained(&statement)
@@ -105,13 +105,13 @@ impl Judge<'_> {
                         _ => None,
                     })
             }
-            _ => return Verdict::Unknown,
+            _ => return Equivalence::Unknown,
         };
         match told {
-            Ok(Some(true)) => Verdict::Same,
-            Ok(Some(false)) => Verdict::Different,
-            Ok(None) => Verdict::Unclear,
-            Err(_) => Verdict::Unknown,
+            Ok(Some(true)) => Equivalence::Same,
+            Ok(Some(false)) => Equivalence::Different,
+            Ok(None) => Equivalence::Unclear,
+            Err(_) => Equivalence::Unknown,
         }
     }
 }
@@ -270,7 +270,7 @@ mod tests {
             dialect: Dialect::Sqlite,
             server: None,
         };
-        use Verdict::{Different, Same, Unclear, Unknown};
+        use Equivalence::{Different, Same, Unclear, Unknown};
         for (expected, live, verdict) in [
             ("b > 1 AND a <> 'x'", "((\"b\" > 1) and (t.a != 'x'))", Same),
             ("b > 1 AND a <> 'x'", "(a <> 'x') AND (b > (1))", Same),

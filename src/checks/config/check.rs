@@ -7,7 +7,7 @@ use super::reads::read_findings;
 use super::services::service_findings;
 use super::value::{BITS_MIN_DEFAULT, estimated_bits, is_pattern, is_placeholder};
 use crate::checks::context::CheckContext;
-use crate::checks::outcome::Outcome;
+use crate::checks::outcome::CheckOutcome;
 use crate::checks::vault;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
@@ -19,7 +19,7 @@ use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKi
 /// Longest value that is shown, in bytes.
 const VALUE_BYTES_MAX: usize = 60;
 /// Runs the check.
-pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Outcome {
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
     let Some(declared) = &context.manifest.vault else {
         return check_variables(context);
     };
@@ -32,9 +32,9 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Outcome {
         (outcome, findings)
     });
     if outcome.skipped {
-        outcome = Outcome {
+        outcome = CheckOutcome {
             summary: "no variables are declared".to_owned(),
-            ..Outcome::default()
+            ..CheckOutcome::default()
         };
     }
     let is_well = !findings.iter().any(|f| f.severity >= Severity::Warning);
@@ -49,7 +49,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Outcome {
 }
 
 /// All but the vault.
-fn check_variables(context: &CheckContext<'_>) -> Outcome {
+fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     let config = &context.manifest.config;
     let example = config
         .example
@@ -66,12 +66,12 @@ fn check_variables(context: &CheckContext<'_>) -> Outcome {
     if config.vars.is_empty() && read.is_empty() {
         let findings = service_findings(context, &BTreeSet::new());
         if findings.is_empty() {
-            return Outcome::skipped("the manifest declares no variables");
+            return CheckOutcome::skipped("the manifest declares no variables");
         }
-        return Outcome {
+        return CheckOutcome {
             summary: "no variables are declared".to_owned(),
             findings,
-            ..Outcome::default()
+            ..CheckOutcome::default()
         };
     }
     let mut findings = Vec::new();
@@ -104,7 +104,7 @@ fn check_variables(context: &CheckContext<'_>) -> Outcome {
     findings.extend(service_findings(context, &told));
     findings.extend(read);
     let declared = config.vars.len();
-    Outcome {
+    CheckOutcome {
         summary: format!("{present} of {} are set", count(declared, "variable")),
         findings,
         measured: Measured::Config {

@@ -15,6 +15,6 @@ mod program;
 pub(super) use super::question::PROBE_TIMEOUT_MS;
 pub(super) use answer::{NoAnswer, PythonHost, no_answer, printed};
 pub(super) use probe::{
-    Answer, ProbeError, Ran, run_directory, run_environment, run_hosting_probe, run_probe,
+    ProbeAnswer, ProbeError, ProbeRun, run_directory, run_environment, run_hosting_probe, run_probe,
 };
-pub(super) use program::Program;
+pub(super) use program::ProbeProgram;

@@ -13,7 +13,7 @@ use super::answer::{
     NoAnswer, NotAnswered, PythonHost, no_answer, parse_answer, parse_introduction, parse_marked,
     printed,
 };
-use super::program::{BOOT, PRELUDE, Program};
+use super::program::{BOOT, PRELUDE, ProbeProgram};
 use crate::checks::context::CheckContext;
 use crate::checks::interpreter::{NoInterpreter, interpreter};
 use crate::checks::question::frame;
@@ -41,7 +41,7 @@ pub(in crate::checks) enum ProbeError {
 
 /// What a probe came to.
 #[derive(Debug)]
-pub(in crate::checks) enum Answer<T> {
+pub(in crate::checks) enum ProbeAnswer<T> {
     /// It answered.
     Given(T),
     /// It did not: it hung, exited, was killed, or said nothing that can be understood.
@@ -50,8 +50,8 @@ pub(in crate::checks) enum Answer<T> {
 
 /// How a probe ran.
 #[derive(Debug)]
-pub(in crate::checks) struct Ran<T> {
-    pub answer: Answer<T>,
+pub(in crate::checks) struct ProbeRun<T> {
+    pub answer: ProbeAnswer<T>,
     pub duration_ms: u64,
     pub isolation: Isolation,
     /// The interpreter, as it said before it ran any application code.
@@ -93,13 +93,13 @@ pub(in crate::checks) fn run_environment(
 /// Runs a probe program in the sandbox, or in a dry run that imports the same, and reads its answer.
 pub(in crate::checks) fn run_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
-    program: Program,
+    program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
     network: bool,
-) -> Result<Ran<T>, ProbeError> {
+) -> Result<ProbeRun<T>, ProbeError> {
     let module = match program {
-        Program::Models | Program::Routes if !network => input["module"].as_str(),
+        ProbeProgram::Models | ProbeProgram::Routes if !network => input["module"].as_str(),
         _ => None,
     };
     let shared = module
@@ -116,15 +116,15 @@ pub(in crate::checks) fn run_probe<T: DeserializeOwned>(
 /// A probe that also serves others: see [`crate::checks::shared`].
 pub(in crate::checks) fn run_hosting_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
-    program: Program,
+    program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
     host: &Host,
-) -> Result<Ran<T>, ProbeError> {
+) -> Result<ProbeRun<T>, ProbeError> {
     let more = host.take_reader();
     let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more)?;
     let mut ran = read_run(&outcome, &nonce, timeout_ms, context);
-    let served: Option<Served> = parse_marked(&outcome.result, &nonce, "~").ok();
+    let served: Option<ServingTime> = parse_marked(&outcome.result, &nonce, "~").ok();
     ran.duration_ms -= served.map_or(0, |s| s.serving_ms).min(ran.duration_ms);
     host.finish(Some(Arc::new(Hosted { outcome, nonce })));
     Ok(ran)
@@ -132,7 +132,7 @@ pub(in crate::checks) fn run_hosting_probe<T: DeserializeOwned>(
 
 /// The time that a dry run spent for others.
 #[derive(Debug, Deserialize)]
-struct Served {
+struct ServingTime {
     serving_ms: u64,
 }
 
@@ -143,14 +143,14 @@ fn hosted_answer<T: DeserializeOwned>(
     mark: &str,
     timeout_ms: u64,
     context: &CheckContext<'_>,
-) -> Option<Ran<T>> {
+) -> Option<ProbeRun<T>> {
     let Hosted { outcome, nonce } = hosted;
     let answer = match parse_answer::<serde::de::IgnoredAny>(&outcome.result, nonce) {
-        Err(NotAnswered::Silent) => Answer::None(no_answer(outcome, timeout_ms, context)),
+        Err(NotAnswered::Silent) => ProbeAnswer::None(no_answer(outcome, timeout_ms, context)),
         Err(NotAnswered::Twice) => return None,
-        Ok(_) => Answer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),
+        Ok(_) => ProbeAnswer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),
     };
-    Some(Ran {
+    Some(ProbeRun {
         answer,
         duration_ms: outcome.duration_ms,
         isolation: outcome.isolation.clone(),
@@ -161,7 +161,7 @@ fn hosted_answer<T: DeserializeOwned>(
 
 fn execute(
     context: &CheckContext<'_>,
-    program: Program,
+    program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
     network: bool,
@@ -229,19 +229,19 @@ fn read_run<T: DeserializeOwned>(
     nonce: &str,
     timeout_ms: u64,
     context: &CheckContext<'_>,
-) -> Ran<T> {
+) -> ProbeRun<T> {
     let answer = match parse_answer(&outcome.result, nonce) {
-        Ok(answer) => Answer::Given(answer),
+        Ok(answer) => ProbeAnswer::Given(answer),
         Err(said) => {
             let mut why = no_answer(outcome, timeout_ms, context);
             if said == NotAnswered::Twice {
                 why.why =
                     "answered more than once: the application takes part in its own dry run".into();
             }
-            Answer::None(why)
+            ProbeAnswer::None(why)
         }
     };
-    Ran {
+    ProbeRun {
         answer,
         duration_ms: outcome.duration_ms,
         host: parse_introduction(&outcome.result, nonce),

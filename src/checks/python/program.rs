@@ -7,7 +7,7 @@ pub(super) const BOOT: &str = "exec(compile(__import__('sys').argv.pop(), '<ubs>
 
 /// The probe programs.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::checks) enum Program {
+pub(in crate::checks) enum ProbeProgram {
     /// Imports and calls of one layer.
     Rehearse,
     /// The tables that SQLAlchemy models expect.
@@ -22,7 +22,7 @@ pub(in crate::checks) enum Program {
     Interpreter,
 }
 
-impl Program {
+impl ProbeProgram {
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Rehearse => include_str!("rehearse.py"),

@@ -9,8 +9,8 @@ use super::routers::{
 };
 use super::routes::{Route, duplicate_routes, is_mounted};
 use crate::checks::context::CheckContext;
-use crate::checks::outcome::Outcome;
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::outcome::CheckOutcome;
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::checks::sources::reaches;
 use crate::domain::finding::{Finding, Severity};
@@ -30,22 +30,22 @@ struct Routes {
 }
 
 /// Runs the check.
-pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
     let Some(registration) = &context.manifest.registration else {
-        return Ok(Outcome::skipped(
+        return Ok(CheckOutcome::skipped(
             "the manifest has no [registration] section",
         ));
     };
     match &registration.app {
         Some(app) => check_app(context, registration, app),
         // What is measured says that there is something to look at after the boot.
-        None => Ok(Outcome {
+        None => Ok(CheckOutcome {
             measured: Coverage {
                 expected: registration.services.len(),
                 mounted: 0,
             }
             .measured(0),
-            ..Outcome::skipped(
+            ..CheckOutcome::skipped(
                 "skipped before the boot: the running application's document is looked at after it",
             )
         }),
@@ -56,7 +56,7 @@ fn check_app(
     context: &CheckContext<'_>,
     registration: &Registration,
     app: &AppObject,
-) -> Result<Outcome, ProbeError> {
+) -> Result<CheckOutcome, ProbeError> {
     let facts = context.facts();
     // What only `config.scan` names is not on the import path, so no application could include it.
     let roots = &context.manifest.python.path;
@@ -69,7 +69,7 @@ fn check_app(
         .collect();
     let ran = run_probe::<Routes>(
         context,
-        Program::Routes,
+        ProbeProgram::Routes,
         probe_input(app, &routers),
         PROBE_TIMEOUT_MS,
         false,
@@ -80,12 +80,12 @@ fn check_app(
         app,
     };
     let routes = match ran.answer {
-        Answer::Given(Routes {
+        ProbeAnswer::Given(Routes {
             raised: Some(raised),
             ..
         }) => return Ok(loader.unloadable(loader.raised(&raised))),
-        Answer::Given(routes) => routes,
-        Answer::None(why) => return Ok(loader.unloadable(loader.no_answer(&why))),
+        ProbeAnswer::Given(routes) => routes,
+        ProbeAnswer::None(why) => return Ok(loader.unloadable(loader.no_answer(&why))),
     };
     let mut unmounted = unmounted_routers(facts, &routers, &routes.routers);
     let services = &registration.services;
@@ -123,7 +123,7 @@ fn check_app(
             ),
         ));
     }
-    Ok(Outcome {
+    Ok(CheckOutcome {
         summary: coverage.summary(),
         findings,
         measured: coverage.measured(routes.routes.len()),

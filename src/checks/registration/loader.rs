@@ -2,7 +2,7 @@
 
 use super::routers::target;
 use crate::checks::context::CheckContext;
-use crate::checks::outcome::Outcome;
+use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
@@ -73,9 +73,9 @@ impl Loader<'_> {
         finding
     }
 
-    pub(super) fn unloadable(&self, finding: Finding) -> Outcome {
+    pub(super) fn unloadable(&self, finding: Finding) -> CheckOutcome {
         let expected = self.registration.services.len();
-        Outcome {
+        CheckOutcome {
             summary: format!(
                 "none of {} can be looked at: the application cannot be loaded",
                 count(expected, "service")

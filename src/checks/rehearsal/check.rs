@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::layer::{LayerRun, rehearse_layer};
 use crate::checks::context::CheckContext;
 use crate::checks::imports;
-use crate::checks::outcome::Outcome;
+use crate::checks::outcome::CheckOutcome;
 use crate::checks::packages::{Packages, normalise};
 use crate::checks::python::ProbeError;
 use crate::checks::shared::ReleaseOnDrop;
@@ -21,7 +21,7 @@ use crate::sandbox::host_isolation;
 const THREADS_MIN: usize = 2;
 
 /// Runs the check.
-pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
     let _released = ReleaseOnDrop(context.shared);
     let layers: Vec<(&Layer, &Rehearse)> = context
         .manifest
@@ -69,7 +69,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, Pr
     let mut findings: Vec<Finding> = runs.into_iter().flat_map(|run| run.findings).collect();
     let in_sources = in_sources.beside(&findings, &went_through);
     if layers.is_empty() && in_sources.is_empty() {
-        return Ok(Outcome::skipped("no layer has a rehearsal"));
+        return Ok(CheckOutcome::skipped("no layer has a rehearsal"));
     }
     findings.extend(in_sources);
     if let Some(packages) = packages.get() {
@@ -82,7 +82,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, Pr
         .map(|finding| context.redactor.clean(&finding.message, 512))
         .collect();
     let layers_count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Ok(Outcome {
+    Ok(CheckOutcome {
         summary: if layers.is_empty() {
             "no layer has a rehearsal; the sources were looked at".to_owned()
         } else {

@@ -17,7 +17,7 @@ const NAMED_MAX: usize = 3;
 /// One effect, as `rehearse.py` notes it. Hostile text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Effect {
+pub(super) struct ObservedEffect {
     kind: String,
     what: String,
     file: String,
@@ -37,7 +37,7 @@ const KINDS: [(&str, &str, bool); 6] = [
 ];
 
 /// The known kinds, cleaned.
-pub(super) fn clean(effects: &[Effect], redactor: &Redactor) -> Vec<SideEffect> {
+pub(super) fn clean(effects: &[ObservedEffect], redactor: &Redactor) -> Vec<SideEffect> {
     let text = |text: &str, max| redactor.clean(&text.replace(['\n', '\t'], " "), max);
     effects
         .iter()

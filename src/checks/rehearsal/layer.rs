@@ -4,13 +4,13 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::effects::{self, Effect};
+use super::effects::{self, ObservedEffect};
 use super::findings::LayerFailures;
 use crate::checks::context::CheckContext;
 use crate::checks::packages::Packages;
 use crate::checks::python::{
-    Answer, ProbeError, Program, Ran, no_answer, printed, run_directory, run_environment,
-    run_hosting_probe, run_probe,
+    ProbeAnswer, ProbeError, ProbeProgram, ProbeRun, no_answer, printed, run_directory,
+    run_environment, run_hosting_probe, run_probe,
 };
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
@@ -31,7 +31,7 @@ struct Rehearsed {
     times: Vec<(String, u64)>,
     /// The modules whose own import took longest, with their milliseconds.
     slowest: Vec<(String, u64)>,
-    effects: Vec<Effect>,
+    effects: Vec<ObservedEffect>,
     /// Effects that are not listed.
     effects_more: usize,
     /// What was being done when it failed.
@@ -85,8 +85,8 @@ pub(super) fn rehearse_layer(
             "call": rehearse.call.as_deref().unwrap_or(""),
             "serve": host.map_or(0, |host| host.wanted),
         });
-        let (program, timeout_ms) = (Program::Rehearse, rehearse.timeout_ms);
-        let ran: Ran<Rehearsed> = match host {
+        let (program, timeout_ms) = (ProbeProgram::Rehearse, rehearse.timeout_ms);
+        let ran: ProbeRun<Rehearsed> = match host {
             Some(host) => run_hosting_probe(context, program, input, timeout_ms, host)?,
             None => run_probe(context, program, input, timeout_ms, rehearse.network)?,
         };
@@ -97,7 +97,7 @@ pub(super) fn rehearse_layer(
             failures.packages = Some(packages.get_or_init(|| Packages::read(context, host)));
         }
         match ran.answer {
-            Answer::Given(rehearsed) => {
+            ProbeAnswer::Given(rehearsed) => {
                 let slowest = &rehearsed.slowest;
                 run.seen.slowest_modules = failures.slowest_modules(slowest);
                 run.findings
@@ -116,7 +116,7 @@ pub(super) fn rehearse_layer(
                     run.findings.push(finding);
                 }
             }
-            Answer::None(why) => {
+            ProbeAnswer::None(why) => {
                 run.outcome = RehearsalOutcome::Failed;
                 run.findings.push(failures.no_answer("the dry run", &why));
             }

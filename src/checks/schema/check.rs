@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::comparison::Comparison;
-use super::definitions::Scan;
+use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_books};
 use super::{duplicate, scratch};
 use crate::checks::context::CheckContext;
-use crate::checks::outcome::Outcome;
+use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::ProbeError;
 use crate::database::handle::Live;
 use crate::database::model::{Dialect, Schema as DatabaseSchema, Table};
@@ -29,12 +29,14 @@ use crate::manifest::{Expect, Schema};
 type Target<'a> = (&'a str, &'a str, Dialect);
 
 /// Runs the check.
-pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
     let schemas = &context.manifest.schemas;
     if schemas.is_empty() {
-        return Ok(Outcome::skipped("the manifest has no [[schema]] section"));
+        return Ok(CheckOutcome::skipped(
+            "the manifest has no [[schema]] section",
+        ));
     }
-    let source = Source::read(context)?;
+    let source = ModelSource::read(context)?;
     let mut findings = source.findings(context)?;
     let (mut tables_expected, mut tables_live) = (0, 0);
     let mut is_known = true;
@@ -74,7 +76,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<Outcome, Pr
         }));
     }
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-    Ok(Outcome {
+    Ok(CheckOutcome {
         summary: summary(is_known.then_some(tables_expected), tables_live, &findings),
         findings,
         measured: Measured::Schema {
@@ -111,14 +113,14 @@ fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String
 }
 
 /// What the source and its models say.
-struct Source<'a> {
-    scan: Scan,
+struct ModelSource<'a> {
+    scan: TableScan,
     /// Modules that a boot imports, in the order of `scan.reached`.
     entries: Vec<&'a str>,
     models: BTreeMap<Target<'a>, Models>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ModelSource<'a> {
     fn read(context: &CheckContext<'a>) -> Result<Self, ProbeError> {
         let manifest = context.manifest;
         let mut targets: Vec<Target<'a>> = Vec::new();
@@ -127,7 +129,7 @@ impl<'a> Source<'a> {
             targets.extend(target.filter(|target| !targets.contains(target)));
         }
         let mut source = Self {
-            scan: Scan::default(),
+            scan: TableScan::default(),
             entries: Vec::new(),
             models: BTreeMap::new(),
         };
@@ -148,7 +150,7 @@ impl<'a> Source<'a> {
         }
         let entries = &source.entries;
         let (scanned, models) = std::thread::scope(|scope| {
-            let scanned = scope.spawn(|| Scan::of(context, entries));
+            let scanned = scope.spawn(|| TableScan::of(context, entries));
             let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
                 .iter()
                 .map(|&target| {
@@ -236,7 +238,7 @@ impl Compared {
     fn of(
         context: &CheckContext<'_>,
         schema: &Schema,
-        scan: &Scan,
+        scan: &TableScan,
         expected: Option<&[Table]>,
         others: &[Table],
     ) -> Self {
@@ -395,7 +397,7 @@ fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, (String, &
 }
 
 /// Where a table is defined, if there is one place only.
-fn locate(scan: &Scan, table: &str) -> Option<Location> {
+fn locate(scan: &TableScan, table: &str) -> Option<Location> {
     let mut places = scan.tables.iter().filter(|d| d.table == table);
     let (first, None) = (places.next()?, places.next()) else {
         return None;

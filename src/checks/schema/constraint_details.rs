@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, shown};
 use super::index_details::nulls;
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Constraint, Dialect, Index, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -29,16 +29,16 @@ pub(super) fn has_check(
             )),
             _ => None,
         });
-    let mut verdicts: Vec<Verdict> = verdicts.collect();
+    let mut verdicts: Vec<Equivalence> = verdicts.collect();
     if name.is_none() {
         // Without a name, nothing is claimed unless it is sure.
         if text.is_empty() {
             return true;
         }
-        verdicts.retain(|verdict| *verdict != Verdict::Different);
+        verdicts.retain(|verdict| *verdict != Equivalence::Different);
         return !verdicts.is_empty();
     }
-    verdicts.contains(&Verdict::Same)
+    verdicts.contains(&Equivalence::Same)
 }
 
 fn check_named<'t>(
@@ -75,9 +75,9 @@ pub(super) fn compare_constraint(
                 there.as_deref().unwrap_or_default(),
             );
             let severity = match comparison.judge().same(live, wanted, there) {
-                Verdict::Same | Verdict::Unknown => return None,
-                Verdict::Different => Severity::Warning,
-                Verdict::Unclear => Severity::Info,
+                Equivalence::Same | Equivalence::Unknown => return None,
+                Equivalence::Different => Severity::Warning,
+                Equivalence::Unclear => Severity::Info,
             };
             (
                 severity,

@@ -7,13 +7,13 @@ use crate::source::{ImportOrder, TableDefinition};
 
 /// What the static scan says of tables.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(super) struct TableScan {
     pub tables: Vec<TableDefinition>,
     /// For each entry module: positions of tables, in the order in which importing it defines them.
     pub reached: Vec<Vec<usize>>,
 }
 
-impl Scan {
+impl TableScan {
     /// Of the application's sources.
     pub(super) fn of(context: &CheckContext<'_>, entries: &[&str]) -> Self {
         let facts = context.facts();

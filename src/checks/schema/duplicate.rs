@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::definitions::Scan;
+use super::definitions::TableScan;
 use crate::checks::context::CheckContext;
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -46,7 +46,7 @@ struct Pair<'a> {
 /// A finding for the exception, with the edit that would mend it.
 pub(super) fn raised_duplicate(
     context: &CheckContext<'_>,
-    scan: &Scan,
+    scan: &TableScan,
     raised: &Raised,
     table: &str,
 ) -> Result<Finding, ProbeError> {
@@ -109,7 +109,7 @@ pub(super) fn raised_duplicate(
 /// wrongly, and nothing is said.
 pub(super) fn source_duplicates(
     context: &CheckContext<'_>,
-    scan: &Scan,
+    scan: &TableScan,
     entries: &[&str],
     loaded: &[&str],
     seen: &[String],
@@ -273,8 +273,8 @@ fn add_edits(
         return Ok(());
     }
     let input = serde_json::json!({ "edits": wanted });
-    let ran = run_probe::<Edits>(context, Program::Edit, input, PROBE_TIMEOUT_MS, false)?;
-    let Answer::Given(Edits { edits }) = ran.answer else {
+    let ran = run_probe::<Edits>(context, ProbeProgram::Edit, input, PROBE_TIMEOUT_MS, false)?;
+    let ProbeAnswer::Given(Edits { edits }) = ran.answer else {
         return Ok(());
     };
     for ((index, source), edit) in sources.iter().zip(edits) {

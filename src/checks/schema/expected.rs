@@ -9,12 +9,14 @@ use serde::Deserialize;
 
 use super::sql_files::sql_files;
 use crate::checks::context::CheckContext;
-use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::python::{
+    NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
+};
 use crate::checks::raised::Raised;
 use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
-use crate::database::sqlite::text::{Part, index_part};
+use crate::database::sqlite::text::{IndexPart, index_part};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
@@ -50,13 +52,19 @@ pub(super) fn read_models(
     let input = serde_json::json!({
         "module": module, "attribute": attribute, "dialect": dialect.name(),
     });
-    let ran = run_probe::<ModelsAnswer>(context, Program::Models, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<ModelsAnswer>(
+        context,
+        ProbeProgram::Models,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     Ok(match ran.answer {
-        Answer::Given(ModelsAnswer {
+        ProbeAnswer::Given(ModelsAnswer {
             raised: Some(raised),
             ..
         }) => Models::Raised(raised),
-        Answer::Given(mut answer) => {
+        ProbeAnswer::Given(mut answer) => {
             let indexes = answer
                 .tables
                 .iter_mut()
@@ -64,7 +72,7 @@ pub(super) fn read_models(
             indexes.for_each(|index| tell_parts(index, dialect));
             Models::Tables(answer.tables)
         }
-        Answer::None(why) => Models::NoAnswer(why),
+        ProbeAnswer::None(why) => Models::NoAnswer(why),
     })
 }
 
@@ -121,8 +129,8 @@ fn tell_parts(index: &mut Index, dialect: Dialect) {
     for (column, expression) in index.columns.iter_mut().zip(&mut index.expressions) {
         let text = expression.take().filter(|_| column.is_none());
         match text.map(|text| index_part(dialect, &text)) {
-            Some(Part::Column(name)) => *column = Some(name),
-            Some(Part::Expression(text)) => *expression = Some(text),
+            Some(IndexPart::Column(name)) => *column = Some(name),
+            Some(IndexPart::Expression(text)) => *expression = Some(text),
             None => {}
         }
     }

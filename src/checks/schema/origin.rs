@@ -4,7 +4,7 @@
 //! understand one of them, it is an information.
 
 use super::comparison::{Comparison, shown};
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Column, Dialect, Table};
 use crate::database::types::{Defaults, compare_defaults};
 use crate::domain::code::Code;
@@ -81,9 +81,9 @@ fn origin(
     match (&expected.computed, &found.computed) {
         (Some(wanted), Some(there)) => {
             let severity = match comparison.judge().same(live, wanted, there) {
-                Verdict::Same | Verdict::Unknown => return None,
-                Verdict::Different => Severity::Warning,
-                Verdict::Unclear => Severity::Info,
+                Equivalence::Same | Equivalence::Unknown => return None,
+                Equivalence::Different => Severity::Warning,
+                Equivalence::Unclear => Severity::Info,
             };
             let (wanted, there) = (
                 shown(comparison.live.dialect, wanted),
@@ -201,7 +201,7 @@ pub(super) fn compare_default(
         Defaults::Different => Severity::Warning,
     };
     if let (Some(wanted), Some(found)) = (&expected.server_default, &live.server_default)
-        && comparison.judge().same_default(table, live, wanted, found) == Verdict::Same
+        && comparison.judge().same_default(table, live, wanted, found) == Equivalence::Same
     {
         return None;
     }

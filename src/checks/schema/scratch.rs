@@ -97,7 +97,7 @@ fn read_on_server(
         OwnDatabase::create(&Arc::new(live), Purpose::Scratch, Template::Empty).map_err(unmade)?;
     let session = scratch.connect().map_err(unmade)?;
     session.limit(STATEMENT_MAX).map_err(unmade)?;
-    let mut applied = Applied::default();
+    let mut applied = AppliedScripts::default();
     let begun = Instant::now();
     for file in &files {
         let shown = file
@@ -110,14 +110,14 @@ fn read_on_server(
         let text = without_marks_for_psql(&text);
         if let Err(stop) = applied.apply(&session, &text, begun) {
             return Err(match stop {
-                Stop::Refused { line, why } => Box::new(
+                ScriptStop::Refused { line, why } => Box::new(
                     not_compared(
                         format!("{shown}:{line}: {why}"),
                         "take it out of the files that `expect` matches, or compare with `sqlalchemy:module:attribute`",
                     )
                     .at(shown, line, 0),
                 ),
-                Stop::Failed { line, why } => Box::new(
+                ScriptStop::Failed { line, why } => Box::new(
                     unapplied(format!(
                         "{shown} cannot be applied to an empty PostgreSQL database: {why}"
                     ))
@@ -134,7 +134,7 @@ fn read_on_server(
 
 /// Why the files are not applied to their end.
 #[derive(Debug)]
-enum Stop {
+enum ScriptStop {
     /// We do not do it.
     Refused { line: u32, why: String },
     /// The server does not do it.
@@ -143,16 +143,16 @@ enum Stop {
 
 /// What was carried out.
 #[derive(Debug, Default)]
-struct Applied {
+struct AppliedScripts {
     /// Statements about a table, in order: its schema, if named, its name, the statement.
     of_tables: Vec<(Option<String>, String, String)>,
     /// A statement that makes a function or the like was left out.
     left_out_code: bool,
 }
 
-impl Applied {
-    fn apply(&mut self, session: &Session, text: &str, begun: Instant) -> Result<(), Stop> {
-        let refused = |at: usize, why: &str| Stop::Refused {
+impl AppliedScripts {
+    fn apply(&mut self, session: &Session, text: &str, begun: Instant) -> Result<(), ScriptStop> {
+        let refused = |at: usize, why: &str| ScriptStop::Refused {
             line: line_of(text, at),
             why: why.to_owned(),
         };
@@ -185,7 +185,7 @@ impl Applied {
                         );
                         return Err(refused(begin + at, &why));
                     }
-                    return Err(Stop::Failed {
+                    return Err(ScriptStop::Failed {
                         line: line_of(text, begin + at),
                         why: error.to_string(),
                     });

@@ -47,19 +47,21 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     let ran = block_on(run(asked, &argv, limit)).and_then(|ran| ran);
     let output = match ran {
         Err(error) => return Err(unreachable(format!("cannot be run: {error}"))),
-        Ok(Ran::TimedOut) => {
+        Ok(ProgramEnd::TimedOut) => {
             return Err(unreachable(format!(
                 "did not end within {} ms",
                 limit.as_millis()
             )));
         }
-        Ok(Ran::TooMuch) => {
+        Ok(ProgramEnd::TooMuch) => {
             return Err(unreachable(format!(
                 "printed more than {OUTPUT_BYTES_MAX} bytes"
             )));
         }
-        Ok(Ran::Ended(status, output)) if status.success() => output,
-        Ok(Ran::Ended(status, _)) => return Err(unreachable(format!("ended with {status}"))),
+        Ok(ProgramEnd::Ended(status, output)) if status.success() => output,
+        Ok(ProgramEnd::Ended(status, _)) => {
+            return Err(unreachable(format!("ended with {status}")));
+        }
     };
     let names = read_names(&output).map_err(|why| {
         let message = format!("what the vault's command {name} prints {why}");
@@ -68,7 +70,7 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     Ok(asked.missing_keys(&names, &format!("what {name} prints")))
 }
 
-enum Ran {
+enum ProgramEnd {
     Ended(ExitStatus, Zeroizing<Vec<u8>>),
     TimedOut,
     TooMuch,
@@ -87,7 +89,7 @@ impl Drop for Group {
     }
 }
 
-async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<Ran> {
+async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<ProgramEnd> {
     let env = program_environment(asked);
     let name = argv.first().map_or("", String::as_str);
     let mut command = Command::new(kernel::find_program(name, &env, asked.root)?);
@@ -131,13 +133,13 @@ async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<
     let in_time = tokio::time::timeout(limit, work).await;
     drop(pidfd);
     match in_time {
-        Err(_) => Ok(Ran::TimedOut),
+        Err(_) => Ok(ProgramEnd::TimedOut),
         Ok(worked) => {
             worked?;
             if output.len() > OUTPUT_BYTES_MAX {
-                return Ok(Ran::TooMuch);
+                return Ok(ProgramEnd::TooMuch);
             }
-            Ok(Ran::Ended(group.0.wait()?, output))
+            Ok(ProgramEnd::Ended(group.0.wait()?, output))
         }
     }
 }

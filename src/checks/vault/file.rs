@@ -8,7 +8,7 @@ use super::asked::Asked;
 use super::fernet;
 use super::names::read_names;
 use crate::domain::finding::{Finding, Severity};
-use crate::manifest::{Unread, VaultFormat, VaultKind, read_small};
+use crate::manifest::{UnreadFile, VaultFormat, VaultKind, read_small};
 
 /// Largest vault, closed or open.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -83,10 +83,10 @@ fn read(
 ) -> Result<Zeroizing<Vec<u8>>, Box<Finding>> {
     let why = match read_small(&asked.root.join(path), bytes_max) {
         Ok(bytes) => return Ok(Zeroizing::new(bytes)),
-        Err(Unread::Missing) => "does not exist".to_owned(),
-        Err(Unread::NotRegular(what)) => format!("is {what}, not a file"),
-        Err(Unread::TooLarge(_)) => format!("has more than {bytes_max} bytes"),
-        Err(Unread::Io(error)) => format!("cannot be read: {error}"),
+        Err(UnreadFile::Missing) => "does not exist".to_owned(),
+        Err(UnreadFile::NotRegular(what)) => format!("is {what}, not a file"),
+        Err(UnreadFile::TooLarge(_)) => format!("has more than {bytes_max} bytes"),
+        Err(UnreadFile::Io(error)) => format!("cannot be read: {error}"),
     };
     let finding = asked.about(code, Severity::Critical, format!("{path} {why}"));
     Err(Box::new(finding.remedy(

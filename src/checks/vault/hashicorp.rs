@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 use super::asked::{Asked, block_on, key_name};
 use super::names::{Filled, Names};
 use crate::domain::finding::{Finding, Severity};
-use crate::http::{Answer, Body, Client, HttpError, Target};
-use crate::manifest::{Unread, VaultKey, VaultKind, percent_encoded, read_small};
+use crate::http::{Answer, BodyLimit, Client, HttpError, Target};
+use crate::manifest::{UnreadFile, VaultKey, VaultKind, percent_encoded, read_small};
 
 /// A token that ends sooner than this is worth a word.
 const TOKEN_SECONDS_MIN: u64 = 24 * 60 * 60;
@@ -164,9 +164,11 @@ fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Fi
     };
     let bytes = match read_small(&asked.root.join(file), TOKEN_BYTES_MAX) {
         Ok(bytes) => Zeroizing::new(bytes),
-        Err(Unread::Missing) => return Err(bad("does not exist")),
-        Err(Unread::Io(_)) => return Err(bad("cannot be read")),
-        Err(Unread::NotRegular(_) | Unread::TooLarge(_)) => return Err(bad("is no token file")),
+        Err(UnreadFile::Missing) => return Err(bad("does not exist")),
+        Err(UnreadFile::Io(_)) => return Err(bad("cannot be read")),
+        Err(UnreadFile::NotRegular(_) | UnreadFile::TooLarge(_)) => {
+            return Err(bad("is no token file"));
+        }
     };
     match std::str::from_utf8(&bytes).map(str::trim) {
         Ok(token) if !token.is_empty() => Ok(Zeroizing::new(token.to_owned())),
@@ -175,7 +177,7 @@ fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Fi
 }
 
 #[derive(Deserialize)]
-struct Health {
+struct VaultHealth {
     initialized: bool,
     sealed: bool,
 }
@@ -186,7 +188,7 @@ struct Data<T> {
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct VaultToken {
     /// Seconds until it ends; 0 if it never does.
     #[serde(default)]
     ttl: u64,
@@ -244,7 +246,7 @@ impl Visit<'_> {
         let answer = match who.map_or(Ok(Vec::new()), Credentials::headers) {
             Ok(who) => {
                 headers.extend(who);
-                let wanted = Body::AtMost(BODY_BYTES_MAX);
+                let wanted = BodyLimit::AtMost(BODY_BYTES_MAX);
                 self.client.get(path, &headers, wanted).await
             }
             Err(error) => Err(error),
@@ -358,13 +360,13 @@ impl Visit<'_> {
                 )));
             }
         }
-        let health: Health = self.parse(&answer, "the question for its health")?;
+        let health: VaultHealth = self.parse(&answer, "the question for its health")?;
         match health {
-            Health {
+            VaultHealth {
                 initialized: false, ..
             } => Err(self.sealed("is not initialised", "initialise and unseal it")),
-            Health { sealed: true, .. } => Err(self.sealed("is sealed", "unseal it")),
-            Health { .. } => Ok(()),
+            VaultHealth { sealed: true, .. } => Err(self.sealed("is sealed", "unseal it")),
+            VaultHealth { .. } => Ok(()),
         }
     }
 
@@ -381,7 +383,7 @@ impl Visit<'_> {
             }
         }
         let Data { data: token } =
-            self.parse::<Data<Token>>(&answer, "the question about the token")?;
+            self.parse::<Data<VaultToken>>(&answer, "the question about the token")?;
         if token.ttl > 0 && token.ttl < TOKEN_SECONDS_MIN {
             let left = match token.ttl {
                 seconds @ ..60 => format!("{seconds} s"),

@@ -99,11 +99,11 @@ impl Postgres {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Explained {
-            plan: Plan,
+            plan: QueryPlan,
         }
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Plan {
+        struct QueryPlan {
             output: Vec<String>,
         }
         if self.is_exhausted() {

@@ -141,9 +141,9 @@ impl ToSql for RawParameter<'_> {
 }
 
 /// A value of a row as the server sent it.
-struct RawValue<'a>(&'a [u8]);
+struct RowValue<'a>(&'a [u8]);
 
-impl<'a> FromSql<'a> for RawValue<'a> {
+impl<'a> FromSql<'a> for RowValue<'a> {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Boxed> {
         Ok(Self(raw))
     }
@@ -318,7 +318,7 @@ impl Session {
             while let Some(row) = rows.try_next().await? {
                 let mut of_row = blake3::Hasher::new();
                 for at in 0..row.len() {
-                    let value: Option<RawValue<'_>> = row.try_get(at)?;
+                    let value: Option<RowValue<'_>> = row.try_get(at)?;
                     let length = value.as_ref().map(|value| value.0.len() as u64);
                     of_row.update(&length.unwrap_or(u64::MAX).to_le_bytes());
                     of_row.update(value.map_or(&b""[..], |value| value.0));

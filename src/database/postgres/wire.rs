@@ -1,7 +1,7 @@
 //! A connection to PostgreSQL that is logged in and then handed out as it is: whoever has it speaks the
 //! protocol himself.
 //!
-//! The login is that of `tokio-postgres`. It reads through [`Measured`], which gives it message by message and
+//! The login is that of `tokio-postgres`. It reads through [`MessageStream`], which gives it message by message and
 //! ends with the one that says that the login is done: so no byte of what the server says later is lost.
 
 use std::collections::BTreeMap;
@@ -134,7 +134,7 @@ pub(crate) async fn open_wire(
         config.options(options.join(" "));
         let encoding = settings.get("client_encoding");
         let encoding = encoding.map(|value| format!("SET client_encoding TO {}", literal(value)));
-        let mut measured = Measured::new(&mut *stream, 1 + usize::from(encoding.is_some()));
+        let mut measured = MessageStream::new(&mut *stream, 1 + usize::from(encoding.is_some()));
         let (client, mut connection) = config
             .connect_raw(&mut measured, NoTls)
             .await
@@ -219,7 +219,7 @@ const HEAD_BYTES: usize = 5;
 const READY: u8 = b'Z';
 
 /// Reads no further than to the end of a message, and nothing more after some that say that the server is ready.
-struct Measured<'s> {
+struct MessageStream<'s> {
     stream: &'s mut dyn Duplex,
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
@@ -227,7 +227,7 @@ struct Measured<'s> {
     ready_left: usize,
 }
 
-impl<'s> Measured<'s> {
+impl<'s> MessageStream<'s> {
     fn new(stream: &'s mut dyn Duplex, ready_left: usize) -> Self {
         Self {
             stream,
@@ -269,7 +269,7 @@ impl<'s> Measured<'s> {
     }
 }
 
-impl AsyncRead for Measured<'_> {
+impl AsyncRead for MessageStream<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -289,7 +289,7 @@ impl AsyncRead for Measured<'_> {
     }
 }
 
-impl AsyncWrite for Measured<'_> {
+impl AsyncWrite for MessageStream<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

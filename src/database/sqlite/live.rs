@@ -7,7 +7,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
-use crate::database::sqlite::text::{Part, TableText, index_part, index_text};
+use crate::database::sqlite::text::{IndexPart, TableText, index_part, index_text};
 use crate::database::unreachable::Unreachable;
 
 /// How long a locked database is waited for.
@@ -329,7 +329,7 @@ fn read_index_text(index: &mut Index) {
     }
     index.expressions = vec![None; parts.len()];
     for (at, part) in parts.iter().enumerate() {
-        if let Part::Expression(text) = index_part(Dialect::Sqlite, part) {
+        if let IndexPart::Expression(text) = index_part(Dialect::Sqlite, part) {
             index.columns[at] = None;
             index.expressions[at] = Some(text);
         }

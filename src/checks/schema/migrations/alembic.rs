@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
-use super::ledger::Ledger;
-use super::pending::{Step, listed, pending, with_pending};
-use super::revision::{Unread, read_revision};
+use super::ledger::AppliedMigrations;
+use super::pending::{PendingMigration, listed, pending, with_pending};
+use super::revision::{UnreadRevision, read_revision};
 use super::status::Migrated;
 use super::text_file::read_text;
 use crate::checks::context::CheckContext;
@@ -86,11 +86,11 @@ pub(super) fn examine(
             .to_string();
         let read = match read_text(file) {
             Ok(text) => read_revision(&text, &shown),
-            Err(why) => Err(Unread::Syntax(0, why)),
+            Err(why) => Err(UnreadRevision::Syntax(0, why)),
         };
         match read {
             Ok(revision) => revisions.push(revision),
-            Err(Unread::NoRevision) => {
+            Err(UnreadRevision::NoRevision) => {
                 migrated.is_unknown = true;
                 let message = format!(
                     "{shown} lies among the revisions and assigns no `revision`, at which Alembic stops"
@@ -100,14 +100,14 @@ pub(super) fn examine(
                     .findings
                     .push(broken(&shown, message, remedy).at(shown.clone(), 1, 0));
             }
-            Err(Unread::Syntax(line, why)) => {
+            Err(UnreadRevision::Syntax(line, why)) => {
                 migrated.is_unknown = true;
                 let message = format!("the revision file {shown} cannot be parsed: {why}");
                 migrated
                     .findings
                     .push(broken(&shown, message, "correct the file").at(shown.clone(), line, 0));
             }
-            Err(Unread::Computed(line, name)) => {
+            Err(UnreadRevision::Computed(line, name)) => {
                 migrated.is_unknown = true;
                 migrated.findings.push(
                     Finding::of(
@@ -254,7 +254,7 @@ fn compare(
     is_meant: bool,
     migrated: &mut Migrated,
 ) {
-    let Some(ledger) = Ledger::open(context, schema) else {
+    let Some(ledger) = AppliedMigrations::open(context, schema) else {
         return;
     };
     let tool = match environment.is_flask {
@@ -309,11 +309,11 @@ fn compare(
         return;
     }
     let positions: Vec<usize> = known.iter().filter_map(|id| graph.position(id)).collect();
-    let steps: Vec<Step> = graph
+    let steps: Vec<PendingMigration> = graph
         .pending(&positions)
         .into_iter()
         .map(|at| &graph.revisions[at])
-        .map(|revision| Step {
+        .map(|revision| PendingMigration {
             name: revision.id.clone(),
             file: revision.file.clone(),
             line: revision.line,

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::ledger::Ledger;
-use super::pending::{Step, listed, pending, with_pending};
+use super::ledger::AppliedMigrations;
+use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::status::Migrated;
 use crate::checks::context::CheckContext;
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::checks::schema::expected::{raised_otherwise, unanswered};
 use crate::database::url::sqlite_path;
@@ -71,10 +71,16 @@ pub(super) fn examine(
     let url = context.environment.expand_url(&schema.database).ok();
     let database = url.and_then(|url| sqlite_path(&url, context.root));
     let input = serde_json::json!({"settings": settings, "database": database});
-    let ran = run_probe::<Project>(context, Program::Django, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<Project>(
+        context,
+        ProbeProgram::Django,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     let mut migrated = Migrated::default();
     let project = match ran.answer {
-        Answer::Given(Project {
+        ProbeAnswer::Given(Project {
             raised: Some(raised),
             ..
         }) => {
@@ -82,8 +88,8 @@ pub(super) fn examine(
             migrated.findings.push(unloadable);
             return Ok(migrated);
         }
-        Answer::Given(project) => project,
-        Answer::None(why) => {
+        ProbeAnswer::Given(project) => project,
+        ProbeAnswer::None(why) => {
             migrated.findings.push(unanswered(settings, &why));
             return Ok(migrated);
         }
@@ -129,7 +135,7 @@ pub(super) fn examine(
             .remedy(remedy),
         );
     }
-    let Some(ledger) = Ledger::open(context, schema) else {
+    let Some(ledger) = AppliedMigrations::open(context, schema) else {
         return Ok(migrated);
     };
     let rows = ledger.rows(TABLE, &["app", "name"]).unwrap_or_default();
@@ -208,7 +214,7 @@ pub(super) fn examine(
 fn unknown(
     project: &Project,
     recorded: &BTreeSet<(&str, &str)>,
-    ledger: &Ledger,
+    ledger: &AppliedMigrations,
     finding: &dyn Fn(Code, Severity, &str, String) -> Finding,
 ) -> Vec<Finding> {
     let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -240,7 +246,7 @@ fn unknown(
 
 /// What `migrate` would apply. A squashed migration counts as applied when all that it replaces is; when
 /// only some of that is, the rest is applied instead of it.
-fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<Step> {
+fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<PendingMigration> {
     let is_recorded = |app: &str, name: &str| recorded.contains(&(app, name));
     let mut left_out: BTreeSet<(&str, &str)> = BTreeSet::new();
     for squashed in project.migrations.iter().filter(|m| !m.replaces.is_empty()) {
@@ -263,7 +269,7 @@ fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<Step> 
         .iter()
         .filter(|m| !is_recorded(&m.app, &m.name))
         .filter(|m| !left_out.contains(&(m.app.as_str(), m.name.as_str())))
-        .map(|migration| Step {
+        .map(|migration| PendingMigration {
             name: format!("{}.{}", migration.app, migration.name),
             file: migration.file.clone(),
             line: migration.line,

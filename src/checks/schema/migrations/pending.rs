@@ -14,7 +14,7 @@ const LISTED_MAX: usize = 10;
 
 /// One migration that is not applied.
 #[derive(Debug, Clone)]
-pub(super) struct Step {
+pub(super) struct PendingMigration {
     pub name: String,
     pub file: String,
     pub line: u32,
@@ -31,7 +31,7 @@ pub(super) fn listed(all: &[String]) -> String {
 }
 
 /// The finding with what waits: with other contents of these files, it is another failure.
-pub(super) fn with_pending(finding: Finding, root: &Path, steps: &[Step]) -> Finding {
+pub(super) fn with_pending(finding: Finding, root: &Path, steps: &[PendingMigration]) -> Finding {
     let mut hasher = blake3::Hasher::new();
     for step in steps {
         let contents = std::fs::read(root.join(&step.file)).unwrap_or_default();
@@ -47,7 +47,7 @@ pub(super) fn pending(
     root: &Path,
     schema: &Schema,
     place: &str,
-    steps: &[Step],
+    steps: &[PendingMigration],
     command: &str,
     upgrader: &Upgrader,
 ) -> Finding {
