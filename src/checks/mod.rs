@@ -28,6 +28,6 @@ pub(crate) use interpreter::{interpreter, service_environment};
 pub(crate) use registration::{LiveService, LiveSystem, check_running};
 pub(crate) use run::run_check;
 pub use schema::ExpectedSchema;
-pub(crate) use schema::{migration_books, migration_command};
+pub(crate) use schema::{migration_command, migration_tables};
 pub(crate) use shared::SharedRuns;
 pub(crate) use sources::Sources;

@@ -88,7 +88,7 @@ impl Judge<'_> {
         if same_words(self.dialect, expected, live) {
             return Equivalence::Same;
         }
-        let told = match (self.dialect, self.server) {
+        let printed = match (self.dialect, self.server) {
             (Dialect::Sqlite, _) => Ok(on_sqlite(table, expected, live)),
             (Dialect::Postgres, Some(Live::Postgres(server))) => {
                 // One statement stays one. Nothing else is looked for: what is explained is not run.
@@ -107,7 +107,7 @@ impl Judge<'_> {
             }
             _ => return Equivalence::Unknown,
         };
-        match told {
+        match printed {
             Ok(Some(true)) => Equivalence::Same,
             Ok(Some(false)) => Equivalence::Different,
             Ok(None) => Equivalence::Unclear,
@@ -150,15 +150,15 @@ fn even(output: &str) -> Vec<String> {
 }
 
 /// `timezone(zone, moment)` as `(moment AT TIME ZONE zone)`, which is the same call.
-fn with_at_time_zone(mut told: Vec<String>) -> Vec<String> {
+fn with_at_time_zone(mut printed: Vec<String>) -> Vec<String> {
     let mut at = 0;
-    while let Some(found) = told[at..]
+    while let Some(found) = printed[at..]
         .windows(2)
         .position(|pair| pair[0] == "timezone" && pair[1] == "(")
     {
         at += found;
         let (mut depth, mut comma, mut end) = (0, None, None);
-        for (place, word) in told.iter().enumerate().skip(at + 1) {
+        for (place, word) in printed.iter().enumerate().skip(at + 1) {
             match word.as_str() {
                 "(" => depth += 1,
                 ")" => depth -= 1,
@@ -171,17 +171,17 @@ fn with_at_time_zone(mut told: Vec<String>) -> Vec<String> {
             }
         }
         if let (Some(comma), Some(end)) = (comma, end) {
-            let zone: Vec<String> = told[at + 2..comma].to_vec();
+            let zone: Vec<String> = printed[at + 2..comma].to_vec();
             let mut call = vec!["(".to_owned()];
-            call.extend_from_slice(&told[comma + 1..end]);
+            call.extend_from_slice(&printed[comma + 1..end]);
             call.extend(["AT", "TIME", "ZONE"].map(str::to_owned));
             call.extend(zone);
             call.push(")".to_owned());
-            told.splice(at..=end, call);
+            printed.splice(at..=end, call);
         }
         at += 1;
     }
-    told
+    printed
 }
 
 /// A query of both over a row of the table's types: it needs no right to read the table, and neither a

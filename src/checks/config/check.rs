@@ -99,9 +99,9 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
             other.subject == finding.subject && other.code.masks_same_subject(&finding.code)
         })
     });
-    let told = findings.iter().filter(|f| f.severity == Severity::Critical);
-    let told: BTreeSet<String> = told.map(|finding| finding.subject.clone()).collect();
-    findings.extend(service_findings(context, &told));
+    let reported = findings.iter().filter(|f| f.severity == Severity::Critical);
+    let reported: BTreeSet<String> = reported.map(|finding| finding.subject.clone()).collect();
+    findings.extend(service_findings(context, &reported));
     findings.extend(read);
     let declared = config.vars.len();
     CheckOutcome {
@@ -211,7 +211,7 @@ impl Variable<'_> {
             .then(|| "repeats so few characters that anybody could guess it".to_owned())
     }
 
-    /// Too few bits. Neither the bits nor the length are told: both help who guesses.
+    /// Too few bits. The message gives neither bits nor length: both help whoever guesses.
     fn guessable(&self, value: &str) -> Option<String> {
         if !self.var.secret || self.var.kind != VarKind::String || !self.var.one_of.is_empty() {
             return None;

@@ -1,6 +1,6 @@
 //! What the sources read from the environment against what the manifest declares.
 //!
-//! Only what can be told: where the code computes names, nothing is called unused, and that is said once.
+//! Only what is certain: where the code computes names, nothing is called unused, and that is said once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -186,7 +186,7 @@ fn undeclared(
             format!("{name} is read without a default, is not set, and is not declared"),
         )
     } else if manifest.config.vars.is_empty() {
-        // Who declares nothing is not told of each variable.
+        // Who declares nothing gets no finding for each variable.
         return None;
     } else {
         (

@@ -13,6 +13,7 @@ use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::checks::sources::reaches;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{AppObject, ExpectedService, Registration};
 use crate::source::RouterDefinition;
@@ -114,7 +115,7 @@ fn check_app(
     findings.extend(duplicate_routes(&routes.routes));
     if routes.full {
         findings.push(Finding::new(
-            "registration.too_many_routes",
+            Code::RegistrationTooManyRoutes,
             Severity::Info,
             "routes",
             format!(

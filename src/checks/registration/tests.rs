@@ -98,7 +98,7 @@ fn a_router_that_nobody_mounted_is_named_once() {
 }
 
 #[test]
-fn two_routes_for_one_path_are_told_with_both_places() {
+fn two_routes_for_one_path_are_reported_with_both_places() {
     let Some(app) = app_with(&venv::PACKAGES) else {
         return;
     };

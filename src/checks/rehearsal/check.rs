@@ -74,7 +74,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     findings.extend(in_sources);
     if let Some(packages) = packages.get() {
         let more = packages.findings();
-        findings.extend(unless_told(more, &findings));
+        findings.extend(unless_reported(more, &findings));
     }
     let issues = findings
         .iter()
@@ -101,14 +101,14 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
 }
 
 /// Without the missing packages that a layer already fails for.
-fn unless_told(more: Vec<Finding>, told: &[Finding]) -> Vec<Finding> {
+fn unless_reported(more: Vec<Finding>, reported: &[Finding]) -> Vec<Finding> {
     let missing = |finding: &Finding| {
         let package = finding.facts.get("package")?;
         (finding.code == Code::RehearsalMissingPackage).then(|| normalise(package))
     };
-    let told: Vec<String> = told.iter().filter_map(missing).collect();
+    let reported: Vec<String> = reported.iter().filter_map(missing).collect();
     more.into_iter()
-        .filter(|finding| missing(finding).is_none_or(|package| !told.contains(&package)))
+        .filter(|finding| missing(finding).is_none_or(|package| !reported.contains(&package)))
         .collect()
 }
 

@@ -1,4 +1,4 @@
-//! Side effects that a dry run should not have: what the interpreter's audit events told (PEP 578), made
+//! Side effects that a dry run should not have: what the interpreter's audit events say (PEP 578), made
 //! into findings. They are advice: what an import does beside defining things is slow, cannot be tested,
 //! and happens again in every process that imports it.
 

@@ -92,13 +92,13 @@ fn each_failure_has_its_code_its_place_and_its_remedy() {
         app = app.layer(module, module != "fails", rehearse(&[module]));
     }
     let report = check(&app);
-    let told: Vec<String> = report
+    let reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "rehearsal.import_error not_here_either ubs.toml:1",
             "rehearsal.syntax_error syntax syntax.py:2:7",
@@ -245,8 +245,8 @@ fn children_are_not_waited_for_and_not_left() {
     let begun = Instant::now();
     let report = check(&app);
     // They are advice, and the layer passes.
-    let told: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
-    assert_eq!(told, ["rehearsal.side_effect"; 2]);
+    let reported: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!(reported, ["rehearsal.side_effect"; 2]);
     assert_eq!(report.summary, "1 of 1 layer passed");
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
@@ -302,7 +302,7 @@ fn one_failure_reads_the_same_in_every_copy_of_the_workspace() {
 }
 
 #[test]
-fn a_layer_that_writes_while_it_is_imported_is_told_of_and_nothing_stays() {
+fn a_layer_that_writes_while_it_is_imported_is_reported_and_leaves_nothing() {
     let Some(app) = App::plain() else { return };
     if isolation_support().refused.contains_key("filesystem") {
         eprintln!("SKIPPED: the file system cannot be isolated");

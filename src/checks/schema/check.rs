@@ -8,13 +8,13 @@ use super::comparison::Comparison;
 use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
-use super::migrations::{self, migration_books};
+use super::migrations::{self, migration_tables};
 use super::{duplicate, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::ProbeError;
 use crate::database::handle::Live;
-use crate::database::model::{Dialect, Schema as DatabaseSchema, Table};
+use crate::database::model::{DatabaseSchema, Dialect, Table};
 use crate::database::postgres::ddl::Rights;
 use crate::database::postgres::leftovers;
 use crate::database::postgres::url::PostgresUrl;
@@ -50,7 +50,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         };
         let expected = match &schema.expect {
             Expect::SqlAlchemy { .. } => of_models(),
-            // What a pending migration brings is told once, as that.
+            // A pending migration is a finding of its own; the tables that it brings are not.
             _ if !at_head => None,
             Expect::Alembic { .. } | Expect::Django { .. } => of_models(),
             Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
@@ -330,7 +330,7 @@ impl Compared {
             };
             (live, Rights::default(), database)
         };
-        let books = migration_books(&schema.expect, context.root).versions;
+        let versions = migration_tables(&schema.expect, context.root).versions;
         let comparison = Comparison {
             schema: name,
             database,
@@ -338,7 +338,7 @@ impl Compared {
             live: &live,
             server: server.as_ref(),
             others,
-            books: &books,
+            migration_tables: &versions,
             rights: &rights,
             locate: &|table| locate(scan, table),
         };

@@ -206,7 +206,7 @@ fn timing_differs(
     if wanted == there || twins.iter().any(|found| timing(found) == wanted) {
         return None;
     }
-    let told = |(deferrable, deferred)| match (deferrable, deferred) {
+    let reported = |(deferrable, deferred)| match (deferrable, deferred) {
         (_, true) => "DEFERRABLE INITIALLY DEFERRED",
         (true, _) => "DEFERRABLE",
         _ => "not deferrable",
@@ -221,8 +221,8 @@ fn timing_differs(
         severity,
         format!(
             "it is {}, and the code expects {}",
-            told(there),
-            told(wanted)
+            reported(there),
+            reported(wanted)
         ),
     ))
 }

@@ -98,7 +98,7 @@ fn unknown_tables(
     let is_kept = |name: &str| {
         let mut kept = KEPT_BY_TOOLS
             .into_iter()
-            .chain(comparison.books.iter().map(String::as_str));
+            .chain(comparison.migration_tables.iter().map(String::as_str));
         kept.any(|tool| name.eq_ignore_ascii_case(tool))
     };
     let unknown: Vec<&str> = rename::unknown(comparison.live, expected, comparison.others)

@@ -88,7 +88,7 @@ pub(super) fn raised_duplicate(
                 .or_else(|| definitions.iter().find(is_other))
                 .copied();
             let pair = Pair { first, second };
-            let mut finding = describe(finding(told(table, &pair)), &pair);
+            let mut finding = describe(finding(reported(table, &pair)), &pair);
             add_edits(context, std::slice::from_mut(&mut finding), &[pair.second])?;
             finding
         }
@@ -139,7 +139,7 @@ pub(super) fn source_duplicates(
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
-        let finding = Finding::of(Code::SchemaDuplicateTable, *table, told(table, pair))
+        let finding = Finding::of(Code::SchemaDuplicateTable, *table, reported(table, pair))
             .cause(Cause::Exception(exception_for(table)))
             .fact("table", *table);
         findings.push(describe(finding, pair));
@@ -150,7 +150,7 @@ pub(super) fn source_duplicates(
         if is_new(table) && !certain.contains_key(table) {
             let message = format!(
                 "{}; it fails as soon as both modules are imported",
-                told(table, &pair)
+                reported(table, &pair)
             );
             let finding = Finding::new(
                 Code::SchemaDuplicateTable,
@@ -203,7 +203,7 @@ fn place(definition: &TableDefinition) -> String {
     }
 }
 
-fn told(table: &str, pair: &Pair<'_>) -> String {
+fn reported(table: &str, pair: &Pair<'_>) -> String {
     let second = place(pair.second);
     match pair.first {
         Some(first) => format!(

@@ -13,7 +13,7 @@ use crate::checks::python::{
     NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
 };
 use crate::checks::raised::Raised;
-use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
+use crate::database::model::{Column, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
 use crate::database::sqlite::text::{IndexPart, index_part};
@@ -218,7 +218,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
 }
 
 /// What SQL files created, as an expectation.
-pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
+pub(super) fn expected_of(schema: DatabaseSchema) -> Vec<Table> {
     let mut tables: Vec<Table> = schema.tables;
     tables.retain(|table| !table.is_view);
     for table in &mut tables {

@@ -97,7 +97,7 @@ pub(super) fn namesake(
     wanted: &Index,
     found: &Index,
 ) -> Namesake {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let parts = same_parts(comparison, live, wanted, found);
     let has_expression = wanted
         .columns
@@ -106,7 +106,7 @@ pub(super) fn namesake(
         .any(Option::is_none);
     match parts {
         Equivalence::Different if !has_expression => return Namesake::OfOtherColumns,
-        Equivalence::Different => told.push((
+        Equivalence::Different => reported.push((
             Severity::Warning,
             format!(
                 "it is over {}, and the code expects {}",
@@ -130,7 +130,7 @@ pub(super) fn namesake(
         Equivalence::Same | Equivalence::Unknown => None,
     };
     if let Some(severity) = severity {
-        told.push((
+        reported.push((
             severity,
             format!(
                 "it covers {}, and the code expects {}",
@@ -140,7 +140,7 @@ pub(super) fn namesake(
         ));
     }
     if method(wanted) != method(found) {
-        told.push((
+        reported.push((
             Severity::Warning,
             format!(
                 "it is of the kind {}, and the code expects {}",
@@ -150,17 +150,17 @@ pub(super) fn namesake(
         ));
     }
     if wanted.unique && !found.unique {
-        told.push((Severity::Warning, "it is not unique".to_owned()));
+        reported.push((Severity::Warning, "it is not unique".to_owned()));
     } else if wanted.unique && wanted.nulls_not_distinct != found.nulls_not_distinct {
-        told.push((
+        reported.push((
             Severity::Warning,
             nulls(found.nulls_not_distinct).to_owned(),
         ));
     }
-    let Some(severity) = told.iter().map(|(severity, _)| *severity).max() else {
+    let Some(severity) = reported.iter().map(|(severity, _)| *severity).max() else {
         return Namesake::Alike;
     };
-    let told: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    let reported: Vec<String> = reported.into_iter().map(|(_, text)| text).collect();
     let name = wanted.name.as_deref().unwrap_or("?");
     Namesake::Differs(Box::new(
         comparison
@@ -172,7 +172,7 @@ pub(super) fn namesake(
                 &format!(
                     "index {name} of table {} differs ({})",
                     table.name,
-                    told.join("; ")
+                    reported.join("; ")
                 ),
                 "correct the model, or write a migration that drops the index and creates it anew",
             )

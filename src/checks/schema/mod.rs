@@ -26,4 +26,4 @@ mod tests;
 
 pub use between::ExpectedSchema;
 pub(super) use check::check;
-pub(crate) use migrations::{migration_books, migration_command};
+pub(crate) use migrations::{migration_command, migration_tables};

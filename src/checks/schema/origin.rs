@@ -42,7 +42,7 @@ pub(super) fn compare_origin(
     if wanted != there
         && !found.collates_as_database(comparison.live.collation.as_deref(), wanted.as_deref())
     {
-        let told = |name: Option<String>| {
+        let reported = |name: Option<String>| {
             name.map_or_else(|| "the usual one".to_owned(), |name| truncate(&name, 60))
         };
         // What the code does not ask for may still be meant.
@@ -60,8 +60,8 @@ pub(super) fn compare_origin(
                     subject.clone(),
                     &format!(
                         "{subject} is sorted by another collation than the code expects ({}): {}",
-                        told(wanted),
-                        told(there)
+                        reported(wanted),
+                        reported(there)
                     ),
                     "correct the model, or write a migration that changes the collation",
                 )
@@ -205,11 +205,14 @@ pub(super) fn compare_default(
     {
         return None;
     }
-    let told = |text: &Option<String>| match text {
+    let reported = |text: &Option<String>| match text {
         Some(text) => crate::domain::redact::truncate(text, 100),
         None => "none".to_owned(),
     };
-    let (wanted, found) = (told(&expected.server_default), told(&live.server_default));
+    let (wanted, found) = (
+        reported(&expected.server_default),
+        reported(&live.server_default),
+    );
     Some(
         comparison
             .finding(

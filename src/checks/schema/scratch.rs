@@ -44,7 +44,7 @@ pub(super) fn read_sql(
     }
 }
 
-/// What the files expect of the database at `url`; `None` if the server is out of reach, which is told
+/// What the files expect of the database at `url`; `None` if the server is out of reach, which is reported
 /// elsewhere.
 ///
 /// # Errors
@@ -129,7 +129,7 @@ fn read_on_server(
     let read = applied.read(&session, &scratch);
     drop(session);
     read.map(Some)
-        .map_err(|Unreachable(why)| unmade(ServerError::told(why)))
+        .map_err(|Unreachable(why)| unmade(ServerError::new(why)))
 }
 
 /// Why the files are not applied to their end.
@@ -200,16 +200,18 @@ impl AppliedScripts {
 
     /// The tables that came of it, as an expectation.
     fn read(&self, session: &Session, scratch: &OwnDatabase) -> Result<Vec<Table>, Unreachable> {
-        let told = |error: ServerError| Unreachable(error.to_string());
+        let reported = |error: ServerError| Unreachable(error.to_string());
         // As the application sees it, not as the files left it.
-        session.run("RESET search_path", ASK_MAX).map_err(told)?;
+        session
+            .run("RESET search_path", ASK_MAX)
+            .map_err(reported)?;
         let column = |row: Vec<Option<String>>| row.into_iter().next().flatten();
         let schemas: Vec<String> = session
             .rows(
                 "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'",
                 ASK_MAX,
             )
-            .map_err(told)?
+            .map_err(reported)?
             .into_iter()
             .filter_map(column)
             .collect();
@@ -222,7 +224,7 @@ impl AppliedScripts {
                  JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid",
                 ASK_MAX,
             )
-            .map_err(told)?;
+            .map_err(reported)?;
         let wanted: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let made = Live::postgres(&scratch.url())?.schema(&wanted)?;
         let visible: Vec<String> = made

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::names::Names;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{Environment, EnvironmentError, Vault, VaultKey};
 
@@ -17,7 +18,7 @@ pub(super) struct Asked<'a> {
 
 impl Asked<'_> {
     /// A finding about the vault as a whole.
-    pub(super) fn about(&self, code: &str, severity: Severity, message: String) -> Finding {
+    pub(super) fn about(&self, code: Code, severity: Severity, message: String) -> Finding {
         Finding::new(code, severity, "vault", message).at(
             self.manifest_name.as_str(),
             self.vault.line,
@@ -33,10 +34,11 @@ impl Asked<'_> {
                     let message =
                         format!("{name} is not set, and {what} of the vault is taken from it");
                     let remedy = format!("set {name} in an environment file or in the environment");
-                    Finding::new("config.missing", Severity::Critical, name, message).remedy(remedy)
+                    Finding::new(Code::ConfigMissing, Severity::Critical, name, message)
+                        .remedy(remedy)
                 }
                 error => Finding::new(
-                    "config.invalid",
+                    Code::ConfigInvalid,
                     Severity::Critical,
                     "vault",
                     format!("{what} of the vault cannot be made out: {error}"),
@@ -60,7 +62,7 @@ impl Asked<'_> {
     pub(super) fn missing_key(&self, key: &VaultKey, message: String) -> Finding {
         let subject = key_name(key);
         let remedy = format!("put {subject} into the vault, or take it out of vault.keys");
-        Finding::new("vault.key_missing", Severity::Critical, subject, message)
+        Finding::new(Code::VaultKeyMissing, Severity::Critical, subject, message)
             .at(self.manifest_name.as_str(), key.line, 0)
             .remedy(remedy)
     }

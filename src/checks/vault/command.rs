@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::asked::{Asked, block_on, program_environment};
 use super::names::read_names;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel::{self, Signal};
 
@@ -38,7 +39,7 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     let name = argv.first().map_or("", String::as_str);
     let unreachable = |why: String| {
         let message = format!("the vault's command {name} {why}");
-        let finding = asked.about("vault.unreachable", Severity::Critical, message);
+        let finding = asked.about(Code::VaultUnreachable, Severity::Critical, message);
         Box::new(finding.remedy(
             "run it by hand in the workspace; it has to print a JSON object or lines of NAME=value",
         ))
@@ -65,7 +66,7 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     };
     let names = read_names(&output).map_err(|why| {
         let message = format!("what the vault's command {name} prints {why}");
-        Box::new(asked.about("vault.answer_invalid", Severity::Critical, message))
+        Box::new(asked.about(Code::VaultAnswerInvalid, Severity::Critical, message))
     })?;
     Ok(asked.missing_keys(&names, &format!("what {name} prints")))
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use super::asked::{Asked, block_on, key_name};
 use super::names::{Filled, Names};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::http::{Answer, BodyLimit, Client, HttpError, Target};
 use crate::manifest::{UnreadFile, VaultKey, VaultKind, percent_encoded, read_small};
@@ -95,7 +96,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     else {
         let message = "this is no vault that is asked over HTTP".to_owned();
         return Err(Box::new(asked.about(
-            "vault.unreachable",
+            Code::VaultUnreachable,
             Severity::Critical,
             message,
         )));
@@ -103,7 +104,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     let address = asked.expand(address, "the address")?;
     let target = Target::parse(&address).map_err(|why| {
         let message = format!("the address of the vault {why}");
-        let finding = asked.about("vault.unreachable", Severity::Critical, message);
+        let finding = asked.about(Code::VaultUnreachable, Severity::Critical, message);
         Box::new(finding.remedy("write it as https://host:8200"))
     })?;
     let ca_file = ca_file
@@ -120,7 +121,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     if !target.tls && !target.is_loopback() {
         let message =
             format!("{place} is asked without TLS: anybody on the way can read the token");
-        let finding = asked.about("vault.insecure", Severity::Warning, message);
+        let finding = asked.about(Code::VaultInsecure, Severity::Warning, message);
         findings.push(
             finding.remedy("give the vault a certificate, and write its address with https://"),
         );
@@ -128,7 +129,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     // Before anything is sent: a vault that cannot prove who it is gets no token.
     let client = Client::new(target, ca_file.as_deref()).map_err(|why| {
         Box::new(asked.about(
-            "vault.insecure",
+            Code::VaultInsecure,
             Severity::Critical,
             format!("{place}: {why}"),
         ))
@@ -159,7 +160,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
 fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Finding>> {
     let bad = |why: &str| {
         let message = format!("the token file {file} {why}");
-        let finding = asked.about("vault.token_invalid", Severity::Critical, message);
+        let finding = asked.about(Code::VaultTokenInvalid, Severity::Critical, message);
         Box::new(finding.remedy("put the token into it, readable for the user that runs ubs only"))
     };
     let bytes = match read_small(&asked.root.join(file), TOKEN_BYTES_MAX) {
@@ -219,7 +220,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.unreachable", Severity::Critical, message);
+            .about(Code::VaultUnreachable, Severity::Critical, message);
         finding.remedy("start the vault, or correct the address and the way to it")
     }
 
@@ -227,7 +228,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.answer_invalid", Severity::Critical, message);
+            .about(Code::VaultAnswerInvalid, Severity::Critical, message);
         Box::new(finding.remedy("look whether the address names a vault, and no proxy before it"))
     }
 
@@ -235,7 +236,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.sealed", Severity::Critical, message);
+            .about(Code::VaultSealed, Severity::Critical, message);
         Box::new(finding.remedy(remedy))
     }
 
@@ -260,7 +261,7 @@ impl Visit<'_> {
                 let message = format!("the vault at {} cannot be trusted: {why}", self.place);
                 let finding = self
                     .asked
-                    .about("vault.insecure", Severity::Critical, message);
+                    .about(Code::VaultInsecure, Severity::Critical, message);
                 Box::new(finding.remedy("name the authority's certificate as vault.ca_file"))
             }
         })?;
@@ -338,7 +339,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} refuses the token", self.place);
         let finding = self
             .asked
-            .about("vault.token_invalid", Severity::Critical, message);
+            .about(Code::VaultTokenInvalid, Severity::Critical, message);
         Box::new(finding.remedy("log in again, and give ubs the new token"))
     }
 
@@ -397,7 +398,7 @@ impl Visit<'_> {
                 (Severity::Warning, ", and it cannot be renewed")
             };
             let message = format!("the vault's token ends in {left}{more}");
-            let finding = self.asked.about("vault.token_invalid", severity, message);
+            let finding = self.asked.about(Code::VaultTokenInvalid, severity, message);
             self.findings
                 .push(finding.remedy("log in again before it ends"));
         }

@@ -24,7 +24,7 @@ pub(crate) struct ColumnText {
 }
 
 impl TableText {
-    /// What can be told; a text that is no definition of columns tells nothing.
+    /// What is certain; a text that defines no columns says nothing.
     pub(crate) fn of(sql: &str) -> Self {
         let mut text = Self::default();
         let all = words(Dialect::Sqlite, sql);

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
+use super::applied_migrations::AppliedMigrations;
 use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
-use super::ledger::AppliedMigrations;
 use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::revision::{UnreadRevision, read_revision};
 use super::status::Migrated;
@@ -254,14 +254,14 @@ fn compare(
     is_meant: bool,
     migrated: &mut Migrated,
 ) {
-    let Some(ledger) = AppliedMigrations::open(context, schema) else {
+    let Some(applied) = AppliedMigrations::open(context, schema) else {
         return;
     };
     let tool = match environment.is_flask {
         true => MigrationTool::Flask,
         false => MigrationTool::Alembic,
     };
-    let upgrader = || ledger.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
+    let upgrader = || applied.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
     let table = match &environment.version_table {
         Ok(table) => table.as_str(),
         Err(line) => {
@@ -278,14 +278,14 @@ fn compare(
             return;
         }
     };
-    let read = ledger.rows_in(
+    let read = applied.rows_in(
         environment.version_schema.as_deref(),
         table,
         &["version_num"],
     );
     let has_table = read.is_some();
     let rows = read.unwrap_or_default();
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    if let Some(unreadable) = applied.unreadable(schema) {
         migrated.findings.push(unreadable);
         return;
     }
@@ -299,7 +299,7 @@ fn compare(
                 schema.name.as_str(),
                 format!(
                     "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
-                    ledger.shown,
+                    applied.shown,
                     unknown.join(", ")
                 ),
             )
@@ -325,7 +325,7 @@ fn compare(
         return;
     }
     if !current.is_empty() {
-        let place = format!("{}, at {},", ledger.shown, current.join(", "));
+        let place = format!("{}, at {},", applied.shown, current.join(", "));
         migrated.findings.push(pending(
             context.root,
             schema,
@@ -336,7 +336,7 @@ fn compare(
         ));
         return;
     }
-    let others = ledger.other_tables(&[table]);
+    let others = applied.other_tables(&[table]);
     let finding = |message: String| {
         Finding::of(Code::SchemaNotMigrated, schema.name.as_str(), message)
             .at(steps[0].file.clone(), steps[0].line, 0)
@@ -344,14 +344,14 @@ fn compare(
     };
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
-        let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
+        let message = format!("{} is empty, and {waiting} wait to be applied", applied.shown);
         let found = upgrader().attach(schema, finding(message).remedy(format!("run `{run}`")));
         with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(
-            "{} has {} but no version: it is told in table {table}, {why}",
-            ledger.shown,
+            "{} has {} but no version: the version belongs in table {table}, {why}",
+            applied.shown,
             count(others, "table")
         ))
         .remedy(format!(

@@ -107,8 +107,8 @@ impl AlembicOptions {
 
 fn read_toml(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let document = Document::parse(text).map_err(|error| {
-        let told = error.message().to_owned();
-        format!("cannot be parsed: {told}")
+        let reported = error.message().to_owned();
+        format!("cannot be parsed: {reported}")
     })?;
     let mut options = BTreeMap::new();
     let Some(table) = document

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::ledger::AppliedMigrations;
+use super::applied_migrations::AppliedMigrations;
 use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::status::Migrated;
 use crate::checks::context::CheckContext;
@@ -135,11 +135,11 @@ pub(super) fn examine(
             .remedy(remedy),
         );
     }
-    let Some(ledger) = AppliedMigrations::open(context, schema) else {
+    let Some(applied) = AppliedMigrations::open(context, schema) else {
         return Ok(migrated);
     };
-    let rows = ledger.rows(TABLE, &["app", "name"]).unwrap_or_default();
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    let rows = applied.rows(TABLE, &["app", "name"]).unwrap_or_default();
+    if let Some(unreadable) = applied.unreadable(schema) {
         migrated.findings.push(unreadable);
         return Ok(migrated);
     }
@@ -149,7 +149,7 @@ pub(super) fn examine(
         .collect();
     migrated
         .findings
-        .extend(unknown(&project, &recorded, &ledger, &finding));
+        .extend(unknown(&project, &recorded, &applied, &finding));
     let steps = unapplied(&project, &recorded);
     if steps.is_empty() {
         migrated.is_current = true;
@@ -167,13 +167,13 @@ pub(super) fn examine(
         false => project.alias.as_str(),
     };
     let django = || (MigrationTool::Django, target.to_owned());
-    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then(django));
-    let others = ledger.other_tables(&[TABLE]);
+    let upgrader = || applied.upgrader(project.conflicts.is_empty().then(django));
+    let others = applied.other_tables(&[TABLE]);
     if !recorded.is_empty() {
         let found = pending(
             context.root,
             schema,
-            &ledger.shown,
+            &applied.shown,
             &steps,
             &command,
             &upgrader(),
@@ -185,7 +185,7 @@ pub(super) fn examine(
         let waiting = count(steps.len(), "migration");
         let message = format!(
             "{} is empty, and {waiting} wait to be applied",
-            ledger.shown
+            applied.shown
         );
         let found = finding(
             Code::SchemaNotMigrated,
@@ -198,7 +198,7 @@ pub(super) fn examine(
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",
-            ledger.shown,
+            applied.shown,
             count(others, "table")
         );
         finding(Code::SchemaNotMigrated, Severity::Critical, &schema.name, message).remedy(format!(
@@ -214,7 +214,7 @@ pub(super) fn examine(
 fn unknown(
     project: &Project,
     recorded: &BTreeSet<(&str, &str)>,
-    ledger: &AppliedMigrations,
+    applied: &AppliedMigrations,
     finding: &dyn Fn(Code, Severity, &str, String) -> Finding,
 ) -> Vec<Finding> {
     let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -234,7 +234,7 @@ fn unknown(
         .map(|(app, names)| {
             let message = format!(
                 "{} has migrations of app {app} that no file defines: {}; newer code ran here, or files are missing",
-                ledger.shown,
+                applied.shown,
                 listed(&names)
             );
             // Django itself goes on with it.

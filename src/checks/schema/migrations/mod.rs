@@ -5,13 +5,13 @@
 //! the tools' own tables.
 
 mod alembic;
+mod applied_migrations;
 mod command;
 mod config_file;
 mod django;
 mod environment;
 mod examine;
 mod graph;
-mod ledger;
 mod pending;
 mod revision;
 mod sql_folder;
@@ -22,5 +22,5 @@ mod tests;
 mod text_file;
 mod upgrader;
 
-pub(crate) use command::{migration_books, migration_command};
+pub(crate) use command::{migration_command, migration_tables};
 pub(super) use examine::{examine, leave_to_migrations};

@@ -4,7 +4,7 @@
 //! Names alone do not tell the tools apart; the table that the tool keeps in the database does. Without
 //! one, the files are what a plain list of SQL files is: the expected schema.
 
-use super::ledger::AppliedMigrations;
+use super::applied_migrations::AppliedMigrations;
 use super::pending::{PendingMigration, pending};
 use super::sql_tools::{Tool, script_of};
 use super::status::Migrated;
@@ -25,18 +25,18 @@ struct Folder<'a> {
     tool: Tool,
 }
 
-/// Everything about one folder and one database. `None` if no tool keeps its books in the database.
+/// Everything about one folder and one database. `None` if no tool records in the database what it applied.
 pub(super) fn examine(
     context: &CheckContext<'_>,
     schema: &Schema,
     pattern: &str,
 ) -> Option<Migrated> {
-    // That no file matches, or too many do, is told where they are applied.
+    // That no file matches, or too many do, is reported where they are applied.
     let files = sql_files(context.root, pattern).ok()?;
     let scripts = read_folder(&files)?;
-    let ledger = AppliedMigrations::open(context, schema)?;
-    let tool = Tool::recognise(&ledger, scripts.first()?.prefixed);
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    let applied = AppliedMigrations::open(context, schema)?;
+    let tool = Tool::recognise(&applied, scripts.first()?.prefixed);
+    if let Some(unreadable) = applied.unreadable(schema) {
         return Some(Migrated {
             findings: vec![unreadable],
             ..Migrated::default()
@@ -46,7 +46,7 @@ pub(super) fn examine(
     let folder = Folder {
         schema,
         root: context.root.canonicalize().ok()?,
-        place: ledger.shown,
+        place: applied.shown,
         scripts,
         tool,
     };

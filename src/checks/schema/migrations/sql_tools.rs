@@ -12,7 +12,7 @@ use std::hash::{Hash, Hasher};
 use sha2::Digest as _;
 use siphasher::sip::SipHasher13;
 
-use super::ledger::AppliedMigrations;
+use super::applied_migrations::AppliedMigrations;
 use crate::checks::schema::sql_names::{Script, ScriptKind, version_of};
 
 /// One row of a tool's table.
@@ -62,16 +62,16 @@ impl Tool {
     }
 
     /// The tool whose table is there; `None` if there is none, or its table holds what no version of it writes.
-    pub(super) fn recognise(ledger: &AppliedMigrations, prefixed: bool) -> Option<Self> {
+    pub(super) fn recognise(applied: &AppliedMigrations, prefixed: bool) -> Option<Self> {
         if prefixed {
-            Self::flyway(ledger).or_else(|| Self::refinery(ledger))
+            Self::flyway(applied).or_else(|| Self::refinery(applied))
         } else {
-            Self::sqlx(ledger).or_else(|| Self::golang_migrate(ledger))
+            Self::sqlx(applied).or_else(|| Self::golang_migrate(applied))
         }
     }
 
-    fn sqlx(ledger: &AppliedMigrations) -> Option<Self> {
-        let rows = ledger.rows("_sqlx_migrations", &["version", "checksum", "success"])?;
+    fn sqlx(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("_sqlx_migrations", &["version", "checksum", "success"])?;
         let mut tool = Self::new(Name::Sqlx);
         for row in rows {
             let applied = ToolRow {
@@ -84,8 +84,8 @@ impl Tool {
         Some(tool)
     }
 
-    fn refinery(ledger: &AppliedMigrations) -> Option<Self> {
-        let rows = ledger.rows("refinery_schema_history", &["version", "checksum"])?;
+    fn refinery(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("refinery_schema_history", &["version", "checksum"])?;
         let mut tool = Self::new(Name::Refinery);
         for row in rows {
             let applied = ToolRow {
@@ -99,8 +99,8 @@ impl Tool {
     }
 
     /// One row: the version before which everything was applied, and whether a step to it failed.
-    fn golang_migrate(ledger: &AppliedMigrations) -> Option<Self> {
-        let rows = ledger.rows("schema_migrations", &["version", "dirty"])?;
+    fn golang_migrate(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("schema_migrations", &["version", "dirty"])?;
         let mut tool = Self::new(Name::GolangMigrate);
         let Some(row) = rows.first() else {
             return Some(tool);
@@ -120,7 +120,7 @@ impl Tool {
         Some(tool)
     }
 
-    fn flyway(ledger: &AppliedMigrations) -> Option<Self> {
+    fn flyway(applied: &AppliedMigrations) -> Option<Self> {
         let columns = [
             "installed_rank",
             "version",
@@ -129,7 +129,7 @@ impl Tool {
             "success",
             "type",
         ];
-        let mut rows = ledger.rows("flyway_schema_history", &columns)?;
+        let mut rows = applied.rows("flyway_schema_history", &columns)?;
         rows.sort_by_key(|row| row[0].parse::<i64>().unwrap_or(i64::MAX));
         let mut tool = Self::new(Name::Flyway);
         for row in rows {

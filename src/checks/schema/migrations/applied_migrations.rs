@@ -26,7 +26,7 @@ enum OpenDatabase {
 
 /// An open database.
 pub(super) struct AppliedMigrations {
-    books: OpenDatabase,
+    database: OpenDatabase,
     /// `database main (app.db)`.
     pub shown: String,
     /// Why rows that are there could not be read.
@@ -43,7 +43,7 @@ impl AppliedMigrations {
             Database::Memory => return None,
             Database::Other => {
                 return Some(Self {
-                    books: OpenDatabase::Server(Live::postgres(&url).ok()?),
+                    database: OpenDatabase::Server(Live::postgres(&url).ok()?),
                     shown: format!("database {}", schema.name),
                     trouble: RefCell::default(),
                 });
@@ -63,7 +63,7 @@ impl AppliedMigrations {
             .execute_batch("BEGIN; SELECT count(*) FROM main.sqlite_schema")
             .ok()?;
         Some(Self {
-            books: OpenDatabase::Sqlite(connection),
+            database: OpenDatabase::Sqlite(connection),
             shown,
             trouble: RefCell::default(),
         })
@@ -83,7 +83,7 @@ impl AppliedMigrations {
 
     /// Who may upgrade it: `tool`, if there is one, or a person where the server does not let it be tried.
     pub(super) fn upgrader(&self, tool: Option<(MigrationTool, String)>) -> Upgrader {
-        let (why_not, tool, target) = match (&self.books, tool) {
+        let (why_not, tool, target) = match (&self.database, tool) {
             (_, None) => return Upgrader::Person(None),
             (OpenDatabase::Sqlite(_), Some((tool, target))) => return Upgrader::Tool(tool, target),
             (OpenDatabase::Server(live), Some((tool, target))) => match live.user_rights() {
@@ -102,7 +102,7 @@ impl AppliedMigrations {
 
     /// Tables besides those named.
     pub(super) fn other_tables(&self, tools: &[&str]) -> usize {
-        let names: Vec<String> = match &self.books {
+        let names: Vec<String> = match &self.database {
             OpenDatabase::Sqlite(connection) => sqlite_tables(connection).unwrap_or_default(),
             OpenDatabase::Server(_) => self
                 .rows("pg_tables", &["tablename", "schemaname"])
@@ -129,7 +129,7 @@ impl AppliedMigrations {
         table: &str,
         columns: &[&str],
     ) -> Option<Vec<Vec<String>>> {
-        let connection = match &self.books {
+        let connection = match &self.database {
             OpenDatabase::Sqlite(connection) => connection,
             OpenDatabase::Server(live) => {
                 let qualified = schema.map(|schema| format!("{schema}.{table}"));
