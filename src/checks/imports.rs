@@ -70,7 +70,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
             format!("{} cannot be parsed: {}", place.file, error.message),
         )
         .at(place.file.as_str(), place.line, place.column)
-        .remedy("mend the syntax at that place")
+        .remedy("correct the syntax there")
         .cause(Cause::Exception(format!("SyntaxError: {}", error.message)));
         seen.push(SourceFinding {
             finding,

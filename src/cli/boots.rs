@@ -25,7 +25,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         return Ok(exit::GOOD);
     }
     if boots.is_empty() {
-        ui.note("no boot yet; `ubs boot` makes the first");
+        ui.note("no boot yet; `ubs boot` runs the first");
     }
     for boot in &boots {
         ui.print(&text(ui, boot))?;

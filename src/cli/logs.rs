@@ -61,7 +61,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let cannot = |error: std::io::Error| {
         CliError::usage(
             format!("cannot read {}: {error}", path.display()),
-            "call this as the user who booted the application",
+            "run this as the user who booted the application",
         )
     };
     let mut file = BufReader::new(File::open(&path).map_err(cannot)?);

@@ -57,7 +57,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let scratch = tempfile::tempdir().map_err(|error| {
         CliError::usage(
             format!("cannot make a temporary directory: {error}"),
-            "see to it that $TMPDIR (or /tmp) can be written and has room",
+            "make sure that $TMPDIR (or /tmp) is writable and has free space",
         )
     })?;
     if ui.progress {

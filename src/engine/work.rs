@@ -111,7 +111,7 @@ impl Work {
             };
             end(report.unwrap_or_else(|error| failed_report(check, &error)))
         };
-        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        let panicked = failed_report(check, "it panicked, which is a bug in ubs");
         self.spawn(check.as_str(), work, end(panicked))
     }
 
@@ -146,7 +146,7 @@ impl Work {
             })
         };
         let check = CheckName::Registration;
-        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        let panicked = failed_report(check, "it panicked, which is a bug in ubs");
         self.spawn(
             check.as_str(),
             move || {
@@ -196,7 +196,7 @@ impl Work {
         };
         let panicked = end(
             HealOutcome::Rejected,
-            "the worker panicked, which is a bug of ours".to_owned(),
+            "the worker panicked, which is a bug in ubs".to_owned(),
         );
         self.spawn("heal", work, panicked)
     }

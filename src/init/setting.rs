@@ -249,7 +249,7 @@ pub(super) fn config(
     {
         let parsed = EnvFile::parse(&text, &none, &none);
         for (line, why) in parsed.malformed.iter().take(5) {
-            files.message(format!("{example}:{line} is no assignment: {why}"));
+            files.message(format!("{example}:{line} is not an assignment: {why}"));
         }
         env.example = Some((example.clone(), parsed));
     }

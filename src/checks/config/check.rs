@@ -42,7 +42,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
     outcome.summary += &if is_well {
         format!("; the vault has {keys}")
     } else {
-        "; the vault is not as it should be".to_owned()
+        "; the vault has problems".to_owned()
     };
     outcome.findings.extend(findings);
     outcome

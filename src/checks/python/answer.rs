@@ -103,9 +103,9 @@ pub(in crate::checks) fn no_answer(
     context: &CheckContext<'_>,
 ) -> NoAnswer {
     let why = if outcome.timed_out {
-        format!("was not done after {timeout_ms} ms and was ended")
+        format!("did not finish within {timeout_ms} ms and was stopped")
     } else if outcome.result_truncated {
-        "answered more than is read".to_owned()
+        "answered with more than is read".to_owned()
     } else {
         match outcome.exit {
             ExitKind::Code(code) => format!("exited with status {code} before it was done"),
@@ -142,10 +142,10 @@ fn signal_words(signal: i32) -> String {
         libc::SIGBUS => " (SIGBUS: a crash in native code)",
         libc::SIGILL => " (SIGILL: a crash in native code)",
         libc::SIGFPE => " (SIGFPE: a crash in native code)",
-        libc::SIGKILL => " (SIGKILL: a limit of memory or processor time, or somebody)",
-        libc::SIGXCPU => " (SIGXCPU: its processor time was up)",
+        libc::SIGKILL => " (SIGKILL: a memory or CPU limit, or another process)",
+        libc::SIGXCPU => " (SIGXCPU: its CPU time ran out)",
         libc::SIGXFSZ => " (SIGXFSZ: a file grew too large)",
-        libc::SIGTERM => " (SIGTERM: somebody ended it)",
+        libc::SIGTERM => " (SIGTERM: another process stopped it)",
         _ => "",
     };
     format!("signal {signal}{meaning}")

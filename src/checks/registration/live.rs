@@ -238,11 +238,11 @@ fn unreadable(url: &str, why: &str, severity: Severity) -> Finding {
 /// Paths and operations of an OpenAPI 3 or Swagger 2 document.
 fn read_document(text: &str) -> Result<Document, String> {
     let document: Value =
-        serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     let paths = document
         .get("paths")
         .and_then(Value::as_object)
-        .ok_or("it has no table `paths`, so it is no OpenAPI document")?;
+        .ok_or("it has no `paths` object, so it is not an OpenAPI document")?;
     let bases = base_paths(&document);
     let mut routes = Vec::new();
     let mut findings = Vec::new();

@@ -32,7 +32,7 @@ impl Loader<'_> {
         let (severity, why, remedy) = if raised.read_only {
             (
                 Severity::Warning,
-                "; the check is read-only, so this may be its fault",
+                "; the check is read-only, which may be the cause",
                 "let the application write when it runs and not while it is imported".to_owned(),
             )
         } else {
@@ -67,7 +67,9 @@ impl Loader<'_> {
             self.target(),
             format!("loading the application {} {}", self.target(), why.why),
         )
-        .remedy("an application object must come from its import alone, without running anything");
+        .remedy(
+            "an application object must exist after the import alone, without running anything",
+        );
         finding.location = why.location.clone();
         finding.detail = why.output.clone();
         finding

@@ -197,7 +197,7 @@ fn a_program_that_hangs_is_ended_and_says_where_it_hung() {
     assert!(begun.elapsed().as_secs() < 20);
     let finding = only(&report, "rehearsal.timeout");
     assert!(
-        finding.message.contains("was not done after 3000 ms"),
+        finding.message.contains("did not finish within 3000 ms"),
         "{}",
         finding.message
     );

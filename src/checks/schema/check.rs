@@ -103,7 +103,7 @@ fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String
         .collect();
     let counts = match expected {
         Some(expected) => format!("{} expected, {live} live", count(expected, "table")),
-        None => format!("{} live, those expected not known", count(live, "table")),
+        None => format!("{} live, expected tables unknown", count(live, "table")),
     };
     if reported.is_empty() {
         counts
@@ -283,7 +283,7 @@ impl Compared {
                 Err(Unreachable(why)) => {
                     return unreachable(
                         format!("database {name} is out of reach: {why}"),
-                        "start the server, or correct the database's URL and whom it lets in",
+                        "start the server, or correct the database's URL or the server's access rules",
                     );
                 }
             }
@@ -380,7 +380,7 @@ fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, (String, &
             .map_err(|error| {
                 (
                     error.to_string(),
-                    "make the file a readable database for whoever runs ubs, and end what holds it",
+                    "make the file a database that the user of ubs can read, and stop the process that locks it",
                 )
             });
     }

@@ -129,7 +129,7 @@ pub(super) fn compare_constraint(
         table,
         subject(table, &wanted.rule, wanted.name.as_deref()),
         &format!("{title} {name} of table {} differs ({what})", table.name),
-        "correct the model, or write a migration that drops the constraint and adds it anew",
+        "correct the model, or write a migration that drops and recreates the constraint",
     ))
 }
 

@@ -91,7 +91,7 @@ pub(super) fn raised_otherwise(
     let (severity, why) = if raised.read_only {
         (
             Severity::Warning,
-            "; the check is read-only, so this may be its fault",
+            "; the check is read-only, which may be the cause",
         )
     } else {
         (Severity::Critical, "")
@@ -118,7 +118,7 @@ pub(super) fn unanswered(target: &str, why: &NoAnswer) -> Finding {
         target,
         format!("loading the models {target} {}", why.why),
     )
-    .remedy("models must come from their import alone, without running anything");
+    .remedy("models must exist after the import alone, without running anything");
     finding.location = why.location.clone();
     finding.detail = why.output.clone();
     finding

@@ -174,7 +174,7 @@ pub(super) fn namesake(
                     table.name,
                     reported.join("; ")
                 ),
-                "correct the model, or write a migration that drops the index and creates it anew",
+                "correct the model, or write a migration that drops and recreates the index",
             )
             .fact("index", name),
     ))

@@ -77,7 +77,7 @@ fn read_on_server(
     let unmade = |error: ServerError| {
         not_compared(
             format!("no scratch database can be made and read: {error}"),
-            "see to it that the server has room for one more database and lets the user connect to it",
+            "make sure that the server has room for another database and that the user may connect to it",
         )
     };
     if let Some(why) = UserRights::read(&live).map_err(unmade)?.why_no_clone() {

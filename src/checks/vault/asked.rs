@@ -41,7 +41,7 @@ impl Asked<'_> {
                     Code::ConfigInvalid,
                     Severity::Critical,
                     "vault",
-                    format!("{what} of the vault cannot be made out: {error}"),
+                    format!("{what} of the vault cannot be determined: {error}"),
                 ),
             };
             Box::new(finding.at(self.manifest_name.as_str(), self.vault.line, 0))

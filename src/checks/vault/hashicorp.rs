@@ -58,9 +58,8 @@ impl Credentials {
     /// The headers that say it; nothing secret is sent without them.
     fn headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, HttpError> {
         let value = |text: &str, what: &str| {
-            HeaderValue::from_str(text).map_err(|_| {
-                HttpError::Invalid(format!("the {what} has characters that no {what} has"))
-            })
+            HeaderValue::from_str(text)
+                .map_err(|_| HttpError::Invalid(format!("the {what} contains invalid characters")))
         };
         let mut token = value(&self.token, "token")?;
         token.set_sensitive(true);
@@ -120,7 +119,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     let mut findings = Vec::new();
     if !target.tls && !target.is_loopback() {
         let message =
-            format!("{place} is asked without TLS: anybody on the way can read the token");
+            format!("{place} is asked without TLS: anyone on the network path can read the token");
         let finding = asked.about(Code::VaultInsecure, Severity::Warning, message);
         findings.push(
             finding.remedy("give the vault a certificate, and write its address with https://"),
@@ -168,7 +167,7 @@ fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Fi
         Err(UnreadFile::Missing) => return Err(bad("does not exist")),
         Err(UnreadFile::Io(_)) => return Err(bad("cannot be read")),
         Err(UnreadFile::NotRegular(_) | UnreadFile::TooLarge(_)) => {
-            return Err(bad("is no token file"));
+            return Err(bad("is not a token file"));
         }
     };
     match std::str::from_utf8(&bytes).map(str::trim) {
@@ -229,7 +228,9 @@ impl Visit<'_> {
         let finding = self
             .asked
             .about(Code::VaultAnswerInvalid, Severity::Critical, message);
-        Box::new(finding.remedy("look whether the address names a vault, and no proxy before it"))
+        Box::new(finding.remedy(
+            "check that the address is the vault's own, not that of a proxy in front of it",
+        ))
     }
 
     fn sealed(&self, why: &str, remedy: &str) -> Box<Finding> {
@@ -256,7 +257,9 @@ impl Visit<'_> {
             HttpError::Unreachable(why) => {
                 Box::new(self.unreachable(&format!("does not answer: {why}")))
             }
-            HttpError::Invalid(why) => self.invalid(&format!("gives no answer of a vault: {why}")),
+            HttpError::Invalid(why) => {
+                self.invalid(&format!("does not answer like a vault: {why}"))
+            }
             HttpError::Untrusted(why) => {
                 let message = format!("the vault at {} cannot be trusted: {why}", self.place);
                 let finding = self

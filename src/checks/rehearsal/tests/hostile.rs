@@ -281,7 +281,7 @@ fn commands_have_the_same_bounds() {
         [
             (
                 "hangs",
-                "layer hangs: the command sh was not done after 3000 ms and was ended: waiting"
+                "layer hangs: the command sh did not finish within 3000 ms and was stopped: waiting"
             ),
             (
                 "chatty",

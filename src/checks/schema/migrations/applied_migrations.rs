@@ -76,7 +76,7 @@ impl AppliedMigrations {
         let message = format!("{} cannot be read: {why}", self.shown);
         Some(
             Finding::of(Code::SchemaUnreachable, name, message)
-                .remedy("bring the database back from a backup, or end what holds it")
+                .remedy("restore the database from a backup, or stop the process that locks it")
                 .fact("schema", name),
         )
     }
