@@ -39,9 +39,9 @@ impl Files {
     fn names(&self, module: &str) -> Vec<Vec<String>> {
         let text = &self.0[module];
         let import = Regex::new(r"\buse ([^;]+);").expect("a pattern");
+        let renamed = Regex::new(r"\s+as\s+\w+").expect("a pattern");
         let mut paths = Vec::new();
         for found in import.captures_iter(text) {
-            let renamed = Regex::new(r"\s+as\s+\w+").expect("a pattern");
             let written: String = renamed.replace_all(&found[1], "").into();
             expand(&written.split_whitespace().collect::<String>(), &mut paths);
         }
@@ -50,11 +50,11 @@ impl Files {
         paths.extend(inline.find_iter(&rest).map(|path| path.as_str().to_owned()));
         paths
             .iter()
-            .filter_map(|path| self.from_root(module, path))
+            .filter_map(|path| self.whole_path(module, path))
             .collect()
     }
 
-    fn from_root(&self, module: &str, path: &str) -> Option<Vec<String>> {
+    fn whole_path(&self, module: &str, path: &str) -> Option<Vec<String>> {
         let mut base: Vec<&str> = module.split("::").filter(|part| !part.is_empty()).collect();
         let mut parts: Vec<&str> = path.split("::").collect();
         match parts[0] {
