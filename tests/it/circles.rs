@@ -3,17 +3,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use regex::Regex;
 
 use crate::rooms::sources;
+
+static COMMENT: LazyLock<Regex> = LazyLock::new(|| pattern("//[^\n]*"));
+static ITEM: LazyLock<Regex> = LazyLock::new(|| {
+    pattern(r"(?m)^(pub(\([^)]*\))? )?(fn|struct|enum|impl|trait|const|static|type)\b")
+});
+static IMPORT: LazyLock<Regex> = LazyLock::new(|| pattern(r"\buse ([^;]+);"));
+static RENAMED: LazyLock<Regex> = LazyLock::new(|| pattern(r"\s+as\s+\w+"));
+static INLINE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(?:crate|super)(?:::\w+)+"));
+
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("a pattern")
+}
 
 /// The files of a crate by the path of their module: `checks::schema`, the root as an empty text.
 struct Files(BTreeMap<String, String>);
 
 impl Files {
     fn of(files: impl IntoIterator<Item = (String, String)>) -> Self {
-        let comment = Regex::new("//[^\n]*").expect("a pattern");
         let modules = files.into_iter().map(|(file, text)| {
             let code = text
                 .split("#[cfg(test)]\nmod tests {")
@@ -23,31 +35,26 @@ impl Files {
             let path = if path == "lib" { "" } else { path };
             (
                 path.replace('/', "::"),
-                comment.replace_all(code, "").into_owned(),
+                COMMENT.replace_all(code, "").into_owned(),
             )
         });
         Self(modules.collect())
     }
 
     fn only_passes_on(&self, module: &str) -> bool {
-        let item =
-            Regex::new(r"(?m)^(pub(\([^)]*\))? )?(fn|struct|enum|impl|trait|const|static|type)\b");
-        !item.expect("a pattern").is_match(&self.0[module])
+        !ITEM.is_match(&self.0[module])
     }
 
     /// The paths that a module names, from the root of the crate.
     fn names(&self, module: &str) -> Vec<Vec<String>> {
         let text = &self.0[module];
-        let import = Regex::new(r"\buse ([^;]+);").expect("a pattern");
-        let renamed = Regex::new(r"\s+as\s+\w+").expect("a pattern");
         let mut paths = Vec::new();
-        for found in import.captures_iter(text) {
-            let written: String = renamed.replace_all(&found[1], "").into();
+        for found in IMPORT.captures_iter(text) {
+            let written: String = RENAMED.replace_all(&found[1], "").into();
             expand(&written.split_whitespace().collect::<String>(), &mut paths);
         }
-        let inline = Regex::new(r"\b(?:crate|super)(?:::\w+)+").expect("a pattern");
-        let rest = import.replace_all(text, "");
-        paths.extend(inline.find_iter(&rest).map(|path| path.as_str().to_owned()));
+        let rest = IMPORT.replace_all(text, "");
+        paths.extend(INLINE.find_iter(&rest).map(|path| path.as_str().to_owned()));
         paths
             .iter()
             .filter_map(|path| self.whole_path(module, path))
