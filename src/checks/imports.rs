@@ -12,13 +12,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use self::entries::{Reached, reached_files};
-use self::resolve::{Found, Index, Missing};
+use self::resolve::{Missing, ModuleIndex, ModuleOrigin};
+use super::context::CheckContext;
 use super::packages::package_of;
-use super::python::{Answer, PROBE_TIMEOUT_MS, Program, run_probe};
-use super::{CheckContext, count};
+use super::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeProgram, run_probe};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
+use crate::domain::words::count;
 use crate::source::{Guard, Import, Place, SourceFacts};
 
 /// First places of what could not be judged.
@@ -30,12 +31,12 @@ const NAMES_MAX: usize = 5_000;
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Known {
-    found: BTreeMap<String, Found>,
+    found: BTreeMap<String, ModuleOrigin>,
 }
 
 /// A finding, and who is sure to meet it.
 #[derive(Debug)]
-struct Seen {
+struct SourceFinding {
     finding: Finding,
     reached: Vec<Reached>,
     /// It runs whenever its file is imported.
@@ -45,17 +46,17 @@ struct Seen {
 /// What the scan found, before the dry runs are asked.
 #[derive(Debug, Default)]
 pub(super) struct StaticFindings {
-    seen: Vec<Seen>,
+    seen: Vec<SourceFinding>,
     unjudged: Option<Finding>,
 }
 
 /// Looks at the sources. Without any, or without an interpreter, less is found and nothing fails.
 pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
-    let facts = context.sources.facts(context);
+    let facts = context.facts();
     if facts.files == 0 {
         return StaticFindings::default();
     }
-    let index = Index::new(context.root, &context.manifest.python.path, facts);
+    let index = ModuleIndex::new(context.root, &context.manifest.python.path, facts);
     let known = ask(context, facts);
     let reached = reached_files(context.manifest, &index, facts);
     let reach = |file: &str| reached.get(file).cloned().unwrap_or_default();
@@ -69,9 +70,9 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
             format!("{} cannot be parsed: {}", place.file, error.message),
         )
         .at(place.file.as_str(), place.line, place.column)
-        .remedy("mend the syntax at that place")
+        .remedy("correct the syntax there")
         .cause(Cause::Exception(format!("SyntaxError: {}", error.message)));
-        seen.push(Seen {
+        seen.push(SourceFinding {
             finding,
             reached: reach(&place.file),
             always: true,
@@ -85,7 +86,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
         match index.missing(import, &known) {
             None => {}
             Some(Missing::Package(top)) => packages.entry(top).or_default().push(import),
-            Some(missing) => seen.push(Seen {
+            Some(missing) => seen.push(SourceFinding {
                 finding: local_finding(import, &missing),
                 reached: reach(&import.place.file),
                 always: import.guard == Guard::Always,
@@ -103,7 +104,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
             .iter()
             .max_by_key(|import| rank(import))
             .unwrap_or(&imports[0]);
-        Seen {
+        SourceFinding {
             finding: package_finding(top, first, imports.len()),
             reached: reach(&first.place.file),
             always: first.guard == Guard::Always,
@@ -116,7 +117,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
 }
 
 /// Which of the imported top-level names the interpreter would find.
-fn ask(context: &CheckContext<'_>, facts: &SourceFacts) -> BTreeMap<String, Found> {
+fn ask(context: &CheckContext<'_>, facts: &SourceFacts) -> BTreeMap<String, ModuleOrigin> {
     let names: BTreeSet<&str> = facts
         .imports
         .iter()
@@ -128,14 +129,14 @@ fn ask(context: &CheckContext<'_>, facts: &SourceFacts) -> BTreeMap<String, Foun
     let input = serde_json::json!({ "names": names });
     let ran = run_probe::<Known>(
         context,
-        Program::Interpreter,
+        ProbeProgram::Interpreter,
         input,
         PROBE_TIMEOUT_MS,
         false,
     );
     match ran.map(|ran| ran.answer) {
-        Ok(Answer::Given(known)) => known.found,
-        Ok(Answer::None(why)) => {
+        Ok(ProbeAnswer::Given(known)) => known.found,
+        Ok(ProbeAnswer::None(why)) => {
             tracing::debug!(why = why.why, "the interpreter was not asked for modules");
             BTreeMap::new()
         }
@@ -305,7 +306,7 @@ impl StaticFindings {
             })
         };
         let mut findings = Vec::new();
-        for Seen {
+        for SourceFinding {
             mut finding,
             reached,
             always,

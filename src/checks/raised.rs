@@ -24,7 +24,7 @@ pub(super) struct Raised {
     pub message: String,
     pub traceback: String,
     /// The application's own frames, outermost first.
-    pub frames: Vec<Frame>,
+    pub frames: Vec<TracebackFrame>,
     pub syntax: Option<Syntax>,
     /// `ImportError.name`.
     pub name: Option<String>,
@@ -51,13 +51,13 @@ pub(super) struct Link {
     pub kind: String,
     pub message: String,
     /// The application's innermost frame of it.
-    pub frame: Option<Frame>,
+    pub frame: Option<TracebackFrame>,
 }
 
 /// One frame of a traceback, in a file of the workspace.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Frame {
+pub(super) struct TracebackFrame {
     pub file: String,
     pub line: u32,
     pub function: String,
@@ -108,7 +108,7 @@ impl Raised {
     }
 
     /// The application's innermost frame: of the exception, else of the nearest one that led to it.
-    fn own_frame(&self) -> Option<&Frame> {
+    fn own_frame(&self) -> Option<&TracebackFrame> {
         self.frames
             .last()
             .or_else(|| self.chain.iter().find_map(|link| link.frame.as_ref()))

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::CheckContext;
-use super::python::interpreter;
+use super::interpreter::interpreter;
+use crate::manifest::{Environment, Manifest};
 use crate::source::{ScanOptions, SourceFacts, read_sources};
 
 /// What the sources say, once somebody asked.
@@ -15,9 +15,13 @@ pub(crate) struct Sources {
 
 impl Sources {
     /// The facts below `config.scan`, or below the import path.
-    pub(super) fn facts(&self, context: &CheckContext<'_>) -> &SourceFacts {
+    pub(super) fn facts(
+        &self,
+        manifest: &Manifest,
+        root: &Path,
+        environment: &Environment,
+    ) -> &SourceFacts {
         self.facts.get_or_init(|| {
-            let manifest = context.manifest;
             let mut roots = manifest.python.path.clone();
             // A directory of the import path gives modules the names by which they are imported; others
             // are read only where those do not reach.
@@ -26,14 +30,14 @@ impl Sources {
                     roots.push(directory.clone());
                 }
             }
-            let target = interpreter(manifest, context.root, context.environment)
+            let target = interpreter(manifest, root, environment)
                 .ok()
                 .and_then(|file| version_of(&file));
             let options = ScanOptions {
                 target,
                 ..ScanOptions::default()
             };
-            let facts = read_sources(context.root, &roots, &options);
+            let facts = read_sources(root, &roots, &options);
             tracing::debug!(files = facts.files, lines = facts.lines, "sources scanned");
             facts
         })

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::CheckContext;
+use super::context::CheckContext;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{View, has_own_root};
 
@@ -19,12 +19,20 @@ pub(crate) fn application_view(
     let mut view = View::new(&real(root), &live);
     view.state = state.map(real);
     view.shown = manifest.sandbox.read.clone();
-    let value = |name: &str| environment.values.get(name).map(|(value, _)| value.as_str());
+    let value = |name: &str| {
+        environment
+            .values
+            .get(name)
+            .map(|(value, _)| value.as_str())
+    };
     let of_environment = value("PYTHONPATH").unwrap_or_default().split(':');
     let of_manifest = manifest.python.path.iter().map(String::as_str);
     let imported = of_manifest.chain(of_environment).map(Path::new);
-    view.shown
-        .extend(imported.filter(|path| path.is_absolute()).map(Path::to_owned));
+    view.shown.extend(
+        imported
+            .filter(|path| path.is_absolute())
+            .map(Path::to_owned),
+    );
     view.home = value("HOME").map(PathBuf::from);
     // Packages that were installed for the user lie below the home directory.
     if let Some(home) = &view.home {
@@ -49,7 +57,9 @@ impl CheckContext<'_> {
 
 /// Where an application's code finds itself when it runs in `root`, the workspace or a copy of it.
 pub(crate) fn seen_root(manifest: &Manifest, root: &Path) -> PathBuf {
-    if has_own_root() && let Ok(live) = manifest.workspace.canonicalize() {
+    if has_own_root()
+        && let Ok(live) = manifest.workspace.canonicalize()
+    {
         live
     } else {
         root.to_owned()

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::context::{CliError, Place, Ui, find_boot, supervisor_lives};
+use super::context::{AppPaths, CliError, Ui, find_boot, supervisor_lives};
 use super::exit;
 use super::options::Global;
 use super::preflight::check_json;
@@ -65,7 +65,7 @@ impl ModeArg {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let manifest = place.manifest()?;
     if args.detach {
         return detach(ui, &place, &args);
@@ -203,7 +203,7 @@ pub(super) fn boot_json(boot: BootId, state: &BootState) -> Value {
 }
 
 /// Starts the same boot in a session of its own, and waits until it is up or over.
-fn detach(ui: &Ui, place: &Place, args: &Args) -> Result<u8, CliError> {
+fn detach(ui: &Ui, place: &AppPaths, args: &Args) -> Result<u8, CliError> {
     if let Some(running) = supervisor_of(&place.state_dir) {
         return Err(CliError::usage(
             format!(
@@ -256,7 +256,7 @@ fn detach(ui: &Ui, place: &Place, args: &Args) -> Result<u8, CliError> {
 }
 
 fn start_in_background(
-    place: &Place,
+    place: &AppPaths,
     args: &Args,
     output: &Path,
 ) -> std::io::Result<std::process::Child> {
@@ -279,7 +279,12 @@ fn start_in_background(
     command.spawn()
 }
 
-fn wait_until_settled(ui: &Ui, place: &Place, boot: BootId, strict: bool) -> Result<u8, CliError> {
+fn wait_until_settled(
+    ui: &Ui,
+    place: &AppPaths,
+    boot: BootId,
+    strict: bool,
+) -> Result<u8, CliError> {
     let reader = place.existing_reader()?;
     let boot = find_boot(&reader, &boot.to_string())?;
     loop {

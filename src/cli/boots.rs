@@ -1,6 +1,6 @@
 //! `ubs boots`: the list of boots.
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -15,7 +15,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let boots = match place.reader()? {
         Some(reader) => reader.boots(args.number)?,
         None => Vec::new(),
@@ -25,7 +25,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         return Ok(exit::GOOD);
     }
     if boots.is_empty() {
-        ui.note("no boot yet; `ubs boot` makes the first");
+        ui.note("no boot yet; `ubs boot` runs the first");
     }
     for boot in &boots {
         ui.print(&text(ui, boot))?;

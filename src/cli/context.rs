@@ -237,13 +237,13 @@ fn chain_of(error: &dyn std::error::Error) -> String {
 }
 
 /// Where an application, its manifest and its state are.
-pub(crate) struct Place {
+pub(crate) struct AppPaths {
     pub(crate) workspace: PathBuf,
     pub(crate) manifest: Option<PathBuf>,
     pub(crate) state_dir: PathBuf,
 }
 
-impl Place {
+impl AppPaths {
     /// That of an application whose manifest lies in its workspace.
     pub(crate) fn of_workspace(workspace: &Path) -> Result<Self, CliError> {
         let workspace = workspace.canonicalize().map_err(|error| {
@@ -345,7 +345,7 @@ impl Place {
             .map_err(|error| {
                 CliError::usage(
                     format!("cannot make {}: {error}", self.state_dir.display()),
-                    "give a directory that may be written with --state DIR",
+                    "name a writable directory with --state DIR",
                 )
             })?;
         // One that was there before may be open to others; what lies in it is not for them.
@@ -439,8 +439,8 @@ pub(crate) fn moment_of(text: &str) -> Result<At, CliError> {
             Ok(At(now().0.saturating_sub(number.saturating_mul(unit_us))))
         }
         _ => Err(CliError::usage(
-            format!("`{text}` is no moment"),
-            "give RFC 3339 (2026-11-24T10:00:00Z), or so long ago: 90s, 10m, 2h, 3d",
+            format!("`{text}` is not a point in time"),
+            "give a time in RFC 3339 (2026-11-24T10:00:00Z), or how long ago: 90s, 10m, 2h, 3d",
         )),
     }
 }
@@ -451,7 +451,7 @@ pub(crate) fn find_boot(reader: &Reader, name: &str) -> Result<BootId, CliError>
     if name == "last" {
         return reader
             .last_boot()?
-            .ok_or_else(|| CliError::usage("there was no boot here yet", "`ubs boot` makes one"));
+            .ok_or_else(|| CliError::usage("no boot has run here yet", "`ubs boot` makes one"));
     }
     if let Ok(id) = name.parse::<BootId>()
         && reader.boot(id)?.is_some()

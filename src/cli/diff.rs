@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::context::{CliError, Place, Ui, find_boot};
+use super::context::{AppPaths, CliError, Ui, find_boot};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -33,7 +33,7 @@ struct Difference {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let reader = place.existing_reader()?;
     let (id_a, a) = load(&reader, &args.boot_a)?;
     let (id_b, b) = load(&reader, &args.boot_b)?;

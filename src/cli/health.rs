@@ -1,6 +1,6 @@
 //! `ubs health` and `ubs status`: the health projection, now or at a past moment.
 
-use super::context::{CliError, Place, Ui, moment_of, supervisor_lives};
+use super::context::{AppPaths, CliError, Ui, moment_of, supervisor_lives};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -32,7 +32,7 @@ pub(crate) struct StatusArgs {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let at = args.at.as_deref().map(moment_of).transpose()?;
     let health = match (place.reader()?, at) {
         (None, _) => Health::unknown(),
@@ -43,7 +43,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 }
 
 pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let health = match place.reader()? {
         None => Health::unknown(),
         Some(reader) => reader.health(supervisor_lives)?,

@@ -150,7 +150,7 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
     }
     if !survey.unsure.is_empty() {
         text.push_str(&format!(
-            "\n{} to look at, marked `# unsure:` in the file:\n",
+            "\n{} to review, marked `# unsure:` in the file:\n",
             render::count(survey.unsure.len(), "thing")
         ));
         for unsure in survey.unsure.iter().take(UNSURE_SHOWN_MAX) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -39,7 +39,7 @@ enum LogCommand {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let reader = place.existing_reader()?;
     match args.command {
         LogCommand::Verify => {
@@ -87,7 +87,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             if ui.json {
                 ui.print_json(&json!({ "events": folded }))?;
             } else {
-                ui.print(&format!("projections made anew from {folded} events\n"))?;
+                ui.print(&format!("projections rebuilt from {folded} events\n"))?;
             }
             Ok(exit::GOOD)
         }
@@ -132,7 +132,7 @@ fn export_to(ui: &Ui, reader: &crate::log::Reader, path: &PathBuf) -> Result<(),
     let cannot = |error: std::io::Error| {
         CliError::usage(
             format!("cannot write {}: {error}", path.display()),
-            "give a new file in a directory that may be written and has room",
+            "name a new file in a writable directory with enough free space",
         )
     };
     let file = std::fs::OpenOptions::new()

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use crate::domain::redact::sanitise;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let directory = place.state_dir.join("logs");
     let names = names_in(&directory);
     let Some(service) = args.service else {
@@ -61,7 +61,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let cannot = |error: std::io::Error| {
         CliError::usage(
             format!("cannot read {}: {error}", path.display()),
-            "call this as the user who booted the application",
+            "run this as the user who booted the application",
         )
     };
     let mut file = BufReader::new(File::open(&path).map_err(cannot)?);

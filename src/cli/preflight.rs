@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render;
@@ -47,7 +47,7 @@ impl CheckArg {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let manifest = place.manifest()?;
     let only: Vec<CheckName> = args.only.iter().map(|check| check.name()).collect();
     let checks: Vec<CheckName> = CheckName::ALL
@@ -57,7 +57,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let scratch = tempfile::tempdir().map_err(|error| {
         CliError::usage(
             format!("cannot make a temporary directory: {error}"),
-            "see to it that $TMPDIR (or /tmp) can be written and has room",
+            "make sure that $TMPDIR (or /tmp) is writable and has free space",
         )
     })?;
     if ui.progress {
@@ -72,7 +72,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         &manifest.workspace,
         &place.state_dir,
         scratch.path(),
-        &Place::process_env(),
+        &AppPaths::process_env(),
         BTreeMap::new(),
         &checks,
     )?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::context::{CliError, Place, Ui, find_boot, moment_of, supervisor_lives};
+use super::context::{AppPaths, CliError, Ui, find_boot, moment_of, supervisor_lives};
 use super::exit;
 use super::health;
 use super::options::Global;
@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let reader = place.existing_reader()?;
     let boot = find_boot(&reader, &args.boot)?;
     let filter = match &args.until {

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{CliError, AppPaths, Ui};
 use super::exit;
 use super::options::Global;
 use crate::domain::event::ExitKind;
@@ -47,7 +47,7 @@ struct ReportDocument {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     if args.command.is_empty() {
         return report(ui, &place);
     }
@@ -63,10 +63,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         })?;
     let timeout_ms = args
         .timeout
-        .map_or(manifest.heal.sandbox_limits.time_ms, |seconds| seconds * 1000);
+        .map_or(manifest.heal.sandbox_limits.time_ms, |seconds| {
+            seconds * 1000
+        });
     let outcome = run_in_trial(
         &manifest,
-        &Place::process_env(),
+        &AppPaths::process_env(),
         &directory.path().join("trial"),
         args.command,
         timeout_ms,
@@ -103,7 +105,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     })
 }
 
-fn report(ui: &Ui, place: &Place) -> Result<u8, CliError> {
+fn report(ui: &Ui, place: &AppPaths) -> Result<u8, CliError> {
     // Without a manifest, what is there by default.
     let (limits, required) = match &place.manifest {
         Some(_) => {
@@ -138,7 +140,10 @@ fn report(ui: &Ui, place: &Place) -> Result<u8, CliError> {
     let mut text = lines.join("\n");
     text.push('\n');
     if !missing.is_empty() {
-        let line = format!("required by heal.sandbox.require and missing: {}\n", missing.join(", "));
+        let line = format!(
+            "required by heal.sandbox.require and missing: {}\n",
+            missing.join(", ")
+        );
         text.push_str(&line);
     }
     ui.print(&text)?;

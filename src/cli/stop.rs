@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
+use crate::domain::words::count;
 use crate::engine::{end_interrupted, supervisor_of};
 use crate::kernel::{self, Signal};
 
@@ -24,7 +25,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let Some(supervisor) = supervisor_of(&place.state_dir) else {
         return end_leftovers(ui, &place);
     };
@@ -37,7 +38,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
                 "cannot signal the supervisor, process {}",
                 supervisor.process.pid
             ),
-            "call this as the user who booted the application",
+            "run this as the user who booted the application",
         ));
     }
     let deadline = begun + Duration::from_secs(args.timeout);
@@ -75,7 +76,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 }
 
 /// Nobody supervises: ends what a supervisor that died left running.
-fn end_leftovers(ui: &Ui, place: &Place) -> Result<u8, CliError> {
+fn end_leftovers(ui: &Ui, place: &AppPaths) -> Result<u8, CliError> {
     let interrupted = match place.reader()? {
         Some(reader) if !reader.unfinished_boots()?.is_empty() => end_interrupted(
             &place.open_log()?,
@@ -95,12 +96,11 @@ fn end_leftovers(ui: &Ui, place: &Place) -> Result<u8, CliError> {
         }))?;
     } else if let Some(boot) = interrupted.first() {
         ui.note(&format!(
-            "the supervisor of {} had died; {} of it ended",
+            "the supervisor of {} had died; {}",
             super::render::cut(&boot.app, 60),
             match reaped {
-                0 => "nothing was left to be".to_owned(),
-                1 => "1 process".to_owned(),
-                n => format!("{n} processes"),
+                0 => "no process of the boot was left".to_owned(),
+                n => format!("{} of the boot ended", count(n as usize, "process")),
             }
         ));
     } else {

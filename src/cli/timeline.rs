@@ -385,7 +385,7 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
         E::ApprovalRequested => say(
             "MISSION",
             Tone::Warn,
-            format!(": a person has to approve: `ubs missions approve {slug}`"),
+            format!(": needs approval: `ubs missions approve {slug}`"),
         ),
         E::FixApproved { by } => say("MISSION", Tone::Good, format!(": approved by {by}")),
         E::PromotionStarted { files, databases } => say(

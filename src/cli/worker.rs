@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render;
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 /// A worker on the application at `place`.
-pub(super) fn worker_at(place: &Place, name: &str) -> Result<(Worker, Missions), CliError> {
+pub(super) fn worker_at(place: &AppPaths, name: &str) -> Result<(Worker, Missions), CliError> {
     let manifest = place.manifest()?;
     let missions = Missions::new(place.open_log()?);
     let worker = Worker::new(
@@ -41,13 +41,13 @@ pub(super) fn worker_at(place: &Place, name: &str) -> Result<(Worker, Missions),
         manifest,
         &place.state_dir,
         missions.clone(),
-        Place::process_env(),
+        AppPaths::process_env(),
     );
     Ok((worker, missions))
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     let name = args
         .name
         .unwrap_or_else(|| format!("worker {}", std::process::id()));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::database::model::Schema;
+use crate::database::model::DatabaseSchema;
 use crate::database::postgres::connection::Postgres;
 use crate::database::postgres::ddl::Rights;
 use crate::database::postgres::schema;
@@ -41,7 +41,7 @@ impl Live {
 
     /// All of the schema: on PostgreSQL what the search path leads to and what lies in the schemas
     /// `wanted`.
-    pub(crate) fn schema(&self, wanted: &[&str]) -> Result<Schema, Unreachable> {
+    pub(crate) fn schema(&self, wanted: &[&str]) -> Result<DatabaseSchema, Unreachable> {
         match self {
             Self::Postgres(server) => schema::read_schema(server, wanted),
             Self::Sqlite { connection, path } => live::read_schema(connection)
@@ -222,17 +222,17 @@ mod tests {
             why(&wrong),
             format!("x at {at}: the server refuses the user or the password")
         );
-        let told = why(&server.url("postgresql", "none"));
+        let reported = why(&server.url("postgresql", "none"));
         assert!(
-            told.contains("does not exist") && !told.contains("ss/w"),
-            "{told}"
+            reported.contains("does not exist") && !reported.contains("ss/w"),
+            "{reported}"
         );
-        let told = why(&(server.url("postgresql", "postgres") + "?sslmode=require"));
-        assert!(told.to_lowercase().contains("tls"), "{told}");
-        let told = why("postgresql://ann:s3cr3t@127.0.0.1:1/x");
+        let reported = why(&(server.url("postgresql", "postgres") + "?sslmode=require"));
+        assert!(reported.to_lowercase().contains("tls"), "{reported}");
+        let reported = why("postgresql://ann:s3cr3t@127.0.0.1:1/x");
         assert!(
-            told.contains("refused") && !told.contains("s3cr3t"),
-            "{told}"
+            reported.contains("refused") && !reported.contains("s3cr3t"),
+            "{reported}"
         );
     }
 }

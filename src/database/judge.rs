@@ -18,7 +18,7 @@ const PARTS_MAX: usize = 16;
 
 /// How two expressions stand to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Equivalence {
     Same,
     Different,
     /// The words differ, and the database does not understand one of them.
@@ -37,17 +37,17 @@ pub(crate) struct Judge<'a> {
 
 impl Judge<'_> {
     /// Two conditions or values over the columns of a live table.
-    pub(crate) fn same(&self, table: &Table, expected: &str, live: &str) -> Verdict {
+    pub(crate) fn same(&self, table: &Table, expected: &str, live: &str) -> Equivalence {
         if expected.trim().is_empty() || live.trim().is_empty() {
-            return Verdict::Unknown;
+            return Equivalence::Unknown;
         }
         match self.ask(table, None, expected, live) {
-            Verdict::Different
+            Equivalence::Different
                 if ["AND", "OR"]
                     .iter()
                     .any(|word| self.same_set(table, expected, live, word)) =>
             {
-                Verdict::Same
+                Equivalence::Same
             }
             verdict => verdict,
         }
@@ -60,12 +60,12 @@ impl Judge<'_> {
         column: &Column,
         expected: &str,
         live: &str,
-    ) -> Verdict {
+    ) -> Equivalence {
         match (self.dialect, column.kind.as_deref()) {
             (Dialect::Postgres, Some(kind)) if !expected.is_empty() => {
                 self.ask(table, Some(kind), expected, live)
             }
-            _ => Verdict::Unknown,
+            _ => Equivalence::Unknown,
         }
     }
 
@@ -79,24 +79,24 @@ impl Judge<'_> {
         wanted.iter().all(|one| {
             let other = found
                 .iter()
-                .position(|other| self.same(table, one, other) == Verdict::Same);
+                .position(|other| self.same(table, one, other) == Equivalence::Same);
             other.map(|at| found.swap_remove(at)).is_some()
         })
     }
 
-    fn ask(&self, table: &Table, kind: Option<&str>, expected: &str, live: &str) -> Verdict {
+    fn ask(&self, table: &Table, kind: Option<&str>, expected: &str, live: &str) -> Equivalence {
         if same_words(self.dialect, expected, live) {
-            return Verdict::Same;
+            return Equivalence::Same;
         }
-        let told = match (self.dialect, self.server) {
+        let printed = match (self.dialect, self.server) {
             (Dialect::Sqlite, _) => Ok(on_sqlite(table, expected, live)),
             (Dialect::Postgres, Some(Live::Postgres(server))) => {
                 // One statement stays one. Nothing else is looked for: what is explained is not run.
                 if expected.contains([';', '\0']) || live.contains([';', '\0']) {
-                    return Verdict::Unknown;
+                    return Equivalence::Unknown;
                 }
                 let Some(statement) = statement(table, kind, expected, live) else {
-                    return Verdict::Unknown;
+                    return Equivalence::Unknown;
                 };
                 server
                     .explained(&statement)
@@ -105,13 +105,13 @@ impl Judge<'_> {
                         _ => None,
                     })
             }
-            _ => return Verdict::Unknown,
+            _ => return Equivalence::Unknown,
         };
-        match told {
-            Ok(Some(true)) => Verdict::Same,
-            Ok(Some(false)) => Verdict::Different,
-            Ok(None) => Verdict::Unclear,
-            Err(_) => Verdict::Unknown,
+        match printed {
+            Ok(Some(true)) => Equivalence::Same,
+            Ok(Some(false)) => Equivalence::Different,
+            Ok(None) => Equivalence::Unclear,
+            Err(_) => Equivalence::Unknown,
         }
     }
 }
@@ -150,15 +150,15 @@ fn even(output: &str) -> Vec<String> {
 }
 
 /// `timezone(zone, moment)` as `(moment AT TIME ZONE zone)`, which is the same call.
-fn with_at_time_zone(mut told: Vec<String>) -> Vec<String> {
+fn with_at_time_zone(mut printed: Vec<String>) -> Vec<String> {
     let mut at = 0;
-    while let Some(found) = told[at..]
+    while let Some(found) = printed[at..]
         .windows(2)
         .position(|pair| pair[0] == "timezone" && pair[1] == "(")
     {
         at += found;
         let (mut depth, mut comma, mut end) = (0, None, None);
-        for (place, word) in told.iter().enumerate().skip(at + 1) {
+        for (place, word) in printed.iter().enumerate().skip(at + 1) {
             match word.as_str() {
                 "(" => depth += 1,
                 ")" => depth -= 1,
@@ -171,17 +171,17 @@ fn with_at_time_zone(mut told: Vec<String>) -> Vec<String> {
             }
         }
         if let (Some(comma), Some(end)) = (comma, end) {
-            let zone: Vec<String> = told[at + 2..comma].to_vec();
+            let zone: Vec<String> = printed[at + 2..comma].to_vec();
             let mut call = vec!["(".to_owned()];
-            call.extend_from_slice(&told[comma + 1..end]);
+            call.extend_from_slice(&printed[comma + 1..end]);
             call.extend(["AT", "TIME", "ZONE"].map(str::to_owned));
             call.extend(zone);
             call.push(")".to_owned());
-            told.splice(at..=end, call);
+            printed.splice(at..=end, call);
         }
         at += 1;
     }
-    told
+    printed
 }
 
 /// A query of both over a row of the table's types: it needs no right to read the table, and neither a
@@ -270,7 +270,7 @@ mod tests {
             dialect: Dialect::Sqlite,
             server: None,
         };
-        use Verdict::{Different, Same, Unclear, Unknown};
+        use Equivalence::{Different, Same, Unclear, Unknown};
         for (expected, live, verdict) in [
             ("b > 1 AND a <> 'x'", "((\"b\" > 1) and (t.a != 'x'))", Same),
             ("b > 1 AND a <> 'x'", "(a <> 'x') AND (b > (1))", Same),

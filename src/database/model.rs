@@ -38,14 +38,14 @@ impl Dialect {
 
 /// One database.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Schema {
+pub(crate) struct DatabaseSchema {
     pub dialect: Dialect,
     /// Of the database: what columns have that name none. Of PostgreSQL.
     pub collation: Option<String>,
     pub tables: Vec<Table>,
 }
 
-impl Schema {
+impl DatabaseSchema {
     /// The table that a statement of the application means: in the schema it names, or else on the search
     /// path.
     pub(crate) fn table(&self, schema: Option<&str>, name: &str) -> Option<&Table> {

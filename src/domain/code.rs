@@ -86,6 +86,13 @@ codes! {
     ConfigUnjudged = "config.unjudged", Info, "read that cannot be judged", "reads that cannot be judged";
     ConfigProgramMissing = "config.program_missing", Warning, "missing program", "missing programs";
 
+    VaultUnreachable = "vault.unreachable", Critical, "vault out of reach", "vaults out of reach";
+    VaultSealed = "vault.sealed", Critical, "vault that cannot be opened", "vaults that cannot be opened";
+    VaultKeyMissing = "vault.key_missing", Critical, "key missing in the vault", "keys missing in the vault";
+    VaultTokenInvalid = "vault.token_invalid", Critical, "vault token that is refused or ends soon", "vault tokens that are refused or end soon";
+    VaultInsecure = "vault.insecure", Warning, "vault that others can read", "vaults that others can read";
+    VaultAnswerInvalid = "vault.answer_invalid", Critical, "vault answer that cannot be read", "vault answers that cannot be read";
+
     SchemaMissingTable = "schema.missing_table", Critical, "missing table", "missing tables";
     SchemaMissingColumn = "schema.missing_column", Critical, "missing column", "missing columns";
     SchemaMissingIndex = "schema.missing_index", Warning, "missing index", "missing indexes";

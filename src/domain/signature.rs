@@ -12,12 +12,12 @@ use super::finding::Finding;
 use super::ids::{Digest, Signature};
 use super::remedy::Cause;
 
-struct Rule {
+struct SignatureRule {
     pattern: Regex,
     replacement: &'static str,
 }
 
-static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+static RULES: LazyLock<Vec<SignatureRule>> = LazyLock::new(|| {
     // The order matters: the longer shapes first, bare numbers last.
     [
         // Where the module lies is not known to who only reads the source.
@@ -42,7 +42,7 @@ static RULES: LazyLock<Vec<Rule>> = LazyLock::new(|| {
         (r"\s+", " "),
     ]
     .into_iter()
-    .map(|(pattern, replacement)| Rule {
+    .map(|(pattern, replacement)| SignatureRule {
         pattern: Regex::new(pattern).expect("a constant pattern, compiled in a test"),
         replacement,
     })

@@ -38,9 +38,9 @@ fn plan_service(service: &Service) -> ServicePlan {
         name: service.name.clone(),
         oneshot: service.oneshot,
         restart: match service.restart.policy {
-            manifest::RestartPolicy::OnFailure => RestartPolicy::OnFailure,
-            manifest::RestartPolicy::Always => RestartPolicy::Always,
-            manifest::RestartPolicy::Never => RestartPolicy::Never,
+            manifest::RestartCondition::OnFailure => RestartPolicy::OnFailure,
+            manifest::RestartCondition::Always => RestartPolicy::Always,
+            manifest::RestartCondition::Never => RestartPolicy::Never,
         },
         restarts_max: service.restart.max,
         restart_window_ms: service.restart.window_ms,

@@ -7,7 +7,7 @@ use crate::domain::boot::{BootCommand, Step};
 use crate::manifest::Environment;
 
 /// One report.
-pub(super) enum Report {
+pub(super) enum EngineReport {
     /// For the boot machine.
     Command(BootCommand),
     /// A wait is over: the step may be performed now.
@@ -28,4 +28,4 @@ pub(super) enum Settling {
 }
 
 /// Where reports go.
-pub(super) type Reports = UnboundedSender<Report>;
+pub(super) type Reports = UnboundedSender<EngineReport>;

@@ -15,7 +15,7 @@ use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
 use super::plan::plan_boot;
-use super::report::{Report, Reports, Settling};
+use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::Signals;
 use super::start::{Preparation, prepare};
@@ -125,7 +125,7 @@ struct StopWanted {
 impl Engine<'_> {
     async fn run(
         &mut self,
-        mut inbox: UnboundedReceiver<Report>,
+        mut inbox: UnboundedReceiver<EngineReport>,
         signals: &mut Signals,
     ) -> Result<BootEnd, EngineError> {
         let mut stop_wanted: Option<StopWanted> = None;
@@ -168,7 +168,7 @@ impl Engine<'_> {
             };
             let stopped_by = tokio::select! {
                 report = inbox.recv() => {
-                    let mut batch: Vec<Report> = report.into_iter().collect();
+                    let mut batch: Vec<EngineReport> = report.into_iter().collect();
                     while let Ok(more) = inbox.try_recv() {
                         batch.push(more);
                     }
@@ -204,11 +204,11 @@ impl Engine<'_> {
             .any(|step| matches!(step, Step::Heal { .. } | Step::Settle))
     }
 
-    fn receive(&mut self, batch: Vec<Report>) -> Result<(), EngineError> {
+    fn receive(&mut self, batch: Vec<EngineReport>) -> Result<(), EngineError> {
         let mut commands = Vec::new();
         for report in batch {
             match report {
-                Report::Command(command) => {
+                EngineReport::Command(command) => {
                     if let BootCommand::EndHeal { mission, .. } = &command {
                         let ended = *mission;
                         self.in_flight.retain(
@@ -217,7 +217,7 @@ impl Engine<'_> {
                     }
                     commands.push(command);
                 }
-                Report::Settled(settled) => {
+                EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
                     match settled? {
                         Settling::Filed { environment } => {
@@ -229,7 +229,7 @@ impl Engine<'_> {
                         }
                     }
                 }
-                Report::Due(step) => {
+                EngineReport::Due(step) => {
                     self.in_flight.remove(&step);
                     match step {
                         Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
@@ -322,7 +322,7 @@ impl Engine<'_> {
         let wait = Duration::from_millis(at.ms_since(now()).saturating_add(1));
         tokio::task::spawn_local(async move {
             tokio::time::sleep(wait).await;
-            let _ = reports.send(Report::Due(step));
+            let _ = reports.send(EngineReport::Due(step));
         });
     }
 

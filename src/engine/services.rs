@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::mark::BOOT_MARK;
-use super::report::{Report, Reports};
+use super::report::{EngineReport, Reports};
 use crate::domain::boot::BootCommand;
 use crate::domain::event::ProcessRef;
 use crate::domain::redact::{LineRedactor, Redactor};
@@ -248,7 +248,7 @@ enum Happened {
 impl ServiceTask {
     fn report(&self, command: BootCommand) {
         // The engine is gone only when the boot is over.
-        let _ = self.reports.send(Report::Command(command));
+        let _ = self.reports.send(EngineReport::Command(command));
     }
 
     async fn run(mut self) {

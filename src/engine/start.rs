@@ -38,7 +38,7 @@ pub(super) struct Preparation {
 }
 
 /// What a boot begins with.
-pub(super) struct Prepared {
+pub(super) struct PreparedBoot {
     pub app: Application,
     pub log: Log,
     pub reader: Reader,
@@ -55,7 +55,7 @@ pub(super) struct Prepared {
 pub(super) async fn prepare(
     preparation: Preparation,
     signals: &mut Signals,
-) -> Result<Prepared, EngineError> {
+) -> Result<PreparedBoot, EngineError> {
     let stop = Arc::new(AtomicBool::new(false));
     let (sender, mut prepared) = oneshot::channel();
     let stopped = Arc::clone(&stop);
@@ -83,7 +83,7 @@ pub(super) async fn prepare(
 }
 
 impl Preparation {
-    fn run(self, stop: &AtomicBool) -> Result<Prepared, EngineError> {
+    fn run(self, stop: &AtomicBool) -> Result<PreparedBoot, EngineError> {
         let mut lock = SupervisorLock::take(&self.state_dir)?;
         let workspace = &self.manifest.workspace;
         // An environment that cannot be read must not keep what was left running alive.
@@ -113,7 +113,7 @@ impl Preparation {
         })?;
         let head = self.reader.head()?;
         let fingerprint = fingerprint(&self.manifest, &environment, &self.state_dir);
-        Ok(Prepared {
+        Ok(PreparedBoot {
             app: Application {
                 redactor: Arc::new(Redactor::new(environment.secret_values(&self.manifest))),
                 manifest: Arc::new(self.manifest),

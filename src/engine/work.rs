@@ -13,7 +13,7 @@ use super::boot_log::{BootLog, context};
 use super::error::EngineError;
 use super::look::{Look, live_services};
 use super::mark::{WORK_MARK, service_mark, work_mark, worker_name};
-use super::report::{Report, Reports, Settling};
+use super::report::{EngineReport, Reports, Settling};
 use super::services::LiveProbe;
 use super::settle::settle;
 use super::signals::Signals;
@@ -60,8 +60,8 @@ impl Work {
     fn spawn(
         &mut self,
         name: &str,
-        work: impl FnOnce() -> Report + Send + 'static,
-        if_it_panics: Report,
+        work: impl FnOnce() -> EngineReport + Send + 'static,
+        if_it_panics: EngineReport,
     ) -> Result<(), EngineError> {
         let reports = self.reports.clone();
         let thread = std::thread::Builder::new()
@@ -91,7 +91,7 @@ impl Work {
         let (state_dir, scratch) = (app.state_dir.clone(), app.scratch());
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
         let end = move |report: CheckReport| {
-            Report::Command(BootCommand::EndCheck {
+            EngineReport::Command(BootCommand::EndCheck {
                 report: Box::new(report),
                 phase,
             })
@@ -112,7 +112,7 @@ impl Work {
             };
             end(report.unwrap_or_else(|error| failed_report(check, &error)))
         };
-        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        let panicked = failed_report(check, "it panicked, which is a bug in ubs");
         self.spawn(check.as_str(), work, end(panicked))
     }
 
@@ -142,13 +142,13 @@ impl Work {
             overrides: BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]),
         };
         let end = |report| {
-            Report::Command(BootCommand::EndCheck {
+            EngineReport::Command(BootCommand::EndCheck {
                 report: Box::new(report),
                 phase: CheckPhase::Validation,
             })
         };
         let check = CheckName::Registration;
-        let panicked = failed_report(check, "it panicked, which is a bug of ours");
+        let panicked = failed_report(check, "it panicked, which is a bug in ubs");
         self.spawn(
             check.as_str(),
             move || {
@@ -183,7 +183,7 @@ impl Work {
         .cancelled_by(Arc::clone(&self.cancelled));
         let redactor = Arc::clone(&app.redactor);
         let end = move |outcome, reason| {
-            Report::Command(BootCommand::EndHeal {
+            EngineReport::Command(BootCommand::EndHeal {
                 mission,
                 outcome,
                 reason,
@@ -198,7 +198,7 @@ impl Work {
         };
         let panicked = end(
             HealOutcome::Rejected,
-            "the worker panicked, which is a bug of ours".to_owned(),
+            "the worker panicked, which is a bug in ubs".to_owned(),
         );
         self.spawn("heal", work, panicked)
     }
@@ -246,8 +246,8 @@ impl Work {
         let panicked = EngineError::Bug("settling panicked".to_owned());
         self.spawn(
             "settle",
-            move || Report::Settled(work()),
-            Report::Settled(Err(panicked)),
+            move || EngineReport::Settled(work()),
+            EngineReport::Settled(Err(panicked)),
         )
     }
 

@@ -107,7 +107,12 @@ impl Upgrade<'_> {
             argv,
             cwd: command.directory,
             env: self.variables(run, &seen, reach.variables)?,
-            view: Some(application_view(run.manifest, run.root, run.environment, None)),
+            view: Some(application_view(
+                run.manifest,
+                run.root,
+                run.environment,
+                None,
+            )),
             writable: reach.writable,
             home: Some(home),
             network: false,
@@ -134,7 +139,7 @@ impl Upgrade<'_> {
                 limits.time_ms / 1_000
             )
         } else if let Some(what) = &outcome.exceeded {
-            format!("used {what}, the bound in `heal.sandbox.limits`, and was ended")
+            format!("used {what}, the bound in `heal.sandbox.limits`, and was stopped")
         } else {
             format!("ended with {}", outcome.exit)
         };

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
@@ -23,6 +23,7 @@ use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
 use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::fix::postgres::statements;
+use crate::kernel::LockFile;
 use crate::log::{Missions, MissionsError};
 use crate::sandbox::{CopyError, clone_database};
 
@@ -77,23 +78,9 @@ pub(super) struct PromotionPlace<'a> {
 }
 
 /// One promotion at a time in a workspace, across processes; released when dropped.
-struct PromotionLock(#[allow(dead_code)] nix::fcntl::Flock<fs::File>);
-
-impl PromotionLock {
-    fn take(state_dir: &Path) -> Result<Self, PromoteError> {
-        let path = state_dir.join("promotion.lock");
-        let file = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(&path)
-            .map_err(io_error(format!("open {}", path.display())))?;
-        nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusive)
-            .map(Self)
-            .map_err(|(_, errno)| io_error(format!("lock {}", path.display()))(errno.into()))
-    }
+fn promotion_lock(state_dir: &Path) -> Result<LockFile, PromoteError> {
+    let path = state_dir.join("promotion.lock");
+    LockFile::wait_for(&path).map_err(io_error(format!("lock {}", path.display())))
 }
 
 /// Moves the verified proposal of `mission` into the workspace.
@@ -109,7 +96,7 @@ pub(super) fn promote(
     databases: &Databases,
     mut trial: Trial,
 ) -> Result<(), PromoteError> {
-    let _lock = PromotionLock::take(place.state_dir)?;
+    let _lock = promotion_lock(place.state_dir)?;
     let files = plan_files(place.workspace, proposal)?;
     let mut plan = JournalPlan {
         files: files.iter().map(journal_file).collect(),
@@ -365,7 +352,7 @@ pub(crate) fn recover_promotions(
     missions: &Missions,
     servers: Option<&BTreeMap<String, String>>,
 ) -> Result<Vec<Recovery>, PromoteError> {
-    let _lock = PromotionLock::take(state_dir)?;
+    let _lock = promotion_lock(state_dir)?;
     let place = PromotionPlace {
         workspace,
         state_dir,
@@ -446,7 +433,7 @@ pub(crate) fn roll_back(
     mission: MissionId,
     why: &str,
 ) -> Result<String, PromoteError> {
-    let _lock = PromotionLock::take(state_dir)?;
+    let _lock = promotion_lock(state_dir)?;
     let journal = Journal::of(state_dir, mission);
     let plan = journal
         .read()

@@ -91,7 +91,7 @@ impl std::fmt::Display for Target {
 
 /// How much of a body is wanted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Body {
+pub(crate) enum BodyLimit {
     /// All of it; more than so many bytes are an error.
     AtMost(usize),
     /// The first so many bytes; the rest is not read.
@@ -134,7 +134,7 @@ impl Client {
         &mut self,
         path: &str,
         headers: &[(&'static str, HeaderValue)],
-        wanted: Body,
+        wanted: BodyLimit,
     ) -> Result<Answer, HttpError> {
         if let Some(sender) = &mut self.sender {
             // An error: the server closed the connection, as it may between two requests.
@@ -159,9 +159,9 @@ impl Client {
         let status = response.status().as_u16();
         let mut body = Zeroizing::new(Vec::new());
         let mut frames = response.into_body();
-        let (Body::AtMost(bytes_max) | Body::First(bytes_max)) = wanted;
+        let (BodyLimit::AtMost(bytes_max) | BodyLimit::First(bytes_max)) = wanted;
         loop {
-            if matches!(wanted, Body::First(_)) && body.len() >= bytes_max {
+            if matches!(wanted, BodyLimit::First(_)) && body.len() >= bytes_max {
                 // The connection still holds the rest.
                 return Ok(Answer { status, body });
             }
@@ -171,7 +171,7 @@ impl Client {
             let Ok(data) = frame.map_err(http_error)?.into_data() else {
                 continue;
             };
-            if matches!(wanted, Body::AtMost(_)) && body.len() + data.len() > bytes_max {
+            if matches!(wanted, BodyLimit::AtMost(_)) && body.len() + data.len() > bytes_max {
                 let message = format!("it answers with more than {bytes_max} bytes");
                 return Err(HttpError::Invalid(message));
             }

@@ -44,7 +44,7 @@ const STANDARD: [&str; 28] = [
 ];
 
 /// The sources of an application.
-pub(super) struct Code<'a> {
+pub(super) struct ApplicationCode<'a> {
     pub facts: &'a SourceFacts,
     pub files: &'a Files,
     /// Directories that belong in front of the import path; `.` is the workspace itself.
@@ -84,7 +84,7 @@ pub(super) fn is_side(file: &str) -> bool {
         })
 }
 
-impl<'a> Code<'a> {
+impl<'a> ApplicationCode<'a> {
     /// `directories`: where services run, as far as that is known.
     pub(super) fn of(facts: &'a SourceFacts, files: &'a Files, directories: &[String]) -> Self {
         let roots = find_roots(facts, directories);

@@ -57,7 +57,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         let text = format!("{name} has more than {SERVICES_MAX} services; the rest was left out");
         units.notes.push(Note::unsure(text));
     }
-    let reader = Reader {
+    let reader = ComposeReader {
         files,
         file: name,
         names: services.iter().map(|(name, _)| name.as_str()).collect(),
@@ -184,14 +184,14 @@ fn as_map(value: Value) -> Value {
     }
 }
 
-struct Reader<'f> {
+struct ComposeReader<'f> {
     files: &'f Files,
     file: &'f str,
     names: BTreeSet<&'f str>,
     built: BTreeMap<&'f str, &'f Node>,
 }
 
-impl Reader<'_> {
+impl ComposeReader<'_> {
     fn unit(
         &self,
         name: &str,

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::code::{Code, is_side};
+use super::code::{ApplicationCode, is_side};
 use super::draft::{Note, SchemaDraft, VarDraft};
 use super::text::{holds_credential, name_of, plain, unique};
 use super::variables::EnvFiles;
@@ -26,7 +26,7 @@ static URL_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// What the code says about its databases.
 #[derive(Debug, Default)]
-struct Seen {
+struct DatabaseHints {
     /// A URL and its place.
     url: Option<(String, String)>,
     /// Where the application makes its tables itself.
@@ -35,7 +35,7 @@ struct Seen {
 
 /// Every `[[schema]]`, and remarks on migrations.
 pub(super) fn schemas(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     env: &EnvFiles,
     vars: &mut [VarDraft],
     notes: &mut Vec<Note>,
@@ -127,7 +127,7 @@ struct Complete {
 
 /// The module through which a base is best named: a base's own module knows its tables only if it, or
 /// what it imports, defines them.
-fn complete_module(code: &Code<'_>, own: &str, attribute: &str) -> Complete {
+fn complete_module(code: &ApplicationCode<'_>, own: &str, attribute: &str) -> Complete {
     let mut users: Vec<&str> = code
         .importers_of(own, attribute)
         .into_iter()
@@ -158,7 +158,7 @@ fn complete_module(code: &Code<'_>, own: &str, attribute: &str) -> Complete {
 }
 
 /// The configuration of Alembic.
-pub(super) fn alembic_file(code: &Code<'_>) -> Option<&'static str> {
+pub(super) fn alembic_file(code: &ApplicationCode<'_>) -> Option<&'static str> {
     code.files.first(&[
         "alembic.ini",
         "backend/alembic.ini",
@@ -196,10 +196,10 @@ fn database_variable(vars: &[VarDraft]) -> Option<usize> {
 /// Where the database is; sets `database`, and takes the schema out if that is not known.
 fn set_database(
     schema: &mut SchemaDraft,
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     env: &EnvFiles,
     variable: Option<&VarDraft>,
-    seen: &Seen,
+    seen: &DatabaseHints,
 ) {
     let Some(var) = variable else {
         match &seen.url {
@@ -247,7 +247,7 @@ const OTHER_KIND: &str =
     "this version compares SQLite and PostgreSQL, and this database is of another kind";
 
 /// Whether the tables will be made by somebody else.
-fn judge(schema: &mut SchemaDraft, code: &Code<'_>, seen: &Seen) {
+fn judge(schema: &mut SchemaDraft, code: &ApplicationCode<'_>, seen: &DatabaseHints) {
     if !schema.active {
         return;
     }
@@ -267,7 +267,7 @@ fn judge(schema: &mut SchemaDraft, code: &Code<'_>, seen: &Seen) {
 }
 
 /// A SQLite file that is not there yet, and that the application will make.
-fn missing_file(code: &Code<'_>, url: &str, seen: &Seen) -> Option<String> {
+fn missing_file(code: &ApplicationCode<'_>, url: &str, seen: &DatabaseHints) -> Option<String> {
     let path = url
         .split_once(":///")
         .map_or("", |(_, path)| path.split('?').next().unwrap_or(path));
@@ -288,8 +288,8 @@ fn missing_file(code: &Code<'_>, url: &str, seen: &Seen) -> Option<String> {
 }
 
 /// Looks into the files that have to do with SQLAlchemy.
-fn look(code: &Code<'_>) -> Seen {
-    let mut seen = Seen::default();
+fn look(code: &ApplicationCode<'_>) -> DatabaseHints {
+    let mut seen = DatabaseHints::default();
     let files: BTreeSet<&str> = code
         .facts
         .imports

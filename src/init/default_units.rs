@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use super::code::{Code, is_side};
+use super::code::{ApplicationCode, is_side};
 use super::draft::{LayerDraft, Note, Unit, VarDraft};
 use super::program::{Program, program};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
-use crate::source::{Application, Framework};
+use crate::source::{ApplicationObject, Framework};
 
 /// More applications than this are not started by one manifest.
 const DEFAULT_UNITS_MAX: usize = 20;
@@ -28,8 +28,8 @@ const PROGRAMS_MAX: usize = 20;
 
 /// Services for applications where no file says what runs.
 pub(super) fn default_units(
-    code: &Code<'_>,
-    apps: &[&Application],
+    code: &ApplicationCode<'_>,
+    apps: &[&ApplicationObject],
     vars: &[VarDraft],
     packages: &str,
 ) -> Vec<Unit> {
@@ -87,7 +87,7 @@ pub(super) fn default_units(
 }
 
 /// Modules that are probably programs of their own, as layers that are written as comments.
-pub(super) fn programs(code: &Code<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft> {
+pub(super) fn programs(code: &ApplicationCode<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft> {
     let mut names: BTreeSet<String> = taken.iter().map(|layer| layer.name.clone()).collect();
     let mut layers = Vec::new();
     for (module, file) in code.named() {
@@ -127,8 +127,8 @@ pub(super) fn programs(code: &Code<'_>, taken: &[LayerDraft]) -> Vec<LayerDraft>
 }
 
 fn default_command(
-    code: &Code<'_>,
-    app: &Application,
+    code: &ApplicationCode<'_>,
+    app: &ApplicationObject,
     port: &str,
     packages: &str,
 ) -> Option<Vec<String>> {
@@ -185,7 +185,7 @@ pub(super) fn words(line: &str) -> Vec<String> {
 }
 
 /// The module beside Django's settings that a server imports.
-pub(super) fn wsgi_of(code: &Code<'_>, settings: &str) -> Option<String> {
+pub(super) fn wsgi_of(code: &ApplicationCode<'_>, settings: &str) -> Option<String> {
     let mut package = settings;
     while let Some((above, _)) = package.rsplit_once('.') {
         for name in ["wsgi", "asgi"] {
@@ -201,7 +201,7 @@ pub(super) fn wsgi_of(code: &Code<'_>, settings: &str) -> Option<String> {
 }
 
 /// What a command makes the interpreter load, by the names of the workspace's own modules.
-pub(super) fn entries_of(code: &Code<'_>, unit: &Unit) -> Vec<String> {
+pub(super) fn entries_of(code: &ApplicationCode<'_>, unit: &Unit) -> Vec<String> {
     let program = program(&unit.run);
     let mut entries: Vec<String> = Vec::new();
     let named = program.object.iter().map(|(module, _)| module.clone());
@@ -224,7 +224,11 @@ pub(super) fn entries_of(code: &Code<'_>, unit: &Unit) -> Vec<String> {
 }
 
 /// A module that a command names, and that its package does not have.
-pub(super) fn missing_module(code: &Code<'_>, unit: &Unit, program: &Program) -> Option<String> {
+pub(super) fn missing_module(
+    code: &ApplicationCode<'_>,
+    unit: &Unit,
+    program: &Program,
+) -> Option<String> {
     let object = program.object.as_ref().map(|(module, _)| module);
     let module = own_name(code, unit, object.or(program.run_module.as_ref())?);
     let package = module.split('.').next()?;
@@ -232,7 +236,7 @@ pub(super) fn missing_module(code: &Code<'_>, unit: &Unit, program: &Program) ->
 }
 
 /// The name under which the workspace knows a module that a command names.
-pub(super) fn own_name(code: &Code<'_>, unit: &Unit, module: &str) -> String {
+pub(super) fn own_name(code: &ApplicationCode<'_>, unit: &Unit, module: &str) -> String {
     if code.file_of(module).is_none()
         && let Some(cwd) = &unit.cwd
     {

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::code::Code;
+use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, words, wsgi_of};
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit};
@@ -14,7 +14,7 @@ use super::program::{Program, program};
 use super::text::{name_of, plain, unique};
 use super::unit_order::{break_cycles, topological};
 use crate::manifest::is_dotted;
-use crate::source::{Application, Framework};
+use crate::source::{ApplicationObject, Framework};
 
 /// A path that says how the application is.
 static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -23,9 +23,9 @@ static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
 
 /// Layers for these services.
 pub(super) fn layers(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     mut units: Vec<Unit>,
-    apps: &[&Application],
+    apps: &[&ApplicationObject],
     notes: &mut Vec<Note>,
 ) -> Vec<LayerDraft> {
     let mut taken = BTreeSet::new();
@@ -132,10 +132,10 @@ fn migrations(file: &str, units: &[Unit], taken: &mut BTreeSet<String>) -> Layer
 }
 
 fn layer(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     mut unit: Unit,
     name: String,
-    apps: &[&Application],
+    apps: &[&ApplicationObject],
     names: &BTreeMap<String, String>,
     images: &BTreeMap<String, (String, Option<String>)>,
 ) -> LayerDraft {
@@ -195,10 +195,10 @@ fn layer(
 
 /// Modules for the dry run: those that the service loads itself.
 fn imports(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     unit: &Unit,
     program: &Program,
-    apps: &[&Application],
+    apps: &[&ApplicationObject],
     notes: &mut Vec<Note>,
 ) -> Vec<String> {
     let mut imports = Vec::new();
@@ -242,11 +242,11 @@ fn imports(
 
 /// How to see that a server answers.
 fn ready(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     unit: &mut Unit,
     program: &Program,
     imports: &[String],
-    apps: &[&Application],
+    apps: &[&ApplicationObject],
     notes: &mut Vec<Note>,
 ) {
     let Some(port) = program.port.clone().or_else(|| unit.port.clone()) else {
@@ -303,7 +303,11 @@ fn ready(
 
 /// A route in the application's own file that says how it is, with its place: what other files define
 /// stands behind a prefix that is not known here.
-fn health_path(code: &Code<'_>, app: &Application, imports: &[String]) -> Option<(String, String)> {
+fn health_path(
+    code: &ApplicationCode<'_>,
+    app: &ApplicationObject,
+    imports: &[String],
+) -> Option<(String, String)> {
     let mut files: Vec<&str> = vec![&app.place.file];
     files.extend(imports.iter().filter_map(|module| code.file_of(module)));
     for file in files {

@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use crate::manifest::{Manifest, ManifestError};
 use crate::source::{Framework, ScanOptions, SourceFacts, read_sources};
-use code::Code;
+use code::ApplicationCode;
 use draft::{Draft, Note, Units};
 use files::Files;
 
@@ -206,7 +206,7 @@ pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, In
 
 fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     let (mut units, from) = read_units(files);
-    let code = Code::of(facts, files, &directories(&units));
+    let code = ApplicationCode::of(facts, files, &directories(&units));
     let mut draft = Draft {
         python: setting::python(files, &code),
         ..Draft::default()

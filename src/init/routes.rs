@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::code::{Code, is_side};
+use super::code::{ApplicationCode, is_side};
 use super::draft::{Note, RegistrationDraft};
 use super::text::{name_of, plain, unique};
-use crate::source::{Application, Framework, Include};
+use crate::source::{ApplicationObject, Framework, Include};
 
 /// Services that a manifest gets.
 const SERVICES_MAX: usize = 300;
@@ -20,16 +20,16 @@ type Key = (String, String);
 
 /// Applications that may be booted, the likeliest first. `started`: what commands name.
 pub(super) fn applications<'a>(
-    code: &Code<'a>,
+    code: &ApplicationCode<'a>,
     started: &[(String, String)],
-) -> Vec<&'a Application> {
+) -> Vec<&'a ApplicationObject> {
     let included: BTreeSet<Key> = code
         .facts
         .includes
         .iter()
         .filter_map(|include| include.included.clone())
         .collect();
-    let mut found: Vec<&Application> = code
+    let mut found: Vec<&ApplicationObject> = code
         .facts
         .applications
         .iter()
@@ -77,7 +77,7 @@ fn is_of_commands(module: &str) -> bool {
 }
 
 /// What `registration.app` says.
-pub(super) fn app_of(code: &Code<'_>, app: &Application) -> String {
+pub(super) fn app_of(code: &ApplicationCode<'_>, app: &ApplicationObject) -> String {
     let module = code.name(&app.module);
     let call = if app.is_factory { "()" } else { "" };
     match app.framework {
@@ -89,7 +89,10 @@ pub(super) fn app_of(code: &Code<'_>, app: &Application) -> String {
 }
 
 /// `[registration]` for the first of the applications.
-pub(super) fn registration(code: &Code<'_>, apps: &[&Application]) -> Option<RegistrationDraft> {
+pub(super) fn registration(
+    code: &ApplicationCode<'_>,
+    apps: &[&ApplicationObject],
+) -> Option<RegistrationDraft> {
     let (app, others) = apps.split_first()?;
     let mut draft = RegistrationDraft {
         app: app_of(code, app),
@@ -144,7 +147,7 @@ pub(super) fn registration(code: &Code<'_>, apps: &[&Application]) -> Option<Reg
 }
 
 /// A factory that cannot be called without arguments.
-pub(super) fn needs_arguments(code: &Code<'_>, app: &Application) -> bool {
+pub(super) fn needs_arguments(code: &ApplicationCode<'_>, app: &ApplicationObject) -> bool {
     if !app.is_factory {
         return false;
     }
@@ -194,7 +197,11 @@ fn last_segment(prefix: &str) -> Option<&str> {
 }
 
 /// Prefix and router of each router that the application includes and that has endpoints.
-fn mounted(code: &Code<'_>, app: &Application, notes: &mut Vec<Note>) -> Vec<(String, Key)> {
+fn mounted(
+    code: &ApplicationCode<'_>,
+    app: &ApplicationObject,
+    notes: &mut Vec<Note>,
+) -> Vec<(String, Key)> {
     let routers: BTreeMap<Key, (&str, u32)> = code
         .facts
         .routers
@@ -282,7 +289,7 @@ fn mounted(code: &Code<'_>, app: &Application, notes: &mut Vec<Note>) -> Vec<(St
 }
 
 /// The statement has a prefix, which the scan could not tell.
-fn says_prefix(code: &Code<'_>, include: &Include) -> bool {
+fn says_prefix(code: &ApplicationCode<'_>, include: &Include) -> bool {
     code.statement(&include.place)
         .is_some_and(|text| text.contains("prefix"))
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::code::{Code, is_side};
+use super::code::{ApplicationCode, is_side};
 use super::draft::{ConfigDraft, Draft, Note, PythonDraft, Units};
 use super::files::Files;
 use super::text::{name_of, plain};
@@ -92,7 +92,7 @@ fn project_name(files: &Files) -> Option<String> {
 }
 
 /// `[python]`.
-pub(super) fn python(files: &Files, code: &Code<'_>) -> PythonDraft {
+pub(super) fn python(files: &Files, code: &ApplicationCode<'_>) -> PythonDraft {
     let mut python = PythonDraft::default();
     let is_venv = |dir: &str| files.exists(&format!("{dir}/bin/python"));
     let elsewhere = || {
@@ -155,7 +155,7 @@ pub(super) fn packages(files: &Files, python: &PythonDraft) -> String {
 }
 
 /// Environment files that the sources name.
-fn named_in_code(code: &Code<'_>) -> Vec<String> {
+fn named_in_code(code: &ApplicationCode<'_>) -> Vec<String> {
     let readers: BTreeSet<&str> = code
         .facts
         .env_reads
@@ -177,7 +177,11 @@ fn named_in_code(code: &Code<'_>) -> Vec<String> {
 }
 
 /// `[config]` without its variables, and what the environment files hold.
-pub(super) fn config(files: &Files, code: &Code<'_>, units: &Units) -> (ConfigDraft, EnvFiles) {
+pub(super) fn config(
+    files: &Files,
+    code: &ApplicationCode<'_>,
+    units: &Units,
+) -> (ConfigDraft, EnvFiles) {
     let mut config = ConfigDraft::default();
     let mut env = EnvFiles::default();
     let places: Vec<String> = std::iter::once(String::new())
@@ -245,7 +249,7 @@ pub(super) fn config(files: &Files, code: &Code<'_>, units: &Units) -> (ConfigDr
     {
         let parsed = EnvFile::parse(&text, &none, &none);
         for (line, why) in parsed.malformed.iter().take(5) {
-            files.message(format!("{example}:{line} is no assignment: {why}"));
+            files.message(format!("{example}:{line} is not an assignment: {why}"));
         }
         env.example = Some((example.clone(), parsed));
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::source::{
-    Application, Base, EnvRead, Guard, Import, Include, Place, RouterDefinition, ValueKind,
+    ApplicationObject, Base, EnvRead, Guard, Import, Include, Place, RouterDefinition, ValueKind,
 };
 
 /// A workspace called `shop`.
@@ -70,7 +70,7 @@ impl Shop {
     }
 
     fn app(mut self, framework: Framework, file: &str, module: &str, attribute: &str) -> Self {
-        self.facts.applications.push(Application {
+        self.facts.applications.push(ApplicationObject {
             place: place(file, 3),
             framework,
             module: module.into(),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::code::{Code, is_side};
+use super::code::{ApplicationCode, is_side};
 use super::draft::{Note, Reference, VarDraft};
 use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
 use crate::manifest::{EnvFile, Var, VarKind};
@@ -65,7 +65,7 @@ impl EnvFiles {
 
 /// Every variable, by name.
 pub(super) fn variables(
-    code: &Code<'_>,
+    code: &ApplicationCode<'_>,
     entries: &[String],
     env: &EnvFiles,
     references: &[Reference],
@@ -147,7 +147,7 @@ fn start(name: &str, env: &EnvFiles) -> VarDraft {
 }
 
 struct Reach<'a> {
-    code: &'a Code<'a>,
+    code: &'a ApplicationCode<'a>,
     at_import: &'a BTreeSet<&'a str>,
     ever: &'a BTreeSet<&'a str>,
     /// It is known what the application starts with.

@@ -26,7 +26,7 @@ pub(super) struct Written {
 
 /// Writes the manifest. Takes out of the draft what the parser refuses.
 pub(super) fn write(draft: &mut Draft) -> Written {
-    let mut page = Page::default();
+    let mut page = ManifestPage::default();
     page.line("# How this application boots: `ubs preflight` checks it, `ubs boot` brings it up layer by layer.");
     page.line("# Written by `ubs init` from what lies in this directory. Look at the lines with `# unsure:` first;");
     page.line("# every key is explained in docs/manifest.md.");
@@ -65,12 +65,12 @@ fn accepts(part: &str) -> Result<(), String> {
 }
 
 #[derive(Default)]
-struct Page {
+struct ManifestPage {
     text: String,
     unsure: Vec<(String, String)>,
 }
 
-impl Page {
+impl ManifestPage {
     fn line(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');

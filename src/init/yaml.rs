@@ -100,7 +100,7 @@ enum Open {
     },
 }
 
-struct Frame {
+struct OpenNode {
     open: Open,
     line: u32,
     anchor: usize,
@@ -110,7 +110,7 @@ struct Frame {
 
 /// The first document of a file; `Null` if there is none.
 pub(super) fn parse(text: &str) -> Result<Node, BadYaml> {
-    let mut reader = Reader {
+    let mut reader = YamlReader {
         stack: Vec::new(),
         anchors: HashMap::new(),
         nodes: 0,
@@ -136,15 +136,15 @@ fn narrow(line: usize) -> u32 {
     u32::try_from(line).unwrap_or(u32::MAX)
 }
 
-struct Reader {
-    stack: Vec<Frame>,
+struct YamlReader {
+    stack: Vec<OpenNode>,
     /// Finished nodes that have an anchor, with their number of nodes.
     anchors: HashMap<usize, (Node, usize)>,
     nodes: usize,
     root: Option<Node>,
 }
 
-impl Reader {
+impl YamlReader {
     /// True at the end of the first document.
     fn take(&mut self, event: Event<'_>, line: u32) -> Result<bool, String> {
         match event {
@@ -159,7 +159,7 @@ impl Reader {
                 };
                 let key = matches!(
                     self.stack.last(),
-                    Some(Frame {
+                    Some(OpenNode {
                         open: Open::Map { key: None, .. },
                         ..
                     })
@@ -213,7 +213,7 @@ impl Reader {
         if self.stack.len() >= DEPTH_MAX {
             return Err(format!("it is nested deeper than {DEPTH_MAX} levels"));
         }
-        self.stack.push(Frame {
+        self.stack.push(OpenNode {
             open,
             line,
             anchor,
@@ -246,11 +246,11 @@ impl Reader {
             None => {
                 self.root.get_or_insert(node);
             }
-            Some(Frame {
+            Some(OpenNode {
                 open: Open::List(items),
                 ..
             }) => items.push(node),
-            Some(Frame {
+            Some(OpenNode {
                 open: Open::Map { entries, key },
                 ..
             }) => match key.take() {

@@ -197,7 +197,9 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         root: what.root.map(RootPlan::new).transpose()?,
         wall: what.wall.map(WallPlan::new).transpose()?.flatten(),
         owner: what.owner.unwrap_or((uid.as_raw(), gid.as_raw())),
-        changes_user: what.owner.is_some_and(|owner| owner != (uid.as_raw(), gid.as_raw())),
+        changes_user: what
+            .owner
+            .is_some_and(|owner| owner != (uid.as_raw(), gid.as_raw())),
         cwd: c_string(what.cwd.as_os_str())?,
         program: c_string(what.program.as_os_str())?,
         argv: CStrings::new(argv),
@@ -206,7 +208,9 @@ pub(crate) fn spawn_confined(what: &Confinement<'_>) -> io::Result<Confined> {
         status: status_writer,
         result: result_writer,
         filters: filters(what.sockets),
-        control_groups: what.control_group.map_or_else(|| Ok(Vec::new()), ControlGroup::entrances)?,
+        control_groups: what
+            .control_group
+            .map_or_else(|| Ok(Vec::new()), ControlGroup::entrances)?,
         loopback: loopback_plan,
         rehearse: what.rehearse,
     };

@@ -159,9 +159,7 @@ fn other_domains(allowed: &[i32]) -> Result<Vec<SeccompRule>, BackendError> {
 fn build(sockets: Sockets) -> Result<Vec<BpfProgram>, BackendError> {
     let socket = match sockets {
         Sockets::None => Vec::new(),
-        Sockets::OwnNetwork => {
-            other_domains(&[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?
-        }
+        Sockets::OwnNetwork => other_domains(&[libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK])?,
         Sockets::Open => other_domains(&[
             libc::AF_INET,
             libc::AF_INET6,
@@ -200,10 +198,7 @@ fn build(sockets: Sockets) -> Result<Vec<BpfProgram>, BackendError> {
     ])
 }
 
-fn program(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    errno: i32,
-) -> Result<BpfProgram, BackendError> {
+fn program(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) -> Result<BpfProgram, BackendError> {
     SeccompFilter::new(
         rules,
         SeccompAction::Allow,

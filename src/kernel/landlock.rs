@@ -159,7 +159,8 @@ impl WallPlan {
                 let mut status: libc::stat = std::mem::zeroed();
                 let is_directory = libc::fstat(fd, &raw mut status) == 0
                     && status.st_mode & libc::S_IFMT == libc::S_IFDIR;
-                let allowed = self.attr.fs & access & if is_directory { u64::MAX } else { OF_FILES };
+                let allowed =
+                    self.attr.fs & access & if is_directory { u64::MAX } else { OF_FILES };
                 let rule = PathBeneathAttr {
                     allowed,
                     parent_fd: fd,

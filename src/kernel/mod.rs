@@ -14,6 +14,7 @@ mod descriptor;
 mod enter;
 mod filter;
 mod landlock;
+mod lock_file;
 mod loopback;
 mod new_root;
 mod plan;
@@ -32,6 +33,7 @@ pub(crate) use descriptor::{
 };
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
+pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use new_root::{NewRoot, RootEntry};
 pub(crate) use plan::Namespaces;

@@ -211,13 +211,7 @@ impl RootPlan {
         Ok(self.sources.len() - 1)
     }
 
-    fn mount(
-        &mut self,
-        from: &Path,
-        at: &Path,
-        attributes: u64,
-        may_lack: bool,
-    ) -> io::Result<()> {
+    fn mount(&mut self, from: &Path, at: &Path, attributes: u64, may_lack: bool) -> io::Result<()> {
         let source = self.source(from)?;
         self.steps.push(Step::Mount {
             source,
@@ -470,7 +464,10 @@ impl RootPlan {
         // SAFETY: a string that ends with NUL.
         unsafe {
             let flags = libc::O_CREAT | libc::O_WRONLY | libc::O_CLOEXEC;
-            close(check(SCRATCH, libc::open(EMPTY_FILE.as_ptr(), flags, 0o444))?);
+            close(check(
+                SCRATCH,
+                libc::open(EMPTY_FILE.as_ptr(), flags, 0o444),
+            )?);
             check(SCRATCH, libc::mkdir(EMPTY_DIRECTORY.as_ptr(), 0o555))?;
         }
         for step in &self.steps {

@@ -5,9 +5,9 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use super::confine::{Confinement, Report, spawn_confined};
 use super::filter::Sockets;
 use super::new_root::{NewRoot, RootEntry};
-use super::confine::{Confinement, Report, spawn_confined};
 use super::plan::Namespaces;
 use crate::manifest::SandboxLimits;
 
@@ -63,8 +63,17 @@ fn probe(attempt: &dyn Fn(Namespaces) -> Result<(), String>) -> IsolationSupport
                 false
             }
         };
-        let net = note(&["network"], Namespaces { root: false, ..full });
-        let root = note(&["filesystem", "processes"], Namespaces { net: false, ..full });
+        let net = note(
+            &["network"],
+            Namespaces {
+                root: false,
+                ..full
+            },
+        );
+        let root = note(
+            &["filesystem", "processes"],
+            Namespaces { net: false, ..full },
+        );
         // Each alone works and both together do not: hardly, but then what can be read matters most.
         found.namespaces = Namespaces {
             user: user && (root || net),

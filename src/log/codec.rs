@@ -60,14 +60,14 @@ pub(crate) const FRAME_VERSION: u16 = 2;
 
 /// Why a frame cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum UnreadFrame {
     /// A codec, kind or version that this program does not know: a newer one's, and no defect.
     Unknown(String),
     /// Known in name, and not what it should be.
     Broken(String),
 }
 
-impl Unread {
+impl UnreadFrame {
     pub(super) fn into_text(self) -> String {
         let (Self::Unknown(text) | Self::Broken(text)) = self;
         text
@@ -125,7 +125,7 @@ pub fn decode_frame(kind: &str, version: u16, frame: &[u8]) -> Body {
 }
 
 /// [`decode_frame`] that does not copy the frame of an event it cannot read.
-pub(super) fn decode(kind: &str, version: u16, frame: &[u8]) -> Result<Event, Unread> {
+pub(super) fn decode(kind: &str, version: u16, frame: &[u8]) -> Result<Event, UnreadFrame> {
     decode_with(&LAYOUTS, kind, version, frame)
 }
 
@@ -134,10 +134,10 @@ fn decode_with(
     kind: &str,
     version: u16,
     frame: &[u8],
-) -> Result<Event, Unread> {
-    let unknown = |what: String| Unread::Unknown(format!("{what} is not known to this ubs"));
+) -> Result<Event, UnreadFrame> {
+    let unknown = |what: String| UnreadFrame::Unknown(format!("{what} is not known to this ubs"));
     let [tag, low, high, bytes @ ..] = frame else {
-        return Err(Unread::Broken(format!(
+        return Err(UnreadFrame::Broken(format!(
             "a frame has at least {HEADER_BYTES} bytes, this one {}",
             frame.len()
         )));
@@ -147,7 +147,7 @@ fn decode_with(
     }
     let named = u16::from_le_bytes([*low, *high]);
     if named != version {
-        return Err(Unread::Broken(format!(
+        return Err(UnreadFrame::Broken(format!(
             "the row says version {version}, its frame version {named}"
         )));
     }
@@ -159,11 +159,11 @@ fn decode_with(
     };
     match (layout.read)(bytes) {
         Ok(event) if event.kind() == kind => Ok(event),
-        Ok(event) => Err(Unread::Broken(format!(
+        Ok(event) => Err(UnreadFrame::Broken(format!(
             "the row says {kind}, its frame {}",
             event.kind()
         ))),
-        Err(error) => Err(Unread::Broken(format!(
+        Err(error) => Err(UnreadFrame::Broken(format!(
             "the frame cannot be decoded: {error}"
         ))),
     }

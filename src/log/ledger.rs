@@ -95,7 +95,7 @@ impl Head {
 }
 
 /// What the file says at the beginning of a transaction.
-struct Found {
+struct FileState {
     last: Head,
     anchor: Head,
     projection_format: i64,
@@ -185,7 +185,7 @@ impl Ledger {
         run().map(drop).map_err(|source| self.error(source))
     }
 
-    fn look(&self) -> Result<Found, LogError> {
+    fn look(&self) -> Result<FileState, LogError> {
         let read = || {
             self.conn
                 .prepare_cached(
@@ -195,7 +195,7 @@ impl Ledger {
                 )?
                 .query_row([], |row| {
                     let empty = row.get::<_, Option<i64>>(3)?.is_none();
-                    Ok(Found {
+                    Ok(FileState {
                         projection_format: row.get(0)?,
                         anchor: Head::of_row(row, 1)?,
                         last: if empty {
@@ -217,7 +217,7 @@ impl Ledger {
     }
 
     /// Takes over what another process wrote, if one did, and drops what is kept in memory then.
-    fn follow(&mut self, found: &Found) -> Result<(), LogError> {
+    fn follow(&mut self, found: &FileState) -> Result<(), LogError> {
         if found.anchor != self.anchor || found.last != self.committed {
             // If the end was cut off, the log goes on after what was there: no place is given
             // twice, and the hole stays for `verify` to find.

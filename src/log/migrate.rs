@@ -30,7 +30,7 @@ const HEADER_BYTES: usize = 100;
 const HEADER_APPLICATION_ID: usize = 68;
 
 /// What lies at the path, as far as it can be told without changing anything.
-enum Found {
+enum FileAtPath {
     Nothing,
     Log,
 }
@@ -69,10 +69,12 @@ fn damaged(path: &Path, detail: impl Into<String>) -> LogError {
 }
 
 /// Looks at the file without SQLite.
-fn look(path: &Path) -> Result<Found, LogError> {
+fn look(path: &Path) -> Result<FileAtPath, LogError> {
     let meta = match fs::symlink_metadata(path) {
         Ok(meta) => meta,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(FileAtPath::Nothing);
+        }
         Err(error) => return Err(LogError::io("open", path)(error)),
     };
     if meta.is_symlink() {
@@ -89,7 +91,7 @@ fn look(path: &Path) -> Result<Found, LogError> {
     if header.is_empty() {
         // SQLite would throw the WAL of an empty file away, and with it what can be rescued.
         return match wal_bytes(path) {
-            0 => Ok(Found::Nothing),
+            0 => Ok(FileAtPath::Nothing),
             _ => Err(damaged(path, "the file is empty, yet its -wal file is not")),
         };
     }
@@ -108,7 +110,7 @@ fn look(path: &Path) -> Result<Found, LogError> {
     let mut id = [0; 4];
     id.copy_from_slice(&header[HEADER_APPLICATION_ID..HEADER_APPLICATION_ID + 4]);
     match i64::from(i32::from_be_bytes(id)) {
-        APPLICATION_ID => Ok(Found::Log),
+        APPLICATION_ID => Ok(FileAtPath::Log),
         0 => look_closer(path),
         other => Err(foreign(path, other)),
     }
@@ -122,7 +124,7 @@ fn foreign(path: &Path, application_id: i64) -> LogError {
 }
 
 /// An SQLite file without an application id: another program's, or one that is being made right now.
-fn look_closer(path: &Path) -> Result<Found, LogError> {
+fn look_closer(path: &Path) -> Result<FileAtPath, LogError> {
     let error = |source| LogError::of(path, source);
     // `immutable` creates no files beside it; with a WAL there already are some.
     let conn = connect_reader(path, wal_bytes(path) == 0)?;
@@ -130,7 +132,7 @@ fn look_closer(path: &Path) -> Result<Found, LogError> {
         .pragma_query_value(None, "application_id", |row| row.get(0))
         .map_err(error)?;
     match id {
-        APPLICATION_ID => return Ok(Found::Log),
+        APPLICATION_ID => return Ok(FileAtPath::Log),
         0 => {}
         other => return Err(foreign(path, other)),
     }
@@ -141,7 +143,7 @@ fn look_closer(path: &Path) -> Result<Found, LogError> {
         .optional()
         .map_err(error)?;
     match table {
-        None => Ok(Found::Nothing),
+        None => Ok(FileAtPath::Nothing),
         Some(table) => Err(LogError::Foreign {
             path: path.to_owned(),
             owner: format!("it has a table or index `{table}`"),
@@ -214,7 +216,7 @@ fn require_not_newer(path: &Path, found: i64) -> Result<(), LogError> {
 /// Opens an existing log for reading; never creates and never migrates. Gives the resolved path too.
 pub(super) fn open_reader(path: &Path) -> Result<(Connection, PathBuf), LogError> {
     let path = resolve(path)?;
-    if matches!(look(&path)?, Found::Nothing) {
+    if matches!(look(&path)?, FileAtPath::Nothing) {
         return Err(LogError::Missing { path });
     }
     let conn = connect_reader(&path, false)?;
@@ -267,8 +269,8 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, PathBuf), LogError
     }
     let path = resolve(path)?;
     match look(&path)? {
-        Found::Nothing => create_file(&path)?,
-        Found::Log => {
+        FileAtPath::Nothing => create_file(&path)?,
+        FileAtPath::Log => {
             // Through a connection that cannot write: closing one that can would fold a left-over
             // WAL into a file that may be too new for us.
             let conn = connect_reader(&path, false)?;

@@ -29,14 +29,14 @@ use crate::domain::ids::{BootId, Digest, Seq};
 /// ```
 #[derive(Debug)]
 pub struct Replay<'a> {
-    source: Source<'a>,
+    source: ReplaySource<'a>,
     state: BootState,
     boot: BootId,
     filter: EventFilter,
 }
 
 #[derive(Debug)]
-enum Source<'a> {
+enum ReplaySource<'a> {
     /// The boot's events, by their index.
     Boot(Events<'a>),
     /// Every event, with its chain.
@@ -57,7 +57,7 @@ impl<'a> Replay<'a> {
             ..filter.clone()
         })?;
         Ok(Self {
-            source: Source::Boot(events),
+            source: ReplaySource::Boot(events),
             state: BootState::default(),
             boot,
             filter,
@@ -75,7 +75,7 @@ impl<'a> Replay<'a> {
         filter: EventFilter,
     ) -> Result<Self, LogError> {
         Ok(Self {
-            source: Source::Checked(Checked::start(reader.path().to_owned())?),
+            source: ReplaySource::Checked(Checked::start(reader.path().to_owned())?),
             state: BootState::default(),
             boot,
             filter,
@@ -93,8 +93,8 @@ impl<'a> Replay<'a> {
     pub fn advance(&mut self) -> Option<Result<Recorded, LogError>> {
         loop {
             let next = match &mut self.source {
-                Source::Boot(events) => events.next(),
-                Source::Checked(checked) => checked.next_of(self.boot, &self.filter),
+                ReplaySource::Boot(events) => events.next(),
+                ReplaySource::Checked(checked) => checked.next_of(self.boot, &self.filter),
             };
             let recorded = match next? {
                 Ok(recorded) => recorded,

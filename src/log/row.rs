@@ -4,7 +4,7 @@
 use rusqlite::{Connection, Row};
 use uuid::Uuid;
 
-use super::codec::{self, Unread};
+use super::codec::{self, UnreadFrame};
 use super::record::{Body, Recorded};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, EventId, MissionId, Seq};
@@ -116,7 +116,7 @@ impl<'a> RawEvent<'a> {
     }
 
     /// The event, if this program understands it; else why not.
-    pub(super) fn decode(&self) -> Result<Event, Unread> {
+    pub(super) fn decode(&self) -> Result<Event, UnreadFrame> {
         codec::decode(self.kind, self.version, self.payload)
     }
 

@@ -14,7 +14,7 @@ use super::migrate;
 use super::reader::Reader;
 use super::record::NewEvent;
 use super::tx::Tx;
-use super::writer::{Job, QUEUE_JOBS_MAX, Ran, Writer};
+use super::writer::{Job, QUEUE_JOBS_MAX, WorkDone, Writer};
 use crate::domain::ids::Seq;
 
 /// The log, open for writing. Cheap to clone; all clones share one writer thread.
@@ -140,7 +140,7 @@ impl Log {
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
         let (reply, answer) = bounded(1);
-        let nothing = || Ran {
+        let nothing = || WorkDone {
             keep: false,
             deliver: Box::new(|_| {}),
         };
@@ -161,7 +161,7 @@ impl Log {
                     message: panic_message(panic.as_ref()),
                 }),
             };
-            Ran {
+            WorkDone {
                 keep: matches!(outcome, Ok(Ok(_))),
                 deliver: Box::new(move |committed| {
                     let _ = reply.send(committed.and(outcome));

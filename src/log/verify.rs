@@ -11,7 +11,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 use serde::Serialize;
 
-use super::codec::Unread;
+use super::codec::UnreadFrame;
 use super::error::LogError;
 use super::layout::PROJECTION_FORMAT;
 use super::projection::Projector;
@@ -189,7 +189,7 @@ impl Fold {
             Ok(event) => self.projector.fold(&self.scratch, path, &raw, &event)?,
             Err(unread) => {
                 self.opaque += 1;
-                if let Unread::Broken(why) = unread {
+                if let UnreadFrame::Broken(why) = unread {
                     self.problems
                         .add(format!("event {} ({}): {why}", raw.seq, raw.kind));
                 }

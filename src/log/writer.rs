@@ -20,14 +20,14 @@ pub(super) const QUEUE_JOBS_MAX: usize = 1_024;
 /// them would wait long.
 const BATCH_JOBS_MAX: usize = 256;
 /// Work that ran: whether it is to be kept, and whom to tell when that is decided.
-pub(super) struct Ran {
+pub(super) struct WorkDone {
     pub keep: bool,
     pub deliver: Deliver,
 }
 
 pub(super) type Deliver = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 /// Work inside a transaction; given the error if there is none.
-pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> Ran + Send>;
+pub(super) type Work = Box<dyn FnOnce(Result<&mut Tx<'_>, LogError>) -> WorkDone + Send>;
 
 /// What the writer is asked to do.
 pub(super) enum Job {

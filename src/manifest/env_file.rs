@@ -20,7 +20,7 @@ const VALUES_BYTES_MAX: usize = 8 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Assignment {
     pub name: String,
-    pub value: RawValue,
+    pub value: RawEnvValue,
     /// 1-based line where it begins.
     pub line: u32,
     /// Bytes of the value with its quotes; where a value would stand, if there is none.
@@ -29,7 +29,7 @@ pub(super) struct Assignment {
 
 /// A value without quotes and escapes, before interpolation.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct RawValue {
+pub(super) struct RawEnvValue {
     pub text: String,
     /// Whether `${...}` means something in it.
     pub interpolates: bool,
@@ -39,7 +39,7 @@ pub(super) struct RawValue {
 
 /// A line that is no assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Malformed {
+pub(super) struct MalformedLine {
     pub line: u32,
     pub why: &'static str,
     /// Byte where the line begins.
@@ -48,9 +48,9 @@ pub(super) struct Malformed {
 
 /// Everything in a file, in its order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Scan {
+pub(super) struct ParsedEnvFile {
     pub assignments: Vec<Assignment>,
-    pub malformed: Vec<Malformed>,
+    pub malformed: Vec<MalformedLine>,
 }
 
 impl EnvFile {
@@ -104,7 +104,7 @@ impl EnvFile {
     }
 }
 
-impl RawValue {
+impl RawEnvValue {
     /// Whether the value is its text, whatever the variables are.
     pub(super) fn is_literal(&self) -> bool {
         let mut changed = false;
@@ -164,8 +164,8 @@ impl RawValue {
 }
 
 /// Finds every assignment and every malformed line.
-pub(super) fn scan(text: &str) -> Scan {
-    let mut scan = Scan::default();
+pub(super) fn scan(text: &str) -> ParsedEnvFile {
+    let mut scan = ParsedEnvFile::default();
     let mut cursor = Cursor {
         text,
         at: if text.starts_with('\u{feff}') { 3 } else { 0 },
@@ -186,7 +186,7 @@ pub(super) fn scan(text: &str) -> Scan {
                 }),
                 Err(why) => {
                     cursor.skip_line();
-                    scan.malformed.push(Malformed { line, why, start });
+                    scan.malformed.push(MalformedLine { line, why, start });
                 }
             },
         }
@@ -274,7 +274,7 @@ impl<'t> Cursor<'t> {
     }
 
     /// Name, value, and where the value stands.
-    fn binding(&mut self) -> Result<(String, RawValue, Range<usize>), &'static str> {
+    fn binding(&mut self) -> Result<(String, RawEnvValue, Range<usize>), &'static str> {
         if let Some(rest) = self.rest().strip_prefix("export")
             && rest.starts_with(is_blank)
         {
@@ -323,7 +323,7 @@ impl<'t> Cursor<'t> {
             None => after_sign..after_sign,
         };
         self.skip_line();
-        let value = RawValue {
+        let value = RawEnvValue {
             text: value.unwrap_or_default().to_owned(),
             interpolates: true,
             literal_dollars: vec![],
@@ -344,11 +344,11 @@ impl<'t> Cursor<'t> {
     }
 
     /// A quoted value, over several lines if need be. If it is not closed, the cursor stays.
-    fn quoted(&mut self, quote: char) -> Result<RawValue, &'static str> {
+    fn quoted(&mut self, quote: char) -> Result<RawEnvValue, &'static str> {
         let (at, line) = (self.at, self.line);
-        let mut value = RawValue {
+        let mut value = RawEnvValue {
             interpolates: quote == '"',
-            ..RawValue::default()
+            ..RawEnvValue::default()
         };
         self.bump();
         loop {

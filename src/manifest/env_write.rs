@@ -3,7 +3,7 @@
 //! What was written is read again before it is given back: the value has to be exactly the one that
 //! was asked for, and every other line has to mean what it meant.
 
-use super::env_file::{Assignment, Scan, is_name, scan};
+use super::env_file::{Assignment, ParsedEnvFile, is_name, scan};
 
 /// The text of an environment file with this variable set.
 ///
@@ -112,7 +112,7 @@ fn means(assignment: &Assignment, name: &str, value: &str) -> bool {
 
 /// Whether `after` has the variable at `index`, and apart from it what `before` has.
 fn holds(
-    before: &Scan,
+    before: &ParsedEnvFile,
     after: &str,
     index: usize,
     replaced: Option<usize>,
@@ -124,7 +124,7 @@ fn holds(
         .assignments
         .get(index)
         .is_some_and(|assignment| means(assignment, name, value));
-    let without = |scan: &Scan, index: Option<usize>| -> Vec<Assignment> {
+    let without = |scan: &ParsedEnvFile, index: Option<usize>| -> Vec<Assignment> {
         let others = scan.assignments.iter().enumerate();
         let others = others.filter(|(at, _)| Some(*at) != index);
         // Lines and bytes move; what counts is what is said.
@@ -135,7 +135,7 @@ fn holds(
         };
         others.map(said).collect()
     };
-    let faults = |scan: &Scan| -> Vec<&'static str> {
+    let faults = |scan: &ParsedEnvFile| -> Vec<&'static str> {
         scan.malformed
             .iter()
             .map(|malformed| malformed.why)

@@ -9,7 +9,7 @@ use super::env::{EnvFile, Environment, Origin};
 use super::interpolate::{EXPANDED_BYTES_MAX, Piece, pieces};
 use super::measure::show_size;
 use super::percent::percent_encoded;
-use super::read::{Unread, read_small};
+use super::read::{UnreadFile, read_small};
 use super::types::Manifest;
 
 /// Largest environment file.
@@ -308,17 +308,17 @@ fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
     let path = || path.to_owned();
     let bytes = match read_small(&path(), FILE_BYTES_MAX) {
         Ok(bytes) => bytes,
-        Err(Unread::Missing) => return Ok(None),
-        Err(Unread::NotRegular(what)) => {
+        Err(UnreadFile::Missing) => return Ok(None),
+        Err(UnreadFile::NotRegular(what)) => {
             return Err(EnvironmentError::NotRegular { path: path(), what });
         }
-        Err(Unread::TooLarge(bytes)) => {
+        Err(UnreadFile::TooLarge(bytes)) => {
             return Err(EnvironmentError::TooLarge {
                 path: path(),
                 bytes,
             });
         }
-        Err(Unread::Io(source)) => {
+        Err(UnreadFile::Io(source)) => {
             return Err(EnvironmentError::Unreadable {
                 path: path(),
                 source,

@@ -5,7 +5,7 @@ use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
-use super::types::{Layer, Probe, ProbeKind, Rehearse, Restart, RestartPolicy, Service, Stop};
+use super::types::{Layer, Probe, ProbeKind, Rehearse, Restart, RestartCondition, Service, Stop};
 use super::words::{
     did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
 };
@@ -21,10 +21,10 @@ const FAILURES_MAX: u32 = 1000;
 /// Shorter waits between two tries would only load the machine.
 const INTERVAL_MS_MIN: u64 = 10;
 
-const POLICIES: [(&str, RestartPolicy); 3] = [
-    ("on-failure", RestartPolicy::OnFailure),
-    ("always", RestartPolicy::Always),
-    ("never", RestartPolicy::Never),
+const POLICIES: [(&str, RestartCondition); 3] = [
+    ("on-failure", RestartCondition::OnFailure),
+    ("always", RestartCondition::Always),
+    ("never", RestartCondition::Never),
 ];
 
 /// Signals that can ask a process to end.
@@ -323,9 +323,9 @@ fn host_port(text: &str) -> Result<String, Fault> {
 
 fn read_restart(service: &Section<'_>, oneshot: bool) -> Restart {
     let policy = if oneshot {
-        RestartPolicy::Never
+        RestartCondition::Never
     } else {
-        RestartPolicy::OnFailure
+        RestartCondition::OnFailure
     };
     let mut restart = Restart {
         policy,

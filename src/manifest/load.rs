@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::parse::{MANIFEST_BYTES_MAX, parse, too_large};
 use super::problem::{Fault, ManifestError, invalid};
-use super::read::{Unread, read_small};
+use super::read::{UnreadFile, read_small};
 use super::types::Manifest;
 
 /// Name of the manifest.
@@ -35,15 +35,15 @@ impl Manifest {
             help: help.to_owned(),
         };
         let bytes = read_small(path, MANIFEST_BYTES_MAX).map_err(|unread| match unread {
-            Unread::Missing => unreadable(
+            UnreadFile::Missing => unreadable(
                 "there is no such file",
                 "`-C DIR` or `--manifest FILE` names another place; docs/manifest.md has a complete example of a manifest",
             ),
-            Unread::NotRegular(what) => {
+            UnreadFile::NotRegular(what) => {
                 unreadable(&format!("is {what}, not a file"), "name the file itself")
             }
-            Unread::TooLarge(bytes) => too_large(path, bytes),
-            Unread::Io(error) => unreadable(
+            UnreadFile::TooLarge(bytes) => too_large(path, bytes),
+            UnreadFile::Io(error) => unreadable(
                 &format!("cannot be read: {error}"),
                 "make it readable for the user that runs ubs",
             ),

@@ -35,7 +35,7 @@ pub(crate) use environment::sounds_secret;
 pub(crate) use load::{MANIFEST_NAME, find_manifest};
 pub(crate) use percent::percent_encoded;
 pub use problem::{InvalidManifest, ManifestError, Problem};
-pub(crate) use read::{Unread, read_small};
+pub(crate) use read::{UnreadFile, read_small};
 pub use types::*;
 pub(crate) use words::is_dotted;
 pub(crate) use write::{Existing, sync_directory, write_atomically};

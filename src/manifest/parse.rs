@@ -7,8 +7,8 @@ use toml_edit::Document;
 use super::config::read_config;
 use super::interpolate::require_sound;
 use super::keys::{
-    APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SANDBOX_VIEW, SCHEMA,
-    VALIDATE,
+    APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SANDBOX_VIEW,
+    SCHEMA, VALIDATE,
 };
 use super::layer::{http_url, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
@@ -591,13 +591,18 @@ fn shown_path(text: &str) -> Result<PathBuf, Fault> {
         .all(|part| matches!(part, Component::Normal(_)));
     if !path.is_absolute() || !is_plain || path.parent().is_none() {
         let why = format!("`{text}` is not an absolute path to a file or directory");
-        let help = "write \"/srv/models\", or \"~/models\"; what lies in the workspace is there already";
+        let help =
+            "write \"/srv/models\", or \"~/models\"; what lies in the workspace is there already";
         return Err(Fault::new("not a path that can be shown", why, help));
     }
     for secret in ["/proc", "/sys", "/dev", "/run/docker.sock"] {
         if path.starts_with(secret) {
             let why = format!("`{text}` leads out of the sandbox");
-            return Err(Fault::new("never shown", why, "name what the application reads"));
+            return Err(Fault::new(
+                "never shown",
+                why,
+                "name what the application reads",
+            ));
         }
     }
     Ok(path)

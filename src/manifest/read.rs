@@ -8,7 +8,7 @@ use std::path::Path;
 
 /// Why a file was not read.
 #[derive(Debug)]
-pub(crate) enum Unread {
+pub(crate) enum UnreadFile {
     Missing,
     /// What it is instead of a file.
     NotRegular(&'static str),
@@ -17,7 +17,7 @@ pub(crate) enum Unread {
 }
 
 /// The bytes of a regular file of at most `bytes_max`.
-pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread> {
+pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, UnreadFile> {
     // Opening a device can have an effect, so it is not opened to find out what it is.
     require_regular(&fs::metadata(path).map_err(unread)?)?;
     let file = fs::OpenOptions::new()
@@ -29,7 +29,7 @@ pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread>
     let metadata = file.metadata().map_err(unread)?;
     require_regular(&metadata)?;
     if metadata.len() > bytes_max {
-        return Err(Unread::TooLarge(metadata.len()));
+        return Err(UnreadFile::TooLarge(metadata.len()));
     }
     let mut bytes = Vec::new();
     // It may grow while it is read.
@@ -37,24 +37,24 @@ pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Unread>
         .read_to_end(&mut bytes)
         .map_err(unread)?;
     if bytes.len() as u64 > bytes_max {
-        return Err(Unread::TooLarge(bytes.len() as u64));
+        return Err(UnreadFile::TooLarge(bytes.len() as u64));
     }
     Ok(bytes)
 }
 
-fn require_regular(metadata: &fs::Metadata) -> Result<(), Unread> {
+fn require_regular(metadata: &fs::Metadata) -> Result<(), UnreadFile> {
     if metadata.is_file() {
         Ok(())
     } else if metadata.is_dir() {
-        Err(Unread::NotRegular("a directory"))
+        Err(UnreadFile::NotRegular("a directory"))
     } else {
-        Err(Unread::NotRegular("a pipe, socket or device"))
+        Err(UnreadFile::NotRegular("a pipe, socket or device"))
     }
 }
 
-fn unread(error: std::io::Error) -> Unread {
+fn unread(error: std::io::Error) -> UnreadFile {
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory => Unread::Missing,
-        _ => Unread::Io(error),
+        ErrorKind::NotFound | ErrorKind::NotADirectory => UnreadFile::Missing,
+        _ => UnreadFile::Io(error),
     }
 }

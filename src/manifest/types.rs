@@ -377,7 +377,7 @@ pub(crate) enum ProbeKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Restart {
     /// When to restart. Default on failure; a one-shot task never.
-    pub policy: RestartPolicy,
+    pub policy: RestartCondition,
     /// Restarts within `window_ms` before the service counts as failed. Default 5.
     pub max: u32,
     /// Sliding window in which restarts are counted. Default 60 s.
@@ -391,7 +391,7 @@ pub(crate) struct Restart {
 /// When a service that exited is started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum RestartPolicy {
+pub(crate) enum RestartCondition {
     /// Not after exit status 0.
     #[default]
     OnFailure,
@@ -501,7 +501,7 @@ impl Probe {
 impl Default for Restart {
     fn default() -> Self {
         Self {
-            policy: RestartPolicy::OnFailure,
+            policy: RestartCondition::OnFailure,
             max: 5,
             window_ms: 60_000,
             backoff_ms: 200,

@@ -92,7 +92,10 @@ fn used_by(ancestor: u32, processes_max: u64) -> (u64, u64) {
         }
         let directory = PathBuf::from(format!("/proc/{pid}"));
         let statm = fs::read_to_string(directory.join("statm")).unwrap_or_default();
-        let resident = statm.split(' ').nth(1).and_then(|field| field.parse::<u64>().ok());
+        let resident = statm
+            .split(' ')
+            .nth(1)
+            .and_then(|field| field.parse::<u64>().ok());
         bytes += resident.unwrap_or(0) * PAGE_BYTES;
         left.extend(children_of(&directory));
     }
@@ -101,12 +104,17 @@ fn used_by(ancestor: u32, processes_max: u64) -> (u64, u64) {
 
 /// proc_pid_children(5): of every thread.
 fn children_of(process: &Path) -> Vec<u32> {
-    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    let threads = fs::read_dir(process.join("task"))
+        .into_iter()
+        .flatten()
+        .flatten();
     threads
         .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
         .flat_map(|text| {
             let words = text.split_ascii_whitespace();
-            words.filter_map(|word| word.parse().ok()).collect::<Vec<u32>>()
+            words
+                .filter_map(|word| word.parse().ok())
+                .collect::<Vec<u32>>()
         })
         .collect()
 }
@@ -121,7 +129,9 @@ fn bytes_in(directories: &[PathBuf]) -> Option<u64> {
             if files > FILES_MAX {
                 return None;
             }
-            let Ok(found) = entry.metadata() else { continue };
+            let Ok(found) = entry.metadata() else {
+                continue;
+            };
             if found.is_dir() {
                 left.push(entry.path());
             } else if found.is_file() {

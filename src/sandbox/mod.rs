@@ -14,5 +14,7 @@ mod watch;
 
 pub(crate) use copy::{CopyError, WorkspaceCopy, clone_database};
 pub(crate) use report::{Isolation, host_isolation};
-pub(crate) use run::{has_own_root, Loopback, SandboxError, SandboxOutcome, SandboxSpec, run_sandboxed};
+pub(crate) use run::{
+    Loopback, SandboxError, SandboxOutcome, SandboxSpec, has_own_root, run_sandboxed,
+};
 pub(crate) use view::{View, prepare_copy};

@@ -37,7 +37,10 @@ pub(super) fn interpreter_paths(program: &Path) -> Vec<PathBuf> {
         prefixes.extend(prefix_of(&real));
         paths.insert(real);
     }
-    let homes: Vec<PathBuf> = prefixes.iter().filter_map(|prefix| base_of(prefix)).collect();
+    let homes: Vec<PathBuf> = prefixes
+        .iter()
+        .filter_map(|prefix| base_of(prefix))
+        .collect();
     prefixes.extend(homes);
     for prefix in &prefixes {
         paths.extend(named_by_packages(prefix));
@@ -61,7 +64,8 @@ fn prefix_of(program: &Path) -> Option<PathBuf> {
 
 fn is_home(directory: &Path) -> bool {
     let homes = std::env::var_os("HOME").map(PathBuf::from);
-    homes.is_some_and(|home| home.starts_with(directory)) || Path::new("/usr").starts_with(directory)
+    homes.is_some_and(|home| home.starts_with(directory))
+        || Path::new("/usr").starts_with(directory)
 }
 
 /// The installation that a virtual environment was made from (`pyvenv.cfg`, PEP 405).
@@ -77,7 +81,10 @@ fn base_of(prefix: &Path) -> Option<PathBuf> {
 
 /// `PREFIX/lib/python3.11`.
 fn library_directories(prefix: &Path) -> impl Iterator<Item = PathBuf> {
-    let entries = fs::read_dir(prefix.join("lib")).into_iter().flatten().flatten();
+    let entries = fs::read_dir(prefix.join("lib"))
+        .into_iter()
+        .flatten()
+        .flatten();
     entries
         .filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"))
         .map(|entry| entry.path())
@@ -132,7 +139,9 @@ fn editable_project(text: &str) -> Option<PathBuf> {
     let direct: DirectUrl = serde_json::from_str(text).ok()?;
     direct.dir_info.filter(|info| info.editable)?;
     let path = direct.url.strip_prefix("file://")?;
-    let path = percent_encoding::percent_decode_str(path).decode_utf8().ok()?;
+    let path = percent_encoding::percent_decode_str(path)
+        .decode_utf8()
+        .ok()?;
     Some(PathBuf::from(path.into_owned()))
 }
 
@@ -167,7 +176,13 @@ mod tests {
     fn tree() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
-        for name in ["base/bin", "base/lib/python3.11", "w/.venv/bin", "elsewhere/pkg", "old/src"] {
+        for name in [
+            "base/bin",
+            "base/lib/python3.11",
+            "w/.venv/bin",
+            "elsewhere/pkg",
+            "old/src",
+        ] {
             fs::create_dir_all(at(name)).unwrap();
         }
         fs::create_dir_all(at("w/.venv/lib/python3.11/site-packages/x-1.dist-info")).unwrap();
@@ -181,7 +196,10 @@ mod tests {
             at("elsewhere/pkg").display()
         );
         fs::write(packages.join("x-1.dist-info/direct_url.json"), url).unwrap();
-        let lines = format!("import os; os.system('x')\n{}\nrelative\n/\n", at("old/src").display());
+        let lines = format!(
+            "import os; os.system('x')\n{}\nrelative\n/\n",
+            at("old/src").display()
+        );
         fs::write(packages.join("old.pth"), lines).unwrap();
         dir
     }
@@ -190,8 +208,17 @@ mod tests {
     fn an_environment_shows_its_base_and_what_is_installed_from_elsewhere() {
         let dir = tree();
         let paths = interpreter_paths(&dir.path().join("w/.venv/bin/python"));
-        for wanted in ["base", "w/.venv", "elsewhere/pkg", "old/src", "base/bin/python3"] {
-            assert!(paths.contains(&dir.path().join(wanted)), "{wanted}: {paths:?}");
+        for wanted in [
+            "base",
+            "w/.venv",
+            "elsewhere/pkg",
+            "old/src",
+            "base/bin/python3",
+        ] {
+            assert!(
+                paths.contains(&dir.path().join(wanted)),
+                "{wanted}: {paths:?}"
+            );
         }
         assert!(!paths.contains(&dir.path().join("w")) && !paths.contains(&PathBuf::from("/")));
     }

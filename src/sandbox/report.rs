@@ -161,10 +161,7 @@ pub(super) fn describe(
             Ok(format!("{} MiB a file", mib(limits.file_bytes))),
         ),
         ("time", Ok(format!("{} ms of wall time", facts.timeout_ms))),
-        (
-            "terminal",
-            Ok("a session of its own, without one".into()),
-        ),
+        ("terminal", Ok("a session of its own, without one".into())),
     ];
     let mut isolation = Isolation {
         lines: Vec::new(),

@@ -477,7 +477,11 @@ fn a_copy_is_seen_at_the_path_of_the_live_workspace_and_nothing_else_exists() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (live, copy, other) = (dir.path().join("live"), dir.path().join("copy"), dir.path().join("other"));
+    let (live, copy, other) = (
+        dir.path().join("live"),
+        dir.path().join("copy"),
+        dir.path().join("other"),
+    );
     for (directory, content) in [(&live, "live"), (&copy, "copy"), (&other, "other")] {
         std::fs::create_dir(directory).unwrap();
         std::fs::write(directory.join("which"), content).unwrap();
@@ -566,8 +570,15 @@ fn processes_memory_and_files_are_bounded_in_total() {
     let out = run_sandboxed(&forks).unwrap();
     let made: u64 = text(&out.stdout).trim().parse().unwrap_or(0);
     // A control group refuses the next one; a watcher ends them all.
-    assert!(made < 64 && (made > 0 || out.exceeded.is_some()), "{made} {:?}", out.exceeded);
-    let mut disk = sh(dir.path(), "cd /tmp && head -c 9000000 /dev/zero > a; wc -c < a");
+    assert!(
+        made < 64 && (made > 0 || out.exceeded.is_some()),
+        "{made} {:?}",
+        out.exceeded
+    );
+    let mut disk = sh(
+        dir.path(),
+        "cd /tmp && head -c 9000000 /dev/zero > a; wc -c < a",
+    );
     disk.limits.disk_bytes = 4 << 20;
     let out = run_sandboxed(&disk).unwrap();
     assert_eq!(text(&out.stdout), "4194304\n", "{}", text(&out.stderr));

@@ -51,7 +51,13 @@ impl View {
 
 /// Directories of the system's programs and libraries, apart from those of `/usr`. On most systems links.
 const SYSTEM: [&str; 7] = [
-    "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/libx32",
+    "/nix/store",
 ];
 
 /// What is shown of `/usr` and `/usr/local`: not `src`, where images put applications.
@@ -96,7 +102,13 @@ const OF_ETC: [&str; 31] = [
 ];
 
 /// Devices that every program may expect.
-const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+const DEVICES: [&str; 5] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+];
 
 /// Links that every program may expect.
 const DEV_LINKS: [(&str, &str); 4] = [
@@ -161,9 +173,13 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
         is_for_all: false,
     });
     let at = sight.view.map(|view| view.at.as_path());
-    let is_of_workspace =
-        |path: &&PathBuf| sight.view.is_some_and(|view| path.starts_with(&view.workspace));
-    let (of_workspace, elsewhere): (Vec<_>, Vec<_>) = sight.writable.iter().partition(is_of_workspace);
+    let is_of_workspace = |path: &&PathBuf| {
+        sight
+            .view
+            .is_some_and(|view| path.starts_with(&view.workspace))
+    };
+    let (of_workspace, elsewhere): (Vec<_>, Vec<_>) =
+        sight.writable.iter().partition(is_of_workspace);
     // Parents first, or they would hide what lies in them. What lies in the workspace comes after it.
     let mut shown = shown_paths(sight);
     shown.retain(|path| !is_shown_by_system(path));
@@ -178,7 +194,11 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
         } else {
             RootEntry::Show { from, at }
         });
-        entries.extend(of_workspace.iter().map(|path| write(path, &view.inside(path))));
+        entries.extend(
+            of_workspace
+                .iter()
+                .map(|path| write(path, &view.inside(path))),
+        );
         let is_copy = view.workspace != view.at;
         let environments = ENVIRONMENTS.iter().map(|name| view.at.join(name));
         if is_copy {
@@ -225,7 +245,11 @@ pub(super) fn walled(sight: &Sight<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     readable.push("/proc".into());
     readable.extend(shown_paths(sight));
     if let Some(view) = sight.view {
-        match view.state.as_deref().filter(|s| s.starts_with(&view.workspace)) {
+        match view
+            .state
+            .as_deref()
+            .filter(|s| s.starts_with(&view.workspace))
+        {
             None => readable.push(view.workspace.clone()),
             Some(state) => readable.extend(all_but(&view.workspace, state)),
         }
@@ -310,7 +334,11 @@ fn is_shown_by_system(path: &Path) -> bool {
     let of_usr = ["/usr", "/usr/local"].into_iter().any(|base| {
         path.strip_prefix(base).is_ok_and(|below| {
             let first = below.components().next();
-            first.is_some_and(|first| OF_USR.iter().any(|name| first.as_os_str() == OsStr::new(name)))
+            first.is_some_and(|first| {
+                OF_USR
+                    .iter()
+                    .any(|name| first.as_os_str() == OsStr::new(name))
+            })
         })
     });
     of_usr || SYSTEM.iter().any(|system| path.starts_with(system))
@@ -329,8 +357,13 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
     // A set of paths is ordered by their components.
     let mut kept: Vec<PathBuf> = Vec::new();
     for path in shown {
-        let is_there = kept.last().is_some_and(|above: &PathBuf| path.starts_with(above));
-        let is_written = sight.writable.iter().any(|written| path.starts_with(written));
+        let is_there = kept
+            .last()
+            .is_some_and(|above: &PathBuf| path.starts_with(above));
+        let is_written = sight
+            .writable
+            .iter()
+            .any(|written| path.starts_with(written));
         if path.parent().is_some() && !is_there && !is_written {
             kept.push(path);
         }
@@ -340,8 +373,14 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
 
 /// Directories outside of the system's own in which the loader looks for libraries (ld.so(8)).
 fn loader_directories() -> Vec<PathBuf> {
-    let files = fs::read_dir("/etc/ld.so.conf.d").into_iter().flatten().flatten();
-    let texts = files.filter(|file| file.metadata().is_ok_and(|m| m.is_file() && m.len() < LOADER_BYTES_MAX));
+    let files = fs::read_dir("/etc/ld.so.conf.d")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let texts = files.filter(|file| {
+        file.metadata()
+            .is_ok_and(|m| m.is_file() && m.len() < LOADER_BYTES_MAX)
+    });
     texts
         .filter_map(|file| fs::read_to_string(file.path()).ok())
         .flat_map(|text| {
@@ -355,10 +394,14 @@ fn loader_directories() -> Vec<PathBuf> {
 
 /// Not where the system, the interpreter or the workspace itself lies.
 fn can_be_home(home: &Path, sight: &Sight<'_>) -> bool {
-    let taken = ["/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev", "/nix", "/tmp"];
+    let taken = [
+        "/usr", "/etc", "/bin", "/sbin", "/lib", "/lib64", "/proc", "/sys", "/dev", "/nix", "/tmp",
+    ];
     home.is_absolute()
         && home.parent().is_some()
-        && home.components().all(|part| !matches!(part, std::path::Component::ParentDir))
+        && home
+            .components()
+            .all(|part| !matches!(part, std::path::Component::ParentDir))
         && !taken.iter().any(|taken| home.starts_with(taken))
         && sight.view.is_none_or(|view| !home.starts_with(&view.at))
 }

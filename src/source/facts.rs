@@ -33,7 +33,7 @@ pub(crate) struct SourceFacts {
     /// Every read of an environment variable, also by settings classes.
     pub env_reads: Vec<EnvRead>,
     /// Application objects: `FastAPI()`, `Flask(__name__)`, a Django settings module.
-    pub applications: Vec<Application>,
+    pub applications: Vec<ApplicationObject>,
     /// Declarative bases and `MetaData` objects.
     pub bases: Vec<Base>,
     /// Routers and blueprints that a module binds to a name.
@@ -198,7 +198,7 @@ pub(crate) enum Framework {
 
 /// An application object.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Application {
+pub(crate) struct ApplicationObject {
     /// Where.
     pub place: Place,
     /// Made with.

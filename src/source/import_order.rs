@@ -6,7 +6,7 @@ use super::facts::SourceFacts;
 
 /// What runs when a module is imported, in its order.
 #[derive(Clone, Copy)]
-enum Step {
+enum ImportStep {
     /// Position in the imports.
     Import(usize),
     /// Position in the tables.
@@ -14,9 +14,9 @@ enum Step {
 }
 
 /// What is being run.
-enum Frame<'a> {
+enum ImportFrame<'a> {
     Files(std::vec::IntoIter<&'a str>),
-    Steps(std::slice::Iter<'a, Step>),
+    Steps(std::slice::Iter<'a, ImportStep>),
 }
 
 /// The imports and tables of all files, by file.
@@ -24,7 +24,7 @@ pub(crate) struct ImportOrder<'a> {
     facts: &'a SourceFacts,
     /// File of each module.
     modules: BTreeMap<&'a str, &'a str>,
-    steps: BTreeMap<&'a str, Vec<Step>>,
+    steps: BTreeMap<&'a str, Vec<ImportStep>>,
 }
 
 impl<'a> ImportOrder<'a> {
@@ -35,18 +35,18 @@ impl<'a> ImportOrder<'a> {
         for (module, file) in &facts.modules {
             modules.entry(module.as_str()).or_insert(file.as_str());
         }
-        let mut placed: BTreeMap<&str, Vec<(u32, Step)>> = BTreeMap::new();
+        let mut placed: BTreeMap<&str, Vec<(u32, ImportStep)>> = BTreeMap::new();
         for (at, import) in facts.imports.iter().enumerate() {
             if import.is_certain {
                 let steps = placed.entry(&import.place.file).or_default();
-                steps.push((import.place.line, Step::Import(at)));
+                steps.push((import.place.line, ImportStep::Import(at)));
             }
         }
         for (at, table) in facts.tables.iter().enumerate() {
             let steps = placed.entry(&table.file).or_default();
-            steps.push((table.line, Step::Table(at)));
+            steps.push((table.line, ImportStep::Table(at)));
         }
-        let in_order = |mut steps: Vec<(u32, Step)>| {
+        let in_order = |mut steps: Vec<(u32, ImportStep)>| {
             steps.sort_by_key(|(line, _)| *line);
             steps.into_iter().map(|(_, step)| step).collect()
         };
@@ -67,21 +67,21 @@ impl<'a> ImportOrder<'a> {
         let mut order = Vec::new();
         let mut seen: HashSet<&str> = HashSet::new();
         // Chains of imports may be longer than a thread's stack.
-        let mut open = vec![Frame::Files(self.files_of(entry).into_iter())];
+        let mut open = vec![ImportFrame::Files(self.files_of(entry).into_iter())];
         while let Some(frame) = open.last_mut() {
             match frame {
-                Frame::Files(files) => match files.next() {
+                ImportFrame::Files(files) => match files.next() {
                     Some(file) if seen.insert(file) => {
                         let steps = self.steps.get(file);
-                        open.extend(steps.map(|steps| Frame::Steps(steps.iter())));
+                        open.extend(steps.map(|steps| ImportFrame::Steps(steps.iter())));
                     }
                     Some(_) => {}
                     None => _ = open.pop(),
                 },
-                Frame::Steps(steps) => match steps.next() {
-                    Some(Step::Table(at)) => order.push(*at),
-                    Some(Step::Import(at)) => {
-                        open.push(Frame::Files(self.imported(*at).into_iter()));
+                ImportFrame::Steps(steps) => match steps.next() {
+                    Some(ImportStep::Table(at)) => order.push(*at),
+                    Some(ImportStep::Import(at)) => {
+                        open.push(ImportFrame::Files(self.imported(*at).into_iter()));
                     }
                     None => _ = open.pop(),
                 },

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::environment::ReaderObject;
 use super::facts::{
-    Application, Base, EnvRead, Framework, Guard, Include, Place, SourceFacts, ValueKind,
+    ApplicationObject, Base, EnvRead, Framework, Guard, Include, Place, SourceFacts, ValueKind,
 };
 use super::file::FileFacts;
 use super::settings::Classes;
@@ -15,7 +15,7 @@ const HOPS_MAX: usize = 12;
 
 /// Puts the facts of all files together, in their order.
 pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
-    let names = Names::of(&files);
+    let names = ModuleNames::of(&files);
     let follow = |name: &str| names.follow(name);
     let classes = Classes::new(files.iter().flat_map(|f| &f.classes), &follow);
     let mut facts = SourceFacts {
@@ -107,8 +107,12 @@ fn optional_where_asked_for(reads: &mut [EnvRead]) {
     }
 }
 
-fn applications(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<Application> {
-    let mut all: Vec<Application> = files
+fn applications(
+    files: &[FileFacts],
+    names: &ModuleNames<'_>,
+    classes: &Classes<'_>,
+) -> Vec<ApplicationObject> {
+    let mut all: Vec<ApplicationObject> = files
         .iter()
         .flat_map(|file| file.web.applications.iter().cloned())
         .collect();
@@ -138,7 +142,7 @@ fn applications(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -
                 }
             });
             if let Some(framework) = framework {
-                all.push(Application {
+                all.push(ApplicationObject {
                     place: call.place.clone(),
                     framework,
                     module: file.scope.module.clone(),
@@ -155,9 +159,9 @@ fn applications(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -
 }
 
 /// Each settings module once, as `manage.py` names it; where nothing names one, the file that looks like it.
-fn django(files: &[FileFacts], all: &mut Vec<Application>) {
+fn django(files: &[FileFacts], all: &mut Vec<ApplicationObject>) {
     let mut seen = BTreeSet::new();
-    let is_django = |a: &Application| a.framework == Framework::Django;
+    let is_django = |a: &ApplicationObject| a.framework == Framework::Django;
     all.sort_by_key(|a| (!a.place.file.ends_with("manage.py"), a.place.clone()));
     all.retain(|a| !is_django(a) || seen.insert(a.module.clone()));
     if !seen.is_empty() {
@@ -166,7 +170,7 @@ fn django(files: &[FileFacts], all: &mut Vec<Application>) {
     for file in files {
         let names = &file.scope.names;
         if names.contains("INSTALLED_APPS") && names.contains("ROOT_URLCONF") {
-            all.push(Application {
+            all.push(ApplicationObject {
                 place: Place {
                     file: file.scope.file.clone(),
                     line: 1,
@@ -181,7 +185,7 @@ fn django(files: &[FileFacts], all: &mut Vec<Application>) {
     }
 }
 
-fn bases(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<Base> {
+fn bases(files: &[FileFacts], names: &ModuleNames<'_>, classes: &Classes<'_>) -> Vec<Base> {
     let mut counted: BTreeMap<String, u32> = BTreeMap::new();
     for owner in files.iter().flat_map(|file| &file.bases.table_owners) {
         *counted.entry(names.follow(owner)).or_default() += 1;
@@ -236,11 +240,11 @@ fn bases(files: &[FileFacts], names: &Names<'_>, classes: &Classes<'_>) -> Vec<B
 }
 
 /// Names of all modules, to follow imports.
-struct Names<'a> {
+struct ModuleNames<'a> {
     files: BTreeMap<&'a str, &'a FileFacts>,
 }
 
-impl<'a> Names<'a> {
+impl<'a> ModuleNames<'a> {
     fn of(files: &'a [FileFacts]) -> Self {
         Self {
             files: files

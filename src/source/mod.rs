@@ -34,8 +34,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
-    Application, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place, RouterDefinition,
-    SourceFacts, TableDefinition, Unjudged, ValueKind,
+    ApplicationObject, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
+    RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;

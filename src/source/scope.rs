@@ -217,8 +217,8 @@ impl<'a> Scope<'a> {
 
     /// The names that a pattern of `match` binds.
     pub(super) fn bind_pattern(&mut self, pattern: &ast::Pattern) {
-        struct Names(BTreeSet<String>);
-        impl<'a> Visitor<'a> for Names {
+        struct PatternNames(BTreeSet<String>);
+        impl<'a> Visitor<'a> for PatternNames {
             fn visit_pattern(&mut self, pattern: &'a ast::Pattern) {
                 match pattern {
                     ast::Pattern::MatchAs(one) => {
@@ -235,7 +235,7 @@ impl<'a> Scope<'a> {
                 walk_pattern(self, pattern);
             }
         }
-        let mut names = Names(BTreeSet::new());
+        let mut names = PatternNames(BTreeSet::new());
         names.visit_pattern(pattern);
         for name in names.0 {
             self.bind(&name);

@@ -87,7 +87,7 @@ pub(super) enum CandidateKind {
 }
 
 /// Options of a table: `extend_existing`, `schema`.
-struct Options {
+struct TableOptions {
     extends: bool,
     schema: Option<String>,
     is_known: bool,
@@ -113,8 +113,8 @@ fn text(value: &Expr) -> Option<&str> {
     }
 }
 
-fn options<'a>(items: impl Iterator<Item = (Option<&'a str>, &'a Expr)>) -> Options {
-    let mut options = Options {
+fn options<'a>(items: impl Iterator<Item = (Option<&'a str>, &'a Expr)>) -> TableOptions {
+    let mut options = TableOptions {
         extends: false,
         schema: None,
         is_known: true,
@@ -289,7 +289,7 @@ impl TableCollector {
             )
         };
         let none = || of(&[]);
-        let unknown = || Options {
+        let unknown = || TableOptions {
             is_known: false,
             ..none()
         };
@@ -347,7 +347,7 @@ impl TableCollector {
         range: TextRange,
         at: TextSize,
         table: &str,
-        options: Options,
+        options: TableOptions,
     ) -> TableDefinition {
         let (line, column) = scope.line_and_bytes(at);
         TableDefinition {

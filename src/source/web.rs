@@ -3,7 +3,7 @@
 use ruff_python_ast::{Expr, ExprCall, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::facts::{Application, Framework, Place, RouterDefinition};
+use super::facts::{ApplicationObject, Framework, Place, RouterDefinition};
 use super::scope::Scope;
 
 /// `name = function(...)` in a module: an application, if the function makes one.
@@ -45,7 +45,7 @@ const VERBS: [&str; 14] = [
 /// What one file says of applications and routers.
 #[derive(Debug, Default)]
 pub(super) struct WebFacts {
-    pub applications: Vec<Application>,
+    pub applications: Vec<ApplicationObject>,
     pub assigned_calls: Vec<AssignedCall>,
     pub routers: Vec<RouterDefinition>,
     pub includes: Vec<IncludeCandidate>,
@@ -86,7 +86,7 @@ impl WebCollector {
             if let Some(function) = self.functions.last_mut() {
                 function.made.push((name.to_owned(), framework));
             } else if scope.is_at_module_level() {
-                self.facts.applications.push(Application {
+                self.facts.applications.push(ApplicationObject {
                     place,
                     framework,
                     module,
@@ -188,7 +188,7 @@ impl WebCollector {
             && let Some(module) = value
         {
             let place = scope.place(call.range());
-            self.facts.applications.push(Application {
+            self.facts.applications.push(ApplicationObject {
                 place,
                 framework: Framework::Django,
                 module,
@@ -278,7 +278,7 @@ impl WebCollector {
         };
         if let Some(framework) = function.returned.filter(|_| function.is_top_level) {
             // What needs arguments is no factory that a server could call, but may be called by a module.
-            self.facts.applications.push(Application {
+            self.facts.applications.push(ApplicationObject {
                 place: function.place,
                 framework,
                 module: scope.name.module.to_owned(),

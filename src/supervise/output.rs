@@ -57,8 +57,8 @@ impl Output {
     pub(super) fn start(pipe: pipe::Receiver, path: PathBuf, clean: Clean) -> Self {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (stop, stopped) = oneshot::channel();
-        let lines = Lines {
-            log: Log::new(path),
+        let lines = LineWriter {
+            log: OutputLog::new(path),
             clean,
             tail: Arc::clone(&tail),
             partial: Vec::new(),
@@ -93,7 +93,7 @@ impl Output {
     }
 }
 
-async fn read(pipe: pipe::Receiver, mut lines: Lines, mut stopped: oneshot::Receiver<()>) {
+async fn read(pipe: pipe::Receiver, mut lines: LineWriter, mut stopped: oneshot::Receiver<()>) {
     loop {
         let last = tokio::select! {
             biased;
@@ -125,15 +125,15 @@ async fn read(pipe: pipe::Receiver, mut lines: Lines, mut stopped: oneshot::Rece
 }
 
 /// Makes lines of bytes.
-struct Lines {
-    log: Log,
+struct LineWriter {
+    log: OutputLog,
     clean: Clean,
     tail: Arc<Mutex<VecDeque<String>>>,
     partial: Vec<u8>,
     dropped: usize,
 }
 
-impl Lines {
+impl LineWriter {
     fn take(&mut self, bytes: &[u8]) {
         for piece in bytes.split_inclusive(|&b| b == b'\n') {
             let (text, complete) = match piece.split_last() {
@@ -182,7 +182,7 @@ impl Lines {
 }
 
 /// The file, and those put aside.
-struct Log {
+struct OutputLog {
     path: PathBuf,
     file: Option<File>,
     size: u64,
@@ -190,7 +190,7 @@ struct Log {
     failed: bool,
 }
 
-impl Log {
+impl OutputLog {
     fn new(path: PathBuf) -> Self {
         Self {
             path,

@@ -13,7 +13,7 @@ use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
 use super::group::GroupChild;
-use crate::http::{Body, Client, Target};
+use crate::http::{BodyLimit, Client, Target};
 use crate::kernel;
 use crate::manifest::{Probe, ProbeKind};
 
@@ -155,7 +155,7 @@ async fn get(url: &str, body_max: usize) -> Result<(u16, String), ProbeFailure> 
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
     let mut client = Client::new(target, None).map_err(|error| wrong(&error.to_string()))?;
     let close = [("connection", HeaderValue::from_static("close"))];
-    let answer = client.get(path, &close, Body::First(body_max)).await;
+    let answer = client.get(path, &close, BodyLimit::First(body_max)).await;
     let answer = answer.map_err(|error| wrong(&error.to_string()))?;
     Ok((
         answer.status,

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod boot;
+mod circles;
 mod cli;
 mod corpus;
 mod crash;

@@ -84,7 +84,7 @@ fn forbidden_edge(room: &str, file: &str, text: &str) -> Option<String> {
         .map(|(at, to)| format!("{room} -> {to} in {file}:{}", at + 1))
 }
 
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+pub(crate) fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(dir)
         .expect("a directory of sources")
         .flatten()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::EnvFile;
@@ -25,7 +25,7 @@ pub(super) fn file_findings(
                 Finding::of(
                     Code::ConfigEnvFileSyntax,
                     format!("{file}:{line}"),
-                    format!("line {line} of {file} is no assignment: {why}"),
+                    format!("line {line} of {file} is not an assignment: {why}"),
                 )
                 .at(file.as_str(), *line, 0)
                 .remedy("write it as NAME=value, or begin it with # to make it a comment"),

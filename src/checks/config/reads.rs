@@ -1,12 +1,13 @@
 //! What the sources read from the environment against what the manifest declares.
 //!
-//! Only what can be told: where the code computes names, nothing is called unused, and that is said once.
+//! Only what is certain: where the code computes names, nothing is called unused, and that is said once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{CheckContext, count};
+use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::words::count;
 use crate::source::{EnvRead, Guard, SourceFacts, Unjudged};
 
 /// Variables of the system, of tools and of Python itself: no application declares them.
@@ -85,7 +86,7 @@ pub(super) fn read_findings(
     context: &CheckContext<'_>,
     documented: &BTreeSet<&str>,
 ) -> Vec<Finding> {
-    let facts = context.sources.facts(context);
+    let facts = context.facts();
     if facts.files == 0 {
         return Vec::new();
     }
@@ -185,7 +186,7 @@ fn undeclared(
             format!("{name} is read without a default, is not set, and is not declared"),
         )
     } else if manifest.config.vars.is_empty() {
-        // Who declares nothing is not told of each variable.
+        // Who declares nothing gets no finding for each variable.
         return None;
     } else {
         (

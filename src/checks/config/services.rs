@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checks::{CheckContext, service_environment};
+use crate::checks::context::CheckContext;
+use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel;
@@ -10,17 +11,17 @@ use crate::manifest::{EnvironmentError, Layer, ProbeKind, Service};
 
 /// Variables that the manifest asks for and nobody sets, and programs that are nowhere.
 ///
-/// `told`: variables that have a critical finding of their own already.
+/// `reported`: variables that have a critical finding of their own already.
 pub(super) fn service_findings(
     context: &CheckContext<'_>,
-    told: &BTreeSet<String>,
+    reported: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let mut missing: BTreeMap<String, Finding> = BTreeMap::new();
     let mut ask = |text: &str, place: String, severity: Severity, line: u32| {
         let Some(name) = unset(context, text) else {
             return;
         };
-        if told.contains(&name) {
+        if reported.contains(&name) {
             return;
         }
         let message = format!("{name} is not set, and {place} needs it");

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::resolve::Index;
+use super::resolve::ModuleIndex;
 use crate::manifest::{Manifest, Service};
 use crate::source::{Guard, Import, SourceFacts};
 
@@ -31,7 +31,7 @@ const SERVERS: [&str; 6] = [
 /// For each file, who imports it.
 pub(super) fn reached_files(
     manifest: &Manifest,
-    index: &Index<'_>,
+    index: &ModuleIndex<'_>,
     facts: &SourceFacts,
 ) -> BTreeMap<String, Vec<Reached>> {
     let mut by_module: BTreeMap<&str, Vec<&Import>> = BTreeMap::new();
@@ -116,7 +116,7 @@ fn service_module(service: &Service) -> Option<&str> {
 /// Files that importing a module runs, if all goes well.
 fn walk(
     entry: &str,
-    index: &Index<'_>,
+    index: &ModuleIndex<'_>,
     imports: &BTreeMap<&str, Vec<&Import>>,
 ) -> BTreeSet<String> {
     let mut files = BTreeSet::new();

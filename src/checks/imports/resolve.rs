@@ -10,7 +10,7 @@ use crate::source::{Import, ModuleScope, SourceFacts};
 /// What the interpreter says of a top-level name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Found {
+pub(super) enum ModuleOrigin {
     /// Its own.
     Standard,
     /// All of it lies in the workspace.
@@ -61,7 +61,7 @@ const MODULE_ATTRIBUTES: [&str; 12] = [
 ];
 
 /// The modules of the workspace.
-pub(super) struct Index<'a> {
+pub(super) struct ModuleIndex<'a> {
     /// By each dotted name.
     scopes: HashMap<&'a str, &'a ModuleScope>,
     /// Dotted names that something lies below.
@@ -70,7 +70,7 @@ pub(super) struct Index<'a> {
     bases: Vec<PathBuf>,
 }
 
-impl<'a> Index<'a> {
+impl<'a> ModuleIndex<'a> {
     pub(super) fn new(root: &Path, path: &[String], facts: &'a SourceFacts) -> Self {
         let by_file: HashMap<&str, &ModuleScope> = facts
             .scopes
@@ -149,16 +149,17 @@ impl<'a> Index<'a> {
     pub(super) fn missing<'i>(
         &self,
         import: &'i Import,
-        known: &BTreeMap<String, Found>,
+        known: &BTreeMap<String, ModuleOrigin>,
     ) -> Option<Missing<'i>> {
         let top = import.module.split('.').next()?;
         let found = known.get(top).copied().unwrap_or_default();
         if !self.is_known(top) {
             // A script beside it, a directory that joins the path later: somebody knows the name.
             let is_doubtful = self.lies_beside(import, top) || self.lies_on_path(top);
-            return (found == Found::Missing && !is_doubtful).then_some(Missing::Package(top));
+            return (found == ModuleOrigin::Missing && !is_doubtful)
+                .then_some(Missing::Package(top));
         }
-        if found != Found::Workspace {
+        if found != ModuleOrigin::Workspace {
             return None;
         }
         let mut end = 0;

@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pep508_rs::{ExtraName, MarkerEnvironment, PackageName, VersionOrUrl};
 
+use super::declared::Declared;
 use super::installed::Distribution;
-use super::{Declared, Need};
+use super::need::Need;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 

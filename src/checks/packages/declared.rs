@@ -9,8 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::Need;
-use crate::checks::CheckContext;
+use super::need::Need;
+use crate::checks::context::CheckContext;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -35,7 +35,7 @@ pub(super) fn read(context: &CheckContext<'_>) -> Vec<Declared> {
     let Ok(root) = context.root.canonicalize() else {
         return Vec::new();
     };
-    let mut reader = Reader {
+    let mut reader = RequirementsReader {
         root,
         seen: BTreeSet::new(),
         found: Vec::new(),
@@ -50,13 +50,13 @@ pub(super) fn read(context: &CheckContext<'_>) -> Vec<Declared> {
     reader.found
 }
 
-struct Reader {
+struct RequirementsReader {
     root: PathBuf,
     seen: BTreeSet<(PathBuf, bool)>,
     found: Vec<Declared>,
 }
 
-impl Reader {
+impl RequirementsReader {
     /// The text of a regular file of the workspace, and its name there.
     fn text(&self, path: &Path) -> Option<(PathBuf, String, String)> {
         let path = path.canonicalize().ok()?;

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use pep508_rs::PackageName;
 use pep508_rs::pep440_rs::Version;
 
-use super::Need;
+use super::need::Need;
 
 /// Directories of one interpreter's path that are looked at.
 const DIRECTORIES_MAX: usize = 200;

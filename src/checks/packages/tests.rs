@@ -139,14 +139,14 @@ fn what_is_declared_is_looked_for() {
         .imports("app");
     app.manifest.python.requirements = Some("requirements/app.txt".into());
     let report = app.check(CheckName::Rehearsal);
-    let mut told: Vec<String> = report
+    let mut reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
         .collect();
-    told.sort();
+    reported.sort();
     assert_eq!(
-        told,
+        reported,
         [
             "rehearsal.dependency_conflict packaging requirements/app.txt:2",
             "rehearsal.dependency_conflict packaging requirements/limits.txt:1",
@@ -159,7 +159,7 @@ fn what_is_declared_is_looked_for() {
 }
 
 #[test]
-fn a_missing_module_is_told_once_with_who_imports_it() {
+fn a_missing_module_is_reported_once_with_who_imports_it() {
     let Some(python) = broken_python() else {
         return;
     };
@@ -168,14 +168,14 @@ fn a_missing_module_is_told_once_with_who_imports_it() {
         .file("requirements.txt", "Jinja2\n")
         .imports("app");
     let report = app.check(CheckName::Rehearsal);
-    let told: Vec<_> = report
+    let reported: Vec<_> = report
         .findings
         .iter()
         .filter(|f| f.facts.get("package").is_some_and(|p| p == "markupsafe"))
         .collect();
-    assert_eq!(told.len(), 1, "{told:#?}");
-    assert_eq!(told[0].code, "rehearsal.missing_package");
-    let message = told[0].message.to_lowercase();
+    assert_eq!(reported.len(), 1, "{reported:#?}");
+    assert_eq!(reported[0].code, "rehearsal.missing_package");
+    let message = reported[0].message.to_lowercase();
     let said = "(app.py:1); jinja2 3.1.4 imports it and declares that it needs it";
     assert!(message.contains(said), "{message}");
 }
@@ -188,16 +188,18 @@ fn what_a_package_raises_by_itself_names_the_package() {
     };
     let app = App::with_interpreter(Some(python)).imports("requests");
     let report = app.check(CheckName::Rehearsal);
-    let told = report
+    let reported = report
         .findings
         .iter()
         .find(|f| f.layer.as_deref() == Some("requests"))
         .unwrap();
     assert!(
-        told.message.contains("requests 2.32.3 imports it")
-            || told.message.contains("raised by urllib3 1.20, in urllib3."),
+        reported.message.contains("requests 2.32.3 imports it")
+            || reported
+                .message
+                .contains("raised by urllib3 1.20, in urllib3."),
         "{}",
-        told.message
+        reported.message
     );
 }
 
@@ -257,7 +259,7 @@ fn hostile_metadata_is_bounded_and_skipped() {
     );
     nix::unistd::mkfifo(&site.join("fifo.egg-info"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let found = installed::read(&[site.display().to_string()]);
-    let told: Vec<String> = found
+    let reported: Vec<String> = found
         .values()
         .map(|d| {
             let needs: Vec<String> = d.needs.iter().map(ToString::to_string).collect();
@@ -265,7 +267,7 @@ fn hostile_metadata_is_bounded_and_skipped() {
         })
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "needy 1 odd>=2, sub ; extra == 'x'",
             "odd not a version ",

@@ -1,11 +1,12 @@
 //! What came back of a run: the answer, if there is exactly one, or why there is none, in words.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{NoAnswer, PythonHost};
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::checks::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
 use crate::domain::event::ExitKind;
 use crate::domain::finding::Location;
@@ -13,6 +14,31 @@ use crate::sandbox::SandboxOutcome;
 
 /// Where the sandbox cuts an output stream.
 const OUTPUT_BYTES_MAX: usize = 256 << 10;
+
+/// Why a program gave no answer.
+#[derive(Debug)]
+pub(in crate::checks) struct NoAnswer {
+    /// `exited with exit status 3 before it was done`, cleaned.
+    pub why: String,
+    /// It was killed because its time was up.
+    pub timed_out: bool,
+    /// End of its standard error (or output), cleaned.
+    pub output: String,
+    /// Where it hung, if it said so.
+    pub location: Option<Location>,
+}
+
+/// An interpreter, as the prelude introduces it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(in crate::checks) struct PythonHost {
+    /// `sys.path` with the application's directories.
+    pub path: Vec<String>,
+    /// It is no virtual environment: what is installed there may be for others.
+    pub shared: bool,
+    /// Values of the variables in markers (PEP 508).
+    pub markers: BTreeMap<String, String>,
+}
 
 /// Standard error and standard output, as far as they were kept.
 pub(in crate::checks) fn printed(outcome: &SandboxOutcome, context: &CheckContext<'_>) -> String {
@@ -77,11 +103,11 @@ pub(in crate::checks) fn no_answer(
     context: &CheckContext<'_>,
 ) -> NoAnswer {
     let why = if outcome.timed_out {
-        format!("was not done after {timeout_ms} ms and was ended")
+        format!("did not finish within {timeout_ms} ms and was stopped")
     } else if let Some(what) = &outcome.exceeded {
-        format!("used {what}, the bound in `heal.sandbox.limits`, and was ended")
+        format!("used {what}, the bound in `heal.sandbox.limits`, and was stopped")
     } else if outcome.result_truncated {
-        "answered more than is read".to_owned()
+        "answered with more than is read".to_owned()
     } else {
         match outcome.exit {
             ExitKind::Code(code) => format!("exited with status {code} before it was done"),
@@ -118,10 +144,10 @@ fn signal_words(signal: i32) -> String {
         libc::SIGBUS => " (SIGBUS: a crash in native code)",
         libc::SIGILL => " (SIGILL: a crash in native code)",
         libc::SIGFPE => " (SIGFPE: a crash in native code)",
-        libc::SIGKILL => " (SIGKILL: a limit of memory or processor time, or somebody)",
-        libc::SIGXCPU => " (SIGXCPU: its processor time was up)",
+        libc::SIGKILL => " (SIGKILL: a memory or CPU limit, or another process)",
+        libc::SIGXCPU => " (SIGXCPU: its CPU time ran out)",
         libc::SIGXFSZ => " (SIGXFSZ: a file grew too large)",
-        libc::SIGTERM => " (SIGTERM: somebody ended it)",
+        libc::SIGTERM => " (SIGTERM: another process stopped it)",
         _ => "",
     };
     format!("signal {signal}{meaning}")

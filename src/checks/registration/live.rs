@@ -7,10 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::Coverage;
+use super::coverage::Coverage;
 use super::routers::severity_of;
 use super::routes::{Route, is_mounted};
-use crate::checks::{Outcome, finish_report};
+use crate::checks::outcome::{CheckOutcome, finish_report};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, Finding, Measured, Severity};
 use crate::domain::redact::Redactor;
@@ -61,7 +61,7 @@ pub(crate) fn check_running(
     let mut outcome = match (&system.before, &system.document) {
         (Some(before), None) => from_object(before),
         (before, Some(document)) => from_document(registration, before.as_ref(), document),
-        (None, None) => Outcome::default(),
+        (None, None) => CheckOutcome::default(),
     };
     let dead: Vec<&LiveService> = system
         .services
@@ -114,8 +114,8 @@ fn service_not_alive(service: &LiveService) -> Finding {
 }
 
 /// Without a document the application object is all that is known of the routes.
-fn from_object(before: &CheckReport) -> Outcome {
-    Outcome {
+fn from_object(before: &CheckReport) -> CheckOutcome {
+    CheckOutcome {
         summary: before.summary.clone(),
         findings: before.findings.clone(),
         measured: before.measured.clone(),
@@ -127,7 +127,7 @@ fn from_document(
     registration: &Registration,
     before: Option<&CheckReport>,
     document: &Result<String, String>,
-) -> Outcome {
+) -> CheckOutcome {
     let url = registration.openapi.as_deref().unwrap_or_default();
     let read = document
         .as_ref()
@@ -146,7 +146,7 @@ fn from_document(
                 expected: registration.services.len(),
                 mounted: 0,
             };
-            return Outcome {
+            return CheckOutcome {
                 summary: "the running application's document cannot be read".to_owned(),
                 findings: vec![unreadable(url, &why, Severity::Critical)],
                 measured: coverage.measured(0),
@@ -202,7 +202,7 @@ fn from_document(
         Some(Measured::Registration { routes, .. }) => usize::try_from(*routes).unwrap_or(0),
         _ => 0,
     };
-    Outcome {
+    CheckOutcome {
         summary: coverage.summary(),
         findings,
         measured: coverage.measured(routes.max(document.routes.len())),
@@ -238,11 +238,11 @@ fn unreadable(url: &str, why: &str, severity: Severity) -> Finding {
 /// Paths and operations of an OpenAPI 3 or Swagger 2 document.
 fn read_document(text: &str) -> Result<Document, String> {
     let document: Value =
-        serde_json::from_str(text).map_err(|error| format!("it is no JSON: {error}"))?;
+        serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
     let paths = document
         .get("paths")
         .and_then(Value::as_object)
-        .ok_or("it has no table `paths`, so it is no OpenAPI document")?;
+        .ok_or("it has no `paths` object, so it is not an OpenAPI document")?;
     let bases = base_paths(&document);
     let mut routes = Vec::new();
     let mut findings = Vec::new();

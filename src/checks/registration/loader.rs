@@ -1,12 +1,14 @@
 //! What to say if the application object cannot be had.
 
 use super::routers::target;
+use crate::checks::context::CheckContext;
+use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
-use crate::checks::{CheckContext, Outcome, count};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::remedy::Cause;
+use crate::domain::words::count;
 use crate::manifest::{AppObject, Registration};
 
 /// What to say if the application object cannot be had.
@@ -30,7 +32,7 @@ impl Loader<'_> {
         let (severity, why, remedy) = if raised.read_only {
             (
                 Severity::Warning,
-                "; the check is read-only, so this may be its fault",
+                "; the check is read-only, which may be the cause",
                 "let the application write when it runs and not while it is imported".to_owned(),
             )
         } else {
@@ -65,15 +67,17 @@ impl Loader<'_> {
             self.target(),
             format!("loading the application {} {}", self.target(), why.why),
         )
-        .remedy("an application object must come from its import alone, without running anything");
+        .remedy(
+            "an application object must exist after the import alone, without running anything",
+        );
         finding.location = why.location.clone();
         finding.detail = why.output.clone();
         finding
     }
 
-    pub(super) fn unloadable(&self, finding: Finding) -> Outcome {
+    pub(super) fn unloadable(&self, finding: Finding) -> CheckOutcome {
         let expected = self.registration.services.len();
-        Outcome {
+        CheckOutcome {
             summary: format!(
                 "none of {} can be looked at: the application cannot be loaded",
                 count(expected, "service")

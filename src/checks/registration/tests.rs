@@ -1,9 +1,10 @@
 //! Real FastAPI applications, of the pinned version and of one that copies routes when it includes them.
 
+mod frameworks;
+
 use super::routes::without_names;
-use super::*;
 use crate::checks::testing::{App, only, problems, venv};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Measured, Severity};
 
 const USERS: &str = "from fastapi import APIRouter\nrouter = APIRouter(prefix='/users')\n\n\
     @router.get('/{id}')\ndef get(id: int): ...\n\n@router.post('')\ndef add(): ...\n";
@@ -97,7 +98,7 @@ fn a_router_that_nobody_mounted_is_named_once() {
 }
 
 #[test]
-fn two_routes_for_one_path_are_told_with_both_places() {
+fn two_routes_for_one_path_are_reported_with_both_places() {
     let Some(app) = app_with(&venv::PACKAGES) else {
         return;
     };

@@ -1,4 +1,4 @@
-//! Side effects that a dry run should not have: what the interpreter's audit events told (PEP 578), made
+//! Side effects that a dry run should not have: what the interpreter's audit events say (PEP 578), made
 //! into findings. They are advice: what an import does beside defining things is slow, cannot be tested,
 //! and happens again in every process that imports it.
 
@@ -17,7 +17,7 @@ const NAMED_MAX: usize = 3;
 /// One effect, as `rehearse.py` notes it. Hostile text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Effect {
+pub(super) struct ObservedEffect {
     kind: String,
     what: String,
     file: String,
@@ -37,7 +37,7 @@ const KINDS: [(&str, &str, bool); 6] = [
 ];
 
 /// The known kinds, cleaned.
-pub(super) fn clean(effects: &[Effect], redactor: &Redactor) -> Vec<SideEffect> {
+pub(super) fn clean(effects: &[ObservedEffect], redactor: &Redactor) -> Vec<SideEffect> {
     let text = |text: &str, max| redactor.clean(&text.replace(['\n', '\t'], " "), max);
     effects
         .iter()

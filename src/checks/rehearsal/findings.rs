@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use crate::checks::CheckContext;
 use crate::checks::advice::import_remedy;
+use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
@@ -94,7 +94,7 @@ impl LayerFailures<'_> {
         } else if raised.syntax.is_some() {
             (
                 Code::RehearsalSyntaxError,
-                "mend the syntax at that place".to_owned(),
+                "correct the syntax there".to_owned(),
             )
         } else if is_named_in_manifest {
             (
@@ -113,15 +113,14 @@ impl LayerFailures<'_> {
                     .unwrap_or_else(|| import_remedy(raised)),
             )
         } else {
-            let remedy = others
-                .unwrap_or_else(|| format!("read the traceback; {step} does not get through"));
+            let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
             (Code::RehearsalFailed, remedy)
         };
         let mut finding = if raised.read_only {
             self.finding(
                 code,
                 Severity::Warning,
-                &format!("{line}{place}; the dry run is read-only, so this may be its fault"),
+                &format!("{line}{place}; the dry run is read-only, which may be the cause"),
             )
         } else {
             let root = raised
@@ -273,7 +272,7 @@ impl LayerFailures<'_> {
             what.push_str(&format!(" (slowest: {})", named.join(", ")));
         }
         let finding = self.finding(Code::RehearsalSlowImport, Severity::Info, &what);
-        Some(finding.remedy("import what is rarely used where it is used"))
+        Some(finding.remedy("import rarely used modules where they are used"))
     }
 }
 

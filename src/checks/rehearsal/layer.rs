@@ -4,20 +4,19 @@ use std::sync::OnceLock;
 
 use serde::Deserialize;
 
-use super::Run;
-use super::effects::{self, Effect};
+use super::effects::{self, ObservedEffect};
 use super::findings::LayerFailures;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::checks::packages::Packages;
 use crate::checks::python::{
-    Answer, ProbeError, Program, Ran, no_answer, printed, run_directory, run_environment,
-    run_hosting_probe, run_probe,
+    ProbeAnswer, ProbeError, ProbeProgram, ProbeRun, no_answer, printed, run_directory,
+    run_environment, run_hosting_probe, run_probe,
 };
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
-use crate::domain::finding::{DryRun, RehearsalOutcome};
+use crate::domain::finding::{DryRun, Finding, RehearsalOutcome};
 use crate::manifest::{Layer, Rehearse};
-use crate::sandbox::{SandboxSpec, run_sandboxed};
+use crate::sandbox::{Isolation, SandboxSpec, run_sandboxed};
 
 /// Lines of what was printed that a report quotes.
 const PRINTED_LINES_MAX: usize = 10;
@@ -32,12 +31,21 @@ struct Rehearsed {
     times: Vec<(String, u64)>,
     /// The modules whose own import took longest, with their milliseconds.
     slowest: Vec<(String, u64)>,
-    effects: Vec<Effect>,
+    effects: Vec<ObservedEffect>,
     /// Effects that are not listed.
     effects_more: usize,
     /// What was being done when it failed.
     step: String,
     raised: Option<Raised>,
+}
+
+/// The dry run of one layer.
+pub(super) struct LayerRun {
+    pub outcome: RehearsalOutcome,
+    pub duration_ms: u64,
+    pub findings: Vec<Finding>,
+    pub isolation: Option<Isolation>,
+    pub seen: DryRun,
 }
 
 /// The end of clean text.
@@ -57,13 +65,13 @@ pub(super) fn rehearse_layer(
     layer: &Layer,
     rehearse: &Rehearse,
     packages: &OnceLock<Packages>,
-) -> Result<Run, ProbeError> {
+) -> Result<LayerRun, ProbeError> {
     let mut failures = LayerFailures {
         context,
         layer,
         packages: None,
     };
-    let mut run = Run {
+    let mut run = LayerRun {
         outcome: RehearsalOutcome::Pass,
         duration_ms: 0,
         findings: Vec::new(),
@@ -77,8 +85,8 @@ pub(super) fn rehearse_layer(
             "call": rehearse.call.as_deref().unwrap_or(""),
             "serve": host.map_or(0, |host| host.wanted),
         });
-        let (program, timeout_ms) = (Program::Rehearse, rehearse.timeout_ms);
-        let ran: Ran<Rehearsed> = match host {
+        let (program, timeout_ms) = (ProbeProgram::Rehearse, rehearse.timeout_ms);
+        let ran: ProbeRun<Rehearsed> = match host {
             Some(host) => run_hosting_probe(context, program, input, timeout_ms, host)?,
             None => run_probe(context, program, input, timeout_ms, rehearse.network)?,
         };
@@ -89,7 +97,7 @@ pub(super) fn rehearse_layer(
             failures.packages = Some(packages.get_or_init(|| Packages::read(context, host)));
         }
         match ran.answer {
-            Answer::Given(rehearsed) => {
+            ProbeAnswer::Given(rehearsed) => {
                 let slowest = &rehearsed.slowest;
                 run.seen.slowest_modules = failures.slowest_modules(slowest);
                 run.findings
@@ -108,7 +116,7 @@ pub(super) fn rehearse_layer(
                     run.findings.push(finding);
                 }
             }
-            Answer::None(why) => {
+            ProbeAnswer::None(why) => {
                 run.outcome = RehearsalOutcome::Failed;
                 run.findings.push(failures.no_answer("the dry run", &why));
             }
@@ -124,7 +132,7 @@ fn run_command(
     context: &CheckContext<'_>,
     rehearse: &Rehearse,
     failures: &LayerFailures<'_>,
-    run: &mut Run,
+    run: &mut LayerRun,
 ) -> Result<(), ProbeError> {
     let argv: Result<Vec<String>, _> = rehearse
         .command
@@ -132,7 +140,7 @@ fn run_command(
         .map(|word| context.environment.expand(word))
         .collect();
     let shown = rehearse.command.first().map_or("", String::as_str);
-    let fail = |run: &mut Run, finding| {
+    let fail = |run: &mut LayerRun, finding| {
         run.outcome = RehearsalOutcome::Failed;
         run.findings.push(finding);
     };

@@ -1,11 +1,14 @@
 //! Real interpreters, honest and hostile applications.
 
+mod hostile;
+
 use std::path::Path;
 use std::time::Instant;
 
-use super::*;
 use crate::checks::testing::{App, only, problems, rehearse};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, Finding, Measured, RehearsalOutcome, Severity,
+};
 use crate::kernel::isolation_support;
 
 fn check(app: &App) -> CheckReport {
@@ -89,13 +92,13 @@ fn each_failure_has_its_code_its_place_and_its_remedy() {
         app = app.layer(module, module != "fails", rehearse(&[module]));
     }
     let report = check(&app);
-    let told: Vec<String> = report
+    let reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "rehearsal.import_error not_here_either ubs.toml:1",
             "rehearsal.syntax_error syntax syntax.py:2:7",
@@ -194,7 +197,7 @@ fn a_program_that_hangs_is_ended_and_says_where_it_hung() {
     assert!(begun.elapsed().as_secs() < 20);
     let finding = only(&report, "rehearsal.timeout");
     assert!(
-        finding.message.contains("was not done after 3000 ms"),
+        finding.message.contains("did not finish within 3000 ms"),
         "{}",
         finding.message
     );
@@ -242,8 +245,8 @@ fn children_are_not_waited_for_and_not_left() {
     let begun = Instant::now();
     let report = check(&app);
     // They are advice, and the layer passes.
-    let told: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
-    assert_eq!(told, ["rehearsal.side_effect"; 2]);
+    let reported: Vec<&str> = report.findings.iter().map(|f| f.code.as_str()).collect();
+    assert_eq!(reported, ["rehearsal.side_effect"; 2]);
     assert_eq!(report.summary, "1 of 1 layer passed");
     assert!(begun.elapsed().as_secs() < 20, "{:?}", begun.elapsed());
 }
@@ -299,7 +302,7 @@ fn one_failure_reads_the_same_in_every_copy_of_the_workspace() {
 }
 
 #[test]
-fn a_layer_that_writes_while_it_is_imported_is_told_of_and_nothing_stays() {
+fn a_layer_that_writes_while_it_is_imported_is_reported_and_leaves_nothing() {
     let Some(app) = App::plain() else { return };
     if isolation_support().refused.contains_key("filesystem") {
         eprintln!("SKIPPED: the file system cannot be isolated");

@@ -47,7 +47,7 @@ impl ExpectedSchema {
     pub fn differences(&self, live: &Path) -> Result<Vec<Finding>, String> {
         let found = read_live(live).map_err(|Unreachable(why)| why)?;
         let comparison = Comparison {
-            books: &[],
+            migration_tables: &[],
             schema: "live",
             database: live.display().to_string(),
             ignore: &[],
@@ -85,12 +85,12 @@ mod tests {
         );
         let expected = ExpectedSchema::of_database(&expected).unwrap();
         let findings = expected.differences(&live).unwrap();
-        let told: Vec<_> = findings
+        let reported: Vec<_> = findings
             .iter()
             .map(|f| (f.subject.as_str(), f.fix.is_some()))
             .collect();
         let expected = [("a \"b.x", true), ("t.ix", false), ("other", false)];
-        assert_eq!(told, expected, "{findings:#?}");
+        assert_eq!(reported, expected, "{findings:#?}");
         let remedy = findings[1].remedy.as_deref().unwrap();
         assert!(remedy.contains("index ix already exists"), "{remedy}");
     }

@@ -2,7 +2,7 @@
 
 use crate::database::handle::Live;
 use crate::database::judge::Judge;
-use crate::database::model::{Dialect, Schema, Table};
+use crate::database::model::{DatabaseSchema, Dialect, Table};
 use crate::database::postgres::ddl::Rights;
 use crate::database::sql::words::{unwrapped, words, written};
 use crate::domain::code::Code;
@@ -22,13 +22,13 @@ pub(super) struct Comparison<'a> {
     pub database: String,
     /// Patterns of tables that are not compared.
     pub ignore: &'a [String],
-    pub live: &'a Schema,
+    pub live: &'a DatabaseSchema,
     /// The server itself, for PostgreSQL.
     pub server: Option<&'a Live>,
     /// Tables that the code expects in the same database by another `[[schema]]`.
     pub others: &'a [Table],
     /// Tables in which the migrations of the application keep what they did.
-    pub books: &'a [String],
+    pub migration_tables: &'a [String],
     /// What may be changed there; PostgreSQL only.
     pub rights: &'a Rights,
     /// Where a table is defined in the source.

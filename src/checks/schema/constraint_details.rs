@@ -2,7 +2,7 @@
 
 use super::comparison::{Comparison, shown};
 use super::index_details::nulls;
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Constraint, Dialect, Index, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -29,16 +29,16 @@ pub(super) fn has_check(
             )),
             _ => None,
         });
-    let mut verdicts: Vec<Verdict> = verdicts.collect();
+    let mut verdicts: Vec<Equivalence> = verdicts.collect();
     if name.is_none() {
         // Without a name, nothing is claimed unless it is sure.
         if text.is_empty() {
             return true;
         }
-        verdicts.retain(|verdict| *verdict != Verdict::Different);
+        verdicts.retain(|verdict| *verdict != Equivalence::Different);
         return !verdicts.is_empty();
     }
-    verdicts.contains(&Verdict::Same)
+    verdicts.contains(&Equivalence::Same)
 }
 
 fn check_named<'t>(
@@ -75,9 +75,9 @@ pub(super) fn compare_constraint(
                 there.as_deref().unwrap_or_default(),
             );
             let severity = match comparison.judge().same(live, wanted, there) {
-                Verdict::Same | Verdict::Unknown => return None,
-                Verdict::Different => Severity::Warning,
-                Verdict::Unclear => Severity::Info,
+                Equivalence::Same | Equivalence::Unknown => return None,
+                Equivalence::Different => Severity::Warning,
+                Equivalence::Unclear => Severity::Info,
             };
             (
                 severity,
@@ -129,7 +129,7 @@ pub(super) fn compare_constraint(
         table,
         subject(table, &wanted.rule, wanted.name.as_deref()),
         &format!("{title} {name} of table {} differs ({what})", table.name),
-        "correct the model, or write a migration that drops the constraint and adds it anew",
+        "correct the model, or write a migration that drops and recreates the constraint",
     ))
 }
 
@@ -206,7 +206,7 @@ fn timing_differs(
     if wanted == there || twins.iter().any(|found| timing(found) == wanted) {
         return None;
     }
-    let told = |(deferrable, deferred)| match (deferrable, deferred) {
+    let reported = |(deferrable, deferred)| match (deferrable, deferred) {
         (_, true) => "DEFERRABLE INITIALLY DEFERRED",
         (true, _) => "DEFERRABLE",
         _ => "not deferrable",
@@ -221,8 +221,8 @@ fn timing_differs(
         severity,
         format!(
             "it is {}, and the code expects {}",
-            told(there),
-            told(wanted)
+            reported(there),
+            reported(wanted)
         ),
     ))
 }

@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::source::{ImportOrder, TableDefinition};
 
 /// What the static scan says of tables.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(super) struct TableScan {
     pub tables: Vec<TableDefinition>,
     /// For each entry module: positions of tables, in the order in which importing it defines them.
     pub reached: Vec<Vec<usize>>,
 }
 
-impl Scan {
+impl TableScan {
     /// Of the application's sources.
     pub(super) fn of(context: &CheckContext<'_>, entries: &[&str]) -> Self {
-        let facts = context.sources.facts(context);
+        let facts = context.facts();
         let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
         let is_repeated = facts
             .tables

@@ -21,6 +21,7 @@ use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::words::count;
 
 /// Tables that tools keep beside those of the code.
 const KEPT_BY_TOOLS: [&str; 6] = [
@@ -76,7 +77,7 @@ pub(super) fn differences(comparison: &Comparison<'_>, expected: &[Table]) -> Ve
             comparison.schema,
             format!(
                 "{} lie in a schema of their own, which SQLite does not have: {}",
-                crate::checks::count(elsewhere.len(), "table"),
+                count(elsewhere.len(), "table"),
                 elsewhere.join(", ")
             ),
         ));
@@ -97,7 +98,7 @@ fn unknown_tables(
     let is_kept = |name: &str| {
         let mut kept = KEPT_BY_TOOLS
             .into_iter()
-            .chain(comparison.books.iter().map(String::as_str));
+            .chain(comparison.migration_tables.iter().map(String::as_str));
         kept.any(|tool| name.eq_ignore_ascii_case(tool))
     };
     let unknown: Vec<&str> = rename::unknown(comparison.live, expected, comparison.others)
@@ -110,7 +111,7 @@ fn unknown_tables(
         let message = format!(
             "{} has {} that the code does not know: {}, and more",
             comparison.database,
-            crate::checks::count(unknown.len(), "table"),
+            count(unknown.len(), "table"),
             unknown[..UNKNOWN_MAX].join(", ")
         );
         let subject = comparison.schema.to_owned();

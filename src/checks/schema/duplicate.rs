@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::definitions::Scan;
-use crate::checks::CheckContext;
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use super::definitions::TableScan;
+use crate::checks::context::CheckContext;
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -46,7 +46,7 @@ struct Pair<'a> {
 /// A finding for the exception, with the edit that would mend it.
 pub(super) fn raised_duplicate(
     context: &CheckContext<'_>,
-    scan: &Scan,
+    scan: &TableScan,
     raised: &Raised,
     table: &str,
 ) -> Result<Finding, ProbeError> {
@@ -88,7 +88,7 @@ pub(super) fn raised_duplicate(
                 .or_else(|| definitions.iter().find(is_other))
                 .copied();
             let pair = Pair { first, second };
-            let mut finding = describe(finding(told(table, &pair)), &pair);
+            let mut finding = describe(finding(reported(table, &pair)), &pair);
             add_edits(context, std::slice::from_mut(&mut finding), &[pair.second])?;
             finding
         }
@@ -109,7 +109,7 @@ pub(super) fn raised_duplicate(
 /// wrongly, and nothing is said.
 pub(super) fn source_duplicates(
     context: &CheckContext<'_>,
-    scan: &Scan,
+    scan: &TableScan,
     entries: &[&str],
     loaded: &[&str],
     seen: &[String],
@@ -139,7 +139,7 @@ pub(super) fn source_duplicates(
     let mut findings = Vec::new();
     let mut seconds = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
-        let finding = Finding::of(Code::SchemaDuplicateTable, *table, told(table, pair))
+        let finding = Finding::of(Code::SchemaDuplicateTable, *table, reported(table, pair))
             .cause(Cause::Exception(exception_for(table)))
             .fact("table", *table);
         findings.push(describe(finding, pair));
@@ -150,7 +150,7 @@ pub(super) fn source_duplicates(
         if is_new(table) && !certain.contains_key(table) {
             let message = format!(
                 "{}; it fails as soon as both modules are imported",
-                told(table, &pair)
+                reported(table, &pair)
             );
             let finding = Finding::new(
                 Code::SchemaDuplicateTable,
@@ -203,7 +203,7 @@ fn place(definition: &TableDefinition) -> String {
     }
 }
 
-fn told(table: &str, pair: &Pair<'_>) -> String {
+fn reported(table: &str, pair: &Pair<'_>) -> String {
     let second = place(pair.second);
     match pair.first {
         Some(first) => format!(
@@ -273,8 +273,8 @@ fn add_edits(
         return Ok(());
     }
     let input = serde_json::json!({ "edits": wanted });
-    let ran = run_probe::<Edits>(context, Program::Edit, input, PROBE_TIMEOUT_MS, false)?;
-    let Answer::Given(Edits { edits }) = ran.answer else {
+    let ran = run_probe::<Edits>(context, ProbeProgram::Edit, input, PROBE_TIMEOUT_MS, false)?;
+    let ProbeAnswer::Given(Edits { edits }) = ran.answer else {
         return Ok(());
     };
     for ((index, source), edit) in sources.iter().zip(edits) {

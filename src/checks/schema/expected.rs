@@ -8,13 +8,15 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::sql_files::sql_files;
-use crate::checks::CheckContext;
-use crate::checks::python::{Answer, NoAnswer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use crate::checks::context::CheckContext;
+use crate::checks::python::{
+    NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
+};
 use crate::checks::raised::Raised;
-use crate::database::model::{Column, Dialect, Index, Rule, Schema, Table};
+use crate::database::model::{Column, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
-use crate::database::sqlite::text::{Part, index_part};
+use crate::database::sqlite::text::{IndexPart, index_part};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
@@ -50,13 +52,19 @@ pub(super) fn read_models(
     let input = serde_json::json!({
         "module": module, "attribute": attribute, "dialect": dialect.name(),
     });
-    let ran = run_probe::<ModelsAnswer>(context, Program::Models, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<ModelsAnswer>(
+        context,
+        ProbeProgram::Models,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     Ok(match ran.answer {
-        Answer::Given(ModelsAnswer {
+        ProbeAnswer::Given(ModelsAnswer {
             raised: Some(raised),
             ..
         }) => Models::Raised(raised),
-        Answer::Given(mut answer) => {
+        ProbeAnswer::Given(mut answer) => {
             let indexes = answer
                 .tables
                 .iter_mut()
@@ -64,7 +72,7 @@ pub(super) fn read_models(
             indexes.for_each(|index| tell_parts(index, dialect));
             Models::Tables(answer.tables)
         }
-        Answer::None(why) => Models::NoAnswer(why),
+        ProbeAnswer::None(why) => Models::NoAnswer(why),
     })
 }
 
@@ -83,7 +91,7 @@ pub(super) fn raised_otherwise(
     let (severity, why) = if raised.read_only {
         (
             Severity::Warning,
-            "; the check is read-only, so this may be its fault",
+            "; the check is read-only, which may be the cause",
         )
     } else {
         (Severity::Critical, "")
@@ -110,7 +118,7 @@ pub(super) fn unanswered(target: &str, why: &NoAnswer) -> Finding {
         target,
         format!("loading the models {target} {}", why.why),
     )
-    .remedy("models must come from their import alone, without running anything");
+    .remedy("models must exist after the import alone, without running anything");
     finding.location = why.location.clone();
     finding.detail = why.output.clone();
     finding
@@ -121,8 +129,8 @@ fn tell_parts(index: &mut Index, dialect: Dialect) {
     for (column, expression) in index.columns.iter_mut().zip(&mut index.expressions) {
         let text = expression.take().filter(|_| column.is_none());
         match text.map(|text| index_part(dialect, &text)) {
-            Some(Part::Column(name)) => *column = Some(name),
-            Some(Part::Expression(text)) => *expression = Some(text),
+            Some(IndexPart::Column(name)) => *column = Some(name),
+            Some(IndexPart::Expression(text)) => *expression = Some(text),
             None => {}
         }
     }
@@ -210,7 +218,7 @@ fn guarded_memory() -> rusqlite::Result<Connection> {
 }
 
 /// What SQL files created, as an expectation.
-pub(super) fn expected_of(schema: Schema) -> Vec<Table> {
+pub(super) fn expected_of(schema: DatabaseSchema) -> Vec<Table> {
     let mut tables: Vec<Table> = schema.tables;
     tables.retain(|table| !table.is_view);
     for table in &mut tables {

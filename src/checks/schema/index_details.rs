@@ -1,7 +1,7 @@
 //! Indexes that are there: whether they do what the code expects of them.
 
 use super::comparison::{Comparison, shown};
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Dialect, Index, Table};
 use crate::database::sql::quote::identifier;
 use crate::domain::code::Code;
@@ -21,21 +21,21 @@ pub(super) fn same_parts(
     live: &Table,
     wanted: &Index,
     found: &Index,
-) -> Verdict {
+) -> Equivalence {
     if wanted.columns.len() != found.columns.len() {
-        return Verdict::Different;
+        return Equivalence::Different;
     }
-    let mut verdict = Verdict::Same;
+    let mut verdict = Equivalence::Same;
     for at in 0..wanted.columns.len() {
         let part = match (&wanted.columns[at], &found.columns[at]) {
-            (Some(a), Some(b)) if comparison.live.dialect.same_name(a, b) => Verdict::Same,
+            (Some(a), Some(b)) if comparison.live.dialect.same_name(a, b) => Equivalence::Same,
             (None, None) => {
                 comparison
                     .judge()
                     .same(live, expression(wanted, at), expression(found, at))
             }
             // A collation makes an expression of a column, and changes nothing if it is the column's own.
-            _ if comparison.live.dialect == Dialect::Postgres => Verdict::Different,
+            _ if comparison.live.dialect == Dialect::Postgres => Equivalence::Different,
             (None, Some(name)) => {
                 comparison
                     .judge()
@@ -46,7 +46,7 @@ pub(super) fn same_parts(
                     .judge()
                     .same(live, &identifier(name), expression(found, at))
             }
-            _ => Verdict::Different,
+            _ => Equivalence::Different,
         };
         verdict = worse(verdict, part);
     }
@@ -58,12 +58,12 @@ fn same_condition(
     live: &Table,
     wanted: &Index,
     found: &Index,
-) -> Verdict {
+) -> Equivalence {
     match (&wanted.condition, &found.condition) {
         (Some(a), Some(b)) => comparison.judge().same(live, a, b),
-        _ if wanted.partial != found.partial => Verdict::Different,
-        (None, None) => Verdict::Same,
-        _ => Verdict::Unknown,
+        _ if wanted.partial != found.partial => Equivalence::Different,
+        (None, None) => Equivalence::Same,
+        _ => Equivalence::Unknown,
     }
 }
 
@@ -78,9 +78,9 @@ pub(super) fn serves(
     let is_unique_enough =
         !wanted.unique || found.unique && wanted.nulls_not_distinct == found.nulls_not_distinct;
     let is_same = |verdict| match verdict {
-        Verdict::Same => true,
-        Verdict::Unknown => is_same_name,
-        Verdict::Different | Verdict::Unclear => false,
+        Equivalence::Same => true,
+        Equivalence::Unknown => is_same_name,
+        Equivalence::Different | Equivalence::Unclear => false,
     };
     is_unique_enough
         && method(wanted) == method(found)
@@ -97,7 +97,7 @@ pub(super) fn namesake(
     wanted: &Index,
     found: &Index,
 ) -> Namesake {
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     let parts = same_parts(comparison, live, wanted, found);
     let has_expression = wanted
         .columns
@@ -105,8 +105,8 @@ pub(super) fn namesake(
         .chain(&found.columns)
         .any(Option::is_none);
     match parts {
-        Verdict::Different if !has_expression => return Namesake::OfOtherColumns,
-        Verdict::Different => told.push((
+        Equivalence::Different if !has_expression => return Namesake::OfOtherColumns,
+        Equivalence::Different => reported.push((
             Severity::Warning,
             format!(
                 "it is over {}, and the code expects {}",
@@ -115,7 +115,7 @@ pub(super) fn namesake(
             ),
         )),
         // An operator class in a text is no expression, so this proves nothing.
-        Verdict::Same | Verdict::Unclear | Verdict::Unknown => {}
+        Equivalence::Same | Equivalence::Unclear | Equivalence::Unknown => {}
     }
     let condition = |index: &Index| match index.condition.as_deref() {
         Some(text) if !text.is_empty() => {
@@ -125,12 +125,12 @@ pub(super) fn namesake(
         _ => "all rows".to_owned(),
     };
     let severity = match same_condition(comparison, live, wanted, found) {
-        Verdict::Different => Some(Severity::Warning),
-        Verdict::Unclear => Some(Severity::Info),
-        Verdict::Same | Verdict::Unknown => None,
+        Equivalence::Different => Some(Severity::Warning),
+        Equivalence::Unclear => Some(Severity::Info),
+        Equivalence::Same | Equivalence::Unknown => None,
     };
     if let Some(severity) = severity {
-        told.push((
+        reported.push((
             severity,
             format!(
                 "it covers {}, and the code expects {}",
@@ -140,7 +140,7 @@ pub(super) fn namesake(
         ));
     }
     if method(wanted) != method(found) {
-        told.push((
+        reported.push((
             Severity::Warning,
             format!(
                 "it is of the kind {}, and the code expects {}",
@@ -150,17 +150,17 @@ pub(super) fn namesake(
         ));
     }
     if wanted.unique && !found.unique {
-        told.push((Severity::Warning, "it is not unique".to_owned()));
+        reported.push((Severity::Warning, "it is not unique".to_owned()));
     } else if wanted.unique && wanted.nulls_not_distinct != found.nulls_not_distinct {
-        told.push((
+        reported.push((
             Severity::Warning,
             nulls(found.nulls_not_distinct).to_owned(),
         ));
     }
-    let Some(severity) = told.iter().map(|(severity, _)| *severity).max() else {
+    let Some(severity) = reported.iter().map(|(severity, _)| *severity).max() else {
         return Namesake::Alike;
     };
-    let told: Vec<String> = told.into_iter().map(|(_, text)| text).collect();
+    let reported: Vec<String> = reported.into_iter().map(|(_, text)| text).collect();
     let name = wanted.name.as_deref().unwrap_or("?");
     Namesake::Differs(Box::new(
         comparison
@@ -172,9 +172,9 @@ pub(super) fn namesake(
                 &format!(
                     "index {name} of table {} differs ({})",
                     table.name,
-                    told.join("; ")
+                    reported.join("; ")
                 ),
-                "correct the model, or write a migration that drops the index and creates it anew",
+                "correct the model, or write a migration that drops and recreates the index",
             )
             .fact("index", name),
     ))
@@ -213,12 +213,12 @@ fn listed(dialect: Dialect, index: &Index) -> String {
     format!("({})", parts.collect::<Vec<_>>().join(", "))
 }
 
-fn worse(a: Verdict, b: Verdict) -> Verdict {
+fn worse(a: Equivalence, b: Equivalence) -> Equivalence {
     let rank = |verdict| match verdict {
-        Verdict::Same => 0,
-        Verdict::Unknown => 1,
-        Verdict::Unclear => 2,
-        Verdict::Different => 3,
+        Equivalence::Same => 0,
+        Equivalence::Unknown => 1,
+        Equivalence::Unclear => 2,
+        Equivalence::Different => 3,
     };
     if rank(b) > rank(a) { b } else { a }
 }

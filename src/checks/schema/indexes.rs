@@ -2,7 +2,7 @@
 
 use super::comparison::Comparison;
 use super::index_details::{Namesake, namesake};
-use super::pairs::{Pairs, Served};
+use super::pairs::{IndexMatch, Pairs};
 use super::statements::with_statements;
 use crate::database::model::{Index, Table};
 use crate::domain::code::Code;
@@ -26,7 +26,7 @@ fn missing_index(
     table: &Table,
     index: &Index,
     live: &Table,
-    served: Served<'_>,
+    served: IndexMatch<'_>,
 ) -> Option<Finding> {
     let name = index.name.as_deref()?;
     let same_name = live.indexes.iter().find(|found| {
@@ -40,9 +40,9 @@ fn missing_index(
         .any(|column| live.column(comparison.live.dialect, column).is_none());
     match served {
         _ if lacks_column => return None,
-        Served::Own => return None,
-        Served::Shared(by) => return Some(index_shared(comparison, table, name, by)),
-        Served::Nobody => {}
+        IndexMatch::Own => return None,
+        IndexMatch::Shared(by) => return Some(index_shared(comparison, table, name, by)),
+        IndexMatch::Nobody => {}
     }
     match same_name.map(|found| namesake(comparison, table, live, index, found)) {
         Some(Namesake::Differs(finding)) => return Some(*finding),

@@ -4,7 +4,7 @@
 //! understand one of them, it is an information.
 
 use super::comparison::{Comparison, shown};
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Column, Dialect, Table};
 use crate::database::types::{Defaults, compare_defaults};
 use crate::domain::code::Code;
@@ -42,7 +42,7 @@ pub(super) fn compare_origin(
     if wanted != there
         && !found.collates_as_database(comparison.live.collation.as_deref(), wanted.as_deref())
     {
-        let told = |name: Option<String>| {
+        let reported = |name: Option<String>| {
             name.map_or_else(|| "the usual one".to_owned(), |name| truncate(&name, 60))
         };
         // What the code does not ask for may still be meant.
@@ -60,8 +60,8 @@ pub(super) fn compare_origin(
                     subject.clone(),
                     &format!(
                         "{subject} is sorted by another collation than the code expects ({}): {}",
-                        told(wanted),
-                        told(there)
+                        reported(wanted),
+                        reported(there)
                     ),
                     "correct the model, or write a migration that changes the collation",
                 )
@@ -81,9 +81,9 @@ fn origin(
     match (&expected.computed, &found.computed) {
         (Some(wanted), Some(there)) => {
             let severity = match comparison.judge().same(live, wanted, there) {
-                Verdict::Same | Verdict::Unknown => return None,
-                Verdict::Different => Severity::Warning,
-                Verdict::Unclear => Severity::Info,
+                Equivalence::Same | Equivalence::Unknown => return None,
+                Equivalence::Different => Severity::Warning,
+                Equivalence::Unclear => Severity::Info,
             };
             let (wanted, there) = (
                 shown(comparison.live.dialect, wanted),
@@ -201,15 +201,18 @@ pub(super) fn compare_default(
         Defaults::Different => Severity::Warning,
     };
     if let (Some(wanted), Some(found)) = (&expected.server_default, &live.server_default)
-        && comparison.judge().same_default(table, live, wanted, found) == Verdict::Same
+        && comparison.judge().same_default(table, live, wanted, found) == Equivalence::Same
     {
         return None;
     }
-    let told = |text: &Option<String>| match text {
+    let reported = |text: &Option<String>| match text {
         Some(text) => crate::domain::redact::truncate(text, 100),
         None => "none".to_owned(),
     };
-    let (wanted, found) = (told(&expected.server_default), told(&live.server_default));
+    let (wanted, found) = (
+        reported(&expected.server_default),
+        reported(&live.server_default),
+    );
     Some(
         comparison
             .finding(

@@ -3,20 +3,20 @@
 
 use super::comparison::Comparison;
 use super::index_details::{same_parts, serves};
-use crate::database::judge::Verdict;
+use crate::database::judge::Equivalence;
 use crate::database::model::{Index, Table};
 
 /// The indexes of one table, both sides.
 pub(super) struct Pairs<'t> {
     /// For each expected index in its order, what serves it.
-    served: Vec<Served<'t>>,
+    served: Vec<IndexMatch<'t>>,
     /// For each live index in its order, whether an expected one has it for its own.
     is_taken: Vec<bool>,
 }
 
 /// What does the work of an expected index.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Served<'t> {
+pub(super) enum IndexMatch<'t> {
     Nobody,
     /// An index of its own, of whatever name.
     Own,
@@ -31,7 +31,7 @@ impl<'t> Pairs<'t> {
             (Some(wanted), Some(found)) => dialect.same_name(wanted, found),
             _ => false,
         };
-        let mut served = vec![Served::Nobody; table.indexes.len()];
+        let mut served = vec![IndexMatch::Nobody; table.indexes.len()];
         let mut is_taken = vec![false; live.indexes.len()];
         // A question of the database costs time, so the name goes first: most pairs are found by it.
         for (at, wanted) in table.indexes.iter().enumerate() {
@@ -40,13 +40,13 @@ impl<'t> Pairs<'t> {
             if let Some(place) = named
                 && serves(comparison, live, wanted, &live.indexes[place], true)
             {
-                served[at] = Served::Own;
+                served[at] = IndexMatch::Own;
                 is_taken[place] = true;
             }
         }
         for own in [true, false] {
             for (at, wanted) in table.indexes.iter().enumerate() {
-                if !matches!(served[at], Served::Nobody) {
+                if !matches!(served[at], IndexMatch::Nobody) {
                     continue;
                 }
                 let found = (0..live.indexes.len()).find(|place| {
@@ -60,9 +60,9 @@ impl<'t> Pairs<'t> {
                 if let Some(place) = found {
                     served[at] = if own {
                         is_taken[place] = true;
-                        Served::Own
+                        IndexMatch::Own
                     } else {
-                        Served::Shared(&live.indexes[place])
+                        IndexMatch::Shared(&live.indexes[place])
                     };
                 }
             }
@@ -71,8 +71,8 @@ impl<'t> Pairs<'t> {
     }
 
     /// What serves the expected index at that place.
-    pub(super) fn served(&self, at: usize) -> Served<'t> {
-        self.served.get(at).copied().unwrap_or(Served::Nobody)
+    pub(super) fn served(&self, at: usize) -> IndexMatch<'t> {
+        self.served.get(at).copied().unwrap_or(IndexMatch::Nobody)
     }
 
     /// Whether the code knows the live index at that place: it stands for an expected one, has its name, or
@@ -90,8 +90,8 @@ impl<'t> Pairs<'t> {
             || table.indexes.iter().enumerate().any(|(at, wanted)| {
                 let wanted_name = wanted.name.as_deref().unwrap_or_default();
                 comparison.live.dialect.same_name(wanted_name, name)
-                    || matches!(self.served(at), Served::Nobody)
-                        && same_parts(comparison, live, wanted, found) == Verdict::Same
+                    || matches!(self.served(at), IndexMatch::Nobody)
+                        && same_parts(comparison, live, wanted, found) == Equivalence::Same
             })
     }
 }

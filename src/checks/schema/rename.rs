@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use crate::database::model::{Column, Dialect, Schema, Table};
+use crate::database::model::{Column, DatabaseSchema, Dialect, Table};
 use crate::database::types::same_type;
 
 /// Names that are that similar may be one thing (Jaro-Winkler, 0 to 1).
@@ -43,7 +43,7 @@ pub(super) fn columns<'t>(
 
 /// The tables that are missing, each with the one that it was likely called before.
 pub(super) fn tables<'t>(
-    live: &'t Schema,
+    live: &'t DatabaseSchema,
     compared: impl Iterator<Item = &'t Table>,
     expected: &'t [Table],
     others: &'t [Table],
@@ -69,7 +69,7 @@ pub(super) fn tables<'t>(
 
 /// The tables that nobody expects.
 pub(super) fn unknown<'t>(
-    live: &'t Schema,
+    live: &'t DatabaseSchema,
     expected: &[Table],
     others: &[Table],
 ) -> Vec<&'t Table> {

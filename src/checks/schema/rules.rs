@@ -21,7 +21,7 @@ pub(super) fn compare_rules(
     let mut findings = Vec::new();
     for constraint in &table.constraints {
         let columns = constraint.rule.columns();
-        // A missing or renamed column is told, and its constraints go with it.
+        // A missing or renamed column is reported, and its constraints go with it.
         if columns
             .iter()
             .any(|name| live.column(dialect, name).is_none())
@@ -101,7 +101,7 @@ fn extra_rules(
     };
     for constraint in &live.constraints {
         let is_known = match &constraint.rule {
-            // A primary key that differs is told as the one that is missing.
+            // A primary key that differs is reported as the one that is missing.
             Rule::PrimaryKey { .. } | Rule::Check { .. } => true,
             Rule::Unique { columns } => is_unique(dialect, table, columns),
             rule => table

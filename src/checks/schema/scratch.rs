@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::expected::{self, constraint_columns};
 use super::sql_files::sql_files;
-use crate::checks::CheckContext;
+use crate::checks::context::CheckContext;
 use crate::database::handle::Live;
 use crate::database::model::{Rule, Table};
 use crate::database::postgres::dump::without_marks_for_psql;
@@ -44,7 +44,7 @@ pub(super) fn read_sql(
     }
 }
 
-/// What the files expect of the database at `url`; `None` if the server is out of reach, which is told
+/// What the files expect of the database at `url`; `None` if the server is out of reach, which is reported
 /// elsewhere.
 ///
 /// # Errors
@@ -77,7 +77,7 @@ fn read_on_server(
     let unmade = |error: ServerError| {
         not_compared(
             format!("no scratch database can be made and read: {error}"),
-            "see to it that the server has room for one more database and lets the user connect to it",
+            "make sure that the server has room for another database and that the user may connect to it",
         )
     };
     if let Some(why) = UserRights::read(&live).map_err(unmade)?.why_no_clone() {
@@ -97,7 +97,7 @@ fn read_on_server(
         OwnDatabase::create(&Arc::new(live), Purpose::Scratch, Template::Empty).map_err(unmade)?;
     let session = scratch.connect().map_err(unmade)?;
     session.limit(STATEMENT_MAX).map_err(unmade)?;
-    let mut applied = Applied::default();
+    let mut applied = AppliedScripts::default();
     let begun = Instant::now();
     for file in &files {
         let shown = file
@@ -110,14 +110,14 @@ fn read_on_server(
         let text = without_marks_for_psql(&text);
         if let Err(stop) = applied.apply(&session, &text, begun) {
             return Err(match stop {
-                Stop::Refused { line, why } => Box::new(
+                ScriptStop::Refused { line, why } => Box::new(
                     not_compared(
                         format!("{shown}:{line}: {why}"),
                         "take it out of the files that `expect` matches, or compare with `sqlalchemy:module:attribute`",
                     )
                     .at(shown, line, 0),
                 ),
-                Stop::Failed { line, why } => Box::new(
+                ScriptStop::Failed { line, why } => Box::new(
                     unapplied(format!(
                         "{shown} cannot be applied to an empty PostgreSQL database: {why}"
                     ))
@@ -129,12 +129,12 @@ fn read_on_server(
     let read = applied.read(&session, &scratch);
     drop(session);
     read.map(Some)
-        .map_err(|Unreachable(why)| unmade(ServerError::told(why)))
+        .map_err(|Unreachable(why)| unmade(ServerError::new(why)))
 }
 
 /// Why the files are not applied to their end.
 #[derive(Debug)]
-enum Stop {
+enum ScriptStop {
     /// We do not do it.
     Refused { line: u32, why: String },
     /// The server does not do it.
@@ -143,16 +143,16 @@ enum Stop {
 
 /// What was carried out.
 #[derive(Debug, Default)]
-struct Applied {
+struct AppliedScripts {
     /// Statements about a table, in order: its schema, if named, its name, the statement.
     of_tables: Vec<(Option<String>, String, String)>,
     /// A statement that makes a function or the like was left out.
     left_out_code: bool,
 }
 
-impl Applied {
-    fn apply(&mut self, session: &Session, text: &str, begun: Instant) -> Result<(), Stop> {
-        let refused = |at: usize, why: &str| Stop::Refused {
+impl AppliedScripts {
+    fn apply(&mut self, session: &Session, text: &str, begun: Instant) -> Result<(), ScriptStop> {
+        let refused = |at: usize, why: &str| ScriptStop::Refused {
             line: line_of(text, at),
             why: why.to_owned(),
         };
@@ -185,7 +185,7 @@ impl Applied {
                         );
                         return Err(refused(begin + at, &why));
                     }
-                    return Err(Stop::Failed {
+                    return Err(ScriptStop::Failed {
                         line: line_of(text, begin + at),
                         why: error.to_string(),
                     });
@@ -200,16 +200,18 @@ impl Applied {
 
     /// The tables that came of it, as an expectation.
     fn read(&self, session: &Session, scratch: &OwnDatabase) -> Result<Vec<Table>, Unreachable> {
-        let told = |error: ServerError| Unreachable(error.to_string());
+        let reported = |error: ServerError| Unreachable(error.to_string());
         // As the application sees it, not as the files left it.
-        session.run("RESET search_path", ASK_MAX).map_err(told)?;
+        session
+            .run("RESET search_path", ASK_MAX)
+            .map_err(reported)?;
         let column = |row: Vec<Option<String>>| row.into_iter().next().flatten();
         let schemas: Vec<String> = session
             .rows(
                 "SELECT nspname FROM pg_catalog.pg_namespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'",
                 ASK_MAX,
             )
-            .map_err(told)?
+            .map_err(reported)?
             .into_iter()
             .filter_map(column)
             .collect();
@@ -222,7 +224,7 @@ impl Applied {
                  JOIN pg_catalog.pg_class AS x ON x.oid = i.indexrelid",
                 ASK_MAX,
             )
-            .map_err(told)?;
+            .map_err(reported)?;
         let wanted: Vec<&str> = schemas.iter().map(String::as_str).collect();
         let made = Live::postgres(&scratch.url())?.schema(&wanted)?;
         let visible: Vec<String> = made

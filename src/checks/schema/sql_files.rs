@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::migrations::sql_names::in_order;
+use super::sql_names::in_order;
 
 /// Files and bytes of SQL that are applied.
 const SQL_FILES_MAX: usize = 1_000;
@@ -18,7 +18,7 @@ pub(super) fn sql_files(root: &Path, pattern: &str) -> Result<Vec<PathBuf>, Stri
         .map_err(|error| format!("the workspace cannot be read: {error}"))?;
     let escaped = glob::Pattern::escape(&root.display().to_string());
     let matches = glob::glob(&format!("{escaped}/{pattern}"))
-        .map_err(|error| format!("{pattern} is no pattern: {error}"))?;
+        .map_err(|error| format!("{pattern} is not a valid pattern: {error}"))?;
     let mut files = Vec::new();
     let mut bytes = 0;
     for file in matches {

@@ -1,5 +1,10 @@
 //! The whole check on small applications with real SQLAlchemy and real databases.
 
+mod created;
+mod details;
+mod postgres_shapes;
+mod sqlite_details;
+
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
 use crate::domain::ids::Digest;
@@ -436,15 +441,15 @@ fn a_duplicate_is_one_signature_over_all_checks_and_its_edit_mends_it() {
         sign_finding(&registration.findings[0])
     );
     // The one that the source foretells has the text that it will have when it is raised.
-    let told = report.findings[1].clone();
-    assert_eq!(told.severity, Severity::Critical);
+    let reported = report.findings[1].clone();
+    assert_eq!(reported.severity, Severity::Critical);
     apply(&app, raised);
     let report = check(&app);
     assert_eq!(problems(&report), ["schema.duplicate_table events"]);
     let now = &report.findings[0];
-    assert_eq!(now.fix, fix_now(&app, &told));
-    assert_eq!(now.cause, told.cause);
-    let mut facts = told.facts.clone();
+    assert_eq!(now.fix, fix_now(&app, &reported));
+    assert_eq!(now.cause, reported.cause);
+    let mut facts = reported.facts.clone();
     facts.insert("second".into(), now.facts["second"].clone());
     assert_eq!(now.facts, facts);
     apply(&app, &report.findings[0]);
@@ -661,8 +666,8 @@ fn a_real_postgresql_server_is_compared_in_its_own_terms() {
     let app = App::with_interpreter(Some(python))
         .file("models.py", WIDE)
         .schema(&server.url("postgresql", "new"), "models:Base");
-    // One change after the other; each is told, and nothing else.
-    for (n, (change, told)) in [
+    // One change after the other; each is reported, and nothing else.
+    for (n, (change, reported)) in [
         (
             "ALTER TABLE teams DROP COLUMN name",
             &["schema.missing_column teams.name"][..],
@@ -752,7 +757,7 @@ fn a_real_postgresql_server_is_compared_in_its_own_terms() {
         }
         .file("models.py", WIDE);
         let report = check(&report);
-        assert_eq!(problems(&report), told, "{change}");
+        assert_eq!(problems(&report), reported, "{change}");
         assert!(!format!("{report:?}").contains(PASSWORD));
     }
 }

@@ -120,13 +120,13 @@ fn what_fails_fails_the_same_way() {
             return;
         };
         let (shared, alone) = shared_and_alone(&app);
-        let told = |reports: &[CheckReport]| -> Vec<(String, String)> {
+        let reported = |reports: &[CheckReport]| -> Vec<(String, String)> {
             findings(reports)
                 .into_iter()
                 .map(|f| (f.code.to_string(), f.message))
                 .collect()
         };
-        assert_eq!(told(&shared), told(&alone), "{extra}");
+        assert_eq!(reported(&shared), reported(&alone), "{extra}");
         assert!(
             shared.iter().all(|report| report.status.blocks()),
             "{extra}"

@@ -14,8 +14,9 @@ use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use zeroize::Zeroizing;
 
+use super::asked::{Asked, block_on, program_environment};
 use super::names::read_names;
-use super::{Asked, block_on, program_environment};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::kernel::{self, Signal};
 
@@ -38,7 +39,7 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     let name = argv.first().map_or("", String::as_str);
     let unreachable = |why: String| {
         let message = format!("the vault's command {name} {why}");
-        let finding = asked.about("vault.unreachable", Severity::Critical, message);
+        let finding = asked.about(Code::VaultUnreachable, Severity::Critical, message);
         Box::new(finding.remedy(
             "run it by hand in the workspace; it has to print a JSON object or lines of NAME=value",
         ))
@@ -47,28 +48,30 @@ fn run_and_compare(asked: &Asked<'_>, argv: &[String]) -> Result<Vec<Finding>, B
     let ran = block_on(run(asked, &argv, limit)).and_then(|ran| ran);
     let output = match ran {
         Err(error) => return Err(unreachable(format!("cannot be run: {error}"))),
-        Ok(Ran::TimedOut) => {
+        Ok(ProgramEnd::TimedOut) => {
             return Err(unreachable(format!(
                 "did not end within {} ms",
                 limit.as_millis()
             )));
         }
-        Ok(Ran::TooMuch) => {
+        Ok(ProgramEnd::TooMuch) => {
             return Err(unreachable(format!(
                 "printed more than {OUTPUT_BYTES_MAX} bytes"
             )));
         }
-        Ok(Ran::Ended(status, output)) if status.success() => output,
-        Ok(Ran::Ended(status, _)) => return Err(unreachable(format!("ended with {status}"))),
+        Ok(ProgramEnd::Ended(status, output)) if status.success() => output,
+        Ok(ProgramEnd::Ended(status, _)) => {
+            return Err(unreachable(format!("ended with {status}")));
+        }
     };
     let names = read_names(&output).map_err(|why| {
         let message = format!("what the vault's command {name} prints {why}");
-        Box::new(asked.about("vault.answer_invalid", Severity::Critical, message))
+        Box::new(asked.about(Code::VaultAnswerInvalid, Severity::Critical, message))
     })?;
     Ok(asked.missing_keys(&names, &format!("what {name} prints")))
 }
 
-enum Ran {
+enum ProgramEnd {
     Ended(ExitStatus, Zeroizing<Vec<u8>>),
     TimedOut,
     TooMuch,
@@ -87,7 +90,7 @@ impl Drop for Group {
     }
 }
 
-async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<Ran> {
+async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<ProgramEnd> {
     let env = program_environment(asked);
     let name = argv.first().map_or("", String::as_str);
     let mut command = Command::new(kernel::find_program(name, &env, asked.root)?);
@@ -131,13 +134,13 @@ async fn run(asked: &Asked<'_>, argv: &[String], limit: Duration) -> io::Result<
     let in_time = tokio::time::timeout(limit, work).await;
     drop(pidfd);
     match in_time {
-        Err(_) => Ok(Ran::TimedOut),
+        Err(_) => Ok(ProgramEnd::TimedOut),
         Ok(worked) => {
             worked?;
             if output.len() > OUTPUT_BYTES_MAX {
-                return Ok(Ran::TooMuch);
+                return Ok(ProgramEnd::TooMuch);
             }
-            Ok(Ran::Ended(group.0.wait()?, output))
+            Ok(ProgramEnd::Ended(group.0.wait()?, output))
         }
     }
 }

@@ -4,11 +4,12 @@ use std::os::unix::fs::MetadataExt;
 
 use zeroize::Zeroizing;
 
-use super::Asked;
+use super::asked::Asked;
 use super::fernet;
 use super::names::read_names;
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::manifest::{Unread, VaultFormat, VaultKind, read_small};
+use crate::manifest::{UnreadFile, VaultFormat, VaultKind, read_small};
 
 /// Largest vault, closed or open.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -37,7 +38,7 @@ fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<()
         return Ok(());
     };
     let path = asked.expand(path, "the path")?;
-    let bytes = read(asked, &path, FILE_BYTES_MAX, "vault.unreachable")?;
+    let bytes = read(asked, &path, FILE_BYTES_MAX, Code::VaultUnreachable)?;
     if *format == VaultFormat::Json {
         findings.extend(exposed(asked, &path));
     }
@@ -58,7 +59,7 @@ fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<()
     };
     let names = read_names(&opened).map_err(|why| {
         let finding = asked.about(
-            "vault.answer_invalid",
+            Code::VaultAnswerInvalid,
             Severity::Critical,
             format!("what is in the vault {path} {why}"),
         );
@@ -70,7 +71,7 @@ fn open_and_compare(asked: &Asked<'_>, findings: &mut Vec<Finding>) -> Result<()
 
 fn closed(asked: &Asked<'_>, path: &str, why: &str) -> Box<Finding> {
     let message = format!("the vault {path} cannot be opened: {why}");
-    let finding = asked.about("vault.sealed", Severity::Critical, message);
+    let finding = asked.about(Code::VaultSealed, Severity::Critical, message);
     Box::new(finding.remedy("give the key that the file was encrypted with"))
 }
 
@@ -79,14 +80,14 @@ fn read(
     asked: &Asked<'_>,
     path: &str,
     bytes_max: u64,
-    code: &str,
+    code: Code,
 ) -> Result<Zeroizing<Vec<u8>>, Box<Finding>> {
     let why = match read_small(&asked.root.join(path), bytes_max) {
         Ok(bytes) => return Ok(Zeroizing::new(bytes)),
-        Err(Unread::Missing) => "does not exist".to_owned(),
-        Err(Unread::NotRegular(what)) => format!("is {what}, not a file"),
-        Err(Unread::TooLarge(_)) => format!("has more than {bytes_max} bytes"),
-        Err(Unread::Io(error)) => format!("cannot be read: {error}"),
+        Err(UnreadFile::Missing) => "does not exist".to_owned(),
+        Err(UnreadFile::NotRegular(what)) => format!("is {what}, not a file"),
+        Err(UnreadFile::TooLarge(_)) => format!("has more than {bytes_max} bytes"),
+        Err(UnreadFile::Io(error)) => format!("cannot be read: {error}"),
     };
     let finding = asked.about(code, Severity::Critical, format!("{path} {why}"));
     Err(Box::new(finding.remedy(
@@ -96,7 +97,7 @@ fn read(
 
 /// The text of a file that holds a key.
 fn text(asked: &Asked<'_>, path: &str) -> Result<Zeroizing<String>, Box<Finding>> {
-    let bytes = read(asked, path, KEY_BYTES_MAX, "vault.sealed")?;
+    let bytes = read(asked, path, KEY_BYTES_MAX, Code::VaultSealed)?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => Ok(Zeroizing::new(text.to_owned())),
         Err(_) => Err(closed(asked, path, "the key in it is not text")),
@@ -114,7 +115,7 @@ fn exposed(asked: &Asked<'_>, path: &str) -> Option<Finding> {
     } else {
         return None;
     };
-    let finding = asked.about("vault.insecure", Severity::Warning, message);
+    let finding = asked.about(Code::VaultInsecure, Severity::Warning, message);
     Some(finding.remedy(format!(
         "chmod 600 {path}, and let it belong to the user that runs ubs"
     )))

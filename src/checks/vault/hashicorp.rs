@@ -11,11 +11,12 @@ use hyper::header::HeaderValue;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
+use super::asked::{Asked, block_on, key_name};
 use super::names::{Filled, Names};
-use super::{Asked, block_on, key_name};
+use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::http::{Answer, Body, Client, HttpError, Target};
-use crate::manifest::{Unread, VaultKey, VaultKind, percent_encoded, read_small};
+use crate::http::{Answer, BodyLimit, Client, HttpError, Target};
+use crate::manifest::{UnreadFile, VaultKey, VaultKind, percent_encoded, read_small};
 
 /// A token that ends sooner than this is worth a word.
 const TOKEN_SECONDS_MIN: u64 = 24 * 60 * 60;
@@ -57,9 +58,8 @@ impl Credentials {
     /// The headers that say it; nothing secret is sent without them.
     fn headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, HttpError> {
         let value = |text: &str, what: &str| {
-            HeaderValue::from_str(text).map_err(|_| {
-                HttpError::Invalid(format!("the {what} has characters that no {what} has"))
-            })
+            HeaderValue::from_str(text)
+                .map_err(|_| HttpError::Invalid(format!("the {what} contains invalid characters")))
         };
         let mut token = value(&self.token, "token")?;
         token.set_sensitive(true);
@@ -95,7 +95,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     else {
         let message = "this is no vault that is asked over HTTP".to_owned();
         return Err(Box::new(asked.about(
-            "vault.unreachable",
+            Code::VaultUnreachable,
             Severity::Critical,
             message,
         )));
@@ -103,7 +103,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     let address = asked.expand(address, "the address")?;
     let target = Target::parse(&address).map_err(|why| {
         let message = format!("the address of the vault {why}");
-        let finding = asked.about("vault.unreachable", Severity::Critical, message);
+        let finding = asked.about(Code::VaultUnreachable, Severity::Critical, message);
         Box::new(finding.remedy("write it as https://host:8200"))
     })?;
     let ca_file = ca_file
@@ -119,8 +119,8 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     let mut findings = Vec::new();
     if !target.tls && !target.is_loopback() {
         let message =
-            format!("{place} is asked without TLS: anybody on the way can read the token");
-        let finding = asked.about("vault.insecure", Severity::Warning, message);
+            format!("{place} is asked without TLS: anyone on the network path can read the token");
+        let finding = asked.about(Code::VaultInsecure, Severity::Warning, message);
         findings.push(
             finding.remedy("give the vault a certificate, and write its address with https://"),
         );
@@ -128,7 +128,7 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
     // Before anything is sent: a vault that cannot prove who it is gets no token.
     let client = Client::new(target, ca_file.as_deref()).map_err(|why| {
         Box::new(asked.about(
-            "vault.insecure",
+            Code::VaultInsecure,
             Severity::Critical,
             format!("{place}: {why}"),
         ))
@@ -159,14 +159,16 @@ fn prepare<'a>(asked: &'a Asked<'a>) -> Result<Visit<'a>, Box<Finding>> {
 fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Finding>> {
     let bad = |why: &str| {
         let message = format!("the token file {file} {why}");
-        let finding = asked.about("vault.token_invalid", Severity::Critical, message);
+        let finding = asked.about(Code::VaultTokenInvalid, Severity::Critical, message);
         Box::new(finding.remedy("put the token into it, readable for the user that runs ubs only"))
     };
     let bytes = match read_small(&asked.root.join(file), TOKEN_BYTES_MAX) {
         Ok(bytes) => Zeroizing::new(bytes),
-        Err(Unread::Missing) => return Err(bad("does not exist")),
-        Err(Unread::Io(_)) => return Err(bad("cannot be read")),
-        Err(Unread::NotRegular(_) | Unread::TooLarge(_)) => return Err(bad("is no token file")),
+        Err(UnreadFile::Missing) => return Err(bad("does not exist")),
+        Err(UnreadFile::Io(_)) => return Err(bad("cannot be read")),
+        Err(UnreadFile::NotRegular(_) | UnreadFile::TooLarge(_)) => {
+            return Err(bad("is not a token file"));
+        }
     };
     match std::str::from_utf8(&bytes).map(str::trim) {
         Ok(token) if !token.is_empty() => Ok(Zeroizing::new(token.to_owned())),
@@ -175,7 +177,7 @@ fn read_token(asked: &Asked<'_>, file: &str) -> Result<Zeroizing<String>, Box<Fi
 }
 
 #[derive(Deserialize)]
-struct Health {
+struct VaultHealth {
     initialized: bool,
     sealed: bool,
 }
@@ -186,7 +188,7 @@ struct Data<T> {
 }
 
 #[derive(Deserialize)]
-struct Token {
+struct VaultToken {
     /// Seconds until it ends; 0 if it never does.
     #[serde(default)]
     ttl: u64,
@@ -217,7 +219,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.unreachable", Severity::Critical, message);
+            .about(Code::VaultUnreachable, Severity::Critical, message);
         finding.remedy("start the vault, or correct the address and the way to it")
     }
 
@@ -225,15 +227,17 @@ impl Visit<'_> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.answer_invalid", Severity::Critical, message);
-        Box::new(finding.remedy("look whether the address names a vault, and no proxy before it"))
+            .about(Code::VaultAnswerInvalid, Severity::Critical, message);
+        Box::new(finding.remedy(
+            "check that the address is the vault's own, not that of a proxy in front of it",
+        ))
     }
 
     fn sealed(&self, why: &str, remedy: &str) -> Box<Finding> {
         let message = format!("the vault at {} {why}", self.place);
         let finding = self
             .asked
-            .about("vault.sealed", Severity::Critical, message);
+            .about(Code::VaultSealed, Severity::Critical, message);
         Box::new(finding.remedy(remedy))
     }
 
@@ -244,7 +248,7 @@ impl Visit<'_> {
         let answer = match who.map_or(Ok(Vec::new()), Credentials::headers) {
             Ok(who) => {
                 headers.extend(who);
-                let wanted = Body::AtMost(BODY_BYTES_MAX);
+                let wanted = BodyLimit::AtMost(BODY_BYTES_MAX);
                 self.client.get(path, &headers, wanted).await
             }
             Err(error) => Err(error),
@@ -253,12 +257,14 @@ impl Visit<'_> {
             HttpError::Unreachable(why) => {
                 Box::new(self.unreachable(&format!("does not answer: {why}")))
             }
-            HttpError::Invalid(why) => self.invalid(&format!("gives no answer of a vault: {why}")),
+            HttpError::Invalid(why) => {
+                self.invalid(&format!("does not answer like a vault: {why}"))
+            }
             HttpError::Untrusted(why) => {
                 let message = format!("the vault at {} cannot be trusted: {why}", self.place);
                 let finding = self
                     .asked
-                    .about("vault.insecure", Severity::Critical, message);
+                    .about(Code::VaultInsecure, Severity::Critical, message);
                 Box::new(finding.remedy("name the authority's certificate as vault.ca_file"))
             }
         })?;
@@ -336,7 +342,7 @@ impl Visit<'_> {
         let message = format!("the vault at {} refuses the token", self.place);
         let finding = self
             .asked
-            .about("vault.token_invalid", Severity::Critical, message);
+            .about(Code::VaultTokenInvalid, Severity::Critical, message);
         Box::new(finding.remedy("log in again, and give ubs the new token"))
     }
 
@@ -358,13 +364,13 @@ impl Visit<'_> {
                 )));
             }
         }
-        let health: Health = self.parse(&answer, "the question for its health")?;
+        let health: VaultHealth = self.parse(&answer, "the question for its health")?;
         match health {
-            Health {
+            VaultHealth {
                 initialized: false, ..
             } => Err(self.sealed("is not initialised", "initialise and unseal it")),
-            Health { sealed: true, .. } => Err(self.sealed("is sealed", "unseal it")),
-            Health { .. } => Ok(()),
+            VaultHealth { sealed: true, .. } => Err(self.sealed("is sealed", "unseal it")),
+            VaultHealth { .. } => Ok(()),
         }
     }
 
@@ -381,7 +387,7 @@ impl Visit<'_> {
             }
         }
         let Data { data: token } =
-            self.parse::<Data<Token>>(&answer, "the question about the token")?;
+            self.parse::<Data<VaultToken>>(&answer, "the question about the token")?;
         if token.ttl > 0 && token.ttl < TOKEN_SECONDS_MIN {
             let left = match token.ttl {
                 seconds @ ..60 => format!("{seconds} s"),
@@ -395,7 +401,7 @@ impl Visit<'_> {
                 (Severity::Warning, ", and it cannot be renewed")
             };
             let message = format!("the vault's token ends in {left}{more}");
-            let finding = self.asked.about("vault.token_invalid", severity, message);
+            let finding = self.asked.about(Code::VaultTokenInvalid, severity, message);
             self.findings
                 .push(finding.remedy("log in again before it ends"));
         }

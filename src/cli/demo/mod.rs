@@ -7,7 +7,7 @@ mod tour;
 use std::path::PathBuf;
 
 use super::boot::{finish, person_text};
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::progress::Progress;
@@ -41,7 +41,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         ));
     }
     let port = set_up::set_up(ui, &args.directory, args.python.as_deref())?;
-    let place = Place::of_workspace(&args.directory)?;
+    let place = AppPaths::of_workspace(&args.directory)?;
     say(ui, "boot it in mode resilient: check, heal, retry, start")?;
     let manifest = place.manifest()?;
     let until = if args.keep {

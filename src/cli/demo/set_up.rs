@@ -32,7 +32,7 @@ fn cannot(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> CliErr
     move |error| {
         CliError::usage(
             format!("{message}: {error}"),
-            "give a directory that may be written and has some 100 MB of room: `ubs demo DIR`",
+            "name a writable directory with about 100 MB of free space: `ubs demo DIR`",
         )
     }
 }
@@ -171,7 +171,7 @@ fn make_database(directory: &Path) -> Result<(), CliError> {
         .map_err(|error| {
             CliError::usage(
                 format!("cannot make {}: {error}", database.display()),
-                "give a directory that may be written and has room: `ubs demo DIR`",
+                "name a writable directory with enough free space: `ubs demo DIR`",
             )
         })
 }
@@ -214,7 +214,7 @@ fn python_version(program: &Path) -> Result<(u32, u32), String> {
     let mut numbers = text.split_whitespace().map(str::parse);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) if output.status.success() => Ok((major, minor)),
-        _ => Err("it does not answer as Python does".to_owned()),
+        _ => Err("it does not behave like a Python interpreter".to_owned()),
     }
 }
 

@@ -51,5 +51,5 @@ fn ask(url: &str) -> Result<(u16, String), String> {
             .map_err(|failure| failure.message)
     })
     .join()
-    .unwrap_or_else(|_| Err("the question could not be asked".to_owned()))
+    .unwrap_or_else(|_| Err("the request could not be sent".to_owned()))
 }

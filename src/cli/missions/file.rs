@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::context::{CliError, Place, Ui};
+use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::show::summary;
 use super::text::{TEXT_BYTES_MAX, read_text, redactor};
@@ -13,7 +13,7 @@ use crate::log::Missions;
 
 pub(super) fn file(
     ui: &Ui,
-    place: &Place,
+    place: &AppPaths,
     subject: String,
     error: String,
     layer: Option<String>,

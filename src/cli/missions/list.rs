@@ -1,10 +1,10 @@
 //! The list of missions.
 
-use super::super::context::{CliError, Place, Ui};
+use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::show::summary;
 
-pub(super) fn list(ui: &Ui, place: &Place, all: bool) -> Result<u8, CliError> {
+pub(super) fn list(ui: &Ui, place: &AppPaths, all: bool) -> Result<u8, CliError> {
     let missions = match place.reader()? {
         Some(reader) => reader.missions(all)?,
         None => Vec::new(),

@@ -8,7 +8,7 @@ mod queue;
 mod show;
 mod text;
 
-use super::context::{CliError, Place, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -27,7 +27,7 @@ pub(crate) use args::Args;
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     use MissionsCommand as C;
-    let place = Place::find(global)?;
+    let place = AppPaths::find(global)?;
     match args.command.unwrap_or(C::List { all: false }) {
         C::List { all } => list(ui, &place, all),
         C::Show { mission } => {

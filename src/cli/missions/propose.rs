@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::context::{CliError, Place, Ui};
+use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::super::render::{self, Tone};
 use super::super::worker::{word_of, worked_json, worker_at};
@@ -15,7 +15,7 @@ use crate::fix::{Worked, parse_proposal};
 
 pub(super) fn propose(
     ui: &Ui,
-    place: &Place,
+    place: &AppPaths,
     name: &str,
     worker: &str,
     file: &std::path::Path,

@@ -1,6 +1,6 @@
 //! Commands on a mission that only change where it stands.
 
-use super::super::context::{CliError, Place, Ui};
+use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::show::{show, summary};
 use crate::domain::ids::MissionId;
@@ -17,14 +17,14 @@ pub(super) fn id_of(state: &MissionState) -> Result<MissionId, CliError> {
 }
 
 /// A queue that exists: commands on a mission make no new log.
-pub(super) fn queue(place: &Place) -> Result<Missions, CliError> {
+pub(super) fn queue(place: &AppPaths) -> Result<Missions, CliError> {
     drop(place.existing_reader()?);
     Ok(Missions::new(place.open_log()?))
 }
 
 pub(super) fn command_mission(
     ui: &Ui,
-    place: &Place,
+    place: &AppPaths,
     name: &str,
     command: MissionCommand,
 ) -> Result<u8, CliError> {
@@ -41,7 +41,7 @@ pub(super) fn command_mission(
 
 pub(super) fn claim(
     ui: &Ui,
-    place: &Place,
+    place: &AppPaths,
     mission: Option<String>,
     worker: String,
     lease_ms: u64,

@@ -2,23 +2,23 @@
 
 use std::io::Read;
 
-use super::super::context::{CliError, Place};
+use super::super::context::{AppPaths, CliError};
 use crate::domain::redact::Redactor;
 
 /// Longest text that a caller may file, bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 64 << 10;
 
 /// Text of a caller, without secrets: those of the application where its manifest can be read.
-pub(super) fn clean(place: &Place, text: &str) -> Result<String, CliError> {
+pub(super) fn clean(place: &AppPaths, text: &str) -> Result<String, CliError> {
     Ok(redactor(place).clean(text, TEXT_BYTES_MAX))
 }
 
-pub(super) fn redactor(place: &Place) -> Redactor {
+pub(super) fn redactor(place: &AppPaths) -> Redactor {
     let secrets = place.manifest().ok().and_then(|manifest| {
         let environment = crate::manifest::Environment::load(
             &manifest,
             &manifest.workspace,
-            Place::process_env().into_iter(),
+            AppPaths::process_env().into_iter(),
         );
         Some(environment.ok()?.secret_values(&manifest))
     });

@@ -99,11 +99,11 @@ impl Postgres {
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
         struct Explained {
-            plan: Plan,
+            plan: QueryPlan,
         }
         #[derive(serde::Deserialize)]
         #[serde(rename_all = "PascalCase")]
-        struct Plan {
+        struct QueryPlan {
             output: Vec<String>,
         }
         if self.is_exhausted() {
@@ -235,7 +235,7 @@ fn bounded<T>(
     answered(runtime, limit, answer, in_words, |late| late)
 }
 
-/// Waits for an answer, at most for `limit`; what went wrong is told by `refused` or, too late, by `late`.
+/// Waits for an answer, at most for `limit`; what went wrong is worded by `refused` or, too late, by `late`.
 pub(crate) fn answered<T, E>(
     runtime: &Runtime,
     limit: Duration,
@@ -261,10 +261,10 @@ pub(crate) fn beneath(error: &tokio_postgres::Error) -> String {
 
 /// What went wrong. The server's own words are cleaned and cut like everything from outside.
 fn in_words(error: &tokio_postgres::Error) -> String {
-    let Some(told) = error.as_db_error() else {
+    let Some(reported) = error.as_db_error() else {
         return crate::domain::redact::truncate(&beneath(error), MESSAGE_BYTES_MAX).to_string();
     };
-    let code = told.code();
+    let code = reported.code();
     if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION
     {
         return "the server refuses the user or the password".to_owned();
@@ -272,6 +272,6 @@ fn in_words(error: &tokio_postgres::Error) -> String {
     if *code == SqlState::QUERY_CANCELED || *code == SqlState::LOCK_NOT_AVAILABLE {
         return format!("locked or busy: {NO_ANSWER} {STATEMENT_TIMEOUT_MS} ms");
     }
-    let text = format!("{} ({})", told.message(), code.code());
+    let text = format!("{} ({})", reported.message(), code.code());
     crate::domain::redact::truncate(&text, MESSAGE_BYTES_MAX).to_string()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::database::model::{Column, Dialect, Rule, Schema, Table};
+use crate::database::model::{Column, DatabaseSchema, Dialect, Rule, Table};
 use crate::database::postgres::connection::Postgres;
 use crate::database::postgres::user_rights::UserRights;
 use crate::database::sql::addition::is_constant;
@@ -76,7 +76,7 @@ impl From<Result<Vec<String>, String>> for Proposed {
 
 /// Creates a table, after the tables and types that it needs and that are missing too.
 pub(crate) fn create_table(
-    live: &Schema,
+    live: &DatabaseSchema,
     table: &Table,
     expected: &[Table],
     rights: &Rights,
@@ -100,7 +100,7 @@ pub(crate) fn create_table(
 }
 
 fn add_table(
-    live: &Schema,
+    live: &DatabaseSchema,
     table: &Table,
     expected: &[Table],
     rights: &Rights,
@@ -407,10 +407,10 @@ mod tests {
             ],
             ..Table::default()
         };
-        let none = Schema {
+        let none = DatabaseSchema {
             dialect: Dialect::Postgres,
             tables: vec![],
-            ..Schema::default()
+            ..DatabaseSchema::default()
         };
         let rights = Rights::default();
         let all = [table("c", "b"), table("b", "a"), table("a", "a")];

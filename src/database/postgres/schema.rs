@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use tokio_postgres::SimpleQueryRow;
 
-use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
+use crate::database::model::{Column, Constraint, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::postgres::connection::Postgres;
 use crate::database::sql::quote::literal;
 use crate::database::unreachable::Unreachable;
@@ -14,7 +14,10 @@ use crate::database::unreachable::Unreachable;
 const TABLES_MAX: usize = 10_000;
 
 /// Reads what the search path leads to, and what lies in the schemas `wanted`.
-pub(crate) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, Unreachable> {
+pub(crate) fn read_schema(
+    server: &Postgres,
+    wanted: &[&str],
+) -> Result<DatabaseSchema, Unreachable> {
     let mut named: Vec<String> = wanted.iter().map(|name| literal(name)).collect();
     named.sort();
     named.dedup();
@@ -150,7 +153,7 @@ pub(crate) fn read_schema(server: &Postgres, wanted: &[&str]) -> Result<Schema, 
     }
     let collation =
         server.rows("SELECT datcollate FROM pg_database WHERE datname = current_database()")?;
-    Ok(Schema {
+    Ok(DatabaseSchema {
         dialect: Dialect::Postgres,
         collation: collation.first().map(|row| text(row, 0)),
         tables,

@@ -41,7 +41,7 @@ pub struct ServerError {
 
 impl ServerError {
     /// In words of our own.
-    pub(crate) fn told(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
             code: None,
@@ -51,20 +51,20 @@ impl ServerError {
 
     fn of(error: &tokio_postgres::Error) -> Self {
         use tokio_postgres::error::ErrorPosition;
-        let Some(told) = error.as_db_error() else {
+        let Some(reported) = error.as_db_error() else {
             let why = crate::domain::redact::truncate(&beneath(error), MESSAGE_BYTES_MAX);
-            return Self::told(why);
+            return Self::new(why);
         };
-        let mut text = format!("{} ({})", told.message(), told.code().code());
-        if let Some(detail) = told.detail() {
+        let mut text = format!("{} ({})", reported.message(), reported.code().code());
+        if let Some(detail) = reported.detail() {
             text.push_str(": ");
             text.push_str(detail);
         }
         let text = crate::domain::redact::truncate(&text, MESSAGE_BYTES_MAX);
         Self {
             text: text.replace('\n', " "),
-            code: Some(told.code().code().to_owned()),
-            position: match told.position() {
+            code: Some(reported.code().code().to_owned()),
+            position: match reported.position() {
                 Some(ErrorPosition::Original(at)) => Some(*at),
                 _ => None,
             },
@@ -141,9 +141,9 @@ impl ToSql for RawParameter<'_> {
 }
 
 /// A value of a row as the server sent it.
-struct RawValue<'a>(&'a [u8]);
+struct RowValue<'a>(&'a [u8]);
 
-impl<'a> FromSql<'a> for RawValue<'a> {
+impl<'a> FromSql<'a> for RowValue<'a> {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Boxed> {
         Ok(Self(raw))
     }
@@ -178,8 +178,8 @@ impl Session {
     /// # Errors
     /// Why the server cannot be reached or refuses, without user and password.
     pub(crate) fn connect(url: &str) -> Result<Self, ServerError> {
-        let parsed = PostgresUrl::parse(url).map_err(ServerError::told)?;
-        let (runtime, client) = open(&parsed).map_err(|why| ServerError::told(why.to_string()))?;
+        let parsed = PostgresUrl::parse(url).map_err(ServerError::new)?;
+        let (runtime, client) = open(&parsed).map_err(|why| ServerError::new(why.to_string()))?;
         // No setting here: behind a pooler the application would get the connection with it.
         Ok(Self {
             runtime,
@@ -242,7 +242,7 @@ impl Session {
         let mut is_late = false;
         let answer = answered(&self.runtime, limit, answer, ServerError::of, |why| {
             is_late = true;
-            ServerError::told(why)
+            ServerError::new(why)
         });
         if is_late {
             self.cancel();
@@ -254,10 +254,10 @@ impl Session {
     fn cancel(&self) {
         let token = self.client.cancel_token();
         let asked = self.runtime.block_on(async {
-            let url = PostgresUrl::parse(&self.url).map_err(WireError::told)?;
+            let url = PostgresUrl::parse(&self.url).map_err(WireError::new)?;
             let canceller = Canceller { url, token };
             let cancel = canceller.cancel();
-            let late = |_| WireError::told("no answer");
+            let late = |_| WireError::new("no answer");
             tokio::time::timeout(GRACE, cancel).await.map_err(late)?
         });
         if let Err(error) = asked {
@@ -318,7 +318,7 @@ impl Session {
             while let Some(row) = rows.try_next().await? {
                 let mut of_row = blake3::Hasher::new();
                 for at in 0..row.len() {
-                    let value: Option<RawValue<'_>> = row.try_get(at)?;
+                    let value: Option<RowValue<'_>> = row.try_get(at)?;
                     let length = value.as_ref().map(|value| value.0.len() as u64);
                     of_row.update(&length.unwrap_or(u64::MAX).to_le_bytes());
                     of_row.update(value.map_or(&b""[..], |value| value.0));

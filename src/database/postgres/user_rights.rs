@@ -122,7 +122,7 @@ mod tests {
     use crate::checks::testing::postgres::Server;
 
     #[test]
-    fn whoever_may_not_make_a_clone_or_a_role_is_told_so() {
+    fn whoever_may_not_make_a_clone_or_a_role_is_reported_so() {
         let Some(server) = Server::start() else {
             return;
         };
@@ -176,8 +176,8 @@ mod tests {
         assert_eq!(read(&bob).why_no_migrations(), None);
         server.sql("app", "GRANT EXECUTE ON FUNCTION closed() TO PUBLIC");
         let why = read(&bob).why_no_migrations().unwrap();
-        let told = "leads the function closed(), which anybody may call and which runs with the rights of postgres";
-        assert!(why.ends_with(told), "{why}");
+        let reported = "leads the function closed(), which anybody may call and which runs with the rights of postgres";
+        assert!(why.ends_with(reported), "{why}");
         assert_eq!(read(&ann).why_no_migrations(), None);
     }
 }

@@ -1,7 +1,7 @@
 //! A connection to PostgreSQL that is logged in and then handed out as it is: whoever has it speaks the
 //! protocol himself.
 //!
-//! The login is that of `tokio-postgres`. It reads through [`Measured`], which gives it message by message and
+//! The login is that of `tokio-postgres`. It reads through [`MessageStream`], which gives it message by message and
 //! ends with the one that says that the login is done: so no byte of what the server says later is lost.
 
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ pub(crate) struct WireError {
 }
 
 impl WireError {
-    pub(crate) fn told(message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             code: NO_CONNECTION.to_owned(),
             message: message.into(),
@@ -78,11 +78,11 @@ impl WireError {
 
     fn of(error: &tokio_postgres::Error) -> Self {
         match error.as_db_error() {
-            Some(told) => Self {
-                code: told.code().code().to_owned(),
-                message: told.message().to_owned(),
+            Some(reported) => Self {
+                code: reported.code().code().to_owned(),
+                message: reported.message().to_owned(),
             },
-            None => Self::told(format!("cannot log in at the server: {}", beneath(error))),
+            None => Self::new(format!("cannot log in at the server: {}", beneath(error))),
         }
     }
 }
@@ -116,7 +116,7 @@ pub(crate) async fn open_wire(
     url: &str,
     settings: &BTreeMap<String, String>,
 ) -> Result<Wire, WireError> {
-    let url = PostgresUrl::parse(url).map_err(WireError::told)?;
+    let url = PostgresUrl::parse(url).map_err(WireError::new)?;
     let connecting = async {
         let mut stream = dial(&url).await?;
         let mut config = login(&url);
@@ -134,7 +134,7 @@ pub(crate) async fn open_wire(
         config.options(options.join(" "));
         let encoding = settings.get("client_encoding");
         let encoding = encoding.map(|value| format!("SET client_encoding TO {}", literal(value)));
-        let mut measured = Measured::new(&mut *stream, 1 + usize::from(encoding.is_some()));
+        let mut measured = MessageStream::new(&mut *stream, 1 + usize::from(encoding.is_some()));
         let (client, mut connection) = config
             .connect_raw(&mut measured, NoTls)
             .await
@@ -164,7 +164,7 @@ pub(crate) async fn open_wire(
     };
     tokio::time::timeout(CONNECT_TIMEOUT * 2, connecting)
         .await
-        .unwrap_or_else(|_| Err(WireError::told("the server does not answer")))
+        .unwrap_or_else(|_| Err(WireError::new("the server does not answer")))
 }
 
 /// As it is written in `options` (libpq-connect.html, "options").
@@ -182,7 +182,7 @@ fn escaped(text: &str) -> String {
 /// A connection, with TLS as the URL wants it.
 async fn dial(url: &PostgresUrl) -> Result<Box<dyn Duplex>, WireError> {
     let out_of_reach =
-        |error: io::Error| WireError::told(format!("the server is out of reach: {error}"));
+        |error: io::Error| WireError::new(format!("the server is out of reach: {error}"));
     if url.is_socket() {
         let path = format!("{}/.s.PGSQL.{}", url.host, url.port);
         let stream = UnixStream::connect(path).await.map_err(out_of_reach)?;
@@ -198,7 +198,7 @@ async fn dial(url: &PostgresUrl) -> Result<Box<dyn Duplex>, WireError> {
     stream.write_all(&SSL_REQUEST).await.map_err(out_of_reach)?;
     match stream.read_u8().await.map_err(out_of_reach)? {
         b'S' => {
-            let mut tls = Tls::new(url).map_err(WireError::told)?;
+            let mut tls = Tls::new(url).map_err(WireError::new)?;
             let handshake: Result<_, io::Error> =
                 MakeTlsConnect::<TcpStream>::make_tls_connect(&mut tls, &url.host);
             let encrypted = handshake
@@ -209,7 +209,7 @@ async fn dial(url: &PostgresUrl) -> Result<Box<dyn Duplex>, WireError> {
             Ok(Box::new(encrypted))
         }
         _ if url.tls == TlsMode::Prefer => Ok(Box::new(stream)),
-        _ => Err(WireError::told("the server does not speak TLS")),
+        _ => Err(WireError::new("the server does not speak TLS")),
     }
 }
 
@@ -219,7 +219,7 @@ const HEAD_BYTES: usize = 5;
 const READY: u8 = b'Z';
 
 /// Reads no further than to the end of a message, and nothing more after some that say that the server is ready.
-struct Measured<'s> {
+struct MessageStream<'s> {
     stream: &'s mut dyn Duplex,
     head: [u8; HEAD_BYTES],
     head_bytes: usize,
@@ -227,7 +227,7 @@ struct Measured<'s> {
     ready_left: usize,
 }
 
-impl<'s> Measured<'s> {
+impl<'s> MessageStream<'s> {
     fn new(stream: &'s mut dyn Duplex, ready_left: usize) -> Self {
         Self {
             stream,
@@ -269,7 +269,7 @@ impl<'s> Measured<'s> {
     }
 }
 
-impl AsyncRead for Measured<'_> {
+impl AsyncRead for MessageStream<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -289,7 +289,7 @@ impl AsyncRead for Measured<'_> {
     }
 }
 
-impl AsyncWrite for Measured<'_> {
+impl AsyncWrite for MessageStream<'_> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

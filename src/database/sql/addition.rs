@@ -5,7 +5,7 @@
 //! not understood to the end is refused. `IF NOT EXISTS` is put in, so that one that was already carried
 //! out does nothing.
 
-use crate::database::sql::text::{Placed, Token, statements};
+use crate::database::sql::text::{PlacedToken, Token, statements};
 
 /// What may stand in the default of a new column besides literals: evaluated once for all rows that exist,
 /// without touching one (postgresql.org/docs/current/sql-altertable.html, notes).
@@ -40,7 +40,7 @@ pub(crate) fn postgres_addition(sql: &str) -> Result<String, String> {
     let [statement] = all.as_slice() else {
         return Err("it is not one statement".to_owned());
     };
-    let mut reader = Reader {
+    let mut reader = AdditionReader {
         tokens: statement,
         at: 0,
     };
@@ -62,7 +62,7 @@ pub(crate) fn postgres_addition(sql: &str) -> Result<String, String> {
 pub(crate) fn created_type(sql: &str) -> Option<&str> {
     let all = statements(sql).ok()?;
     let tokens = all.first()?;
-    let mut reader = Reader { tokens, at: 0 };
+    let mut reader = AdditionReader { tokens, at: 0 };
     if !reader.takes(&["CREATE", "TYPE"]) {
         return None;
     }
@@ -80,16 +80,16 @@ pub(crate) fn is_constant(text: &str) -> bool {
     let [tokens] = all.as_slice() else {
         return false;
     };
-    let mut reader = Reader { tokens, at: 0 };
+    let mut reader = AdditionReader { tokens, at: 0 };
     reader.constant().is_ok() && reader.peek().is_none()
 }
 
-struct Reader<'a> {
-    tokens: &'a [Placed<'a>],
+struct AdditionReader<'a> {
+    tokens: &'a [PlacedToken<'a>],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> AdditionReader<'a> {
     fn peek(&self) -> Option<Token<'a>> {
         self.tokens.get(self.at).map(|placed| placed.token)
     }
@@ -270,7 +270,7 @@ impl<'a> Reader<'a> {
             // Lengths and precisions; words for the types of extensions (`geometry(POINT, 4326)`).
             self.brackets()?;
             let inside = &self.tokens[begin + 1..self.at - 1];
-            let is_plain = |placed: &Placed<'_>| {
+            let is_plain = |placed: &PlacedToken<'_>| {
                 matches!(
                     placed.token,
                     Token::Number(_) | Token::Word(_) | Token::Symbol(',' | '-')
@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
                     self.brackets()?;
                     let inside = &self.tokens[open + 1..self.at - 1];
                     let [
-                        Placed {
+                        PlacedToken {
                             token: Token::Number(_),
                             ..
                         },

@@ -3,7 +3,7 @@
 //! Carried out is what declares tables, types, views, indexes and sequences. Left out is what says nothing
 //! about them: rows, rights, functions, triggers. Refused is what might change the schema by running code.
 
-use crate::database::sql::text::{Placed, Token, statements, tokens, unquoted};
+use crate::database::sql::text::{PlacedToken, Token, statements, tokens, unquoted};
 
 /// What is done with one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +82,7 @@ const CODE: [&str; 8] = [
 ];
 
 /// Decides about one statement of `text`.
-pub(crate) fn judge(text: &str, statement: &[Placed<'_>]) -> Judged {
+pub(crate) fn judge(text: &str, statement: &[PlacedToken<'_>]) -> Judged {
     let word = |at: usize| match statement.get(at).map(|placed| placed.token) {
         Some(Token::Word(word)) => word.to_ascii_uppercase(),
         _ => String::new(),
@@ -138,7 +138,7 @@ pub(crate) fn judge(text: &str, statement: &[Placed<'_>]) -> Judged {
 }
 
 /// `OWNER TO`, `ENABLE TRIGGER`, `FORCE ROW LEVEL SECURITY` and the like.
-fn is_beside(statement: &[Placed<'_>]) -> bool {
+fn is_beside(statement: &[PlacedToken<'_>]) -> bool {
     const SWITCHES: [&str; 5] = ["ENABLE", "DISABLE", "FORCE", "REPLICA", "ALWAYS"];
     statement.windows(2).any(|pair| {
         let (first, second) = (pair[0].token, pair[1].token);
@@ -147,7 +147,7 @@ fn is_beside(statement: &[Placed<'_>]) -> bool {
     })
 }
 
-fn judge_create(text: &str, statement: &[Placed<'_>]) -> Judged {
+fn judge_create(text: &str, statement: &[PlacedToken<'_>]) -> Judged {
     let mut at = 1;
     let is = |at: usize, words: &[&str]| {
         statement
@@ -208,7 +208,10 @@ fn judge_create(text: &str, statement: &[Placed<'_>]) -> Judged {
     }
 }
 
-fn strip_end<'s, 't>(statement: &'s [Placed<'t>], words: &[&str]) -> Option<&'s [Placed<'t>]> {
+fn strip_end<'s, 't>(
+    statement: &'s [PlacedToken<'t>],
+    words: &[&str],
+) -> Option<&'s [PlacedToken<'t>]> {
     let at = statement.len().checked_sub(words.len())?;
     let ends = statement[at..]
         .iter()
@@ -217,7 +220,7 @@ fn strip_end<'s, 't>(statement: &'s [Placed<'t>], words: &[&str]) -> Option<&'s 
     ends.then(|| &statement[..at])
 }
 
-fn outside_of_brackets<'a>(statement: &'a [Placed<'a>]) -> impl Iterator<Item = Token<'a>> {
+fn outside_of_brackets<'a>(statement: &'a [PlacedToken<'a>]) -> impl Iterator<Item = Token<'a>> {
     let mut depth = 0_usize;
     statement.iter().filter_map(move |placed| {
         match placed.token {
@@ -231,7 +234,7 @@ fn outside_of_brackets<'a>(statement: &'a [Placed<'a>]) -> impl Iterator<Item = 
 }
 
 /// The bounds of a partition are evaluated when it is made.
-fn calls_in_bounds(statement: &[Placed<'_>]) -> bool {
+fn calls_in_bounds(statement: &[PlacedToken<'_>]) -> bool {
     const GRAMMAR: [&str; 6] = ["FROM", "TO", "IN", "WITH", "VALUES", "BY"];
     let bounds = statement
         .windows(2)
@@ -246,7 +249,7 @@ fn calls_in_bounds(statement: &[Placed<'_>]) -> bool {
 }
 
 /// The statement without this word, where it is one of the statement itself.
-fn without(text: &str, statement: &[Placed<'_>], word: &str) -> String {
+fn without(text: &str, statement: &[PlacedToken<'_>], word: &str) -> String {
     let begin = statement.first().map_or(0, |placed| placed.begin);
     let end = statement.last().map_or(0, |placed| placed.end);
     match statement
@@ -272,7 +275,7 @@ pub(crate) fn sql_without_word(sql: &str, word: &str) -> String {
 }
 
 /// `SET search_path` decides where tables lie; it is rebuilt from its names.
-fn set_path(statement: &[Placed<'_>]) -> Option<String> {
+fn set_path(statement: &[PlacedToken<'_>]) -> Option<String> {
     let mut rest = statement.get(1..)?;
     if let [first, after @ ..] = rest
         && first.token.is_any(&["SESSION", "LOCAL"])
@@ -299,7 +302,7 @@ fn set_path(statement: &[Placed<'_>]) -> Option<String> {
 
 /// A block whose body is nothing but declarations, with what is there already passed over: the common way
 /// to say CREATE TYPE IF NOT EXISTS.
-fn judge_block(statement: &[Placed<'_>]) -> Judged {
+fn judge_block(statement: &[PlacedToken<'_>]) -> Judged {
     const REFUSED: Judged = Judged::Refuse("a DO block runs code, which is not carried out");
     let body = statement.iter().find_map(|placed| match placed.token {
         Token::Text(text) if text.starts_with('$') => Some(text),

@@ -45,7 +45,7 @@ impl Token<'_> {
 
 /// A token and where it stands, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Placed<'a> {
+pub(crate) struct PlacedToken<'a> {
     pub token: Token<'a>,
     pub begin: usize,
     pub end: usize,
@@ -53,9 +53,9 @@ pub(crate) struct Placed<'a> {
 
 /// What a text is made of.
 #[derive(Debug, Default)]
-pub(crate) struct Scan<'a> {
+pub(crate) struct SqlScan<'a> {
     /// What is not closed goes to the end of the text.
-    pub tokens: Vec<Placed<'a>>,
+    pub tokens: Vec<PlacedToken<'a>>,
     /// What is not closed, or does not belong into SQL, and the byte where it stands.
     pub fault: Option<(usize, &'static str)>,
 }
@@ -81,14 +81,14 @@ fn is_name_part(byte: u8) -> bool {
 ///
 /// # Errors
 /// What is not closed, or does not belong into SQL, and the byte where it stands.
-pub(crate) fn tokens(sql: &str) -> Result<Vec<Placed<'_>>, (usize, &'static str)> {
+pub(crate) fn tokens(sql: &str) -> Result<Vec<PlacedToken<'_>>, (usize, &'static str)> {
     let found = scan(Dialect::Postgres, sql);
     found.fault.map_or(Ok(found.tokens), Err)
 }
 
 /// The tokens of any text.
-pub(crate) fn scan(dialect: Dialect, sql: &str) -> Scan<'_> {
-    let mut found = Scan::default();
+pub(crate) fn scan(dialect: Dialect, sql: &str) -> SqlScan<'_> {
+    let mut found = SqlScan::default();
     let mut at = 0;
     while let Some(placed) = token_from(dialect, sql, at, &mut found.fault) {
         at = placed.end;
@@ -106,7 +106,7 @@ fn token_from<'a>(
     sql: &'a str,
     mut at: usize,
     fault: &mut Option<(usize, &'static str)>,
-) -> Option<Placed<'a>> {
+) -> Option<PlacedToken<'a>> {
     const STRING: &str = "a string is not closed";
     const NAME: &str = "a name in quotes is not closed";
     let is_sqlite = dialect == Dialect::Sqlite;
@@ -205,7 +205,7 @@ fn token_from<'a>(
             }
             [] => break,
         };
-        return Some(Placed {
+        return Some(PlacedToken {
             token,
             begin,
             end: at,
@@ -368,7 +368,7 @@ impl Borders {
 ///
 /// # Errors
 /// As [`tokens`].
-pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<Placed<'_>>>, (usize, &'static str)> {
+pub(crate) fn statements(sql: &str) -> Result<Vec<Vec<PlacedToken<'_>>>, (usize, &'static str)> {
     let mut all = Vec::new();
     let mut current = Vec::new();
     let mut borders = Borders::default();

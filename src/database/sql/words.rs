@@ -156,7 +156,7 @@ pub(crate) fn written<'t>(text: &'t str, words: &[Word<'t>]) -> &'t str {
 }
 
 /// What is demanded together (or, with `OR`, one of which is): the order does not matter. One part if it
-/// cannot be told for sure.
+/// cannot be known for sure.
 pub(crate) fn demands<'t>(dialect: Dialect, text: &'t str, keyword: &str) -> Vec<&'t str> {
     let all = words(dialect, text);
     let inner = unwrapped(&all);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::database::model::{Column, Constraint, Dialect, Index, Rule, Schema, Table};
-use crate::database::sqlite::text::{Part, TableText, index_part, index_text};
+use crate::database::model::{Column, Constraint, DatabaseSchema, Dialect, Index, Rule, Table};
+use crate::database::sqlite::text::{IndexPart, TableText, index_part, index_text};
 use crate::database::unreachable::Unreachable;
 
 /// How long a locked database is waited for.
@@ -16,7 +16,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 const TABLES_MAX: usize = 10_000;
 
 /// Reads the schema of the database in `path`, which exists.
-pub(crate) fn read_live(path: &Path) -> Result<Schema, Unreachable> {
+pub(crate) fn read_live(path: &Path) -> Result<DatabaseSchema, Unreachable> {
     let connection = open(path)?;
     read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
 }
@@ -90,7 +90,7 @@ pub(crate) fn in_words(error: &rusqlite::Error, path: &Path) -> String {
 }
 
 /// Everything in the main database of a connection.
-pub(crate) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
+pub(crate) fn read_schema(connection: &Connection) -> rusqlite::Result<DatabaseSchema> {
     // One moment for all of it.
     let transaction = connection.unchecked_transaction()?;
     let mut tables = Vec::new();
@@ -130,10 +130,10 @@ pub(crate) fn read_schema(connection: &Connection) -> rusqlite::Result<Schema> {
         table.constraints.extend(keys);
         read_text(table);
     }
-    Ok(Schema {
+    Ok(DatabaseSchema {
         dialect: Dialect::Sqlite,
         tables,
-        ..Schema::default()
+        ..DatabaseSchema::default()
     })
 }
 
@@ -329,7 +329,7 @@ fn read_index_text(index: &mut Index) {
     }
     index.expressions = vec![None; parts.len()];
     for (at, part) in parts.iter().enumerate() {
-        if let Part::Expression(text) = index_part(Dialect::Sqlite, part) {
+        if let IndexPart::Expression(text) = index_part(Dialect::Sqlite, part) {
             index.columns[at] = None;
             index.expressions[at] = Some(text);
         }

@@ -24,7 +24,7 @@ pub(crate) struct ColumnText {
 }
 
 impl TableText {
-    /// What can be told; a text that is no definition of columns tells nothing.
+    /// What is certain; a text that defines no columns says nothing.
     pub(crate) fn of(sql: &str) -> Self {
         let mut text = Self::default();
         let all = words(Dialect::Sqlite, sql);
@@ -149,14 +149,14 @@ pub(crate) fn index_text(sql: &str) -> (Vec<String>, Option<String>) {
 
 /// One part of an index: a plain column, or an expression.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum IndexPart {
     Column(String),
     Expression(String),
 }
 
 /// A part without its direction. A collation makes it an expression on SQLite; on PostgreSQL neither it
 /// nor an operator class is looked at.
-pub(crate) fn index_part(dialect: Dialect, text: &str) -> Part {
+pub(crate) fn index_part(dialect: Dialect, text: &str) -> IndexPart {
     let all = words(dialect, text);
     let mut part = &all[..];
     while let [rest @ .., last] = part {
@@ -181,10 +181,10 @@ pub(crate) fn index_part(dialect: Dialect, text: &str) -> Part {
     };
     match unwrapped(part).first() {
         Some(first) if is_column && (dialect == Dialect::Sqlite || first.text.starts_with('"')) => {
-            Part::Column(first.name())
+            IndexPart::Column(first.name())
         }
-        Some(first) if is_column => Part::Column(first.text.to_lowercase()),
-        _ => Part::Expression(written(text, part).to_owned()),
+        Some(first) if is_column => IndexPart::Column(first.text.to_lowercase()),
+        _ => IndexPart::Expression(written(text, part).to_owned()),
     }
 }
 
@@ -248,8 +248,8 @@ mod tests {
             index_text("CREATE INDEX i ON t(a)"),
             (vec!["a".to_owned()], None)
         );
-        let column = |name: &str| Part::Column(name.to_owned());
-        let expression = |text: &str| Part::Expression(text.to_owned());
+        let column = |name: &str| IndexPart::Column(name.to_owned());
+        let expression = |text: &str| IndexPart::Expression(text.to_owned());
         for (dialect, text, part) in [
             (Dialect::Sqlite, "a DESC", column("a")),
             (Dialect::Sqlite, "\"A b\" ASC NULLS LAST", column("A b")),

@@ -1,7 +1,7 @@
 //! Decisions about an attempt: its checks, GO or NO-GO, and whether healing leads to another one.
 
 use super::command::BootRefusal;
-use super::draft::{Draft, late};
+use super::draft::{BootDraft, late};
 use super::state::{BootState, Phase};
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{CheckPhase, Event, HealOutcome, Mode};
@@ -23,7 +23,7 @@ pub(super) fn require_checking(
     Ok(())
 }
 
-pub(super) fn start_attempt(draft: &mut Draft, attempt: u32) {
+pub(super) fn start_attempt(draft: &mut BootDraft, attempt: u32) {
     draft.push(Event::AttemptStarted { attempt });
     if draft.state.plan.checks.is_empty() {
         draft.push(Event::DecisionMade {
@@ -36,7 +36,7 @@ pub(super) fn start_attempt(draft: &mut Draft, attempt: u32) {
 }
 
 /// After the last check of a run: GO or NO-GO.
-pub(super) fn end_check_run(draft: &mut Draft, phase: CheckPhase) {
+pub(super) fn end_check_run(draft: &mut BootDraft, phase: CheckPhase) {
     let state = &draft.state;
     if !state
         .plan
@@ -92,7 +92,7 @@ pub(super) fn end_check_run(draft: &mut Draft, phase: CheckPhase) {
     });
 }
 
-pub(super) fn settle(draft: &mut Draft, open: u32, closed: u32) -> Result<(), BootRefusal> {
+pub(super) fn settle(draft: &mut BootDraft, open: u32, closed: u32) -> Result<(), BootRefusal> {
     let state = &draft.state;
     let waits = state.phase == Phase::Settling
         || state.unsettled && matches!(state.phase, Phase::Starting | Phase::Running);
@@ -144,7 +144,7 @@ fn blocked_reason(state: &BootState) -> String {
 }
 
 /// After the last blocking mission: try again, or give up.
-pub(super) fn end_healing(draft: &mut Draft) {
+pub(super) fn end_healing(draft: &mut BootDraft) {
     let state = &draft.state;
     let count = |outcome| {
         state

@@ -2,7 +2,7 @@
 
 use super::attempt::{end_check_run, end_healing, require_checking, settle, start_attempt};
 use super::command::{BootCommand, BootRefusal, Context};
-use super::draft::{Draft, find_service, late};
+use super::draft::{BootDraft, find_service, late};
 use super::layers::{exit_service, fail_service, raise_layer, start_layer};
 use super::state::{AfterStop, BootState, LayerStatus, Phase, ServiceStatus};
 use crate::domain::event::Event;
@@ -16,7 +16,7 @@ pub(crate) fn decide(
     context: Context,
     command: BootCommand,
 ) -> Result<Vec<Event>, BootRefusal> {
-    let mut draft = Draft {
+    let mut draft = BootDraft {
         state: state.clone(),
         events: Vec::new(),
         context,
@@ -56,7 +56,7 @@ pub(crate) fn decide(
     Ok(draft.events)
 }
 
-fn handle(draft: &mut Draft, command: BootCommand) -> Result<(), BootRefusal> {
+fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal> {
     use BootCommand as C;
     let state = &draft.state;
     match command {
@@ -158,7 +158,7 @@ fn handle(draft: &mut Draft, command: BootCommand) -> Result<(), BootRefusal> {
 }
 
 /// What follows by itself from where the boot stands now.
-fn complete(draft: &mut Draft) {
+fn complete(draft: &mut BootDraft) {
     let state = &draft.state;
     match state.phase {
         Phase::Starting if state.layers.iter().all(|l| l.status.is_settled()) => {

@@ -6,13 +6,13 @@ use super::state::{BootState, LayerState, ServiceState};
 use crate::domain::event::Event;
 
 /// Collects events and keeps the state that they lead to.
-pub(super) struct Draft {
+pub(super) struct BootDraft {
     pub state: BootState,
     pub events: Vec<Event>,
     pub context: Context,
 }
 
-impl Draft {
+impl BootDraft {
     pub(super) fn push(&mut self, event: Event) {
         let state = std::mem::take(&mut self.state);
         self.state = evolve(state, self.context.at, None, &event);

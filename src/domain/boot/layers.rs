@@ -1,12 +1,12 @@
 //! Decisions about layers and their services: start, readiness, end, restart.
 
 use super::command::BootRefusal;
-use super::draft::{Draft, find_service, late};
+use super::draft::{BootDraft, find_service, late};
 use super::state::{LayerStatus, Phase, ServiceState, ServiceStatus};
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{Event, ExitKind, Mode, RestartPolicy};
 
-pub(super) fn start_layer(draft: &mut Draft, name: &str) -> Result<(), BootRefusal> {
+pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootRefusal> {
     let state = &draft.state;
     let layer = state.layer(name).ok_or_else(|| BootRefusal::Unknown {
         what: "layer",
@@ -30,7 +30,7 @@ pub(super) fn start_layer(draft: &mut Draft, name: &str) -> Result<(), BootRefus
 }
 
 /// The layer is up if all its services are ready.
-pub(super) fn raise_layer(draft: &mut Draft, name: &str) {
+pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
         layer.status == LayerStatus::Starting
             && layer
@@ -46,7 +46,7 @@ pub(super) fn raise_layer(draft: &mut Draft, name: &str) {
 }
 
 pub(super) fn fail_service(
-    draft: &mut Draft,
+    draft: &mut BootDraft,
     layer: &str,
     service: String,
     error: String,
@@ -68,7 +68,7 @@ pub(super) fn fail_service(
 }
 
 pub(super) fn exit_service(
-    draft: &mut Draft,
+    draft: &mut BootDraft,
     service: String,
     exit: ExitKind,
     reason: Option<String>,

@@ -175,7 +175,7 @@ pub(crate) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
     let rows = session.rows(&query(), limit)?;
     let privileges = session.rows(&privileges(), limit)?;
     if rows.len().max(privileges.len()) > LINES_MAX {
-        return Err(ServerError::told(format!(
+        return Err(ServerError::new(format!(
             "the database has more than {LINES_MAX} definitions"
         )));
     }
@@ -222,7 +222,7 @@ pub(crate) fn read_migration_tables(
         ),
         (
             &migration_tables.growing,
-            "'book ' || {t} || ' ' || count(*)",
+            "'migration_table ' || {t} || ' ' || count(*)",
         ),
     ] {
         for table in tables_named(session, names, limit)? {

@@ -64,7 +64,7 @@ fn size_of(session: &Session, clone: &OwnDatabase) -> Result<u64, ServerError> {
     let asked = format!("SELECT pg_catalog.pg_database_size('{}')", clone.name());
     let size = session.value(&asked, ASK_MAX)?;
     size.and_then(|size| size.parse().ok())
-        .ok_or_else(|| ServerError::told("no number"))
+        .ok_or_else(|| ServerError::new("no number"))
 }
 
 fn end_all(session: &Session, clone: &OwnDatabase) -> Result<(), ServerError> {

@@ -58,7 +58,7 @@ pub(crate) fn side_effects(
     let (before, after) = (&observed.before.lines, &observed.after.lines);
     let names_after: BTreeSet<&str> = after.iter().map(|line| name_of(line)).collect();
     let is_of_migration_table =
-        |line: &str| line.starts_with("version ") || line.starts_with("book ");
+        |line: &str| line.starts_with("version ") || line.starts_with("migration_table ");
     for line in before
         .difference(after)
         .filter(|line| !is_of_migration_table(line))
@@ -199,7 +199,7 @@ fn of_migration_tables(observed: &Observed, migration_tables: &MigrationTables) 
                 (Some("version"), Some(table), _) => {
                     *rows.entry(table.to_owned()).or_default() += 1
                 }
-                (Some("book"), Some(table), Some(count)) => {
+                (Some("migration_table"), Some(table), Some(count)) => {
                     rows.insert(table.to_owned(), count.parse().unwrap_or_default());
                 }
                 _ => {}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{TrialError, make_directory};
-use crate::checks::migration_books;
+use crate::checks::migration_tables;
 use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::url::is_same_database;
 use crate::database::url::{is_postgres, sqlite_path};
@@ -211,11 +211,9 @@ impl Stage {
 
     /// The copy is complete: application code may run in it.
     pub(crate) fn prepare(&self) -> Result<(), TrialError> {
-        prepare_copy(self.copy.root(), &self.manifest.workspace).map_err(|source| {
-            TrialError::Io {
-                path: self.copy.root().to_owned(),
-                source,
-            }
+        prepare_copy(self.copy.root(), &self.manifest.workspace).map_err(|source| TrialError::Io {
+            path: self.copy.root().to_owned(),
+            source,
         })
     }
 
@@ -251,7 +249,7 @@ impl Stage {
             };
             let declared = self.manifest.schemas.iter().find(|s| s.name == *schema);
             let tables = declared.map_or_else(MigrationTables::default, |schema| {
-                migration_books(&schema.expect, root)
+                migration_tables(&schema.expect, root)
             });
             let upgrade = Upgrade {
                 schema,

@@ -44,7 +44,7 @@ fn of(reads: Vec<EnvRead>, env: &EnvFiles) -> Vec<VarDraft> {
         ],
         ..SourceFacts::default()
     };
-    let code = Code::of(&facts, &files, &[]);
+    let code = ApplicationCode::of(&facts, &files, &[]);
     variables(&code, &["app".to_owned()], env, &[])
 }
 

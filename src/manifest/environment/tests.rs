@@ -349,7 +349,7 @@ fn any_text() -> impl Strategy<Value = String> {
     prop_oneof![4 => env_text(), 1 => any::<String>()]
 }
 
-fn others(text: &str) -> Vec<(String, crate::manifest::env_file::RawValue)> {
+fn others(text: &str) -> Vec<(String, crate::manifest::env_file::RawEnvValue)> {
     let assignments = scan(text).assignments.into_iter();
     let others = assignments.filter(|assignment| assignment.name != "X");
     others

@@ -79,10 +79,10 @@ fn services_are_looked_for_below_servers_and_base_paths_too() {
 #[test]
 fn what_is_no_document_is_said_and_operations_are_unique() {
     for (document, said) in [
-        ("<html>", "no JSON"),
-        ("[]", "no table `paths`"),
-        (r#"{"paths": []}"#, "no table `paths`"),
-        ("", "no JSON"),
+        ("<html>", "not JSON"),
+        ("[]", "no `paths` object"),
+        (r#"{"paths": []}"#, "no `paths` object"),
+        ("", "not JSON"),
     ] {
         let report = run(&["users"], document, None);
         assert_eq!(report.status, CheckStatus::Critical);

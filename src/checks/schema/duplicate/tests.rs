@@ -299,7 +299,7 @@ fn what_the_source_foretells_is_what_sqlalchemy_raises() {
 }
 
 #[test]
-fn a_table_behind_a_condition_is_told_when_it_is_met_only() {
+fn a_table_behind_a_condition_is_reported_when_it_is_met_only() {
     let second = format!(
         "import os\n{HEAD}if os.environ.get('TWICE'):\n    class B(Base):\n        __tablename__ = 't'\n        id = Column(Integer, primary_key=True)\n"
     );

@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
+use super::applied_migrations::AppliedMigrations;
 use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
-use super::ledger::Ledger;
-use super::revision::{Unread, read_revision};
+use super::pending::{PendingMigration, listed, pending, with_pending};
+use super::revision::{UnreadRevision, read_revision};
+use super::status::Migrated;
 use super::text_file::read_text;
-use super::{Migrated, Step, pending};
-use crate::checks::{CheckContext, count};
+use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;
+use crate::domain::words::count;
 use crate::manifest::Schema;
 
 /// How a person runs the upgrade, from the top of the workspace.
@@ -84,11 +86,11 @@ pub(super) fn examine(
             .to_string();
         let read = match read_text(file) {
             Ok(text) => read_revision(&text, &shown),
-            Err(why) => Err(Unread::Syntax(0, why)),
+            Err(why) => Err(UnreadRevision::Syntax(0, why)),
         };
         match read {
             Ok(revision) => revisions.push(revision),
-            Err(Unread::NoRevision) => {
+            Err(UnreadRevision::NoRevision) => {
                 migrated.is_unknown = true;
                 let message = format!(
                     "{shown} lies among the revisions and assigns no `revision`, at which Alembic stops"
@@ -98,14 +100,14 @@ pub(super) fn examine(
                     .findings
                     .push(broken(&shown, message, remedy).at(shown.clone(), 1, 0));
             }
-            Err(Unread::Syntax(line, why)) => {
+            Err(UnreadRevision::Syntax(line, why)) => {
                 migrated.is_unknown = true;
                 let message = format!("the revision file {shown} cannot be parsed: {why}");
                 migrated
                     .findings
                     .push(broken(&shown, message, "correct the file").at(shown.clone(), line, 0));
             }
-            Err(Unread::Computed(line, name)) => {
+            Err(UnreadRevision::Computed(line, name)) => {
                 migrated.is_unknown = true;
                 migrated.findings.push(
                     Finding::of(
@@ -146,7 +148,7 @@ pub(super) fn examine(
     );
     if !is_meant {
         migrated.at_head = false;
-        let listed: Vec<String> = heads
+        let names: Vec<String> = heads
             .iter()
             .map(|&at| format!("{} ({})", graph.revisions[at].id, graph.revisions[at].file))
             .collect();
@@ -175,7 +177,7 @@ pub(super) fn examine(
                     "the migrations of {} have {} heads, so `upgrade head` fails: {}",
                     schema.name,
                     heads.len(),
-                    super::listed(&listed)
+                    listed(&names)
                 ),
             )
             .remedy(format!(
@@ -223,14 +225,14 @@ fn defect_finding(
             .at(revision.file.clone(), revision.line, 0)
         }
         Defect::Cycle { revisions } => {
-            let listed: Vec<String> = revisions
+            let names: Vec<String> = revisions
                 .iter()
                 .map(|&at| format!("{} ({})", of(at).id, of(at).file))
                 .collect();
             let first = of(revisions[0]);
             let message = format!(
                 "revisions follow each other in a circle: {}",
-                super::listed(&listed)
+                listed(&names)
             );
             broken(
                 &first.id,
@@ -252,14 +254,14 @@ fn compare(
     is_meant: bool,
     migrated: &mut Migrated,
 ) {
-    let Some(ledger) = Ledger::open(context, schema) else {
+    let Some(applied) = AppliedMigrations::open(context, schema) else {
         return;
     };
     let tool = match environment.is_flask {
         true => MigrationTool::Flask,
         false => MigrationTool::Alembic,
     };
-    let upgrader = || ledger.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
+    let upgrader = || applied.upgrader(is_meant.then(|| (tool, "heads".to_owned())));
     let table = match &environment.version_table {
         Ok(table) => table.as_str(),
         Err(line) => {
@@ -276,14 +278,14 @@ fn compare(
             return;
         }
     };
-    let read = ledger.rows_in(
+    let read = applied.rows_in(
         environment.version_schema.as_deref(),
         table,
         &["version_num"],
     );
     let has_table = read.is_some();
     let rows = read.unwrap_or_default();
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    if let Some(unreadable) = applied.unreadable(schema) {
         migrated.findings.push(unreadable);
         return;
     }
@@ -297,7 +299,7 @@ fn compare(
                 schema.name.as_str(),
                 format!(
                     "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
-                    ledger.shown,
+                    applied.shown,
                     unknown.join(", ")
                 ),
             )
@@ -307,11 +309,11 @@ fn compare(
         return;
     }
     let positions: Vec<usize> = known.iter().filter_map(|id| graph.position(id)).collect();
-    let steps: Vec<Step> = graph
+    let steps: Vec<PendingMigration> = graph
         .pending(&positions)
         .into_iter()
         .map(|at| &graph.revisions[at])
-        .map(|revision| Step {
+        .map(|revision| PendingMigration {
             name: revision.id.clone(),
             file: revision.file.clone(),
             line: revision.line,
@@ -323,7 +325,7 @@ fn compare(
         return;
     }
     if !current.is_empty() {
-        let place = format!("{}, at {},", ledger.shown, current.join(", "));
+        let place = format!("{}, at {},", applied.shown, current.join(", "));
         migrated.findings.push(pending(
             context.root,
             schema,
@@ -334,7 +336,7 @@ fn compare(
         ));
         return;
     }
-    let others = ledger.other_tables(&[table]);
+    let others = applied.other_tables(&[table]);
     let finding = |message: String| {
         Finding::of(Code::SchemaNotMigrated, schema.name.as_str(), message)
             .at(steps[0].file.clone(), steps[0].line, 0)
@@ -342,14 +344,14 @@ fn compare(
     };
     let waiting = count(steps.len(), "migration");
     migrated.findings.push(if others == 0 {
-        let message = format!("{} is empty, and {waiting} wait to be applied", ledger.shown);
+        let message = format!("{} is empty, and {waiting} wait to be applied", applied.shown);
         let found = upgrader().attach(schema, finding(message).remedy(format!("run `{run}`")));
-        super::with_pending(found, context.root, &steps)
+        with_pending(found, context.root, &steps)
     } else {
         let why = if has_table { "whose row is gone" } else { "which is missing" };
         finding(format!(
-            "{} has {} but no version: it is told in table {table}, {why}",
-            ledger.shown,
+            "{} has {} but no version: the version belongs in table {table}, {why}",
+            applied.shown,
             count(others, "table")
         ))
         .remedy(format!(

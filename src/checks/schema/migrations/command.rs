@@ -68,9 +68,9 @@ pub(crate) fn migration_command(
     })
 }
 
-/// The books of the migrations that a schema of the workspace or copy at `root` expects.
+/// The tables that hold the state of the migrations which a schema of the workspace or copy at `root` expects.
 #[must_use]
-pub(crate) fn migration_books(expect: &Expect, root: &Path) -> MigrationTables {
+pub(crate) fn migration_tables(expect: &Expect, root: &Path) -> MigrationTables {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     match expect {
         Expect::Alembic { config, section } => MigrationTables {

@@ -21,7 +21,7 @@ type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
 /// What the files of one environment say.
 #[derive(Debug, Default)]
-pub(super) struct Options {
+pub(super) struct AlembicOptions {
     sections: Sections,
     section: String,
     /// Where the `ini` file lies.
@@ -31,7 +31,7 @@ pub(super) struct Options {
     toml_here: PathBuf,
 }
 
-impl Options {
+impl AlembicOptions {
     /// Reads `config`, relative to `root`, and the file that Alembic reads beside it.
     pub(super) fn read(root: &Path, config: &str, section: &str) -> Result<Self, String> {
         let file = root.join(config);
@@ -107,8 +107,8 @@ impl Options {
 
 fn read_toml(text: &str) -> Result<BTreeMap<String, Vec<String>>, String> {
     let document = Document::parse(text).map_err(|error| {
-        let told = error.message().to_owned();
-        format!("cannot be parsed: {told}")
+        let reported = error.message().to_owned();
+        format!("cannot be parsed: {reported}")
     })?;
     let mut options = BTreeMap::new();
     let Some(table) = document
@@ -257,7 +257,7 @@ mod tests {
              version_locations = [\"%(here)s/one\", \"two%%\"]\nversion_table = 'x'\n",
         )
         .unwrap();
-        let read = |config: &str| Options::read(root, config, "alembic");
+        let read = |config: &str| AlembicOptions::read(root, config, "alembic");
         let here = root.join("db").display().to_string();
         let options = read("db/pyproject.toml").unwrap();
         assert_eq!(

@@ -4,16 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::super::{raised_otherwise, unanswered};
-use super::ledger::Ledger;
-use super::{Migrated, Step, listed, pending};
-use crate::checks::python::{Answer, PROBE_TIMEOUT_MS, ProbeError, Program, run_probe};
+use super::applied_migrations::AppliedMigrations;
+use super::pending::{PendingMigration, listed, pending, with_pending};
+use super::status::Migrated;
+use crate::checks::context::CheckContext;
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
-use crate::checks::{CheckContext, count};
+use crate::checks::schema::expected::{raised_otherwise, unanswered};
 use crate::database::url::sqlite_path;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;
+use crate::domain::words::count;
 use crate::manifest::Schema;
 
 const TABLE: &str = "django_migrations";
@@ -69,10 +71,16 @@ pub(super) fn examine(
     let url = context.environment.expand_url(&schema.database).ok();
     let database = url.and_then(|url| sqlite_path(&url, context.root));
     let input = serde_json::json!({"settings": settings, "database": database});
-    let ran = run_probe::<Project>(context, Program::Django, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<Project>(
+        context,
+        ProbeProgram::Django,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     let mut migrated = Migrated::default();
     let project = match ran.answer {
-        Answer::Given(Project {
+        ProbeAnswer::Given(Project {
             raised: Some(raised),
             ..
         }) => {
@@ -80,8 +88,8 @@ pub(super) fn examine(
             migrated.findings.push(unloadable);
             return Ok(migrated);
         }
-        Answer::Given(project) => project,
-        Answer::None(why) => {
+        ProbeAnswer::Given(project) => project,
+        ProbeAnswer::None(why) => {
             migrated.findings.push(unanswered(settings, &why));
             return Ok(migrated);
         }
@@ -127,11 +135,11 @@ pub(super) fn examine(
             .remedy(remedy),
         );
     }
-    let Some(ledger) = Ledger::open(context, schema) else {
+    let Some(applied) = AppliedMigrations::open(context, schema) else {
         return Ok(migrated);
     };
-    let rows = ledger.rows(TABLE, &["app", "name"]).unwrap_or_default();
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    let rows = applied.rows(TABLE, &["app", "name"]).unwrap_or_default();
+    if let Some(unreadable) = applied.unreadable(schema) {
         migrated.findings.push(unreadable);
         return Ok(migrated);
     }
@@ -141,7 +149,7 @@ pub(super) fn examine(
         .collect();
     migrated
         .findings
-        .extend(unknown(&project, &recorded, &ledger, &finding));
+        .extend(unknown(&project, &recorded, &applied, &finding));
     let steps = unapplied(&project, &recorded);
     if steps.is_empty() {
         migrated.is_current = true;
@@ -159,13 +167,13 @@ pub(super) fn examine(
         false => project.alias.as_str(),
     };
     let django = || (MigrationTool::Django, target.to_owned());
-    let upgrader = || ledger.upgrader(project.conflicts.is_empty().then(django));
-    let others = ledger.other_tables(&[TABLE]);
+    let upgrader = || applied.upgrader(project.conflicts.is_empty().then(django));
+    let others = applied.other_tables(&[TABLE]);
     if !recorded.is_empty() {
         let found = pending(
             context.root,
             schema,
-            &ledger.shown,
+            &applied.shown,
             &steps,
             &command,
             &upgrader(),
@@ -177,7 +185,7 @@ pub(super) fn examine(
         let waiting = count(steps.len(), "migration");
         let message = format!(
             "{} is empty, and {waiting} wait to be applied",
-            ledger.shown
+            applied.shown
         );
         let found = finding(
             Code::SchemaNotMigrated,
@@ -186,11 +194,11 @@ pub(super) fn examine(
             message,
         )
         .remedy(format!("run `{command}`"));
-        super::with_pending(upgrader().attach(schema, found), context.root, &steps)
+        with_pending(upgrader().attach(schema, found), context.root, &steps)
     } else {
         let message = format!(
             "{} has {} but none of its migrations is recorded in {TABLE}",
-            ledger.shown,
+            applied.shown,
             count(others, "table")
         );
         finding(Code::SchemaNotMigrated, Severity::Critical, &schema.name, message).remedy(format!(
@@ -206,7 +214,7 @@ pub(super) fn examine(
 fn unknown(
     project: &Project,
     recorded: &BTreeSet<(&str, &str)>,
-    ledger: &Ledger,
+    applied: &AppliedMigrations,
     finding: &dyn Fn(Code, Severity, &str, String) -> Finding,
 ) -> Vec<Finding> {
     let mut known: BTreeSet<(&str, &str)> = BTreeSet::new();
@@ -226,7 +234,7 @@ fn unknown(
         .map(|(app, names)| {
             let message = format!(
                 "{} has migrations of app {app} that no file defines: {}; newer code ran here, or files are missing",
-                ledger.shown,
+                applied.shown,
                 listed(&names)
             );
             // Django itself goes on with it.
@@ -238,7 +246,7 @@ fn unknown(
 
 /// What `migrate` would apply. A squashed migration counts as applied when all that it replaces is; when
 /// only some of that is, the rest is applied instead of it.
-fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<Step> {
+fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<PendingMigration> {
     let is_recorded = |app: &str, name: &str| recorded.contains(&(app, name));
     let mut left_out: BTreeSet<(&str, &str)> = BTreeSet::new();
     for squashed in project.migrations.iter().filter(|m| !m.replaces.is_empty()) {
@@ -261,7 +269,7 @@ fn unapplied(project: &Project, recorded: &BTreeSet<(&str, &str)>) -> Vec<Step> 
         .iter()
         .filter(|m| !is_recorded(&m.app, &m.name))
         .filter(|m| !left_out.contains(&(m.app.as_str(), m.name.as_str())))
-        .map(|migration| Step {
+        .map(|migration| PendingMigration {
             name: format!("{}.{}", migration.app, migration.name),
             file: migration.file.clone(),
             line: migration.line,

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config_file::Options;
+use super::config_file::AlembicOptions;
 use super::revision::{Argument, keyword_argument};
 use super::text_file::read_text;
 
@@ -39,10 +39,10 @@ pub(super) fn find_environment(
     config: &str,
     section: &str,
 ) -> Result<Environment, String> {
-    let options = Options::read(root, config, section)?;
+    let options = AlembicOptions::read(root, config, section)?;
     let file = root.join(config);
     let here = file.parent().unwrap_or(root).to_owned();
-    let place = Place {
+    let place = PathBase {
         root,
         here: &here,
         python_path,
@@ -131,13 +131,13 @@ fn collect_files(directory: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Re
 }
 
 /// What paths are relative to.
-struct Place<'a> {
+struct PathBase<'a> {
     root: &'a Path,
     here: &'a Path,
     python_path: &'a [String],
 }
 
-impl Place<'_> {
+impl PathBase<'_> {
     /// A path as written, or `package:path`.
     fn resolve(&self, written: &str) -> Result<PathBuf, String> {
         let tidy = |path: PathBuf| -> PathBuf { path.components().collect() };

@@ -10,7 +10,7 @@ const REVISION: &str = "revision";
 
 /// Why a file says nothing that can be used.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unread {
+pub(super) enum UnreadRevision {
     /// It cannot be parsed: line and what the parser says.
     Syntax(u32, String),
     /// It assigns no `revision`.
@@ -20,10 +20,10 @@ pub(super) enum Unread {
 }
 
 /// Reads `revision`, `down_revision`, `branch_labels` and `depends_on`.
-pub(super) fn read_revision(text: &str, file: &str) -> Result<Revision, Unread> {
+pub(super) fn read_revision(text: &str, file: &str) -> Result<Revision, UnreadRevision> {
     let parsed = ruff_python_parser::parse_module(text).map_err(|error| {
         let line = line_at(text, error.location.start().to_usize());
-        Unread::Syntax(line, error.error.to_string())
+        UnreadRevision::Syntax(line, error.error.to_string())
     })?;
     let mut revision = Revision {
         file: file.to_owned(),
@@ -41,7 +41,7 @@ pub(super) fn read_revision(text: &str, file: &str) -> Result<Revision, Unread> 
         let line = line_at(text, statement.range().start().to_usize());
         for target in targets {
             let Expr::Name(name) = target else { continue };
-            let computed = |name| Unread::Computed(line, name);
+            let computed = |name| UnreadRevision::Computed(line, name);
             match name.id.as_str() {
                 "revision" => {
                     let ids = literals(value).ok_or(computed(REVISION))?;
@@ -65,7 +65,7 @@ pub(super) fn read_revision(text: &str, file: &str) -> Result<Revision, Unread> 
         }
     }
     if revision.id.is_empty() {
-        return Err(Unread::NoRevision);
+        return Err(UnreadRevision::NoRevision);
     }
     Ok(revision)
 }
@@ -205,16 +205,16 @@ mod tests {
         let read = |text| read_revision(text, "x.py").unwrap_err();
         assert_eq!(
             read("import x\nrevision = x.y()\n"),
-            Unread::Computed(2, "revision")
+            UnreadRevision::Computed(2, "revision")
         );
         assert_eq!(
             read("revision = 'a'\ndown_revision = revision\n"),
-            Unread::Computed(2, "down_revision")
+            UnreadRevision::Computed(2, "down_revision")
         );
-        assert_eq!(read("x = 1\n"), Unread::NoRevision);
+        assert_eq!(read("x = 1\n"), UnreadRevision::NoRevision);
         assert!(matches!(
             read("revision = 'a'\ndef (\n"),
-            Unread::Syntax(2, _)
+            UnreadRevision::Syntax(2, _)
         ));
     }
 

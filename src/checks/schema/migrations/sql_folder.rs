@@ -4,12 +4,14 @@
 //! Names alone do not tell the tools apart; the table that the tool keeps in the database does. Without
 //! one, the files are what a plain list of SQL files is: the expected schema.
 
-use super::super::sql_files::sql_files;
-use super::ledger::Ledger;
-use super::sql_names::{Kind, Script, from_nothing, read_folder, shown};
+use super::applied_migrations::AppliedMigrations;
+use super::pending::{PendingMigration, pending};
 use super::sql_tools::{Tool, script_of};
-use super::{Migrated, Step, Upgrader, pending};
-use crate::checks::CheckContext;
+use super::status::Migrated;
+use super::upgrader::Upgrader;
+use crate::checks::context::CheckContext;
+use crate::checks::schema::sql_files::sql_files;
+use crate::checks::schema::sql_names::{Script, ScriptKind, from_nothing, read_folder, shown};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::Schema;
@@ -23,18 +25,18 @@ struct Folder<'a> {
     tool: Tool,
 }
 
-/// Everything about one folder and one database. `None` if no tool keeps its books in the database.
+/// Everything about one folder and one database. `None` if no tool records in the database what it applied.
 pub(super) fn examine(
     context: &CheckContext<'_>,
     schema: &Schema,
     pattern: &str,
 ) -> Option<Migrated> {
-    // That no file matches, or too many do, is told where they are applied.
+    // That no file matches, or too many do, is reported where they are applied.
     let files = sql_files(context.root, pattern).ok()?;
     let scripts = read_folder(&files)?;
-    let ledger = Ledger::open(context, schema)?;
-    let tool = Tool::recognise(&ledger, scripts.first()?.prefixed);
-    if let Some(unreadable) = ledger.unreadable(schema) {
+    let applied = AppliedMigrations::open(context, schema)?;
+    let tool = Tool::recognise(&applied, scripts.first()?.prefixed);
+    if let Some(unreadable) = applied.unreadable(schema) {
         return Some(Migrated {
             findings: vec![unreadable],
             ..Migrated::default()
@@ -44,7 +46,7 @@ pub(super) fn examine(
     let folder = Folder {
         schema,
         root: context.root.canonicalize().ok()?,
-        place: ledger.shown,
+        place: applied.shown,
         scripts,
         tool,
     };
@@ -58,11 +60,11 @@ pub(super) fn examine(
         .findings
         .iter()
         .any(|found| found.severity == Severity::Critical);
-    let steps: Vec<Step> = waiting
+    let steps: Vec<PendingMigration> = waiting
         .iter()
-        .map(|script| Step {
+        .map(|script| PendingMigration {
             name: match script.kind {
-                Kind::Repeatable => script.name.clone(),
+                ScriptKind::Repeatable => script.name.clone(),
                 _ => shown(&script.version),
             },
             file: folder.file(script),
@@ -157,16 +159,18 @@ impl Folder<'_> {
             from_nothing(self.scripts.clone())
         } else {
             let mut scripts = self.scripts.clone();
-            scripts.retain(|script| script.kind != Kind::Baseline);
+            scripts.retain(|script| script.kind != ScriptKind::Baseline);
             scripts
         };
         self.scripts
             .iter()
             .filter(|script| wanted.contains(script))
             .filter(|script| match script.kind {
-                Kind::Down => false,
-                Kind::Repeatable => self.tool.must_repeat(script),
-                Kind::Up | Kind::Unversioned | Kind::Baseline => !self.tool.has(&script.version),
+                ScriptKind::Down => false,
+                ScriptKind::Repeatable => self.tool.must_repeat(script),
+                ScriptKind::Up | ScriptKind::Unversioned | ScriptKind::Baseline => {
+                    !self.tool.has(&script.version)
+                }
             })
             .collect()
     }
@@ -178,7 +182,7 @@ impl Folder<'_> {
         };
         waiting
             .iter()
-            .filter(|script| script.kind == Kind::Up && script.version < *last)
+            .filter(|script| script.kind == ScriptKind::Up && script.version < *last)
             .map(|script| {
                 let message = format!(
                     "migration {} ({}) was never applied to {}, which is at {} already, so {} refuses to go on",

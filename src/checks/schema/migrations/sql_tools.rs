@@ -12,12 +12,12 @@ use std::hash::{Hash, Hasher};
 use sha2::Digest as _;
 use siphasher::sip::SipHasher13;
 
-use super::ledger::Ledger;
-use super::sql_names::{Kind, Script, version_of};
+use super::applied_migrations::AppliedMigrations;
+use crate::checks::schema::sql_names::{Script, ScriptKind, version_of};
 
 /// One row of a tool's table.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub(super) struct ToolRow {
     /// It failed half-way.
     pub failed: bool,
     pub checksum: Option<String>,
@@ -37,7 +37,7 @@ pub(super) enum Name {
 #[derive(Debug)]
 pub(super) struct Tool {
     pub name: Name,
-    pub applied: BTreeMap<Vec<u64>, Applied>,
+    pub applied: BTreeMap<Vec<u64>, ToolRow>,
     /// Everything up to here counts as applied.
     pub floor: Option<Vec<u64>>,
     /// Flyway's repeatable ones by their description: checksum of the last run, and whether it failed.
@@ -62,19 +62,19 @@ impl Tool {
     }
 
     /// The tool whose table is there; `None` if there is none, or its table holds what no version of it writes.
-    pub(super) fn recognise(ledger: &Ledger, prefixed: bool) -> Option<Self> {
+    pub(super) fn recognise(applied: &AppliedMigrations, prefixed: bool) -> Option<Self> {
         if prefixed {
-            Self::flyway(ledger).or_else(|| Self::refinery(ledger))
+            Self::flyway(applied).or_else(|| Self::refinery(applied))
         } else {
-            Self::sqlx(ledger).or_else(|| Self::golang_migrate(ledger))
+            Self::sqlx(applied).or_else(|| Self::golang_migrate(applied))
         }
     }
 
-    fn sqlx(ledger: &Ledger) -> Option<Self> {
-        let rows = ledger.rows("_sqlx_migrations", &["version", "checksum", "success"])?;
+    fn sqlx(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("_sqlx_migrations", &["version", "checksum", "success"])?;
         let mut tool = Self::new(Name::Sqlx);
         for row in rows {
-            let applied = Applied {
+            let applied = ToolRow {
                 failed: !is_true(&row[2]),
                 checksum: Some(row[1].clone()),
                 has_file: true,
@@ -84,11 +84,11 @@ impl Tool {
         Some(tool)
     }
 
-    fn refinery(ledger: &Ledger) -> Option<Self> {
-        let rows = ledger.rows("refinery_schema_history", &["version", "checksum"])?;
+    fn refinery(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("refinery_schema_history", &["version", "checksum"])?;
         let mut tool = Self::new(Name::Refinery);
         for row in rows {
-            let applied = Applied {
+            let applied = ToolRow {
                 failed: false,
                 checksum: Some(row[1].clone()),
                 has_file: true,
@@ -99,8 +99,8 @@ impl Tool {
     }
 
     /// One row: the version before which everything was applied, and whether a step to it failed.
-    fn golang_migrate(ledger: &Ledger) -> Option<Self> {
-        let rows = ledger.rows("schema_migrations", &["version", "dirty"])?;
+    fn golang_migrate(applied: &AppliedMigrations) -> Option<Self> {
+        let rows = applied.rows("schema_migrations", &["version", "dirty"])?;
         let mut tool = Self::new(Name::GolangMigrate);
         let Some(row) = rows.first() else {
             return Some(tool);
@@ -111,7 +111,7 @@ impl Tool {
         }
         let version = version_of(&row[0])?;
         tool.floor = Some(version.clone());
-        let applied = Applied {
+        let applied = ToolRow {
             failed: is_true(&row[1]),
             checksum: None,
             has_file: true,
@@ -120,7 +120,7 @@ impl Tool {
         Some(tool)
     }
 
-    fn flyway(ledger: &Ledger) -> Option<Self> {
+    fn flyway(applied: &AppliedMigrations) -> Option<Self> {
         let columns = [
             "installed_rank",
             "version",
@@ -129,7 +129,7 @@ impl Tool {
             "success",
             "type",
         ];
-        let mut rows = ledger.rows("flyway_schema_history", &columns)?;
+        let mut rows = applied.rows("flyway_schema_history", &columns)?;
         rows.sort_by_key(|row| row[0].parse::<i64>().unwrap_or(i64::MAX));
         let mut tool = Self::new(Name::Flyway);
         for row in rows {
@@ -160,7 +160,7 @@ impl Tool {
                 tool.floor = tool.floor.max(Some(version.clone()));
             }
             let is_sql = matches!(kind, "SQL" | "SQL_BASELINE");
-            let applied = Applied {
+            let applied = ToolRow {
                 failed: !succeeded,
                 checksum: (is_sql && !row[3].is_empty()).then(|| row[3].clone()),
                 has_file: is_sql,
@@ -217,7 +217,7 @@ impl Tool {
     }
 
     /// The file is no longer what was applied.
-    pub(super) fn differs(&self, script: &Script, applied: &Applied, bytes: &[u8]) -> bool {
+    pub(super) fn differs(&self, script: &Script, applied: &ToolRow, bytes: &[u8]) -> bool {
         let Some(known) = applied.checksum.as_deref() else {
             return false;
         };
@@ -299,7 +299,7 @@ pub(super) fn script_of<'a>(scripts: &'a [Script], version: &[u64]) -> Option<&'
             .iter()
             .find(|script| wanted(script) && script.version == version)
     };
-    of(Script::is_step).or_else(|| of(|script| script.kind == Kind::Baseline))
+    of(Script::is_step).or_else(|| of(|script| script.kind == ScriptKind::Baseline))
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ fn run(app: &App, python: &PathBuf, args: &[&str]) {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&done.stderr).into_owned();
-    assert!(done.status.success(), "{args:?}: {told}");
+    let reported = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success(), "{args:?}: {reported}");
 }
 
 fn upgrade(app: &App, python: &PathBuf, target: &str) {
@@ -78,7 +78,7 @@ fn check(app: &App) -> CheckReport {
 }
 
 #[test]
-fn a_database_behind_its_migrations_is_told_once_and_in_order() {
+fn a_database_behind_its_migrations_is_reported_once_and_in_order() {
     let Some((mut app, python)) = application() else {
         return;
     };
@@ -195,9 +195,9 @@ fn a_broken_history_is_named_with_its_files() {
             revision("b2", "'a1'", "pass"),
         );
     let report = check(&app);
-    let told: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
+    let reported: Vec<&str> = report.findings.iter().map(|f| f.message.as_str()).collect();
     assert_eq!(
-        told,
+        reported,
         [
             "revision b2 is defined twice: in migrations/versions/b2_again.py and in \
              migrations/versions/b2_email.py",
@@ -278,8 +278,8 @@ fn heads_bases_and_revisions_are_those_of_alembic() {
         "{}",
         String::from_utf8_lossy(&asked.stderr)
     );
-    let told: Vec<[Vec<String>; 3]> = serde_json::from_slice(&asked.stdout).unwrap();
-    for (config, [heads, bases, walked]) in configs.iter().zip(told) {
+    let reported: Vec<[Vec<String>; 3]> = serde_json::from_slice(&asked.stdout).unwrap();
+    for (config, [heads, bases, walked]) in configs.iter().zip(reported) {
         let found = find_environment(app.root(), &[], config, "alembic").unwrap();
         let revisions = found
             .files

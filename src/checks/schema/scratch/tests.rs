@@ -39,8 +39,11 @@ fn check(server: &Server, database: &str, files: &[(&str, &str)], pattern: &str)
         "0",
         "a database was left behind"
     );
-    let told = format!("{report:?}");
-    assert!(!told.contains("p%40ss") && !told.contains("p@ss"), "{told}");
+    let reported = format!("{report:?}");
+    assert!(
+        !reported.contains("p%40ss") && !reported.contains("p@ss"),
+        "{reported}"
+    );
     report
 }
 
@@ -150,7 +153,7 @@ fn what_is_not_carried_out_is_said_with_its_place() {
 }
 
 #[test]
-fn a_user_without_the_right_is_told_so() {
+fn a_user_without_the_right_is_reported_so() {
     let Some(server) = Server::start() else {
         return;
     };
@@ -170,7 +173,7 @@ fn a_user_without_the_right_is_told_so() {
 }
 
 #[test]
-fn a_server_that_is_not_there_is_told_once() {
+fn a_server_that_is_not_there_is_reported_once() {
     let app = App::with_interpreter(None).file("s.sql", "CREATE TABLE a (x int);");
     let report = app
         .schema("postgresql://ann:s3cr3t@127.0.0.1:1/x", "sql:*.sql")

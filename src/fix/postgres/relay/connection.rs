@@ -12,7 +12,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use super::handshake::{Opening, STARTUP_BYTES_MAX, Startup, read_opening};
-use super::ledger::Ledger;
+use super::ledger::ConnectionLedger;
 use super::message::{ErrorSeverity, Violation, put, put_error, put_text};
 use super::recording::Recorder;
 use super::tracker::Tracker;
@@ -155,7 +155,7 @@ async fn open(
         .await
         .map_err(|error| refused(&error.code, error.message))?;
     let connection = shared.served.fetch_add(1, Ordering::Relaxed);
-    let mut ledger = Ledger::new(shared.recorder.clone(), connection, startup.settings);
+    let mut ledger = ConnectionLedger::new(shared.recorder.clone(), connection, startup.settings);
     for (name, value) in &wire.parameters {
         ledger.reported(name, value);
     }
@@ -246,7 +246,7 @@ async fn close(client: &mut TcpStream) {
 }
 
 /// Why the passing through ended.
-enum Ended {
+enum RelayEnd {
     ClientGone,
     ServerGone,
     Violated(Violation),
@@ -290,7 +290,7 @@ async fn relay(
             () = linger(&mut stop, LINGER) => None,
         }
     };
-    if let Some(Ended::ClientGone) = ended {
+    if let Some(RelayEnd::ClientGone) = ended {
         // What it asked for before it left, the server does.
         let drained = async {
             if to_server.shutdown().await.is_ok() {
@@ -307,7 +307,7 @@ async fn relay(
         let tracker = lock(&tracker);
         (tracker.ledger.is_idle(), tracker.is_between_answers())
     };
-    if !is_idle && !matches!(ended, Some(Ended::ServerGone)) {
+    if !is_idle && !matches!(ended, Some(RelayEnd::ServerGone)) {
         match timeout(CANCEL_MAX, wire.cancel.cancel()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "a statement on a clone goes on"),
@@ -315,13 +315,15 @@ async fn relay(
         }
     }
     match ended {
-        Some(Ended::ServerGone) => {
+        Some(RelayEnd::ServerGone) => {
             // Whoever does not read in time has not waited for it.
             let _ = timeout(FAREWELL_MAX, close(client)).await;
             Ok(())
         }
         // In the middle of an answer, nothing can be said.
-        Some(Ended::Violated(violation)) if is_between && !is_writing.load(Ordering::Relaxed) => {
+        Some(RelayEnd::Violated(violation))
+            if is_between && !is_writing.load(Ordering::Relaxed) =>
+        {
             Err(violation.into())
         }
         _ => Ok(()),
@@ -335,23 +337,23 @@ async fn pass_up(
     tracker: &Mutex<Tracker>,
     large: &Semaphore,
     answered: &Notify,
-) -> Ended {
+) -> RelayEnd {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     let mut permit = None;
     loop {
         held.reserve(CHUNK_BYTES);
         if !matches!(from.read_buf(&mut held).await, Ok(1..)) {
-            return Ended::ClientGone;
+            return RelayEnd::ClientGone;
         }
         loop {
             let taken = lock(tracker).client_sent(&held, &mut out);
             let taken = match taken {
                 Ok(taken) => taken,
-                Err(violation) => return Ended::Violated(violation),
+                Err(violation) => return RelayEnd::Violated(violation),
             };
             held.drain(..taken);
             if !pass_on(&mut to, &mut out).await {
-                return Ended::ServerGone;
+                return RelayEnd::ServerGone;
             }
             if !lock(tracker).ledger.is_full() {
                 break;
@@ -375,19 +377,19 @@ async fn pass_down(
     tracker: &Mutex<Tracker>,
     is_writing: &AtomicBool,
     answered: &Notify,
-) -> Ended {
+) -> RelayEnd {
     let (mut held, mut out) = (Vec::new(), Vec::new());
     loop {
         held.reserve(CHUNK_BYTES);
         if !matches!(from.read_buf(&mut held).await, Ok(1..)) {
-            return Ended::ServerGone;
+            return RelayEnd::ServerGone;
         }
         let taken = lock(tracker).server_sent(&held, &mut out);
         held.drain(..taken);
         answered.notify_one();
         is_writing.store(true, Ordering::Relaxed);
         if !pass_on(&mut to, &mut out).await {
-            return Ended::ClientGone;
+            return RelayEnd::ClientGone;
         }
         is_writing.store(false, Ordering::Relaxed);
     }

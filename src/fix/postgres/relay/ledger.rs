@@ -22,7 +22,7 @@ use crate::database::sql::text::{Token, sql_statements};
 /// kilobytes) are fewer by far.
 const WAITING_MAX: usize = 1 << 16;
 /// A connection by its messages.
-pub(super) struct Ledger {
+pub(super) struct ConnectionLedger {
     recorder: Arc<Mutex<Recorder>>,
     connection: u64,
     settings: BTreeMap<String, String>,
@@ -47,7 +47,7 @@ pub(super) struct Ledger {
     is_lost: bool,
 }
 
-impl Ledger {
+impl ConnectionLedger {
     pub(super) fn new(
         recorder: Arc<Mutex<Recorder>>,
         connection: u64,
@@ -485,7 +485,7 @@ fn gives_rows_of_statement(sql: &str) -> bool {
     statement.is_none_or(|one| one.outline.get(1) == Some(&Token::Symbol(')')))
 }
 
-impl Drop for Ledger {
+impl Drop for ConnectionLedger {
     /// What is not committed when the connection ends is gone.
     fn drop(&mut self) {
         self.discard();

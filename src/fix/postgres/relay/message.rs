@@ -84,7 +84,7 @@ pub(super) enum Format {
 /// # Errors
 /// It is none that a client may send now.
 pub(super) fn read_request(kind: u8, body: &[u8]) -> Result<Request<'_>, Violation> {
-    let mut body = Body(body);
+    let mut body = MessageBody(body);
     let request = match kind {
         b'Q' => Request::Query(body.text()?),
         b'P' => {
@@ -160,11 +160,11 @@ pub(super) fn read_request(kind: u8, body: &[u8]) -> Result<Request<'_>, Violati
 }
 
 /// What is left of a message.
-struct Body<'a>(&'a [u8]);
+struct MessageBody<'a>(&'a [u8]);
 
 const SHORT: Violation = Violation("a message is shorter than what it holds");
 
-impl<'a> Body<'a> {
+impl<'a> MessageBody<'a> {
     fn take(&mut self, count: usize) -> Result<&'a [u8], Violation> {
         let (taken, rest) = self.0.split_at_checked(count).ok_or(SHORT)?;
         self.0 = rest;

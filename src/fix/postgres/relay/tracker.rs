@@ -1,11 +1,11 @@
 //! One connection, both directions: bytes go in as they arrive, and come out as they are passed on, with what
-//! they mean reported to the [`Ledger`]. No sockets here, and no clock.
+//! they mean reported to the [`ConnectionLedger`]. No sockets here, and no clock.
 //!
 //! A request that is refused goes on as one that must fail, and the server's error is replaced by the relay's: so
 //! the server's transaction fails with it, and a pipeline is skipped up to its `Sync`, by the server's own rules.
 
 use super::expected::expected;
-use super::ledger::Ledger;
+use super::ledger::ConnectionLedger;
 use super::message::{
     ErrorSeverity, HEAD_BYTES, MESSAGE_BYTES_MAX, Request, Violation, put, put_error, put_text,
     read_head, read_request,
@@ -18,7 +18,7 @@ const FAILING: &str = "refused_by_ubs";
 
 /// A connection as the relay sees it.
 pub(super) struct Tracker {
-    pub ledger: Ledger,
+    pub ledger: ConnectionLedger,
     /// What goes on of a message without being looked at, and whether it goes on at all.
     client_skip: usize,
     server_skip: usize,
@@ -26,7 +26,7 @@ pub(super) struct Tracker {
 }
 
 impl Tracker {
-    pub(super) fn new(ledger: Ledger) -> Self {
+    pub(super) fn new(ledger: ConnectionLedger) -> Self {
         Self {
             ledger,
             client_skip: 0,

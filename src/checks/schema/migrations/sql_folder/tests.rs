@@ -278,7 +278,7 @@ fn without_a_tool_the_files_are_the_schema() {
 }
 
 #[test]
-fn each_tool_is_told_by_its_table() {
+fn each_tool_is_reported_by_its_table() {
     let names = |table: &str| {
         let tool = match table {
             SQLX => Name::Sqlx,

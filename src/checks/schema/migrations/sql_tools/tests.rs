@@ -41,7 +41,8 @@ fn checksums_of_refinery_are_those_that_it_gives() {
             "9443333191776140245",
         ),
     ] {
-        let scripts = super::super::sql_names::read_folder(&[Path::new("m").join(file)]).unwrap();
+        let scripts =
+            crate::checks::schema::sql_names::read_folder(&[Path::new("m").join(file)]).unwrap();
         assert_eq!(
             refinery_checksums(&scripts[0], sql.as_bytes()),
             [narrow, wide],

@@ -8,7 +8,7 @@ use super::super::tests::testing::{SYNC, bind, execute, extended, parse, query};
 use super::*;
 
 fn tracker(recorder: &Arc<Mutex<Recorder>>) -> Tracker {
-    Tracker::new(Ledger::new(recorder.clone(), 0, BTreeMap::new()))
+    Tracker::new(ConnectionLedger::new(recorder.clone(), 0, BTreeMap::new()))
 }
 
 /// Bytes in pieces, as a network may give them; what comes out on the other side.

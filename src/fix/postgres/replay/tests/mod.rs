@@ -393,7 +393,7 @@ fn two_promotions_at_once_do_it_once() {
     let Some((server, url)) = database(SHOP) else {
         return;
     };
-    // Nothing but the books would be in the way of doing it twice.
+    // Nothing but the migration tables would be in the way of doing it twice.
     let statements = [
         "INSERT INTO items SELECT 3, NULL WHERE random() > 2",
         "INSERT INTO done VALUES (3)",

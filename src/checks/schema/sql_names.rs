@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ScriptKind {
     Up,
     /// refinery's `U1__`: as `V1__`, but it may come after higher versions were applied.
     Unversioned,
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 pub(super) struct Script {
     /// Parts of the version without zeros at the end: 1.0 is 1.
     pub version: Vec<u64>,
-    pub kind: Kind,
+    pub kind: ScriptKind,
     /// `V1__name.sql` and not `1_name.sql`.
     pub prefixed: bool,
     /// What stands after the version, without the ending.
@@ -35,7 +35,7 @@ pub(super) struct Script {
 impl Script {
     /// It is one of the line of versions.
     pub(super) fn is_step(&self) -> bool {
-        matches!(self.kind, Kind::Up | Kind::Unversioned)
+        matches!(self.kind, ScriptKind::Up | ScriptKind::Unversioned)
     }
 }
 
@@ -67,12 +67,12 @@ fn read_name(path: &Path) -> Option<Script> {
         })
     };
     if let Some(name) = stem.strip_prefix("R__") {
-        return script(Vec::new(), Kind::Repeatable, true, name);
+        return script(Vec::new(), ScriptKind::Repeatable, true, name);
     }
     for (prefix, kind) in [
-        ("V", Kind::Up),
-        ("U", Kind::Unversioned),
-        ("B", Kind::Baseline),
+        ("V", ScriptKind::Up),
+        ("U", ScriptKind::Unversioned),
+        ("B", ScriptKind::Baseline),
     ] {
         if let Some((version, name)) = stem.strip_prefix(prefix).and_then(|s| s.split_once("__"))
             && let Some(version) = version_of(version)
@@ -81,9 +81,9 @@ fn read_name(path: &Path) -> Option<Script> {
         }
     }
     let (stem, kind) = match (stem.strip_suffix(".up"), stem.strip_suffix(".down")) {
-        (Some(stem), _) => (stem, Kind::Up),
-        (_, Some(stem)) => (stem, Kind::Down),
-        _ => (stem, Kind::Up),
+        (Some(stem), _) => (stem, ScriptKind::Up),
+        (_, Some(stem)) => (stem, ScriptKind::Down),
+        _ => (stem, ScriptKind::Up),
     };
     let (version, name) = stem.split_once('_')?;
     script(vec![version.parse().ok()?], kind, false, name)
@@ -107,20 +107,20 @@ pub(super) fn read_folder(files: &[PathBuf]) -> Option<Vec<Script>> {
     // To Flyway, `U1__` takes `V1__` back. To refinery it is a migration, and a `V1__` beside it an error.
     let versioned: Vec<Vec<u64>> = scripts
         .iter()
-        .filter(|script| script.kind == Kind::Up)
+        .filter(|script| script.kind == ScriptKind::Up)
         .map(|script| script.version.clone())
         .collect();
     scripts.retain(|script| match script.kind {
-        Kind::Down => false,
-        Kind::Unversioned => !versioned.contains(&script.version),
+        ScriptKind::Down => false,
+        ScriptKind::Unversioned => !versioned.contains(&script.version),
         _ => true,
     });
     scripts.sort_by(|a, b| {
         let key = |s: &Script| {
             (
-                s.kind == Kind::Repeatable,
+                s.kind == ScriptKind::Repeatable,
                 s.version.clone(),
-                s.kind != Kind::Baseline,
+                s.kind != ScriptKind::Baseline,
                 s.name.clone(),
             )
         };
@@ -133,13 +133,13 @@ pub(super) fn read_folder(files: &[PathBuf]) -> Option<Vec<Script>> {
 pub(super) fn from_nothing(mut scripts: Vec<Script>) -> Vec<Script> {
     let baseline = scripts
         .iter()
-        .filter(|script| script.kind == Kind::Baseline)
+        .filter(|script| script.kind == ScriptKind::Baseline)
         .map(|script| script.version.clone())
         .max();
     if let Some(baseline) = baseline {
         scripts.retain(|script| match script.kind {
-            Kind::Repeatable => true,
-            Kind::Baseline => script.version == baseline,
+            ScriptKind::Repeatable => true,
+            ScriptKind::Baseline => script.version == baseline,
             _ => script.version > baseline,
         });
     }
@@ -148,7 +148,7 @@ pub(super) fn from_nothing(mut scripts: Vec<Script>) -> Vec<Script> {
 
 /// The files that make the schema, in the order of the tool: a folder of migrations by version and without
 /// those that take one back; any others as they are.
-pub(in super::super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
+pub(super) fn in_order(files: Vec<PathBuf>) -> Vec<PathBuf> {
     match read_folder(&files) {
         Some(scripts) => from_nothing(scripts)
             .into_iter()

@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use rusqlite::Connection;
 
-use super::Upgrader;
-use crate::checks::CheckContext;
+use super::upgrader::Upgrader;
+use crate::checks::context::CheckContext;
 use crate::database::handle::Live;
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live;
@@ -19,21 +19,21 @@ use crate::manifest::Schema;
 /// Rows of a tool's table that are read.
 const ROWS_MAX: usize = 100_000;
 
-enum Books {
+enum OpenDatabase {
     Sqlite(Connection),
     Server(Live),
 }
 
 /// An open database.
-pub(super) struct Ledger {
-    books: Books,
+pub(super) struct AppliedMigrations {
+    database: OpenDatabase,
     /// `database main (app.db)`.
     pub shown: String,
     /// Why rows that are there could not be read.
     trouble: RefCell<Option<String>>,
 }
 
-impl Ledger {
+impl AppliedMigrations {
     /// `None` if the database cannot be read: that is a finding of its own. A file that does not exist is
     /// empty.
     pub(super) fn open(context: &CheckContext<'_>, schema: &Schema) -> Option<Self> {
@@ -43,7 +43,7 @@ impl Ledger {
             Database::Memory => return None,
             Database::Other => {
                 return Some(Self {
-                    books: Books::Server(Live::postgres(&url).ok()?),
+                    database: OpenDatabase::Server(Live::postgres(&url).ok()?),
                     shown: format!("database {}", schema.name),
                     trouble: RefCell::default(),
                 });
@@ -63,7 +63,7 @@ impl Ledger {
             .execute_batch("BEGIN; SELECT count(*) FROM main.sqlite_schema")
             .ok()?;
         Some(Self {
-            books: Books::Sqlite(connection),
+            database: OpenDatabase::Sqlite(connection),
             shown,
             trouble: RefCell::default(),
         })
@@ -76,17 +76,17 @@ impl Ledger {
         let message = format!("{} cannot be read: {why}", self.shown);
         Some(
             Finding::of(Code::SchemaUnreachable, name, message)
-                .remedy("bring the database back from a backup, or end what holds it")
+                .remedy("restore the database from a backup, or stop the process that locks it")
                 .fact("schema", name),
         )
     }
 
     /// Who may upgrade it: `tool`, if there is one, or a person where the server does not let it be tried.
     pub(super) fn upgrader(&self, tool: Option<(MigrationTool, String)>) -> Upgrader {
-        let (why_not, tool, target) = match (&self.books, tool) {
+        let (why_not, tool, target) = match (&self.database, tool) {
             (_, None) => return Upgrader::Person(None),
-            (Books::Sqlite(_), Some((tool, target))) => return Upgrader::Tool(tool, target),
-            (Books::Server(live), Some((tool, target))) => match live.user_rights() {
+            (OpenDatabase::Sqlite(_), Some((tool, target))) => return Upgrader::Tool(tool, target),
+            (OpenDatabase::Server(live), Some((tool, target))) => match live.user_rights() {
                 Ok(rights) => (rights.why_no_migrations(), tool, target),
                 Err(why) => {
                     let why = format!("what the user may do cannot be asked: {why}");
@@ -102,9 +102,9 @@ impl Ledger {
 
     /// Tables besides those named.
     pub(super) fn other_tables(&self, tools: &[&str]) -> usize {
-        let names: Vec<String> = match &self.books {
-            Books::Sqlite(connection) => sqlite_tables(connection).unwrap_or_default(),
-            Books::Server(_) => self
+        let names: Vec<String> = match &self.database {
+            OpenDatabase::Sqlite(connection) => sqlite_tables(connection).unwrap_or_default(),
+            OpenDatabase::Server(_) => self
                 .rows("pg_tables", &["tablename", "schemaname"])
                 .unwrap_or_default()
                 .into_iter()
@@ -129,9 +129,9 @@ impl Ledger {
         table: &str,
         columns: &[&str],
     ) -> Option<Vec<Vec<String>>> {
-        let connection = match &self.books {
-            Books::Sqlite(connection) => connection,
-            Books::Server(live) => {
+        let connection = match &self.database {
+            OpenDatabase::Sqlite(connection) => connection,
+            OpenDatabase::Server(live) => {
                 let qualified = schema.map(|schema| format!("{schema}.{table}"));
                 let table = qualified.as_deref().unwrap_or(table);
                 let rows = live.read_table(table, columns, ROWS_MAX).ok()??;

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::details_tests::{about, check};
+use super::details::{about, check};
 use crate::checks::testing::{App, venv};
 use crate::domain::finding::Finding;
 use crate::domain::remedy::Remedy;
@@ -51,8 +51,9 @@ CREATE INDEX ix_desc ON items (qty, kind);
 
 #[test]
 fn sqlite_tells_what_is_the_same_and_what_is_not() {
-    let change =
-        |from: &'static str, to: &'static str, told: &'static [&'static str]| (from, to, told);
+    let change = |from: &'static str, to: &'static str, reported: &'static [&'static str]| {
+        (from, to, reported)
+    };
     let changes = [
         change(
             "(2)",
@@ -191,15 +192,15 @@ fn sqlite_tells_what_is_the_same_and_what_is_not() {
         assert_eq!(unprefixed.collect::<Vec<_>>(), Vec::<&Finding>::new());
         let none: &[&str] = &[];
         let mut wrong = vec![("the same in other words", about(&report, 1), none)];
-        for (at, (_, to, told)) in changes.iter().enumerate() {
-            wrong.push((to, about(&report, at + 2), told));
+        for (at, (_, to, reported)) in changes.iter().enumerate() {
+            wrong.push((to, about(&report, at + 2), reported));
         }
-        wrong.retain(|(_, found, told)| found != told);
+        wrong.retain(|(_, found, reported)| found != reported);
         assert_eq!(wrong, vec![], "{packages:?}");
-        let told = "foreign key (boss) of table teams differs (it is there with ON DELETE CASCADE ON UPDATE NO ACTION, \
+        let reported = "foreign key (boss) of table teams differs (it is there with ON DELETE CASCADE ON UPDATE NO ACTION, \
                     and the code expects ON DELETE NO ACTION ON UPDATE NO ACTION) in ";
-        let is_told = |finding: &Finding| finding.message.starts_with(told);
-        assert_eq!(report.findings.iter().filter(|f| is_told(f)).count(), 1);
+        let is_reported = |finding: &Finding| finding.message.starts_with(reported);
+        assert_eq!(report.findings.iter().filter(|f| is_reported(f)).count(), 1);
     }
 }
 
@@ -220,12 +221,12 @@ fn what_the_database_does_not_understand_is_an_information() {
         "app.db",
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT CONSTRAINT named CHECK (a > 'b')); CREATE INDEX ix ON t (lower(a))",
     ));
-    let told: Vec<_> = report
+    let reported: Vec<_> = report
         .findings
         .iter()
         .map(|f| format!("{:?} {} {}", f.severity, f.code, f.subject))
         .collect();
-    assert_eq!(told, ["Info schema.constraint_mismatch t.named"]);
+    assert_eq!(reported, ["Info schema.constraint_mismatch t.named"]);
 }
 
 #[test]

@@ -207,13 +207,13 @@ fn the_files_themselves_are_read_closely() {
     let mut app = app;
     app.process.insert("IN_PROCESS".into(), "1".into());
     let report = app.check(CheckName::Config);
-    let told: Vec<String> = report
+    let reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| format!("{} {} {}", f.code, f.subject, f.location.as_ref().unwrap()))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "config.env_file_syntax .env:3 .env:3",
             "config.env_file_syntax SET .env:4",
@@ -243,7 +243,7 @@ fn what_services_need_and_nobody_sets_is_said_before_the_boot() {
     app.manifest = parsed;
     app.process.insert("SET".into(), "1".into());
     let report = app.check(CheckName::Config);
-    let told: Vec<String> = report
+    let reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| {
@@ -257,7 +257,7 @@ fn what_services_need_and_nobody_sets_is_said_before_the_boot() {
         })
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "Critical config.missing PORT ubs.toml:7",
             "Critical config.missing WHAT ubs.toml:7",
@@ -304,13 +304,13 @@ fn a_weak_secret_is_said_without_its_value_or_length() {
         .var("UNJUDGED", unjudged)
         .var("SHORT", long);
     let report = app.check(CheckName::Config);
-    let told: Vec<String> = report
+    let reported: Vec<String> = report
         .findings
         .iter()
         .map(|f| format!("{:?} {} {}", f.severity, f.code, f.subject))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             "Critical config.invalid SHORT",
             "Critical config.invalid STRICT",
@@ -331,29 +331,30 @@ fn what_docker_reads_differently_is_worth_a_word() {
         .file(".env", text)
         .var("PLAIN", required());
     let report = app.check(CheckName::Config);
-    let told: Vec<(u32, &str)> = report
+    let reported: Vec<(u32, &str)> = report
         .findings
         .iter()
         .filter(|f| f.code == "config.env_file_syntax")
         .map(|f| (f.location.as_ref().unwrap().line, f.message.as_str()))
         .collect();
-    let lines: BTreeSet<u32> = told.iter().map(|(line, _)| *line).collect();
-    assert_eq!(lines, BTreeSet::from([2, 3, 5, 6, 7, 8]), "{told:?}");
+    let lines: BTreeSet<u32> = reported.iter().map(|(line, _)| *line).collect();
+    assert_eq!(lines, BTreeSet::from([2, 3, 5, 6, 7, 8]), "{reported:?}");
     assert!(
-        told.iter()
+        reported
+            .iter()
             .any(|(line, message)| *line == 3 && message.contains("1 more")),
-        "{told:?}"
+        "{reported:?}"
     );
     assert!(!format!("{report:?}").contains("s3cret"), "{report:?}");
 }
 
 #[test]
-fn a_comment_in_the_place_of_a_value_is_told_as_each_reads_it() {
+fn a_comment_in_the_place_of_a_value_is_reported_as_each_reads_it() {
     let report = app()
         .file(".env", "A= # why\nB=1 # why\n")
         .var("B", required())
         .check(CheckName::Config);
-    let told = |line: u32| {
+    let reported = |line: u32| {
         let finding = report.findings.iter().find(|f| {
             f.code == "config.env_file_syntax"
                 && f.location.as_ref().is_some_and(|l| l.line == line)
@@ -364,13 +365,13 @@ fn a_comment_in_the_place_of_a_value_is_told_as_each_reads_it() {
             .as_str()
     };
     assert!(
-        told(1).contains("docker and python-dotenv take"),
+        reported(1).contains("docker and python-dotenv take"),
         "{}",
-        told(1)
+        reported(1)
     );
     assert!(
-        told(2).contains("python-dotenv and ubs do not"),
+        reported(2).contains("python-dotenv and ubs do not"),
         "{}",
-        told(2)
+        reported(2)
     );
 }

@@ -271,17 +271,17 @@ fn commands_have_the_same_bounds() {
     let begun = Instant::now();
     let report = app.check(CheckName::Rehearsal);
     assert!(begun.elapsed() < Duration::from_secs(25));
-    let told: Vec<(&str, &str)> = report
+    let reported: Vec<(&str, &str)> = report
         .findings
         .iter()
         .map(|f| (f.subject.as_str(), f.message.as_str()))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             (
                 "hangs",
-                "layer hangs: the command sh was not done after 3000 ms and was ended: waiting"
+                "layer hangs: the command sh did not finish within 3000 ms and was stopped: waiting"
             ),
             (
                 "chatty",
@@ -336,7 +336,7 @@ fn side_effects_name_the_applications_own_frame_and_never_decide() {
             || thread.ends_with("leaves a thread running: worker (helper.py:3)"),
         "{thread}"
     );
-    let told: Vec<(Severity, &str)> = report.findings[..5]
+    let reported: Vec<(Severity, &str)> = report.findings[..5]
         .iter()
         .map(|f| {
             (
@@ -346,7 +346,7 @@ fn side_effects_name_the_applications_own_frame_and_never_decide() {
         })
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             (
                 Severity::Warning,
@@ -417,7 +417,7 @@ fn a_failure_has_its_chain_its_print_and_the_slowest_modules() {
 }
 
 #[test]
-fn of_a_group_the_members_are_told() {
+fn of_a_group_the_members_are_reported() {
     let Some(app) = App::plain() else { return };
     let app = app
         .file(

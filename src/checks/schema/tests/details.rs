@@ -104,8 +104,8 @@ pub(super) fn create_all(python: &Path, root: &Path, module: &str) -> String {
         .current_dir(root)
         .output()
         .unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{told}");
+    let reported = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{reported}");
     // The newer line leaves STORED out, which a server before version 18 needs.
     String::from_utf8_lossy(&done.stdout)
         .replace(" || note)", " || note) STORED")
@@ -132,7 +132,7 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
     let Some(server) = Server::start() else {
         return;
     };
-    let change = |sql: &'static str, told: &'static [&'static str]| (sql, told);
+    let change = |sql: &'static str, reported: &'static [&'static str]| (sql, reported);
     let changes = [
         change(
             "ALTER TABLE \"Items\" DROP CONSTRAINT ck_qty, ADD CONSTRAINT ck_qty CHECK (qty >= 0 AND qty <= 100)",
@@ -295,12 +295,12 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
         assert_eq!(unprefixed, Vec::<&Finding>::new());
         let none: &[&str] = &[];
         let mut wrong = vec![("the same in other words", about(&report, 1), none)];
-        for (at, (sql, told)) in changes.iter().enumerate() {
+        for (at, (sql, reported)) in changes.iter().enumerate() {
             let is_last = at + 1 == changes.len();
-            let told = if is_last && !is_new { none } else { told };
-            wrong.push((sql, about(&report, at + 2), told));
+            let reported = if is_last && !is_new { none } else { reported };
+            wrong.push((sql, about(&report, at + 2), reported));
         }
-        wrong.retain(|(_, found, told)| found != told);
+        wrong.retain(|(_, found, reported)| found != reported);
         assert_eq!(wrong, vec![], "{packages:?}");
         assert!(!format!("{report:?}").contains(PASSWORD));
     }

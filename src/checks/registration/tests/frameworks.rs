@@ -1,8 +1,7 @@
 //! Real applications of Flask, Django and Starlette, and what is wrapped around and mounted in them.
 
-use super::*;
 use crate::checks::testing::{App, only, problems, venv};
-use crate::domain::finding::{CheckName, CheckReport};
+use crate::domain::finding::{CheckName, CheckReport, Measured};
 
 fn app() -> Option<App> {
     Some(App::with_interpreter(Some(venv::python_with(

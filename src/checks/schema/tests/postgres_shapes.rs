@@ -115,13 +115,17 @@ fn domains_partitions_views_cases_and_schemas_are_no_drift() {
             .schema(&socket, "models:Base")
             .schema(&url, "models:Audit");
         let report = app.check(CheckName::Schema);
-        let told: Vec<_> = report
+        let reported: Vec<_> = report
             .findings
             .iter()
             .map(|f| (f.code.as_str(), f.subject.as_str()))
             .collect();
         // That the socket leads to the database of the others, nobody knows.
-        assert_eq!(told, [("schema.extra_table", "db3:orders")], "{packages:?}");
+        assert_eq!(
+            reported,
+            [("schema.extra_table", "db3:orders")],
+            "{packages:?}"
+        );
         assert!(
             report.summary.starts_with("22 tables expected, 23 live"),
             "{}",
@@ -181,11 +185,11 @@ fn what_another_section_expects_in_the_same_database_is_not_renamed_to() {
             "CREATE TABLE orders_old (id INTEGER PRIMARY KEY, n INTEGER)",
         );
     let alone = app.schema("sqlite:///app.db", "models:one");
-    let told = problems(&alone.check(CheckName::Schema));
-    assert_eq!(told, ["schema.likely_rename orders"]);
+    let reported = problems(&alone.check(CheckName::Schema));
+    assert_eq!(reported, ["schema.likely_rename orders"]);
     let both = alone.schema("sqlite:///./app.db", "models:two");
-    let told = problems(&both.check(CheckName::Schema));
-    assert_eq!(told, ["schema.missing_table orders"]);
+    let reported = problems(&both.check(CheckName::Schema));
+    assert_eq!(reported, ["schema.missing_table orders"]);
 }
 
 #[test]
@@ -252,14 +256,14 @@ fn what_is_asked_of_the_server_is_not_run() {
     let begin = std::time::Instant::now();
     let report = app.check(CheckName::Schema);
     assert!(begin.elapsed() < std::time::Duration::from_secs(30));
-    let told: Vec<_> = report
+    let reported: Vec<_> = report
         .findings
         .iter()
         .map(|f| format!("{:?} {}", f.severity, f.subject))
         .collect();
     // A text that cannot be parsed does not end the questions.
     assert_eq!(
-        told,
+        reported,
         [
             "Warning t.more",
             "Warning t.four",

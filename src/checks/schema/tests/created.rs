@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::details_tests::{check, create_all};
+use super::details::{check, create_all};
 use crate::checks::testing::postgres::Server;
 use crate::checks::testing::{App, venv};
 
@@ -164,11 +164,11 @@ fn whatever_sqlalchemy_creates_is_what_it_expects() {
             app = app.schema(&server.url("postgresql", name), "more:Base");
         }
         let report = check(&app);
-        let told: Vec<_> = report
+        let reported: Vec<_> = report
             .findings
             .iter()
             .map(|f| format!("{:?} {}: {}", f.severity, f.code, f.message))
             .collect();
-        assert_eq!(told, Vec::<String>::new(), "{packages:?}");
+        assert_eq!(reported, Vec::<String>::new(), "{packages:?}");
     }
 }

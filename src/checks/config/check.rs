@@ -1,0 +1,286 @@
+//! Judges the declared variables, and gathers what the other parts of the check say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::files::file_findings;
+use super::reads::read_findings;
+use super::services::service_findings;
+use super::value::{BITS_MIN_DEFAULT, estimated_bits, is_pattern, is_placeholder};
+use crate::checks::context::CheckContext;
+use crate::checks::outcome::CheckOutcome;
+use crate::checks::vault;
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Measured, Severity};
+use crate::domain::redact::truncate;
+use crate::domain::remedy::Remedy;
+use crate::domain::words::count;
+use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
+
+/// Longest value that is shown, in bytes.
+const VALUE_BYTES_MAX: usize = 60;
+/// Runs the check.
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
+    let Some(declared) = &context.manifest.vault else {
+        return check_variables(context);
+    };
+    // Asking a vault is waiting, and nothing here waits for it.
+    let (mut outcome, findings) = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| vault::check(context, declared));
+        let outcome = check_variables(context);
+        let findings = asked.join();
+        let findings = findings.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (outcome, findings)
+    });
+    if outcome.skipped {
+        outcome = CheckOutcome {
+            summary: "no variables are declared".to_owned(),
+            ..CheckOutcome::default()
+        };
+    }
+    let is_well = !findings.iter().any(|f| f.severity >= Severity::Warning);
+    let keys = count(declared.keys.len(), "key");
+    outcome.summary += &if is_well {
+        format!("; the vault has {keys}")
+    } else {
+        "; the vault has problems".to_owned()
+    };
+    outcome.findings.extend(findings);
+    outcome
+}
+
+/// All but the vault.
+fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
+    let config = &context.manifest.config;
+    let example = config
+        .example
+        .as_deref()
+        .map(|name| (name, read_example(context, name)));
+    let examples: BTreeMap<&str, &str> = example
+        .iter()
+        .filter_map(|(_, file)| file.as_ref())
+        .flat_map(|file| &file.entries)
+        .map(|entry| (entry.name.as_str(), entry.value.as_str()))
+        .collect();
+    let documented: BTreeSet<&str> = examples.keys().copied().collect();
+    let read = read_findings(context, &documented);
+    if config.vars.is_empty() && read.is_empty() {
+        let findings = service_findings(context, &BTreeSet::new());
+        if findings.is_empty() {
+            return CheckOutcome::skipped("the manifest declares no variables");
+        }
+        return CheckOutcome {
+            summary: "no variables are declared".to_owned(),
+            findings,
+            ..CheckOutcome::default()
+        };
+    }
+    let mut findings = Vec::new();
+    let mut present = 0;
+    for (name, var) in &config.vars {
+        let variable = Variable {
+            context,
+            name,
+            var,
+            example: examples.get(name.as_str()).copied(),
+        };
+        let set = context.environment.values.get(name);
+        let value = set.map(|(value, _)| value.as_str());
+        if value.is_some_and(|value| !value.is_empty() || !var.required) {
+            present += 1;
+        }
+        findings.extend(variable.finding(value));
+    }
+    if !config.vars.is_empty() {
+        findings.extend(file_findings(context, example.as_ref(), &examples));
+    }
+    // What the code reads is not unused, though nobody declares it.
+    findings.retain(|finding| {
+        !read.iter().any(|other| {
+            other.subject == finding.subject && other.code.masks_same_subject(&finding.code)
+        })
+    });
+    let reported = findings.iter().filter(|f| f.severity == Severity::Critical);
+    let reported: BTreeSet<String> = reported.map(|finding| finding.subject.clone()).collect();
+    findings.extend(service_findings(context, &reported));
+    findings.extend(read);
+    let declared = config.vars.len();
+    CheckOutcome {
+        summary: format!("{present} of {} are set", count(declared, "variable")),
+        findings,
+        measured: Measured::Config {
+            declared: u32::try_from(declared).unwrap_or(u32::MAX),
+            present,
+        },
+        skipped: false,
+    }
+}
+
+/// The example file, read as any environment file is.
+fn read_example(context: &CheckContext<'_>, name: &str) -> Option<EnvFile> {
+    let manifest = Manifest {
+        config: Config {
+            files: vec![name.to_owned()],
+            ..Config::default()
+        },
+        ..context.manifest.clone()
+    };
+    Environment::load(&manifest, context.root, std::iter::empty())
+        .ok()?
+        .files
+        .pop()?
+        .1
+}
+
+/// One declared variable.
+struct Variable<'a> {
+    context: &'a CheckContext<'a>,
+    name: &'a str,
+    var: &'a Var,
+    example: Option<&'a str>,
+}
+
+impl Variable<'_> {
+    /// What is wrong with it; one finding at most, the gravest.
+    fn finding(&self, value: Option<&str>) -> Option<Finding> {
+        let Some(value) = value.filter(|v| !v.is_empty()) else {
+            return self.missing(value.is_some());
+        };
+        if let Some(why) = self.placeholder(value) {
+            let severity = if self.var.required || self.var.secret {
+                Severity::Critical
+            } else {
+                Severity::Warning
+            };
+            let message = format!("{} is still a placeholder: {why}", self.name);
+            return Some(self.about(Code::ConfigPlaceholder, severity, message));
+        }
+        let mut is_advice = false;
+        let why = match self.var.check(value).err().or_else(|| self.weak(value)) {
+            Some(why) => why,
+            None => {
+                is_advice = self.var.min_entropy.is_none();
+                self.guessable(value)?
+            }
+        };
+        let severity = if self.var.required && !is_advice {
+            Severity::Critical
+        } else {
+            Severity::Warning
+        };
+        let shown = if self.var.secret {
+            String::new()
+        } else {
+            // Cut last: half of a password in a URL would not be recognised.
+            let value = self.context.redactor.redact(value);
+            format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
+        };
+        let message = format!("{}{shown} {why}", self.name);
+        Some(self.about(Code::ConfigInvalid, severity, message))
+    }
+
+    fn missing(&self, is_empty: bool) -> Option<Finding> {
+        let state = if is_empty { "is empty" } else { "is not set" };
+        if self.var.required {
+            let message = format!("{} {state}, and the application requires it", self.name);
+            return Some(self.about(Code::ConfigMissing, Severity::Critical, message));
+        }
+        // An optional variable that is set to nothing was set to nothing on purpose.
+        if is_empty {
+            return None;
+        }
+        let message = format!("{} {state}; it is optional", self.name);
+        Some(self.about(Code::ConfigMissing, Severity::Info, message))
+    }
+
+    fn placeholder(&self, value: &str) -> Option<&'static str> {
+        if self.var.reject.iter().any(|rejected| rejected == value) {
+            return Some("the manifest rejects this value");
+        }
+        if !self.var.secret {
+            return None;
+        }
+        if is_placeholder(value) {
+            return Some("its value is a well-known one");
+        }
+        let example = self.example.filter(|example| !example.is_empty());
+        (example == Some(value)).then_some("its value is the one of the example file")
+    }
+
+    fn weak(&self, value: &str) -> Option<String> {
+        (self.var.secret && is_pattern(value))
+            .then(|| "repeats so few characters that anybody could guess it".to_owned())
+    }
+
+    /// Too few bits. The message gives neither bits nor length: both help whoever guesses.
+    fn guessable(&self, value: &str) -> Option<String> {
+        if !self.var.secret || self.var.kind != VarKind::String || !self.var.one_of.is_empty() {
+            return None;
+        }
+        let bits_min = self.var.min_entropy.unwrap_or(BITS_MIN_DEFAULT);
+        (estimated_bits(value) < bits_min)
+            .then(|| format!("is easier to guess than {bits_min} random bits are"))
+    }
+
+    /// A finding with the place of the variable and what a fixer may do about it.
+    fn about(&self, code: Code, severity: Severity, message: String) -> Finding {
+        let fix = self.fix(&code);
+        let finding = Finding::new(code, severity, self.name, message);
+        let origin = self.context.environment.values.get(self.name);
+        let finding = match origin.map(|(_, origin)| origin) {
+            Some(Origin::File(file, line)) => finding.at(file.display().to_string(), *line, 0),
+            _ => finding.at(self.context.manifest_name(), self.var.line, 0),
+        };
+        if matches!(origin, Some((_, Origin::Process))) {
+            // The process environment wins over every file.
+            return finding.remedy(format!(
+                "set {} to a proper value where ubs is started, or take it out of that environment",
+                self.name
+            ));
+        }
+        let mut finding = finding.remedy(self.remedy());
+        if self.var.secret {
+            finding = finding.fact("secret", "true");
+        }
+        finding.fix = fix;
+        finding
+    }
+
+    /// What a fixer may write to the last environment file: a declared default where nothing is set, or a
+    /// random secret.
+    fn fix(&self, code: &Code) -> Option<Remedy> {
+        let file = self.context.manifest.config.files.last()?.clone();
+        let name = self.name.to_owned();
+        match (&self.var.default, code) {
+            _ if self.var.secret => self
+                .var
+                .generate
+                .then_some(Remedy::GenerateSecret { file, name }),
+            (Some(default), Code::ConfigMissing) => Some(Remedy::SetDefault {
+                value: default.clone(),
+                file,
+                name,
+            }),
+            _ => None,
+        }
+    }
+
+    fn remedy(&self) -> String {
+        let target = match self.context.manifest.config.files.last() {
+            Some(file) => format!("in {file}"),
+            None => "in the environment of ubs".to_owned(),
+        };
+        let name = self.name;
+        if self.var.secret && self.var.generate {
+            format!("set {name} {target} to a random value")
+        } else if self.var.secret {
+            format!("set {name} {target} to its real value, which only a person knows")
+        } else if let Some(default) = &self.var.default {
+            format!("set {name} {target}, for example to its default {default}")
+        } else {
+            format!("set {name} {target}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

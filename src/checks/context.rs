@@ -1,0 +1,52 @@
+//! What every check is given to look at.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::shared::SharedRuns;
+use super::sources::Sources;
+use crate::domain::redact::Redactor;
+use crate::manifest::{Environment, Manifest};
+use crate::source::SourceFacts;
+
+/// What a check looks at.
+#[derive(Debug)]
+pub(crate) struct CheckContext<'a> {
+    /// The declaration.
+    pub manifest: &'a Manifest,
+    /// The workspace, or a copy of it.
+    pub root: &'a Path,
+    /// The environment that the application would get there.
+    pub environment: &'a Environment,
+    /// Keeps secrets out of findings.
+    pub redactor: &'a Redactor,
+    /// A private directory that may be written.
+    pub scratch: &'a Path,
+    /// The state directory, where it may lie in what is checked.
+    pub state: Option<&'a Path>,
+    /// Variables of the application that are replaced for this run.
+    pub overrides: BTreeMap<String, String>,
+    /// Imports that the checks of one pre-flight do once.
+    pub shared: &'a SharedRuns,
+    /// The static scan, made once for all checks of one pre-flight.
+    pub sources: &'a Sources,
+}
+
+impl CheckContext<'_> {
+    /// The manifest's name, for locations.
+    pub(super) fn manifest_name(&self) -> String {
+        let manifest = self.manifest;
+        manifest
+            .path
+            .strip_prefix(&manifest.workspace)
+            .unwrap_or(&manifest.path)
+            .display()
+            .to_string()
+    }
+
+    /// What the sources say: scanned when a check asks for the first time.
+    pub(super) fn facts(&self) -> &SourceFacts {
+        self.sources
+            .facts(self.manifest, self.root, self.environment)
+    }
+}

@@ -1,0 +1,153 @@
+//! Asks the application object for its routes and compares.
+
+use serde::Deserialize;
+
+use super::coverage::Coverage;
+use super::loader::Loader;
+use super::routers::{
+    RouterState, missing_service, serves, severity_of, unmounted_router, unmounted_routers,
+};
+use super::routes::{Route, duplicate_routes, is_mounted};
+use crate::checks::context::CheckContext;
+use crate::checks::outcome::CheckOutcome;
+use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
+use crate::checks::raised::Raised;
+use crate::checks::sources::reaches;
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::{AppObject, ExpectedService, Registration};
+use crate::source::RouterDefinition;
+
+/// What `routes.py` answers.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Routes {
+    routes: Vec<Route>,
+    /// In the order of the routers that were asked for.
+    routers: Vec<RouterState>,
+    raised: Option<Raised>,
+    /// There are more routes than were read.
+    full: bool,
+}
+
+/// Runs the check.
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
+    let Some(registration) = &context.manifest.registration else {
+        return Ok(CheckOutcome::skipped(
+            "the manifest has no [registration] section",
+        ));
+    };
+    match &registration.app {
+        Some(app) => check_app(context, registration, app),
+        // What is measured says that there is something to look at after the boot.
+        None => Ok(CheckOutcome {
+            measured: Coverage {
+                expected: registration.services.len(),
+                mounted: 0,
+            }
+            .measured(0),
+            ..CheckOutcome::skipped(
+                "skipped before the boot: the running application's document is looked at after it",
+            )
+        }),
+    }
+}
+
+fn check_app(
+    context: &CheckContext<'_>,
+    registration: &Registration,
+    app: &AppObject,
+) -> Result<CheckOutcome, ProbeError> {
+    let facts = context.facts();
+    // What only `config.scan` names is not on the import path, so no application could include it.
+    let roots = &context.manifest.python.path;
+    let routers: Vec<&RouterDefinition> = facts
+        .routers
+        .iter()
+        .filter(|router| {
+            roots.is_empty() || roots.iter().any(|root| reaches(root, &router.place.file))
+        })
+        .collect();
+    let ran = run_probe::<Routes>(
+        context,
+        ProbeProgram::Routes,
+        probe_input(app, &routers),
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
+    let loader = Loader {
+        context,
+        registration,
+        app,
+    };
+    let routes = match ran.answer {
+        ProbeAnswer::Given(Routes {
+            raised: Some(raised),
+            ..
+        }) => return Ok(loader.unloadable(loader.raised(&raised))),
+        ProbeAnswer::Given(routes) => routes,
+        ProbeAnswer::None(why) => return Ok(loader.unloadable(loader.no_answer(&why))),
+    };
+    let mut unmounted = unmounted_routers(facts, &routers, &routes.routers);
+    let services = &registration.services;
+    let missing: Vec<&ExpectedService> = services
+        .iter()
+        .filter(|service| !is_mounted(service, &routes.routes))
+        .collect();
+    let coverage = Coverage {
+        expected: services.len(),
+        mounted: services.len() - missing.len(),
+    };
+    let severity = severity_of(registration, coverage.share());
+    let mut findings = Vec::new();
+    for service in missing {
+        let router = unmounted
+            .iter()
+            .position(|router| serves(router, service))
+            .map(|index| unmounted.remove(index));
+        findings.push(missing_service(app, service, router.as_ref(), severity));
+    }
+    findings.extend(
+        unmounted
+            .iter()
+            .map(|router| unmounted_router(app, router, None, Severity::Warning)),
+    );
+    findings.extend(duplicate_routes(&routes.routes));
+    if routes.full {
+        findings.push(Finding::new(
+            Code::RegistrationTooManyRoutes,
+            Severity::Info,
+            "routes",
+            format!(
+                "only the first {} routes were looked at",
+                routes.routes.len()
+            ),
+        ));
+    }
+    Ok(CheckOutcome {
+        summary: coverage.summary(),
+        findings,
+        measured: coverage.measured(routes.routes.len()),
+        skipped: false,
+    })
+}
+
+fn probe_input(app: &AppObject, routers: &[&RouterDefinition]) -> serde_json::Value {
+    let routers: Vec<serde_json::Value> = routers
+        .iter()
+        .map(|router| {
+            serde_json::json!({
+                "file": router.place.file,
+                "name": router.name,
+                "endpoints": router.endpoints,
+            })
+        })
+        .collect();
+    serde_json::json!({
+        "framework": app.framework.as_str(),
+        "module": app.module,
+        "attribute": app.attribute,
+        "factory": app.factory,
+        "routers": routers,
+    })
+}

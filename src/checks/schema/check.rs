@@ -1,0 +1,410 @@
+//! Compares each database of the manifest with what the code expects of it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::comparison::Comparison;
+use super::definitions::TableScan;
+use super::diff::differences;
+use super::expected::{self, Models, raised_otherwise, unanswered};
+use super::migrations::{self, migration_tables};
+use super::{duplicate, scratch};
+use crate::checks::context::CheckContext;
+use crate::checks::outcome::CheckOutcome;
+use crate::checks::python::ProbeError;
+use crate::database::handle::Live;
+use crate::database::model::{DatabaseSchema, Dialect, Table};
+use crate::database::postgres::ddl::Rights;
+use crate::database::postgres::leftovers;
+use crate::database::postgres::url::PostgresUrl;
+use crate::database::unreachable::Unreachable;
+use crate::database::url::{Database, is_postgres, parse_url};
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Location, Measured, Severity};
+use crate::domain::words::count;
+use crate::manifest::{Expect, Schema};
+
+/// A `module:attribute`, in the words of a database.
+type Target<'a> = (&'a str, &'a str, Dialect);
+
+/// Runs the check.
+pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
+    let schemas = &context.manifest.schemas;
+    if schemas.is_empty() {
+        return Ok(CheckOutcome::skipped(
+            "the manifest has no [[schema]] section",
+        ));
+    }
+    let source = ModelSource::read(context)?;
+    let mut findings = source.findings(context)?;
+    let (mut tables_expected, mut tables_live) = (0, 0);
+    let mut is_known = true;
+    for (index, schema) in schemas.iter().enumerate() {
+        let migrated = migrations::examine(context, schema)?;
+        let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
+        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let of_models = || match source.models.get(&target_of(context, schema)?) {
+            Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
+            _ => None,
+        };
+        let expected = match &schema.expect {
+            Expect::SqlAlchemy { .. } => of_models(),
+            // A pending migration is a finding of its own; the tables that it brings are not.
+            _ if !at_head => None,
+            Expect::Alembic { .. } | Expect::Django { .. } => of_models(),
+            Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
+                Ok(tables) => tables.map(Cow::Owned),
+                Err(finding) => {
+                    findings.push(*finding);
+                    None
+                }
+            },
+        };
+        is_known &= expected.is_some();
+        let others = source.others(context, schema);
+        let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
+        tables_expected += compared.expected;
+        tables_live += compared.live;
+        findings.extend(compared.findings.into_iter().map(|finding| {
+            let mut finding = migrations::leave_to_migrations(schema, finding);
+            // The same table may be missing in two databases, and those are two failures.
+            if index > 0 && finding.subject != schema.name {
+                finding.subject = format!("{}:{}", schema.name, finding.subject);
+            }
+            finding
+        }));
+    }
+    let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Ok(CheckOutcome {
+        summary: summary(is_known.then_some(tables_expected), tables_live, &findings),
+        findings,
+        measured: Measured::Schema {
+            tables_expected: narrow(tables_expected),
+            tables_live: narrow(tables_live),
+        },
+        skipped: false,
+    })
+}
+
+/// `12 tables expected, 11 live: 1 missing table`.
+fn summary(expected: Option<usize>, live: usize, findings: &[Finding]) -> String {
+    let mut kinds: BTreeMap<&str, (&Code, usize)> = BTreeMap::new();
+    for finding in findings.iter().filter(|f| f.severity >= Severity::Warning) {
+        let code = &finding.code;
+        kinds.entry(code.as_str()).or_insert((code, 0)).1 += 1;
+    }
+    let reported: Vec<String> = kinds
+        .values()
+        .map(|(code, n)| match code {
+            Code::SchemaModelsUnloadable => "the models cannot be loaded".to_owned(),
+            code => code.count(*n),
+        })
+        .collect();
+    let counts = match expected {
+        Some(expected) => format!("{} expected, {live} live", count(expected, "table")),
+        None => format!("{} live, expected tables unknown", count(live, "table")),
+    };
+    if reported.is_empty() {
+        counts
+    } else {
+        format!("{counts}: {}", reported.join(", "))
+    }
+}
+
+/// What the source and its models say.
+struct ModelSource<'a> {
+    scan: TableScan,
+    /// Modules that a boot imports, in the order of `scan.reached`.
+    entries: Vec<&'a str>,
+    models: BTreeMap<Target<'a>, Models>,
+}
+
+impl<'a> ModelSource<'a> {
+    fn read(context: &CheckContext<'a>) -> Result<Self, ProbeError> {
+        let manifest = context.manifest;
+        let mut targets: Vec<Target<'a>> = Vec::new();
+        for schema in &manifest.schemas {
+            let target = target_of(context, schema);
+            targets.extend(target.filter(|target| !targets.contains(target)));
+        }
+        let mut source = Self {
+            scan: TableScan::default(),
+            entries: Vec::new(),
+            models: BTreeMap::new(),
+        };
+        if targets.is_empty() {
+            return Ok(source);
+        }
+        let mut add = |entry: &'a str| {
+            if !source.entries.contains(&entry) {
+                source.entries.push(entry);
+            }
+        };
+        targets.iter().for_each(|(module, ..)| add(module));
+        if let Some(app) = manifest.registration.as_ref().and_then(|r| r.app.as_ref()) {
+            add(&app.module);
+        }
+        for rehearse in manifest.layers.iter().filter_map(|l| l.rehearse.as_ref()) {
+            rehearse.imports.iter().for_each(|module| add(module));
+        }
+        let entries = &source.entries;
+        let (scanned, models) = std::thread::scope(|scope| {
+            let scanned = scope.spawn(|| TableScan::of(context, entries));
+            let models: Result<BTreeMap<Target<'a>, Models>, ProbeError> = targets
+                .iter()
+                .map(|&target| {
+                    let (module, attribute, dialect) = target;
+                    let models = expected::read_models(context, module, attribute, dialect)?;
+                    Ok((target, models))
+                })
+                .collect();
+            let scanned = scanned
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            (scanned, models)
+        });
+        source.scan = scanned;
+        source.models = models?;
+        Ok(source)
+    }
+
+    /// What the models of another `[[schema]]` expect in the database of this one.
+    fn others(&self, context: &CheckContext<'_>, schema: &Schema) -> Vec<Table> {
+        let place = |schema: &Schema| {
+            let url = context.environment.expand_url(&schema.database).ok()?;
+            match (PostgresUrl::parse(&url), parse_url(&url, context.root)) {
+                (Ok(server), _) if is_postgres(&url) => Some(server.shown()),
+                (_, Database::File(path)) => Some(path.display().to_string()),
+                _ => None,
+            }
+        };
+        let here = place(schema);
+        let mut tables = Vec::new();
+        for other in &context.manifest.schemas {
+            if other.name == schema.name || here.is_none() || place(other) != here {
+                continue;
+            }
+            let target = target_of(context, other);
+            if let Some(Models::Tables(found)) = target.and_then(|t| self.models.get(&t)) {
+                tables.extend(found.iter().cloned());
+            }
+        }
+        tables
+    }
+
+    /// What is wrong with the models themselves.
+    fn findings(&self, context: &CheckContext<'_>) -> Result<Vec<Finding>, ProbeError> {
+        let mut findings: Vec<Finding> = Vec::new();
+        let mut seen = Vec::new();
+        let mut loaded = Vec::new();
+        for ((module, attribute, _), models) in &self.models {
+            let target = format!("{module}:{attribute}");
+            if findings.iter().any(|finding| finding.subject == target) {
+                continue;
+            }
+            let finding = match models {
+                Models::Tables(_) => {
+                    loaded.push(*module);
+                    continue;
+                }
+                Models::Raised(raised) => match duplicate::table_of(raised) {
+                    Some(table) => {
+                        seen.push(table.to_owned());
+                        duplicate::raised_duplicate(context, &self.scan, raised, table)?
+                    }
+                    None => raised_otherwise(context, &target, raised),
+                },
+                Models::NoAnswer(why) => unanswered(&target, why),
+            };
+            findings.push(finding);
+        }
+        let duplicates =
+            duplicate::source_duplicates(context, &self.scan, &self.entries, &loaded, &seen)?;
+        findings.extend(duplicates);
+        Ok(findings)
+    }
+}
+
+/// One database, compared.
+#[derive(Default)]
+struct Compared {
+    expected: usize,
+    live: usize,
+    findings: Vec<Finding>,
+}
+
+impl Compared {
+    fn of(
+        context: &CheckContext<'_>,
+        schema: &Schema,
+        scan: &TableScan,
+        expected: Option<&[Table]>,
+        others: &[Table],
+    ) -> Self {
+        let name = schema.name.as_str();
+        let one = |finding: Finding| Self {
+            findings: vec![finding],
+            ..Self::default()
+        };
+        let unreachable = |message: String, remedy: &str| {
+            one(Finding::of(Code::SchemaUnreachable, name, message)
+                .remedy(remedy)
+                .fact("schema", name))
+        };
+        let url = match context.environment.expand_url(&schema.database) {
+            Ok(url) => url,
+            Err(error) => {
+                return unreachable(
+                    format!("the URL of database {name} is not known: {error}"),
+                    "set the variable, or correct `database` in the manifest",
+                );
+            }
+        };
+        let expected = expected.unwrap_or_default();
+        let mut server = None;
+        let (live, rights, database) = if is_postgres(&url) {
+            let read = Live::postgres(&url).and_then(|live| {
+                let wanted: Vec<&str> = expected
+                    .iter()
+                    .filter_map(|table| table.schema.as_deref())
+                    .collect();
+                Ok((live.schema(&wanted)?, live.rights()?, live))
+            });
+            match read {
+                Ok((schema, rights, live)) => {
+                    if rights.has_leftovers {
+                        leftovers::sweep_at(&url);
+                    }
+                    let shown = live.shown(context.root);
+                    server = Some(live);
+                    (schema, rights, format!("database {name} ({shown})"))
+                }
+                Err(Unreachable(why)) => {
+                    return unreachable(
+                        format!("database {name} is out of reach: {why}"),
+                        "start the server, or correct the database's URL or the server's access rules",
+                    );
+                }
+            }
+        } else {
+            let path = match parse_url(&url, context.root) {
+                Database::File(path) => path,
+                Database::Memory => {
+                    return one(Finding::of(
+                        Code::SchemaNotCompared,
+                        name,
+                        format!(
+                            "database {name} is in memory: it begins empty with the application"
+                        ),
+                    ));
+                }
+                Database::Other => {
+                    let kind = url.split(['+', ':']).next().unwrap_or_default();
+                    return one(Finding::of(
+                        Code::SchemaUnsupportedDatabase,
+                        name,
+                        format!(
+                            "database {name} is of kind {kind:?}, and this version compares SQLite and PostgreSQL only"
+                        ),
+                    )
+                    .remedy("take this [[schema]] out of the manifest, or use a sqlite:/// or postgresql:// URL"));
+                }
+            };
+            let shown = path
+                .strip_prefix(context.root)
+                .unwrap_or(&path)
+                .display()
+                .to_string();
+            let exists = path.exists();
+            let live = match read_or_empty(&path, exists) {
+                Ok(live) => live,
+                Err((why, remedy)) => {
+                    return unreachable(format!("database {name} is out of reach: {why}"), remedy);
+                }
+            };
+            let database = if exists {
+                format!("database {name} ({shown})")
+            } else {
+                format!("database {name} ({shown} does not exist yet)")
+            };
+            (live, Rights::default(), database)
+        };
+        let versions = migration_tables(&schema.expect, context.root).versions;
+        let comparison = Comparison {
+            schema: name,
+            database,
+            ignore: &schema.ignore,
+            live: &live,
+            server: server.as_ref(),
+            others,
+            migration_tables: &versions,
+            rights: &rights,
+            locate: &|table| locate(scan, table),
+        };
+        Self {
+            expected: comparison.compared(expected).count(),
+            live: live
+                .tables
+                .iter()
+                .filter(|t| !t.is_view && !t.is_partition)
+                .count(),
+            findings: differences(&comparison, expected),
+        }
+    }
+}
+
+/// The models that a schema is compared with, if any.
+fn target_of<'a>(context: &CheckContext<'_>, schema: &'a Schema) -> Option<Target<'a>> {
+    match (&schema.expect, &schema.models) {
+        (Expect::SqlAlchemy { module, attribute }, _) | (_, Some((module, attribute))) => {
+            Some((module, attribute, dialect_of(context, schema)))
+        }
+        _ => None,
+    }
+}
+
+/// The dialect of a schema's database; that of SQLite where the URL is not known.
+fn dialect_of(context: &CheckContext<'_>, schema: &Schema) -> Dialect {
+    match context.environment.expand_url(&schema.database) {
+        Ok(url) if is_postgres(&url) => Dialect::Postgres,
+        _ => Dialect::Sqlite,
+    }
+}
+
+/// The live schema, or why there is none and what to do. A file that does not exist is empty.
+fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, (String, &'static str)> {
+    if exists {
+        return Live::sqlite(path)
+            .and_then(|live| live.schema(&[]))
+            .map_err(|error| {
+                (
+                    error.to_string(),
+                    "make the file a database that the user of ubs can read, and stop the process that locks it",
+                )
+            });
+    }
+    if path.parent().unwrap_or(path).is_dir() {
+        return Ok(DatabaseSchema::default());
+    }
+    Err((
+        format!(
+            "{} does not exist, and neither does its directory",
+            path.display()
+        ),
+        "create the directory, or correct the database's URL",
+    ))
+}
+
+/// Where a table is defined, if there is one place only.
+fn locate(scan: &TableScan, table: &str) -> Option<Location> {
+    let mut places = scan.tables.iter().filter(|d| d.table == table);
+    let (first, None) = (places.next()?, places.next()) else {
+        return None;
+    };
+    Some(Location {
+        file: first.file.clone(),
+        line: first.line,
+        column: 0,
+    })
+}
