@@ -24,6 +24,7 @@ pub(super) use super::question::PROBE_TIMEOUT_MS;
 use super::question::frame;
 use super::shared::{Host, Hosted};
 use crate::domain::finding::Location;
+use crate::kernel::ScratchDirectory;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{Isolation, Overlay, SandboxOutcome, SandboxSpec, run_laid_over};
 use answer::{NotAnswered, parse_answer, parse_introduction, parse_marked};
@@ -244,15 +245,11 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// A private directory for one run; gone when dropped.
-pub(super) fn run_directory(context: &CheckContext<'_>) -> Result<tempfile::TempDir, ProbeError> {
-    tempfile::Builder::new()
-        .prefix("run-")
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir_in(context.scratch)
-        .map_err(|source| ProbeError::Scratch {
-            path: context.scratch.to_owned(),
-            source,
-        })
+pub(super) fn run_directory(context: &CheckContext<'_>) -> Result<ScratchDirectory, ProbeError> {
+    ScratchDirectory::new_in(context.scratch, "run-").map_err(|source| ProbeError::Scratch {
+        path: context.scratch.to_owned(),
+        source,
+    })
 }
 
 /// The environment of a sandboxed run: what the application declares, with a home of its own.
