@@ -19,4 +19,5 @@ mod real;
 mod rooms;
 mod schema;
 mod server_migrations;
+mod siege;
 mod support;

@@ -8,12 +8,29 @@ victims also where the environment is not passed on.
 
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 
 # An attempt that takes longer has not come through.
 TIME_MAX_S = 25
+
+
+def first_line(fd, end):
+    """Not until the end of the file: the attempt's children hold it open."""
+    said = b""
+    while b"\n" not in said:
+        ready, _, _ = select.select([fd], [], [], max(0, end - time.monotonic()))
+        if not ready:
+            return f"HELD: not done within {TIME_MAX_S} s"
+        more = os.read(fd, 4096)
+        if not more:
+            break
+        said += more
+    return said.decode(errors="replace").partition("\n")[0]
+
 
 here = os.path.dirname(os.path.abspath(__file__))
 with open(sys.argv[1]) as file:
@@ -30,16 +47,12 @@ for name in sys.argv[2:]:
         start_new_session=True,
         close_fds=False,
     )
-    try:
-        output, _ = process.communicate(timeout=TIME_MAX_S)
-        lines = output.decode(errors="replace").strip().splitlines()
-        answer = lines[-1] if lines else f"HELD: ended with {process.returncode} and said nothing"
-    except subprocess.TimeoutExpired:
-        answer = f"HELD: not done within {TIME_MAX_S} s"
+    answer = first_line(process.stdout.fileno(), time.monotonic() + TIME_MAX_S)
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except OSError:
         pass
-    if process.poll() is None:
-        process.wait()
+    process.wait()
+    process.stdout.close()
+    answer = answer or f"HELD: ended with {process.returncode} and said nothing"
     print(f"{name}\t{answer}", flush=True)
