@@ -5,6 +5,7 @@
 //! siege is printed, and written to `siege.md` in Cargo's directory for tests.
 
 mod ground;
+mod proposals;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
