@@ -173,6 +173,11 @@ fn what_code_on_trial_says_has_no_live_secret_in_any_encoding() {
         base64::engine::general_purpose::STANDARD_NO_PAD.encode(SECRET),
         base32.to_owned(),
         SECRET.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        SECRET
+            .bytes()
+            .map(|byte| (byte + 1).to_string())
+            .collect::<Vec<_>>()
+            .join("."),
     ];
     for (what, code) in [
         ("an exception", "raise RuntimeError(told)"),
@@ -198,6 +203,8 @@ fn what_code_on_trial_says_has_no_live_secret_in_any_encoding() {
             "base64.b64encode(s.encode()).decode()",
             "base64.b32encode(s.encode()).decode()",
             "s.encode().hex()",
+            // No redactor knows this one: the live secret must not be there to be read.
+            "'.'.join(str(ord(c) + 1) for c in s)",
         ] {
             let text = format!(
                 "import base64, os, re\n\
