@@ -91,7 +91,6 @@ impl Work {
         let manifest = (*app.manifest).clone();
         let process_env = app.process_env.clone();
         let scratch = app.scratch();
-        let redactor = Arc::clone(&app.redactor);
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
         let end = move |report: CheckReport| {
             Report::Command(BootCommand::EndCheck {
@@ -99,6 +98,7 @@ impl Work {
                 phase,
             })
         };
+        let redactor = Arc::clone(&app.redactor);
         let work = move || {
             let reports = run_checks(
                 &manifest,

@@ -302,7 +302,14 @@ impl Ground {
     /// What the sandbox left in the temporary directory and the state directory.
     pub fn left_behind(&self) -> Vec<String> {
         let mut left = Vec::new();
-        for directory in ["tmp", "ws/.ubs/sandboxes", "ws/.ubs/scratch"] {
+        // The boot before made a directory in `scratch` for each check.
+        let checks = ["config", "schema", "rehearsal", "registration"]
+            .map(|name| format!("ws/.ubs/scratch/{name}"));
+        for directory in ["tmp", "ws/.ubs/sandboxes"]
+            .map(str::to_owned)
+            .iter()
+            .chain(&checks)
+        {
             let entries = fs::read_dir(self.base.join(directory))
                 .into_iter()
                 .flatten()
