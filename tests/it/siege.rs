@@ -128,11 +128,29 @@ fn cell(text: &str) -> String {
     text.replace('|', "/").chars().take(100).collect()
 }
 
+/// Does this host give a sandbox a root of its own? The table is about one that has it.
+fn has_own_root(user: Option<u32>, python: &Path) -> bool {
+    let ground = Ground::prepare(user, python);
+    let report = ground.ubs(&["sandbox", "--report", "--json"]).output();
+    let report: serde_json::Value =
+        serde_json::from_slice(&report.expect("ubs runs").stdout).unwrap_or_default();
+    report["own_root"] == true
+}
+
 fn siege(attempts: &[String], proven_min: usize) {
     let Some(python) = system_python() else {
         return skipped("the siege", "no Python 3 in /usr/bin or /usr/local/bin");
     };
-    let rows: BTreeMap<_, _> = users()
+    let (able, unable): (Vec<_>, Vec<_>) = users()
+        .into_iter()
+        .partition(|user| has_own_root(*user, &python));
+    for user in unable {
+        skipped(
+            "root of its own for a sandbox",
+            &format!("as {}", user_name(user)),
+        );
+    }
+    let rows: BTreeMap<_, _> = able
         .into_iter()
         .map(|user| (user, besiege(user, &python, attempts)))
         .collect();
@@ -151,6 +169,49 @@ fn siege(attempts: &[String], proven_min: usize) {
 fn one_attempt_of_each_kind_is_held() {
     let attempts = REPRESENTATIVES.map(str::to_owned);
     siege(&attempts, attempts.len());
+}
+
+const CLOSES_ITS_HOME: &str = r#"
+import os
+
+for root in (os.environ["HOME"], os.environ.get("TMPDIR", os.environ["HOME"]), "."):
+    try:
+        os.makedirs(os.path.join(root, "closed/within"))
+        at = os.open(root, os.O_RDONLY)
+        for _ in range(2_000):
+            os.mkdir("d", dir_fd=at)
+            at, above = os.open("d", os.O_RDONLY, dir_fd=at), at
+            os.close(above)
+        for name in ("closed/within", "closed", "."):
+            os.chmod(os.path.join(root, name), 0)
+    except OSError:
+        pass
+"#;
+
+#[test]
+fn what_a_rehearsal_closes_or_nests_deeply_is_removed() {
+    let Some(python) = system_python() else {
+        return skipped(
+            "a rehearsal that closes its home",
+            "no Python 3 in /usr/bin",
+        );
+    };
+    for user in users() {
+        let ground = Ground::prepare(user, &python);
+        ground.write("app.py", CLOSES_ITS_HOME);
+        ground.write(
+            "ubs.toml",
+            "[app]\nname = 'closes'\n[[layer]]\nname = 'all'\nrehearse = { imports = ['app'] }\n",
+        );
+        let run = ground.ubs(&["preflight"]).output().expect("ubs runs");
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(run.status.code().is_some_and(|code| code < 2), "{said}");
+        assert!(
+            said.contains("[REHEARSAL] all: PASS"),
+            "the code did not run: {said}"
+        );
+        assert_eq!(ground.left_behind(), [""; 0], "as {}", user_name(user));
+    }
 }
 
 #[test]

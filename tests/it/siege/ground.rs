@@ -221,6 +221,22 @@ impl Ground {
         command
     }
 
+    /// `ubs` as this user, in the workspace.
+    pub fn ubs(&self, arguments: &[&str]) -> Command {
+        let mut command = self.as_user(&self.base.join("bin/ubs"));
+        command.args(arguments);
+        command
+    }
+
+    /// A file of the workspace.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.base.join("ws").join(name);
+        fs::write(&path, text).expect("a file");
+        if let Some(user) = self.user {
+            own(&path, user);
+        }
+    }
+
     /// `program ARGUMENTS`, with the workspace open as descriptor 9, as a careless caller would have it.
     fn with_descriptor(&self, program: &Path) -> Command {
         let mut command = self.as_user(Path::new("/bin/sh"));
