@@ -151,11 +151,14 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
     Ok(resolved)
 }
 
-/// Is this one of [`FORBIDDEN`], or another name of it on some file system? Names are folded as file systems fold
-/// them that ignore case (`.GIT`, `.g\u{131}t`), invisible characters (HFS+), or dots and blanks at the end (NTFS, which
-/// also gives short names: `git~1`); a workspace may lie on any, or be checked out there.
+/// Is this one of [`FORBIDDEN`], or another name of it on some file system? Names are folded as by file systems that
+/// ignore case (`.GIT`, `.g\u{131}t`), invisible characters (HFS+), or dots and blanks at the end (NTFS, which also
+/// gives short names: `git~1`); a workspace may lie on any of them, or be checked out there.
 fn is_forbidden(name: &str) -> bool {
-    let is_ignored = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{ad}');
+    let is_ignored = |c: &char| {
+        let is_mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{ad}');
+        is_mark || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
     let visible = name.chars().filter(|c| !is_ignored(c));
     let folded: String = visible
         .flat_map(char::to_uppercase)
