@@ -14,6 +14,7 @@ use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
 use crate::fix::run_checks;
+use crate::kernel::ScratchDirectory;
 
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
@@ -54,7 +55,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         .into_iter()
         .filter(|check| only.is_empty() || only.contains(check))
         .collect();
-    let scratch = tempfile::tempdir().map_err(|error| {
+    let scratch = ScratchDirectory::new_in(&std::env::temp_dir(), ".tmp").map_err(|error| {
         CliError::usage(
             format!("cannot make a temporary directory: {error}"),
             "make sure that $TMPDIR (or /tmp) is writable and has free space",

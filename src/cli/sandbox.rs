@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 use serde_json::json;
 
-use super::context::{CliError, AppPaths, Ui};
+use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use crate::domain::event::ExitKind;

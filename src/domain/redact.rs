@@ -2,12 +2,18 @@
 //!
 //! Pure. What is taken out: the values of variables marked secret, wherever they appear, and text in
 //! the shape of a known credential (keys of well-known services, tokens, passwords in URLs, private
-//! keys). A shape can be missed; a value that is declared secret cannot.
+//! keys). A shape can be missed; a value that is declared secret cannot, as it is or in the encodings of
+//! `encoded`. Somebody who wants to hide a value from us finds another one: that is what the sandbox is for.
+
+mod encoded;
 
 use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use regex::{Captures, Regex};
+
+use encoded::{Escapes, LEVELS_MAX, Unescaped, encoded_forms};
 
 /// What stands in place of a secret.
 pub(crate) const REDACTED: &str = "[redacted]";
@@ -81,8 +87,12 @@ static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| {
 /// Takes secrets out of text.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Redactor {
-    /// Longest first, so that a secret that contains another one goes as a whole.
-    values: Vec<String>,
+    /// Values and their encodings, all at once; `None`: there are none.
+    values: Option<AhoCorasick>,
+    /// Values that go only where they stand as a word.
+    words: Vec<String>,
+    /// A value has a space, which `+` may stand for.
+    spaces: bool,
 }
 
 impl Redactor {
@@ -100,26 +110,73 @@ impl Redactor {
                     .map(str::to_owned),
             );
             all.extend(escaped_forms(&value));
+            if value.len() >= VALUE_LENGTH_MIN && !value.trim().is_empty() {
+                all.extend(encoded_forms(&value));
+            }
             all.push(value);
         }
         all.retain(|value| !value.trim().is_empty());
         all.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         all.dedup();
-        Self { values: all }
+        let (values, words): (Vec<String>, Vec<String>) = all
+            .into_iter()
+            .partition(|value| value.len() >= VALUE_LENGTH_MIN);
+        Self {
+            spaces: values.iter().any(|value| value.contains(' ')),
+            values: (!values.is_empty()).then(|| automaton(&values)),
+            words,
+        }
+    }
+
+    /// Where values stand in the text, in order and apart.
+    fn found(&self, text: &str) -> Vec<(usize, usize)> {
+        let Some(values) = &self.values else {
+            return Vec::new();
+        };
+        let find = |in_text: &[u8]| {
+            let found = values.find_overlapping_iter(in_text);
+            found
+                .map(|found| (found.start(), found.end()))
+                .collect::<Vec<_>>()
+        };
+        let mut ranges = find(text.as_bytes());
+        for escapes in Escapes::of(text.as_bytes(), self.spaces) {
+            let mut unescaped = Unescaped::plain(text.as_bytes());
+            for _ in 0..LEVELS_MAX {
+                let Some(next) = unescaped.again(escapes) else {
+                    break;
+                };
+                unescaped = next;
+                let found = find(&unescaped.bytes).into_iter();
+                ranges.extend(found.map(|(from, to)| unescaped.origin(from, to)));
+            }
+        }
+        ranges.sort_unstable();
+        let mut apart: Vec<(usize, usize)> = Vec::new();
+        for (start, end) in ranges {
+            match apart.last_mut() {
+                Some(last) if start < last.1 => last.1 = last.1.max(end),
+                _ => apart.push((start, end)),
+            }
+        }
+        apart
     }
 
     /// The text without secrets.
     #[must_use]
     pub(crate) fn redact(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        for value in &self.values {
-            if value.len() >= VALUE_LENGTH_MIN {
-                if text.contains(value.as_str()) {
-                    text = text.replace(value.as_str(), REDACTED);
-                }
-            } else {
-                text = replace_word(&text, value);
-            }
+        let mut left = String::with_capacity(text.len());
+        let mut at = 0;
+        for (start, end) in self.found(text) {
+            // A decoded piece may begin within a character's bytes.
+            left.push_str(&text[at..text.floor_char_boundary(start).max(at)]);
+            left.push_str(REDACTED);
+            at = text.ceil_char_boundary(end);
+        }
+        left.push_str(&text[at..]);
+        let mut text = left;
+        for word in &self.words {
+            text = replace_word(&text, word);
         }
         for shape in SHAPES.iter() {
             if !shape.pattern.is_match(&text) {
@@ -153,6 +210,12 @@ impl Redactor {
         // is taken out as a control character. Cut last: half a secret would not be recognised.
         truncate(&self.redact(&sanitise(&self.redact(text))), bytes_max)
     }
+}
+
+/// Finds any of the values, also where one begins within another.
+fn automaton(values: &[String]) -> AhoCorasick {
+    AhoCorasick::new(values)
+        .expect("fails beyond 2^31 bytes of patterns, which no environment holds")
 }
 
 /// The value as JSON, `repr` and a URL write it, as far as they write it otherwise.
@@ -342,6 +405,113 @@ mod tests {
                 "<[redacted]>",
                 "{form}"
             );
+        }
+    }
+
+    #[test]
+    fn encodings_of_a_secret_go() {
+        const SECRET: &str = "s3cr3t of/the+house&\u{e9}\"\u{1f511}";
+        let redactor = Redactor::new(vec![SECRET.into()]);
+        for (name, form) in [
+            ("json.dumps", r#"s3cr3t of/the+house&\u00e9\"\ud83d\udd11"#),
+            (
+                "upper-case hex",
+                r#"s3cr3t of/the+house&\u00E9\"\uD83D\uDD11"#,
+            ),
+            (
+                "HTML-safe JSON",
+                r#"s3cr3t of\/the\u002Bhouse\u0026\u00e9\u0022\ud83d\udd11"#,
+            ),
+            (
+                "JSON in JSON",
+                r#"s3cr3t of/the+house&\\u00e9\\\"\\ud83d\\udd11"#,
+            ),
+            ("ascii", r#"s3cr3t of/the+house&\xe9"\U0001f511"#),
+            (
+                "repr of bytes",
+                r#"s3cr3t of/the+house&\xc3\xa9"\xf0\x9f\x94\x91"#,
+            ),
+            ("JavaScript", r#"\u{73}3cr3t of/the+house&\u{e9}"\u{1F511}"#),
+            ("quote", "s3cr3t%20of/the%2Bhouse%26%C3%A9%22%F0%9F%94%91"),
+            (
+                "lower-case quote",
+                "s3cr3t%20of%2fthe%2bhouse%26%c3%a9%22%f0%9f%94%91",
+            ),
+            (
+                "quote_plus",
+                "s3cr3t+of%2Fthe%2Bhouse%26%C3%A9%22%F0%9F%94%91",
+            ),
+            (
+                "html.escape",
+                "s3cr3t of/the+house&amp;\u{e9}&quot;\u{1f511}",
+            ),
+            (
+                "numbers",
+                "&#115;3cr3t of/the&#x2B;house&#38;&#xE9;&#34;&#128273;",
+            ),
+            (
+                "mixed",
+                r#"\u0073%33cr3t%20of/the+house&amp;%C3%A9\"\ud83d\udd11"#,
+            ),
+            ("reversed", "\u{1f511}\"\u{e9}&esuoh+eht/fo t3rc3s"),
+        ] {
+            assert_eq!(
+                redactor.redact(&format!("<{form}>")),
+                "<[redacted]>",
+                "{name}"
+            );
+        }
+        let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for form in [hex.to_uppercase(), hex] {
+            assert_eq!(redactor.redact(&format!("<{form}>")), "<[redacted]>");
+        }
+    }
+
+    #[test]
+    fn base64_and_base32_of_a_secret_go_at_every_alignment() {
+        use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
+        const SECRET: &str = "hunter2?hunter2>hunter2";
+        let redactor = Redactor::new(vec![SECRET.into()]);
+        for before in ["", "a", "ab", "abc", "user:"] {
+            let text = format!("{before}{SECRET} and what follows");
+            for form in [
+                BASE64_STANDARD.encode(&text),
+                BASE64_URL_SAFE_NO_PAD.encode(&text),
+            ] {
+                let left = redactor.redact(&form);
+                // Of the characters at the edges, each holds bits of what is around the secret too.
+                assert!(
+                    left.contains(REDACTED) && left.len() < form.len() - 18,
+                    "{before}: {left}"
+                );
+            }
+        }
+        // `base64.b32encode(b"--" + secret + b"!")`
+        let form = "FUWWQ5LOORSXEMR7NB2W45DFOIZD42DVNZ2GK4RSEE======";
+        assert!(
+            redactor.redact(form).contains(REDACTED),
+            "{}",
+            redactor.redact(form)
+        );
+        assert!(redactor.redact(&form.to_lowercase()).contains(REDACTED));
+        assert_eq!(
+            redactor.redact("aHVudGVyMj9odW50ZXIyPmh1bnRlcjI="),
+            "[redacted]="
+        );
+    }
+
+    #[test]
+    fn secrets_that_overlap_go_both_and_escapes_without_one_stay() {
+        let redactor = Redactor::new(vec!["abcdefgh".into(), "efghijkl".into()]);
+        assert_eq!(redactor.redact("<abcdefghijkl>"), "<[redacted]>");
+        for text in [
+            r"C:\users\new",
+            "100%",
+            "a&b &amp; c",
+            r"\u12 %zz &#x; \",
+            "é\\",
+        ] {
+            assert_eq!(redactor.redact(text), text);
         }
     }
 

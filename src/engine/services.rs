@@ -22,6 +22,8 @@ use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, prob
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
 /// for it.
 const TAKEN_WITHIN: Duration = Duration::from_millis(50);
+/// Bytes of one error.
+const ERROR_BYTES_MAX: usize = 4096;
 /// Bytes of output that a failure carries.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
 
@@ -128,6 +130,7 @@ impl Services {
             expanded,
             running,
             orders,
+            redactor: Arc::clone(redactor),
             reports: self.reports.clone(),
         };
         tokio::task::spawn_local(task.run());
@@ -234,6 +237,8 @@ struct ServiceTask {
     expanded: Expanded,
     running: RunningService,
     orders: watch::Receiver<Order>,
+    /// A probe's URL and program are in its errors, and may hold `${TOKEN}`.
+    redactor: Arc<Redactor>,
     reports: Reports,
 }
 
@@ -269,12 +274,12 @@ impl ServiceTask {
                     awaits_ready = false;
                     self.report(BootCommand::ServiceUnstartable {
                         service: self.service.name.clone(),
-                        error,
+                        error: self.redactor.clean(&error, ERROR_BYTES_MAX),
                         output: self.tail(),
                     });
                 }
                 Happened::Unlive(why) => {
-                    reason = Some(why);
+                    reason = Some(self.redactor.clean(&why, ERROR_BYTES_MAX));
                     self.stop().await;
                     break;
                 }

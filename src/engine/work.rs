@@ -34,6 +34,8 @@ const WORK_ENDS_WITHIN_HURRIED: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(20);
 /// Time between `SIGTERM` and `SIGKILL` for what a boot leaves that cannot go on.
 const GRACE_MS: u64 = 3_000;
+/// Bytes of one error.
+const ERROR_BYTES_MAX: usize = 4096;
 
 /// The work of one boot.
 pub(super) struct Work {
@@ -96,6 +98,7 @@ impl Work {
                 phase,
             })
         };
+        let redactor = Arc::clone(&app.redactor);
         let work = move || {
             let reports = run_checks(
                 &manifest,
@@ -110,7 +113,9 @@ impl Work {
                 Ok(mut reports) => reports.pop().ok_or_else(|| "it gave no report".to_owned()),
                 Err(error) => Err(error.to_string()),
             };
-            end(report.unwrap_or_else(|error| failed_report(check, &error)))
+            end(report.unwrap_or_else(|error| {
+                failed_report(check, &redactor.clean(&error, ERROR_BYTES_MAX))
+            }))
         };
         let panicked = failed_report(check, "it panicked, which is a bug in ubs");
         self.spawn(check.as_str(), work, end(panicked))
@@ -129,10 +134,11 @@ impl Work {
             .get(&CheckName::Registration)
             .filter(|_| state.lacks_only_registration())
             .cloned();
+        let redactor = Arc::clone(&app.redactor);
         let look = Look {
             manifest: (*app.manifest).clone(),
             environment: app.environment.clone(),
-            redactor: Arc::clone(&app.redactor),
+            redactor: Arc::clone(&redactor),
             services: live_services(state),
             probes,
             known,
@@ -153,7 +159,9 @@ impl Work {
             check.as_str(),
             move || {
                 let report = look.run();
-                end(report.unwrap_or_else(|error| failed_report(check, &error)))
+                end(report.unwrap_or_else(|error| {
+                    failed_report(check, &redactor.clean(&error, ERROR_BYTES_MAX))
+                }))
             },
             end(panicked),
         )
@@ -194,7 +202,7 @@ impl Work {
                 Ok(worked) => (worked.outcome, worked.reason),
                 Err(error) => (HealOutcome::Rejected, error.to_string()),
             };
-            end(outcome, redactor.clean(&reason, 4096))
+            end(outcome, redactor.clean(&reason, ERROR_BYTES_MAX))
         };
         let panicked = end(
             HealOutcome::Rejected,

@@ -136,7 +136,7 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
         let Component::Normal(name) = component else {
             return Err(refuse("it leaves the workspace"));
         };
-        if FORBIDDEN.iter().any(|f| name.eq_ignore_ascii_case(f)) {
+        if is_forbidden(&name.to_string_lossy()) {
             return Err(refuse("it belongs to ubs or to the version control"));
         }
         depth += 1;
@@ -149,6 +149,32 @@ pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
         return Err(refuse("it names no file"));
     }
     Ok(resolved)
+}
+
+/// Is this one of [`FORBIDDEN`], or another name of it on some file system? Names are folded as by file systems that
+/// ignore case (`.GIT`, `.g\u{131}t`), invisible characters (HFS+), or dots and blanks at the end (NTFS, which also
+/// gives short names: `git~1`); a workspace may lie on any of them, or be checked out there.
+fn is_forbidden(name: &str) -> bool {
+    let is_ignored = |c: &char| {
+        let is_mark = matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{ad}');
+        is_mark || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let visible = name.chars().filter(|c| !is_ignored(c));
+    let folded: String = visible
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect();
+    let folded = folded.trim_end_matches(['.', ' ']);
+    let is_short = |forbidden: &str| {
+        let number = folded
+            .strip_prefix(&forbidden[1..])
+            .and_then(|rest| rest.strip_prefix('~'));
+        number
+            .is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    };
+    FORBIDDEN
+        .iter()
+        .any(|forbidden| *forbidden == folded || is_short(forbidden))
 }
 
 /// The bytes of a file, `None` if it does not exist.

@@ -16,6 +16,7 @@ use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::Risk;
 use crate::fix::postgres::server_trial::ServerOutcome;
+use crate::kernel::remove_tree;
 use crate::manifest::sync_directory;
 
 const PLAN: &str = "plan.json";
@@ -163,9 +164,6 @@ impl Journal {
 
     /// Removes the journal.
     pub(super) fn remove(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        remove_tree(&self.directory)
     }
 }

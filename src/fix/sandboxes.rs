@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::domain::ids::MissionId;
+use crate::kernel::remove_tree;
 
 const LOCK: &str = ".lock";
 /// Between the mission and the rest of an image's name.
@@ -101,11 +102,7 @@ pub(crate) fn sweep_sandboxes(state_dir: &Path) -> io::Result<()> {
             if name.ends_with(LOCK) {
                 continue;
             }
-            match fs::symlink_metadata(&path) {
-                Ok(about) if about.is_dir() => fs::remove_dir_all(&path)?,
-                Ok(_) => fs::remove_file(&path)?,
-                Err(_) => {}
-            }
+            remove_tree(&path)?;
         }
     }
     Ok(())

@@ -525,7 +525,7 @@ impl Worker {
             self.overrides.clone(),
             checks,
         )?;
-        let _ = std::fs::remove_dir_all(&scratch);
+        let _ = crate::kernel::remove_tree(&scratch);
         Ok(reports)
     }
 

@@ -20,6 +20,7 @@ mod new_root;
 mod plan;
 mod process;
 mod program;
+mod remove;
 mod step;
 mod support;
 
@@ -44,4 +45,5 @@ pub(crate) use process::{
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;
+pub(crate) use remove::{ScratchDirectory, remove_tree};
 pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::kernel::try_reflink;
+use crate::kernel::{remove_tree, try_reflink};
 
 /// Most bytes of one copy.
 const BYTES_MAX: u64 = 2 << 30;
 
 /// Most files, links and directories of one copy.
 const FILES_MAX: u64 = 200_000;
+
+/// Most levels of directories of one copy: paths of more are too long for most programs, and a loop made them.
+const DEPTH_MAX: usize = 256;
 
 /// Directories that a trial does not need, wherever they lie: history, our own state, installed
 /// packages (used in place, through the interpreter's own path), caches.
@@ -58,6 +61,17 @@ pub enum CopyError {
         biggest_bytes: u64,
         /// Its files.
         biggest_files: u64,
+    },
+    /// Directories lie too deep within each other.
+    #[error(
+        "the workspace has directories more than {limit} levels deep and cannot be copied; they begin at {}: remove \
+         them, or move them out of the workspace", top.display()
+    )]
+    TooDeep {
+        /// Levels that a copy may have.
+        limit: usize,
+        /// The directory directly below the workspace that holds them.
+        top: PathBuf,
     },
     /// A file could not be read or written.
     #[error("cannot copy {}: {source}", path.display())]
@@ -190,24 +204,11 @@ impl WorkspaceCopy {
 
 impl Drop for WorkspaceCopy {
     fn drop(&mut self) {
-        if !self.kept
-            && !self.root.as_os_str().is_empty()
-            && fs::remove_dir_all(&self.root).is_err()
-        {
-            make_writable(&self.root);
-            if let Err(error) = fs::remove_dir_all(&self.root) {
-                tracing::warn!(path = %self.root.display(), %error, "a workspace copy could not be removed");
-            }
+        if self.kept || self.root.as_os_str().is_empty() {
+            return;
         }
-    }
-}
-
-/// Gives us the directories back that forbid their own removal.
-fn make_writable(dir: &Path) {
-    let _ = fs::set_permissions(dir, fs::Permissions::from_mode(0o700));
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|t| t.is_dir()) {
-            make_writable(&entry.path());
+        if let Err(error) = remove_tree(&self.root) {
+            tracing::warn!(path = %self.root.display(), %error, "a workspace copy could not be removed");
         }
     }
 }
@@ -243,6 +244,13 @@ fn scan_limited(
     // opened: that would drop the locks that this process has on it.
     let state_dir = into.ancestors().nth(2);
     while let Some(dir) = dirs.pop() {
+        if dir.components().count() > DEPTH_MAX {
+            let top = dir.components().next().map(|first| workspace.join(first));
+            return Err(CopyError::TooDeep {
+                limit: DEPTH_MAX,
+                top: top.unwrap_or_default(),
+            });
+        }
         let full = workspace.join(&dir);
         for entry in fs::read_dir(&full).map_err(io_error(&full))? {
             let entry = entry.map_err(io_error(&full))?;

@@ -523,6 +523,48 @@ fn secrets_reach_neither_the_log_nor_the_terminal() {
 }
 
 #[test]
+fn secrets_of_a_probe_reach_neither_the_log_nor_the_terminal() {
+    let ready = "restart = 'never'\nready = { PROBE, timeout = '100ms', interval = '10ms' }";
+    let one = |name: &str, more: &str| {
+        layer(name, "critical = false", &[service(name, "sleep 60", more)])
+    };
+    let probed = |name: &str, probe: &str| one(name, &ready.replace("PROBE", probe));
+    let live = "restart = 'never'\nlive = { http = 'http://127.0.0.1:1/live?token=${API_TOKEN}', \
+                interval = '10ms', failures = 1 }";
+    let mut workspace = Workspace::with_manifest(&format!(
+        "{}\n[config.vars.API_TOKEN]\nrequired = true\nsecret = true\n",
+        manifest(&[
+            one("unlive", live),
+            probed(
+                "url",
+                "http = 'http://127.0.0.1:1/health?token=${API_TOKEN}'"
+            ),
+            probed("name", "exec = ['./probe-${API_TOKEN}']"),
+            probed("address", "tcp = '${API_TOKEN}.invalid:1'"),
+        ])
+    ));
+    let secret = "f00dcafe-is-the-real-token";
+    workspace.set_env("API_TOKEN", secret);
+    let run = workspace.ubs(&["boot", "--until-up", "-v"]).expect(0);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(!said.contains(secret), "{said}");
+    workspace.expect_not_logged(&[secret]);
+    let log = workspace
+        .ubs(&["replay", "last", "--events", "--json"])
+        .expect(0)
+        .stdout;
+    for failed in [
+        "health?token=[redacted]",
+        "./probe-[redacted]",
+        "[redacted].invalid:1",
+    ] {
+        assert!(log.contains(failed), "{failed}\n{log}");
+    }
+    let missions = workspace.ubs(&["missions", "list", "--json"]).stdout;
+    assert!(!missions.contains(secret), "{missions}");
+}
+
+#[test]
 fn state_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let workspace = three_layers();

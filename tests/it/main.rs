@@ -20,4 +20,5 @@ mod real;
 mod rooms;
 mod schema;
 mod server_migrations;
+mod siege;
 mod support;

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::interpreter::{NoInterpreter, interpreter};
 use crate::checks::question::frame;
 use crate::checks::shared::{Host, Hosted};
+use crate::kernel::ScratchDirectory;
 use crate::sandbox::{Isolation, SandboxOutcome, SandboxSpec, run_sandboxed};
 
 /// A program that hangs says where at most that long before it is ended.
@@ -63,15 +63,11 @@ pub(in crate::checks) struct ProbeRun<T> {
 /// A private directory for one run; gone when dropped.
 pub(in crate::checks) fn run_directory(
     context: &CheckContext<'_>,
-) -> Result<tempfile::TempDir, ProbeError> {
-    tempfile::Builder::new()
-        .prefix("run-")
-        .permissions(std::fs::Permissions::from_mode(0o700))
-        .tempdir_in(context.scratch)
-        .map_err(|source| ProbeError::Scratch {
-            path: context.scratch.to_owned(),
-            source,
-        })
+) -> Result<ScratchDirectory, ProbeError> {
+    ScratchDirectory::new_in(context.scratch, "run-").map_err(|source| ProbeError::Scratch {
+        path: context.scratch.to_owned(),
+        source,
+    })
 }
 
 /// The environment of a sandboxed run: what the application declares.

@@ -14,6 +14,7 @@ use include_dir::{Dir, DirEntry, include_dir};
 
 use super::super::context::{CliError, Ui};
 use super::step::say;
+use crate::kernel::remove_tree;
 use crate::manifest::set_variable;
 
 /// The application, as it is in the repository.
@@ -48,7 +49,7 @@ pub(super) fn set_up(ui: &Ui, directory: &Path, python: Option<&Path>) -> Result
         let _ = if existed {
             empty(directory)
         } else {
-            fs::remove_dir_all(directory)
+            remove_tree(directory)
         };
     }
     outcome
@@ -111,11 +112,7 @@ fn empty(directory: &Path) -> std::io::Result<()> {
         if entry.file_name() == MARK {
             continue;
         }
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())?;
-        } else {
-            fs::remove_file(entry.path())?;
-        }
+        remove_tree(&entry.path())?;
     }
     match fs::remove_file(directory.join(MARK)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

@@ -55,13 +55,19 @@ pub(super) fn run_checks_at(
     place: &CheckPlace<'_>,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {
-    let environment = Environment::load(
-        place.manifest,
-        place.root,
-        place.process_env.clone().into_iter(),
-    )
-    .map_err(|error| TrialError::Environment(error.to_string()))?;
-    let redactor = Redactor::new(environment.secret_values(place.manifest));
+    let load = |root: &Path| {
+        let process = place.process_env.clone().into_iter();
+        Environment::load(place.manifest, root, process)
+            .map_err(|error| TrialError::Environment(error.to_string()))
+    };
+    let environment = load(place.root)?;
+    let mut secrets = environment.secret_values(place.manifest);
+    // A copy may hold dummies; what a trial says must not have the live secrets either.
+    if place.root != place.manifest.workspace {
+        let live = load(&place.manifest.workspace);
+        secrets.extend(live.map_or_else(|_| Vec::new(), |live| live.secret_values(place.manifest)));
+    }
+    let redactor = Redactor::new(secrets);
     let shared = SharedRuns::plan(place.manifest, checks);
     let sources = Sources::default();
     let run = |check: CheckName| -> Result<CheckReport, TrialError> {

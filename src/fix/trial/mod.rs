@@ -185,7 +185,9 @@ struct RemoveOnDrop<'a>(&'a Path);
 
 impl Drop for RemoveOnDrop<'_> {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(self.0);
+        if let Err(error) = crate::kernel::remove_tree(self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a trial's directory could not be removed");
+        }
     }
 }
 

@@ -105,6 +105,31 @@ fn a_workspace_that_is_too_large_is_refused_and_the_culprit_named() {
 }
 
 #[test]
+fn a_workspace_that_is_too_deep_is_refused_and_the_place_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let ws = dir.path().join("ws");
+    let mut deep = ws.join("cache");
+    for _ in 0..DEPTH_MAX {
+        deep.push("d");
+    }
+    fs::create_dir_all(&deep).unwrap();
+    let error = WorkspaceCopy::create(&ws, dir.path(), &[])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("256 levels") && error.contains("ws/cache: remove"),
+        "{error}"
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "nothing is left behind"
+    );
+    fs::remove_dir(&deep).unwrap();
+    WorkspaceCopy::create(&ws, dir.path(), &[]).unwrap();
+}
+
+#[test]
 fn a_database_that_is_being_written_is_copied_as_of_one_moment() {
     let dir = tempfile::tempdir().unwrap();
     let (ws, into) = (dir.path().join("ws"), dir.path().join("into"));

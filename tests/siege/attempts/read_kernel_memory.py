@@ -1,0 +1,4 @@
+"""The kernel's own memory: opened, never read."""
+from siege import *
+os.open("/proc/kcore", os.O_RDONLY)
+leaked("opened /proc/kcore")
