@@ -30,7 +30,7 @@ use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
 
 pub use outcome::{WorkError, Worked};
-use outcome::{awaiting, not_now, worked};
+use outcome::{awaiting, awaiting_after, not_now, worked};
 use risk::{Author, effective_risk, policy_of};
 
 /// How long a worker holds a mission while it tries a proposal.
@@ -75,7 +75,7 @@ impl Worker {
         }
     }
 
-    /// With the status of each check as it was just measured, which saves measuring it again.
+    /// With what each check just reported, which saves running it again.
     #[must_use]
     pub fn with_baseline(mut self, baseline: Baseline) -> Self {
         self.baseline = Some(baseline);
@@ -265,13 +265,13 @@ impl Worker {
             MissionCommand::Judge {
                 worker: self.name.clone(),
                 verdict: verdict.clone(),
-                needs_approval: policy_of(&self.manifest.heal.policy, trial.risk)
-                    == Policy::Approve,
+                // The trial may show more risk than the proposal: `report` then waits too.
+                needs_approval: policy_of(&self.manifest.heal.policy, trial.risk) != Policy::Auto,
             },
         )?;
         let outcome = match state.status {
             MissionStatus::Verified => self.promote(mission, &proposal, &databases, trial)?,
-            MissionStatus::AwaitingApproval => awaiting(&state),
+            MissionStatus::AwaitingApproval => awaiting_after(&state, &verdict),
             MissionStatus::Quarantined => worked(HealOutcome::NeedsPerson, state.reason),
             _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
         };
@@ -287,7 +287,7 @@ impl Worker {
     ) -> Result<Trial, TrialError> {
         let baseline = match &self.baseline {
             Some(baseline) => baseline.clone(),
-            None => baseline_of(&self.reports_now(mission, &CheckName::ALL)?),
+            None => self.reports_now(mission, &CheckName::ALL)?,
         };
         try_proposal(
             &self.manifest,
@@ -332,7 +332,7 @@ impl Worker {
             return self.withdraw(mission, why);
         }
         let worker = Self {
-            baseline: Some(baseline_of(&reports)),
+            baseline: Some(reports),
             ..self.clone()
         };
         let trial = worker.try_on_a_copy(mission, &signature, failure, &proposal)?;
@@ -539,9 +539,4 @@ impl Worker {
             source,
         })
     }
-}
-
-fn baseline_of(reports: &[CheckReport]) -> Baseline {
-    let status = |report: &CheckReport| (report.name, report.status);
-    reports.iter().map(status).collect()
 }

@@ -435,6 +435,7 @@ pub(crate) struct Policies {
     pub edit: Policy,
     pub destructive: Policy,
     pub open: Policy,
+    pub guarded: Policy,
 }
 
 /// What may happen with a verified proposal.
@@ -536,6 +537,7 @@ impl Default for Policies {
             edit: Policy::Auto,
             destructive: Policy::Approve,
             open: Policy::Approve,
+            guarded: Policy::Approve,
         }
     }
 }

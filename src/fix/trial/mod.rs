@@ -1,7 +1,8 @@
 //! The trial: a proposal is carried out on a copy of the workspace and a clone of its databases,
 //! and every check runs there.
 //!
-//! It holds if the mission's failure is gone there and no other check is worse than before.
+//! It holds if what failed works there and no finding is new. The manifest is the live one, whatever the proposal
+//! writes to the copy of it.
 
 mod checks;
 pub(super) mod error;
@@ -23,7 +24,7 @@ use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use checks::{CheckPlace, run_checks_at};
-use judge::{compare, judge};
+use judge::{Judgement, compare, judge};
 use stage::Stage;
 
 pub(crate) use checks::{Baseline, run_checks};
@@ -132,8 +133,16 @@ pub(super) fn try_proposal(
     };
     let reports = run_checks_at(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);
-    let (holds, mut reason) = judge(signature, failure, &changes, &reports);
+    let Judgement {
+        holds,
+        mut reason,
+        doubts,
+    } = judge(signature, failure, baseline, &reports);
     let mut risk = proposal.risk;
+    if !doubts.is_empty() {
+        risk = risk.max(Risk::Guarded);
+        reason = format!("{reason}; it needs approval: {}", doubts.join("; "));
+    }
     let of_files = migrated.iter().map(|(schema, m)| (schema, &m.side_effects));
     let of_servers = stage
         .clones

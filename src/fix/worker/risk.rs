@@ -38,6 +38,9 @@ pub(super) fn policy_of(policies: &Policies, risk: Risk) -> Policy {
         Risk::Additive => policies.additive,
         Risk::Edit => policies.edit,
         Risk::Open => policies.open,
+        // Never without approval; the manifest refuses `auto`.
+        Risk::Guarded if policies.guarded == Policy::Auto => Policy::Approve,
+        Risk::Guarded => policies.guarded,
         // Never without approval, whatever the manifest says.
         Risk::Destructive if policies.destructive == Policy::Auto => Policy::Approve,
         Risk::Destructive => policies.destructive,
