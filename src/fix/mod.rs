@@ -9,6 +9,7 @@ mod contents;
 mod database;
 mod dummies;
 mod fixers;
+mod guarded;
 mod journal;
 mod migrate;
 mod migration_run;

@@ -211,7 +211,7 @@ impl Worker {
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
         let proposal = Proposal {
-            risk: effective_risk(&proposal, author, &databases),
+            risk: effective_risk(&proposal, author, &databases, &self.manifest),
             ..proposal
         };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;

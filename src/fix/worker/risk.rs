@@ -1,8 +1,9 @@
 //! What a proposal risks, and what policy says about that.
 
 use crate::domain::mission::{Change, Proposal, Risk};
+use crate::fix::guarded::guards;
 use crate::fix::trial::Databases;
-use crate::manifest::{Policies, Policy};
+use crate::manifest::{Manifest, Policies, Policy};
 
 /// Who wrote a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +16,13 @@ pub(super) enum Author {
 
 /// What the changes really risk, whatever the proposal says of itself. Statements are held to what
 /// is additive by SQLite itself; PostgreSQL has nothing of the kind, so there those of others, like their
-/// files and variables, are theirs to answer for.
-pub(super) fn effective_risk(proposal: &Proposal, author: Author, databases: &Databases) -> Risk {
+/// files and variables, are theirs to answer for; files that guard the application more so.
+pub(super) fn effective_risk(
+    proposal: &Proposal,
+    author: Author,
+    databases: &Databases,
+    manifest: &Manifest,
+) -> Risk {
     let of_change = |change: &Change| match (change, author) {
         (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
             Risk::Open
@@ -24,6 +30,13 @@ pub(super) fn effective_risk(proposal: &Proposal, author: Author, databases: &Da
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,
+        (
+            Change::Insert { path, .. }
+            | Change::Write { path, .. }
+            | Change::SetVariable { path, .. }
+            | Change::GenerateSecret { path, .. },
+            Author::Other,
+        ) if guards(path, manifest).is_some() => Risk::Guarded,
         (_, Author::Other) => Risk::Open,
         (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
         (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,
