@@ -13,6 +13,7 @@ mod guarded;
 mod journal;
 mod migrate;
 mod migration_run;
+mod patch;
 mod postgres;
 mod promote;
 mod proposal;
