@@ -43,6 +43,17 @@ pub enum ApplyError {
         /// Which file.
         path: String,
     },
+    /// Somebody edited the file between the look at it and the proposal.
+    #[error(
+        "{path} is not what the proposal was made for, and nothing was changed: look at it again (`files` of \
+         `ubs missions show --json` has its digest) and propose anew\n{difference}"
+    )]
+    Meanwhile {
+        /// Which file.
+        path: String,
+        /// A unified diff, bounded.
+        difference: String,
+    },
     /// The file cannot be read or written.
     #[error("cannot {verb} {path}: {source}")]
     Io {

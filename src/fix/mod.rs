@@ -18,6 +18,7 @@ mod postgres;
 mod promote;
 mod proposal;
 mod sandboxes;
+mod shown;
 mod trial;
 mod worker;
 
@@ -26,6 +27,7 @@ pub use promote::PromoteError;
 pub(crate) use promote::{recover_promotions, roll_back};
 pub use proposal::{ProposalError, parse_proposal};
 pub(crate) use sandboxes::sweep_sandboxes;
+pub(crate) use shown::{keep_shown, shown_files};
 pub use trial::TrialError;
 pub(crate) use trial::{run_checks, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::apply::require_sound;
+use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
+use super::shown::{changed_meanwhile, forget_shown};
 use super::trial::{
     Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
     try_proposal,
@@ -23,7 +24,7 @@ use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
     Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
 };
-use crate::domain::redact::Redactor;
+use crate::domain::redact::{Redactor, sanitise};
 use crate::domain::remedy::Remedy;
 use crate::fix::postgres::side_effects::is_reported_in;
 use crate::log::{Missions, MissionsError, now};
@@ -214,7 +215,15 @@ impl Worker {
             risk: effective_risk(&proposal, author, &databases, &self.manifest),
             ..proposal
         };
-        require_sound(&self.manifest.workspace, &proposal, &redactor)?;
+        let workspace = &self.manifest.workspace;
+        require_sound(workspace, &proposal, &redactor)?;
+        if author == Author::Other
+            && let Some((path, difference)) =
+                changed_meanwhile(workspace, &self.state_dir, mission, &proposal)
+        {
+            let difference = redactor.redact(&sanitise(&difference));
+            return Err(ApplyError::Meanwhile { path, difference }.into());
+        }
         if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
                 "policy for {} changes is report; proposed: {}",
@@ -430,6 +439,9 @@ impl Worker {
     pub fn forget(&self, mission: MissionId) {
         if let Err(error) = forget(&self.state_dir, mission) {
             tracing::warn!(%mission, %error, "cannot remove the promotion's journal");
+        }
+        if let Err(error) = forget_shown(&self.state_dir, mission) {
+            tracing::warn!(%mission, %error, "cannot remove the copies of what a claim showed");
         }
     }
 

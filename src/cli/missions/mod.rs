@@ -33,7 +33,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         C::Show { mission } => {
             let reader = place.existing_reader()?;
             let state = reader.find_mission(&mission)?;
-            show(ui, &state)?;
+            show(ui, &place, &state)?;
             Ok(exit::GOOD)
         }
         C::File {

@@ -7,7 +7,7 @@ use super::super::exit;
 use super::super::render::{self, Tone};
 use super::super::worker::{word_of, worked_json, worker_at};
 use super::queue::id_of;
-use super::text::read_text;
+use super::text::{TEXT_BYTES_MAX, read_text, redactor};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::Proposal;
@@ -24,8 +24,11 @@ pub(super) fn propose(
     let (by, missions) = worker_at(place, worker)?;
     let state = missions.find(name)?;
     let id = id_of(&state)?;
-    let proposal: Proposal = parse_proposal(&text, worker, &place.workspace)
-        .map_err(|error| CliError::usage(error.to_string(), "docs/missions.md has an example"))?;
+    let proposal: Proposal = parse_proposal(&text, worker, &place.workspace).map_err(|error| {
+        // It may quote a file.
+        let message = redactor(place).clean(&error.to_string(), TEXT_BYTES_MAX);
+        CliError::usage(message, "docs/missions.md has an example")
+    })?;
     let (worked, verdict) = by.offer(id, proposal)?;
     report(ui, &state.slug, id, &worked, verdict.as_ref())
 }

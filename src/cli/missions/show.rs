@@ -1,9 +1,10 @@
 //! One mission: in a few lines, or in full.
 
-use super::super::context::{CliError, Ui};
+use super::super::context::{CliError, Place, Ui};
 use super::super::render::{self, Tone};
 use crate::domain::mission::{Change, MissionState, MissionStatus};
 use crate::domain::remedy::MigrationTool;
+use crate::fix::shown_files;
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
     match status {
@@ -139,9 +140,12 @@ pub(super) fn change_text(ui: &Ui, change: &Change) -> String {
     text
 }
 
-pub(super) fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
+pub(super) fn show(ui: &Ui, place: &Place, state: &MissionState) -> Result<(), CliError> {
+    let files = shown_files(&place.workspace, state);
     if ui.json {
-        return ui.print_json(state);
+        let mut document = serde_json::to_value(state).map_err(|e| CliError::Output(e.into()))?;
+        document["files"] = serde_json::json!(files);
+        return ui.print_json(&document);
     }
     let mut text = summary(ui, state);
     let mut fact = |name: &str, value: &str| {
