@@ -53,6 +53,7 @@ const AGENTS: [&str; 13] = [
     ".windsurf",
     ".windsurfrules",
 ];
+const ENVIRONMENT_FILE: &str = "an environment file";
 const MIGRATIONS: [&str; 3] = ["migrations", "alembic", "versions"];
 /// Entries of the workspace's own directory that are looked at for symbolic links.
 const ENTRIES_MAX: usize = 4_096;
@@ -88,6 +89,15 @@ pub(super) fn guards(path: &str, manifest: &Manifest) -> Option<&'static str> {
         .or_else(|| by_link(path, manifest))
 }
 
+/// Its values may be secrets. Without a manifest only names say so.
+pub(super) fn is_environment_file(path: &str, manifest: Option<&Manifest>) -> bool {
+    let what = match manifest {
+        Some(manifest) => guards(path, manifest),
+        None => by_name(&folded(Path::new(path))),
+    };
+    what == Some(ENVIRONMENT_FILE)
+}
+
 fn by_name(parts: &[String]) -> Option<&'static str> {
     let name = parts.last().map_or("", String::as_str);
     let any = |names: &[&str]| parts.iter().any(|part| names.contains(&part.as_str()));
@@ -95,7 +105,7 @@ fn by_name(parts: &[String]) -> Option<&'static str> {
         return Some("the manifest");
     }
     if parts.iter().any(|part| part.starts_with(".env")) || name.ends_with(".env") {
-        return Some("an environment file");
+        return Some(ENVIRONMENT_FILE);
     }
     let is_startup = matches!(name, "sitecustomize.py" | "usercustomize.py");
     if is_startup || name.ends_with(".pth") || name == "pyvenv.cfg" || any(&["site-packages"]) {
@@ -141,7 +151,7 @@ fn by_manifest(path: &Path, parts: &[String], manifest: &Manifest) -> Option<&'s
         .chain(&config.example)
         .any(|file| is(Path::new(file)))
     {
-        return Some("an environment file");
+        return Some(ENVIRONMENT_FILE);
     }
     if let Some(interpreter) = &manifest.python.interpreter
         && is(Path::new(interpreter))

@@ -7,6 +7,7 @@
 mod apply;
 mod contents;
 mod database;
+mod diff;
 mod dummies;
 mod fixers;
 mod guarded;
@@ -22,6 +23,7 @@ mod shown;
 mod trial;
 mod worker;
 
+pub(crate) use diff::{DiffPlace, program_of, proposal_diff, visible};
 pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::PromoteError;
 pub(crate) use promote::{recover_promotions, roll_back};

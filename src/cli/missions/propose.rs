@@ -1,6 +1,6 @@
 //! Proposing a fix, and what came of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::super::context::{CliError, Place, Ui};
 use super::super::exit;
@@ -41,9 +41,24 @@ pub(super) fn report(
     worked: &Worked,
     verdict: Option<&Verdict>,
 ) -> Result<u8, CliError> {
+    report_with(ui, slug, id, worked, verdict, Value::Null)
+}
+
+/// The same, with the diff of what was approved.
+pub(super) fn report_with(
+    ui: &Ui,
+    slug: &str,
+    id: MissionId,
+    worked: &Worked,
+    verdict: Option<&Verdict>,
+    diff: Value,
+) -> Result<u8, CliError> {
     if ui.json {
         let mut document = worked_json(slug, id, worked);
         document["verdict"] = json!(verdict);
+        if !diff.is_null() {
+            document["diff"] = diff;
+        }
         ui.print_json(&document)?;
     } else {
         ui.print(&render::labelled(
