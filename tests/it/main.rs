@@ -14,6 +14,7 @@ mod interrupt;
 mod log_examples;
 mod migrations;
 mod postgres;
+mod proof;
 mod public_api;
 mod real;
 mod rooms;
