@@ -159,7 +159,10 @@ fn file_diff(
     let Some((before, after)) = sides else {
         return as_proposed(path, proposal);
     };
-    let is_secret = is_environment_file(path, place.manifest);
+    let sets_variable = proposal.changes.iter().any(|change| {
+        matches!(change, Change::SetVariable { path: p, .. } | Change::GenerateSecret { path: p, .. } if p == path)
+    });
+    let is_secret = sets_variable || is_environment_file(path, place.manifest);
     let after = String::from_utf8_lossy(after).into_owned();
     let (old, old_name) = match before {
         Some(bytes) => (

@@ -3,10 +3,12 @@
 //! Every line that a hunk keeps or removes must be in the file, byte for byte: at the line that the hunk names, or
 //! at the only place where it fits. Files are changed or created; never removed, renamed or given other modes.
 
-use similar::TextDiff;
+use similar::{ChangeTag, TextDiff};
 
 /// Files in one patch.
 const FILES_MAX: usize = 64;
+/// Equal lines around a change.
+const CONTEXT: usize = 3;
 /// Lines of the file that a refusal quotes.
 const QUOTED_LINES_MAX: usize = 40;
 
@@ -334,11 +336,14 @@ pub(crate) fn unified(
     lines_max: Option<usize>,
 ) -> String {
     let diff = TextDiff::from_lines(old, new);
-    let text = diff
-        .unified_diff()
-        .context_radius(3)
-        .header(old_name, new_name)
-        .to_string();
+    let changes: Vec<Line<'_>> = diff
+        .iter_all_changes()
+        .map(|change| Line {
+            tag: change.tag(),
+            text: change.value(),
+        })
+        .collect();
+    let text = write_hunks(&changes, old_name, new_name);
     let Some(max) = lines_max else {
         return text;
     };
@@ -349,6 +354,68 @@ pub(crate) fn unified(
     let mut shown: String = text.split_inclusive('\n').take(max).collect();
     shown.push_str(&format!("... {} more lines\n", count - max));
     shown
+}
+
+/// One line of a comparison.
+struct Line<'a> {
+    tag: ChangeTag,
+    text: &'a str,
+}
+
+/// The headers of `similar` 2.7 have wrong counts where it moved a change along equal lines, so they are made here.
+fn write_hunks(lines: &[Line<'_>], old_name: &str, new_name: &str) -> String {
+    let mut text = String::new();
+    let is_change = |line: &Line<'_>| line.tag != ChangeTag::Equal;
+    // Lines of each side in front of `at`.
+    let (mut old, mut new, mut at) = (0, 0, 0);
+    while let Some(first) = lines[at..]
+        .iter()
+        .position(is_change)
+        .map(|found| at + found)
+    {
+        let begin = first.saturating_sub(CONTEXT).max(at);
+        let mut last = first;
+        while let Some(next) = lines[last + 1..].iter().position(is_change) {
+            if next > 2 * CONTEXT {
+                break;
+            }
+            last += next + 1;
+        }
+        let end = (last + 1 + CONTEXT).min(lines.len());
+        // What is skipped is equal.
+        old += begin - at;
+        new += begin - at;
+        let hunk = &lines[begin..end];
+        let count = |tag| hunk.iter().filter(|line| line.tag != tag).count();
+        let (olds, news) = (count(ChangeTag::Insert), count(ChangeTag::Delete));
+        if text.is_empty() {
+            text.push_str(&format!("--- {old_name}\n+++ {new_name}\n"));
+        }
+        let (from, to) = (header_range(old, olds), header_range(new, news));
+        text.push_str(&format!("@@ -{from} +{to} @@\n"));
+        for line in hunk {
+            text.push(match line.tag {
+                ChangeTag::Equal => ' ',
+                ChangeTag::Delete => '-',
+                ChangeTag::Insert => '+',
+            });
+            text.push_str(line.text);
+            if !line.text.ends_with('\n') {
+                text.push_str("\n\\ No newline at end of file\n");
+            }
+        }
+        (old, new, at) = (old + olds, new + news, end);
+    }
+    text
+}
+
+fn header_range(before: usize, count: usize) -> String {
+    match count {
+        // An empty side names the line in front of it.
+        0 => format!("{before},0"),
+        1 => format!("{}", before + 1),
+        _ => format!("{},{count}", before + 1),
+    }
 }
 
 #[cfg(test)]
@@ -429,7 +496,7 @@ mod tests {
         }
 
         #[test]
-        fn a_diff_of_two_texts_leads_from_one_to_the_other(old in "[ab\n]{0,40}", new in "[ab\n]{0,40}") {
+        fn a_diff_of_two_texts_leads_from_one_to_the_other(old in "[ab\n]{0,60}", new in "[ab\n]{0,60}") {
             prop_assume!(old != new);
             let patch = unified(&old, &new, "a/x", "b/x", None);
             prop_assert_eq!(patched(&patch, &old).unwrap(), new);

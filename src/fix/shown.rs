@@ -198,7 +198,7 @@ mod tests {
                 shown("app/b.py", "import a\n")
             ]
         );
-        let mission = MissionId::default();
+        let mission = MissionId(uuid::Uuid::nil());
         keep_shown(root, state_dir.path(), mission, &files).unwrap();
         let proposal = Proposal {
             fixer: "ann".into(),

@@ -356,11 +356,15 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::Rejected, reason));
         }
-        if let Some(unreported) = trial
+        let reader = self.missions.log().reader().map_err(MissionsError::from)?;
+        let approved = reader.last_verdict(mission).map_err(MissionsError::from)?;
+        let approved = approved.map_or_else(String::new, |verdict| verdict.reason);
+        let mut unreported = trial
             .side_effects
             .iter()
-            .find(|one| !is_reported_in(&state.reason, one))
-        {
+            .filter(|one| !is_reported_in(&state.reason, one))
+            .chain(trial.doubts.iter().filter(|one| !approved.contains(*one)));
+        if let Some(unreported) = unreported.next() {
             let notice = format!("now also, which nobody approved: {unreported}");
             let mut verdict = trial.verdict;
             verdict.reason = format!("{notice}; {}", verdict.reason);

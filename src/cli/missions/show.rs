@@ -3,10 +3,9 @@
 use super::super::context::{CliError, Place, Ui};
 use super::super::render::{self, Tone};
 use super::text::redactor;
-use crate::domain::event::{Event, Verdict};
+use crate::domain::event::Verdict;
 use crate::domain::mission::{Change, MissionState, MissionStatus};
 use crate::fix::{DiffPlace, program_of, proposal_diff, shown_files, visible};
-use crate::log::EventFilter;
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
     match status {
@@ -124,22 +123,10 @@ fn diff_of(place: &Place, state: &MissionState) -> Option<String> {
 
 /// What the last trial of the proposal in hand showed.
 fn verdict_of(place: &Place, state: &MissionState) -> Result<Option<Verdict>, CliError> {
-    let (Some(reader), Some(_), Some(_)) = (place.reader()?, state.id, &state.proposal) else {
-        return Ok(None);
-    };
-    let filter = EventFilter {
-        mission: state.id,
-        ..EventFilter::default()
-    };
-    let mut verdict = None;
-    for recorded in reader.events(filter)? {
-        match recorded?.event() {
-            Some(Event::FixProposed { .. }) => verdict = None,
-            Some(Event::FixTried { verdict: tried }) => verdict = Some(tried.clone()),
-            _ => {}
-        }
+    match (place.reader()?, state.id, &state.proposal) {
+        (Some(reader), Some(id), Some(_)) => Ok(reader.last_verdict(id)?),
+        _ => Ok(None),
     }
-    Ok(verdict)
 }
 
 fn verdict_text(ui: &Ui, verdict: &Verdict) -> String {

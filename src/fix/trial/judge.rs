@@ -58,9 +58,24 @@ pub(crate) fn still_there(
     let open = open_failures(reports);
     let is_it =
         |found: &&SignedFailure| found.signature == *signature || is_moved(&found.failure, failure);
-    open.iter()
-        .find(is_it)
-        .map(|still| format!("the failure is still there: {}", still.failure.error))
+    if let Some(still) = open.iter().find(is_it) {
+        return Some(format!(
+            "the failure is still there: {}",
+            still.failure.error
+        ));
+    }
+    let is_same = |found: &&SignedFailure| {
+        let found = &found.failure;
+        found.critical && found.check == failure.check && found.subject == failure.subject
+    };
+    if let Some(other) = open.iter().find(is_same) {
+        let (subject, error) = (&failure.subject, &other.failure.error);
+        return Some(format!("{subject} is still broken: {error}"));
+    }
+    let layer = failure.layer.as_deref()?;
+    rehearsal_of(reports, layer)
+        .filter(|run| run.outcome == RehearsalOutcome::Failed)
+        .map(|_| format!("layer {layer} does not pass its dry run"))
 }
 
 /// Whether these reports have that very failure.

@@ -46,6 +46,8 @@ pub(super) struct Trial {
     pub risk: Risk,
     /// What migrations lose or change besides what they add.
     pub side_effects: Vec<String>,
+    /// What the trial does not show, or what is no longer looked at.
+    pub doubts: Vec<String>,
 }
 
 /// Tries `proposal` on a copy below `directory`, which is removed again.
@@ -96,6 +98,7 @@ pub(super) fn try_proposal(
         servers: BTreeMap::new(),
         risk: proposal.risk,
         side_effects: Vec::new(),
+        doubts: Vec::new(),
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
@@ -179,6 +182,7 @@ pub(super) fn try_proposal(
         servers,
         risk,
         side_effects,
+        doubts,
     })
 }
 
