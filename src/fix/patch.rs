@@ -3,10 +3,14 @@
 //! Every line that a hunk keeps or removes must be in the file, byte for byte: at the line that the hunk names, or
 //! at the only place where it fits. Files are changed or created; never removed, renamed or given other modes.
 
+use std::time::Duration;
+
 use similar::{ChangeTag, TextDiff};
 
 /// Files in one patch.
 const FILES_MAX: usize = 64;
+/// Longest search for the shortest diff; after it, a longer one is as right.
+const COMPARING_MAX: Duration = Duration::from_secs(2);
 /// Equal lines around a change.
 const CONTEXT: usize = 3;
 /// Lines of the file that a refusal quotes.
@@ -335,7 +339,9 @@ pub(crate) fn unified(
     new_name: &str,
     lines_max: Option<usize>,
 ) -> String {
-    let diff = TextDiff::from_lines(old, new);
+    let diff = TextDiff::configure()
+        .timeout(COMPARING_MAX)
+        .diff_lines(old, new);
     let changes: Vec<Line<'_>> = diff
         .iter_all_changes()
         .map(|change| Line {
