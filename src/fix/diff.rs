@@ -135,7 +135,10 @@ fn files_of(
         let (Change::Insert { path, .. } | Change::Write { path, .. }) = change else {
             continue;
         };
-        let is_same = |other: &&Change| matches!(other, Change::Insert { path: p, .. } | Change::Write { path: p, .. } if p == path);
+        let is_same = |other: &&Change| match other {
+            Change::Insert { path: p, .. } | Change::Write { path: p, .. } => p == path,
+            _ => false,
+        };
         let alone = Proposal {
             changes: proposal.changes.iter().filter(is_same).cloned().collect(),
             ..proposal.clone()

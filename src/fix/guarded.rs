@@ -60,9 +60,12 @@ const ENTRIES_MAX: usize = 4_096;
 
 /// As a careless file system, or a careless reader, compares names: look-alikes in one form, without case.
 fn fold(name: &str) -> String {
-    let is_invisible = |c: &char| matches!(*c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
-    let compatible: String = name.nfkc().filter(|c| !is_invisible(c)).collect();
+    let compatible: String = name.nfkc().filter(|c| !is_invisible(*c)).collect();
     compatible.to_lowercase().nfkc().collect()
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
 fn folded(path: &Path) -> Vec<String> {
