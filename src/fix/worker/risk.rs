@@ -59,3 +59,54 @@ pub(super) fn policy_of(policies: &Policies, risk: Risk) -> Policy {
         Risk::Destructive => policies.destructive,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_change_of_what_guards_is_guarded_and_never_automatic() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ubs.toml"), "[app]\nname = \"a\"\n").unwrap();
+        let manifest = Manifest::load(&dir.path().join("ubs.toml")).unwrap();
+        let set = |path: &str| Change::SetVariable {
+            path: path.to_owned(),
+            name: "LEVEL".to_owned(),
+            value: "info".to_owned(),
+        };
+        let write = |path: &str| Change::Write {
+            path: path.to_owned(),
+            before: None,
+            text: String::new(),
+        };
+        for (changes, author, risk) in [
+            (vec![set(".env")], Author::BuiltIn, Risk::Additive),
+            (vec![set(".env")], Author::Other, Risk::Guarded),
+            (vec![write("app.py")], Author::BuiltIn, Risk::Edit),
+            (vec![write("app.py")], Author::Other, Risk::Open),
+            (
+                vec![write("app.py"), write("ubs.toml")],
+                Author::Other,
+                Risk::Guarded,
+            ),
+        ] {
+            let proposal = Proposal {
+                fixer: "bot".to_owned(),
+                summary: "x".to_owned(),
+                risk: Risk::Additive,
+                changes,
+            };
+            let found = effective_risk(&proposal, author, &Databases::default(), &manifest);
+            assert_eq!(found, risk, "{:?} by {author:?}", proposal.changes);
+        }
+        let all = Policies {
+            additive: Policy::Auto,
+            edit: Policy::Auto,
+            open: Policy::Auto,
+            guarded: Policy::Auto,
+            destructive: Policy::Auto,
+        };
+        assert_eq!(policy_of(&all, Risk::Open), Policy::Auto);
+        assert_eq!(policy_of(&all, Risk::Guarded), Policy::Approve);
+    }
+}
