@@ -18,12 +18,12 @@ pub(super) fn page(text: &str) -> bool {
     let Some((program, arguments)) = argv.split_first() else {
         return false;
     };
-    let started = Command::new(program)
-        .args(arguments)
-        .env("LESS", "FRX")
-        .stdin(Stdio::piped())
-        .spawn();
-    let Ok(mut pager) = started else {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    if std::env::var_os("LESS").is_none() {
+        command.env("LESS", "FRX");
+    }
+    let Ok(mut pager) = command.spawn() else {
         return false;
     };
     if let Some(mut stdin) = pager.stdin.take() {
