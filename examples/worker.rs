@@ -6,6 +6,8 @@
 //!
 //! The proposal is JSON, for example
 //! `{"summary": "say hello", "changes": [{"write": {"path": "greeting.txt", "text": "hello\n"}}]}`.
+//! A file that exists is changed by `{"patch": "UNIFIED DIFF"}`, or by a `write` with the digest of what was read as
+//! `before`, so that no edit made meanwhile is lost.
 //! It is tried on a copy of the workspace in the sandbox. If it holds, it is applied, or waits for
 //! a person to approve it, as the manifest's `[heal]` policy says.
 

@@ -154,6 +154,14 @@ impl Ui {
             .map_err(CliError::Output)
     }
 
+    /// Writes long text: on a terminal through a pager, if there is one.
+    pub(crate) fn print_long(&self, text: &str) -> Result<(), CliError> {
+        if std::io::stdout().is_terminal() && super::pager::page(text) {
+            return Ok(());
+        }
+        self.print(text)
+    }
+
     /// Writes text to standard output, unless only the outcome or one JSON document is wanted there.
     pub(crate) fn print_unless_silent(&self, text: &str) -> Result<(), CliError> {
         if self.json || self.quiet {

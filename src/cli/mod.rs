@@ -12,6 +12,7 @@ mod log;
 mod logs;
 mod missions;
 mod options;
+mod pager;
 mod preflight;
 mod progress;
 mod render;

@@ -272,6 +272,9 @@ pub struct DryRun {
     pub printed: Vec<String>,
     /// What a dry run should not do.
     pub side_effects: Vec<SideEffect>,
+    /// The application's own files that were imported, relative to the workspace; empty if that is not known.
+    #[serde(skip)]
+    pub(crate) files: Vec<String>,
 }
 
 /// Time of one module's import.

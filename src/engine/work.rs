@@ -173,12 +173,7 @@ impl Work {
         log: &BootLog<'_>,
         mission: MissionId,
     ) -> Result<(), EngineError> {
-        let baseline = log
-            .state
-            .reports
-            .values()
-            .map(|r| (r.name, r.status))
-            .collect();
+        let baseline = log.state.reports.values().cloned().collect();
         let worker = Worker::new(
             worker_name(self.boot),
             (*app.manifest).clone(),

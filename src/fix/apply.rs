@@ -8,6 +8,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::guarded::not_carried;
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
@@ -41,6 +42,17 @@ pub enum ApplyError {
     Changed {
         /// Which file.
         path: String,
+    },
+    /// Somebody edited the file between the look at it and the proposal.
+    #[error(
+        "{path} is not what the proposal was made for, and nothing was changed: look at it again (`files` of \
+         `ubs missions show --json` has its digest) and propose anew\n{difference}"
+    )]
+    Meanwhile {
+        /// Which file.
+        path: String,
+        /// A unified diff, bounded.
+        difference: String,
     },
     /// The file cannot be read or written.
     #[error("cannot {verb} {path}: {source}")]
@@ -212,6 +224,18 @@ pub(super) fn read_file(root: &Path, path: &str) -> Result<Option<Vec<u8>>, Appl
     }
 }
 
+/// Refuses a file that the copy of a trial does not have: what becomes of a change to it cannot be tried.
+pub(super) fn require_carried(path: &str) -> Result<(), ApplyError> {
+    match not_carried(path) {
+        None => Ok(()),
+        Some(_) => Err(ApplyError::Path {
+            path: path.escape_debug().to_string(),
+            why: "no trial has it, because installed packages and caches are not copied; change what is \
+                  installed there with the tool that installs it",
+        }),
+    }
+}
+
 /// Refuses what no proposal may be, before anything of it is written to the log: too many changes,
 /// bad paths, secrets in the text.
 pub(super) fn require_sound(
@@ -238,14 +262,17 @@ pub(super) fn require_sound(
         match change {
             Change::Insert { path, text, .. } | Change::Write { path, text, .. } => {
                 resolve(root, path)?;
+                require_carried(path)?;
                 require_clean(text)?;
             }
             Change::SetVariable { path, value, .. } => {
                 resolve(root, path)?;
+                require_carried(path)?;
                 require_clean(value)?;
             }
             Change::GenerateSecret { path, bytes, .. } => {
                 resolve(root, path)?;
+                require_carried(path)?;
                 if !(16..=1024).contains(bytes) {
                     return Err(ApplyError::TooMuch {
                         what: "random bytes of a secret (at least 16)",

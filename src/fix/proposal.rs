@@ -1,14 +1,17 @@
 //! Reads a proposal that a program or a person wrote as JSON.
 //!
-//! What the writer need not or may not say is filled in: who proposes (the worker that holds the
-//! mission), the risk (`open`), and the digest of a file as it is now (`before`). Everything is checked again later, whoever wrote it.
+//! What the writer need not or may not say is filled in: who proposes (the worker that holds the mission) and the
+//! risk (`open`). The digest of a file as the writer read it (`before`) is not: it is what keeps an edit that somebody
+//! made meanwhile. A patch has its context instead, and becomes the files that it leads to. Everything is checked
+//! again later, whoever wrote it.
 
 use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::apply::{ApplyError, read_file};
+use super::apply::{ApplyError, read_file, require_carried};
+use super::patch::{FilePatch, PatchError, read_patch};
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal, Risk};
 
@@ -25,13 +28,29 @@ pub enum ProposalError {
     /// Not JSON, or not of this shape.
     #[error(
         "the text is no proposal: {0}; it is {{\"summary\": \"...\", \"changes\": [...]}} with changes such as \
-         {{\"write\": {{\"path\": \"a.py\", \"text\": \"...\"}}}}, {{\"insert\": {{\"path\", \"offset\", \"text\"}}}}, \
+         {{\"patch\": \"a unified diff\"}}, {{\"write\": {{\"path\", \"before\", \"text\"}}}}, \
+         {{\"insert\": {{\"path\", \"before\", \"offset\", \"text\"}}}}, \
          {{\"set_variable\": {{\"path\", \"name\", \"value\"}}}}, {{\"sql\": {{\"schema\", \"statements\"}}}}"
     )]
     Shape(#[from] serde_json::Error),
     /// A file that it changes cannot be read.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// It would overwrite what it may not have seen.
+    #[error(
+        "`{kind}` of {path} needs `before`, the digest (BLAKE3) of the file as you read it, so that no edit made \
+         meanwhile is lost: `files` of `ubs missions claim --json` and `ubs missions show --json` has it; or propose \
+         a `patch`, which needs none"
+    )]
+    NoBefore {
+        /// `write`, `insert`.
+        kind: &'static str,
+        /// Which file.
+        path: String,
+    },
+    /// Its patch cannot be used.
+    #[error(transparent)]
+    Patch(#[from] PatchError),
 }
 
 #[derive(Deserialize)]
@@ -51,11 +70,17 @@ pub fn parse_proposal(text: &str, fixer: &str, root: &Path) -> Result<Proposal, 
         return Err(ProposalError::TooLong(text.len()));
     }
     let written: WrittenProposal = serde_json::from_str(text)?;
-    let changes = written
-        .changes
-        .into_iter()
-        .map(|change| read_change(change, root))
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut changes = Vec::new();
+    for change in written.changes {
+        match change.get("patch") {
+            Some(Value::String(patch)) if change.len() == 1 => {
+                for file in read_patch(patch)? {
+                    changes.push(patched(&file, root)?);
+                }
+            }
+            _ => changes.push(read_change(change, root)?),
+        }
+    }
     Ok(Proposal {
         fixer: fixer.to_owned(),
         summary: written.summary,
@@ -71,14 +96,42 @@ fn read_change(mut change: Map<String, Value>, root: &Path) -> Result<Change, Pr
         };
         let path = fields.get("path").and_then(Value::as_str);
         if let (None, Some(path)) = (fields.get("before"), path) {
-            let before = read_file(root, path)?.map(|bytes| Digest::of(&bytes).to_string());
-            fields.insert(
-                "before".to_owned(),
-                before.map_or(Value::Null, Value::String),
-            );
+            // What does not exist yet has no digest.
+            if kind == "insert" || read_file(root, path)?.is_some() {
+                return Err(ProposalError::NoBefore {
+                    kind,
+                    path: path.escape_debug().to_string(),
+                });
+            }
+            fields.insert("before".to_owned(), Value::Null);
         }
     }
     Ok(serde_json::from_value(Value::Object(change))?)
+}
+
+/// The file that a patch leads to.
+fn patched(patch: &FilePatch, root: &Path) -> Result<Change, ProposalError> {
+    let path = &patch.path;
+    require_carried(path)?;
+    let bytes = read_file(root, path)?;
+    let refuse = |why| ApplyError::Path {
+        path: path.escape_debug().to_string(),
+        why,
+    };
+    match (&bytes, patch.creates) {
+        (Some(_), true) => return Err(refuse("the patch creates it, and it exists").into()),
+        (None, false) => return Err(refuse("the patch changes it, and it does not exist").into()),
+        _ => {}
+    }
+    let text = match std::str::from_utf8(bytes.as_deref().unwrap_or_default()) {
+        Ok(text) => text,
+        Err(_) => return Err(ApplyError::NotText(path.clone()).into()),
+    };
+    Ok(Change::Write {
+        path: path.clone(),
+        before: bytes.as_deref().map(Digest::of),
+        text: patch.apply(text)?,
+    })
 }
 
 #[cfg(test)]
@@ -90,7 +143,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a.py"), "x = 1\n").unwrap();
         let text = r#"{"summary": "say 2", "changes": [
-            {"write": {"path": "a.py", "text": "x = 2\n"}},
+            {"patch": "--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-x = 1\n+x = 2\n"},
             {"write": {"path": "b.py", "text": "y = 1\n"}},
             {"sql": {"schema": "main", "statements": ["CREATE TABLE t (x)"]}}]}"#;
         let proposal = parse_proposal(text, "ann", dir.path()).unwrap();
@@ -104,6 +157,59 @@ mod tests {
         };
         assert_eq!(before(0), Some(Digest::of(b"x = 1\n")));
         assert_eq!(before(1), None);
+        assert!(matches!(&proposal.changes[0], Change::Write { text, .. } if text == "x = 2\n"));
+    }
+
+    #[test]
+    fn a_file_that_exists_is_overwritten_only_by_who_says_what_it_held() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.py"), "x = 1\n").unwrap();
+        let parse = |change: &str| {
+            let text = format!(r#"{{"summary": "x", "changes": [{change}]}}"#);
+            parse_proposal(&text, "ann", dir.path())
+        };
+        for change in [
+            r#"{"write": {"path": "a.py", "text": "x = 2\n"}}"#,
+            r#"{"insert": {"path": "a.py", "offset": 0, "text": "x = 2\n"}}"#,
+            r#"{"insert": {"path": "new.py", "offset": 0, "text": "x = 2\n"}}"#,
+        ] {
+            let error = parse(change).unwrap_err().to_string();
+            assert!(
+                error.contains("needs `before`") && error.contains("claim --json"),
+                "{error}"
+            );
+        }
+        let before = Digest::of(b"x = 1\n");
+        let write =
+            format!(r#"{{"write": {{"path": "a.py", "before": "{before}", "text": "y"}}}}"#);
+        assert!(parse(&write).is_ok());
+        for (patch, why) in [
+            (
+                "--- a/a.py\\n+++ b/a.py\\n@@ -1 +1 @@\\n-x = 9\\n+x = 2\\n",
+                "does not fit a.py",
+            ),
+            (
+                "--- /dev/null\\n+++ b/a.py\\n@@ -0,0 +1 @@\\n+x\\n",
+                "it exists",
+            ),
+            (
+                "--- a/b.py\\n+++ b/b.py\\n@@ -1 +1 @@\\n-x\\n+y\\n",
+                "does not exist",
+            ),
+            (
+                "--- a/../b.py\\n+++ b/../b.py\\n@@ -1 +1 @@\\n-x\\n+y\\n",
+                "leaves the workspace",
+            ),
+            (
+                "--- /dev/null\\n+++ b/venv/x.py\\n@@ -0,0 +1 @@\\n+y\\n",
+                "no trial has it",
+            ),
+        ] {
+            let error = parse(&format!(r#"{{"patch": "{patch}"}}"#))
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(why), "{patch}: {error}");
+        }
     }
 
     #[test]

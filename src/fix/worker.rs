@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::apply::require_sound;
+use super::apply::{ApplyError, require_sound};
 use super::fixers::FIXERS;
 use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
+use super::shown::{changed_meanwhile, forget_shown};
 use super::trial::{
     Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
     try_proposal,
@@ -23,14 +24,14 @@ use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
     Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
 };
-use crate::domain::redact::Redactor;
+use crate::domain::redact::{Redactor, sanitise};
 use crate::domain::remedy::Remedy;
 use crate::fix::postgres::side_effects::is_reported_in;
 use crate::log::{Missions, MissionsError, now};
 use crate::manifest::{Environment, Manifest, Policy};
 
 pub use outcome::{WorkError, Worked};
-use outcome::{awaiting, not_now, worked};
+use outcome::{awaiting, awaiting_after, not_now, worked};
 use risk::{Author, effective_risk, policy_of};
 
 /// How long a worker holds a mission while it tries a proposal.
@@ -75,7 +76,7 @@ impl Worker {
         }
     }
 
-    /// With the status of each check as it was just measured, which saves measuring it again.
+    /// With what each check just reported, which saves running it again.
     #[must_use]
     pub fn with_baseline(mut self, baseline: Baseline) -> Self {
         self.baseline = Some(baseline);
@@ -211,10 +212,18 @@ impl Worker {
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
         let proposal = Proposal {
-            risk: effective_risk(&proposal, author, &databases),
+            risk: effective_risk(&proposal, author, &databases, &self.manifest),
             ..proposal
         };
-        require_sound(&self.manifest.workspace, &proposal, &redactor)?;
+        let workspace = &self.manifest.workspace;
+        require_sound(workspace, &proposal, &redactor)?;
+        if author == Author::Other
+            && let Some((path, difference)) =
+                changed_meanwhile(workspace, &self.state_dir, mission, &proposal)
+        {
+            let difference = redactor.redact(&sanitise(&difference));
+            return Err(ApplyError::Meanwhile { path, difference }.into());
+        }
         if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
                 "policy for {} changes is report; proposed: {}",
@@ -265,13 +274,13 @@ impl Worker {
             MissionCommand::Judge {
                 worker: self.name.clone(),
                 verdict: verdict.clone(),
-                needs_approval: policy_of(&self.manifest.heal.policy, trial.risk)
-                    == Policy::Approve,
+                // The trial may show more risk than the proposal: `report` then waits too.
+                needs_approval: policy_of(&self.manifest.heal.policy, trial.risk) != Policy::Auto,
             },
         )?;
         let outcome = match state.status {
             MissionStatus::Verified => self.promote(mission, &proposal, &databases, trial)?,
-            MissionStatus::AwaitingApproval => awaiting(&state),
+            MissionStatus::AwaitingApproval => awaiting_after(&state, &verdict),
             MissionStatus::Quarantined => worked(HealOutcome::NeedsPerson, state.reason),
             _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
         };
@@ -287,7 +296,7 @@ impl Worker {
     ) -> Result<Trial, TrialError> {
         let baseline = match &self.baseline {
             Some(baseline) => baseline.clone(),
-            None => baseline_of(&self.reports_now(mission, &CheckName::ALL)?),
+            None => self.reports_now(mission, &CheckName::ALL)?,
         };
         try_proposal(
             &self.manifest,
@@ -332,7 +341,7 @@ impl Worker {
             return self.withdraw(mission, why);
         }
         let worker = Self {
-            baseline: Some(baseline_of(&reports)),
+            baseline: Some(reports),
             ..self.clone()
         };
         let trial = worker.try_on_a_copy(mission, &signature, failure, &proposal)?;
@@ -347,11 +356,15 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::Rejected, reason));
         }
-        if let Some(unreported) = trial
+        let reader = self.missions.log().reader().map_err(MissionsError::from)?;
+        let approved = reader.last_verdict(mission).map_err(MissionsError::from)?;
+        let approved = approved.map_or_else(String::new, |verdict| verdict.reason);
+        let mut unreported = trial
             .side_effects
             .iter()
-            .find(|one| !is_reported_in(&state.reason, one))
-        {
+            .filter(|one| !is_reported_in(&state.reason, one))
+            .chain(trial.doubts.iter().filter(|one| !approved.contains(*one)));
+        if let Some(unreported) = unreported.next() {
             let notice = format!("now also, which nobody approved: {unreported}");
             let mut verdict = trial.verdict;
             verdict.reason = format!("{notice}; {}", verdict.reason);
@@ -430,6 +443,9 @@ impl Worker {
     pub fn forget(&self, mission: MissionId) {
         if let Err(error) = forget(&self.state_dir, mission) {
             tracing::warn!(%mission, %error, "cannot remove the promotion's journal");
+        }
+        if let Err(error) = forget_shown(&self.state_dir, mission) {
+            tracing::warn!(%mission, %error, "cannot remove the copies of what a claim showed");
         }
     }
 
@@ -540,9 +556,4 @@ impl Worker {
             source,
         })
     }
-}
-
-fn baseline_of(reports: &[CheckReport]) -> Baseline {
-    let status = |report: &CheckReport| (report.name, report.status);
-    reports.iter().map(status).collect()
 }

@@ -14,6 +14,7 @@ use super::layout::{PROJECTION_FORMAT, SCHEMA_VERSION};
 use super::migrate;
 use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
 use crate::domain::boot::{self, BootState};
+use crate::domain::event::{Event, Verdict};
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, MissionId, Seq};
 use crate::domain::mission::{self, MissionState, MissionStatus};
@@ -269,6 +270,23 @@ impl Reader {
     pub fn mission(&self, mission: MissionId) -> Result<Option<MissionState>, LogError> {
         self.require_current_projections()?;
         Ok(load_mission(&self.conn, &self.path, mission)?.map(|row| row.state))
+    }
+
+    /// What the last trial of the mission's proposal in hand showed; `None` if there was none.
+    pub(crate) fn last_verdict(&self, mission: MissionId) -> Result<Option<Verdict>, LogError> {
+        let filter = EventFilter {
+            mission: Some(mission),
+            ..EventFilter::default()
+        };
+        let mut last = None;
+        for recorded in self.events(filter)? {
+            match recorded?.event() {
+                Some(Event::FixProposed { .. }) => last = None,
+                Some(Event::FixTried { verdict }) => last = Some(verdict.clone()),
+                _ => {}
+            }
+        }
+        Ok(last)
     }
 
     /// Missions, oldest first; the closed ones too if `all`.

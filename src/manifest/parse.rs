@@ -501,7 +501,19 @@ fn read_policies(heal: &Section<'_>) -> Policies {
         edit: read("edit", defaults.edit),
         destructive: read("destructive", defaults.destructive),
         open: read("open", defaults.open),
+        guarded: read("guarded", defaults.guarded),
     };
+    if policies.guarded == Policy::Auto {
+        section.fault(
+            "guarded",
+            Fault::new(
+                "needs a person",
+                "`guarded` cannot be `auto`: a free change of the manifest, of environment files, tests, CI files or \
+                 applied migrations is never made without a person's approval",
+                "write \"approve\" or \"report\"",
+            ),
+        );
+    }
     if policies.destructive == Policy::Auto {
         section.fault(
             "destructive",

@@ -444,6 +444,7 @@ pub(crate) struct Policies {
     pub edit: Policy,
     pub destructive: Policy,
     pub open: Policy,
+    pub guarded: Policy,
 }
 
 /// What may happen with a verified proposal.
@@ -554,6 +555,7 @@ impl Default for Policies {
             edit: Policy::Auto,
             destructive: Policy::Approve,
             open: Policy::Approve,
+            guarded: Policy::Approve,
         }
     }
 }

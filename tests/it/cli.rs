@@ -480,7 +480,8 @@ fn code_that_nobody_approved_sees_dummies_in_the_place_of_secrets() {
     workspace.write(
         "fix.json",
         r#"{"summary": "x", "changes": [{"write": {"path": "check.sh",
-            "text": "echo \"$SECRET_KEY $API_TOKEN $(cat .env)\" | rev >&2; exit 1\n"}}]}"#,
+            "before": "BEFORE", "text": "echo \"$SECRET_KEY $API_TOKEN $(cat .env)\" | rev >&2; exit 1\n"}}]}"#
+        .replace("BEFORE", &blake3::hash(b"exit 1\n").to_string()).as_str(),
     );
     let verdict = workspace
         .ubs(&[

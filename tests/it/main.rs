@@ -15,6 +15,7 @@ mod interrupt;
 mod log_examples;
 mod migrations;
 mod postgres;
+mod proof;
 mod public_api;
 mod real;
 mod rooms;

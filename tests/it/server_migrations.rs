@@ -543,8 +543,10 @@ fn a_migration_that_an_agent_writes_is_tried_and_waits() {
     let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
     let propose = |body: &str| {
         let text = revision("b2", "'a1'", body);
+        let path = "db/migrations/versions/b2.py";
+        let before = blake3::hash(workspace.read(path).as_bytes()).to_string();
         let fix = serde_json::json!({"summary": "finish the migration", "changes": [
-            {"write": {"path": "db/migrations/versions/b2.py", "text": text}},
+            {"write": {"path": path, "before": before, "text": text}},
             {"migrate": {"schema": "main", "tool": "alembic", "target": "heads"}},
         ]});
         workspace.write("fix.json", &fix.to_string());

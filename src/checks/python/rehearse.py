@@ -3,6 +3,7 @@
 _EFFECTS_MAX = 64
 _SLOWEST = 5
 _STACK_MAX = 400
+_FILES_MAX = 5000
 # Who wants this import too has asked long before it is done, but for a very short one.
 _SERVE_S = 0.05
 # What of the audit events (PEP 578) counts as what.
@@ -241,6 +242,19 @@ class _Effects:
         return left
 
 
+def _files(library):
+    """The application's own files among the modules that were imported."""
+    found = set()
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or "-packages" in file or file.startswith(library):
+            continue
+        inside = relative(file)
+        if inside is not None:
+            found.add(inside)
+    return sorted(found)[:_FILES_MAX]
+
+
 def _rehearse():
     imports, effects = _Imports(), _Effects()
     rehearsed = {"times": [], "step": ""}
@@ -278,6 +292,7 @@ def _rehearse():
         rehearsed["slowest"] = imports.slowest()
         rehearsed["effects"] = effects.noted()
         rehearsed["effects_more"] = effects.more
+        rehearsed["files"] = _files(effects.library)
     except BaseException:
         pass
     return rehearsed

@@ -34,6 +34,8 @@ struct Rehearsed {
     effects: Vec<ObservedEffect>,
     /// Effects that are not listed.
     effects_more: usize,
+    /// The application's own files that were imported.
+    files: Vec<String>,
     /// What was being done when it failed.
     step: String,
     raised: Option<Raised>,
@@ -58,6 +60,11 @@ fn last_lines(text: &str) -> Vec<String> {
         .iter()
         .map(|line| crate::domain::redact::truncate(line.trim_end(), PRINTED_BYTES_MAX))
         .collect()
+}
+
+/// Fit to be compared and quoted: the application answered it.
+fn is_plain_path(file: &str) -> bool {
+    file.len() <= PRINTED_BYTES_MAX && !file.chars().any(char::is_control)
 }
 
 pub(super) fn rehearse_layer(
@@ -97,7 +104,9 @@ pub(super) fn rehearse_layer(
             failures.packages = Some(packages.get_or_init(|| Packages::read(context, host)));
         }
         match ran.answer {
-            ProbeAnswer::Given(rehearsed) => {
+            ProbeAnswer::Given(mut rehearsed) => {
+                rehearsed.files.retain(|file| is_plain_path(file));
+                run.seen.files = std::mem::take(&mut rehearsed.files);
                 let slowest = &rehearsed.slowest;
                 run.seen.slowest_modules = failures.slowest_modules(slowest);
                 run.findings

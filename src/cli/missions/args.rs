@@ -19,7 +19,7 @@ pub(super) enum MissionsCommand {
         #[arg(long)]
         all: bool,
     },
-    /// Show one mission in full
+    /// Show one mission in full, with the diff of its proposal and the verdict
     Show {
         /// Which one: its slug, its id, or the beginning of its id
         mission: String,
@@ -58,12 +58,15 @@ pub(super) enum MissionsCommand {
         lease: LeaseArg,
     },
     /// Propose a fix as JSON: it is tried in the sandbox, and applied if it holds and policy allows
+    ///
+    /// For example {"summary": "...", "changes": [{"patch": "--- a/x.py\n+++ b/x.py\n@@ ..."}]}. `write` and
+    /// `insert` need `before`, the digest of the file as `claim --json` gave it; docs/missions.md has all forms.
     Propose {
         /// Which one (slug or id); it must be claimed by the same worker
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
-        /// The file with the proposal
+        /// The file with the proposal, at most 16 MiB; `-` for standard input
         #[arg(long, value_name = "FILE", default_value = "-")]
         file: PathBuf,
     },

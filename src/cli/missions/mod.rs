@@ -18,9 +18,9 @@ use crate::domain::mission::MissionCommand;
 use args::MissionsCommand;
 use file::file;
 use list::list;
-use propose::{propose, report};
+use propose::{propose, report, report_with};
 use queue::{claim, command_mission, id_of};
-use show::show;
+use show::{approval_text, document, show};
 use text::clean;
 
 pub(crate) use args::Args;
@@ -33,7 +33,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         C::Show { mission } => {
             let reader = place.existing_reader()?;
             let state = reader.find_mission(&mission)?;
-            show(ui, &state)?;
+            show(ui, &place, &state)?;
             Ok(exit::GOOD)
         }
         C::File {
@@ -99,8 +99,15 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             let (worker, missions) = worker_at(&place, &by)?;
             let state = missions.find(&mission)?;
             let id = id_of(&state)?;
+            // What is approved, as it was shown.
+            let diff = if ui.json {
+                document(&place, &state)?["diff"].take()
+            } else {
+                ui.print_unless_silent(&approval_text(ui, &place, &state)?)?;
+                serde_json::Value::Null
+            };
             let worked = worker.approve(id, &by)?;
-            let code = report(ui, &state.slug, id, &worked, None)?;
+            let code = report_with(ui, &state.slug, id, &worked, None, diff)?;
             // Asked again: it is not what was approved.
             let is_applied = worked.outcome != HealOutcome::AwaitingApproval;
             Ok(if is_applied { code } else { exit::BAD })

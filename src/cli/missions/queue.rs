@@ -5,6 +5,7 @@ use super::super::exit;
 use super::show::{show, summary};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{MissionCommand, MissionState, MissionStatus};
+use crate::fix::{keep_shown, shown_files};
 use crate::log::Missions;
 
 pub(super) fn id_of(state: &MissionState) -> Result<MissionId, CliError> {
@@ -55,13 +56,16 @@ pub(super) fn claim(
         None => missions.claim_next(&worker, lease_ms)?,
     };
     match claimed {
-        Some(state) if state.status == MissionStatus::Claimed => {
-            show(ui, &state)?;
-            Ok(exit::GOOD)
-        }
         Some(state) => {
-            show(ui, &state)?;
-            Ok(exit::BAD)
+            let files = shown_files(&place.workspace, &state);
+            if let Some(id) = state.id
+                && let Err(error) = keep_shown(&place.workspace, &place.state_dir, id, &files)
+            {
+                tracing::warn!(%error, "cannot keep what the claim shows; a refusal will not show the difference");
+            }
+            show(ui, place, &state)?;
+            let is_claimed = state.status == MissionStatus::Claimed;
+            Ok(if is_claimed { exit::GOOD } else { exit::BAD })
         }
         None => {
             if ui.json {

@@ -1,9 +1,11 @@
 //! One mission: in a few lines, or in full.
 
-use super::super::context::{CliError, Ui};
+use super::super::context::{CliError, AppPaths, Ui};
 use super::super::render::{self, Tone};
+use super::text::redactor;
+use crate::domain::event::Verdict;
 use crate::domain::mission::{Change, MissionState, MissionStatus};
-use crate::domain::remedy::MigrationTool;
+use crate::fix::{DiffPlace, program_of, proposal_diff, shown_files, visible};
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
     match status {
@@ -81,67 +83,136 @@ pub(super) fn todo(state: &MissionState) -> Option<String> {
     }
 }
 
-/// Lines of a change that are shown; with --json it is shown whole.
-const CHANGE_LINES_MAX: usize = 60;
-
-/// One change of a proposal: whoever approves it has to see it.
-pub(super) fn change_text(ui: &Ui, change: &Change) -> String {
-    let (head, body) = match change {
-        Change::Insert {
-            path, offset, text, ..
-        } => (format!("insert into {path} at byte {offset}"), text.clone()),
-        Change::Write { path, before, text } => {
-            let verb = if before.is_some() {
-                "replace"
-            } else {
-                "create"
-            };
-            (format!("{verb} {path}"), text.clone())
+/// One change of a proposal, in a line; the diff shows it in full.
+fn change_text(ui: &Ui, change: &Change) -> String {
+    let head = match change {
+        Change::Insert { path, offset, .. } => format!("insert into {path} at byte {offset}"),
+        Change::Write { path, before, .. } => {
+            let verb = if before.is_some() { "change" } else { "create" };
+            format!("{verb} {path}")
         }
-        Change::SetVariable { path, name, value } => {
-            (format!("set {name} in {path}"), format!("{name}={value}"))
+        Change::SetVariable { path, name, .. } => format!("set {name} in {path}"),
+        Change::GenerateSecret { path, name, bytes } => {
+            format!("set {name} in {path} to {bytes} random bytes that nobody sees")
         }
-        Change::GenerateSecret { path, name, bytes } => (
-            format!("set {name} in {path} to {bytes} random bytes that nobody sees"),
-            String::new(),
-        ),
-        Change::Sql { schema, statements } => {
-            (format!("run on database {schema}"), statements.join(";\n"))
-        }
+        Change::Sql { schema, .. } => format!("run statements on database {schema}"),
         Change::Migrate {
             schema,
             tool,
             target,
-        } => {
-            let tool = match tool {
-                MigrationTool::Alembic => "alembic upgrade",
-                MigrationTool::Flask => "flask db upgrade",
-                MigrationTool::Django => "django migrate",
-            };
-            (
-                format!(
-                    "run the application's migrations on database {schema} ({tool}, to {target})"
-                ),
-                String::new(),
-            )
-        }
+        } => format!(
+            "run the application's migrations on database {schema} ({}, to {target})",
+            program_of(*tool)
+        ),
     };
-    let mut text = render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head);
-    let body = crate::domain::redact::sanitise(&body);
-    for line in body.lines().take(CHANGE_LINES_MAX) {
-        text.push_str(&ui.paint.tone(Tone::Good, &format!("      + {line}")));
+    render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head)
+}
+
+/// The whole proposal as a unified diff; `None` without a proposal.
+fn diff_of(place: &AppPaths, state: &MissionState) -> Option<String> {
+    let proposal = state.proposal.as_ref()?;
+    let manifest = place.manifest().ok();
+    let place = DiffPlace {
+        workspace: &place.workspace,
+        state_dir: &place.state_dir,
+        manifest: manifest.as_ref(),
+        redactor: &redactor(place),
+    };
+    Some(proposal_diff(&place, state.id, proposal))
+}
+
+/// What the last trial of the proposal in hand showed.
+fn verdict_of(place: &AppPaths, state: &MissionState) -> Result<Option<Verdict>, CliError> {
+    match (place.reader()?, state.id, &state.proposal) {
+        (Some(reader), Some(id), Some(_)) => Ok(reader.last_verdict(id)?),
+        _ => Ok(None),
+    }
+}
+
+fn verdict_text(ui: &Ui, verdict: &Verdict) -> String {
+    let (tone, word) = if verdict.holds {
+        (Tone::Good, "holds")
+    } else {
+        (Tone::Bad, "does not hold")
+    };
+    let mut text = render::labelled(
+        ui.paint,
+        ui.width,
+        "  verdict: ",
+        Tone::Dim,
+        &format!("it {word}: {}", verdict.reason),
+    );
+    if !verdict.checks.is_empty() {
+        text.push_str(&ui.paint.tone(tone, "    check         before    after"));
         text.push('\n');
     }
-    let more = body.lines().count().saturating_sub(CHANGE_LINES_MAX);
-    if more > 0 {
-        text.push_str(&format!("      ... {more} more lines (--json shows all)\n"));
+    for change in &verdict.checks {
+        text.push_str(&format!(
+            "    {:<13} {:<9} {}\n",
+            change.check.as_str(),
+            change.before.as_str(),
+            ui.paint
+                .tone(render::tone_of_status(change.after), change.after.as_str())
+        ));
+    }
+    for line in &verdict.isolation {
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "    isolation: ",
+            Tone::Dim,
+            line,
+        ));
     }
     text
 }
 
-pub(super) fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
+fn diff_text(ui: &Ui, diff: &str) -> String {
+    let mut text = String::new();
+    for line in visible(diff).lines() {
+        let tone = match line.as_bytes().first() {
+            _ if line.starts_with("--- ") || line.starts_with("+++ ") => Tone::Strong,
+            Some(b'+') => Tone::Good,
+            Some(b'-') => Tone::Bad,
+            Some(b'@') => Tone::Accent,
+            _ => Tone::Dim,
+        };
+        text.push_str(&ui.paint.tone(tone, line));
+        text.push('\n');
+    }
+    text
+}
+
+/// What a person approves: the verdict, and the diff of everything.
+pub(super) fn approval_text(
+    ui: &Ui,
+    place: &AppPaths,
+    state: &MissionState,
+) -> Result<String, CliError> {
+    let mut text = String::new();
+    if let Some(verdict) = verdict_of(place, state)? {
+        text.push_str(&verdict_text(ui, &verdict));
+    }
+    if let Some(diff) = diff_of(place, state) {
+        text.push_str(&ui.paint.tone(Tone::Dim, "  diff:"));
+        text.push('\n');
+        text.push_str(&diff_text(ui, &diff));
+    }
+    Ok(text)
+}
+
+/// The mission with what a program needs beside it: files with their digests, the diff, the verdict.
+pub(super) fn document(place: &AppPaths, state: &MissionState) -> Result<serde_json::Value, CliError> {
+    let mut document = serde_json::to_value(state).map_err(|e| CliError::Output(e.into()))?;
+    document["files"] = serde_json::json!(shown_files(&place.workspace, state));
+    document["diff"] = serde_json::json!(diff_of(place, state));
+    document["verdict"] = serde_json::json!(verdict_of(place, state)?);
+    Ok(document)
+}
+
+pub(super) fn show(ui: &Ui, place: &AppPaths, state: &MissionState) -> Result<(), CliError> {
     if ui.json {
-        return ui.print_json(state);
+        return ui.print_json(&document(place, state)?);
     }
     let mut text = summary(ui, state);
     let mut fact = |name: &str, value: &str| {
@@ -204,5 +275,6 @@ pub(super) fn show(ui: &Ui, state: &MissionState) -> Result<(), CliError> {
             text.push('\n');
         }
     }
-    ui.print(&text)
+    text.push_str(&approval_text(ui, place, state)?);
+    ui.print_long(&text)
 }

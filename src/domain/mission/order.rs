@@ -148,6 +148,9 @@ pub enum Risk {
     Edit,
     /// An agent's, a playbook's or a person's free change.
     Open,
+    /// A free change of what guards the application (its manifest, environment files, tests ...), or one after which
+    /// less is looked at: never without a person.
+    Guarded,
     /// Drops, deletes or rewrites.
     Destructive,
 }
@@ -160,6 +163,7 @@ impl Risk {
             Self::Additive => "additive",
             Self::Edit => "edit",
             Self::Open => "open",
+            Self::Guarded => "guarded",
             Self::Destructive => "destructive",
         }
     }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::error::{TrialError, make_directory};
 use crate::checks::{CheckContext, SharedRuns, Sources, run_check};
-use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
-/// Status of each check before the proposal.
-pub(crate) type Baseline = BTreeMap<CheckName, CheckStatus>;
+/// What each check reported before the proposal.
+pub(crate) type Baseline = Vec<CheckReport>;
 
 /// Where checks run: a workspace or a copy of it.
 pub(super) struct CheckPlace<'a> {

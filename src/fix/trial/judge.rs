@@ -1,23 +1,49 @@
-//! Whether the reports of a trial show that the failure is gone and nothing else got worse.
+//! Whether the reports of a trial show that what failed works and nothing got worse.
+//!
+//! Pure. That a check reports nothing any more is no proof: it may have been kept from looking. A fix holds
+//! if what failed is seen to work and no finding is new; where less is looked at than before, a person decides.
+
+use std::collections::BTreeSet;
 
 use super::checks::Baseline;
+use crate::domain::code::Code;
 use crate::domain::event::CheckChange;
-use crate::domain::finding::{CheckReport, CheckStatus, Severity};
+use crate::domain::finding::{
+    CheckName, CheckReport, CheckStatus, DryRun, Finding, LayerRehearsal, Measured,
+    RehearsalOutcome, Severity,
+};
 use crate::domain::ids::Signature;
 use crate::domain::mission::{Failure, SignedFailure, group_failures};
+use crate::domain::remedy::Cause;
+use crate::domain::signature::sign_finding;
+
+/// Files that are named in one reason.
+const FILES_SHOWN: usize = 3;
+
+/// What the reports of a trial show.
+#[derive(Debug, PartialEq)]
+pub(super) struct Judgement {
+    /// What failed works, and nothing got worse.
+    pub holds: bool,
+    /// Why, or why not.
+    pub reason: String,
+    /// What is not shown, or no longer looked at: a person has to approve the fix.
+    pub doubts: Vec<String>,
+}
 
 pub(super) fn compare(baseline: &Baseline, after: &[CheckReport]) -> Vec<CheckChange> {
     after
         .iter()
         .map(|report| CheckChange {
             check: report.name,
-            before: baseline
-                .get(&report.name)
-                .copied()
-                .unwrap_or(CheckStatus::Skipped),
+            before: report_of(baseline, report.name).map_or(CheckStatus::Skipped, |r| r.status),
             after: report.status,
         })
         .collect()
+}
+
+fn report_of(reports: &[CheckReport], check: CheckName) -> Option<&CheckReport> {
+    reports.iter().find(|report| report.name == check)
 }
 
 /// Why these reports do not show that the failure is gone, if they do not.
@@ -32,9 +58,24 @@ pub(crate) fn still_there(
     let open = open_failures(reports);
     let is_it =
         |found: &&SignedFailure| found.signature == *signature || is_moved(&found.failure, failure);
-    open.iter()
-        .find(is_it)
-        .map(|still| format!("the failure is still there: {}", still.failure.error))
+    if let Some(still) = open.iter().find(is_it) {
+        return Some(format!(
+            "the failure is still there: {}",
+            still.failure.error
+        ));
+    }
+    let is_same = |found: &&SignedFailure| {
+        let found = &found.failure;
+        found.critical && found.check == failure.check && found.subject == failure.subject
+    };
+    if let Some(other) = open.iter().find(is_same) {
+        let (subject, error) = (&failure.subject, &other.failure.error);
+        return Some(format!("{subject} is still broken: {error}"));
+    }
+    let layer = failure.layer.as_deref()?;
+    rehearsal_of(reports, layer)
+        .filter(|run| run.outcome == RehearsalOutcome::Failed)
+        .map(|_| format!("layer {layer} does not pass its dry run"))
 }
 
 /// Whether these reports have that very failure.
@@ -49,152 +90,372 @@ fn is_moved(found: &Failure, failure: &Failure) -> bool {
 }
 
 fn open_failures(reports: &[CheckReport]) -> Vec<SignedFailure> {
-    group_failures(reports.iter().flat_map(|report| {
+    group_failures(open_findings(reports))
+}
+
+fn open_findings(reports: &[CheckReport]) -> impl Iterator<Item = (CheckName, &Finding)> {
+    reports.iter().flat_map(|report| {
         report
             .findings
             .iter()
             .filter(|f| f.severity >= Severity::Warning)
             .map(|f| (report.name, f))
-    }))
+    })
 }
 
-/// Whether the trial's reports show that the failure is gone and nothing else got worse.
+/// Whether the trial's reports show that what failed works and nothing got worse.
 pub(super) fn judge(
     signature: &Signature,
     failure: &Failure,
-    changes: &[CheckChange],
+    baseline: &Baseline,
     reports: &[CheckReport],
-) -> (bool, String) {
+) -> Judgement {
+    let mut doubts = Vec::new();
+    match objection(signature, failure, baseline, reports, &mut doubts) {
+        Some(reason) => Judgement {
+            holds: false,
+            reason,
+            doubts: Vec::new(),
+        },
+        None => {
+            doubts.extend(less_looked_at(baseline, reports));
+            Judgement {
+                holds: true,
+                reason: reason_to_hold(failure, reports),
+                doubts,
+            }
+        }
+    }
+}
+
+fn reason_to_hold(failure: &Failure, reports: &[CheckReport]) -> String {
+    let passes = failure
+        .layer
+        .as_deref()
+        .filter(|layer| rehearsal_of(reports, layer).is_some());
+    match (failure.check, passes) {
+        (Some(check @ CheckName::Rehearsal), Some(layer)) => {
+            format!(
+                "the {check} check no longer reports {}, and layer {layer} passes its dry run",
+                failure.subject
+            )
+        }
+        (Some(check), _) => format!("the {check} check no longer reports {}", failure.subject),
+        (None, _) => {
+            "no check is worse; only the next start shows whether the layer comes up".to_owned()
+        }
+    }
+}
+
+/// The first reason why the fix does not hold.
+fn objection(
+    signature: &Signature,
+    failure: &Failure,
+    baseline: &Baseline,
+    reports: &[CheckReport],
+    doubts: &mut Vec<String>,
+) -> Option<String> {
     let open = open_failures(reports);
     if let Some(still) = open.iter().find(|f| f.signature == *signature) {
-        return (
-            false,
-            format!("the failure is still there: {}", still.failure.error),
-        );
+        return Some(format!(
+            "the failure is still there: {}",
+            still.failure.error
+        ));
     }
+    let changes = compare(baseline, reports);
     if let Some(worse) = changes
         .iter()
         .find(|c| c.after.blocks() && c.after > c.before)
     {
-        let what = reports
-            .iter()
-            .find(|r| r.name == worse.check)
+        let what = report_of(reports, worse.check)
             .and_then(|r| r.findings.first())
             .map_or_else(String::new, |f| format!(": {}", f.message));
-        return (
-            false,
-            format!(
-                "the {} check got worse ({} to {}){what}",
-                worse.check,
-                worse.before.as_str(),
-                worse.after.as_str()
-            ),
-        );
+        return Some(format!(
+            "the {} check got worse ({} to {}){what}",
+            worse.check,
+            worse.before.as_str(),
+            worse.after.as_str()
+        ));
     }
-    // A failure that moved: the same thing is broken, in other words.
-    if let Some(moved) = open.iter().find(|f| is_moved(&f.failure, failure)) {
-        return (
-            false,
-            format!(
-                "{} is still broken: {}",
-                failure.subject, moved.failure.error
-            ),
-        );
+    if let Some(found) = same_subject(failure, baseline, reports) {
+        return Some(format!(
+            "{} is still broken: {}",
+            failure.subject, found.message
+        ));
     }
-    let looked = match failure.check {
-        Some(check) => reports.iter().any(|r| {
-            r.name == check && !matches!(r.status, CheckStatus::Skipped | CheckStatus::Error)
-        }),
-        None => true,
-    };
+    let looked = failure.check.is_none_or(|check| {
+        report_of(reports, check)
+            .is_some_and(|r| !matches!(r.status, CheckStatus::Skipped | CheckStatus::Error))
+    });
     if !looked {
-        return (
-            false,
-            "the check that found the failure could not be carried out".to_owned(),
-        );
+        return Some("the check that found the failure could not be carried out".to_owned());
     }
-    let reason = match failure.check {
-        Some(check) => format!("the {check} check no longer reports {}", failure.subject),
-        None => {
-            "no check is worse; only the next start shows whether the layer comes up".to_owned()
+    if let Some(why) = works_not(failure, baseline, reports, doubts) {
+        return Some(why);
+    }
+    new_finding(failure, baseline, reports, doubts)
+}
+
+/// An open finding about what failed, whatever it is called now.
+fn same_subject<'a>(
+    failure: &Failure,
+    baseline: &Baseline,
+    reports: &'a [CheckReport],
+) -> Option<&'a Finding> {
+    let check = failure.check?;
+    let known = known_signatures(baseline);
+    let passes = layer_passes(failure, reports);
+    open_findings(reports)
+        .filter(|(name, finding)| *name == check && finding.subject == failure.subject)
+        .map(|(_, finding)| finding)
+        .find(|finding| {
+            let was_beside = known.contains(&sign_finding(finding)) && finding.code != failure.code;
+            // What a dry run does beside, is seen when it gets through.
+            let is_beside = passes && finding.code == Code::RehearsalSideEffect;
+            finding.severity == Severity::Critical
+                || finding.code == failure.code
+                || !(was_beside || is_beside)
+        })
+}
+
+fn known_signatures(reports: &[CheckReport]) -> BTreeSet<Signature> {
+    open_findings(reports)
+        .map(|(_, finding)| sign_finding(finding))
+        .collect()
+}
+
+fn layers(reports: &[CheckReport]) -> &[LayerRehearsal] {
+    match report_of(reports, CheckName::Rehearsal).map(|r| &r.measured) {
+        Some(Measured::Rehearsal { layers, .. }) => layers,
+        _ => &[],
+    }
+}
+
+fn rehearsal_of<'a>(reports: &'a [CheckReport], layer: &str) -> Option<&'a LayerRehearsal> {
+    layers(reports).iter().find(|l| l.layer == layer)
+}
+
+fn layer_passes(failure: &Failure, reports: &[CheckReport]) -> bool {
+    failure
+        .layer
+        .as_deref()
+        .and_then(|layer| rehearsal_of(reports, layer))
+        .is_some_and(|l| l.outcome == RehearsalOutcome::Pass)
+}
+
+/// Files of the application that a dry run imported; none if that is not known.
+fn files_of(run: &LayerRehearsal) -> Option<&[String]> {
+    let files = run.seen.as_ref().map(|seen: &DryRun| &seen.files)?;
+    (!files.is_empty()).then_some(files.as_slice())
+}
+
+/// Why what failed is not seen to work. What cannot be seen at all is a doubt.
+fn works_not(
+    failure: &Failure,
+    baseline: &Baseline,
+    reports: &[CheckReport],
+    doubts: &mut Vec<String>,
+) -> Option<String> {
+    let rehearsed = failure
+        .layer
+        .as_deref()
+        .and_then(|layer| rehearsal_of(reports, layer));
+    if let Some(run) = rehearsed.filter(|run| run.outcome != RehearsalOutcome::Pass) {
+        // A dry run may write nothing: only the start shows whether such a layer is well.
+        let was_so = rehearsal_of(baseline, &run.layer).is_some_and(|l| l.outcome == run.outcome);
+        if run.outcome == RehearsalOutcome::Failed || !was_so {
+            return Some(format!("layer {} does not pass its dry run", run.layer));
         }
+    }
+    let raised = matches!(failure.cause, Some(Cause::Exception(_)));
+    // The definitions of tables are compared as they are written; nothing has to be imported for that.
+    if !raised || failure.code == Code::SchemaDuplicateTable {
+        return None;
+    }
+    let file = failure.location.as_ref().map(|at| at.file.as_str())?;
+    if !file.ends_with(".py") {
+        return None;
+    }
+    match rehearsed.and_then(files_of) {
+        Some(files) if files.iter().any(|f| f == file) => None,
+        Some(_) => Some(format!(
+            "{file} failed, and the dry run of layer {} does not import it any more: that it works is not shown",
+            failure.layer.as_deref().unwrap_or("")
+        )),
+        None if rehearsed.is_some() => None,
+        None => {
+            let mut all = layers(reports).iter().filter_map(files_of).flatten();
+            if !all.any(|f| f == file) {
+                doubts.push(format!(
+                    "that {file} works is not shown, because no dry run imports it"
+                ));
+            }
+            None
+        }
+    }
+}
+
+/// A finding that was not there before, and that nothing hid.
+fn new_finding(
+    failure: &Failure,
+    baseline: &Baseline,
+    reports: &[CheckReport],
+    doubts: &mut Vec<String>,
+) -> Option<String> {
+    let known = known_signatures(baseline);
+    let now = known_signatures(reports);
+    let gone: Vec<(CheckName, &Finding)> = open_findings(baseline)
+        .filter(|(_, finding)| !now.contains(&sign_finding(finding)))
+        .collect();
+    // An exception may name the copy's path: then the same finding has another signature.
+    let was_reported = |check: CheckName, finding: &Finding| {
+        open_findings(baseline).any(|(name, before)| {
+            name == check
+                && before.code == finding.code
+                && before.subject == finding.subject
+                && before.severity >= finding.severity
+        })
     };
-    (true, reason)
+    for (check, finding) in open_findings(reports) {
+        if known.contains(&sign_finding(finding)) || was_reported(check, finding) {
+            continue;
+        }
+        let Some(before) = report_of(baseline, check) else {
+            // Nobody measured it: its status was compared.
+            continue;
+        };
+        let was_hidden = !finding.code.masks_check()
+            && gone
+                .iter()
+                .any(|(name, hider)| *name == check && hides(hider, finding));
+        let moved = failure.layer.is_some()
+            && failure.check == Some(check)
+            && finding.severity == Severity::Critical
+            && finding.layer == failure.layer;
+        if was_hidden && !moved {
+            continue;
+        }
+        if before.findings.iter().any(|f| f.code == Code::CheckMore) {
+            doubts.push(format!(
+                "the {check} check listed only a part of its findings before, so this may be new: {}",
+                finding.message
+            ));
+            continue;
+        }
+        return Some(format!(
+            "the {check} check reports what it did not report before: {}",
+            finding.message
+        ));
+    }
+    None
+}
+
+/// While `hider` was there, `finding` could not be seen.
+fn hides(hider: &Finding, finding: &Finding) -> bool {
+    let same_layer = hider.layer.is_some() && hider.layer == finding.layer;
+    // A database is compared with the models when its migrations have run.
+    let waits = matches!(
+        hider.code,
+        Code::SchemaPendingMigration | Code::SchemaNotMigrated | Code::SchemaUnknownRevision
+    );
+    hider.code.masks_check() || same_layer || waits
+}
+
+/// Where the checks looked at less than before.
+fn less_looked_at(baseline: &Baseline, reports: &[CheckReport]) -> Vec<String> {
+    let mut less = Vec::new();
+    for before in baseline {
+        let Some(after) = report_of(reports, before.name) else {
+            continue;
+        };
+        let check = before.name;
+        if after.status == CheckStatus::Skipped && before.status != CheckStatus::Skipped {
+            less.push(format!("the {check} check is skipped now"));
+            continue;
+        }
+        let mut fewer = |what: &str, before: u32, after: u32| {
+            if after < before {
+                less.push(format!(
+                    "the {check} check looks at {after} {what} instead of {before}"
+                ));
+            }
+        };
+        match (&before.measured, &after.measured) {
+            (Measured::Config { declared: b, .. }, Measured::Config { declared: a, .. }) => {
+                fewer("declared variables", *b, *a)
+            }
+            (
+                Measured::Schema {
+                    tables_expected: b,
+                    tables_live: live_b,
+                },
+                Measured::Schema {
+                    tables_expected: a,
+                    tables_live: live_a,
+                },
+            ) => {
+                fewer("expected tables", *b, *a);
+                fewer("tables of the database", *live_b, *live_a);
+            }
+            (
+                Measured::Rehearsal {
+                    layers_tested: b,
+                    layers: layers_b,
+                    ..
+                },
+                Measured::Rehearsal {
+                    layers_tested: a,
+                    layers: layers_a,
+                    ..
+                },
+            ) => {
+                fewer("layers", *b, *a);
+                for run in layers_b {
+                    let now = layers_a.iter().find(|l| l.layer == run.layer);
+                    less.extend(now.and_then(|now| imports_less(run, now)));
+                }
+            }
+            (
+                Measured::Registration {
+                    expected: b,
+                    routes: routes_b,
+                    ..
+                },
+                Measured::Registration {
+                    expected: a,
+                    routes: routes_a,
+                    ..
+                },
+            ) => {
+                fewer("services", *b, *a);
+                fewer("routes", *routes_b, *routes_a);
+            }
+            _ => {}
+        }
+    }
+    less
+}
+
+fn imports_less(before: &LayerRehearsal, after: &LayerRehearsal) -> Option<String> {
+    let (before_files, after_files) = (files_of(before)?, files_of(after)?);
+    let now: BTreeSet<&String> = after_files.iter().collect();
+    let missing: Vec<&str> = before_files
+        .iter()
+        .filter(|file| !now.contains(file))
+        .map(String::as_str)
+        .collect();
+    let shown = missing[..missing.len().min(FILES_SHOWN)].join(", ");
+    let more = match missing.len().saturating_sub(FILES_SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    (!missing.is_empty()).then(|| {
+        format!(
+            "the dry run of layer {} no longer imports {shown}{more}",
+            before.layer
+        )
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::finding::{CheckName, Finding, Measured};
-    use crate::domain::remedy::Cause;
-    use crate::domain::signature::sign_finding;
-
-    fn report(name: CheckName, findings: Vec<Finding>) -> CheckReport {
-        CheckReport {
-            name,
-            status: CheckStatus::of(&findings),
-            duration_ms: 0,
-            summary: String::new(),
-            findings,
-            measured: Measured::Nothing,
-        }
-    }
-
-    fn verdict_of(before: Vec<CheckReport>, after: Vec<CheckReport>) -> (bool, String) {
-        let finding = before[0].findings[0].clone();
-        let failure = Failure::of_finding(before[0].name, &finding);
-        let baseline: Baseline = before.iter().map(|r| (r.name, r.status)).collect();
-        judge(
-            &sign_finding(&finding),
-            &failure,
-            &compare(&baseline, &after),
-            &after,
-        )
-    }
-
-    fn broken(code: &str, subject: &str) -> Finding {
-        Finding::new(code, Severity::Critical, subject, "broken")
-    }
-
-    #[test]
-    fn a_fix_holds_when_its_failure_is_gone_even_if_its_check_now_sees_more() {
-        let before = vec![report(
-            CheckName::Schema,
-            vec![broken("schema.duplicate_table", "m")],
-        )];
-        let after = vec![report(
-            CheckName::Schema,
-            vec![broken("schema.missing_table", "s")],
-        )];
-        assert!(verdict_of(before, after).0);
-    }
-
-    #[test]
-    fn a_fix_that_breaks_another_check_does_not_hold() {
-        let before = vec![
-            report(CheckName::Schema, vec![broken("schema.missing_table", "s")]),
-            report(CheckName::Rehearsal, vec![]),
-        ];
-        let after = vec![
-            report(CheckName::Schema, vec![]),
-            report(
-                CheckName::Rehearsal,
-                vec![broken("rehearsal.failed", "apis")],
-            ),
-        ];
-        let (holds, reason) = verdict_of(before, after);
-        assert!(!holds);
-        assert!(reason.contains("rehearsal check got worse"), "{reason}");
-    }
-
-    #[test]
-    fn a_failure_that_only_changes_its_words_is_still_there() {
-        let mut first = broken("rehearsal.failed", "apis");
-        first.cause = Some(Cause::Exception("ValueError: a".into()));
-        let mut second = first.clone();
-        second.cause = Some(Cause::Exception("TypeError: b".into()));
-        let before = vec![report(CheckName::Rehearsal, vec![first])];
-        let after = vec![report(CheckName::Rehearsal, vec![second])];
-        assert!(!verdict_of(before, after).0);
-    }
-}
+mod tests;

@@ -1,7 +1,8 @@
 //! The trial: a proposal is carried out on a copy of the workspace and a clone of its databases,
 //! and every check runs there.
 //!
-//! It holds if the mission's failure is gone there and no other check is worse than before.
+//! It holds if what failed works there and no finding is new. The manifest is the live one, whatever the proposal
+//! writes to the copy of it.
 
 mod checks;
 mod command;
@@ -24,7 +25,7 @@ use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use checks::{CheckPlace, run_checks_at};
-use judge::{compare, judge};
+use judge::{Judgement, compare, judge};
 use stage::Stage;
 
 pub(crate) use checks::{Baseline, run_checks};
@@ -47,6 +48,8 @@ pub(super) struct Trial {
     pub risk: Risk,
     /// What migrations lose or change besides what they add.
     pub side_effects: Vec<String>,
+    /// What the trial does not show, or what is no longer looked at.
+    pub doubts: Vec<String>,
 }
 
 /// Tries `proposal` on a copy below `directory`, which is removed again.
@@ -97,6 +100,7 @@ pub(super) fn try_proposal(
         servers: BTreeMap::new(),
         risk: proposal.risk,
         side_effects: Vec::new(),
+        doubts: Vec::new(),
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
@@ -136,8 +140,16 @@ pub(super) fn try_proposal(
     };
     let reports = run_checks_at(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);
-    let (holds, mut reason) = judge(signature, failure, &changes, &reports);
+    let Judgement {
+        holds,
+        mut reason,
+        doubts,
+    } = judge(signature, failure, baseline, &reports);
     let mut risk = proposal.risk;
+    if !doubts.is_empty() {
+        risk = risk.max(Risk::Guarded);
+        reason = format!("{reason}; it needs approval: {}", doubts.join("; "));
+    }
     let of_files = migrated.iter().map(|(schema, m)| (schema, &m.side_effects));
     let of_servers = stage
         .clones
@@ -174,6 +186,7 @@ pub(super) fn try_proposal(
         servers,
         risk,
         side_effects,
+        doubts,
     })
 }
 

@@ -1,6 +1,6 @@
 //! What comes of work on a mission.
 
-use crate::domain::event::HealOutcome;
+use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::mission::MissionState;
 use crate::fix::apply::ApplyError;
 use crate::fix::promote::PromoteError;
@@ -64,6 +64,15 @@ pub(super) fn awaiting(state: &MissionState) -> Worked {
             state.reason, state.slug
         ),
     )
+}
+
+/// The same right after the trial, whose verdict is not a part of the mission's reason unless it runs migrations.
+pub(super) fn awaiting_after(state: &MissionState, verdict: &Verdict) -> Worked {
+    let mut worked = awaiting(state);
+    if !state.reason.contains(&verdict.reason) {
+        worked.reason = format!("{} ({})", worked.reason, verdict.reason);
+    }
+    worked
 }
 
 pub(super) fn not_now(state: &MissionState, hint: &'static str) -> WorkError {

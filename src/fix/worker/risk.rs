@@ -1,8 +1,9 @@
 //! What a proposal risks, and what policy says about that.
 
 use crate::domain::mission::{Change, Proposal, Risk};
+use crate::fix::guarded::guards;
 use crate::fix::trial::Databases;
-use crate::manifest::{Policies, Policy};
+use crate::manifest::{Manifest, Policies, Policy};
 
 /// Who wrote a proposal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,8 +16,13 @@ pub(super) enum Author {
 
 /// What the changes really risk, whatever the proposal says of itself. Statements are held to what
 /// is additive by SQLite itself; PostgreSQL has nothing of the kind, so there those of others, like their
-/// files and variables, are theirs to answer for.
-pub(super) fn effective_risk(proposal: &Proposal, author: Author, databases: &Databases) -> Risk {
+/// files and variables, are theirs to answer for; files that guard the application more so.
+pub(super) fn effective_risk(
+    proposal: &Proposal,
+    author: Author,
+    databases: &Databases,
+    manifest: &Manifest,
+) -> Risk {
     let of_change = |change: &Change| match (change, author) {
         (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
             Risk::Open
@@ -24,6 +30,13 @@ pub(super) fn effective_risk(proposal: &Proposal, author: Author, databases: &Da
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,
+        (
+            Change::Insert { path, .. }
+            | Change::Write { path, .. }
+            | Change::SetVariable { path, .. }
+            | Change::GenerateSecret { path, .. },
+            Author::Other,
+        ) if guards(path, manifest).is_some() => Risk::Guarded,
         (_, Author::Other) => Risk::Open,
         (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
         (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,
@@ -38,8 +51,62 @@ pub(super) fn policy_of(policies: &Policies, risk: Risk) -> Policy {
         Risk::Additive => policies.additive,
         Risk::Edit => policies.edit,
         Risk::Open => policies.open,
+        // Never without approval; the manifest refuses `auto`.
+        Risk::Guarded if policies.guarded == Policy::Auto => Policy::Approve,
+        Risk::Guarded => policies.guarded,
         // Never without approval, whatever the manifest says.
         Risk::Destructive if policies.destructive == Policy::Auto => Policy::Approve,
         Risk::Destructive => policies.destructive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_free_change_of_what_guards_is_guarded_and_never_automatic() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("ubs.toml"), "[app]\nname = \"a\"\n").unwrap();
+        let manifest = Manifest::load(&dir.path().join("ubs.toml")).unwrap();
+        let set = |path: &str| Change::SetVariable {
+            path: path.to_owned(),
+            name: "LEVEL".to_owned(),
+            value: "info".to_owned(),
+        };
+        let write = |path: &str| Change::Write {
+            path: path.to_owned(),
+            before: None,
+            text: String::new(),
+        };
+        for (changes, author, risk) in [
+            (vec![set(".env")], Author::BuiltIn, Risk::Additive),
+            (vec![set(".env")], Author::Other, Risk::Guarded),
+            (vec![write("app.py")], Author::BuiltIn, Risk::Edit),
+            (vec![write("app.py")], Author::Other, Risk::Open),
+            (
+                vec![write("app.py"), write("ubs.toml")],
+                Author::Other,
+                Risk::Guarded,
+            ),
+        ] {
+            let proposal = Proposal {
+                fixer: "bot".to_owned(),
+                summary: "x".to_owned(),
+                risk: Risk::Additive,
+                changes,
+            };
+            let found = effective_risk(&proposal, author, &Databases::default(), &manifest);
+            assert_eq!(found, risk, "{:?} by {author:?}", proposal.changes);
+        }
+        let all = Policies {
+            additive: Policy::Auto,
+            edit: Policy::Auto,
+            open: Policy::Auto,
+            guarded: Policy::Auto,
+            destructive: Policy::Auto,
+        };
+        assert_eq!(policy_of(&all, Risk::Open), Policy::Auto);
+        assert_eq!(policy_of(&all, Risk::Guarded), Policy::Approve);
     }
 }

@@ -495,6 +495,10 @@ fn base() -> Vec<Event> {
                 ..proposal("migrate", Risk::Additive)
             },
         },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("bot", Risk::Guarded),
+        },
         Event::FixTried {
             verdict: verdict(true),
         },

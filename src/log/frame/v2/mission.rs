@@ -21,7 +21,7 @@ mirror! {
         facts: BTreeMap<String, String>,
     }
 
-    enum Risk of mission { Additive, Edit, Open, Destructive }
+    enum Risk of mission { Additive, Edit, Open, Destructive, Guarded }
 
     enum Change of mission {
         Insert { path: String, before: [u8; 32], offset: u64, text: String },

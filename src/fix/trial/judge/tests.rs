@@ -1,0 +1,251 @@
+//! What holds, and what only looks so.
+
+use super::*;
+use crate::domain::finding::{CheckName, Finding, Measured};
+use crate::domain::remedy::Cause;
+use crate::domain::signature::sign_finding;
+
+fn report(name: CheckName, findings: Vec<Finding>) -> CheckReport {
+    CheckReport {
+        name,
+        status: CheckStatus::of(&findings),
+        duration_ms: 0,
+        summary: String::new(),
+        findings,
+        measured: Measured::Nothing,
+    }
+}
+
+fn verdict_of(before: Vec<CheckReport>, after: Vec<CheckReport>) -> (bool, String) {
+    let finding = before[0].findings[0].clone();
+    let failure = Failure::of_finding(before[0].name, &finding);
+    let Judgement { holds, reason, .. } = judge(&sign_finding(&finding), &failure, &before, &after);
+    (holds, reason)
+}
+
+fn broken(code: &str, subject: &str) -> Finding {
+    Finding::new(code, Severity::Critical, subject, "broken")
+}
+
+#[test]
+fn a_fix_holds_when_its_failure_is_gone_even_if_its_check_now_sees_more() {
+    let before = vec![report(
+        CheckName::Schema,
+        vec![broken("schema.duplicate_table", "m")],
+    )];
+    let after = vec![report(
+        CheckName::Schema,
+        vec![broken("schema.missing_table", "s")],
+    )];
+    assert!(verdict_of(before, after).0);
+}
+
+#[test]
+fn a_fix_that_breaks_another_check_does_not_hold() {
+    let before = vec![
+        report(CheckName::Schema, vec![broken("schema.missing_table", "s")]),
+        report(CheckName::Rehearsal, vec![]),
+    ];
+    let after = vec![
+        report(CheckName::Schema, vec![]),
+        report(
+            CheckName::Rehearsal,
+            vec![broken("rehearsal.failed", "apis")],
+        ),
+    ];
+    let (holds, reason) = verdict_of(before, after);
+    assert!(!holds);
+    assert!(reason.contains("rehearsal check got worse"), "{reason}");
+}
+
+#[test]
+fn a_failure_that_only_changes_its_words_is_still_there() {
+    let mut first = broken("rehearsal.failed", "apis");
+    first.cause = Some(Cause::Exception("ValueError: a".into()));
+    let mut second = first.clone();
+    second.cause = Some(Cause::Exception("TypeError: b".into()));
+    let before = vec![report(CheckName::Rehearsal, vec![first])];
+    let after = vec![report(CheckName::Rehearsal, vec![second])];
+    assert!(!verdict_of(before, after).0);
+}
+
+fn layer(name: &str, outcome: RehearsalOutcome, files: &[&str]) -> LayerRehearsal {
+    LayerRehearsal {
+        layer: name.to_owned(),
+        outcome,
+        duration_ms: 0,
+        seen: Some(DryRun {
+            files: files.iter().map(|f| (*f).to_owned()).collect(),
+            ..DryRun::default()
+        }),
+    }
+}
+
+fn rehearsed(findings: Vec<Finding>, layers: Vec<LayerRehearsal>) -> CheckReport {
+    let passed = layers
+        .iter()
+        .filter(|l| l.outcome == RehearsalOutcome::Pass)
+        .count();
+    let mut report = report(CheckName::Rehearsal, findings);
+    report.measured = Measured::Rehearsal {
+        layers_tested: u32::try_from(layers.len()).unwrap(),
+        layers_passed: u32::try_from(passed).unwrap(),
+        issues: vec![],
+        layers,
+        isolation: vec![],
+    };
+    report
+}
+
+fn of_layer(code: &str, layer: &str, exception: &str) -> Finding {
+    let mut finding = broken(code, layer)
+        .cause(Cause::Exception(exception.to_owned()))
+        .at("apis/chat.py", 3, 0);
+    finding.layer = Some(layer.to_owned());
+    finding
+}
+
+/// The layer `apis` fails with an import; what does the trial's report make of it?
+fn after_import_error(after: CheckReport) -> Judgement {
+    let finding = of_layer(
+        "rehearsal.import_error",
+        "apis",
+        "ImportError: cannot import name 'x' from 'y'",
+    );
+    let failure = Failure::of_finding(CheckName::Rehearsal, &finding);
+    let signature = sign_finding(&finding);
+    let run = layer("apis", RehearsalOutcome::Failed, &["apis/__init__.py"]);
+    let before = vec![rehearsed(vec![finding], vec![run])];
+    judge(&signature, &failure, &before, &[after])
+}
+
+#[test]
+fn an_import_is_mended_only_if_the_layer_passes_and_imports_the_file() {
+    use RehearsalOutcome::{Failed, Pass};
+    let all = ["apis/__init__.py", "apis/chat.py"];
+    let good = after_import_error(rehearsed(vec![], vec![layer("apis", Pass, &all)]));
+    assert!(good.holds && good.doubts.is_empty(), "{good:?}");
+    // A side effect that is seen only now was always there.
+    let aside = Finding::new(
+        "rehearsal.side_effect",
+        Severity::Warning,
+        "apis",
+        "starts a thread",
+    );
+    let run = layer("apis", Pass, &all);
+    let mut aside = aside;
+    aside.layer = Some("apis".into());
+    let good = after_import_error(rehearsed(vec![aside], vec![run]));
+    assert!(good.holds, "{good:?}");
+
+    for (what, after) in [
+        (
+            "raise SystemExit(1)",
+            rehearsed(
+                vec![of_layer("rehearsal.failed", "apis", "SystemExit: 1")],
+                vec![layer("apis", Failed, &["apis/__init__.py"])],
+            ),
+        ),
+        (
+            "failed without a finding",
+            rehearsed(vec![], vec![layer("apis", Failed, &all)]),
+        ),
+        (
+            "except Exception: pass around the import",
+            rehearsed(vec![], vec![layer("apis", Pass, &["apis/__init__.py"])]),
+        ),
+    ] {
+        let judged = after_import_error(after);
+        assert!(!judged.holds, "{what}: {judged:?}");
+    }
+}
+
+#[test]
+fn an_optional_layer_that_fails_in_another_way_is_not_mended() {
+    let mut finding = of_layer("rehearsal.import_error", "apis", "ImportError: a");
+    finding.severity = Severity::Warning;
+    let mut other = of_layer("rehearsal.failed", "apis", "SystemExit: 1");
+    other.severity = Severity::Warning;
+    let failed = || layer("apis", RehearsalOutcome::Failed, &[]);
+    let before = vec![rehearsed(vec![finding], vec![failed()])];
+    let after = vec![rehearsed(vec![other], vec![failed()])];
+    assert!(!verdict_of(before, after).0);
+}
+
+#[test]
+fn models_that_no_longer_load_mend_no_duplicate() {
+    let before = vec![report(
+        CheckName::Schema,
+        vec![broken("schema.duplicate_table", "m")],
+    )];
+    let after = vec![report(
+        CheckName::Schema,
+        vec![broken("schema.models_unloadable", "main")],
+    )];
+    assert!(!verdict_of(before, after).0);
+}
+
+#[test]
+fn a_new_finding_beside_the_mended_one_does_not_hold() {
+    let old = broken("schema.missing_table", "s");
+    let beside = broken("schema.missing_index", "t.i");
+    let before = vec![report(CheckName::Schema, vec![old.clone(), beside.clone()])];
+    // What was there before is nobody's fault.
+    let same = vec![report(CheckName::Schema, vec![beside])];
+    assert!(verdict_of(before.clone(), same).0);
+    let mut new = broken("schema.missing_column", "t.c");
+    new.severity = Severity::Warning;
+    let (holds, reason) = verdict_of(before, vec![report(CheckName::Schema, vec![new])]);
+    assert!(
+        !holds && reason.contains("did not report before"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn less_coverage_is_a_doubt_that_says_what_is_missing() {
+    let schema = |tables_expected| CheckReport {
+        measured: Measured::Schema {
+            tables_expected,
+            tables_live: 4,
+        },
+        ..report(CheckName::Schema, vec![])
+    };
+    let routes = |routes| CheckReport {
+        measured: Measured::Registration {
+            expected: 2,
+            mounted: 2,
+            routes,
+            coverage_per_mille: 1000,
+        },
+        ..report(CheckName::Registration, vec![])
+    };
+    let run = |files: &[&str]| rehearsed(vec![], vec![layer("a", RehearsalOutcome::Pass, files)]);
+    let finding = broken("config.missing", "TOKEN");
+    let failure = Failure::of_finding(CheckName::Config, &finding);
+    let judged = judge(
+        &sign_finding(&finding),
+        &failure,
+        &vec![
+            report(CheckName::Config, vec![finding.clone()]),
+            schema(4),
+            routes(9),
+            run(&["a.py", "b.py"]),
+        ],
+        &[
+            report(CheckName::Config, vec![]),
+            schema(3),
+            routes(7),
+            run(&["a.py", "c.py"]),
+        ],
+    );
+    assert!(judged.holds);
+    assert_eq!(
+        judged.doubts,
+        [
+            "the schema check looks at 3 expected tables instead of 4",
+            "the registration check looks at 7 routes instead of 9",
+            "the dry run of layer a no longer imports b.py",
+        ]
+    );
+}
