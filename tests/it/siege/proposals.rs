@@ -162,6 +162,10 @@ fn no_statement_of_a_proposal_does_more_than_add() {
     }
 }
 
+/// Of the text `s`, in Python. No redactor knows the first one: the live secret must not be there to be read.
+const ENCODINGS: &str = "'.'.join(str(ord(c) + 1) for c in s), base64.b32encode(s.encode()).decode(), s, s[::-1], \
+    base64.b64encode(s.encode()).decode(), s.encode().hex()";
+
 #[test]
 fn what_code_on_trial_says_has_no_live_secret_in_any_encoding() {
     let (workspace, slug) = besieged();
@@ -194,42 +198,28 @@ fn what_code_on_trial_says_has_no_live_secret_in_any_encoding() {
         ("a file name", "exec(compile('1/0', told, 'exec'))"),
         (
             "the name of a function",
-            "exec('def f_' + told.replace('-', '_').replace('=', '') + '(): 1/0')",
+            "exec('def f_' + re.sub(r'\\W', '_', told) + '(): 1/0')",
         ),
     ] {
-        for encode in [
-            "s",
-            "s[::-1]",
-            "base64.b64encode(s.encode()).decode()",
-            "base64.b32encode(s.encode()).decode()",
-            "s.encode().hex()",
-            // No redactor knows this one: the live secret must not be there to be read.
-            "'.'.join(str(ord(c) + 1) for c in s)",
-        ] {
-            let text = format!(
-                "import base64, os, re\n\
+        let text = format!(
+            "import base64, os, re\n\
                  def read(path):\n    try:\n        return open(path).read()\n    except OSError:\n        return ''\n\
                  found = [os.environ.get('SECRET_KEY', '')]\n\
-                 found += [read(p) for p in ('.env', {:?}, os.getcwd().split('/.ubs/')[0] + '/.env')]\n\
-                 told = ' '.join({encode} for t in found for s in t.strip().split('=')[-1:])\n{code}\n",
-                live.display().to_string(),
-            );
-            // One way of saying for each encoding is enough; the first is tried with all.
-            if what != "an exception" && encode != "base64.b32encode(s.encode()).decode()" {
-                continue;
-            }
-            claim(&workspace, &slug);
-            let before = blake3::hash(workspace.read("app/__init__.py").as_bytes()).to_string();
-            let change =
-                json!({"write": {"path": "app/__init__.py", "before": before, "text": text}});
-            let run = propose(&workspace, &slug, "bot", &proposal(&change));
-            let said = format!("{}{}", run.stdout, run.stderr);
-            for secret in &encoded {
-                assert!(!said.contains(secret.as_str()), "{what}, {encode}: {said}");
-            }
-            workspace.expect_not_logged(&encoded.each_ref().map(String::as_str));
-            assert_ne!(run.code, 2, "{what}, {encode} was not tried: {said}");
+                 found += [read(p) for p in ('.env', {:?}, os.getcwd().split('/.ubs/')[0] + '/.env')][::-1]\n\
+                 told = ' '.join(e for t in found for s in t.strip().split('=')[-1:] for e in (\
+                 {ENCODINGS}))\n{code}\n",
+            live.display().to_string(),
+        );
+        claim(&workspace, &slug);
+        let before = blake3::hash(workspace.read("app/__init__.py").as_bytes()).to_string();
+        let change = json!({"write": {"path": "app/__init__.py", "before": before, "text": text}});
+        let run = propose(&workspace, &slug, "bot", &proposal(&change));
+        let said = format!("{}{}", run.stdout, run.stderr);
+        for secret in &encoded {
+            assert!(!said.contains(secret.as_str()), "{what}: {said}");
         }
+        workspace.expect_not_logged(&encoded.each_ref().map(String::as_str));
+        assert_ne!(run.code, 2, "{what} was not tried: {said}");
     }
 }
 

@@ -9,4 +9,6 @@ if os.fork() == 0:
     for fd in range(3):
         os.dup2(null, fd)
     os.execve(sys.executable, [sys.executable, "-c", code, marker], {})
+import time
+time.sleep(0.5)
 running(marker)
