@@ -10,6 +10,7 @@ use super::exit;
 use super::options::Global;
 use crate::domain::event::ExitKind;
 use crate::fix::run_in_trial;
+use crate::kernel::ScratchDirectory;
 use crate::manifest::SandboxLimits;
 use crate::sandbox::{Isolation, host_isolation};
 
@@ -52,10 +53,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         return report(ui, &place);
     }
     let manifest = place.manifest()?;
-    let directory = tempfile::Builder::new()
-        .prefix("ubs-sandbox-")
-        .tempdir()
-        .map_err(|error| {
+    let directory =
+        ScratchDirectory::new_in(&std::env::temp_dir(), "ubs-sandbox-").map_err(|error| {
             CliError::usage(
                 format!("cannot make a temporary directory: {error}"),
                 "see to it that $TMPDIR (or /tmp) can be written and has room",

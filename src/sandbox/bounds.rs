@@ -1,6 +1,9 @@
 //! What a sandboxed program and all that it started may use together, summed up every 100 ms.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -84,6 +87,7 @@ impl Bounds {
 /// `processes_max`.
 fn used_by(ancestor: u32, processes_max: u64) -> (u64, u64) {
     let (mut processes, mut bytes) = (0, 0);
+    let mut nameless = BTreeMap::new();
     let mut left = vec![ancestor];
     while let Some(pid) = left.pop() {
         processes += 1;
@@ -97,9 +101,25 @@ fn used_by(ancestor: u32, processes_max: u64) -> (u64, u64) {
             .nth(1)
             .and_then(|field| field.parse::<u64>().ok());
         bytes += resident.unwrap_or(0) * PAGE_BYTES;
+        nameless.extend(nameless_files(&directory));
         left.extend(children_of(&directory));
     }
-    (processes, bytes)
+    (processes, bytes + nameless.values().sum::<u64>())
+}
+
+/// Files without a name that a process holds open (`memfd_create`), by inode, and their bytes: memory that no process
+/// has mapped.
+fn nameless_files(process: &Path) -> Vec<(u64, u64)> {
+    let descriptors = fs::read_dir(process.join("fd"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let is_nameless = |to: PathBuf| to.as_os_str().as_bytes().starts_with(b"/memfd:");
+    descriptors
+        .filter(|fd| fs::read_link(fd.path()).is_ok_and(is_nameless))
+        .filter_map(|fd| fs::metadata(fd.path()).ok())
+        .map(|about| (about.ino(), about.blocks() * 512))
+        .collect()
 }
 
 /// proc_pid_children(5): of every thread.

@@ -1,6 +1,6 @@
 //! One mission: in a few lines, or in full.
 
-use super::super::context::{CliError, AppPaths, Ui};
+use super::super::context::{AppPaths, CliError, Ui};
 use super::super::render::{self, Tone};
 use super::text::redactor;
 use crate::domain::event::Verdict;
@@ -202,7 +202,10 @@ pub(super) fn approval_text(
 }
 
 /// The mission with what a program needs beside it: files with their digests, the diff, the verdict.
-pub(super) fn document(place: &AppPaths, state: &MissionState) -> Result<serde_json::Value, CliError> {
+pub(super) fn document(
+    place: &AppPaths,
+    state: &MissionState,
+) -> Result<serde_json::Value, CliError> {
     let mut document = serde_json::to_value(state).map_err(|e| CliError::Output(e.into()))?;
     document["files"] = serde_json::json!(shown_files(&place.workspace, state));
     document["diff"] = serde_json::json!(diff_of(place, state));
