@@ -57,6 +57,7 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     let mut findings = source.findings(context)?;
     let (mut tables_expected, mut tables_live) = (0, 0);
     let mut is_known = true;
+    let mut live_tables: Vec<Table> = Vec::new();
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
@@ -82,7 +83,8 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         let others = source.others(context, schema);
         let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
         tables_expected += compared.expected;
-        tables_live += compared.live;
+        tables_live += compared.live.len();
+        live_tables.extend(compared.live);
         findings.extend(compared.findings.into_iter().map(|finding| {
             let mut finding = migrations::leave_to_migrations(schema, finding);
             // The same table may be missing in two databases, and those are two failures.
@@ -92,6 +94,15 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
             finding
         }));
     }
+    duplicate::require_live_columns(&mut findings, |table, columns| {
+        let plain = table.rsplit('.').next().unwrap_or(table);
+        live_tables.iter().any(|live| {
+            live.name == plain
+                && columns
+                    .iter()
+                    .all(|name| live.columns.iter().any(|found| found.name == *name))
+        })
+    });
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(Outcome {
         summary: summary(is_known.then_some(tables_expected), tables_live, &findings),
@@ -247,7 +258,8 @@ impl<'a> Source<'a> {
 #[derive(Default)]
 struct Compared {
     expected: usize,
-    live: usize,
+    /// Tables that are there; neither views nor partitions.
+    live: Vec<Table>,
     findings: Vec<Finding>,
 }
 
@@ -359,14 +371,14 @@ impl Compared {
             rights: &rights,
             locate: &|table| locate(scan, table),
         };
+        let count = comparison.compared(expected).count();
+        let findings = differences(&comparison, expected);
+        let mut tables = live.tables;
+        tables.retain(|table| !table.is_view && !table.is_partition);
         Self {
-            expected: comparison.compared(expected).count(),
-            live: live
-                .tables
-                .iter()
-                .filter(|t| !t.is_view && !t.is_partition)
-                .count(),
-            findings: differences(&comparison, expected),
+            expected: count,
+            live: tables,
+            findings,
         }
     }
 }
