@@ -5,6 +5,7 @@
 
 mod advice;
 mod config;
+mod earlier;
 mod imports;
 mod packages;
 mod python;
@@ -30,6 +31,7 @@ use crate::domain::remedy::Remedy;
 use crate::domain::words::count;
 use crate::manifest::{Environment, Manifest};
 
+pub(crate) use earlier::Earlier;
 pub(crate) use python::{interpreter, service_environment};
 pub(crate) use registration::{LiveService, LiveSystem, check_running};
 pub use schema::ExpectedSchema;
@@ -62,6 +64,8 @@ pub(crate) struct CheckContext<'a> {
     pub shared: &'a SharedRuns,
     /// The static scan, made once for all checks of one pre-flight.
     pub sources: &'a Sources,
+    /// What the last boot that was up ran on.
+    pub earlier: &'a Earlier,
 }
 
 impl CheckContext<'_> {

@@ -13,7 +13,7 @@ use super::render;
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
-use crate::fix::run_checks;
+use crate::fix::{read_earlier, run_checks};
 
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
@@ -67,12 +67,18 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         ));
     }
     let begun = Instant::now();
+    // The same comparison with the last boot that was up as a boot makes.
+    let earlier = match place.reader()? {
+        Some(reader) => read_earlier(&reader, &place.state_dir)?,
+        None => Default::default(),
+    };
     let reports = run_checks(
         &manifest,
         &manifest.workspace,
         scratch.path(),
         &Place::process_env(),
         BTreeMap::new(),
+        &earlier,
         &checks,
     )?;
     let decision = decide_go(&reports);

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Digest;
 
+/// Fact of a finding whose fix replaces a value that may be in use.
+pub(crate) const IN_USE: &str = "in_use";
+/// Fact of a finding whose fix a person has to look at, whatever policy says; its value says why.
+pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
+
 /// What can be done about a finding, exactly as the check measured it. JSON: `{"kind": "...", ...}`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

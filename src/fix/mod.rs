@@ -8,6 +8,7 @@ mod apply;
 mod contents;
 mod database;
 mod dummies;
+mod earlier;
 mod fixers;
 mod journal;
 mod migrate;
@@ -19,6 +20,7 @@ mod sandboxes;
 mod trial;
 mod worker;
 
+pub(crate) use earlier::{accept_new_database, read_earlier, value_key};
 pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::PromoteError;
 pub(crate) use promote::{recover_promotions, roll_back};

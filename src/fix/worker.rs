@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::apply::require_sound;
+use super::earlier::read_earlier;
 use super::fixers::FIXERS;
 use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -17,6 +18,7 @@ use super::trial::{
     Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
     try_proposal,
 };
+use crate::checks::Earlier;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{MissionId, Signature};
@@ -293,6 +295,7 @@ impl Worker {
             &self.manifest,
             &self.process_env,
             &self.overrides,
+            &self.earlier(),
             &self.sandbox_dir(mission),
             signature,
             failure,
@@ -500,6 +503,15 @@ impl Worker {
             .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
     }
 
+    /// What the last boot that was up ran on. A log that cannot be read now has no past to compare with; that it
+    /// cannot is found where the mission is read.
+    fn earlier(&self) -> Earlier {
+        let reader = self.missions.log().reader();
+        reader
+            .and_then(|reader| read_earlier(&reader, &self.state_dir))
+            .unwrap_or_default()
+    }
+
     fn environment(&self) -> Result<Environment, WorkError> {
         Environment::load(
             &self.manifest,
@@ -522,6 +534,7 @@ impl Worker {
             &scratch,
             &self.process_env,
             self.overrides.clone(),
+            &self.earlier(),
             checks,
         )?;
         let _ = std::fs::remove_dir_all(&scratch);

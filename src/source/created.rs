@@ -9,6 +9,19 @@ use ruff_text_size::Ranged;
 use super::facts::{CreateAll, Guard, Import};
 use super::scope::Scope;
 
+/// Decorators that have a function run when the application starts.
+const RUN_AT_START: [&str; 9] = [
+    "on_event",
+    "on_startup",
+    "startup",
+    "before_first_request",
+    "before_serving",
+    "before_server_start",
+    "main_process_start",
+    "while_serving",
+    "listens_for",
+];
+
 /// What one file says of tables that the application creates.
 #[derive(Debug, Default)]
 pub(super) struct CreatedFacts {
@@ -32,7 +45,13 @@ impl CreatedCollector {
 
     pub(super) fn enter_function(&mut self, scope: &Scope<'_>, stmt: &StmtFunctionDef) {
         if scope.function_depth == 0 {
-            let is_taken = !stmt.decorator_list.is_empty();
+            let is_taken = stmt.decorator_list.iter().any(|decorator| {
+                let name = match &decorator.expression {
+                    Expr::Call(call) => last_name(&call.func),
+                    other => last_name(other),
+                };
+                name.is_some_and(|name| RUN_AT_START.contains(&name))
+            });
             self.function = Some((stmt.name.as_str().to_owned(), is_taken));
         }
     }
@@ -82,26 +101,43 @@ impl CreatedCollector {
 /// they reach do not count.
 pub(super) fn mark_called(all: &mut [CreateAll], called: &BTreeSet<u64>, imports: &[Import]) {
     for create in all {
+        if is_aside(&create.place.file) {
+            create.is_called = false;
+            continue;
+        }
         if create.is_called || create.function.is_empty() {
             continue;
         }
         create.is_called = called.contains(&digest(&create.function))
             || imports.iter().any(|import| {
                 import.module == create.module
+                    && import.guard != Guard::TypeChecking
                     && import.name.as_deref() == Some(create.function.as_str())
-                    && !is_test(&import.place.file)
+                    && !is_aside(&import.place.file)
             });
     }
 }
 
-/// The file belongs to tests.
-pub(super) fn is_test(file: &str) -> bool {
+/// The file is one of tests, or one that a person runs: what it calls, a start of the application does not.
+pub(super) fn is_aside(file: &str) -> bool {
+    const DIRECTORIES: [&str; 9] = [
+        "tests",
+        "test",
+        "scripts",
+        "tools",
+        "examples",
+        "docs",
+        "alembic",
+        "migrations",
+        "commands",
+    ];
     let mut parts = file.split('/').rev();
     let name = parts.next().unwrap_or_default();
-    name.starts_with("test_")
-        || name.starts_with("conftest")
+    ["test_", "conftest", "seed", "cli.", "manage."]
+        .iter()
+        .any(|start| name.starts_with(start))
         || name.ends_with("_test.py")
-        || parts.any(|part| matches!(part, "tests" | "test"))
+        || parts.any(|part| DIRECTORIES.contains(&part))
 }
 
 fn last_name(expr: &Expr) -> Option<&str> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::created::{is_test, mark_called};
+use super::created::{is_aside, mark_called};
 use super::environment::ReaderObject;
 use super::facts::{
     Application, Base, EnvRead, Framework, Guard, Include, Place, SourceFacts, ValueKind,
@@ -66,8 +66,8 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.unjudged.extend(file.unjudged);
         facts.imports.extend(file.imports);
         facts.routers.extend(file.web.routers);
-        if !is_test(&file.scope.file) {
-            facts.created.extend(file.created.created);
+        facts.created.extend(file.created.created);
+        if !is_aside(&file.scope.file) {
             called.extend(file.created.called);
         }
         facts.scopes.push(file.scope);

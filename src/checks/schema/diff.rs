@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, TOOL_TABLES};
 use super::indexes::compare_indexes;
 use super::origin::{compare_default, compare_origin};
 use super::pairs::Pairs;
@@ -33,6 +33,12 @@ const KEPT_BY_TOOLS: [&str; 6] = [
 ];
 /// More tables that the code does not know are another application's; they are reported in one finding.
 const UNKNOWN_MAX: usize = 20;
+
+/// A tool keeps this table beside those of the code.
+pub(super) fn is_kept_by_tool(name: &str) -> bool {
+    let mut kept = KEPT_BY_TOOLS.into_iter().chain(TOOL_TABLES);
+    kept.any(|tool| name.eq_ignore_ascii_case(tool))
+}
 
 /// Everything that differs.
 pub(super) fn differences(comparison: &Comparison<'_>, expected: &[Table]) -> Vec<Finding> {
@@ -95,10 +101,8 @@ fn unknown_tables(
         return Vec::new();
     }
     let is_kept = |name: &str| {
-        let mut kept = KEPT_BY_TOOLS
-            .into_iter()
-            .chain(comparison.books.iter().map(String::as_str));
-        kept.any(|tool| name.eq_ignore_ascii_case(tool))
+        let mut books = comparison.books.iter();
+        is_kept_by_tool(name) || books.any(|book| name.eq_ignore_ascii_case(book))
     };
     let unknown: Vec<&str> = rename::unknown(comparison.live, expected, comparison.others)
         .into_iter()

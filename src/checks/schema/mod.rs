@@ -2,6 +2,7 @@
 //! code defines twice.
 
 mod between;
+mod caution;
 mod comparison;
 mod constraint_details;
 mod definitions;
@@ -10,6 +11,7 @@ mod duplicate;
 mod expected;
 mod index_details;
 mod indexes;
+mod maker;
 mod migrations;
 mod origin;
 mod pairs;
@@ -61,7 +63,7 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         let of_models = || match source.models.get(&target_of(context, schema)?) {
             Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
             _ => None,
@@ -84,15 +86,37 @@ pub(super) fn check(context: &CheckContext<'_>) -> Result<Outcome, ProbeError> {
         let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
         tables_expected += compared.expected;
         tables_live += compared.live.len();
-        live_tables.extend(compared.live);
-        findings.extend(compared.findings.into_iter().map(|finding| {
+        let compared_findings = compared.findings.into_iter().map(|finding| {
             let mut finding = migrations::leave_to_migrations(schema, finding);
             // The same table may be missing in two databases, and those are two failures.
             if index > 0 && finding.subject != schema.name {
                 finding.subject = format!("{}:{}", schema.name, finding.subject);
             }
             finding
-        }));
+        });
+        let of_database: Vec<Finding> = migrated_findings
+            .into_iter()
+            .chain(compared_findings)
+            .collect();
+        let books = migration_books(&schema.expect, context.root).versions;
+        let maker = of_database
+            .iter()
+            .any(|finding| finding.fix.is_some() || finding.code == Code::SchemaMissingTable)
+            .then(|| maker::maker_of(context, schema))
+            .flatten();
+        let held_back = caution::hold_back(
+            context,
+            &caution::Compared {
+                schema,
+                live: &compared.live,
+                expected: expected.as_deref().unwrap_or_default(),
+                books: &books,
+                maker,
+            },
+            of_database,
+        );
+        live_tables.extend(compared.live);
+        findings.extend(held_back);
     }
     duplicate::require_live_columns(&mut findings, |table, columns| {
         let plain = table.rsplit('.').next().unwrap_or(table);

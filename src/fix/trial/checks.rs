@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{TrialError, make_directory};
-use crate::checks::{CheckContext, SharedRuns, Sources, run_check};
+use crate::checks::{CheckContext, Earlier, SharedRuns, Sources, run_check};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
@@ -19,12 +19,14 @@ pub(super) struct CheckPlace<'a> {
     pub scratch: &'a Path,
     pub process_env: &'a BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
+    pub earlier: &'a Earlier,
 }
 
 /// Runs the four checks side by side and gives their reports in the order of the report.
 ///
 /// `root` is the workspace or a copy of it, `scratch` a private directory that may be written,
-/// `overrides` replace variables of the application for this run.
+/// `overrides` replace variables of the application for this run, `earlier` is what the last boot that was up
+/// ran on.
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
@@ -34,6 +36,7 @@ pub(crate) fn run_checks(
     scratch: &Path,
     process_env: &BTreeMap<String, String>,
     overrides: BTreeMap<String, String>,
+    earlier: &Earlier,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {
     run_checks_at(
@@ -43,6 +46,7 @@ pub(crate) fn run_checks(
             scratch,
             process_env,
             overrides,
+            earlier,
         },
         checks,
     )
@@ -75,6 +79,7 @@ pub(super) fn run_checks_at(
                 overrides: place.overrides.clone(),
                 shared: &shared,
                 sources: &sources,
+                earlier: place.earlier,
             },
         ))
     };
