@@ -62,7 +62,9 @@ impl Earlier {
     #[must_use]
     pub(crate) fn had_value(&self, name: &str, value: &str) -> bool {
         self.key.as_ref().is_some_and(|key| {
-            self.variables.get(name).is_some_and(|known| *known == Self::digest(key, value))
+            self.variables
+                .get(name)
+                .is_some_and(|known| *known == Self::digest(key, value))
         })
     }
 
@@ -71,7 +73,10 @@ impl Earlier {
     #[must_use]
     pub(crate) fn database(&self, schema: &str, url: &str) -> Option<EarlierDatabase> {
         let (up_at, print) = (self.up_at?, self.databases.get(schema)?);
-        let now = self.key.as_ref().map(|key| Self::digest(key, &identity(url)));
+        let now = self
+            .key
+            .as_ref()
+            .map(|key| Self::digest(key, &identity(url)));
         if now.is_some() && self.accepted.get(schema) == now.as_ref() {
             return None;
         }
@@ -80,7 +85,11 @@ impl Earlier {
             _ => None,
         };
         // A first boot begins with nothing, and has tables when it is up.
-        let seen_later = if self.databases.len() == 1 { self.tables_seen } else { 0 };
+        let seen_later = if self.databases.len() == 1 {
+            self.tables_seen
+        } else {
+            0
+        };
         Some(EarlierDatabase {
             up_at,
             is_elsewhere,
@@ -116,7 +125,9 @@ mod tests {
         let other = earlier.database("main", "sqlite:///ap.db").unwrap();
         assert_eq!(other.is_elsewhere, Some(true));
         assert!(earlier.database("other", "sqlite:///app.db").is_none());
-        earlier.accepted.insert("main".into(), at("sqlite:///ap.db"));
+        earlier
+            .accepted
+            .insert("main".into(), at("sqlite:///ap.db"));
         assert!(earlier.database("main", "sqlite:///ap.db").is_none());
         assert!(earlier.database("main", "sqlite:///app.db").is_some());
     }

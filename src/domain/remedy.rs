@@ -138,7 +138,7 @@ pub enum Cause {
     /// The exception that was raised, as `type: message`. It signs alone: one exception that
     /// several checks meet is one failure.
     Exception(String),
-    /// Digest of the migrations that wait. Others are another failure.
+    /// Digest of the migrations that wait, or of the tables that are missing together. Others are another failure.
     Pending(String),
 }
 

@@ -100,7 +100,9 @@ impl Work {
             })
         };
         let work = move || {
-            let earlier = log.reader().and_then(|reader| read_earlier(&reader, &state_dir));
+            let earlier = log
+                .reader()
+                .and_then(|reader| read_earlier(&reader, &state_dir));
             let earlier = earlier.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the log cannot be read; nothing is compared with earlier boots");
                 Earlier::default()

@@ -84,7 +84,9 @@ fn read_accepted(state_dir: &Path) -> BTreeMap<String, Accepted> {
     let is_small = fs::metadata(&path).is_ok_and(|found| found.len() <= ACCEPTED_BYTES_MAX);
     let bytes = is_small.then(|| fs::read(&path).ok()).flatten();
     // Without a file that can be read, nothing was accepted.
-    bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    bytes
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default()
 }
 
 fn read_key(state_dir: &Path) -> Option<[u8; 32]> {

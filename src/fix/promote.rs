@@ -231,7 +231,10 @@ fn keep_replaced(
         fs::create_dir_all(&directory)
             .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
             .and_then(|()| super::apply::write_atomically(&kept, before, 0o600))
-            .map_err(io_error(format!("keep the old value in {}", kept.display())))?;
+            .map_err(io_error(format!(
+                "keep the old value in {}",
+                kept.display()
+            )))?;
     }
     Ok(())
 }

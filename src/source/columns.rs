@@ -90,8 +90,7 @@ fn named_kind(call: &ExprCall, source: &str) -> (Option<String>, String) {
         _ => None,
     });
     let mut kinds: Vec<String> = arguments.map(|kind| compact(source, kind)).collect();
-    let is_true =
-        |value: &Expr| matches!(value, Expr::BooleanLiteral(literal) if literal.value);
+    let is_true = |value: &Expr| matches!(value, Expr::BooleanLiteral(literal) if literal.value);
     for keyword in &call.arguments.keywords {
         match keyword.arg.as_ref().map(|name| name.as_str()) {
             Some("primary_key") if is_true(&keyword.value) => kinds.push("primary key".to_owned()),

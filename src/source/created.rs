@@ -65,7 +65,10 @@ impl CreatedCollector {
     pub(super) fn read_call(&mut self, scope: &Scope<'_>, call: &ExprCall) {
         let arguments = call.arguments.args.iter();
         let keywords = call.arguments.keywords.iter().map(|keyword| &keyword.value);
-        for expr in std::iter::once(&*call.func).chain(arguments).chain(keywords) {
+        for expr in std::iter::once(&*call.func)
+            .chain(arguments)
+            .chain(keywords)
+        {
             self.hand_on(expr);
         }
         // `metadata.create_all(engine)`, `connection.run_sync(Base.metadata.create_all)`, `db.create_all()`.

@@ -36,8 +36,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
-    Application, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope,
-    Place, RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
+    Application, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
+    RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;

@@ -140,7 +140,15 @@ pub(super) fn is_placeholder(value: &str) -> bool {
 /// The variable leads to another system: a database, a broker, a server.
 pub(super) fn is_connection(name: &str, value: &str) -> bool {
     const ENDINGS: [&str; 9] = [
-        "_URL", "_URI", "_DSN", "_HOST", "_HOSTNAME", "_SERVER", "_ENDPOINT", "_CONNECTION", "_ADDR",
+        "_URL",
+        "_URI",
+        "_DSN",
+        "_HOST",
+        "_HOSTNAME",
+        "_SERVER",
+        "_ENDPOINT",
+        "_CONNECTION",
+        "_ADDR",
     ];
     const NAMES: [&str; 6] = ["URL", "URI", "DSN", "HOST", "DATABASE", "BROKER"];
     let name = name.to_uppercase();

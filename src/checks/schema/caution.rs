@@ -83,9 +83,8 @@ pub(super) fn hold_back(
         }
     }
     // What `create_all` makes it makes where it is missing, and nothing is in its way.
-    let is_careful = |maker: &&Maker| {
-        maker.kind == MakerKind::ByPerson || maker.migrates || own.is_empty()
-    };
+    let is_careful =
+        |maker: &&Maker| maker.kind == MakerKind::ByPerson || maker.migrates || own.is_empty();
     if let Some(maker) = compared.maker.as_ref().filter(is_careful) {
         return left_to_maker(schema, maker, own.is_empty(), findings);
     }
@@ -96,7 +95,9 @@ pub(super) fn hold_back(
     let is_foreign = !compared.expected.is_empty()
         && own.len() >= FOREIGN_TABLES_MIN
         && !own.iter().any(|table| knows(&table));
-    let has_rename = findings.iter().any(|finding| finding.code == Code::SchemaLikelyRename);
+    let has_rename = findings
+        .iter()
+        .any(|finding| finding.code == Code::SchemaLikelyRename);
     if is_foreign && !has_rename {
         return foreign(schema, &own, findings);
     }
@@ -212,13 +213,21 @@ fn has_no_row(url: &str, context: &CheckContext<'_>) -> bool {
 
 fn foreign(schema: &Schema, own: &[&Table], findings: Vec<Finding>) -> Vec<Finding> {
     let name = &schema.name;
-    let others: Vec<&str> = own.iter().take(5).map(|table| table.name.as_str()).collect();
+    let others: Vec<&str> = own
+        .iter()
+        .take(5)
+        .map(|table| table.name.as_str())
+        .collect();
     let message = format!(
         "database {name} has none of the tables that the code expects, and {} that it does not know ({}{}): it may \
          be another application's",
         count(own.len(), "table"),
         others.join(", "),
-        if own.len() > others.len() { ", ..." } else { "" }
+        if own.len() > others.len() {
+            ", ..."
+        } else {
+            ""
+        }
     );
     let script = statements_of(&findings).join("; ");
     let finding = Finding::of(Code::SchemaForeignDatabase, name.as_str(), message)
@@ -252,7 +261,10 @@ fn by_hand(finding: Finding, reason: &str) -> Finding {
 }
 
 fn left_to_person(findings: Vec<Finding>, reason: &str) -> Vec<Finding> {
-    findings.into_iter().map(|finding| by_hand(finding, reason)).collect()
+    findings
+        .into_iter()
+        .map(|finding| by_hand(finding, reason))
+        .collect()
 }
 
 /// A migration that the database had before and that waits now was taken back, or an old backup came back.

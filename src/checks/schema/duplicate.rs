@@ -250,11 +250,15 @@ impl Agreement {
         };
         let kind_in = |definition: &TableDefinition, name: &str| {
             let mut columns = definition.columns.iter();
-            columns.find(|column| column.name == name).map(|column| column.kind.clone())
+            columns
+                .find(|column| column.name == name)
+                .map(|column| column.kind.clone())
         };
-        if let Some(column) = first.columns.iter().find(|column| {
-            kind_in(second, &column.name).is_some_and(|kind| kind != column.kind)
-        }) {
+        if let Some(column) = first
+            .columns
+            .iter()
+            .find(|column| kind_in(second, &column.name).is_some_and(|kind| kind != column.kind))
+        {
             return Self::Different(format!(
                 "column {} is of another type in each of the two classes",
                 column.name
@@ -264,7 +268,11 @@ impl Agreement {
             return Self::Different("the two classes have other base classes".to_owned());
         }
         let names = |definition: &TableDefinition| -> Vec<String> {
-            definition.columns.iter().map(|column| column.name.clone()).collect()
+            definition
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect()
         };
         let (of_first, of_second) = (names(first), names(second));
         if of_first == of_second {

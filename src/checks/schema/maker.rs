@@ -90,24 +90,29 @@ pub(super) fn maker_of(context: &CheckContext<'_>, schema: &Schema) -> Option<Ma
 fn by_service(context: &CheckContext<'_>, schema: &Schema) -> Option<Maker> {
     let migrates = MIGRATES.as_ref()?;
     let layers = context.manifest.layers.iter();
-    layers.flat_map(|layer| &layer.services).find_map(|service| {
-        let command = service.run.join(" ");
-        let scripts = service.run.iter().filter_map(|word| script(context.root, service, word));
-        let found = std::iter::once(command)
-            .chain(scripts)
-            .find_map(|text| Some(migrates.find(&text)?.as_str().to_owned()));
-        let found = found.or_else(|| self_migrating(service, schema));
-        found.map(|what| Maker {
-            kind: MakerKind::AtStart,
-            migrates: true,
-            shown: format!("service {}: {what}", service.name),
-            location: Some(Location {
-                file: context.manifest_name(),
-                line: service.line,
-                column: 0,
-            }),
+    layers
+        .flat_map(|layer| &layer.services)
+        .find_map(|service| {
+            let command = service.run.join(" ");
+            let scripts = service
+                .run
+                .iter()
+                .filter_map(|word| script(context.root, service, word));
+            let found = std::iter::once(command)
+                .chain(scripts)
+                .find_map(|text| Some(migrates.find(&text)?.as_str().to_owned()));
+            let found = found.or_else(|| self_migrating(service, schema));
+            found.map(|what| Maker {
+                kind: MakerKind::AtStart,
+                migrates: true,
+                shown: format!("service {}: {what}", service.name),
+                location: Some(Location {
+                    file: context.manifest_name(),
+                    line: service.line,
+                    column: 0,
+                }),
+            })
         })
-    })
 }
 
 /// The program, if it makes the database of this schema itself.
@@ -118,7 +123,11 @@ fn self_migrating(service: &Service, schema: &Schema) -> Option<String> {
         Expect::SqlAlchemy { module, .. } => module.split('.').next().unwrap_or_default(),
         _ => "",
     };
-    let words = service.run.iter().take(3).map(|word| word.rsplit('/').next().unwrap_or(word));
+    let words = service
+        .run
+        .iter()
+        .take(3)
+        .map(|word| word.rsplit('/').next().unwrap_or(word));
     let mut programs = words.filter(|word| SELF_MIGRATING.contains(word));
     programs
         .find(|program| is_given || program.replace('-', "_") == expects)
@@ -127,7 +136,9 @@ fn self_migrating(service: &Service, schema: &Schema) -> Option<String> {
 
 /// The text of a start script of the workspace.
 fn script(root: &Path, service: &Service, word: &str) -> Option<String> {
-    let is_script = [".sh", ".bash", ".py"].iter().any(|ending| word.ends_with(ending));
+    let is_script = [".sh", ".bash", ".py"]
+        .iter()
+        .any(|ending| word.ends_with(ending));
     if !is_script || word.contains("${") {
         return None;
     }
@@ -136,7 +147,9 @@ fn script(root: &Path, service: &Service, word: &str) -> Option<String> {
     let path = root.join(directory).join(word).canonicalize().ok()?;
     let found = path.metadata().ok()?;
     let is_ours = path.starts_with(&root) && found.is_file() && found.len() <= SCRIPT_BYTES_MAX;
-    is_ours.then(|| std::fs::read_to_string(&path).ok()).flatten()
+    is_ours
+        .then(|| std::fs::read_to_string(&path).ok())
+        .flatten()
 }
 
 fn by_create_all(manifest: &Manifest, facts: &SourceFacts) -> Option<Maker> {
@@ -191,7 +204,9 @@ fn by_package(facts: &SourceFacts, module: &str) -> Option<Maker> {
 }
 
 fn by_alembic(root: &Path) -> Option<Maker> {
-    let found = ALEMBIC_FILES.iter().find(|file| root.join(file).is_file())?;
+    let found = ALEMBIC_FILES
+        .iter()
+        .find(|file| root.join(file).is_file())?;
     Some(Maker {
         kind: MakerKind::ByPerson,
         migrates: true,

@@ -27,7 +27,9 @@ impl Fixer for SetDefault {
         Some(Proposal {
             fixer: self.name().to_owned(),
             summary: match failure.facts.get(NEEDS_APPROVAL) {
-                Some(why) => format!("write the default of {name} to {file}; {why}: look at it first"),
+                Some(why) => {
+                    format!("write the default of {name} to {file}; {why}: look at it first")
+                }
                 None => format!("write the default of {name} to {file}"),
             },
             // The class that policy never lets through by itself.
