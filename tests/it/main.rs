@@ -20,3 +20,4 @@ mod rooms;
 mod schema;
 mod server_migrations;
 mod support;
+mod wrong_heals;

@@ -264,7 +264,13 @@ impl Agreement {
                 column.name
             ));
         }
-        if first.bases != second.bases {
+        // A call of `Table` has none; beside it, a class has its declarative base only.
+        let same_bases = match (first.class.is_empty(), second.class.is_empty()) {
+            (true, true) => true,
+            (false, false) => first.bases == second.bases,
+            _ => first.bases.len() + second.bases.len() == 1,
+        };
+        if !same_bases {
             return Self::Different("the two classes have other base classes".to_owned());
         }
         let names = |definition: &TableDefinition| -> Vec<String> {

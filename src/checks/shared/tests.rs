@@ -21,6 +21,7 @@ fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
         scratch.path(),
         &app.process,
         BTreeMap::new(),
+        &crate::checks::Earlier::default(),
         checks,
     )
     .unwrap()

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn another_database_or_another_remedy_is_another_failure() {
-        let elsewhere = missing("a").fact("schema", "audit");
+        let elsewhere = missing("audit:a").fact("schema", "audit");
         let by_hand = missing("b").fix(Remedy::ByHand {
             reason: "a circle".into(),
             statements: None,
