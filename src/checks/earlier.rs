@@ -41,6 +41,14 @@ pub(crate) struct EarlierDatabase {
     pub revision: Option<String>,
 }
 
+impl EarlierDatabase {
+    /// An empty database is not what was there: it had something, or it was another one.
+    #[must_use]
+    pub(crate) fn was_not_empty(&self) -> bool {
+        self.tables > 0 || self.has_rows == Some(true) || self.is_elsewhere == Some(true)
+    }
+}
+
 impl fmt::Debug for Earlier {
     /// Without the key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

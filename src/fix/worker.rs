@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::apply::require_sound;
 use super::earlier::read_earlier;
@@ -19,11 +20,12 @@ use super::trial::{
     try_proposal,
 };
 use crate::checks::Earlier;
+use crate::database::summary::PendingSummary;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
-    Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
+    Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
@@ -37,6 +39,8 @@ use risk::{Author, effective_risk, policy_of};
 
 /// How long a worker holds a mission while it tries a proposal.
 const LEASE_MS: u64 = 10 * 60 * 1_000;
+/// How long a database is asked whether it is empty.
+const SUMMARY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A worker on one workspace.
 ///
@@ -212,10 +216,12 @@ impl Worker {
         let environment = self.environment()?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
-        let proposal = Proposal {
-            risk: effective_risk(&proposal, author, &databases),
-            ..proposal
-        };
+        let mut risk = effective_risk(&proposal, author, &databases);
+        // Also a mission of before, and whatever another worker proposes: the check would be content with any table.
+        if self.fills_another_database(&proposal, &environment) {
+            risk = risk.max(Risk::Destructive);
+        }
+        let proposal = Proposal { risk, ..proposal };
         require_sound(&self.manifest.workspace, &proposal, &redactor)?;
         if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
@@ -510,6 +516,31 @@ impl Worker {
         reader
             .and_then(|reader| read_earlier(&reader, &self.state_dir))
             .unwrap_or_default()
+    }
+
+    /// The proposal fills a database that is empty, and that was not in the last boot that was up.
+    fn fills_another_database(&self, proposal: &Proposal, environment: &Environment) -> bool {
+        let earlier = self.earlier();
+        proposal.changes.iter().any(|change| {
+            let (Change::Sql { schema: name, .. } | Change::Migrate { schema: name, .. }) = change
+            else {
+                return false;
+            };
+            let mut schemas = self.manifest.schemas.iter();
+            let url = schemas
+                .find(|schema| schema.name == *name)
+                .and_then(|schema| environment.expand_url(&schema.database).ok());
+            let was_not_empty = |url: &String| {
+                let before = earlier.database(name, url);
+                before.is_some_and(|before| before.was_not_empty())
+            };
+            let Some(url) = url.filter(was_not_empty) else {
+                return false;
+            };
+            let asked = PendingSummary::ask(&url, &self.manifest.workspace);
+            let summary = asked.by(Instant::now() + SUMMARY_WITHIN);
+            summary.is_some_and(|found| found.tables <= u32::from(found.revision.is_some()))
+        })
     }
 
     fn environment(&self) -> Result<Environment, WorkError> {

@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use crate::support::postgres::Server;
 use crate::support::{Workspace, venv};
 use rusqlite::Connection;
 use serde_json::Value;
@@ -422,4 +423,100 @@ fn fifty_missing_tables_are_one_mission_with_one_proposal() {
     let kinds = workspace.kinds();
     let proposed = kinds.iter().filter(|kind| *kind == "fix_proposed");
     assert_eq!(proposed.count(), 1, "{kinds:?}");
+}
+
+#[test]
+fn a_proposal_of_another_worker_does_not_fill_it_by_itself_either() {
+    let (tables_only, _) = TABLES.split_once("INSERT").expect("rows behind the tables");
+    // With rows before, the tables alone are no fix; without, a person decides.
+    for (before, told) in [(TABLES, "still there"), (tables_only, "missions approve")] {
+        let Some(workspace) = application(PLAIN_LAYER) else {
+            return;
+        };
+        fill(&workspace, "app.db", before);
+        boot(&workspace, 0, &[]);
+        workspace.write(".env", "DATABASE_URL=sqlite:///ap.db\n");
+        let said = boot(&workspace, 1, &[]);
+        let slug = said["missions"][0]["slug"].as_str().unwrap();
+        workspace.ubs(&["missions", "requeue", slug]).expect(0);
+        let agent = ["--worker", "agent"];
+        workspace
+            .ubs(&[&["missions", "claim", slug][..], &agent].concat())
+            .expect(0);
+        let proposal = serde_json::json!({
+            "summary": "create the tables", "risk": "additive",
+            "changes": [{"sql": {"schema": "main", "statements": [
+                "CREATE TABLE users (id INTEGER NOT NULL PRIMARY KEY, name VARCHAR(80))",
+                "CREATE TABLE invoices (id INTEGER NOT NULL PRIMARY KEY, user_id INTEGER REFERENCES users (id))",
+            ]}}]
+        });
+        workspace.write("proposal.json", &proposal.to_string());
+        let propose = [
+            "missions",
+            "propose",
+            slug,
+            "--file",
+            "proposal.json",
+            "--json",
+        ];
+        let run = workspace.ubs(&[&propose[..], &agent].concat());
+        assert!(run.stdout.contains(told), "{}{}", run.stdout, run.stderr);
+        assert_eq!(tables(&workspace, "ap.db"), [""; 0]);
+        expect_nothing_applied(&workspace);
+    }
+}
+
+/// A real server: an empty database of another name, and tables that share a type and refer to each other.
+#[test]
+fn on_a_server_too_an_empty_database_of_another_name_stays_empty() {
+    let (Some(workspace), Some(server)) = (application(PLAIN_LAYER), Server::start()) else {
+        return;
+    };
+    let models = "from sqlalchemy import Column, Enum, ForeignKey, Integer
+from sqlalchemy.orm import declarative_base
+Base = declarative_base()
+
+class Order(Base):
+    __tablename__ = 'a_orders'
+    id = Column(Integer, primary_key=True)
+    state = Column(Enum('open', 'paid', name='state'))
+    shop_id = Column(ForeignKey('shops.id'))
+
+class Shop(Base):
+    __tablename__ = 'shops'
+    id = Column(Integer, primary_key=True)
+    state = Column(Enum('open', 'paid', name='state'))
+";
+    workspace.write("models.py", models);
+    let env = |database: &str| {
+        format!(
+            "DATABASE_URL={}\n",
+            server.url("postgresql+asyncpg", database)
+        )
+    };
+    for database in ["shop", "shp"] {
+        server.sql("postgres", &format!("CREATE DATABASE {database}"));
+    }
+    let count = |database: &str| {
+        let asked = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        server.sql(database, asked).trim().to_owned()
+    };
+    workspace.write(".env", &env("shop"));
+    let said = boot(&workspace, 0, &[]);
+    assert_eq!(
+        said["missions"].as_array().map(Vec::len),
+        Some(1),
+        "{said:#}"
+    );
+    assert_eq!(count("shop"), "2");
+    workspace.write(".env", &env("shp"));
+    let said = boot(&workspace, 1, &[]);
+    assert_eq!(
+        findings(&said, "schema.database_changed").len(),
+        1,
+        "{said:#}"
+    );
+    assert_eq!(count("shp"), "0");
+    boot(&workspace, 0, &["--accept-new-database", "main"]);
+    assert_eq!(count("shp"), "2");
 }

@@ -67,8 +67,7 @@ pub(super) fn hold_back(
     let own: Vec<&Table> = compared.live.iter().filter(is_own).collect();
     let earlier = context.earlier.database(&schema.name, &url);
     if let Some(earlier) = &earlier {
-        let was_used = earlier.tables > 0 || earlier.has_rows == Some(true);
-        if own.is_empty() && (was_used || earlier.is_elsewhere == Some(true)) {
+        if own.is_empty() && earlier.was_not_empty() {
             return changed(schema, earlier, findings);
         }
         let is_other = earlier.is_elsewhere == Some(true) && earlier.has_rows == Some(true);

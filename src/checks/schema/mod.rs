@@ -463,6 +463,8 @@ fn locate(scan: &Scan, table: &str) -> Option<Location> {
 }
 
 #[cfg(test)]
+mod caution_tests;
+#[cfg(test)]
 mod created_tests;
 #[cfg(test)]
 mod details_tests;
