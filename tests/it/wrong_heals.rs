@@ -196,37 +196,64 @@ connection.execute('CREATE TABLE invoices (id INTEGER NOT NULL PRIMARY KEY, user
 connection.commit()
 ";
 
+/// An application with a service that migrates, and what it runs for that.
+fn with_migrator(script: &str) -> Option<Workspace> {
+    let python = venv::application_python()?.display().to_string();
+    let service = "[[layer]]\nname = \"migrate\"\n[[layer.service]]\nname = \"migrate\"\nrun = [\"sh\", \"start.sh\"]\n\
+         oneshot = true\n";
+    let workspace = application(service)?;
+    workspace.write("start.sh", "set -e\nsh bin/alembic upgrade head\n");
+    workspace.write("bin/alembic", &format!("exec {python} bin/migrate.py\n"));
+    workspace.write("bin/migrate.py", script);
+    Some(workspace)
+}
+
 #[test]
 fn a_first_boot_leaves_its_tables_to_the_migrator_among_its_services() {
-    let python = venv::application_python().map(|path| path.display().to_string());
-    let Some(python) = python else {
+    let Some(workspace) = with_migrator(MIGRATOR) else {
         return;
     };
-    let service = format!(
-        "[[layer]]\nname = \"migrate\"\n[[layer.service]]\nname = \"migrate\"\nrun = [\"sh\", \"start.sh\"]\n\
-         oneshot = true\n"
-    );
-    let Some(workspace) = application(&service) else {
-        return;
-    };
-    workspace.write(
-        "start.sh",
-        &format!("# as `flask db upgrade` does\nset -e\n{python} migrate.py\n"),
-    );
-    workspace.write("migrate.py", MIGRATOR);
     let said = boot(&workspace, 0, &[]);
     assert_eq!(said["decision"], "go", "{said:#}");
     assert_eq!(tables(&workspace, "app.db"), ["invoices", "users"]);
     expect_nothing_applied(&workspace);
     let made = findings(&said, "schema.made_by_application");
     assert_eq!(made.len(), 1, "{said:#}");
+    let message = made[0]["message"].as_str().unwrap();
     assert!(
-        made[0]["message"]
-            .as_str()
-            .unwrap()
-            .contains("service migrate"),
-        "{made:?}"
+        message.contains("service migrate: alembic upgrade"),
+        "{message}"
     );
+}
+
+#[test]
+fn what_a_migrating_service_will_bring_to_a_database_in_use_is_left_to_it() {
+    let (users, rest) = TABLES
+        .split_once("CREATE TABLE invoices")
+        .expect("a second table");
+    let (invoices, _) = rest.split_once(';').expect("its end");
+    let Some(workspace) = with_migrator(&format!(
+        "import sqlite3\nsqlite3.connect('app.db').execute('CREATE TABLE invoices{invoices}')\n"
+    )) else {
+        return;
+    };
+    fill(
+        &workspace,
+        "app.db",
+        &format!("{users} INSERT INTO users (name) VALUES ('ann');"),
+    );
+    let said = boot(&workspace, 0, &[]);
+    assert_eq!(said["decision"], "go", "{said:#}");
+    assert_eq!(tables(&workspace, "app.db"), ["invoices", "users"]);
+    expect_nothing_applied(&workspace);
+    let missing = findings(&said, "schema.missing_table");
+    assert_eq!(missing[0]["severity"], "warning", "{missing:#?}");
+    // A command that is commented out migrates nothing: there, the fixer helps.
+    fill(&workspace, "app.db", "DROP TABLE invoices");
+    workspace.write("start.sh", "# sh bin/alembic upgrade head\ntrue\n");
+    let said = boot(&workspace, 0, &[]);
+    assert_eq!(said["decision"], "go", "{said:#}");
+    assert_eq!(tables(&workspace, "app.db"), ["invoices", "users"]);
 }
 
 #[test]

@@ -61,9 +61,8 @@ pub(super) fn hold_back(
     if matches!(parse_url(&url, context.root), Database::Memory) {
         return findings;
     }
-    let is_own = |table: &&Table| {
-        !is_kept_by_tool(&table.name) && !compared.books.iter().any(|book| *book == table.name)
-    };
+    let is_own =
+        |table: &&Table| !is_kept_by_tool(&table.name) && !compared.books.contains(&table.name);
     let own: Vec<&Table> = compared.live.iter().filter(is_own).collect();
     let earlier = context.earlier.database(&schema.name, &url);
     if let Some(earlier) = &earlier {
@@ -271,12 +270,14 @@ fn without_way_back(findings: Vec<Finding>, earlier: &EarlierDatabase) -> Vec<Fi
     let Some(revision) = earlier.revision.as_deref() else {
         return findings;
     };
+    // The message names where it is, then what waits.
     let went_back = |finding: &Finding| {
+        let waiting = finding
+            .message
+            .split_once(" behind: ")
+            .map_or("", |(_, steps)| steps);
         finding.code == Code::SchemaPendingMigration
-            && finding
-                .message
-                .split([' ', ',', ':'])
-                .any(|word| word == revision)
+            && waiting.split([' ', ',']).any(|word| word == revision)
     };
     let reason = format!(
         "the last boot that was up ({}) had it at {revision}, which waits now: it went back",

@@ -147,9 +147,14 @@ fn script(root: &Path, service: &Service, word: &str) -> Option<String> {
     let path = root.join(directory).join(word).canonicalize().ok()?;
     let found = path.metadata().ok()?;
     let is_ours = path.starts_with(&root) && found.is_file() && found.len() <= SCRIPT_BYTES_MAX;
-    is_ours
+    let text = is_ours
         .then(|| std::fs::read_to_string(&path).ok())
-        .flatten()
+        .flatten()?;
+    // What is commented out does not run.
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn by_create_all(manifest: &Manifest, facts: &SourceFacts) -> Option<Maker> {
@@ -216,4 +221,37 @@ fn by_alembic(root: &Path) -> Option<Maker> {
         ),
         location: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_migrate_are_known_and_others_are_not() {
+        let migrates = MIGRATES.as_ref().expect("a constant pattern");
+        for command in [
+            "alembic upgrade head",
+            "python -m alembic -c db/alembic.ini upgrade heads",
+            "flask --app shop db upgrade",
+            "python manage.py migrate --noinput",
+            "sh -c alembic upgrade head && uvicorn main:app",
+            "mlflow db upgrade ${DATABASE_URL}",
+            "npx prisma migrate deploy",
+            "aerich upgrade",
+            "airflow db migrate",
+        ] {
+            assert!(migrates.is_match(command), "{command}");
+        }
+        for command in [
+            "uvicorn main:app",
+            "python -m backend.worker upgrade",
+            "alembic current",
+            "alembic check; pip install --upgrade pip",
+            "python manage.py runserver",
+            "celery -A shop worker",
+        ] {
+            assert!(!migrates.is_match(command), "{command}");
+        }
+    }
 }
