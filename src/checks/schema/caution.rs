@@ -15,7 +15,7 @@ use crate::database::url::{Database, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{Remedy, one_script};
 use crate::manifest::Schema;
 
 /// A database with that many tables, none of which the code knows, is taken for another application's.
@@ -114,31 +114,21 @@ fn filling(finding: &Finding) -> bool {
     )
 }
 
-fn statements_of(findings: &[Finding]) -> Vec<String> {
-    let mut all: Vec<String> = Vec::new();
-    for finding in findings {
-        match &finding.fix {
-            Some(Remedy::RunStatements { statements, .. }) => {
-                for statement in statements {
-                    if !all.contains(statement) {
-                        all.push(statement.clone());
-                    }
-                }
-            }
-            Some(Remedy::ByHand {
-                statements: Some(script),
-                ..
-            }) if !all.contains(script) => all.push(script.clone()),
-            _ => {}
-        }
-    }
-    all
+/// All that a fixer or a person would run for these.
+fn script_of(findings: &[Finding]) -> String {
+    let scripts = findings.iter().filter_map(|finding| match &finding.fix {
+        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
+        Some(Remedy::ByHand { statements, .. }) => statements.clone(),
+        _ => None,
+    });
+    let scripts: Vec<String> = scripts.collect();
+    one_script(scripts.iter().map(String::as_str))
 }
 
 /// One finding for a person instead of those that a fixer would fill the database for.
 fn instead(finding: Finding, reason: &str, findings: Vec<Finding>) -> Vec<Finding> {
     let (fills, mut rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(filling);
-    let script = statements_of(&fills).join(";\n");
+    let script = script_of(&fills);
     rest.push(finding.fix(Remedy::ByHand {
         reason: reason.to_owned(),
         statements: (!script.is_empty()).then_some(script),
@@ -227,7 +217,7 @@ fn foreign(schema: &Schema, own: &[&Table], findings: Vec<Finding>) -> Vec<Findi
             ""
         }
     );
-    let script = statements_of(&findings).join("; ");
+    let script = script_of(&findings);
     let finding = Finding::of(Code::SchemaForeignDatabase, name.as_str(), message)
         .remedy(format!(
             "correct {}; if the two applications share it, create the tables by hand: {}",
@@ -245,7 +235,7 @@ fn foreign(schema: &Schema, own: &[&Table], findings: Vec<Finding>) -> Vec<Findi
 /// No fixer may do it; what it would have done stays, for a person.
 fn by_hand(finding: Finding, reason: &str) -> Finding {
     let statements = match &finding.fix {
-        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join(";\n")),
+        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
         Some(Remedy::Migrate { .. }) => None,
         _ => return finding,
     };

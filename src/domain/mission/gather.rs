@@ -9,7 +9,7 @@ use super::order::{Failure, SignedFailure};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding};
 use crate::domain::ids::Digest;
-use crate::domain::remedy::{Cause, Remedy};
+use crate::domain::remedy::{Cause, Remedy, one_script};
 use crate::domain::signature::sign_finding;
 
 /// Fact of a failure that stands for several: the subjects of their findings.
@@ -131,7 +131,7 @@ fn together(first: &Finding, members: &[&Finding]) -> Finding {
             finding.remedy.clone_from(&first.remedy);
             Some(Remedy::ByHand {
                 reason: reason.clone(),
-                statements: (!scripts.is_empty()).then(|| scripts.join(";\n")),
+                statements: (!scripts.is_empty()).then(|| one_script(scripts.iter().copied())),
             })
         }
         _ => {
