@@ -18,9 +18,8 @@ const TABLES: &str = "tables";
 const LISTED_MAX: usize = 10;
 
 /// The failures that the findings of one pre-flight describe: one for each signature, and one for all tables that
-/// one database lacks. The
-/// finding with a remedy, then that with the most facts, describes it, since a fixer can do most with that one; among equals the
-/// first.
+/// one database lacks. The finding with a remedy, then that with the most facts, describes it, since a fixer can do
+/// most with that one; among equals the first.
 pub(crate) fn group_failures<'a>(
     findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
 ) -> Vec<SignedFailure> {
