@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::earlier::Earlier;
 use super::shared::SharedRuns;
 use super::sources::Sources;
 use crate::domain::redact::Redactor;
@@ -30,6 +31,8 @@ pub(crate) struct CheckContext<'a> {
     pub shared: &'a SharedRuns,
     /// The static scan, made once for all checks of one pre-flight.
     pub sources: &'a Sources,
+    /// What the last boot that was up ran on.
+    pub earlier: &'a Earlier,
 }
 
 impl CheckContext<'_> {

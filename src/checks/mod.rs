@@ -6,6 +6,7 @@
 mod advice;
 mod config;
 mod context;
+mod earlier;
 mod imports;
 mod interpreter;
 mod outcome;
@@ -25,6 +26,7 @@ mod vault;
 mod view;
 
 pub(crate) use context::CheckContext;
+pub(crate) use earlier::Earlier;
 pub(crate) use interpreter::{interpreter, service_environment};
 pub(crate) use registration::{LiveService, LiveSystem, check_running};
 pub(crate) use run::run_check;

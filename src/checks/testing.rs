@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{CheckContext, SharedRuns, run_check};
+use super::{CheckContext, Earlier, SharedRuns, run_check};
 use crate::domain::finding::{CheckName, CheckReport, Finding};
 use crate::domain::redact::Redactor;
 use crate::manifest::{
@@ -25,6 +25,7 @@ pub(super) struct App {
     /// The environment of `ubs`.
     pub process: BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
+    pub earlier: Earlier,
 }
 
 impl App {
@@ -81,6 +82,7 @@ impl App {
             manifest,
             process,
             overrides: BTreeMap::new(),
+            earlier: Earlier::default(),
         }
     }
 
@@ -216,6 +218,7 @@ impl App {
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),
+                earlier: &self.earlier,
             },
         );
         std::fs::remove_dir(&scratch).expect("no run leaves its directory behind");

@@ -19,6 +19,7 @@ use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId};
 use crate::engine::{BootEnd, Until, supervisor_of};
 use crate::log::now;
+use crate::manifest::{Environment, Manifest};
 
 /// Time between two looks at a boot that runs in the background.
 const POLL: Duration = Duration::from_millis(50);
@@ -41,6 +42,9 @@ pub(crate) struct Args {
     /// Exit with 3 if something optional is missing
     #[arg(long)]
     strict: bool,
+    /// Begin anew with the database of this `[[schema]]`, although it is empty or another one than the last boot's
+    #[arg(long, value_name = "NAME")]
+    accept_new_database: Vec<String>,
 }
 
 /// A mode on the command line.
@@ -67,6 +71,9 @@ impl ModeArg {
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     let manifest = place.manifest()?;
+    for name in &args.accept_new_database {
+        accept_new_database(&place, &manifest, name)?;
+    }
     if args.detach {
         return detach(ui, &place, &args);
     }
@@ -84,6 +91,43 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         .on_settled(|state| settled(ui, state, until))
         .run()?;
     finish(ui, &end, args.strict)
+}
+
+/// Notes that a database may be empty or new, for this boot and until one was up with it.
+fn accept_new_database(place: &AppPaths, manifest: &Manifest, name: &str) -> Result<(), CliError> {
+    let Some(schema) = manifest.schemas.iter().find(|schema| schema.name == name) else {
+        let known: Vec<&str> = manifest.schemas.iter().map(|s| s.name.as_str()).collect();
+        return Err(CliError::usage(
+            format!(
+                "--accept-new-database: the manifest has no [[schema]] named {name:?}{}",
+                match known.as_slice() {
+                    [] => String::new(),
+                    known => format!("; it has {}", known.join(", ")),
+                }
+            ),
+            "give the `name` of a [[schema]] of the manifest",
+        ));
+    };
+    let environment = Environment::load(
+        manifest,
+        &manifest.workspace,
+        AppPaths::process_env().into_iter(),
+    )
+    .map_err(|error| CliError::usage(error.to_string(), "correct the environment file"))?;
+    let url = environment.expand_url(&schema.database).map_err(|error| {
+        CliError::usage(
+            format!("--accept-new-database: the URL of database {name} is not known: {error}"),
+            "set the variable, or correct `database` in the manifest",
+        )
+    })?;
+    // Makes the state directory, for us alone.
+    drop(place.open_log()?);
+    crate::fix::accept_new_database(&place.state_dir, name, &url).map_err(|error| {
+        CliError::usage(
+            format!("cannot write to {}: {error}", place.state_dir.display()),
+            "give a directory that may be written with --state DIR",
+        )
+    })
 }
 
 /// Prints how the boot ended; gives the exit code.

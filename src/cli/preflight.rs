@@ -13,7 +13,7 @@ use super::render;
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
-use crate::fix::run_checks;
+use crate::fix::{read_earlier, run_checks};
 use crate::kernel::ScratchDirectory;
 
 /// Run the checks and decide GO or NO-GO, without a boot.
@@ -68,6 +68,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         ));
     }
     let begun = Instant::now();
+    // The same comparison with the last boot that was up as a boot makes.
+    let earlier = match place.reader()? {
+        Some(reader) => read_earlier(&reader, &place.state_dir)?,
+        None => Default::default(),
+    };
     let reports = run_checks(
         &manifest,
         &manifest.workspace,
@@ -75,6 +80,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         scratch.path(),
         &AppPaths::process_env(),
         BTreeMap::new(),
+        &earlier,
         &checks,
     )?;
     let decision = decide_go(&reports);

@@ -125,6 +125,12 @@ codes! {
     SchemaMissingMigration = "schema.missing_migration", Warning, "model changed without a migration", "models changed without a migration";
     SchemaChangedMigration = "schema.changed_migration", Warning, "migration changed after it was applied", "migrations changed after they were applied";
 
+    SchemaDatabaseChanged = "schema.database_changed", Critical, "database that is not the one before", "databases that are not those before",
+        masks Masks::WholeCheck;
+    SchemaForeignDatabase = "schema.foreign_database", Critical, "database of another application", "databases of other applications",
+        masks Masks::WholeCheck;
+    SchemaMadeByApplication = "schema.made_by_application", Info, "database that the application makes itself", "databases that the application makes itself";
+
     RehearsalSyntaxError = "rehearsal.syntax_error", Critical, "syntax error", "syntax errors";
     RehearsalImportError = "rehearsal.import_error", Critical, "import that fails", "imports that fail";
     RehearsalMissingPackage = "rehearsal.missing_package", Critical, "missing package", "missing packages";
@@ -299,6 +305,8 @@ mod tests {
                 "schema.duplicate_table",
                 "schema.models_unloadable",
                 "schema.unreachable",
+                "schema.database_changed",
+                "schema.foreign_database",
                 "registration.app_unloadable",
                 "check.error",
             ]

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Digest;
 
+/// Fact of a finding whose fix replaces a value that may be in use.
+pub(crate) const IN_USE: &str = "in_use";
+/// Fact of a finding whose fix a person has to look at, whatever policy says; its value says why.
+pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
+
 /// What can be done about a finding, exactly as the check measured it. JSON: `{"kind": "...", ...}`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,6 +90,43 @@ impl Remedy {
     }
 }
 
+/// Scripts for a person as one: what several of them create comes once, where it is first needed.
+#[must_use]
+pub(crate) fn one_script<'a>(scripts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for statement in scripts.into_iter().flat_map(statements_in) {
+        if !all.contains(&statement) {
+            all.push(statement);
+        }
+    }
+    all.join("; ")
+}
+
+/// The statements of a script that a check wrote: `;` within quotes ends none.
+fn statements_in(script: &str) -> Vec<&str> {
+    // What stands between dollar quotes has quotes of its own.
+    if script.contains("$$") {
+        return vec![script];
+    }
+    let mut quote = None;
+    let mut begin = 0;
+    let mut statements = Vec::new();
+    for (at, c) in script.char_indices() {
+        match (quote, c) {
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), c) if open == c => quote = None,
+            (None, ';') => {
+                statements.push(script[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    statements.push(script[begin..].trim());
+    statements.retain(|statement| !statement.is_empty());
+    statements
+}
+
 impl fmt::Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -133,7 +175,7 @@ pub enum Cause {
     /// The exception that was raised, as `type: message`. It signs alone: one exception that
     /// several checks meet is one failure.
     Exception(String),
-    /// Digest of the migrations that wait. Others are another failure.
+    /// Digest of the migrations that wait, or of the tables that are missing together. Others are another failure.
     Pending(String),
 }
 
@@ -171,6 +213,16 @@ mod tests {
         assert_eq!(serde_json::from_value::<Remedy>(json).unwrap(), remedy);
         let cause = serde_json::to_value(Cause::Pending("0123".into())).unwrap();
         assert_eq!(cause, serde_json::json!({"pending": "0123"}));
+    }
+
+    #[test]
+    fn what_two_scripts_create_comes_once() {
+        let orders =
+            "CREATE TYPE mood; CREATE TABLE shops (a TEXT DEFAULT 'x; y'); CREATE TABLE orders";
+        let shops = "CREATE TYPE mood; CREATE TABLE shops (a TEXT DEFAULT 'x; y')";
+        assert_eq!(one_script([shops]), shops);
+        let both = one_script([orders, shops]);
+        assert_eq!(both, orders);
     }
 
     #[test]

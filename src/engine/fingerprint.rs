@@ -6,14 +6,14 @@ mod packages;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::checks::Earlier;
 use crate::database::summary::{PendingSummary, identity};
 use crate::domain::event::{DatabasePrint, Fingerprint};
 use crate::domain::ids::Digest;
+use crate::fix::value_key;
 use crate::manifest::{Environment, Manifest, Origin};
 
 /// Files that pin packages, where they exist.
@@ -47,8 +47,7 @@ pub(super) fn fingerprint(
             manifest.config.vars.contains_key(*name) || matches!(origin, Origin::File(..))
         })
         .filter_map(|(name, (value, _))| {
-            let digest = Digest(*blake3::keyed_hash(key.as_ref()?, value.as_bytes()).as_bytes());
-            Some((name.clone(), digest.short()))
+            Some((name.clone(), Earlier::digest(key.as_ref()?, value)))
         })
         .collect();
     let lock_files = manifest
@@ -103,11 +102,9 @@ fn databases(
     asked
         .into_iter()
         .map(|(name, url, pending)| {
-            let digest =
-                |key| Digest(*blake3::keyed_hash(key, identity(&url).as_bytes()).as_bytes());
             let summary = pending.by(deadline);
             let print = DatabasePrint {
-                url: key.map(|key| digest(key).short()),
+                url: key.map(|key| Earlier::digest(key, &identity(&url))),
                 tables: summary.as_ref().map(|summary| summary.tables),
                 has_rows: summary.as_ref().map(|summary| summary.has_rows),
                 revision: summary.and_then(|summary| summary.revision),
@@ -115,24 +112,6 @@ fn databases(
             (name, print)
         })
         .collect()
-}
-
-/// A key of this state directory, so that the digest of a short value says nothing elsewhere.
-fn value_key(state_dir: &Path) -> Option<[u8; 32]> {
-    let path = state_dir.join("fingerprint.key");
-    if let Ok(bytes) = fs::read(&path) {
-        return bytes.try_into().ok();
-    }
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).ok()?;
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&path)
-        .and_then(|mut file| file.write_all(&key))
-        .ok()?;
-    Some(key)
 }
 
 /// The commit that is checked out, read from the files of the version control.

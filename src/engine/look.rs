@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::services::LiveProbe;
-use crate::checks::{LiveService, LiveSystem, check_running};
+use crate::checks::{Earlier, LiveService, LiveSystem, check_running};
 use crate::domain::boot::{BootState, LayerStatus, ServiceStatus};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
@@ -106,6 +106,7 @@ impl Look {
             &self.scratch,
             &self.process_env,
             self.overrides.clone(),
+            &Earlier::default(),
             &[CheckName::Registration],
         )
         .map(|mut reports| reports.pop())

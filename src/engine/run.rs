@@ -280,7 +280,7 @@ impl Engine<'_> {
                         let probes = self.services.live_probes(&self.app.environment);
                         self.work.look(&self.app, &self.log.state, probes)?;
                     } else {
-                        self.work.run_check(&self.app, check, phase)?;
+                        self.work.run_check(&self.app, &self.log, check, phase)?;
                     }
                 }
                 Step::Settle => {

@@ -17,12 +17,13 @@ use super::report::{EngineReport, Reports, Settling};
 use super::services::LiveProbe;
 use super::settle::settle;
 use super::signals::Signals;
+use crate::checks::Earlier;
 use crate::domain::boot::{self, BootCommand, BootState, Phase};
 use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
-use crate::fix::{Worker, roll_back, run_checks};
+use crate::fix::{Worker, read_earlier, roll_back, run_checks};
 use crate::kernel;
 use crate::log::Missions;
 
@@ -85,13 +86,15 @@ impl Work {
     pub(super) fn run_check(
         &mut self,
         app: &Application,
+        log: &BootLog<'_>,
         check: CheckName,
         phase: CheckPhase,
     ) -> Result<(), EngineError> {
         let manifest = (*app.manifest).clone();
         let process_env = app.process_env.clone();
-        let (state_dir, scratch) = (app.state_dir.clone(), app.scratch());
+        let scratch = app.scratch();
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
+        let (log, state_dir) = (log.log.clone(), app.state_dir.clone());
         let end = move |report: CheckReport| {
             EngineReport::Command(BootCommand::EndCheck {
                 report: Box::new(report),
@@ -100,6 +103,13 @@ impl Work {
         };
         let redactor = Arc::clone(&app.redactor);
         let work = move || {
+            let earlier = log
+                .reader()
+                .and_then(|reader| read_earlier(&reader, &state_dir));
+            let earlier = earlier.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the log cannot be read; nothing is compared with earlier boots");
+                Earlier::default()
+            });
             let reports = run_checks(
                 &manifest,
                 &manifest.workspace,
@@ -107,6 +117,7 @@ impl Work {
                 &scratch,
                 &process_env,
                 overrides,
+                &earlier,
                 &[check],
             );
             let report = match reports {

@@ -9,6 +9,7 @@ mod contents;
 mod database;
 mod diff;
 mod dummies;
+mod earlier;
 mod fixers;
 mod guarded;
 mod journal;
@@ -24,6 +25,7 @@ mod trial;
 mod worker;
 
 pub(crate) use diff::{DiffPlace, program_of, proposal_diff, visible};
+pub(crate) use earlier::{accept_new_database, read_earlier, value_key};
 pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::PromoteError;
 pub(crate) use promote::{recover_promotions, roll_back};

@@ -53,6 +53,9 @@ pub enum PromoteError {
     Missions(#[from] MissionsError),
 }
 
+/// Where values that a promotion replaced are kept, below the state directory.
+const REPLACED: &str = "replaced";
+
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
     let what = what.into();
     move |source| PromoteError::Io { what, source }
@@ -148,6 +151,7 @@ pub(super) fn promote(
             migrated,
         });
     }
+    keep_replaced(place.state_dir, mission, proposal, &files)?;
     let journal = Journal::of(place.state_dir, mission);
     let kept = images
         .into_iter()
@@ -185,6 +189,53 @@ pub(super) fn promote(
             Err(error)
         }
     }
+}
+
+/// Keeps each environment file of which a value is replaced, as it was: what was signed or encrypted with the old
+/// value needs it.
+fn keep_replaced(
+    state_dir: &Path,
+    mission: MissionId,
+    proposal: &Proposal,
+    files: &[PlannedFile],
+) -> Result<(), PromoteError> {
+    let directory = state_dir.join(REPLACED);
+    for change in &proposal.changes {
+        let (Change::SetVariable { path, name, .. } | Change::GenerateSecret { path, name, .. }) =
+            change
+        else {
+            continue;
+        };
+        let file = files.iter().find(|file| file.path == *path);
+        let Some(before) = file.and_then(|file| file.before.as_deref()) else {
+            continue;
+        };
+        if !has_value(before, name) {
+            continue;
+        }
+        // The name is a variable's: `plan_files` refuses anything else.
+        let kept = directory.join(format!("{name}-{mission}"));
+        fs::create_dir_all(&directory)
+            .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
+            .and_then(|()| super::apply::write_atomically(&kept, before, 0o600))
+            .map_err(io_error(format!(
+                "keep the old value in {}",
+                kept.display()
+            )))?;
+    }
+    Ok(())
+}
+
+/// The environment file gives the variable a value, and be it one that nobody reads because a later one wins.
+fn has_value(file: &[u8], name: &str) -> bool {
+    let text = String::from_utf8_lossy(file);
+    text.lines().any(|line| {
+        let line = line.trim_start();
+        let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+        line.strip_prefix(name)
+            .and_then(|rest| rest.trim_start().strip_prefix('='))
+            .is_some_and(|value| !value.trim().is_empty())
+    })
 }
 
 fn changed_databases(plan: &JournalPlan) -> impl Iterator<Item = &str> {

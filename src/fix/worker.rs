@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use super::apply::{ApplyError, require_sound};
+use super::earlier::read_earlier;
 use super::fixers::FIXERS;
 use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -18,11 +20,13 @@ use super::trial::{
     Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
     try_proposal,
 };
+use crate::checks::Earlier;
+use crate::database::summary::PendingSummary;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{MissionId, Signature};
 use crate::domain::mission::{
-    Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal,
+    Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
 use crate::domain::redact::{Redactor, sanitise};
 use crate::domain::remedy::Remedy;
@@ -36,6 +40,8 @@ use risk::{Author, effective_risk, policy_of};
 
 /// How long a worker holds a mission while it tries a proposal.
 const LEASE_MS: u64 = 10 * 60 * 1_000;
+/// How long a database is asked whether it is empty.
+const SUMMARY_WITHIN: Duration = Duration::from_secs(5);
 
 /// A worker on one workspace.
 ///
@@ -211,10 +217,12 @@ impl Worker {
         let environment = self.environment()?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
-        let proposal = Proposal {
-            risk: effective_risk(&proposal, author, &databases, &self.manifest),
-            ..proposal
-        };
+        let mut risk = effective_risk(&proposal, author, &databases, &self.manifest);
+        // Also a mission of before, and whatever another worker proposes: the check would be content with any table.
+        if self.fills_another_database(&proposal, &environment) {
+            risk = risk.max(Risk::Destructive);
+        }
+        let proposal = Proposal { risk, ..proposal };
         let workspace = &self.manifest.workspace;
         require_sound(workspace, &proposal, &redactor)?;
         if author == Author::Other
@@ -302,6 +310,7 @@ impl Worker {
             &self.manifest,
             &self.process_env,
             &self.overrides,
+            &self.earlier(),
             &self.sandbox_dir(mission),
             signature,
             failure,
@@ -516,6 +525,40 @@ impl Worker {
             .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
     }
 
+    /// What the last boot that was up ran on. A log that cannot be read now has no past to compare with; that it
+    /// cannot is found where the mission is read.
+    fn earlier(&self) -> Earlier {
+        let reader = self.missions.log().reader();
+        reader
+            .and_then(|reader| read_earlier(&reader, &self.state_dir))
+            .unwrap_or_default()
+    }
+
+    /// The proposal fills a database that is empty, and that was not in the last boot that was up.
+    fn fills_another_database(&self, proposal: &Proposal, environment: &Environment) -> bool {
+        let earlier = self.earlier();
+        proposal.changes.iter().any(|change| {
+            let (Change::Sql { schema: name, .. } | Change::Migrate { schema: name, .. }) = change
+            else {
+                return false;
+            };
+            let mut schemas = self.manifest.schemas.iter();
+            let url = schemas
+                .find(|schema| schema.name == *name)
+                .and_then(|schema| environment.expand_url(&schema.database).ok());
+            let was_not_empty = |url: &String| {
+                let before = earlier.database(name, url);
+                before.is_some_and(|before| before.was_not_empty())
+            };
+            let Some(url) = url.filter(was_not_empty) else {
+                return false;
+            };
+            let asked = PendingSummary::ask(&url, &self.manifest.workspace);
+            let summary = asked.by(Instant::now() + SUMMARY_WITHIN);
+            summary.is_some_and(|found| found.tables <= u32::from(found.revision.is_some()))
+        })
+    }
+
     fn environment(&self) -> Result<Environment, WorkError> {
         Environment::load(
             &self.manifest,
@@ -539,6 +582,7 @@ impl Worker {
             &scratch,
             &self.process_env,
             self.overrides.clone(),
+            &self.earlier(),
             checks,
         )?;
         let _ = crate::kernel::remove_tree(&scratch);

@@ -44,6 +44,30 @@ pub(crate) struct SourceFacts {
     pub scopes: Vec<ModuleScope>,
     /// Tables of SQLAlchemy, in the order of the files.
     pub tables: Vec<TableDefinition>,
+    /// Calls of `create_all`: the application makes its tables itself.
+    pub created: Vec<CreateAll>,
+}
+
+/// A call of `metadata.create_all(...)` that the application may reach.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CreateAll {
+    /// Where.
+    pub place: Place,
+    /// Dotted name of its module.
+    pub module: String,
+    /// The function around it, the outermost one; empty where the import itself runs it.
+    pub function: String,
+    /// Something refers to that function, or a decorator takes it: it is not left for a person to call.
+    pub is_called: bool,
+}
+
+/// A column as its definition spells it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ColumnDefinition {
+    /// Name of the column.
+    pub name: String,
+    /// Annotation and arguments, without spaces.
+    pub kind: String,
 }
 
 /// A class with `__tablename__`, or a call of `Table` with columns.
@@ -73,6 +97,10 @@ pub(crate) struct TableDefinition {
     pub extends: bool,
     /// A base class brings `__table_args__`.
     pub inherits_args: bool,
+    /// The columns that it spells out, sorted by name.
+    pub columns: Vec<ColumnDefinition>,
+    /// Last names of the base classes, which may bring more columns.
+    pub bases: Vec<String>,
 }
 
 /// What a module binds at its own level.

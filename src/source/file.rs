@@ -6,6 +6,7 @@ use ruff_python_ast::PythonVersion;
 use ruff_python_parser::{Mode, ParseOptions, parse_unchecked};
 
 use super::bases::BaseFacts;
+use super::created::CreatedFacts;
 use super::decode::{NoText, decode};
 use super::environment::EnvironmentFacts;
 use super::facts::{Import, ModuleScope, Place, SyntaxError, Unjudged};
@@ -31,6 +32,7 @@ pub(super) struct FileFacts {
     pub web: WebFacts,
     pub bases: BaseFacts,
     pub tables: TableFacts,
+    pub created: CreatedFacts,
     pub scope: ModuleScope,
     /// Names of the module that are imported: what they stand for.
     pub aliases: BTreeMap<String, String>,
@@ -131,6 +133,7 @@ pub(super) fn read_file(name: FileName<'_>, bytes: &[u8]) -> FileFacts {
         web: walked.web,
         bases: walked.bases,
         tables: walked.tables,
+        created: walked.created,
         scope: walked.scope,
         aliases: walked.aliases,
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::created::{is_aside, mark_called};
 use super::environment::ReaderObject;
 use super::facts::{
     ApplicationObject, Base, EnvRead, Framework, Guard, Include, Place, SourceFacts, ValueKind,
@@ -56,6 +57,7 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         })
         .collect();
     settings.extend(found);
+    let mut called = BTreeSet::new();
     for file in files {
         let mut reads = file.environment.reads;
         optional_where_asked_for(&mut reads);
@@ -64,8 +66,13 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.unjudged.extend(file.unjudged);
         facts.imports.extend(file.imports);
         facts.routers.extend(file.web.routers);
+        facts.created.extend(file.created.created);
+        if !is_aside(&file.scope.file) {
+            called.extend(file.created.called);
+        }
         facts.scopes.push(file.scope);
     }
+    mark_called(&mut facts.created, &called, &facts.imports);
     facts.env_reads.extend(settings);
     facts
         .env_reads

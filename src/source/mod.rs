@@ -6,6 +6,8 @@
 //! manifest is read, no interpreter runs, no database is opened.
 
 mod bases;
+mod columns;
+mod created;
 mod decode;
 mod environment;
 mod facts;
@@ -34,7 +36,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
-    ApplicationObject, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
+    ApplicationObject, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
     RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use ruff_python_ast::{Expr, ExprCall, Stmt, StmtClassDef};
 use ruff_text_size::{Ranged, TextRange, TextSize};
 
+use super::columns::{columns_of_call, columns_of_class};
 use super::facts::TableDefinition;
 use super::scope::Scope;
 
@@ -309,6 +310,14 @@ impl TableCollector {
             self.definition(scope, stmt.range(), keyword, name.value.to_str(), options);
         definition.class = stmt.name.as_str().to_owned();
         definition.sure &= scope.is_certain();
+        definition.columns = columns_of_class(&stmt.body, scope.text());
+        let bases = stmt.arguments.iter().flat_map(|given| &given.args);
+        definition.bases = bases
+            .map(|base| {
+                let name = written(base).unwrap_or_default();
+                name.rsplit('.').next().unwrap_or_default().to_owned()
+            })
+            .collect();
         self.facts.tables.push(TableCandidate {
             definition,
             kind: CandidateKind::Class(position),
@@ -330,6 +339,7 @@ impl TableCollector {
         let start = call.range().start();
         let mut definition = self.definition(scope, call.range(), start, name, options);
         definition.sure &= scope.is_certain() && scope.is_direct(call.range());
+        definition.columns = columns_of_call(call, scope.text());
         self.facts.tables.push(TableCandidate {
             definition,
             kind: CandidateKind::Call {
@@ -366,6 +376,8 @@ impl TableCollector {
             sure: options.is_known,
             extends: options.extends,
             inherits_args: false,
+            columns: Vec::new(),
+            bases: Vec::new(),
         }
     }
 }

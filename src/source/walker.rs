@@ -8,6 +8,7 @@ use ruff_python_ast::{self as ast, ExceptHandler, Expr, ExprContext, Stmt};
 use ruff_text_size::Ranged;
 
 use super::bases::{BaseCollector, BaseFacts};
+use super::created::{CreatedCollector, CreatedFacts};
 use super::environment::{EnvironmentCollector, EnvironmentFacts};
 use super::facts::ModuleScope;
 use super::imports::{ImportCollector, ImportFacts};
@@ -25,6 +26,7 @@ pub(super) struct Walked {
     pub settings: SettingsFacts,
     pub tables: TableFacts,
     pub bases: BaseFacts,
+    pub created: CreatedFacts,
     pub web: WebFacts,
 }
 
@@ -37,6 +39,7 @@ pub(super) fn walk(scope: Scope<'_>, module: &[Stmt]) -> Walked {
         settings: SettingsCollector::default(),
         tables: TableCollector::default(),
         bases: BaseCollector::default(),
+        created: CreatedCollector::default(),
         web: WebCollector::default(),
     };
     walk_body(&mut walker, module);
@@ -48,6 +51,7 @@ pub(super) fn walk(scope: Scope<'_>, module: &[Stmt]) -> Walked {
         settings: walker.settings.finish(),
         tables: walker.tables.finish(),
         bases: walker.bases.finish(),
+        created: walker.created.finish(),
         web: walker.web.finish(),
     }
 }
@@ -59,6 +63,7 @@ struct Walker<'a> {
     settings: SettingsCollector,
     tables: TableCollector,
     bases: BaseCollector,
+    created: CreatedCollector,
     web: WebCollector,
 }
 
@@ -197,12 +202,14 @@ impl<'a> Walker<'a> {
             self.scope.module.is_dynamic = true;
         }
         self.web.enter_function(&self.scope, stmt);
+        self.created.enter_function(&self.scope, stmt);
         self.scope.function_depth += 1;
         let class_depth = std::mem::take(&mut self.scope.circumstances.class_depth);
         self.visit_body(&stmt.body);
         self.scope.circumstances.class_depth = class_depth;
         self.scope.function_depth -= 1;
         self.web.leave_function(&self.scope);
+        self.created.leave_function(&self.scope);
     }
 
     fn visit_class(&mut self, stmt: &'a ast::StmtClassDef) {
@@ -377,6 +384,7 @@ impl<'a> Visitor<'a> for Walker<'a> {
                 }
                 self.environment.read_call(&self.scope, call);
                 self.web.read_call(&self.scope, call);
+                self.created.read_call(&self.scope, call);
                 if is_table(call) {
                     self.tables.table_of_call(&self.scope, call);
                     self.bases.table_of_call(&self.scope, call);

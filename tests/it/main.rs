@@ -23,3 +23,4 @@ mod schema;
 mod server_migrations;
 mod siege;
 mod support;
+mod wrong_heals;

@@ -5,19 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::files::file_findings;
 use super::reads::read_findings;
 use super::services::service_findings;
-use super::value::{BITS_MIN_DEFAULT, estimated_bits, is_pattern, is_placeholder};
+use super::value::{BITS_MIN_DEFAULT, estimated_bits, is_connection, is_pattern, is_placeholder};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::vault;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{IN_USE, NEEDS_APPROVAL, Remedy};
 use crate::domain::words::count;
 use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKind};
 
 /// Longest value that is shown, in bytes.
 const VALUE_BYTES_MAX: usize = 60;
+/// Where an application shows which variables it reads.
+const EXAMPLE_FILES: [&str; 5] = [
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.dist",
+    "env.example",
+];
+
 /// Runs the check.
 pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
     let Some(declared) = &context.manifest.vault else {
@@ -241,6 +250,14 @@ impl Variable<'_> {
         if self.var.secret {
             finding = finding.fact("secret", "true");
         }
+        if matches!(fix, Some(Remedy::GenerateSecret { .. })) && self.is_in_use(&finding.code) {
+            finding = finding.fact(IN_USE, "true");
+        }
+        if let Some(Remedy::SetDefault { value, .. }) = &fix
+            && self.needs_a_look(value)
+        {
+            finding = finding.fact(NEEDS_APPROVAL, "it leads to another system");
+        }
         finding.fix = fix;
         finding
     }
@@ -262,6 +279,39 @@ impl Variable<'_> {
             }),
             _ => None,
         }
+    }
+
+    /// A value is there, and something may have been signed or encrypted with it. One that is too weak works; a
+    /// placeholder may not have been meant to, but in the last boot that was up it did.
+    fn is_in_use(&self, code: &Code) -> bool {
+        let set = self.context.environment.values.get(self.name);
+        let value = set.map_or("", |(value, _)| value.as_str());
+        match code {
+            Code::ConfigMissing => false,
+            Code::ConfigPlaceholder => self.context.earlier.had_value(self.name, value),
+            _ => true,
+        }
+    }
+
+    /// A default that leads to another system is a guess about where the data is: it may be that of an example.
+    fn needs_a_look(&self, default: &str) -> bool {
+        let of_database = format!("${{{}", self.name);
+        let mut schemas = self.context.manifest.schemas.iter();
+        let is_database = schemas.any(|schema| schema.database.contains(&of_database));
+        is_database
+            || (is_connection(self.name, default)
+                && (self.example == Some(default) || self.is_in_an_example(default)))
+    }
+
+    /// An example file that the manifest does not name has that value.
+    fn is_in_an_example(&self, default: &str) -> bool {
+        EXAMPLE_FILES.iter().any(|name| {
+            let file = read_example(self.context, name);
+            file.is_some_and(|file| {
+                let mut entries = file.entries.iter();
+                entries.any(|entry| entry.name == self.name && entry.value == default)
+            })
+        })
     }
 
     fn remedy(&self) -> String {

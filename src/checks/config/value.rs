@@ -137,6 +137,26 @@ pub(super) fn is_placeholder(value: &str) -> bool {
         || value.ends_with("_here")
 }
 
+/// The variable leads to another system: a database, a broker, a server.
+pub(super) fn is_connection(name: &str, value: &str) -> bool {
+    const ENDINGS: [&str; 9] = [
+        "_URL",
+        "_URI",
+        "_DSN",
+        "_HOST",
+        "_HOSTNAME",
+        "_SERVER",
+        "_ENDPOINT",
+        "_CONNECTION",
+        "_ADDR",
+    ];
+    const NAMES: [&str; 6] = ["URL", "URI", "DSN", "HOST", "DATABASE", "BROKER"];
+    let name = name.to_uppercase();
+    value.contains("://")
+        || NAMES.contains(&name.as_str())
+        || ENDINGS.iter().any(|ending| name.ends_with(ending))
+}
+
 /// The value repeats a few characters: it is a pattern, not a secret.
 pub(super) fn is_pattern(value: &str) -> bool {
     value.chars().count() >= ENTROPY_LENGTH_MIN && entropy_bits(value) < ENTROPY_BITS_MIN

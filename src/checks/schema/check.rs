@@ -9,7 +9,7 @@ use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_tables};
-use super::{duplicate, scratch};
+use super::{caution, duplicate, maker, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::ProbeError;
@@ -40,10 +40,11 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     let mut findings = source.findings(context)?;
     let (mut tables_expected, mut tables_live) = (0, 0);
     let mut is_known = true;
+    let mut live_tables: Vec<Table> = Vec::new();
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        findings.extend(migrated.into_iter().flat_map(|m| m.findings));
+        let migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         let of_models = || match source.models.get(&target_of(context, schema)?) {
             Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
             _ => None,
@@ -65,16 +66,48 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let others = source.others(context, schema);
         let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
         tables_expected += compared.expected;
-        tables_live += compared.live;
-        findings.extend(compared.findings.into_iter().map(|finding| {
+        tables_live += compared.live.len();
+        let compared_findings = compared.findings.into_iter().map(|finding| {
             let mut finding = migrations::leave_to_migrations(schema, finding);
             // The same table may be missing in two databases, and those are two failures.
             if index > 0 && finding.subject != schema.name {
                 finding.subject = format!("{}:{}", schema.name, finding.subject);
             }
             finding
-        }));
+        });
+        let of_database: Vec<Finding> = migrated_findings
+            .into_iter()
+            .chain(compared_findings)
+            .collect();
+        let versions = migration_tables(&schema.expect, context.root).versions;
+        let maker = of_database
+            .iter()
+            .any(|finding| finding.fix.is_some() || finding.code == Code::SchemaMissingTable)
+            .then(|| maker::maker_of(context, schema))
+            .flatten();
+        let held_back = caution::hold_back(
+            context,
+            &caution::Compared {
+                schema,
+                live: &compared.live,
+                expected: expected.as_deref().unwrap_or_default(),
+                versions: &versions,
+                maker,
+            },
+            of_database,
+        );
+        live_tables.extend(compared.live);
+        findings.extend(held_back);
     }
+    duplicate::require_live_columns(&mut findings, |table, columns| {
+        let plain = table.rsplit('.').next().unwrap_or(table);
+        live_tables.iter().any(|live| {
+            live.name == plain
+                && columns
+                    .iter()
+                    .all(|name| live.columns.iter().any(|found| found.name == *name))
+        })
+    });
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(CheckOutcome {
         summary: summary(is_known.then_some(tables_expected), tables_live, &findings),
@@ -230,7 +263,8 @@ impl<'a> ModelSource<'a> {
 #[derive(Default)]
 struct Compared {
     expected: usize,
-    live: usize,
+    /// Tables that are there; neither views nor partitions.
+    live: Vec<Table>,
     findings: Vec<Finding>,
 }
 
@@ -342,14 +376,14 @@ impl Compared {
             rights: &rights,
             locate: &|table| locate(scan, table),
         };
+        let count = comparison.compared(expected).count();
+        let findings = differences(&comparison, expected);
+        let mut tables = live.tables;
+        tables.retain(|table| !table.is_view && !table.is_partition);
         Self {
-            expected: comparison.compared(expected).count(),
-            live: live
-                .tables
-                .iter()
-                .filter(|t| !t.is_view && !t.is_partition)
-                .count(),
-            findings: differences(&comparison, expected),
+            expected: count,
+            live: tables,
+            findings,
         }
     }
 }

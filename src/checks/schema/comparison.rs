@@ -10,7 +10,7 @@ use crate::domain::finding::{Finding, Location, Severity};
 use crate::domain::redact::truncate;
 
 /// Tables that migration tools keep for themselves.
-const TOOL_TABLES: [&str; 1] = ["alembic_version"];
+pub(super) const TOOL_TABLES: [&str; 1] = ["alembic_version"];
 /// How much of an expression is shown.
 const SHOWN_BYTES_MAX: usize = 120;
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::comparison::Comparison;
+use super::comparison::{Comparison, TOOL_TABLES};
 use super::indexes::compare_indexes;
 use super::origin::{compare_default, compare_origin};
 use super::pairs::Pairs;
@@ -34,6 +34,12 @@ const KEPT_BY_TOOLS: [&str; 6] = [
 ];
 /// More tables that the code does not know are another application's; they are reported in one finding.
 const UNKNOWN_MAX: usize = 20;
+
+/// A tool keeps this table beside those of the code.
+pub(super) fn is_kept_by_tool(name: &str) -> bool {
+    let mut kept = KEPT_BY_TOOLS.into_iter().chain(TOOL_TABLES);
+    kept.any(|tool| name.eq_ignore_ascii_case(tool))
+}
 
 /// Everything that differs.
 pub(super) fn differences(comparison: &Comparison<'_>, expected: &[Table]) -> Vec<Finding> {
@@ -96,10 +102,8 @@ fn unknown_tables(
         return Vec::new();
     }
     let is_kept = |name: &str| {
-        let mut kept = KEPT_BY_TOOLS
-            .into_iter()
-            .chain(comparison.migration_tables.iter().map(String::as_str));
-        kept.any(|tool| name.eq_ignore_ascii_case(tool))
+        let mut tables = comparison.migration_tables.iter();
+        is_kept_by_tool(name) || tables.any(|table| name.eq_ignore_ascii_case(table))
     };
     let unknown: Vec<&str> = rename::unknown(comparison.live, expected, comparison.others)
         .into_iter()

@@ -15,6 +15,8 @@ use crate::domain::ids::Digest;
 use crate::domain::remedy::{Cause, Remedy};
 use crate::source::TableDefinition;
 
+/// Fact of a finding: the columns of two definitions that overlap.
+const COLUMNS_OF_BOTH: &str = "columns_of_both";
 /// Largest source file that is edited, in bytes.
 const SOURCE_BYTES_MAX: u64 = 2 << 20;
 
@@ -89,7 +91,7 @@ pub(super) fn raised_duplicate(
                 .copied();
             let pair = Pair { first, second };
             let mut finding = describe(finding(reported(table, &pair)), &pair);
-            add_edits(context, std::slice::from_mut(&mut finding), &[pair.second])?;
+            add_edits(context, std::slice::from_mut(&mut finding), &[&pair])?;
             finding
         }
         None => finding(format!("table {table} is defined twice"))
@@ -137,15 +139,15 @@ pub(super) fn source_duplicates(
     };
     let is_new = |table: &str| !refuted.contains(&table) && !was_seen(table);
     let mut findings = Vec::new();
-    let mut seconds = Vec::new();
+    let mut edited = Vec::new();
     for (table, pair) in certain.iter().filter(|(table, _)| is_new(table)) {
         let finding = Finding::of(Code::SchemaDuplicateTable, *table, reported(table, pair))
             .cause(Cause::Exception(exception_for(table)))
             .fact("table", *table);
         findings.push(describe(finding, pair));
-        seconds.push(pair.second);
+        edited.push(pair);
     }
-    add_edits(context, &mut findings, &seconds)?;
+    add_edits(context, &mut findings, &edited)?;
     for (table, pair) in possible {
         if is_new(table) && !certain.contains_key(table) {
             let message = format!(
@@ -230,6 +232,106 @@ fn describe(finding: Finding, pair: &Pair<'_>) -> Finding {
     finding
 }
 
+/// Whether two definitions mean the same table.
+enum Agreement {
+    /// The same columns of the same types.
+    Same,
+    /// Each has columns that the other lacks, and what both have is of the same type: all of them.
+    Overlap(Vec<String>),
+    /// They do not, and why, in words.
+    Different(String),
+}
+
+impl Agreement {
+    fn of(pair: &Pair<'_>) -> Self {
+        let second = pair.second;
+        let Some(first) = pair.first else {
+            return Self::Different("the first definition was not found in the sources".to_owned());
+        };
+        let kind_in = |definition: &TableDefinition, name: &str| {
+            let mut columns = definition.columns.iter();
+            columns
+                .find(|column| column.name == name)
+                .map(|column| column.kind.clone())
+        };
+        if let Some(column) = first
+            .columns
+            .iter()
+            .find(|column| kind_in(second, &column.name).is_some_and(|kind| kind != column.kind))
+        {
+            return Self::Different(format!(
+                "column {} is of another type in each of the two classes",
+                column.name
+            ));
+        }
+        // A call of `Table` has none; beside it, a class has its declarative base only.
+        let same_bases = match (first.class.is_empty(), second.class.is_empty()) {
+            (true, true) => true,
+            (false, false) => first.bases == second.bases,
+            _ => first.bases.len() + second.bases.len() == 1,
+        };
+        if !same_bases {
+            return Self::Different("the two classes have other base classes".to_owned());
+        }
+        let names = |definition: &TableDefinition| -> Vec<String> {
+            definition
+                .columns
+                .iter()
+                .map(|column| column.name.clone())
+                .collect()
+        };
+        let (of_first, of_second) = (names(first), names(second));
+        if of_first == of_second {
+            return Self::Same;
+        }
+        let shared = of_first.iter().any(|name| of_second.contains(name));
+        let mut both = of_first;
+        both.extend(of_second);
+        both.sort();
+        both.dedup();
+        if shared {
+            Self::Overlap(both)
+        } else {
+            Self::Different("the two classes have no column in common".to_owned())
+        }
+    }
+}
+
+/// The finding without an edit: merging two tables that are not one lets one read the rows of the other.
+fn left_to_person(mut finding: Finding, why: &str) -> Finding {
+    let reason = format!("{why}: they may be two tables");
+    let first = finding.facts.get("first").cloned().unwrap_or_default();
+    let second = finding.facts.get("second").cloned().unwrap_or_default();
+    finding.remedy = Some(format!(
+        "not automatically, because {reason}; rename one of them ({first} or {second}), or, if they are one table, \
+         define it once"
+    ));
+    finding.facts.remove(COLUMNS_OF_BOTH);
+    finding.fix(Remedy::ByHand {
+        reason,
+        statements: None,
+    })
+}
+
+/// Definitions that overlap mean one table only where a database already has the columns of both in it.
+///
+/// `has_columns(table, columns)` says so.
+pub(super) fn require_live_columns(
+    findings: &mut [Finding],
+    has_columns: impl Fn(&str, &[&str]) -> bool,
+) {
+    for finding in findings {
+        let Some(columns) = finding.facts.get(COLUMNS_OF_BOTH) else {
+            continue;
+        };
+        let columns: Vec<&str> = columns.split(", ").collect();
+        if !has_columns(&finding.subject, &columns) {
+            let why = "the columns of the two classes differ, and no database has those of both";
+            *finding = left_to_person(finding.clone(), why);
+        }
+    }
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Edits {
@@ -245,16 +347,27 @@ struct Edit {
     unclear: String,
 }
 
-/// Adds to each finding the one insertion that lets its definition extend the first, where there is one
-/// beyond doubt.
+/// Adds to each finding the one insertion that lets its definition extend the first, where both are one table and
+/// there is one place beyond doubt.
 fn add_edits(
     context: &CheckContext<'_>,
     findings: &mut [Finding],
-    definitions: &[&TableDefinition],
+    pairs: &[&Pair<'_>],
 ) -> Result<(), ProbeError> {
     let mut wanted = Vec::new();
     let mut sources = Vec::new();
-    for (index, definition) in definitions.iter().enumerate() {
+    for (index, pair) in pairs.iter().enumerate() {
+        let definition = pair.second;
+        match (Agreement::of(pair), findings.get_mut(index)) {
+            (Agreement::Different(why), Some(finding)) => {
+                *finding = left_to_person(finding.clone(), &why);
+                continue;
+            }
+            (Agreement::Overlap(columns), Some(finding)) => {
+                *finding = finding.clone().fact(COLUMNS_OF_BOTH, columns.join(", "));
+            }
+            _ => {}
+        }
         // Its own `__table_args__` would hide those of the base class.
         if definition.inherits_args {
             continue;
@@ -278,10 +391,10 @@ fn add_edits(
         return Ok(());
     };
     for ((index, source), edit) in sources.iter().zip(edits) {
-        let (Some(finding), Some(definition)) = (findings.get_mut(*index), definitions.get(*index))
-        else {
+        let (Some(finding), Some(pair)) = (findings.get_mut(*index), pairs.get(*index)) else {
             continue;
         };
+        let definition = pair.second;
         if edit.text.is_empty() || !source.is_char_boundary(edit.offset) {
             tracing::debug!(
                 table = definition.table,

@@ -2,6 +2,7 @@
 //! code defines twice.
 
 mod between;
+mod caution;
 mod check;
 mod comparison;
 mod constraint_details;
@@ -11,6 +12,7 @@ mod duplicate;
 mod expected;
 mod index_details;
 mod indexes;
+mod maker;
 mod migrations;
 mod origin;
 mod pairs;

@@ -1,5 +1,6 @@
 //! The whole check on small applications with real SQLAlchemy and real databases.
 
+mod caution;
 mod created;
 mod details;
 mod postgres_shapes;
@@ -410,7 +411,7 @@ fn a_duplicate_is_one_signature_over_all_checks_and_its_edit_mends_it() {
         .file("app/__init__.py", "")
         .file("app/base.py", "from sqlalchemy.orm import DeclarativeBase\n\nclass Base(DeclarativeBase):\n    def __init_subclass__(cls, **kw):\n        super().__init_subclass__(**kw)\n")
         .file("app/one.py", "from sqlalchemy import Column, Integer\nfrom .base import Base\n\nclass Metric(Base):\n    __tablename__ = \"metrics\"\n    id = Column(Integer, primary_key=True)\n\nclass Event(Base):\n    __tablename__ = \"events\"\n    id = Column(Integer, primary_key=True)\n")
-        .file("app/two.py", "from sqlalchemy import Column, Integer\nfrom app.base import Base\n\nclass MetricAgain(Base):\n    __tablename__ = \"metrics\"\n    id = Column(Integer, primary_key=True)\n\nclass EventAgain(Base):\n    __tablename__ = \"events\"\n    id = Column(Integer, primary_key=True)\n    more = Column(Integer)\n")
+        .file("app/two.py", "from sqlalchemy import Column, Integer\nfrom app.base import Base\n\nclass MetricAgain(Base):\n    __tablename__ = \"metrics\"\n    id = Column(Integer, primary_key=True)\n\nclass EventAgain(Base):\n    __tablename__ = \"events\"\n    id = Column(Integer, primary_key=True)\n")
         .file("app/models.py", "from .base import Base\nfrom . import one, two\n")
         .file("app/main.py", "from fastapi import FastAPI\nfrom app import models\napp = FastAPI()\n")
         .imports("app.models")
@@ -754,6 +755,7 @@ fn a_real_postgresql_server_is_compared_in_its_own_terms() {
             dir: tempfile::tempdir().unwrap(),
             process: app.process.clone(),
             overrides: app.overrides.clone(),
+            earlier: crate::checks::Earlier::default(),
         }
         .file("models.py", WIDE);
         let report = check(&report);

@@ -22,6 +22,7 @@ fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
         scratch.path(),
         &app.process,
         BTreeMap::new(),
+        &crate::checks::Earlier::default(),
         checks,
     )
     .unwrap()

@@ -77,7 +77,12 @@ pub(crate) fn closable(
             let report = state.reports.get(&check)?;
             let looked = report.status != CheckStatus::Skipped && !is_masked(report);
             looked.then(|| {
-                if mission.status == MissionStatus::Applied {
+                if still_open
+                    .iter()
+                    .any(|f| failure.shares_table_with(&f.failure))
+                {
+                    "other tables are missing now than then; another mission has them".to_owned()
+                } else if mission.status == MissionStatus::Applied {
                     format!("proved by the {check} check of attempt {}", state.attempt)
                 } else {
                     format!("no longer reported by the {check} check")

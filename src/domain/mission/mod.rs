@@ -4,18 +4,19 @@
 //! A rejected proposal is retried with back-off until the mission is quarantined, which means that it
 //! needs a person.
 //!
-//! `order` is the data that a mission carries, `state` where it stands, `command` what may be asked of
-//! it, `machine` the rules.
+//! `order` is the data that a mission carries, `gather` how findings become failures, `state` where it stands,
+//! `command` what may be asked of it, `machine` the rules.
 
 mod command;
+mod gather;
 mod machine;
 pub(crate) mod order;
 mod state;
 
 pub use command::{MissionCommand, MissionRefusal};
+pub(crate) use gather::group_failures;
 #[cfg(test)]
 pub(crate) use machine::MISSION_ATTEMPTS_MAX;
 pub(crate) use machine::{decide, evolve};
-pub(crate) use order::group_failures;
 pub use order::{Change, Failure, Proposal, Risk, SignedFailure};
 pub use state::{Lease, MissionState, MissionStatus};

@@ -11,7 +11,6 @@ use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
 use crate::domain::remedy::MigrationTool;
 use crate::domain::remedy::{Cause, Remedy};
-use crate::domain::signature::sign_finding;
 
 /// What failed, as the mission carries it to whoever fixes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,31 +109,6 @@ pub struct SignedFailure {
     pub signature: Signature,
     /// What failed.
     pub failure: Failure,
-}
-
-/// The failures that the findings of one pre-flight describe: one for each signature. The
-/// finding with a remedy, then that with the most facts, describes it, since a fixer can do most with that one; among equals the
-/// first.
-pub(crate) fn group_failures<'a>(
-    findings: impl IntoIterator<Item = (CheckName, &'a Finding)>,
-) -> Vec<SignedFailure> {
-    let mut failures: Vec<SignedFailure> = Vec::new();
-    for (check, finding) in findings {
-        let signature = sign_finding(finding);
-        let failure = Failure::of_finding(check, finding);
-        match failures.iter_mut().find(|f| f.signature == signature) {
-            None => failures.push(SignedFailure { signature, failure }),
-            Some(known) => {
-                let critical = known.failure.critical || failure.critical;
-                let helps = |failure: &Failure| (failure.fix.is_some(), failure.facts.len());
-                if helps(&failure) > helps(&known.failure) {
-                    known.failure = failure;
-                }
-                known.failure.critical = critical;
-            }
-        }
-    }
-    failures
 }
 
 /// What a change to the application may endanger.

@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use super::Fixer;
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{IN_USE, NEEDS_APPROVAL, Remedy};
 
 /// Random bytes of a generated secret: 256 bits.
 const SECRET_BYTES: u32 = 32;
@@ -25,8 +26,18 @@ impl Fixer for SetDefault {
         };
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: format!("write the default of {name} to {file}"),
-            risk: Risk::Additive,
+            summary: match failure.facts.get(NEEDS_APPROVAL) {
+                Some(why) => {
+                    format!("write the default of {name} to {file}; {why}: look at it first")
+                }
+                None => format!("write the default of {name} to {file}"),
+            },
+            // The class that policy never lets through by itself.
+            risk: if failure.facts.contains_key(NEEDS_APPROVAL) {
+                Risk::Destructive
+            } else {
+                Risk::Additive
+            },
             changes: vec![Change::SetVariable {
                 path: file,
                 name,
@@ -45,10 +56,25 @@ impl Fixer for GenerateSecret {
         let Some(Remedy::GenerateSecret { file, name }) = failure.fix.clone() else {
             return None;
         };
+        // A value that works is not replaced because it looks weak.
+        let is_placeholder = failure.code == Code::ConfigPlaceholder;
+        let is_missing = failure.code == Code::ConfigMissing;
+        let replaces = !(is_missing || is_placeholder) || failure.facts.contains_key(IN_USE);
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: format!("write a random value for {name} to {file}"),
-            risk: Risk::Additive,
+            summary: if replaces {
+                format!(
+                    "replace the value of {name} in {file} by a random one; what was signed or encrypted with the \
+                     old one still needs that (it is kept in the state directory, below replaced/)"
+                )
+            } else {
+                format!("write a random value for {name} to {file}")
+            },
+            risk: if replaces {
+                Risk::Destructive
+            } else {
+                Risk::Additive
+            },
             changes: vec![Change::GenerateSecret {
                 path: file,
                 name,

@@ -25,9 +25,14 @@ fn propose_ddl(failure: &Failure, code: Code, fixer: &'static str, verb: &str) -
     if statements.is_empty() {
         return None;
     }
+    let tables = failure.tables().count();
     Some(Proposal {
         fixer: fixer.to_owned(),
-        summary: format!("{verb} {} in database {schema}", failure.subject),
+        summary: if tables > 0 {
+            format!("create {tables} tables in database {schema}")
+        } else {
+            format!("{verb} {} in database {schema}", failure.subject)
+        },
         risk: Risk::Additive,
         changes: vec![Change::Sql { schema, statements }],
     })

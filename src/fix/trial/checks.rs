@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{TrialError, make_directory};
-use crate::checks::{CheckContext, SharedRuns, Sources, run_check};
+use crate::checks::{CheckContext, Earlier, SharedRuns, Sources, run_check};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
@@ -20,12 +20,14 @@ pub(super) struct CheckPlace<'a> {
     pub state: Option<&'a Path>,
     pub process_env: &'a BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
+    pub earlier: &'a Earlier,
 }
 
 /// Runs the four checks side by side and gives their reports in the order of the report.
 ///
-/// `root` is the workspace or a copy of it, `state` the state directory, `scratch` a private directory that may be written,
-/// `overrides` replace variables of the application for this run.
+/// `root` is the workspace or a copy of it, `state` the state directory, `scratch` a private directory that may be
+/// written, `overrides` replace variables of the application for this run, `earlier` is what the last boot that was up
+/// ran on.
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
@@ -36,6 +38,7 @@ pub(crate) fn run_checks(
     scratch: &Path,
     process_env: &BTreeMap<String, String>,
     overrides: BTreeMap<String, String>,
+    earlier: &Earlier,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {
     run_checks_at(
@@ -46,6 +49,7 @@ pub(crate) fn run_checks(
             state: Some(state),
             process_env,
             overrides,
+            earlier,
         },
         checks,
     )
@@ -85,6 +89,7 @@ pub(super) fn run_checks_at(
                 overrides: place.overrides.clone(),
                 shared: &shared,
                 sources: &sources,
+                earlier: place.earlier,
             },
         ))
     };

@@ -86,7 +86,10 @@ pub(crate) fn is_reported(signature: &Signature, reports: &[CheckReport]) -> boo
 
 /// The same thing is broken, in other words.
 fn is_moved(found: &Failure, failure: &Failure) -> bool {
-    found.code == failure.code && found.subject == failure.subject && found.check == failure.check
+    let is_same = found.code == failure.code
+        && found.subject == failure.subject
+        && found.check == failure.check;
+    is_same || failure.shares_table_with(found)
 }
 
 fn open_failures(reports: &[CheckReport]) -> Vec<SignedFailure> {

@@ -18,6 +18,7 @@ use super::apply::ApplyError;
 use super::database::definitions_digest;
 use super::dummies::replace_secrets;
 use super::migrate::MigratedImage;
+use crate::checks::Earlier;
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{Digest, Signature};
@@ -61,6 +62,7 @@ pub(super) fn try_proposal(
     manifest: &Manifest,
     process_env: &BTreeMap<String, String>,
     overrides: &BTreeMap<String, String>,
+    earlier: &Earlier,
     directory: &Path,
     signature: &Signature,
     failure: &Failure,
@@ -137,6 +139,7 @@ pub(super) fn try_proposal(
         state: None,
         process_env,
         overrides: stage.overrides.clone(),
+        earlier,
     };
     let reports = run_checks_at(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);

@@ -137,6 +137,7 @@ fn placeholders_are_found_and_no_secret_is_ever_shown() {
         overrides: BTreeMap::new(),
         shared: &crate::checks::SharedRuns::default(),
         sources: &crate::checks::Sources::default(),
+        earlier: &crate::checks::Earlier::default(),
     });
     let shown = format!("{:?}", bare.findings);
     for secret in ["change-me", "YOUR-KEY", "looks-like", "aaaaaaaa", "f3a9c1"] {

@@ -1,0 +1,142 @@
+//! What the last boot that was up ran on, as far as a check compares it with what is there now.
+//!
+//! Plain data; whoever runs the checks reads it from the log. Values are known by keyed digests only.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::database::summary::identity;
+use crate::domain::event::DatabasePrint;
+use crate::domain::ids::{At, Digest};
+
+/// The last boot that was up. Empty: there was none, or nobody knows.
+#[derive(Clone, Default)]
+pub(crate) struct Earlier {
+    /// Key of the digests.
+    pub key: Option<[u8; 32]>,
+    /// When it was up.
+    pub up_at: Option<At>,
+    /// The database of each `[[schema]]` as it was when that boot began.
+    pub databases: BTreeMap<String, DatabasePrint>,
+    /// Tables that all databases had when that boot looked last.
+    pub tables_seen: u32,
+    /// Digests of the values of the application's variables.
+    pub variables: BTreeMap<String, String>,
+    /// Databases that a person said to begin anew with since: digest of the URL by name of the `[[schema]]`.
+    pub accepted: BTreeMap<String, String>,
+}
+
+/// How the database of a `[[schema]]` was, next to what it is now.
+#[derive(Debug, Clone)]
+pub(crate) struct EarlierDatabase {
+    /// When the boot was up.
+    pub up_at: At,
+    /// The URL is another one now; `None`: not known.
+    pub is_elsewhere: Option<bool>,
+    /// Tables that it had.
+    pub tables: u32,
+    /// Whether any of them had a row.
+    pub has_rows: Option<bool>,
+    /// Revision of its migrations.
+    pub revision: Option<String>,
+}
+
+impl EarlierDatabase {
+    /// An empty database is not what was there: it had something, or it was another one.
+    #[must_use]
+    pub(crate) fn was_not_empty(&self) -> bool {
+        self.tables > 0 || self.has_rows == Some(true) || self.is_elsewhere == Some(true)
+    }
+}
+
+impl fmt::Debug for Earlier {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Earlier")
+            .field("up_at", &self.up_at)
+            .field("databases", &self.databases)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Earlier {
+    /// The short keyed digest of a value.
+    #[must_use]
+    pub(crate) fn digest(key: &[u8; 32], text: &str) -> String {
+        Digest(*blake3::keyed_hash(key, text.as_bytes()).as_bytes()).short()
+    }
+
+    /// The variable had this value in the last boot that was up.
+    #[must_use]
+    pub(crate) fn had_value(&self, name: &str, value: &str) -> bool {
+        self.key.as_ref().is_some_and(|key| {
+            self.variables
+                .get(name)
+                .is_some_and(|known| *known == Self::digest(key, value))
+        })
+    }
+
+    /// How the database of this `[[schema]]` was, if a boot was up with it and nobody accepted the one at `url`
+    /// since.
+    #[must_use]
+    pub(crate) fn database(&self, schema: &str, url: &str) -> Option<EarlierDatabase> {
+        let (up_at, print) = (self.up_at?, self.databases.get(schema)?);
+        let now = self
+            .key
+            .as_ref()
+            .map(|key| Self::digest(key, &identity(url)));
+        if now.is_some() && self.accepted.get(schema) == now.as_ref() {
+            return None;
+        }
+        let is_elsewhere = match (&print.url, &now) {
+            (Some(before), Some(now)) => Some(before != now),
+            _ => None,
+        };
+        // A first boot begins with nothing, and has tables when it is up.
+        let seen_later = if self.databases.len() == 1 {
+            self.tables_seen
+        } else {
+            0
+        };
+        Some(EarlierDatabase {
+            up_at,
+            is_elsewhere,
+            tables: print.tables.unwrap_or(0).max(seen_later),
+            has_rows: print.has_rows,
+            revision: print.revision.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accepted_database_has_no_past_and_another_url_is_told() {
+        let key = [7; 32];
+        let at = |url: &str| Earlier::digest(&key, &identity(url));
+        let mut earlier = Earlier {
+            key: Some(key),
+            up_at: Some(At(1)),
+            tables_seen: 4,
+            ..Earlier::default()
+        };
+        let print = DatabasePrint {
+            url: Some(at("sqlite:///app.db")),
+            tables: Some(0),
+            ..DatabasePrint::default()
+        };
+        earlier.databases.insert("main".into(), print);
+        let same = earlier.database("main", "sqlite:///app.db").unwrap();
+        assert_eq!((same.is_elsewhere, same.tables), (Some(false), 4));
+        let other = earlier.database("main", "sqlite:///ap.db").unwrap();
+        assert_eq!(other.is_elsewhere, Some(true));
+        assert!(earlier.database("other", "sqlite:///app.db").is_none());
+        earlier
+            .accepted
+            .insert("main".into(), at("sqlite:///ap.db"));
+        assert!(earlier.database("main", "sqlite:///ap.db").is_none());
+        assert!(earlier.database("main", "sqlite:///app.db").is_some());
+    }
+}

@@ -1,0 +1,332 @@
+//! When not to heal: a database that is empty where one with content was before, one that is another
+//! application's, one that went back, and one whose tables the application makes itself.
+//!
+//! What a fixer would do is taken back here, after the comparison: the statements stay, for a person.
+
+use std::time::{Duration, Instant};
+
+use super::diff::is_kept_by_tool;
+use super::maker::{Maker, MakerKind};
+use crate::checks::context::CheckContext;
+use crate::checks::earlier::EarlierDatabase;
+use crate::database::model::Table;
+use crate::database::summary::PendingSummary;
+use crate::database::url::{Database, parse_url};
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Severity};
+use crate::domain::redact::truncate;
+use crate::domain::remedy::{Remedy, one_script};
+use crate::domain::words::count;
+use crate::manifest::Schema;
+
+/// A database with that many tables, none of which the code knows, is taken for another application's.
+const FOREIGN_TABLES_MIN: usize = 3;
+/// How long a database is asked whether it has rows.
+const ROWS_WITHIN: Duration = Duration::from_secs(5);
+/// How much of the statements stands in a remedy; the finding's `fix` has them all.
+const STATEMENTS_BYTES_MAX: usize = 600;
+
+/// One database after the comparison.
+pub(super) struct Compared<'a> {
+    pub schema: &'a Schema,
+    /// Its tables, neither views nor partitions.
+    pub live: &'a [Table],
+    /// Tables that the code expects; empty where they are not known.
+    pub expected: &'a [Table],
+    /// Tables in which its migrations keep what they did.
+    pub versions: &'a [String],
+    /// Who makes its tables, if not `ubs`.
+    pub maker: Option<Maker>,
+}
+
+/// The findings of one database, without what should not be healed.
+pub(super) fn hold_back(
+    context: &CheckContext<'_>,
+    compared: &Compared<'_>,
+    mut findings: Vec<Finding>,
+) -> Vec<Finding> {
+    let schema = compared.schema;
+    // Nobody looked into it.
+    let is_unseen = |finding: &Finding| {
+        matches!(
+            finding.code,
+            Code::SchemaUnreachable | Code::SchemaUnsupportedDatabase
+        )
+    };
+    if findings.iter().any(is_unseen) {
+        return findings;
+    }
+    let Ok(url) = context.environment.expand_url(&schema.database) else {
+        return findings;
+    };
+    if matches!(parse_url(&url, context.root), Database::Memory) {
+        return findings;
+    }
+    let is_own =
+        |table: &&Table| !is_kept_by_tool(&table.name) && !compared.versions.contains(&table.name);
+    let own: Vec<&Table> = compared.live.iter().filter(is_own).collect();
+    let earlier = context.earlier.database(&schema.name, &url);
+    if let Some(earlier) = &earlier {
+        if own.is_empty() && earlier.was_not_empty() {
+            return changed(schema, earlier, findings);
+        }
+        let is_other = earlier.is_elsewhere == Some(true) && earlier.has_rows == Some(true);
+        if is_other && has_no_row(&url, context) {
+            findings = left_to_person(
+                findings,
+                "the database is another one than before, and has no row",
+            );
+            findings.push(without_rows(schema, earlier));
+        } else {
+            findings = without_way_back(findings, earlier);
+        }
+    }
+    // What `create_all` makes it makes where it is missing, and nothing is in its way.
+    let is_careful =
+        |maker: &&Maker| maker.kind == MakerKind::ByPerson || maker.migrates || own.is_empty();
+    if let Some(maker) = compared.maker.as_ref().filter(is_careful) {
+        return left_to_maker(schema, maker, own.is_empty(), findings);
+    }
+    let knows = |table: &&&Table| {
+        let mut expected = compared.expected.iter();
+        expected.any(|expected| expected.name.eq_ignore_ascii_case(&table.name))
+    };
+    let is_foreign = !compared.expected.is_empty()
+        && own.len() >= FOREIGN_TABLES_MIN
+        && !own.iter().any(|table| knows(&table));
+    let has_rename = findings
+        .iter()
+        .any(|finding| finding.code == Code::SchemaLikelyRename);
+    if is_foreign && !has_rename {
+        return foreign(schema, &own, findings);
+    }
+    findings
+}
+
+/// What would fill the database, as statements.
+fn filling(finding: &Finding) -> bool {
+    matches!(
+        finding.code,
+        Code::SchemaMissingTable
+            | Code::SchemaPendingMigration
+            | Code::SchemaNotMigrated
+            | Code::SchemaMissingColumn
+            | Code::SchemaMissingIndex
+    )
+}
+
+/// All that a fixer or a person would run for these.
+fn script_of(findings: &[Finding]) -> String {
+    let scripts = findings.iter().filter_map(|finding| match &finding.fix {
+        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
+        Some(Remedy::ByHand { statements, .. }) => statements.clone(),
+        _ => None,
+    });
+    let scripts: Vec<String> = scripts.collect();
+    one_script(scripts.iter().map(String::as_str))
+}
+
+/// One finding for a person instead of those that a fixer would fill the database for.
+fn instead(finding: Finding, reason: &str, findings: Vec<Finding>) -> Vec<Finding> {
+    let (fills, mut rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(filling);
+    let script = script_of(&fills);
+    rest.push(finding.fix(Remedy::ByHand {
+        reason: reason.to_owned(),
+        statements: (!script.is_empty()).then_some(script),
+    }));
+    rest
+}
+
+fn was(earlier: &EarlierDatabase) -> String {
+    let rows = match earlier.has_rows {
+        Some(true) => " with rows",
+        _ => "",
+    };
+    let tables = match earlier.tables {
+        0 => "a database whose tables were not counted".to_owned(),
+        tables => format!("{}{rows}", count(tables as usize, "table")),
+    };
+    format!("the last boot that was up ({}) had {tables}", earlier.up_at)
+}
+
+fn changed(schema: &Schema, earlier: &EarlierDatabase, findings: Vec<Finding>) -> Vec<Finding> {
+    let name = &schema.name;
+    let how = match earlier.is_elsewhere {
+        Some(true) => "and its URL was another one",
+        Some(false) => "at the same URL, so its content is gone",
+        None => "and whether its URL changed is not known",
+    };
+    let message = format!("database {name} is empty: {}, {how}", was(earlier));
+    let check = if schema.database.contains("${") {
+        format!("correct {}", schema.database)
+    } else {
+        "correct `database` in the manifest".to_owned()
+    };
+    let finding = Finding::of(Code::SchemaDatabaseChanged, name.as_str(), message)
+        .remedy(format!(
+            "{check}, or bring the old database back; if the empty one is meant: `ubs boot \
+             --accept-new-database {name}`"
+        ))
+        .fact("schema", name.as_str());
+    instead(
+        finding,
+        "the database is empty, and the one before it was not",
+        findings,
+    )
+}
+
+fn without_rows(schema: &Schema, earlier: &EarlierDatabase) -> Finding {
+    let name = &schema.name;
+    let message = format!(
+        "database {name} has tables and no row: {}, and its URL was another one",
+        was(earlier)
+    );
+    Finding::new(
+        Code::SchemaDatabaseChanged,
+        Severity::Warning,
+        name.as_str(),
+        message,
+    )
+    .remedy(format!(
+        "correct {}; if this database is meant: `ubs boot --accept-new-database {name}`",
+        schema.database
+    ))
+    .fact("schema", name.as_str())
+}
+
+fn has_no_row(url: &str, context: &CheckContext<'_>) -> bool {
+    let asked = PendingSummary::ask(url, context.root);
+    let summary = asked.by(Instant::now() + ROWS_WITHIN);
+    summary.is_some_and(|summary| !summary.has_rows)
+}
+
+fn foreign(schema: &Schema, own: &[&Table], findings: Vec<Finding>) -> Vec<Finding> {
+    let name = &schema.name;
+    let others: Vec<&str> = own
+        .iter()
+        .take(5)
+        .map(|table| table.name.as_str())
+        .collect();
+    let message = format!(
+        "database {name} has none of the tables that the code expects, and {} that it does not know ({}{}): it may \
+         be another application's",
+        count(own.len(), "table"),
+        others.join(", "),
+        if own.len() > others.len() {
+            ", ..."
+        } else {
+            ""
+        }
+    );
+    let script = script_of(&findings);
+    let finding = Finding::of(Code::SchemaForeignDatabase, name.as_str(), message)
+        .remedy(format!(
+            "correct {}; if the two applications share it, create the tables by hand: {}",
+            schema.database,
+            truncate(&script, STATEMENTS_BYTES_MAX)
+        ))
+        .fact("schema", name.as_str());
+    instead(
+        finding,
+        "the database may be another application's",
+        findings,
+    )
+}
+
+/// No fixer may do it; what it would have done stays, for a person.
+fn by_hand(finding: Finding, reason: &str) -> Finding {
+    let statements = match &finding.fix {
+        Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
+        Some(Remedy::Migrate { .. }) => None,
+        _ => return finding,
+    };
+    let remedy = finding.remedy.clone().unwrap_or_default();
+    finding
+        .remedy(format!("{remedy}; not automatically, because {reason}"))
+        .fix(Remedy::ByHand {
+            reason: reason.to_owned(),
+            statements,
+        })
+}
+
+fn left_to_person(findings: Vec<Finding>, reason: &str) -> Vec<Finding> {
+    findings
+        .into_iter()
+        .map(|finding| by_hand(finding, reason))
+        .collect()
+}
+
+/// A migration that the database had before and that waits now was taken back, or an old backup came back.
+fn without_way_back(findings: Vec<Finding>, earlier: &EarlierDatabase) -> Vec<Finding> {
+    let Some(revision) = earlier.revision.as_deref() else {
+        return findings;
+    };
+    // The message names where it is, then what waits.
+    let went_back = |finding: &Finding| {
+        let waiting = finding
+            .message
+            .split_once(" behind: ")
+            .map_or("", |(_, steps)| steps);
+        finding.code == Code::SchemaPendingMigration
+            && waiting.split([' ', ',']).any(|word| word == revision)
+    };
+    let reason = format!(
+        "the last boot that was up ({}) had it at {revision}, which waits now: it went back",
+        earlier.up_at
+    );
+    findings
+        .into_iter()
+        .map(|finding| {
+            if went_back(&finding) {
+                by_hand(finding, &reason)
+            } else {
+                finding
+            }
+        })
+        .collect()
+}
+
+/// What the application or its own migrator will do is not done before it.
+fn left_to_maker(
+    schema: &Schema,
+    maker: &Maker,
+    is_empty: bool,
+    findings: Vec<Finding>,
+) -> Vec<Finding> {
+    let name = &schema.name;
+    match maker.kind {
+        MakerKind::AtStart if is_empty => {
+            let is_table = |finding: &Finding| finding.code == Code::SchemaMissingTable;
+            let (missing, mut rest): (Vec<_>, Vec<_>) = findings.into_iter().partition(is_table);
+            if missing.is_empty() {
+                return rest;
+            }
+            let message = format!(
+                "database {name} is empty; the application makes its {} itself when it starts ({})",
+                count(missing.len(), "table"),
+                maker.shown
+            );
+            let mut finding = Finding::of(Code::SchemaMadeByApplication, name.as_str(), message)
+                .fact("schema", name.as_str());
+            finding.location.clone_from(&maker.location);
+            rest.push(finding);
+            rest
+        }
+        MakerKind::AtStart => findings
+            .into_iter()
+            .map(|finding| {
+                if !matches!(finding.fix, Some(Remedy::RunStatements { .. })) {
+                    return finding;
+                }
+                let mut finding = by_hand(
+                    finding,
+                    &format!("it is left to {}, which runs at its start", maker.shown),
+                );
+                // Critical, it would keep from running what brings it.
+                finding.severity = finding.severity.min(Severity::Warning);
+                finding
+            })
+            .collect(),
+        MakerKind::ByPerson => left_to_person(findings, &maker.shown),
+    }
+}
