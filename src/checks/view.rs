@@ -1,10 +1,38 @@
 //! What an application's code sees of the host while a check runs it.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::context::CheckContext;
+use super::raised::Raised;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{View, has_own_root};
+
+/// What shows that path to the sandbox.
+pub(super) fn name_in_manifest(path: &Path) -> String {
+    format!(
+        "add \"{}\" to `read` of [sandbox] in the manifest, if the application needs it",
+        path.display()
+    )
+}
+
+/// Paths of an exception that are looked up.
+const PATHS_MAX: usize = 16;
+
+/// Absolute paths in a text, and those below the home directory, which is written `~`.
+fn paths_in<'a>(text: &'a str, home: Option<&'a Path>) -> impl Iterator<Item = PathBuf> {
+    let ends = |c: char| c.is_whitespace() || "'\"`()[]{}<>,;=".contains(c);
+    text.split(ends).filter_map(move |word| {
+        let word = word.trim_end_matches(['.', ':', '!', '?']);
+        let path = match (word.strip_prefix("~/"), home) {
+            (Some(below), Some(home)) => home.join(below),
+            _ => PathBuf::from(word),
+        };
+        let is_plain = path
+            .components()
+            .all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+        (path.is_absolute() && is_plain && path.parent().is_some()).then_some(path)
+    })
+}
 
 /// The application's view of `root`, the workspace or a copy of it: at the path of the live workspace, with what the
 /// manifest names of the host. `state`: the state directory, which it must not see.
@@ -49,6 +77,19 @@ impl CheckContext<'_> {
         application_view(self.manifest, self.root, self.environment, self.state)
     }
 
+    /// A path that an exception names, and that this host has but does not show to a dry run: what failed may work when
+    /// the application runs.
+    pub(super) fn path_not_shown(&self, raised: &Raised) -> Option<PathBuf> {
+        let view = self.view();
+        let texts = std::iter::once(&raised.message).chain(raised.chain.iter().map(|l| &l.message));
+        let paths = texts.flat_map(|text| paths_in(text, view.home.as_deref()));
+        let is_elsewhere = |path: &PathBuf| {
+            let is_of_state = view.state.as_ref().is_some_and(|s| path.starts_with(s));
+            !is_of_state && !view.shows(path) && path.symlink_metadata().is_ok()
+        };
+        paths.take(PATHS_MAX).find(is_elsewhere)
+    }
+
     /// Where the application's code finds itself.
     pub(super) fn seen_root(&self) -> PathBuf {
         seen_root(self.manifest, self.root)
@@ -63,5 +104,25 @@ pub(crate) fn seen_root(manifest: &Manifest, root: &Path) -> PathBuf {
         live
     } else {
         root.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_in_what_an_exception_says() {
+        let found = |text| -> Vec<String> {
+            let paths = paths_in(text, Some(Path::new("/home/a")));
+            paths.map(|path| path.display().to_string()).collect()
+        };
+        let text = "[Errno 2] No such file or directory: '/opt/models/x.bin'";
+        assert_eq!(found(text), ["/opt/models/x.bin"]);
+        assert_eq!(found("Directory \"~/static\" is gone."), ["/home/a/static"]);
+        assert_eq!(
+            found("see https://x.example/y, a/b, /a/../etc/shadow and /"),
+            [""; 0]
+        );
     }
 }

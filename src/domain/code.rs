@@ -135,6 +135,7 @@ codes! {
     RehearsalImportError = "rehearsal.import_error", Critical, "import that fails", "imports that fail";
     RehearsalMissingPackage = "rehearsal.missing_package", Critical, "missing package", "missing packages";
     RehearsalFailed = "rehearsal.failed", Critical, "layer that fails its dry run", "layers that fail their dry run";
+    RehearsalOutsidePath = "rehearsal.outside_path", Warning, "path outside of the sandbox", "paths outside of the sandbox";
     RehearsalTimeout = "rehearsal.timeout", Critical, "dry run that takes too long", "dry runs that take too long";
     RehearsalDependencyConflict = "rehearsal.dependency_conflict", Warning, "package of another version", "packages of another version";
     RehearsalSideEffect = "rehearsal.side_effect", Warning, "side effect of an import", "side effects of imports";

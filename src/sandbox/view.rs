@@ -39,6 +39,19 @@ impl View {
         }
     }
 
+    /// The program sees what the host has at that path.
+    pub(crate) fn shows(&self, path: &Path) -> bool {
+        let of_etc = path
+            .strip_prefix("/etc")
+            .is_ok_and(|below| OF_ETC.iter().any(|name| below.starts_with(name)));
+        let kernel = ["/proc", "/dev"];
+        of_etc
+            || is_shown_by_system(path)
+            || kernel.iter().any(|kernel| path.starts_with(kernel))
+            || path.starts_with(&self.at)
+            || self.shown.iter().any(|shown| path.starts_with(shown))
+    }
+
     /// The path by which the program finds something of the workspace.
     pub(super) fn inside(&self, path: &Path) -> PathBuf {
         match path.strip_prefix(&self.workspace) {

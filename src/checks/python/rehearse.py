@@ -143,7 +143,8 @@ class _Effects:
             if not isinstance(path, str):
                 return None
             path = _os.path.normpath(_os.path.join(_given["root"], path))
-            if (path + "/").startswith(self.ignored):
+            # A workspace may lie in a directory for temporary files.
+            if (path + "/").startswith(self.ignored) and not path.startswith(_root + "/"):
                 return None
             return _at_home(path)
         if kind == "process":

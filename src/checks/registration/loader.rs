@@ -5,6 +5,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
+use crate::checks::view::name_in_manifest;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::remedy::Cause;
@@ -29,7 +30,14 @@ impl Loader<'_> {
         let place = location
             .as_ref()
             .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
-        let (severity, why, remedy) = if raised.read_only {
+        let unshown = self.context.path_not_shown(raised);
+        let (severity, why, remedy) = if let Some(path) = &unshown {
+            (
+                Severity::Warning,
+                "; the path exists on this host and is not shown to the check",
+                name_in_manifest(path),
+            )
+        } else if raised.read_only {
             (
                 Severity::Warning,
                 "; the check is read-only, which may be the cause",

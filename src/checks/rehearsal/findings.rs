@@ -7,6 +7,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
+use crate::checks::view::name_in_manifest;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::remedy::Cause;
@@ -84,7 +85,10 @@ impl LayerFailures<'_> {
                  than those that are installed; see the traceback for which two meet there"
             )
         });
-        let (code, remedy) = if raised.read_only {
+        let unshown = self.context.path_not_shown(raised);
+        let (code, remedy) = if let Some(path) = &unshown {
+            (Code::RehearsalOutsidePath, name_in_manifest(path))
+        } else if raised.read_only {
             (
                 Code::RehearsalFailed,
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \
@@ -116,7 +120,16 @@ impl LayerFailures<'_> {
             let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
             (Code::RehearsalFailed, remedy)
         };
-        let mut finding = if raised.read_only {
+        let mut finding = if let Some(path) = &unshown {
+            let path = redactor.clean(&path.display().to_string(), 512);
+            self.finding(
+                code,
+                Severity::Warning,
+                &format!(
+                    "{line}{place}; {path} exists on this host and is not shown to the dry run, so this is not decided"
+                ),
+            )
+        } else if raised.read_only {
             self.finding(
                 code,
                 Severity::Warning,

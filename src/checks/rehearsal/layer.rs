@@ -116,7 +116,8 @@ pub(super) fn rehearse_layer(
                 run.findings
                     .extend(failures.side_effects(&run.seen.side_effects, more));
                 if let Some(raised) = &rehearsed.raised {
-                    run.outcome = if raised.read_only {
+                    let is_unshown = context.path_not_shown(raised).is_some();
+                    run.outcome = if raised.read_only || is_unshown {
                         RehearsalOutcome::Degraded
                     } else {
                         RehearsalOutcome::Failed

@@ -29,7 +29,7 @@ fn layers_that_import_and_run_pass() {
     let mut call = rehearse(&["pkg.a"]);
     call.call = Some("pkg.a:later.go".into());
     let mut command = rehearse(&[]);
-    command.command = ["sh", "-c", "test \"$HOME\" = \"$TMPDIR\" && touch $HOME/x"]
+    command.command = ["sh", "-c", "touch $HOME/x $TMPDIR/y"]
         .map(str::to_owned)
         .to_vec();
     let app = app
@@ -346,7 +346,7 @@ fn what_a_layer_writes_into_the_common_directory_for_temporary_files_is_gone_aft
             "app.py",
             format!(
                 "import sqlite3\nc = sqlite3.connect('{mine}')\nc.execute('create table t (x)')\nc.commit()\n\
-                 open('{0}').read()\nopen('{0}', 'w').write('changed')\nopen('local.py')\n",
+                 import os\nassert not os.path.exists('{0}')\nopen('{0}', 'w').write('changed')\nopen('local.py')\n",
                 seen.path().display()
             ),
         )
@@ -356,6 +356,43 @@ fn what_a_layer_writes_into_the_common_directory_for_temporary_files_is_gone_aft
     assert!(problems(&report).is_empty(), "{report:#?}");
     assert!(!Path::new(&mine).exists());
     assert_eq!(std::fs::read(seen.path()).unwrap(), b"");
+}
+
+#[test]
+fn a_path_outside_that_the_dry_run_is_not_shown_decides_nothing_and_is_named() {
+    let Some(app) = App::plain() else { return };
+    if isolation_support().refused.contains_key("filesystem") {
+        eprintln!("SKIPPED: the file system cannot be isolated");
+        assert!(std::env::var_os("CI").is_none());
+        return;
+    }
+    let outside = tempfile::tempdir().unwrap();
+    let model = outside.path().join("model.bin");
+    std::fs::write(&model, "x").unwrap();
+    let app = app
+        .file("app.py", format!("open('{}').read()\n", model.display()))
+        .file("gone.py", "open('/no/such/file').read()\n")
+        .imports("app")
+        .imports("gone");
+    let report = check(&app);
+    assert_eq!(
+        problems(&report),
+        ["rehearsal.failed gone", "rehearsal.outside_path app"]
+    );
+    let finding = report
+        .findings
+        .iter()
+        .find(|f| f.code == "rehearsal.outside_path")
+        .unwrap();
+    assert_eq!(finding.severity, Severity::Warning);
+    let named = format!("add \"{}\" to `read` of [sandbox]", model.display());
+    assert!(
+        finding.remedy.as_deref().unwrap().contains(&named),
+        "{finding:?}"
+    );
+    let mut app = app;
+    app.manifest.sandbox.read = vec![outside.path().to_owned()];
+    assert_eq!(problems(&check(&app)), ["rehearsal.failed gone"]);
 }
 
 #[test]

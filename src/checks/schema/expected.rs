@@ -13,6 +13,7 @@ use crate::checks::python::{
     NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
 };
 use crate::checks::raised::Raised;
+use crate::checks::view::name_in_manifest;
 use crate::database::model::{Column, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
@@ -88,22 +89,31 @@ pub(super) fn raised_otherwise(
         .as_ref()
         .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
     let line = raised.line(redactor);
-    let (severity, why) = if raised.read_only {
+    let module = target.split(':').next().unwrap_or(target);
+    let unshown = context.path_not_shown(raised);
+    let (severity, why, remedy) = if let Some(path) = &unshown {
+        (
+            Severity::Warning,
+            "; the path exists on this host and is not shown to the check",
+            name_in_manifest(path),
+        )
+    } else if raised.read_only {
         (
             Severity::Warning,
             "; the check is read-only, which may be the cause",
+            format!("make `import {module}` work: read the traceback"),
         )
     } else {
-        (Severity::Critical, "")
+        let remedy = format!("make `import {module}` work: read the traceback");
+        (Severity::Critical, "", remedy)
     };
-    let module = target.split(':').next().unwrap_or(target);
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,
         severity,
         target,
         format!("the models {target} cannot be loaded: {line}{place}{why}"),
     )
-    .remedy(format!("make `import {module}` work: read the traceback"))
+    .remedy(remedy)
     .cause(Cause::Exception(raised.text(redactor)))
     .fact("module", module);
     finding.location = location;

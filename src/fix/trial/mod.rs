@@ -25,6 +25,7 @@ use crate::domain::ids::{Digest, Signature};
 use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
+use crate::sandbox::has_own_root;
 use checks::{CheckPlace, run_checks_at};
 use judge::{Judgement, compare, judge};
 use stage::Stage;
@@ -146,8 +147,12 @@ pub(super) fn try_proposal(
     let Judgement {
         holds,
         mut reason,
-        doubts,
+        mut doubts,
     } = judge(signature, failure, baseline, &reports);
+    if holds && !has_own_root() {
+        let why = "this host gives a trial no root of its own (`ubs sandbox --report` says why)";
+        doubts.push(why.to_owned());
+    }
     let mut risk = proposal.risk;
     if !doubts.is_empty() {
         risk = risk.max(Risk::Guarded);

@@ -1,7 +1,7 @@
 //! When not to heal, on databases with a past.
 
-use crate::checks::testing::{App, only, problems};
 use crate::checks::Earlier;
+use crate::checks::testing::{App, only, problems};
 use crate::database::summary::identity;
 use crate::domain::event::DatabasePrint;
 use crate::domain::finding::{CheckName, Severity};
