@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::context::CheckContext;
+use super::interpreter::interpreter;
 use super::raised::Raised;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{View, has_own_root};
@@ -81,11 +82,12 @@ impl CheckContext<'_> {
     /// the application runs.
     pub(super) fn path_not_shown(&self, raised: &Raised) -> Option<PathBuf> {
         let view = self.view();
+        let program = interpreter(self.manifest, self.root, self.environment).unwrap_or_default();
         let texts = std::iter::once(&raised.message).chain(raised.chain.iter().map(|l| &l.message));
         let paths = texts.flat_map(|text| paths_in(text, view.home.as_deref()));
         let is_elsewhere = |path: &PathBuf| {
             let is_of_state = view.state.as_ref().is_some_and(|s| path.starts_with(s));
-            !is_of_state && !view.shows(path) && path.symlink_metadata().is_ok()
+            !is_of_state && !view.shows(path, &program) && path.symlink_metadata().is_ok()
         };
         paths.take(PATHS_MAX).find(is_elsewhere)
     }

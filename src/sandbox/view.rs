@@ -39,8 +39,8 @@ impl View {
         }
     }
 
-    /// The program sees what the host has at that path.
-    pub(crate) fn shows(&self, path: &Path) -> bool {
+    /// That program sees what the host has at that path.
+    pub(crate) fn shows(&self, path: &Path, program: &Path) -> bool {
         let of_etc = path
             .strip_prefix("/etc")
             .is_ok_and(|below| OF_ETC.iter().any(|name| below.starts_with(name)));
@@ -50,6 +50,9 @@ impl View {
             || kernel.iter().any(|kernel| path.starts_with(kernel))
             || path.starts_with(&self.at)
             || self.shown.iter().any(|shown| path.starts_with(shown))
+            || interpreter_paths(program)
+                .iter()
+                .any(|shown| path.starts_with(shown))
     }
 
     /// The path by which the program finds something of the workspace.
