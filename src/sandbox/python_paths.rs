@@ -42,6 +42,12 @@ pub(super) fn interpreter_paths(program: &Path) -> Vec<PathBuf> {
         .filter_map(|prefix| base_of(prefix))
         .collect();
     prefixes.extend(homes);
+    // An environment may be a link to a directory elsewhere.
+    let real: Vec<PathBuf> = prefixes
+        .iter()
+        .filter_map(|p| p.canonicalize().ok())
+        .collect();
+    prefixes.extend(real);
     for prefix in &prefixes {
         paths.extend(named_by_packages(prefix));
     }
@@ -221,6 +227,20 @@ mod tests {
             );
         }
         assert!(!paths.contains(&dir.path().join("w")) && !paths.contains(&PathBuf::from("/")));
+    }
+
+    #[test]
+    fn an_environment_that_is_a_link_shows_where_it_leads() {
+        let dir = tree();
+        fs::create_dir(dir.path().join("v")).unwrap();
+        symlink(dir.path().join("w/.venv"), dir.path().join("v/.venv")).unwrap();
+        let paths = interpreter_paths(&dir.path().join("v/.venv/bin/python"));
+        for wanted in ["base", "w/.venv", "elsewhere/pkg"] {
+            assert!(
+                paths.contains(&dir.path().join(wanted)),
+                "{wanted}: {paths:?}"
+            );
+        }
     }
 
     #[test]

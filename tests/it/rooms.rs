@@ -51,6 +51,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "kernel",
             "log",
             "manifest",
+            "sandbox",
             "supervise",
         ],
     ),

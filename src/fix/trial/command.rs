@@ -6,14 +6,13 @@ use std::path::Path;
 
 use super::error::{TrialError, make_directory};
 use super::stage::Stage;
-use super::{RemoveOnDrop, owned};
 use crate::checks::{application_view, service_environment};
 use crate::fix::dummies::replace_secrets;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{SandboxOutcome, SandboxSpec, run_sandboxed};
 
-/// Runs a command as a trial of a proposal that nobody approved would, and says how it ended. The copy, made below
-/// `directory`, and all that the command wrote are gone afterwards.
+/// Runs a command as a trial of a proposal that nobody approved would, and says how it ended. The copy is made below
+/// `directory`, which the caller removes; what the command wrote is gone.
 ///
 /// # Errors
 /// The copy could not be made, or the command could not be started.
@@ -24,7 +23,6 @@ pub(crate) fn run_in_trial(
     argv: Vec<String>,
     timeout_ms: u64,
 ) -> Result<SandboxOutcome, TrialError> {
-    let _remove = RemoveOnDrop(directory);
     let mut stage = Stage::set_up(manifest, process_env, directory)?;
     let root = stage.copy.root().to_owned();
     let environment = Environment::load(&stage.manifest, &root, process_env.clone().into_iter())
@@ -39,7 +37,7 @@ pub(crate) fn run_in_trial(
     if let Some(path) = with_path.get("PATH") {
         env.insert("PATH".to_owned(), path.clone());
     }
-    env.extend(stage.overrides.iter().map(owned));
+    env.extend(stage.overrides.clone());
     let home = directory.join("home");
     make_directory(&home)?;
     run_sandboxed(&SandboxSpec {
