@@ -10,7 +10,8 @@ use crate::database::sql::{addition, statement, text};
 use crate::domain::event::Event;
 use crate::log::{Body, FRAME_VERSION};
 pub use crate::log::{decode_frame, encode_frame};
-use crate::manifest::{EnvEntry, EnvFile, Manifest, WebFramework, set_variable};
+use crate::manifest::{EnvEntry, EnvFile, Manifest, SandboxLimits, WebFramework, set_variable};
+use crate::sandbox::{SandboxSpec, View, run_sandboxed};
 use crate::source::{ScanOptions, read_sources};
 
 /// What is done with an input.
@@ -158,6 +159,29 @@ pub fn sql_text(bytes: &[u8]) {
     let _ = addition::postgres_addition(sql);
     let _ = addition::created_type(sql);
     let _ = statement::place_of(sql);
+}
+
+/// Runs `true` in a sandbox that shows the workspace.
+///
+/// # Panics
+/// It could not be run, or failed.
+pub fn run_true_in_sandbox(workspace: &Path) {
+    let limits = SandboxLimits::default();
+    let outcome = run_sandboxed(&SandboxSpec {
+        argv: vec!["/usr/bin/true".to_owned()],
+        cwd: workspace.to_owned(),
+        env: BTreeMap::new(),
+        view: Some(View::new(workspace, workspace)),
+        writable: Vec::new(),
+        home: Some(workspace.to_owned()),
+        network: false,
+        limits,
+        timeout_ms: limits.time_ms,
+        stdin: Vec::new(),
+        stdin_more: None,
+        loopback: None,
+    });
+    assert!(outcome.expect("it runs").exit.is_success());
 }
 
 /// Everything that the pre-flight imports, one statement a process.

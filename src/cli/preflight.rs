@@ -13,7 +13,7 @@ use super::render;
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
 };
-use crate::fix::{read_earlier, run_checks};
+use crate::fix::{CheckPlace, read_earlier, run_checks};
 use crate::kernel::ScratchDirectory;
 
 /// Run the checks and decide GO or NO-GO, without a boot.
@@ -74,13 +74,15 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         None => Default::default(),
     };
     let reports = run_checks(
-        &manifest,
-        &manifest.workspace,
-        &place.state_dir,
-        scratch.path(),
-        &AppPaths::process_env(),
-        BTreeMap::new(),
-        &earlier,
+        &CheckPlace {
+            manifest: &manifest,
+            root: &manifest.workspace,
+            scratch: scratch.path(),
+            state: Some(&place.state_dir),
+            process_env: &AppPaths::process_env(),
+            overrides: BTreeMap::new(),
+            earlier: &earlier,
+        },
         &checks,
     )?;
     let decision = decide_go(&reports);

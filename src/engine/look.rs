@@ -12,7 +12,7 @@ use crate::checks::{Earlier, LiveService, LiveSystem, check_running};
 use crate::domain::boot::{BootState, LayerStatus, ServiceStatus};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
-use crate::fix::run_checks;
+use crate::fix::{CheckPlace, run_checks};
 use crate::manifest::{Environment, Manifest};
 use crate::supervise::{fetch_up_to, probe_once};
 
@@ -100,13 +100,15 @@ impl Look {
 
     fn look_at_object(&self) -> Result<Option<CheckReport>, String> {
         run_checks(
-            &self.manifest,
-            &self.manifest.workspace,
-            &self.state_dir,
-            &self.scratch,
-            &self.process_env,
-            self.overrides.clone(),
-            &Earlier::default(),
+            &CheckPlace {
+                manifest: &self.manifest,
+                root: &self.manifest.workspace,
+                scratch: &self.scratch,
+                state: Some(&self.state_dir),
+                process_env: &self.process_env,
+                overrides: self.overrides.clone(),
+                earlier: &Earlier::default(),
+            },
             &[CheckName::Registration],
         )
         .map(|mut reports| reports.pop())

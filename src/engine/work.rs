@@ -23,7 +23,7 @@ use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
-use crate::fix::{Worker, read_earlier, roll_back, run_checks};
+use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks};
 use crate::kernel;
 use crate::log::Missions;
 
@@ -111,13 +111,15 @@ impl Work {
                 Earlier::default()
             });
             let reports = run_checks(
-                &manifest,
-                &manifest.workspace,
-                &state_dir,
-                &scratch,
-                &process_env,
-                overrides,
-                &earlier,
+                &CheckPlace {
+                    manifest: &manifest,
+                    root: &manifest.workspace,
+                    scratch: &scratch,
+                    state: Some(&state_dir),
+                    process_env: &process_env,
+                    overrides,
+                    earlier: &earlier,
+                },
                 &[check],
             );
             let report = match reports {

@@ -33,5 +33,5 @@ pub use proposal::{ProposalError, parse_proposal};
 pub(crate) use sandboxes::sweep_sandboxes;
 pub(crate) use shown::{keep_shown, shown_files};
 pub use trial::TrialError;
-pub(crate) use trial::{run_checks, run_in_trial, server_urls};
+pub(crate) use trial::{CheckPlace, run_checks, run_in_trial, server_urls};
 pub use worker::{WorkError, Worked, Worker};

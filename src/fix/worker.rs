@@ -17,8 +17,8 @@ use super::promote::{PromoteError, PromotionPlace, forget, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
 use super::trial::{
-    Baseline, Databases, Trial, TrialError, databases, is_reported, run_checks, still_there,
-    try_proposal,
+    Baseline, CheckPlace, Databases, Trial, TrialError, databases, is_reported, run_checks,
+    still_there, try_proposal,
 };
 use crate::checks::Earlier;
 use crate::database::summary::PendingSummary;
@@ -576,13 +576,15 @@ impl Worker {
     ) -> Result<Vec<CheckReport>, TrialError> {
         let scratch = self.sandbox_dir(mission).join("now");
         let reports = run_checks(
-            &self.manifest,
-            &self.manifest.workspace,
-            &self.state_dir,
-            &scratch,
-            &self.process_env,
-            self.overrides.clone(),
-            &self.earlier(),
+            &CheckPlace {
+                manifest: &self.manifest,
+                root: &self.manifest.workspace,
+                scratch: &scratch,
+                state: Some(&self.state_dir),
+                process_env: &self.process_env,
+                overrides: self.overrides.clone(),
+                earlier: &self.earlier(),
+            },
             checks,
         )?;
         let _ = crate::kernel::remove_tree(&scratch);

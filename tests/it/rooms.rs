@@ -55,7 +55,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
             "supervise",
         ],
     ),
-    ("testing", &["checks", "domain", "manifest"]),
+    ("testing", &["checks", "domain", "manifest", "sandbox"]),
 ];
 
 /// The first edge of a file that the table does not have: the edge, and where.

@@ -16,13 +16,15 @@ const CHECKS: [CheckName; 3] = [
 fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
     let scratch = tempfile::tempdir().unwrap();
     crate::fix::run_checks(
-        &app.manifest,
-        app.root(),
-        &app.root().join(".ubs"),
-        scratch.path(),
-        &app.process,
-        BTreeMap::new(),
-        &crate::checks::Earlier::default(),
+        &crate::fix::CheckPlace {
+            manifest: &app.manifest,
+            root: app.root(),
+            scratch: scratch.path(),
+            state: Some(&app.root().join(".ubs")),
+            process_env: &app.process,
+            overrides: BTreeMap::new(),
+            earlier: &crate::checks::Earlier::default(),
+        },
         checks,
     )
     .unwrap()

@@ -12,50 +12,27 @@ use crate::manifest::{Environment, Manifest};
 /// What each check reported before the proposal.
 pub(crate) type Baseline = Vec<CheckReport>;
 
-/// Where checks run: a workspace or a copy of it.
-pub(super) struct CheckPlace<'a> {
+/// Where checks run, and with what.
+pub(crate) struct CheckPlace<'a> {
     pub manifest: &'a Manifest,
+    /// The workspace, or a copy of it.
     pub root: &'a Path,
+    /// A private directory that may be written.
     pub scratch: &'a Path,
+    /// The state directory, unless `root` is a copy, which has none.
     pub state: Option<&'a Path>,
     pub process_env: &'a BTreeMap<String, String>,
+    /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }
 
-/// Runs the four checks side by side and gives their reports in the order of the report.
-///
-/// `root` is the workspace or a copy of it, `state` the state directory, `scratch` a private directory that may be
-/// written, `overrides` replace variables of the application for this run, `earlier` is what the last boot that was up
-/// ran on.
+/// Runs the checks side by side and gives their reports in the order of the report.
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
 pub(crate) fn run_checks(
-    manifest: &Manifest,
-    root: &Path,
-    state: &Path,
-    scratch: &Path,
-    process_env: &BTreeMap<String, String>,
-    overrides: BTreeMap<String, String>,
-    earlier: &Earlier,
-    checks: &[CheckName],
-) -> Result<Vec<CheckReport>, TrialError> {
-    run_checks_at(
-        &CheckPlace {
-            manifest,
-            root,
-            scratch,
-            state: Some(state),
-            process_env,
-            overrides,
-            earlier,
-        },
-        checks,
-    )
-}
-
-pub(super) fn run_checks_at(
     place: &CheckPlace<'_>,
     checks: &[CheckName],
 ) -> Result<Vec<CheckReport>, TrialError> {

@@ -26,11 +26,10 @@ use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::has_own_root;
-use checks::{CheckPlace, run_checks_at};
 use judge::{Judgement, compare, judge};
 use stage::Stage;
 
-pub(crate) use checks::{Baseline, run_checks};
+pub(crate) use checks::{Baseline, CheckPlace, run_checks};
 pub(crate) use command::run_in_trial;
 pub use error::TrialError;
 pub(super) use judge::{is_reported, still_there};
@@ -142,7 +141,7 @@ pub(super) fn try_proposal(
         overrides: stage.overrides.clone(),
         earlier,
     };
-    let reports = run_checks_at(&place, &CheckName::ALL)?;
+    let reports = run_checks(&place, &CheckName::ALL)?;
     let changes = compare(baseline, &reports);
     let Judgement {
         holds,
