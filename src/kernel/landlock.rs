@@ -37,6 +37,8 @@ pub(crate) struct Wall {
     pub writable: Vec<PathBuf>,
     /// What may be read, besides what may be written; `None`: everything that can be seen.
     pub readable: Option<Vec<PathBuf>>,
+    /// Directories whose names may be read, and those of all below.
+    pub listable: Vec<PathBuf>,
     /// No TCP.
     pub no_tcp: bool,
 }
@@ -115,6 +117,7 @@ impl WallPlan {
             Some(readable) => {
                 add(&wall.writable, write | READ)?;
                 add(readable, READ)?;
+                add(&wall.listable, READ_DIR)?;
                 write | READ
             }
         };

@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 
 use super::bounds::Bounds;
 use super::report::{Facts, Isolation, describe};
-use super::view::{Sight, View, new_root, walled, writable_in};
+use super::view::{Sight, View, new_root, wall, writable_in};
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
@@ -183,17 +183,14 @@ pub(super) fn run_with(
         Wall {
             writable: writable_in(&root),
             readable: None,
+            listable: Vec::new(),
             no_tcp: false,
         }
     } else {
         written.extend(spec.home.as_ref().map(real).transpose()?);
-        let (readable, mut writable) = walled(&sight);
-        writable.extend(written.iter().cloned());
-        Wall {
-            writable,
-            readable: Some(readable),
-            no_tcp: !spec.network && !namespaces.net,
-        }
+        let mut wall = wall(&sight, !spec.network && !namespaces.net);
+        wall.writable.extend(written.iter().cloned());
+        wall
     };
     if let Some(private) = &spec.home {
         let (home, tmp) = if namespaces.root {

@@ -534,7 +534,7 @@ fn where_there_are_no_namespaces_other_paths_are_refused() {
         std::fs::write(directory.join("file"), "text").unwrap();
     }
     let script = format!(
-        "cat file; cat {0}/file; cat .ubs/file; echo x > {0}/new; echo x > new; echo x > $HOME/new && echo; cat /etc/shadow",
+        "cat file; ls; cat {0}/file; cat .ubs/file; echo x > {0}/new; echo x > new; echo x > $HOME/new && echo; cat /etc/shadow",
         outside.display()
     );
     let mut spec = sh(&inside, &script);
@@ -546,7 +546,7 @@ fn where_there_are_no_namespaces_other_paths_are_refused() {
         ..View::new(&inside, &inside)
     });
     let out = run_with(&spec, &nothing()).unwrap();
-    assert_eq!(text(&out.stdout), "text\n", "{}", text(&out.stderr));
+    assert_eq!(text(&out.stdout), "textfile\n\n", "{}", text(&out.stderr));
     assert!(home.path().join("new").exists() && !outside.join("new").exists());
     assert!(!out.isolation.has_own_root);
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::python_paths::interpreter_paths;
-use crate::kernel::{NewRoot, RootEntry};
+use crate::kernel::{NewRoot, RootEntry, Wall};
 
 /// The workspace as a program sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -252,7 +252,7 @@ pub(super) fn writable_in(root: &NewRoot) -> Vec<PathBuf> {
 }
 
 /// What may be read and written on a host that gives no root of the program's own.
-pub(super) fn walled(sight: &Sight<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+pub(super) fn wall(sight: &Sight<'_>, no_tcp: bool) -> Wall {
     let mut readable: Vec<PathBuf> = SYSTEM.iter().map(PathBuf::from).collect();
     for base in ["/usr", "/usr/local"] {
         readable.extend(OF_USR.iter().map(|name| Path::new(base).join(name)));
@@ -260,21 +260,28 @@ pub(super) fn walled(sight: &Sight<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     readable.extend(OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
     readable.push("/proc".into());
     readable.extend(shown_paths(sight));
+    let mut listable = Vec::new();
     if let Some(view) = sight.view {
-        match view
-            .state
-            .as_deref()
-            .filter(|s| s.starts_with(&view.workspace))
-        {
+        let mut state = view.state.as_deref().into_iter();
+        match state.find(|state| state.starts_with(&view.workspace)) {
             None => readable.push(view.workspace.clone()),
-            Some(state) => readable.extend(all_but(&view.workspace, state)),
+            Some(state) => {
+                readable.extend(all_but(&view.workspace, state));
+                // The names in the state directory are no secret, and modules are found by listing.
+                listable.push(view.workspace.clone());
+            }
         }
     } else {
         readable.push(sight.cwd.to_owned());
     }
     let mut writable: Vec<PathBuf> = DEVICES.iter().map(PathBuf::from).collect();
     writable.extend(sight.writable.iter().cloned());
-    (readable, writable)
+    Wall {
+        writable,
+        readable: Some(readable),
+        listable,
+        no_tcp,
+    }
 }
 
 /// What lies in a directory, but for what leads to `hidden`.
