@@ -14,6 +14,7 @@ mod init;
 mod interrupt;
 mod log_examples;
 mod migrations;
+mod no_namespaces;
 mod postgres;
 mod proof;
 mod public_api;
