@@ -48,6 +48,14 @@ pub enum PromoteError {
         /// What the system says.
         source: io::Error,
     },
+    /// Somebody else promoted it, or gave it up.
+    #[error("mission {slug} is {status} by now: somebody else has worked on it")]
+    Elsewhere {
+        /// What a person calls it.
+        slug: String,
+        /// Where it stands.
+        status: &'static str,
+    },
     /// The log or the mission's state says no.
     #[error(transparent)]
     Missions(#[from] MissionsError),
@@ -100,6 +108,14 @@ pub(super) fn promote(
     mut trial: Trial,
 ) -> Result<(), PromoteError> {
     let _lock = promotion_lock(place.state_dir)?;
+    // Somebody else may have promoted it while we waited: his journal is still needed.
+    let state = place.missions.get(mission)?;
+    if state.status != MissionStatus::Verified {
+        return Err(PromoteError::Elsewhere {
+            slug: state.slug,
+            status: state.status.as_str(),
+        });
+    }
     let files = plan_files(place.workspace, proposal)?;
     let mut plan = JournalPlan {
         files: files.iter().map(journal_file).collect(),
@@ -179,7 +195,10 @@ pub(super) fn promote(
         }
         Err(error) => {
             undo_files(place.workspace, &journal, &plan)?;
-            let reason = format!("undone: {error}");
+            let mut reason = format!("undone: {error}");
+            for left in left_changed(&plan) {
+                reason = format!("{reason}; {left}");
+            }
             place
                 .missions
                 .command(mission, MissionCommand::UndoPromotion { reason })?;
@@ -189,6 +208,24 @@ pub(super) fn promote(
             Err(error)
         }
     }
+}
+
+/// Databases that were changed before a later step failed: they stay so, since the application may have written to
+/// them meanwhile.
+fn left_changed(plan: &JournalPlan) -> Vec<String> {
+    let changed = plan.databases.iter().filter(|database| {
+        database.before != database.after
+            && definitions_digest(&database.path).is_ok_and(|now| now == database.after)
+    });
+    changed
+        .map(|database| {
+            let backup = match &database.backup {
+                Some(backup) => format!("it is kept as it was in {}", backup.display()),
+                None => "it did not exist before".to_owned(),
+            };
+            format!("database {} stays changed ({backup})", database.schema)
+        })
+        .collect()
 }
 
 /// Keeps each environment file of which a value is replaced, as it was: what was signed or encrypted with the old

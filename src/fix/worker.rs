@@ -473,6 +473,9 @@ impl Worker {
         match promote(place, mission, proposal, databases, trial) {
             Ok(()) => Ok(worked(HealOutcome::Applied, proposal.summary.clone())),
             Err(error @ (PromoteError::Missions(_) | PromoteError::Io { .. })) => Err(error.into()),
+            Err(error @ PromoteError::Elsewhere { .. }) => {
+                Ok(worked(HealOutcome::HeldElsewhere, error.to_string()))
+            }
             // The workspace changed between trial and promotion: it is as it was.
             Err(error) => {
                 let state = self.missions.get(mission)?;

@@ -209,3 +209,41 @@ fn an_edit_between_claim_and_proposal_is_never_lost() {
         MENDED.replace("Chat.", "Chat, by Ann.")
     );
 }
+
+#[test]
+fn two_approvals_at_once_promote_once_and_the_first_one_s_journal_stays() {
+    let Some((workspace, slug)) = broken() else {
+        return;
+    };
+    let manifest = MANIFEST.replace("open = 'auto'", "open = 'approve'");
+    workspace.write("ubs.toml", &manifest);
+    claim(&workspace, &slug);
+    let mended = write(&workspace, "app/chat.py", MENDED);
+    let answer = propose(&workspace, &slug, &json!([mended]))
+        .expect(0)
+        .json();
+    assert_eq!(answer["outcome"], "awaiting_approval", "{answer:#}");
+    let approve = || workspace.ubs(&["missions", "approve", &slug, "--by", "ann"]);
+    std::thread::scope(|scope| {
+        let both = [scope.spawn(approve), scope.spawn(approve)];
+        for one in both {
+            let run = one.join().expect("a run");
+            assert!([0, 1, 2].contains(&run.code), "{}", run.stderr);
+        }
+    });
+    assert_eq!(workspace.read("app/chat.py"), MENDED);
+    let log = rusqlite::Connection::open(workspace.path(".ubs/log.db")).expect("the log");
+    for kind in ["promotion_started", "fix_applied"] {
+        let count = "SELECT count(*) FROM events WHERE kind = ?1";
+        let count: u32 = log
+            .query_row(count, [kind], |row| row.get(0))
+            .expect("a count");
+        assert_eq!(count, 1, "{kind}");
+    }
+    let journals = std::fs::read_dir(workspace.path(".ubs/journal")).expect("journals");
+    let journal = journals.flatten().next().expect("a journal").path();
+    assert_eq!(
+        std::fs::read_to_string(journal.join("before-0")).expect("an image"),
+        BROKEN
+    );
+}
