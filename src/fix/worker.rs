@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
@@ -306,17 +308,52 @@ impl Worker {
             Some(baseline) => baseline.clone(),
             None => self.reports_now(mission, &CheckName::ALL)?,
         };
-        try_proposal(
-            &self.manifest,
-            &self.process_env,
-            &self.overrides,
-            &self.earlier(),
-            &self.sandbox_dir(mission),
-            signature,
-            failure,
-            proposal,
-            &baseline,
-        )
+        let (end, ended) = crossbeam_channel::bounded::<()>(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| self.keep_lease(mission, ended));
+            let trial = try_proposal(
+                &self.manifest,
+                &self.process_env,
+                &self.overrides,
+                &self.earlier(),
+                &self.sandbox_dir(mission),
+                signature,
+                failure,
+                proposal,
+                &baseline,
+            );
+            drop(end);
+            trial
+        })
+    }
+
+    /// Extends our lease for as long as a trial takes, each time before half of it is over; `ended` closes with the
+    /// trial. A trial that was judged after its lease had run out would be lost.
+    fn keep_lease(&self, mission: MissionId, ended: Receiver<()>) {
+        loop {
+            let lease = self
+                .missions
+                .get(mission)
+                .ok()
+                .and_then(|state| state.lease);
+            let Some(lease) = lease.filter(|lease| lease.worker == self.name) else {
+                // A person approved it: nobody else can take it.
+                return;
+            };
+            let left_ms = lease.until.ms_since(now());
+            let wait = Duration::from_millis((left_ms / 2).min(LEASE_MS / 2));
+            if ended.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+                return;
+            }
+            let heartbeat = MissionCommand::Heartbeat {
+                worker: self.name.clone(),
+                lease_ms: LEASE_MS,
+            };
+            if let Err(error) = self.missions.command(mission, heartbeat) {
+                tracing::warn!(%mission, %error, "the lease could not be extended");
+                return;
+            }
+        }
     }
 
     /// A person approves the mission's verified proposal: it is tried once more on what the

@@ -247,3 +247,21 @@ fn two_approvals_at_once_promote_once_and_the_first_one_s_journal_stays() {
         BROKEN
     );
 }
+
+#[test]
+fn a_trial_that_takes_longer_than_its_lease_is_judged() {
+    let Some((workspace, slug)) = broken() else {
+        return;
+    };
+    workspace.ubs(&["missions", "requeue", &slug]);
+    let claim = [
+        "missions", "claim", &slug, "--worker", "bot", "--lease", "2", "--json",
+    ];
+    workspace.ubs(&claim).expect(0);
+    let slow = format!("import time\ntime.sleep(4)\n{MENDED}");
+    let mended = write(&workspace, "app/chat.py", &slow);
+    let answer = propose(&workspace, &slug, &json!([mended]))
+        .expect(0)
+        .json();
+    assert_eq!(answer["outcome"], "applied", "{answer:#}");
+}
