@@ -55,6 +55,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     // Missions that came to nothing here are not tried again by this worker until they change.
     let mut done = Vec::new();
     let mut given_up: BTreeSet<(MissionId, At)> = BTreeSet::new();
+    let mut has_failed = false;
     loop {
         let mut any = false;
         for state in missions.open()? {
@@ -65,9 +66,32 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
                 continue;
             }
             any = true;
-            let worked = worker.work(id)?;
+            let worked = worker.work(id);
             let after = missions.get(id)?;
             given_up.insert((id, after.updated_at));
+            let worked = match worked {
+                Ok(worked) => worked,
+                // The other missions have nothing to do with it.
+                Err(error) => {
+                    has_failed = true;
+                    let error = CliError::from(error);
+                    ui.error(&error);
+                    if ui.json {
+                        let failed = json!({
+                            "mission_id": id,
+                            "slug": state.slug,
+                            "outcome": "error",
+                            "reason": error.to_string(),
+                        });
+                        if args.once {
+                            done.push(failed);
+                        } else {
+                            ui.print_json_line(&failed)?;
+                        }
+                    }
+                    continue;
+                }
+            };
             if ui.json && args.once {
                 done.push(worked_json(&state.slug, id, &worked));
             } else {
@@ -81,7 +105,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             if ui.json {
                 ui.print_json(&done)?;
             }
-            return Ok(exit::GOOD);
+            return Ok(if has_failed { exit::BAD } else { exit::GOOD });
         }
         if !any {
             std::thread::sleep(POLL);

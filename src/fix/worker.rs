@@ -162,7 +162,39 @@ impl Worker {
         if state.status == MissionStatus::Quarantined {
             return Ok(worked(HealOutcome::NeedsPerson, state.reason));
         }
-        let Some(proposal) = self.propose(&state, &failure)? else {
+        self.work_on_claimed(mission, &state, &failure)
+            .inspect_err(|error| self.give_back(mission, error))
+    }
+
+    /// What this worker holds and could not work on, another one may have at once.
+    fn give_back(&self, mission: MissionId, error: &WorkError) {
+        let is_ours = |state: &MissionState| {
+            let mut lease = state.lease.iter();
+            lease.any(|lease| lease.worker == self.name)
+        };
+        if !self
+            .missions
+            .get(mission)
+            .is_ok_and(|state| is_ours(&state))
+        {
+            return;
+        }
+        let release = MissionCommand::Release {
+            worker: self.name.clone(),
+            reason: error.to_string(),
+        };
+        if let Err(error) = self.missions.command(mission, release) {
+            tracing::warn!(%mission, %error, "the mission could not be given back");
+        }
+    }
+
+    fn work_on_claimed(
+        &self,
+        mission: MissionId,
+        state: &MissionState,
+        failure: &Failure,
+    ) -> Result<Worked, WorkError> {
+        let Some(proposal) = self.propose(state, failure)? else {
             let reason = if let Some(Remedy::ByHand { reason, .. }) = &failure.fix {
                 format!("not automatic, because {reason}")
             } else if state.fixers_failed.is_empty() {

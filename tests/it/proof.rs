@@ -265,3 +265,33 @@ fn a_trial_that_takes_longer_than_its_lease_is_judged() {
         .json();
     assert_eq!(answer["outcome"], "applied", "{answer:#}");
 }
+
+#[test]
+fn an_error_on_one_mission_does_not_end_the_worker() {
+    let manifest = "[app]\nname = 'shop'\n\
+        [[schema]]\nname = 'one'\ndatabase = 'sqlite:///one.db'\nexpect = 'sql:one.sql'\n\
+        [[schema]]\nname = 'two'\ndatabase = 'sqlite:///two.db'\nexpect = 'sql:two.sql'\n\
+        [[layer]]\nname = 'web'\n[[layer.service]]\nname = 'web'\nrun = 'sleep 600'\n";
+    let workspace = Workspace::with_manifest(manifest);
+    for name in ["one", "two"] {
+        workspace.write(
+            &format!("{name}.sql"),
+            &format!("CREATE TABLE {name} (id INTEGER PRIMARY KEY);\n"),
+        );
+    }
+    // Where trials would be is a file.
+    workspace.write(".ubs/sandboxes", "");
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let run = workspace.ubs(&["worker", "--once", "--json"]).expect(1);
+    let worked = run.json();
+    let outcomes: Vec<&str> = worked
+        .as_array()
+        .expect("an array")
+        .iter()
+        .filter_map(|one| one["outcome"].as_str())
+        .collect();
+    assert_eq!(outcomes, ["error", "error"], "{worked:#}\n{}", run.stderr);
+    std::fs::remove_file(workspace.path(".ubs/sandboxes")).expect("it is there");
+    workspace.ubs(&["worker", "--once"]).expect(0);
+    workspace.ubs(&["preflight"]).expect(0);
+}
