@@ -153,7 +153,8 @@ fn code_of(state: &BootState, strict: bool) -> u8 {
         Some(Outcome::Stopped) | None => state.up_at.is_some(),
         Some(Outcome::Failed | Outcome::Interrupted) => false,
     };
-    match (good, state.degraded && strict) {
+    let is_unproven = state.decision == Some(Decision::GoUnproven);
+    match (good, (state.degraded || is_unproven) && strict) {
         (false, _) => exit::BAD,
         (true, true) => exit::DEGRADED,
         (true, false) => exit::GOOD,

@@ -11,7 +11,8 @@ use super::exit;
 use super::options::Global;
 use super::render;
 use crate::domain::finding::{
-    CheckName, CheckReport, Decision, Finding, LayerRehearsal, Measured, Severity, decide_go,
+    CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Measured, Severity,
+    UNPROVEN, decide_go, grounds,
 };
 use crate::fix::{CheckPlace, read_earlier, run_checks};
 use crate::kernel::ScratchDirectory;
@@ -91,7 +92,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             app: &manifest.name,
             workspace: manifest.workspace.display().to_string(),
             decision: decision.as_str(),
-            because: because(&reports),
+            because: match decision {
+                Decision::GoUnproven => vec![UNPROVEN.to_owned()],
+                _ => because(&reports),
+            },
+            coverage: Coverage::of(&reports),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             checks: reports.iter().map(check_json).collect(),
         })?;
@@ -100,8 +105,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     }
     Ok(match decision {
         Decision::Go => exit::GOOD,
-        Decision::GoDegraded if args.strict => exit::DEGRADED,
-        Decision::GoDegraded => exit::GOOD,
+        Decision::GoDegraded | Decision::GoUnproven if args.strict => exit::DEGRADED,
+        Decision::GoDegraded | Decision::GoUnproven => exit::GOOD,
         Decision::NoGo => exit::BAD,
     })
 }
@@ -112,8 +117,40 @@ struct PreflightReport<'a> {
     workspace: String,
     decision: &'static str,
     because: Vec<String>,
+    coverage: Coverage<'a>,
     duration_ms: u64,
     checks: Vec<Value>,
+}
+
+/// What the decision rests on.
+#[derive(Serialize)]
+struct Coverage<'a> {
+    looked_at: Vec<&'static str>,
+    not_looked_at: Vec<NotLookedAt<'a>>,
+}
+
+#[derive(Serialize)]
+struct NotLookedAt<'a> {
+    check: &'static str,
+    why: &'a str,
+}
+
+impl<'a> Coverage<'a> {
+    fn of(reports: &'a [CheckReport]) -> Self {
+        let (skipped, looked): (Vec<_>, Vec<_>) = reports
+            .iter()
+            .partition(|report| report.status == CheckStatus::Skipped);
+        Self {
+            looked_at: looked.iter().map(|report| report.name.as_str()).collect(),
+            not_looked_at: skipped
+                .into_iter()
+                .map(|report| NotLookedAt {
+                    check: report.name.as_str(),
+                    why: &report.summary,
+                })
+                .collect(),
+        }
+    }
 }
 
 /// Codes and subjects of the critical findings.
@@ -161,7 +198,8 @@ fn text(ui: &Ui, app: &str, reports: &[CheckReport], decision: Decision) -> Stri
                 .collect();
             format!("will not start: {}", layers.join(", "))
         }
-        Decision::Go => String::new(),
+        Decision::Go => grounds(reports),
+        Decision::GoUnproven => UNPROVEN.to_owned(),
     };
     text.push_str(&render::decision(ui.paint, ui.width, decision, &because));
     text

@@ -143,7 +143,7 @@ pub(crate) fn tone_of_status(status: CheckStatus) -> Tone {
 pub(crate) fn tone_of_decision(decision: Decision) -> Tone {
     match decision {
         Decision::Go => Tone::Good,
-        Decision::GoDegraded => Tone::Warn,
+        Decision::GoDegraded | Decision::GoUnproven => Tone::Warn,
         Decision::NoGo => Tone::Bad,
     }
 }

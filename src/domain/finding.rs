@@ -392,6 +392,9 @@ pub enum Decision {
     GoDegraded,
     /// Nothing starts.
     NoGo,
+    /// Everything may start, and no check looked at anything.
+    // Last: frames of version 1 hold the position.
+    GoUnproven,
 }
 
 impl Decision {
@@ -402,6 +405,7 @@ impl Decision {
             Self::Go => "go",
             Self::GoDegraded => "go_degraded",
             Self::NoGo => "no_go",
+            Self::GoUnproven => "go_unproven",
         }
     }
 
@@ -412,15 +416,19 @@ impl Decision {
             Self::Go => "GO",
             Self::GoDegraded => "GO (degraded)",
             Self::NoGo => "NO-GO",
+            Self::GoUnproven => "GO (unproven)",
         }
     }
 }
 
 /// NO-GO if a check blocks; degraded if a layer failed its rehearsal (it is then an optional one,
-/// because a critical layer's failure blocks); GO otherwise.
+/// because a critical layer's failure blocks); unproven if no check looked at anything; GO otherwise.
 pub(crate) fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> Decision {
-    let mut decision = Decision::Go;
+    let mut decision = Decision::GoUnproven;
     for report in reports {
+        if report.status != CheckStatus::Skipped && decision == Decision::GoUnproven {
+            decision = Decision::Go;
+        }
         if report.status.blocks() {
             return Decision::NoGo;
         }
@@ -429,6 +437,28 @@ pub(crate) fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) 
         }
     }
     decision
+}
+
+/// What to add to the manifest where no check looked at anything.
+pub(crate) const UNPROVEN: &str = "no check looked at anything: declare variables ([config.vars]), databases \
+    ([[schema]]), imports (`rehearse` of a layer) or routes ([registration])";
+
+/// What a decision rests on: `3 of 4 checks; not looked at: schema`.
+pub(crate) fn grounds(reports: &[CheckReport]) -> String {
+    let skipped: Vec<&str> = reports
+        .iter()
+        .filter(|report| report.status == CheckStatus::Skipped)
+        .map(|report| report.name.as_str())
+        .collect();
+    let looked = reports.len() - skipped.len();
+    if skipped.is_empty() {
+        return format!("{looked} of {looked} checks");
+    }
+    format!(
+        "{looked} of {} checks; not looked at: {}",
+        reports.len(),
+        skipped.join(", ")
+    )
 }
 
 #[cfg(test)]
@@ -444,6 +474,15 @@ mod tests {
             findings: vec![],
             measured: Measured::Nothing,
         }
+    }
+
+    #[test]
+    fn where_nothing_was_looked_at_nothing_is_proved() {
+        let skipped = [report(CheckStatus::Skipped), report(CheckStatus::Skipped)];
+        assert_eq!(decide_go(&skipped), Decision::GoUnproven);
+        let one = [report(CheckStatus::Skipped), report(CheckStatus::Healthy)];
+        assert_eq!(decide_go(&one), Decision::Go);
+        assert_eq!(grounds(&one), "1 of 2 checks; not looked at: rehearsal");
     }
 
     #[test]

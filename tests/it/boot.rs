@@ -67,7 +67,7 @@ fn layers_start_in_order_and_stop_in_reverse_and_nothing_is_left() {
     let run = workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
     let boot = run.json();
     assert_eq!(boot["outcome"], "stopped");
-    assert_eq!(boot["decision"], "go");
+    assert_eq!(boot["decision"], "go_unproven");
     assert_eq!(boot["degraded"], false);
     assert_eq!(
         workspace.read("order"),

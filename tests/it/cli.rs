@@ -523,3 +523,22 @@ fn the_worker_example_claims_proposes_and_shows_the_verdict() {
     assert!(said.contains("verdict: does not hold"), "{said}");
     assert!(crate::support::example("worker", &[root, "fix.json"]).contains("no mission waits"));
 }
+
+#[test]
+fn a_go_says_what_it_rests_on() {
+    let nothing = Workspace::with_manifest("[app]\nname = 'shop'\n");
+    let run = nothing.ubs(&["preflight", "--json"]).expect(0).json();
+    assert_eq!(run["decision"], "go_unproven");
+    assert_eq!(run["coverage"]["looked_at"], serde_json::json!([]));
+    assert_eq!(
+        run["coverage"]["not_looked_at"].as_array().unwrap().len(),
+        4
+    );
+    nothing.ubs(&["preflight", "--strict"]).expect(3);
+    let shown = nothing.ubs(&["preflight"]).expect(0).stdout;
+    assert!(shown.contains("DECISION: GO (unproven)"), "{shown}");
+    let some = Workspace::with_manifest("[app]\nname = 'shop'\n[config.vars.LEVEL]\n");
+    let shown = some.ubs(&["preflight", "--strict"]).expect(0).stdout;
+    let ground = "1 of 4 checks; not looked at: schema, rehearsal, registration";
+    assert!(shown.contains(ground), "{shown}");
+}

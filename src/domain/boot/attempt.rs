@@ -5,7 +5,7 @@ use super::draft::{BootDraft, late};
 use super::state::{BootState, Phase};
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{CheckPhase, Event, HealOutcome, Mode};
-use crate::domain::finding::{CheckName, CheckReport, Decision, decide_go};
+use crate::domain::finding::{CheckName, CheckReport, Decision, UNPROVEN, decide_go};
 
 pub(super) fn require_checking(
     state: &BootState,
@@ -84,6 +84,7 @@ pub(super) fn end_check_run(draft: &mut BootDraft, phase: CheckPhase) {
         Decision::Go => vec![],
         Decision::GoDegraded => because(false),
         Decision::NoGo => because(true),
+        Decision::GoUnproven => vec![UNPROVEN.to_owned()],
     };
     draft.push(Event::DecisionMade {
         decision,

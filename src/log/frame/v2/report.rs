@@ -14,7 +14,7 @@ mirror! {
 
     enum CheckStatus of finding { Skipped, Healthy, Warning, Critical, Error }
 
-    enum Decision of finding { Go, GoDegraded, NoGo }
+    enum Decision of finding { Go, GoDegraded, NoGo, GoUnproven }
 
     struct Location of finding {
         file: String,
