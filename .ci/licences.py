@@ -14,8 +14,8 @@ def allowed_licences():
     with open("deny.toml", encoding="utf-8") as file:
         text = file.read()
     listed = re.search(r"^allow = \[(.*?)^\]", text, re.M | re.S).group(1)
-    exceptions = re.findall(r'\{ allow = \["([^"]+)"\], crate = "([^"]+)" \}', text)
-    return set(re.findall(r'"([^"]+)"', listed)), {name: {one} for one, name in exceptions}
+    exceptions = re.findall(r'\{ crate = "([^"]+)", allow = \["([^"]+)"\] \}', text)
+    return set(re.findall(r'"([^"]+)"', listed)), {name: {one} for name, one in exceptions}
 
 
 def is_allowed(expression, allowed):

@@ -59,7 +59,7 @@ pub(super) enum MissionsCommand {
     },
     /// Propose a fix as JSON: it is tried in the sandbox, and applied if it holds and policy allows
     ///
-    /// For example {"summary": "...", "changes": [{"patch": "--- a/x.py\n+++ b/x.py\n@@ ..."}]}. `write` and
+    /// For example `{"summary": "...", "changes": [{"patch": "--- a/x.py\n+++ b/x.py\n@@ ..."}]}`. `write` and
     /// `insert` need `before`, the digest of the file as `claim --json` gave it; docs/missions.md has all forms.
     Propose {
         /// Which one (slug or id); it must be claimed by the same worker
