@@ -69,6 +69,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         &manifest,
         &AppPaths::process_env(),
         &directory.path().join("trial"),
+        &place.state_dir,
         args.command,
         timeout_ms,
     )?;

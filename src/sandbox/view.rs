@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::private::is_private;
 use super::python_paths::interpreter_paths;
 use crate::kernel::{NewRoot, RootEntry};
 
@@ -20,8 +21,10 @@ pub(crate) struct View {
     pub looks_writable: bool,
     /// The state directory of this program, which is not to be seen.
     pub state: Option<PathBuf>,
-    /// What else is shown, read-only: the interpreter, what the manifest names.
+    /// What else is shown, read-only: what the manifest names.
     pub shown: Vec<PathBuf>,
+    /// Where the application imports from; shown where nothing private lies there.
+    pub imported: Vec<PathBuf>,
     /// The application's home directory: empty, in memory.
     pub home: Option<PathBuf>,
 }
@@ -35,6 +38,7 @@ impl View {
             looks_writable: !has_mounts_below(workspace),
             state: None,
             shown: Vec::new(),
+            imported: Vec::new(),
             home: None,
         }
     }
@@ -50,9 +54,37 @@ impl View {
             || kernel.iter().any(|kernel| path.starts_with(kernel))
             || path.starts_with(&self.at)
             || self.shown.iter().any(|shown| path.starts_with(shown))
-            || interpreter_paths(program)
+            || self
+                .by_itself(program)
                 .iter()
                 .any(|shown| path.starts_with(shown))
+    }
+
+    /// What is shown although nobody named it: the interpreter, and where the application imports from. It is found in
+    /// the live workspace, never in a copy, which may have been changed by somebody without that right.
+    fn by_itself(&self, program: &Path) -> Vec<PathBuf> {
+        let mut paths = interpreter_paths(&self.inside(program));
+        paths.extend(self.imported.iter().cloned());
+        paths.retain(|path| !is_private(path));
+        paths
+    }
+
+    /// A copy is seen in the place of the live workspace.
+    fn is_copy(&self) -> bool {
+        self.workspace != self.at
+    }
+
+    /// That path of the live workspace is shown beside a copy of it: what the copy leaves out.
+    fn is_beside_copy(&self, path: &Path) -> bool {
+        let Ok(below) = path.strip_prefix(&self.at) else {
+            return true;
+        };
+        let is_left_out = |name: &OsStr| LEFT_OUT.iter().any(|left| name == OsStr::new(left));
+        below.components().any(|part| is_left_out(part.as_os_str()))
+            && !self
+                .state
+                .as_ref()
+                .is_some_and(|state| path.starts_with(state))
     }
 
     /// The path by which the program finds something of the workspace.
@@ -149,6 +181,9 @@ const LOADER_BYTES_MAX: u64 = 64 << 10;
 /// Where the environments of a workspace lie that a copy leaves out.
 const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
 
+/// What a copy leaves out and may be shown of the live workspace.
+const LEFT_OUT: [&str; 4] = [".venv", "venv", "node_modules", ".git"];
+
 /// What is put together for one program.
 pub(super) struct Sight<'a> {
     pub view: Option<&'a View>,
@@ -202,8 +237,17 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
     let (inside, outside): (Vec<_>, Vec<_>) = shown
         .into_iter()
         .partition(|path| at.is_some_and(|at| path.starts_with(at)));
-    entries.extend(outside.into_iter().map(show));
+    entries.extend(outside.iter().cloned().map(show));
     if let Some(view) = sight.view {
+        // A directory that is shown may hold the state directory.
+        if let Some(state) = view.state.as_ref().filter(|state| state.is_dir())
+            && outside.iter().any(|path| state.starts_with(path))
+        {
+            entries.push(RootEntry::Scratch {
+                at: state.clone(),
+                is_for_all: false,
+            });
+        }
         let (from, at) = (view.workspace.clone(), view.at.clone());
         entries.push(if view.looks_writable {
             RootEntry::Cover { from, at }
@@ -215,10 +259,11 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
                 .iter()
                 .map(|path| write(path, &view.inside(path))),
         );
-        let is_copy = view.workspace != view.at;
+        let is_copy = view.is_copy();
         let environments = ENVIRONMENTS.iter().map(|name| view.at.join(name));
         if is_copy {
-            let others = environments.filter(|path| path.is_dir() && !inside.contains(path));
+            let others = environments
+                .filter(|path| path.is_dir() && !inside.contains(path) && !is_private(path));
             entries.extend(others.map(show));
         }
         // Only a copy lacks what lies in the live workspace.
@@ -259,7 +304,17 @@ pub(super) fn walled(sight: &Sight<'_>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     }
     readable.extend(OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
     readable.push("/proc".into());
-    readable.extend(shown_paths(sight));
+    let mut shown = shown_paths(sight);
+    if let Some(view) = sight.view {
+        let live = view.is_copy().then_some(view.at.as_path());
+        for hidden in live.into_iter().chain(view.state.as_deref()) {
+            let (above, others): (Vec<_>, Vec<_>) =
+                shown.into_iter().partition(|path| hidden.starts_with(path));
+            shown = others;
+            shown.extend(above.iter().flat_map(|path| all_but(path, hidden)));
+        }
+    }
+    readable.extend(shown);
     if let Some(view) = sight.view {
         match view
             .state
@@ -362,11 +417,18 @@ fn is_shown_by_system(path: &Path) -> bool {
 
 /// What is shown beside the system and the workspace, parents first, each once.
 fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
-    let mut shown: BTreeSet<PathBuf> = interpreter_paths(sight.program).into_iter().collect();
-    shown.extend(loader_directories());
+    let mut shown: BTreeSet<PathBuf> = loader_directories().into_iter().collect();
     match sight.view {
-        Some(view) => shown.extend(view.shown.iter().cloned()),
+        Some(view) => {
+            shown.extend(view.by_itself(sight.program));
+            shown.extend(view.shown.iter().cloned());
+            if view.is_copy() {
+                shown.retain(|path| view.is_beside_copy(path));
+            }
+        }
         None => {
+            let by_itself = interpreter_paths(sight.program);
+            shown.extend(by_itself.into_iter().filter(|path| !is_private(path)));
             shown.insert(sight.cwd.to_owned());
         }
     }
