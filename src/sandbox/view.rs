@@ -74,17 +74,25 @@ impl View {
         self.workspace != self.at
     }
 
-    /// That path of the live workspace is shown beside a copy of it: what the copy leaves out.
-    fn is_beside_copy(&self, path: &Path) -> bool {
-        let Ok(below) = path.strip_prefix(&self.at) else {
-            return true;
+    /// Showing that path leads neither into the live workspace beside its copy nor to the state directory, also where
+    /// it is a link. A directory above them may be shown at its own path, where both are covered.
+    fn may_show(&self, path: &Path) -> bool {
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let leads_to = |hidden: &Path| {
+            real.starts_with(hidden) || (hidden.starts_with(&real) && path != real.as_path())
         };
+        if self.state.as_ref().is_some_and(|state| leads_to(state)) {
+            return false;
+        }
         let is_left_out = |name: &OsStr| LEFT_OUT.iter().any(|left| name == OsStr::new(left));
-        below.components().any(|part| is_left_out(part.as_os_str()))
-            && !self
-                .state
-                .as_ref()
-                .is_some_and(|state| path.starts_with(state))
+        let of_copy = |path: &Path| {
+            path.strip_prefix(&self.at)
+                .is_ok_and(|below| !below.components().any(|part| is_left_out(part.as_os_str())))
+        };
+        !self.is_copy()
+            || !(of_copy(path)
+                || of_copy(&real)
+                || (leads_to(&self.at) && !real.starts_with(&self.at)))
     }
 
     /// The path by which the program finds something of the workspace.
@@ -262,8 +270,9 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
         let is_copy = view.is_copy();
         let environments = ENVIRONMENTS.iter().map(|name| view.at.join(name));
         if is_copy {
-            let others = environments
-                .filter(|path| path.is_dir() && !inside.contains(path) && !is_private(path));
+            let others = environments.filter(|path| {
+                path.is_dir() && !inside.contains(path) && !is_private(path) && view.may_show(path)
+            });
             entries.extend(others.map(show));
         }
         // Only a copy lacks what lies in the live workspace.
@@ -422,9 +431,7 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
         Some(view) => {
             shown.extend(view.by_itself(sight.program));
             shown.extend(view.shown.iter().cloned());
-            if view.is_copy() {
-                shown.retain(|path| view.is_beside_copy(path));
-            }
+            shown.retain(|path| view.may_show(path));
         }
         None => {
             let by_itself = interpreter_paths(sight.program);
@@ -540,4 +547,104 @@ pub(crate) fn has_mounts_below(directory: &Path) -> bool {
         let point = Path::new(&point);
         point != directory && point.starts_with(&directory)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A live workspace and a copy of it, as their real paths.
+    fn places() -> (tempfile::TempDir, View) {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        for name in [
+            "app/ws/src",
+            "app/ws/.venv/lib",
+            "app/copy",
+            "app/state",
+            "app/lib",
+        ] {
+            fs::create_dir_all(real.join(name)).unwrap();
+        }
+        let mut view = View::new(&real.join("app/copy"), &real.join("app/ws"));
+        view.state = Some(real.join("app/state"));
+        (dir, view)
+    }
+
+    #[test]
+    fn no_path_leads_to_the_live_workspace_or_the_state_directory() {
+        let (dir, view) = places();
+        let app = dir.path().canonicalize().unwrap().join("app");
+        for (name, to) in [("venv", "."), ("node_modules", "..")] {
+            symlink(to, app.join("ws").join(name)).unwrap();
+        }
+        for (name, to) in [("to_ws", "ws"), ("to_state", "state"), ("to_all", ".")] {
+            symlink(to, app.join(name)).unwrap();
+        }
+        for hidden in [
+            "ws",
+            "ws/src",
+            "ws/.env",
+            "ws/venv",
+            "ws/node_modules",
+            "to_ws",
+            "to_ws/src",
+            "state",
+            "state/log.db",
+            "to_state",
+            "to_all",
+        ] {
+            assert!(!view.may_show(&app.join(hidden)), "{hidden}");
+        }
+        for shown in ["", "lib", "ws/.venv", "ws/.venv/lib"] {
+            assert!(
+                view.may_show(app.join(shown).components().as_path()),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_copy_lies_over_every_directory_that_is_shown_and_the_state_directory_is_covered() {
+        let (dir, mut view) = places();
+        let app = dir.path().canonicalize().unwrap().join("app");
+        view.shown = vec![app.clone()];
+        view.imported = vec![
+            app.join("ws"),
+            app.join("ws/src"),
+            "/etc".into(),
+            "/".into(),
+        ];
+        let sight = Sight {
+            view: Some(&view),
+            program: Path::new("/bin/sh"),
+            cwd: &view.workspace,
+            writable: &[],
+            network: false,
+            disk_bytes: 1 << 20,
+        };
+        let entries = new_root(&sight).0.entries;
+        let position = |wanted: &RootEntry| entries.iter().position(|entry| entry == wanted);
+        let parent = position(&show(app.clone()));
+        let covered = entries.iter().position(
+            |entry| matches!(entry, RootEntry::Scratch { at, .. } if *at == app.join("state")),
+        );
+        let copy = entries.iter().position(|entry| match entry {
+            RootEntry::Cover { at, .. } | RootEntry::Show { at, .. } => *at == app.join("ws"),
+            _ => false,
+        });
+        assert!(
+            parent.is_some() && parent < covered && parent < copy,
+            "{entries:?}"
+        );
+        for live in [
+            "/etc".into(),
+            "/".into(),
+            app.join("ws"),
+            app.join("ws/src"),
+        ] {
+            assert_eq!(position(&show(live)), None);
+        }
+    }
 }
