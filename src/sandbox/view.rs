@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
 use super::private::is_private;
 use super::python_paths::interpreter_paths;
@@ -431,6 +432,7 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
         Some(view) => {
             shown.extend(view.by_itself(sight.program));
             shown.extend(view.shown.iter().cloned());
+            shown = shown.into_iter().filter_map(plain).collect();
             shown.retain(|path| view.may_show(path));
         }
         None => {
@@ -454,6 +456,23 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
         }
     }
     kept
+}
+
+/// The path, or where it leads if it holds `..`; `None` if it is not absolute or no path at all.
+fn plain(path: PathBuf) -> Option<PathBuf> {
+    let is_plain = path
+        .components()
+        .skip(1)
+        .all(|part| matches!(part, Component::Normal(_)));
+    let has_nul = path.as_os_str().as_bytes().contains(&0);
+    if !path.is_absolute() || has_nul {
+        return None;
+    }
+    if is_plain {
+        Some(path)
+    } else {
+        path.canonicalize().ok()
+    }
 }
 
 /// Directories outside of the system's own in which the loader looks for libraries (ld.so(8)).
