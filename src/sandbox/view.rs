@@ -250,7 +250,7 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
     if let Some(view) = sight.view {
         // A directory that is shown may hold the state directory.
         if let Some(state) = view.state.as_ref().filter(|state| state.is_dir())
-            && outside.iter().any(|path| state.starts_with(path))
+            && (is_shown_by_system(state) || outside.iter().any(|path| state.starts_with(path)))
         {
             entries.push(RootEntry::Scratch {
                 at: state.clone(),
