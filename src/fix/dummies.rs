@@ -102,9 +102,8 @@ pub(super) fn replace_secrets(
     let of_process = environment
         .values
         .iter()
-        .filter_map(|(name, (value, origin))| {
-            matches!(origin, Origin::Process).then(|| (name.clone(), value.clone()))
-        });
+        .filter(|(_, (_, origin))| matches!(origin, Origin::Process))
+        .map(|(name, (value, _))| (name.clone(), value.clone()));
     if let Ok(live) = Environment::load(manifest, &manifest.workspace, of_process) {
         secrets.extend(live.secret_values(manifest));
     }

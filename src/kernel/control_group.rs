@@ -114,7 +114,7 @@ fn sweep(parent: &Path) {
         .unwrap_or_default();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let made = name.to_str().and_then(|name| made_at(name));
+        let made = name.to_str().and_then(made_at);
         if made.is_some_and(|made| made + LEFT_AFTER < now)
             && let Err(error) = fs::remove_dir(entry.path())
         {

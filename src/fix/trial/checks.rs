@@ -31,6 +31,7 @@ pub(super) struct CheckPlace<'a> {
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn run_checks(
     manifest: &Manifest,
     root: &Path,
