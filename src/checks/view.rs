@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::context::CheckContext;
 use super::interpreter::interpreter;
 use super::raised::Raised;
-use crate::manifest::{Environment, Manifest};
+use crate::manifest::{Environment, Manifest, Origin};
 use crate::sandbox::{View, has_own_root};
 
 /// What shows that path to the sandbox.
@@ -48,16 +48,19 @@ pub(crate) fn application_view(
     let mut view = View::new(&real(root), &live);
     view.state = state.map(real);
     view.shown = manifest.sandbox.read.clone();
-    let value = |name: &str| {
-        environment
-            .values
-            .get(name)
-            .map(|(value, _)| value.as_str())
+    let live_files = live_files(manifest, root, environment);
+    let value = |name: &str| -> Option<&str> {
+        let found = match (environment.values.get(name), &live_files) {
+            (Some(found @ (_, Origin::Process)), _) => Some(found),
+            (_, Some(live)) => live.values.get(name),
+            (found, None) => found,
+        };
+        found.map(|(value, _)| value.as_str())
     };
     let of_environment = value("PYTHONPATH").unwrap_or_default().split(':');
     let of_manifest = manifest.python.path.iter().map(String::as_str);
     let imported = of_manifest.chain(of_environment).map(Path::new);
-    view.shown.extend(
+    view.imported.extend(
         imported
             .filter(|path| path.is_absolute())
             .map(Path::to_owned),
@@ -66,10 +69,24 @@ pub(crate) fn application_view(
     // Packages that were installed for the user lie below the home directory.
     if let Some(home) = &view.home {
         for name in ["lib", "bin"] {
-            view.shown.push(home.join(".local").join(name));
+            view.imported.push(home.join(".local").join(name));
         }
     }
     view
+}
+
+/// What the environment files of the live workspace say, if `root` is a copy of it: what a proposal changes in the
+/// copy shows nothing of the host. Files that cannot be read say nothing.
+fn live_files(manifest: &Manifest, root: &Path, environment: &Environment) -> Option<Environment> {
+    if root == manifest.workspace {
+        return None;
+    }
+    let of_process = environment.values.iter().filter_map(|(name, found)| {
+        let (value, origin) = found;
+        matches!(origin, Origin::Process).then(|| (name.clone(), value.clone()))
+    });
+    let live = Environment::load(manifest, &manifest.workspace, of_process);
+    Some(live.unwrap_or_default())
 }
 
 impl CheckContext<'_> {

@@ -320,6 +320,13 @@ impl AppPaths {
                 "write one with `ubs init` (docs/manifest.md has every key), name it with --manifest FILE, or see a complete one with `ubs demo`",
             )
         })?;
+        // Paths go into documents, into the log and to probes, and all of those are text.
+        if self.workspace.to_str().is_none() {
+            return Err(CliError::usage(
+                format!("the path {} is not UTF-8 text", self.workspace.display()),
+                "rename the directory, or move the application to another one",
+            ));
+        }
         let mut manifest = Manifest::load(&path)?;
         manifest.workspace.clone_from(&self.workspace);
         Ok(manifest)

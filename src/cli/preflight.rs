@@ -15,7 +15,7 @@ use crate::domain::finding::{
     UNPROVEN, decide_go, grounds,
 };
 use crate::fix::{CheckPlace, read_earlier, run_checks};
-use crate::kernel::ScratchDirectory;
+use crate::kernel::{ScratchDirectory, sweep_scratch};
 
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,9 @@ impl CheckArg {
     }
 }
 
+/// What the names of our temporary directories begin with.
+const SCRATCH: &str = "ubs-preflight-";
+
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     let manifest = place.manifest()?;
@@ -56,7 +59,9 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         .into_iter()
         .filter(|check| only.is_empty() || only.contains(check))
         .collect();
-    let scratch = ScratchDirectory::new_in(&std::env::temp_dir(), ".tmp").map_err(|error| {
+    let temporary = std::env::temp_dir();
+    sweep_scratch(&temporary, SCRATCH);
+    let scratch = ScratchDirectory::new_in(&temporary, SCRATCH).map_err(|error| {
         CliError::usage(
             format!("cannot make a temporary directory: {error}"),
             "make sure that $TMPDIR (or /tmp) is writable and has free space",

@@ -10,12 +10,14 @@ use super::exit;
 use super::options::Global;
 use crate::domain::event::ExitKind;
 use crate::fix::run_in_trial;
-use crate::kernel::ScratchDirectory;
+use crate::kernel::{ScratchDirectory, sweep_scratch};
 use crate::manifest::SandboxLimits;
 use crate::sandbox::{Isolation, host_isolation};
 
 /// Exit code for a command that took too long or used too much, as timeout(1) has it.
 const ENDED: u8 = 124;
+/// What the names of our temporary directories begin with.
+const SCRATCH: &str = "ubs-sandbox-";
 /// Added to the number of a signal, as shells do.
 const SIGNAL_BASE: i32 = 128;
 
@@ -53,13 +55,14 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         return report(ui, &place);
     }
     let manifest = place.manifest()?;
-    let directory =
-        ScratchDirectory::new_in(&std::env::temp_dir(), "ubs-sandbox-").map_err(|error| {
-            CliError::usage(
-                format!("cannot make a temporary directory: {error}"),
-                "see to it that $TMPDIR (or /tmp) can be written and has room",
-            )
-        })?;
+    let temporary = std::env::temp_dir();
+    sweep_scratch(&temporary, SCRATCH);
+    let directory = ScratchDirectory::new_in(&temporary, SCRATCH).map_err(|error| {
+        CliError::usage(
+            format!("cannot make a temporary directory: {error}"),
+            "see to it that $TMPDIR (or /tmp) can be written and has room",
+        )
+    })?;
     let timeout_ms = args
         .timeout
         .map_or(manifest.heal.sandbox_limits.time_ms, |seconds| {
@@ -69,6 +72,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         &manifest,
         &AppPaths::process_env(),
         &directory.path().join("trial"),
+        &place.state_dir,
         args.command,
         timeout_ms,
     )?;

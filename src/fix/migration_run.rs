@@ -25,6 +25,8 @@ pub(super) struct MigrationRun<'a> {
     pub root: &'a Path,
     /// A private directory outside of the copy that is gone after the trial.
     pub scratch: &'a Path,
+    /// The state directory, which migrations do not see.
+    pub state: &'a Path,
     pub environment: &'a Environment,
     pub overrides: &'a BTreeMap<String, String>,
 }
@@ -111,7 +113,7 @@ impl Upgrade<'_> {
                 run.manifest,
                 run.root,
                 run.environment,
-                None,
+                Some(run.state),
             )),
             writable: reach.writable,
             home: Some(home),

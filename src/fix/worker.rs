@@ -349,6 +349,7 @@ impl Worker {
                 &self.overrides,
                 &self.earlier(),
                 &self.sandbox_dir(mission),
+                &self.state_dir,
                 signature,
                 failure,
                 proposal,

@@ -7,11 +7,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest wait for the kernel to let go of what ended.
 const REMOVED_MAX: Duration = Duration::from_secs(2);
+
+/// What every group's name begins with; a UUIDv7 follows.
+const NAME: &str = "ubs-";
+/// A group without processes is left over if it is older: nobody needs so long to enter the one that he made.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
 
 /// A control group; removed when dropped, by when its processes must have ended.
 #[derive(Debug)]
@@ -20,17 +26,21 @@ pub(crate) struct ControlGroup {
 }
 
 impl ControlGroup {
-    /// One of that name, below our own; `None` where this process may not make any.
-    pub(crate) fn new(name: &str, processes_max: u64, memory_bytes_max: u64) -> Option<Self> {
+    /// One with that UUIDv7 in its name, below our own; `None` where this process may not make any.
+    pub(crate) fn new(id: &str, processes_max: u64, memory_bytes_max: u64) -> Option<Self> {
         /// Once refused, always refused.
         static REFUSED: AtomicBool = AtomicBool::new(false);
         if REFUSED.load(Ordering::Relaxed) {
             return None;
         }
+        static SWEPT: Once = Once::new();
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-        let group = own_directories(&own, Path::new("/sys/fs/cgroup"))
-            .into_iter()
-            .find_map(|parents| make(&parents, name, processes_max, memory_bytes_max));
+        let parents = own_directories(&own, Path::new("/sys/fs/cgroup"));
+        SWEPT.call_once(|| parents.iter().flatten().for_each(|parent| sweep(parent)));
+        let name = format!("{NAME}{id}");
+        let group = parents
+            .iter()
+            .find_map(|parents| make(parents, &name, processes_max, memory_bytes_max));
         if group.is_none() {
             REFUSED.store(true, Ordering::Relaxed);
         }
@@ -97,6 +107,29 @@ fn own_directories(own: &str, mounted: &Path) -> Vec<Vec<PathBuf>> {
     found
 }
 
+/// Removes groups of sandboxes whose `ubs` was killed. The kernel refuses to remove one with processes in it.
+fn sweep(parent: &Path) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let made = name.to_str().and_then(made_at);
+        if made.is_some_and(|made| made + LEFT_AFTER < now)
+            && let Err(error) = fs::remove_dir(entry.path())
+        {
+            tracing::debug!(path = %entry.path().display(), %error, "a control group stays");
+        }
+    }
+}
+
+/// When the group of that name was made, since 1970; `None`: it is not ours.
+fn made_at(name: &str) -> Option<Duration> {
+    let id: uuid::Uuid = name.strip_prefix(NAME)?.parse().ok()?;
+    let (seconds, nanoseconds) = id.get_timestamp()?.to_unix();
+    Some(Duration::new(seconds, nanoseconds))
+}
+
 fn make(
     parents: &[PathBuf],
     name: &str,
@@ -145,6 +178,27 @@ mod tests {
         );
         assert_eq!(own_directories("0::/\n", root.path()), [vec![at("")]]);
         assert!(own_directories("", root.path()).is_empty());
+    }
+
+    #[test]
+    fn groups_that_were_left_are_removed_and_others_are_not() {
+        let root = tempfile::tempdir().unwrap();
+        let old = |nth: u8| {
+            let id = uuid::Builder::from_unix_timestamp_millis(1_700_000_000_000, &[nth; 10]);
+            format!("ubs-{}", id.into_uuid())
+        };
+        let (left, busy) = (old(1), old(2));
+        let new = format!("ubs-{}", uuid::Uuid::now_v7());
+        let random = "ubs-7f3d1c1e-8f43-4c2b-9a55-0d3f5a1c2b3d";
+        for name in [&left, &busy, &new, random, "ubs.service", "system.slice"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        fs::write(root.path().join(&busy).join("in it"), "").unwrap();
+        sweep(root.path());
+        assert!(!root.path().join(&left).exists());
+        for name in [&busy, &new, random, "ubs.service", "system.slice"] {
+            assert!(root.path().join(name).exists(), "{name}");
+        }
     }
 
     #[test]

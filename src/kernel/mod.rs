@@ -45,5 +45,5 @@ pub(crate) use process::{
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;
-pub(crate) use remove::{ScratchDirectory, remove_tree};
+pub(crate) use remove::{ScratchDirectory, remove_tree, sweep_scratch};
 pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

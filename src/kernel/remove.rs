@@ -10,12 +10,13 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::dir::{Dir, Type};
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{Flock, FlockArg, OFlag, openat};
 use nix::sys::stat::{Mode, fchmod, fstat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -260,10 +261,15 @@ fn read_level(at: &OwnedFd, level: &mut Level) -> Option<Errno> {
     failure
 }
 
-/// A directory of our own with mode 0700 that an application may do what it likes with; removed when dropped.
+/// A scratch directory that nobody holds was left if it is older: nobody needs so long to hold the one that he made.
+const LEFT_AFTER: Duration = Duration::from_secs(60);
+
+/// A directory of our own with mode 0700 that an application may do what it likes with; removed when dropped. Locked
+/// (flock(2)) until then, so that what a killed process left can be told from what is in use.
 #[derive(Debug)]
 pub(crate) struct ScratchDirectory {
     path: PathBuf,
+    _held: Option<Flock<fs::File>>,
 }
 
 impl ScratchDirectory {
@@ -276,12 +282,44 @@ impl ScratchDirectory {
             .prefix(prefix)
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(parent)?;
-        Ok(Self { path: made.keep() })
+        let path = made.keep();
+        // Without a lock, as on some network file systems, it is only not told from what was left.
+        let directory = fs::File::open(&path).ok();
+        let held = directory.and_then(|at| Flock::lock(at, FlockArg::LockExclusiveNonblock).ok());
+        Ok(Self { path, _held: held })
     }
 
     /// Where it lies.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// Removes what killed processes of this user left in `parent`: directories with that prefix that nobody holds.
+pub(crate) fn sweep_scratch(parent: &Path, prefix: &str) {
+    sweep_older(parent, prefix, LEFT_AFTER);
+}
+
+fn sweep_older(parent: &Path, prefix: &str, age: Duration) {
+    let own = nix::unistd::geteuid().as_raw();
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let is_named = entry.file_name().as_bytes().starts_with(prefix.as_bytes());
+        let is_left = |about: &fs::Metadata| {
+            let modified = about.modified().ok().and_then(|at| at.elapsed().ok());
+            about.is_dir() && about.uid() == own && modified.is_some_and(|old| old >= age)
+        };
+        if !is_named || !entry.metadata().is_ok_and(|about| is_left(&about)) {
+            continue;
+        }
+        let path = entry.path();
+        let held = fs::File::open(&path)
+            .ok()
+            .and_then(|at| Flock::lock(at, FlockArg::LockExclusiveNonblock).ok());
+        if held.is_some()
+            && let Err(error) = remove_tree(&path)
+        {
+            tracing::debug!(path = %path.display(), %error, "a scratch directory stays");
+        }
     }
 }
 
@@ -300,6 +338,21 @@ mod tests {
 
     use nix::sys::stat::mkdirat;
     use nix::unistd::AccessFlags;
+
+    #[test]
+    fn what_a_killed_process_left_is_swept_and_what_is_held_stays() {
+        let parent = tempfile::tempdir().unwrap();
+        let held = ScratchDirectory::new_in(parent.path(), "ubs-x-").unwrap();
+        let left = parent.path().join("ubs-x-left");
+        fs::create_dir_all(left.join("trial/workspace")).unwrap();
+        let other = parent.path().join("other");
+        fs::create_dir(&other).unwrap();
+        symlink(&other, parent.path().join("ubs-x-link")).unwrap();
+        sweep_scratch(parent.path(), "ubs-x-");
+        assert!(left.exists(), "it is new");
+        sweep_older(parent.path(), "ubs-x-", Duration::ZERO);
+        assert!(!left.exists() && other.exists() && held.path().exists());
+    }
 
     /// Makes `levels` directories within each other, by descriptors: the path would be too long.
     fn nest(root: &Path, levels: usize) {

@@ -271,7 +271,7 @@ pub(crate) fn sounds_secret(name: &str) -> bool {
 }
 
 /// The password of a URL, as written and as the server sees it.
-fn url_passwords(value: &str) -> Vec<String> {
+pub(crate) fn url_passwords(value: &str) -> Vec<String> {
     let password = value.split_once("://").and_then(|(_, rest)| {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
         // A password that nobody encoded may have an `@` of its own.

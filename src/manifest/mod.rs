@@ -31,7 +31,7 @@ mod write;
 pub(crate) use env::*;
 pub(crate) use env_write::set_variable;
 pub(crate) use environment::EnvironmentError;
-pub(crate) use environment::sounds_secret;
+pub(crate) use environment::{sounds_secret, url_passwords};
 pub(crate) use load::{MANIFEST_NAME, find_manifest};
 pub(crate) use percent::percent_encoded;
 pub use problem::{InvalidManifest, ManifestError, Problem};

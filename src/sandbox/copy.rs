@@ -111,7 +111,7 @@ impl WorkspaceCopy {
     ///
     /// `databases` are SQLite files, absolute or relative to the workspace; those inside it are cloned
     /// consistently, whatever their applications do meanwhile. Modes are kept. Links that stay inside the
-    /// workspace stay links (absolute ones lead into the copy); others are left out, since writing through
+    /// workspace stay links (absolute ones become relative); others are left out, since writing through
     /// them would leave the copy: see [`WorkspaceCopy::skipped_links`]. Sockets, pipes, devices and
     /// `.git`, `.ubs`, `.venv`, `venv`, `node_modules`, `__pycache__` are left out.
     ///
@@ -180,7 +180,7 @@ impl WorkspaceCopy {
                     fs::create_dir(&target).map_err(io_error(&target))?;
                     modes.push((target, *mode));
                 }
-                Kind::Link => match link_target(workspace, &self.root, &source) {
+                Kind::Link => match link_target(workspace, &source) {
                     Ok(Some(to)) => symlink(to, &target).map_err(io_error(&target))?,
                     Ok(None) => self.skipped_links.push(entry.path.clone()),
                     Err(error) => return Err(io_error(&source)(error)),
@@ -315,7 +315,7 @@ fn scan_limited(
 }
 
 /// Where the link has to lead in the copy; `None`: it leaves the workspace.
-fn link_target(workspace: &Path, root: &Path, link: &Path) -> io::Result<Option<PathBuf>> {
+fn link_target(workspace: &Path, link: &Path) -> io::Result<Option<PathBuf>> {
     let written = fs::read_link(link)?;
     let parent = link.parent().unwrap_or(workspace);
     let lexical = normalise(&parent.join(&written));
@@ -326,10 +326,17 @@ fn link_target(workspace: &Path, root: &Path, link: &Path) -> io::Result<Option<
     }
     Ok(
         match (written.is_absolute(), lexical.strip_prefix(workspace)) {
-            (true, Ok(inside)) => Some(root.join(inside)),
+            // A sandbox sees the copy at another path than we do.
+            (true, Ok(inside)) => Some(upwards(workspace, parent).join(inside)),
             _ => Some(written),
         },
     )
+}
+
+/// From a directory of the workspace to the workspace: `../..`.
+fn upwards(workspace: &Path, directory: &Path) -> PathBuf {
+    let below = directory.strip_prefix(workspace).unwrap_or(Path::new(""));
+    below.components().map(|_| Component::ParentDir).collect()
 }
 
 fn normalise(path: &Path) -> PathBuf {

@@ -4,6 +4,7 @@
 
 mod bounds;
 mod copy;
+mod private;
 mod python_paths;
 mod report;
 mod run;

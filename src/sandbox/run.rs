@@ -212,11 +212,7 @@ pub(super) fn run_with(
         }
     }
     let limits = spec.limits;
-    let group = ControlGroup::new(
-        &format!("ubs-{marker}"),
-        limits.processes,
-        limits.total_memory_bytes,
-    );
+    let group = ControlGroup::new(&marker, limits.processes, limits.total_memory_bytes);
     let confinement = Confinement {
         namespaces,
         program: &inside(&program),

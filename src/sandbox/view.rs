@@ -4,8 +4,10 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
 
+use super::private::is_private;
 use super::python_paths::interpreter_paths;
 use crate::kernel::{NewRoot, RootEntry, Wall};
 
@@ -20,8 +22,10 @@ pub(crate) struct View {
     pub looks_writable: bool,
     /// The state directory of this program, which is not to be seen.
     pub state: Option<PathBuf>,
-    /// What else is shown, read-only: the interpreter, what the manifest names.
+    /// What else is shown, read-only: what the manifest names.
     pub shown: Vec<PathBuf>,
+    /// Where the application imports from; shown where nothing private lies there.
+    pub imported: Vec<PathBuf>,
     /// The application's home directory: empty, in memory.
     pub home: Option<PathBuf>,
 }
@@ -35,6 +39,7 @@ impl View {
             looks_writable: !has_mounts_below(workspace),
             state: None,
             shown: Vec::new(),
+            imported: Vec::new(),
             home: None,
         }
     }
@@ -50,9 +55,45 @@ impl View {
             || kernel.iter().any(|kernel| path.starts_with(kernel))
             || path.starts_with(&self.at)
             || self.shown.iter().any(|shown| path.starts_with(shown))
-            || interpreter_paths(program)
+            || self
+                .by_itself(program)
                 .iter()
                 .any(|shown| path.starts_with(shown))
+    }
+
+    /// What is shown although nobody named it: the interpreter, and where the application imports from. It is found in
+    /// the live workspace, never in a copy, which may have been changed by somebody without that right.
+    fn by_itself(&self, program: &Path) -> Vec<PathBuf> {
+        let mut paths = interpreter_paths(&self.inside(program));
+        paths.extend(self.imported.iter().cloned());
+        paths.retain(|path| !is_private(path));
+        paths
+    }
+
+    /// A copy is seen in the place of the live workspace.
+    fn is_copy(&self) -> bool {
+        self.workspace != self.at
+    }
+
+    /// Showing that path leads neither into the live workspace beside its copy nor to the state directory, also where
+    /// it is a link. A directory above them may be shown at its own path, where both are covered.
+    fn may_show(&self, path: &Path) -> bool {
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let leads_to = |hidden: &Path| {
+            real.starts_with(hidden) || (hidden.starts_with(&real) && path != real.as_path())
+        };
+        if self.state.as_ref().is_some_and(|state| leads_to(state)) {
+            return false;
+        }
+        let is_left_out = |name: &OsStr| LEFT_OUT.iter().any(|left| name == OsStr::new(left));
+        let of_copy = |path: &Path| {
+            path.strip_prefix(&self.at)
+                .is_ok_and(|below| !below.components().any(|part| is_left_out(part.as_os_str())))
+        };
+        !self.is_copy()
+            || !(of_copy(path)
+                || of_copy(&real)
+                || (leads_to(&self.at) && !real.starts_with(&self.at)))
     }
 
     /// The path by which the program finds something of the workspace.
@@ -149,6 +190,9 @@ const LOADER_BYTES_MAX: u64 = 64 << 10;
 /// Where the environments of a workspace lie that a copy leaves out.
 const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
 
+/// What a copy leaves out and may be shown of the live workspace.
+const LEFT_OUT: [&str; 4] = [".venv", "venv", "node_modules", ".git"];
+
 /// What is put together for one program.
 pub(super) struct Sight<'a> {
     pub view: Option<&'a View>,
@@ -202,8 +246,17 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
     let (inside, outside): (Vec<_>, Vec<_>) = shown
         .into_iter()
         .partition(|path| at.is_some_and(|at| path.starts_with(at)));
-    entries.extend(outside.into_iter().map(show));
+    entries.extend(outside.iter().cloned().map(show));
     if let Some(view) = sight.view {
+        // A directory that is shown may hold the state directory.
+        if let Some(state) = view.state.as_ref().filter(|state| state.is_dir())
+            && (is_shown_by_system(state) || outside.iter().any(|path| state.starts_with(path)))
+        {
+            entries.push(RootEntry::Scratch {
+                at: state.clone(),
+                is_for_all: false,
+            });
+        }
         let (from, at) = (view.workspace.clone(), view.at.clone());
         entries.push(if view.looks_writable {
             RootEntry::Cover { from, at }
@@ -215,10 +268,12 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
                 .iter()
                 .map(|path| write(path, &view.inside(path))),
         );
-        let is_copy = view.workspace != view.at;
+        let is_copy = view.is_copy();
         let environments = ENVIRONMENTS.iter().map(|name| view.at.join(name));
         if is_copy {
-            let others = environments.filter(|path| path.is_dir() && !inside.contains(path));
+            let others = environments.filter(|path| {
+                path.is_dir() && !inside.contains(path) && !is_private(path) && view.may_show(path)
+            });
             entries.extend(others.map(show));
         }
         // Only a copy lacks what lies in the live workspace.
@@ -259,7 +314,17 @@ pub(super) fn wall(sight: &Sight<'_>, no_tcp: bool) -> Wall {
     }
     readable.extend(OF_ETC.iter().map(|name| Path::new("/etc").join(name)));
     readable.push("/proc".into());
-    readable.extend(shown_paths(sight));
+    let mut shown = shown_paths(sight);
+    if let Some(view) = sight.view {
+        let live = view.is_copy().then_some(view.at.as_path());
+        for hidden in live.into_iter().chain(view.state.as_deref()) {
+            let (above, others): (Vec<_>, Vec<_>) =
+                shown.into_iter().partition(|path| hidden.starts_with(path));
+            shown = others;
+            shown.extend(above.iter().flat_map(|path| all_but(path, hidden)));
+        }
+    }
+    readable.extend(shown);
     let mut listable = Vec::new();
     if let Some(view) = sight.view {
         let mut state = view.state.as_deref().into_iter();
@@ -369,11 +434,17 @@ fn is_shown_by_system(path: &Path) -> bool {
 
 /// What is shown beside the system and the workspace, parents first, each once.
 fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
-    let mut shown: BTreeSet<PathBuf> = interpreter_paths(sight.program).into_iter().collect();
-    shown.extend(loader_directories());
+    let mut shown: BTreeSet<PathBuf> = loader_directories().into_iter().collect();
     match sight.view {
-        Some(view) => shown.extend(view.shown.iter().cloned()),
+        Some(view) => {
+            shown.extend(view.by_itself(sight.program));
+            shown.extend(view.shown.iter().cloned());
+            shown = shown.into_iter().filter_map(plain).collect();
+            shown.retain(|path| view.may_show(path));
+        }
         None => {
+            let by_itself = interpreter_paths(sight.program);
+            shown.extend(by_itself.into_iter().filter(|path| !is_private(path)));
             shown.insert(sight.cwd.to_owned());
         }
     }
@@ -392,6 +463,23 @@ fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
         }
     }
     kept
+}
+
+/// The path, or where it leads if it holds `..`; `None` if it is not absolute or no path at all.
+fn plain(path: PathBuf) -> Option<PathBuf> {
+    let is_plain = path
+        .components()
+        .skip(1)
+        .all(|part| matches!(part, Component::Normal(_)));
+    let has_nul = path.as_os_str().as_bytes().contains(&0);
+    if !path.is_absolute() || has_nul {
+        return None;
+    }
+    if is_plain {
+        Some(path)
+    } else {
+        path.canonicalize().ok()
+    }
 }
 
 /// Directories outside of the system's own in which the loader looks for libraries (ld.so(8)).
@@ -485,4 +573,104 @@ pub(crate) fn has_mounts_below(directory: &Path) -> bool {
         let point = Path::new(&point);
         point != directory && point.starts_with(&directory)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// A live workspace and a copy of it, as their real paths.
+    fn places() -> (tempfile::TempDir, View) {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        for name in [
+            "app/ws/src",
+            "app/ws/.venv/lib",
+            "app/copy",
+            "app/state",
+            "app/lib",
+        ] {
+            fs::create_dir_all(real.join(name)).unwrap();
+        }
+        let mut view = View::new(&real.join("app/copy"), &real.join("app/ws"));
+        view.state = Some(real.join("app/state"));
+        (dir, view)
+    }
+
+    #[test]
+    fn no_path_leads_to_the_live_workspace_or_the_state_directory() {
+        let (dir, view) = places();
+        let app = dir.path().canonicalize().unwrap().join("app");
+        for (name, to) in [("venv", "."), ("node_modules", "..")] {
+            symlink(to, app.join("ws").join(name)).unwrap();
+        }
+        for (name, to) in [("to_ws", "ws"), ("to_state", "state"), ("to_all", ".")] {
+            symlink(to, app.join(name)).unwrap();
+        }
+        for hidden in [
+            "ws",
+            "ws/src",
+            "ws/.env",
+            "ws/venv",
+            "ws/node_modules",
+            "to_ws",
+            "to_ws/src",
+            "state",
+            "state/log.db",
+            "to_state",
+            "to_all",
+        ] {
+            assert!(!view.may_show(&app.join(hidden)), "{hidden}");
+        }
+        for shown in ["", "lib", "ws/.venv", "ws/.venv/lib"] {
+            assert!(
+                view.may_show(app.join(shown).components().as_path()),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_copy_lies_over_every_directory_that_is_shown_and_the_state_directory_is_covered() {
+        let (dir, mut view) = places();
+        let app = dir.path().canonicalize().unwrap().join("app");
+        view.shown = vec![app.clone()];
+        view.imported = vec![
+            app.join("ws"),
+            app.join("ws/src"),
+            "/etc".into(),
+            "/".into(),
+        ];
+        let sight = Sight {
+            view: Some(&view),
+            program: Path::new("/bin/sh"),
+            cwd: &view.workspace,
+            writable: &[],
+            network: false,
+            disk_bytes: 1 << 20,
+        };
+        let entries = new_root(&sight).0.entries;
+        let position = |wanted: &RootEntry| entries.iter().position(|entry| entry == wanted);
+        let parent = position(&show(app.clone()));
+        let covered = entries.iter().position(
+            |entry| matches!(entry, RootEntry::Scratch { at, .. } if *at == app.join("state")),
+        );
+        let copy = entries.iter().position(|entry| match entry {
+            RootEntry::Cover { at, .. } | RootEntry::Show { at, .. } => *at == app.join("ws"),
+            _ => false,
+        });
+        assert!(
+            parent.is_some() && parent < covered && parent < copy,
+            "{entries:?}"
+        );
+        for live in [
+            "/etc".into(),
+            "/".into(),
+            app.join("ws"),
+            app.join("ws/src"),
+        ] {
+            assert_eq!(position(&show(live)), None);
+        }
+    }
 }

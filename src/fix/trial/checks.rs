@@ -32,6 +32,7 @@ pub(crate) struct CheckPlace<'a> {
 ///
 /// # Errors
 /// The environment files cannot be read, or a directory cannot be made.
+#[allow(clippy::too_many_arguments)]
 pub(crate) fn run_checks(
     place: &CheckPlace<'_>,
     checks: &[CheckName],

@@ -20,10 +20,11 @@ pub(crate) fn run_in_trial(
     manifest: &Manifest,
     process_env: &BTreeMap<String, String>,
     directory: &Path,
+    state: &Path,
     argv: Vec<String>,
     timeout_ms: u64,
 ) -> Result<SandboxOutcome, TrialError> {
-    let mut stage = Stage::set_up(manifest, process_env, directory)?;
+    let mut stage = Stage::set_up(manifest, process_env, directory, state)?;
     let root = stage.copy.root().to_owned();
     let environment = Environment::load(&stage.manifest, &root, process_env.clone().into_iter())
         .map_err(|error| TrialError::Environment(error.to_string()))?;
@@ -44,7 +45,7 @@ pub(crate) fn run_in_trial(
         argv,
         cwd: root.clone(),
         env,
-        view: Some(application_view(manifest, &root, &environment, None)),
+        view: Some(application_view(manifest, &root, &environment, Some(state))),
         writable: Vec::new(),
         home: Some(home),
         network: false,

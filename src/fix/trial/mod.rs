@@ -64,6 +64,7 @@ pub(super) fn try_proposal(
     overrides: &BTreeMap<String, String>,
     earlier: &Earlier,
     directory: &Path,
+    state: &Path,
     signature: &Signature,
     failure: &Failure,
     proposal: &Proposal,
@@ -71,7 +72,7 @@ pub(super) fn try_proposal(
 ) -> Result<Trial, TrialError> {
     let begun = Instant::now();
     let _remove = RemoveOnDrop(directory);
-    let mut stage = Stage::set_up(manifest, process_env, directory)?;
+    let mut stage = Stage::set_up(manifest, process_env, directory, state)?;
     if proposal.risk >= Risk::Open {
         // Nobody approved this code yet: what the manifest lets the application do, it may not.
         for rehearse in stage
@@ -136,7 +137,7 @@ pub(super) fn try_proposal(
         manifest: &stage.manifest,
         root: stage.copy.root(),
         scratch: &stage.scratch,
-        state: None,
+        state: Some(&stage.state),
         process_env,
         overrides: stage.overrides.clone(),
         earlier,

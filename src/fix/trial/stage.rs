@@ -71,6 +71,8 @@ fn at_clone(url: &str, clone: &Path) -> String {
 pub(crate) struct Stage {
     pub copy: WorkspaceCopy,
     pub scratch: PathBuf,
+    /// The state directory, which nothing in the trial sees.
+    pub state: PathBuf,
     /// As the trial sees it: databases that cannot be told by their variables are those of the trial.
     pub manifest: Manifest,
     /// Variables of the application that lead to clones.
@@ -88,6 +90,7 @@ impl Stage {
         manifest: &Manifest,
         process_env: &BTreeMap<String, String>,
         directory: &Path,
+        state: &Path,
     ) -> Result<Self, TrialError> {
         let workspace = &manifest.workspace;
         let environment = Environment::load(manifest, workspace, process_env.clone().into_iter())
@@ -104,6 +107,7 @@ impl Stage {
         let mut stage = Self {
             copy,
             scratch,
+            state: state.to_owned(),
             manifest: manifest.clone(),
             overrides: BTreeMap::new(),
             databases: BTreeMap::new(),
@@ -244,6 +248,7 @@ impl Stage {
                 manifest: &self.manifest,
                 root,
                 scratch: &self.scratch,
+                state: &self.state,
                 environment: &hidden,
                 overrides: &self.overrides,
             };

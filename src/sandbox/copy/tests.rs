@@ -28,6 +28,8 @@ fn a_tree_is_copied_with_modes_and_links_and_without_what_no_trial_needs() {
     fs::set_permissions(ws.join("pkg/sub"), fs::Permissions::from_mode(0o555)).unwrap();
     symlink("../a.py", ws.join("pkg/inside")).unwrap();
     symlink(ws.canonicalize().unwrap().join("a.py"), ws.join("absolute")).unwrap();
+    let absolute = ws.canonicalize().unwrap().join("a.py");
+    symlink(absolute, ws.join("pkg/absolute")).unwrap();
     symlink("/etc/passwd", ws.join("outside")).unwrap();
     symlink("../../etc", ws.join("climbs")).unwrap();
     symlink("gone", ws.join("dangling")).unwrap();
@@ -41,7 +43,11 @@ fn a_tree_is_copied_with_modes_and_links_and_without_what_no_trial_needs() {
     assert_eq!(fs::read_to_string(root.join("pkg/inside")).unwrap(), "a.py");
     assert_eq!(
         fs::read_link(root.join("absolute")).unwrap(),
-        root.join("a.py")
+        Path::new("a.py")
+    );
+    assert_eq!(
+        fs::read_link(root.join("pkg/absolute")).unwrap(),
+        Path::new("../a.py")
     );
     assert_eq!(
         fs::read_link(root.join("dangling")).unwrap(),

@@ -224,6 +224,59 @@ fn what_code_on_trial_says_has_no_live_secret_in_any_encoding() {
 }
 
 #[test]
+fn what_a_proposal_edits_shows_nothing_more_of_the_host() {
+    let (workspace, slug) = besieged();
+    let other = "Kx3-of-another-deployment-5519";
+    workspace.write(".env.production", &format!("API_TOKEN={other}\n"));
+    let beside = tempfile::tempdir().expect("a directory beside the workspace");
+    fs::write(beside.path().join("note"), "Vb6-beside-the-workspace").expect("a file");
+    let live = workspace.root().display().to_string();
+    let paths = format!("{}:{live}:{live}/.ubs:/etc:/root", beside.path().display());
+    let variables = format!("PYTHONPATH={paths}\nHOME={}\n", beside.path().display());
+    // What comes back is in an encoding that no redactor knows.
+    let note = beside.path().join("note").display().to_string();
+    let code = format!(
+        "import os\ndef read(path):\n    try:\n        text = open(path).read()[:60]\n    except OSError:\n        \
+         return '-'\n    return '.'.join(str(ord(c) + 1) for c in text)\nfound = [read(p) for p in ('.env', \
+         '.env.production', {live:?} + '/.env', {note:?})]\n\
+         raise RuntimeError('tried ' + ' '.join(found) + str(os.path.exists('/etc/shadow')))\n",
+    );
+    claim(&workspace, &slug);
+    let before = |path: &str| blake3::hash(workspace.read(path).as_bytes()).to_string();
+    let (file, end) = ("app/__init__.py", workspace.read(".env").len());
+    let changes = [
+        json!({"insert": {"path": ".env", "before": before(".env"), "offset": end, "text": variables}}),
+        json!({"write": {"path": file, "before": before(file), "text": code}}),
+    ];
+    let text = json!({"summary": "a fix", "changes": changes}).to_string();
+    let run = propose(&workspace, &slug, "bot", &text);
+    let said = format!("{}{}", run.stdout, run.stderr);
+    assert!(said.contains("tried"), "it was not tried: {said}");
+    assert!(!said.contains("True"), "/etc was shown: {said}");
+    for secret in [SECRET, other, "Vb6-beside-the-workspace"] {
+        let codes: Vec<String> = secret.bytes().map(|byte| (byte + 1).to_string()).collect();
+        assert!(!said.contains(&codes.join(".")), "{secret}: {said}");
+    }
+}
+
+#[test]
+fn a_workspace_whose_path_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let outer = tempfile::tempdir().expect("a temporary directory");
+    let odd = outer.path().join(std::ffi::OsStr::from_bytes(b"a\xff"));
+    fs::create_dir(&odd).expect("a directory");
+    fs::write(odd.join("ubs.toml"), MANIFEST).expect("a manifest");
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_ubs"))
+        .current_dir(&odd)
+        .arg("preflight")
+        .output()
+        .expect("ubs runs");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert_eq!(run.status.code(), Some(2), "{said}");
+    assert!(said.contains("not UTF-8"), "{said}");
+}
+
+#[test]
 fn a_worker_has_its_own_missions_for_as_long_as_it_holds_them() {
     let (workspace, slug) = besieged();
     workspace.ubs(&["missions", "requeue", &slug]);
