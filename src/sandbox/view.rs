@@ -127,11 +127,12 @@ const DEVICES: [&str; 5] = [
 ];
 
 /// Links that every program may expect.
-const DEV_LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
+    ("/run", "/var/run"),
 ];
 
 /// Directories in the bounded memory that every program may expect, writable for all.
@@ -168,7 +169,7 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
     for path in DEVICES {
         entries.push(RootEntry::Device { path: path.into() });
     }
-    for (to, at) in DEV_LINKS {
+    for (to, at) in LINKS {
         entries.push(RootEntry::Link {
             to: to.into(),
             at: at.into(),
