@@ -1,13 +1,14 @@
 //! What a sandboxed program sees of the host: the system, its interpreter, the workspace, what the manifest names,
 //! and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::python_paths::interpreter_paths;
-use crate::kernel::{NewRoot, RootEntry};
+use crate::kernel::{NewRoot, RootEntry, find_program};
 
 /// The workspace as a program sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,6 +150,34 @@ const LOADER_BYTES_MAX: u64 = 64 << 10;
 
 /// Where the environments of a workspace lie that a copy leaves out.
 const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
+
+/// The file that a program's name means in `cwd`, in `copy` of the workspace `live`: what a copy leaves out of the live
+/// one's environments is shown in its place.
+///
+/// # Errors
+/// As [`find_program`].
+pub(crate) fn find_program_in_copy(
+    name: &str,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    copy: &Path,
+    live: &Path,
+) -> io::Result<PathBuf> {
+    let found = find_program(name, env, cwd);
+    let is_of_environment = Path::new(name).components().any(|part| {
+        ENVIRONMENTS
+            .iter()
+            .any(|e| part.as_os_str() == OsStr::new(e))
+    });
+    if found.is_ok() || copy == live || !is_of_environment {
+        return found;
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match real(cwd).strip_prefix(real(copy)) {
+        Ok(below) => find_program(name, env, &live.join(below)),
+        Err(_) => found,
+    }
+}
 
 /// What is put together for one program.
 pub(super) struct Sight<'a> {

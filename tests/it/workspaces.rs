@@ -124,7 +124,9 @@ impl Place {
                 own.display().to_string()
             ),
         );
-        self.fill(TABLES);
+        if !self.root.join("app.db").exists() {
+            self.fill(TABLES);
+        }
         if let Some(user) = self.user {
             let all = self.elsewhere.iter().chain([&self.base]);
             all.for_each(|path| own_by(path, user));
@@ -369,13 +371,19 @@ fn an_environment_elsewhere_or_behind_a_link_is_found() {
         return;
     }
     for user in users() {
-        for is_link in [false, true] {
+        for how in ["outside", "link", "below"] {
             let Some(place) = Place::new(user, "app") else {
                 return;
             };
-            let at = place.base.join("envs/shop");
-            let mut python = place.environment(&at).display().to_string();
-            if is_link {
+            let mut at = place.base.join("envs/shop");
+            let mut python = at.join("bin/python").display().to_string();
+            if how == "below" {
+                at = place.root.join("backend/.venv");
+                fs::create_dir(place.root.join("backend")).expect("a directory");
+                python = "backend/.venv/bin/python".to_owned();
+            }
+            place.environment(&at);
+            if how == "link" {
                 symlink(&at, place.root.join(".venv")).expect("a link");
                 python = ".venv/bin/python".to_owned();
             }
@@ -451,6 +459,8 @@ fn two_trials_side_by_side_both_come_to_a_verdict() {
                     .filter_map(|mission| mission["slug"].as_str())
                     .find(|slug| slug.contains(name))
                     .unwrap_or_else(|| panic!("no mission for {name}: {open:#}"));
+                // The built-in fixers gave it up.
+                place.ubs(&["missions", "requeue", slug]);
                 place
                     .ubs(&["missions", "claim", slug, "--worker", name])
                     .expect(0);
