@@ -32,6 +32,11 @@ impl NotShown {
                     and not while it is imported, if that is possible"
                 .to_owned();
         }
+        if self.path.starts_with("/sys") {
+            return "no sandbox shows /sys: let the application do without it, or look when it runs and not while it \
+                    is imported"
+                .to_owned();
+        }
         format!(
             "add \"{}\" to `read` of [sandbox] in the manifest, if the application needs it",
             self.path.display()
