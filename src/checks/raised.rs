@@ -32,6 +32,10 @@ pub(super) struct Raised {
     pub names: Vec<String>,
     /// It failed only because the dry run may write nothing in the workspace.
     pub read_only: bool,
+    /// It failed because a dry run can make no local socket.
+    pub refused: bool,
+    /// What was to be written, outside of the workspace, and is not there.
+    pub unwritten: Vec<String>,
     /// Files of its frames that were imported before, by another name.
     pub twice: Vec<String>,
     /// The module whose code raised it: the application's, a package's, the library's.

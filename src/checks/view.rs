@@ -8,12 +8,40 @@ use super::raised::Raised;
 use crate::manifest::{Environment, Manifest, Origin};
 use crate::sandbox::{View, has_own_root};
 
-/// What shows that path to the sandbox.
-pub(super) fn name_in_manifest(path: &Path) -> String {
-    format!(
-        "add \"{}\" to `read` of [sandbox] in the manifest, if the application needs it",
-        path.display()
-    )
+/// A path of this host that a check does not show to the application's code.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NotShown {
+    pub path: PathBuf,
+    /// It was to be written, or something in it.
+    is_written: bool,
+}
+
+impl NotShown {
+    /// Why what failed for it decides nothing.
+    pub(super) fn why(&self) -> &'static str {
+        if self.is_written {
+            "is on this host, and a check may write nothing there, so this is not decided"
+        } else {
+            "exists on this host and is not shown to the check, so this is not decided"
+        }
+    }
+
+    pub(super) fn remedy(&self) -> String {
+        if self.is_written {
+            return "a dry run may write nothing outside of the workspace: let the application write when it runs \
+                    and not while it is imported, if that is possible"
+                .to_owned();
+        }
+        if self.path.starts_with("/sys") {
+            return "no sandbox shows /sys: let the application do without it, or look when it runs and not while it \
+                    is imported"
+                .to_owned();
+        }
+        format!(
+            "add \"{}\" to `read` of [sandbox] in the manifest, if the application needs it",
+            self.path.display()
+        )
+    }
 }
 
 /// Paths of an exception that are looked up.
@@ -96,17 +124,39 @@ impl CheckContext<'_> {
     }
 
     /// A path that an exception names, and that this host has but does not show to a dry run: what failed may work when
-    /// the application runs.
-    pub(super) fn path_not_shown(&self, raised: &Raised) -> Option<PathBuf> {
+    /// the application runs. So may writing a new file into a directory of this host.
+    pub(super) fn path_not_shown(&self, raised: &Raised) -> Option<NotShown> {
+        let messages = raised.chain.iter().map(|link| link.message.as_str());
+        let texts = std::iter::once(raised.message.as_str()).chain(messages);
+        self.not_shown_in(texts, &raised.unwritten)
+    }
+
+    /// The same of what a program said; `unwritten`: paths that it tried to write.
+    pub(super) fn not_shown_in<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t str>,
+        unwritten: &[String],
+    ) -> Option<NotShown> {
         let view = self.view();
         let program = interpreter(self.manifest, self.root, self.environment).unwrap_or_default();
-        let texts = std::iter::once(&raised.message).chain(raised.chain.iter().map(|l| &l.message));
-        let paths = texts.flat_map(|text| paths_in(text, view.home.as_deref()));
-        let is_elsewhere = |path: &PathBuf| {
+        let is_of_host = |path: &Path| {
             let is_of_state = view.state.as_ref().is_some_and(|s| path.starts_with(s));
             !is_of_state && !view.shows(path, &program) && path.symlink_metadata().is_ok()
         };
-        paths.take(PATHS_MAX).find(is_elsewhere)
+        let paths = texts.flat_map(|text| paths_in(text, view.home.as_deref()));
+        paths.take(PATHS_MAX).find_map(|path| {
+            let is_written = unwritten.iter().any(|written| Path::new(written) == path);
+            let parent = path.parent().filter(|p| is_written && p.parent().is_some());
+            let found = if is_of_host(&path) {
+                path
+            } else {
+                parent.filter(|p| is_of_host(p) && p.is_dir())?.to_owned()
+            };
+            Some(NotShown {
+                path: found,
+                is_written,
+            })
+        })
     }
 
     /// Where the application's code finds itself.

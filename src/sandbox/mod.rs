@@ -18,4 +18,4 @@ pub(crate) use report::{Isolation, host_isolation};
 pub(crate) use run::{
     Loopback, SandboxError, SandboxOutcome, SandboxSpec, has_own_root, run_sandboxed,
 };
-pub(crate) use view::{View, prepare_copy};
+pub(crate) use view::{View, find_program_in_copy, prepare_copy};

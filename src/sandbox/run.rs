@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 
 use super::bounds::Bounds;
 use super::report::{Facts, Isolation, describe};
-use super::view::{Sight, View, new_root, wall, writable_in};
+use super::view::{Sight, View, find_program_in_copy, new_root, wall, writable_in};
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
@@ -143,7 +143,13 @@ pub(super) fn run_with(
         program: shown.clone(),
         source,
     };
-    let program = find_program(&shown, &spec.env, &spec.cwd).map_err(failed)?;
+    let found = match &spec.view {
+        Some(View { workspace, at, .. }) => {
+            find_program_in_copy(&shown, &spec.env, &spec.cwd, workspace, at)
+        }
+        None => find_program(&shown, &spec.env, &spec.cwd),
+    };
+    let program = found.map_err(failed)?;
     // Real names: mounts are made by name, and a link would lead them astray.
     let real = |path: &PathBuf| {
         path.canonicalize().map_err(|e| {

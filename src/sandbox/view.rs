@@ -1,15 +1,16 @@
 //! What a sandboxed program sees of the host: the system, its interpreter, the workspace, what the manifest names,
 //! and nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::private::is_private;
 use super::python_paths::interpreter_paths;
-use crate::kernel::{NewRoot, RootEntry, Wall};
+use crate::kernel::{NewRoot, RootEntry, Wall, find_program};
 
 /// The workspace as a program sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -168,11 +169,12 @@ const DEVICES: [&str; 5] = [
 ];
 
 /// Links that every program may expect.
-const DEV_LINKS: [(&str, &str); 4] = [
+const LINKS: [(&str, &str); 5] = [
     ("/proc/self/fd", "/dev/fd"),
     ("/proc/self/fd/0", "/dev/stdin"),
     ("/proc/self/fd/1", "/dev/stdout"),
     ("/proc/self/fd/2", "/dev/stderr"),
+    ("/run", "/var/run"),
 ];
 
 /// Directories in the bounded memory that every program may expect, writable for all.
@@ -192,6 +194,33 @@ const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
 
 /// What a copy leaves out and may be shown of the live workspace.
 const LEFT_OUT: [&str; 4] = [".venv", "venv", "node_modules", ".git"];
+/// The file that a program's name means in `cwd`, in `copy` of the workspace `live`: what a copy leaves out of the live
+/// one's environments is shown in its place.
+///
+/// # Errors
+/// As [`find_program`].
+pub(crate) fn find_program_in_copy(
+    name: &str,
+    env: &BTreeMap<String, String>,
+    cwd: &Path,
+    copy: &Path,
+    live: &Path,
+) -> io::Result<PathBuf> {
+    let found = find_program(name, env, cwd);
+    let is_of_environment = Path::new(name).components().any(|part| {
+        ENVIRONMENTS
+            .iter()
+            .any(|e| part.as_os_str() == OsStr::new(e))
+    });
+    if found.is_ok() || copy == live || !is_of_environment {
+        return found;
+    }
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    match real(cwd).strip_prefix(real(copy)) {
+        Ok(below) => find_program(name, env, &live.join(below)),
+        Err(_) => found,
+    }
+}
 
 /// What is put together for one program.
 pub(super) struct Sight<'a> {
@@ -212,7 +241,7 @@ pub(super) fn new_root(sight: &Sight<'_>) -> (NewRoot, PathBuf) {
     for path in DEVICES {
         entries.push(RootEntry::Device { path: path.into() });
     }
-    for (to, at) in DEV_LINKS {
+    for (to, at) in LINKS {
         entries.push(RootEntry::Link {
             to: to.into(),
             at: at.into(),

@@ -24,4 +24,5 @@ mod schema;
 mod server_migrations;
 mod siege;
 mod support;
+mod workspaces;
 mod wrong_heals;

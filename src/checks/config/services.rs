@@ -6,8 +6,8 @@ use crate::checks::context::CheckContext;
 use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::kernel;
 use crate::manifest::{EnvironmentError, Layer, ProbeKind, Service};
+use crate::sandbox::find_program_in_copy;
 
 /// Variables that the manifest asks for and nobody sets, and programs that are nowhere.
 ///
@@ -113,7 +113,8 @@ fn program_missing(
         Some(cwd) => context.root.join(expand(cwd)?),
         None => context.root.to_owned(),
     };
-    if kernel::find_program(&name, &env, &cwd).is_ok() {
+    let live = &context.manifest.workspace;
+    if find_program_in_copy(&name, &env, &cwd, context.root, live).is_ok() {
         return None;
     }
     let why = if !cwd.is_dir() {

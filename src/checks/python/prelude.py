@@ -22,6 +22,7 @@ import traceback as _traceback
 _TEXT_MAX = 65536
 _FRAMES_MAX = 256
 _CHAIN_MAX = 16
+_WRITTEN_MAX = 256
 _PACKAGE_DIRECTORIES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", ".tox"}
 
 
@@ -231,6 +232,53 @@ def _chain(error):
     return found
 
 
+_written = {}
+
+
+def _note_writes():
+    """Notes what is opened for writing or made, whether it succeeds or not (PEP 578)."""
+    writing = _os.O_WRONLY | _os.O_RDWR | _os.O_CREAT | _os.O_TRUNC | _os.O_APPEND
+    fspath, decode, join, normal = _os.fspath, _os.fsdecode, _os.path.join, _os.path.normpath
+    places = {"open": 0, "os.mkdir": 0, "os.rename": 1, "os.symlink": 1}
+
+    def hook(event, args):
+        place = places.get(event)
+        if place is None or len(_written) >= _WRITTEN_MAX:
+            return
+        if event == "open" and not (isinstance(args[2], int) and args[2] & writing):
+            return
+        try:
+            _written[normal(join(_given["root"], decode(fspath(args[place]))))] = True
+        except BaseException:
+            # A descriptor, or what only looks like a path.
+            pass
+
+    sys.addaudithook(hook)
+
+
+def _unwritten():
+    """What was to be written and is not there: absolute paths outside of the workspace and of the home directory."""
+    own = tuple(directory + _os.sep for directory in (_root, _home) if len(directory) > 1)
+    paths = [path for path in list(_written) if not path.startswith(own)]
+    return [_text(path) for path in paths if not _os.path.lexists(path)][:64]
+
+
+def _is_refused(error):
+    """A local socket could not be made, which only a dry run refuses; a `multiprocessing` manager is behind one."""
+    seen = 0
+    while error is not None and seen < 32:
+        seen += 1
+        for frame, _ in _traceback.walk_tb(error.__traceback__):
+            code = frame.f_code
+            made = (_os.path.basename(code.co_filename), code.co_name)
+            if made == ("socket.py", "__init__") and getattr(error, "errno", 0) == _errno.EACCES:
+                return True
+            if made == ("managers.py", "start") and isinstance(error, EOFError):
+                return frame.f_globals.get("__name__") == "multiprocessing.managers"
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _is_read_only(error):
     """It failed because nothing, or only so much, may be written here: so says the file system, or SQLite."""
     seen = 0
@@ -284,6 +332,8 @@ def _described(error):
         "traceback": "",
         "frames": [],
         "read_only": _is_read_only(error),
+        "refused": _is_refused(error),
+        "unwritten": _unwritten(),
         "twice": [],
     }
     try:
@@ -367,4 +417,5 @@ def _introduce():
 
 
 _set_import_path()
+_note_writes()
 _send("!", _introduce())

@@ -5,7 +5,6 @@ use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::Raised;
-use crate::checks::view::name_in_manifest;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
 use crate::domain::remedy::Cause;
@@ -34,19 +33,30 @@ impl Loader<'_> {
         let (severity, why, remedy) = if let Some(path) = &unshown {
             (
                 Severity::Warning,
-                "; the path exists on this host and is not shown to the check",
-                name_in_manifest(path),
+                format!(
+                    "; {} {}",
+                    redactor.clean(&path.path.display().to_string(), 512),
+                    path.why()
+                ),
+                path.remedy(),
+            )
+        } else if raised.refused {
+            (
+                Severity::Warning,
+                "; a check can make no local (Unix) socket, so this is not decided".to_owned(),
+                "let the application make its sockets when it runs and not while it is imported"
+                    .to_owned(),
             )
         } else if raised.read_only {
             (
                 Severity::Warning,
-                "; the check is read-only, which may be the cause",
+                "; the check is read-only, which may be the cause".to_owned(),
                 "let the application write when it runs and not while it is imported".to_owned(),
             )
         } else {
             (
                 Severity::Critical,
-                "",
+                String::new(),
                 format!("make `import {}` work: read the traceback", self.app.module),
             )
         };

@@ -7,7 +7,6 @@ use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
-use crate::checks::view::name_in_manifest;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::remedy::Cause;
@@ -87,7 +86,13 @@ impl LayerFailures<'_> {
         });
         let unshown = self.context.path_not_shown(raised);
         let (code, remedy) = if let Some(path) = &unshown {
-            (Code::RehearsalOutsidePath, name_in_manifest(path))
+            (Code::RehearsalOutsidePath, path.remedy())
+        } else if raised.refused {
+            (
+                Code::RehearsalFailed,
+                "let the layer make its sockets when it runs and not while it is imported"
+                    .to_owned(),
+            )
         } else if raised.read_only {
             (
                 Code::RehearsalFailed,
@@ -120,14 +125,19 @@ impl LayerFailures<'_> {
             let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
             (Code::RehearsalFailed, remedy)
         };
-        let mut finding = if let Some(path) = &unshown {
-            let path = redactor.clean(&path.display().to_string(), 512);
+        let mut finding = if let Some(unshown) = &unshown {
+            let path = redactor.clean(&unshown.path.display().to_string(), 512);
+            let why = unshown.why();
             self.finding(
                 code,
                 Severity::Warning,
-                &format!(
-                    "{line}{place}; {path} exists on this host and is not shown to the dry run, so this is not decided"
-                ),
+                &format!("{line}{place}; {path} {why}"),
+            )
+        } else if raised.refused {
+            self.finding(
+                code,
+                Severity::Warning,
+                &format!("{line}{place}; a dry run can make no local (Unix) socket, so this is not decided"),
             )
         } else if raised.read_only {
             self.finding(

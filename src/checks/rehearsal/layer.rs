@@ -14,7 +14,7 @@ use crate::checks::python::{
 };
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
-use crate::domain::finding::{DryRun, Finding, RehearsalOutcome};
+use crate::domain::finding::{DryRun, Finding, RehearsalOutcome, Severity};
 use crate::manifest::{Layer, Rehearse};
 use crate::sandbox::{Isolation, SandboxSpec, run_sandboxed};
 
@@ -117,7 +117,7 @@ pub(super) fn rehearse_layer(
                     .extend(failures.side_effects(&run.seen.side_effects, more));
                 if let Some(raised) = &rehearsed.raised {
                     let is_unshown = context.path_not_shown(raised).is_some();
-                    run.outcome = if raised.read_only || is_unshown {
+                    run.outcome = if raised.read_only || raised.refused || is_unshown {
                         RehearsalOutcome::Degraded
                     } else {
                         RehearsalOutcome::Failed
@@ -195,13 +195,26 @@ fn run_command(
             let mut why = no_answer(&outcome, rehearse.timeout_ms, context);
             why.why = why.why.replace(" before it was done", "");
             // The last thing that it said is most often the reason.
-            if let Some(said) = why.output.lines().rev().find(|l| !l.trim().is_empty()) {
+            let said = why.output.lines().rev().find(|l| !l.trim().is_empty());
+            let unshown = said.and_then(|said| context.not_shown_in([said].into_iter(), &[]));
+            if let Some(said) = said {
                 why.why = format!("{}: {}", why.why, said.trim());
             }
-            fail(
-                run,
-                failures.no_answer(&format!("the command {shown}"), &why),
-            );
+            let what = format!("the command {shown}");
+            let mut finding = failures.no_answer(&what, &why);
+            run.outcome = RehearsalOutcome::Failed;
+            if let Some(unshown) = unshown.filter(|_| !why.timed_out) {
+                finding.code = Code::RehearsalOutsidePath;
+                finding.severity = Severity::Warning;
+                let path = unshown.path.display().to_string();
+                let path = context.redactor.clean(&path, 512);
+                finding
+                    .message
+                    .push_str(&format!("; {path} {}", unshown.why()));
+                finding.remedy = Some(unshown.remedy());
+                run.outcome = RehearsalOutcome::Degraded;
+            }
+            run.findings.push(finding);
             run.duration_ms += outcome.duration_ms;
             run.isolation.get_or_insert(outcome.isolation);
         }

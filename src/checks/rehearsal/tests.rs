@@ -396,6 +396,83 @@ fn a_path_outside_that_the_dry_run_is_not_shown_decides_nothing_and_is_named() {
 }
 
 #[test]
+fn what_only_a_dry_run_refuses_decides_nothing() {
+    let Some(app) = App::plain() else { return };
+    if isolation_support().refused.contains_key("filesystem") {
+        eprintln!("SKIPPED: the file system cannot be isolated");
+        assert!(std::env::var_os("CI").is_none());
+        return;
+    }
+    // Every host has it, and no dry run.
+    let host = "/var/log";
+    let handler = format!(
+        "import logging.config\nlogging.config.dictConfig({{'version': 1, 'handlers': {{'f': {{'class': \
+         'logging.FileHandler', 'filename': '{host}/ubs-test.log'}}}}, 'root': {{'handlers': ['f']}}}})\n"
+    );
+    let exits = format!(
+        "try:\n    open('{host}/ubs-test-x', 'a')\nexcept OSError:\n    raise SystemExit(1)\n"
+    );
+    let app = app
+        .file("handler.py", handler)
+        .file("exits.py", exits)
+        .file(
+            "makes.py",
+            format!("import os\nos.makedirs('{host}/ubs-test/a')\n"),
+        )
+        .file(
+            "run.py",
+            "open('/run/app.pid', 'w')\nopen('/var/run/b', 'w')\n",
+        )
+        .file(
+            "manager.py",
+            "import multiprocessing as m\nm.get_context('fork').Manager()\n",
+        )
+        .file("local.py", "import socket\nsocket.socket(socket.AF_UNIX)\n")
+        // These would fail as well when the application runs.
+        .file("reads.py", format!("open('{host}/gone.conf')\n"))
+        .file("deep.py", format!("open('{host}/no/such/app.log', 'a')\n"))
+        .file(
+            "denied.py",
+            "raise PermissionError(13, 'Permission denied')\n",
+        )
+        .imports("handler")
+        .imports("exits")
+        .imports("makes")
+        .imports("run")
+        .imports("manager")
+        .imports("local")
+        .imports("reads")
+        .imports("deep")
+        .imports("denied");
+    let mut command = rehearse(&[]);
+    command.command = ["cat", &format!("{host}/.")].map(str::to_owned).to_vec();
+    let app = app.layer("command", true, command);
+    let report = check(&app);
+    let mut said: Vec<String> = report
+        .findings
+        .iter()
+        .filter(|f| f.severity != Severity::Info && f.code != "rehearsal.side_effect")
+        .map(|f| format!("{:?} {} {}", f.severity, f.code, f.subject).to_lowercase())
+        .collect();
+    said.sort();
+    assert_eq!(
+        said,
+        [
+            "critical rehearsal.failed deep",
+            "critical rehearsal.failed denied",
+            "critical rehearsal.failed reads",
+            "warning rehearsal.failed local",
+            "warning rehearsal.failed manager",
+            "warning rehearsal.outside_path command",
+            "warning rehearsal.outside_path exits",
+            "warning rehearsal.outside_path handler",
+            "warning rehearsal.outside_path makes",
+        ],
+        "{report:#?}"
+    );
+}
+
+#[test]
 fn commands_that_fail_say_how() {
     let Some(app) = App::plain() else { return };
     let command = |argv: &[&str]| {

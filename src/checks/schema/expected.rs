@@ -13,7 +13,6 @@ use crate::checks::python::{
     NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
 };
 use crate::checks::raised::Raised;
-use crate::checks::view::name_in_manifest;
 use crate::database::model::{Column, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live::read_schema;
@@ -94,18 +93,29 @@ pub(super) fn raised_otherwise(
     let (severity, why, remedy) = if let Some(path) = &unshown {
         (
             Severity::Warning,
-            "; the path exists on this host and is not shown to the check",
-            name_in_manifest(path),
+            format!(
+                "; {} {}",
+                redactor.clean(&path.path.display().to_string(), 512),
+                path.why()
+            ),
+            path.remedy(),
+        )
+    } else if raised.refused {
+        (
+            Severity::Warning,
+            "; a check can make no local (Unix) socket, so this is not decided".to_owned(),
+            "let the application make its sockets when it runs and not while it is imported"
+                .to_owned(),
         )
     } else if raised.read_only {
         (
             Severity::Warning,
-            "; the check is read-only, which may be the cause",
+            "; the check is read-only, which may be the cause".to_owned(),
             format!("make `import {module}` work: read the traceback"),
         )
     } else {
         let remedy = format!("make `import {module}` work: read the traceback");
-        (Severity::Critical, "", remedy)
+        (Severity::Critical, String::new(), remedy)
     };
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,
