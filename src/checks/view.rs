@@ -150,7 +150,7 @@ impl CheckContext<'_> {
             let found = if is_of_host(&path) {
                 path
             } else {
-                parent.filter(|p| is_of_host(p) && p.is_dir())?.to_owned()
+                parent.filter(|p| is_of_host(p) && may_be_written(p))?.to_owned()
             };
             Some(NotShown {
                 path: found,
@@ -163,6 +163,12 @@ impl CheckContext<'_> {
     pub(super) fn seen_root(&self) -> PathBuf {
         seen_root(self.manifest, self.root)
     }
+}
+
+/// A directory in which whoever runs `ubs` may make a file (access(2)): without that, its services cannot either.
+fn may_be_written(directory: &Path) -> bool {
+    use nix::unistd::{AccessFlags, access};
+    directory.is_dir() && access(directory, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
 /// Where an application's code finds itself when it runs in `root`, the workspace or a copy of it.
