@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::mark::BOOT_MARK;
+use super::mark::{BOOT_MARK, SERVICE_MARK};
 use super::report::{EngineReport, Reports};
 use crate::domain::boot::BootCommand;
-use crate::domain::event::ProcessRef;
+use crate::domain::event::{ExitKind, ProcessRef};
 use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
 use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
@@ -213,6 +213,8 @@ impl Services {
         }
         // Not for a service to change: what is left of it after a crash is found by it.
         env.insert(BOOT_MARK.to_owned(), self.mark.clone());
+        env.insert(SERVICE_MARK.to_owned(), service.name.clone());
+        let marks = [(BOOT_MARK, &self.mark), (SERVICE_MARK, &service.name)];
         let cwd = match &service.cwd {
             Some(cwd) => self.manifest.workspace.join(expand(cwd)?),
             None => self.manifest.workspace.clone(),
@@ -224,6 +226,9 @@ impl Services {
                 cwd,
                 env,
                 user: service.user.clone(),
+                marks: marks
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .to_vec(),
                 log_path: self.logs.join(format!("{}.log", service.name)),
             },
             ready: probe(&service.ready)?,
@@ -258,6 +263,7 @@ impl ServiceTask {
 
     async fn run(mut self) {
         let mut reason = None;
+        let mut exit = None;
         let mut awaits_ready = !self.service.oneshot && self.expanded.ready.is_some();
         let mut watches = self.service.oneshot.then_some(()).is_none() && !awaits_ready;
         loop {
@@ -280,22 +286,24 @@ impl ServiceTask {
                 }
                 Happened::Unlive(why) => {
                     reason = Some(self.redactor.clean(&why, ERROR_BYTES_MAX));
-                    self.stop().await;
+                    exit = Some(self.stop().await);
                     break;
                 }
                 Happened::Ordered(Order::Stop) => {
-                    self.stop().await;
+                    exit = Some(self.stop().await);
                     break;
                 }
                 Happened::Ordered(Order::Kill) => {
-                    let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
-                    self.running.wait().await;
+                    exit = Some(self.running.kill().await);
                     break;
                 }
                 Happened::Ordered(Order::Run) => {}
             }
         }
-        let exit = self.running.wait().await;
+        let exit = match exit {
+            Some(exit) => exit,
+            None => self.running.wait().await,
+        };
         self.report(BootCommand::ServiceExited {
             service: self.service.name.clone(),
             exit,
@@ -336,7 +344,7 @@ impl ServiceTask {
         }
     }
 
-    async fn stop(&mut self) {
+    async fn stop(&mut self) -> ExitKind {
         let stop = &self.service.stop;
         let signal =
             kernel::parse_signal(&stop.signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
@@ -350,11 +358,10 @@ impl ServiceTask {
             std::future::pending().await
         };
         tokio::select! {
-            _ = self.running.stop(signal, stop.timeout_ms) => return,
+            exit = self.running.stop(signal, stop.timeout_ms) => return exit,
             () = killed => {}
         }
-        let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
-        self.running.wait().await;
+        self.running.kill().await
     }
 
     fn tail(&self) -> String {

@@ -7,6 +7,7 @@
 // (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
 #![allow(unsafe_code)]
 
+mod census;
 mod confine;
 mod control_group;
 mod crash;
@@ -24,6 +25,7 @@ mod remove;
 mod step;
 mod support;
 
+pub(crate) use census::{Census, program_name};
 pub(crate) use confine::{
     Confined, Confinement, Report, has_filter, in_new_session, run_as, spawn_confined,
 };

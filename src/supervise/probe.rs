@@ -185,7 +185,7 @@ async fn run(
         .env_clear()
         .envs(env)
         .current_dir(cwd);
-    let (mut child, pipe) = GroupChild::start(command).map_err(failed)?;
+    let (mut child, pipe) = GroupChild::start(command, &[]).map_err(failed)?;
     let mut output = Vec::new();
     let exit = {
         let ended = tokio::time::timeout(limit, child.wait());
@@ -200,7 +200,7 @@ async fn run(
         }
     };
     if exit.is_none() {
-        let _ = child.stop(kernel::Signal::SIGKILL, Duration::ZERO).await;
+        let _ = child.kill().await;
     }
     drain(&pipe, &mut output);
     let message = match exit {

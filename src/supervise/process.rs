@@ -24,6 +24,8 @@ pub(crate) struct ServiceSpec {
     pub env: BTreeMap<String, String>,
     /// User to run as; needs privileges.
     pub user: Option<String>,
+    /// Entries of `env` that no process but this service's carries: what left the group is found by them.
+    pub marks: Vec<String>,
     /// Where its output is kept.
     pub log_path: PathBuf,
 }
@@ -75,8 +77,7 @@ pub(crate) struct RunningService {
 /// Starts a service in its own process group, without input, and keeps its output, each line passed
 /// through `clean`. Needs a tokio runtime with I/O.
 ///
-/// Only processes that leave the group on purpose (setsid(2)) can outlive the service; an entry of `env`
-/// that marks them lets [`kernel::reap_marked`] find them.
+/// A process that leaves the group on purpose (setsid(2)) outlives a service that ends by itself; a stop ends it too.
 ///
 /// # Errors
 /// No such program or user, or the log cannot be written.
@@ -107,14 +108,15 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         path: spec.log_path.clone(),
         source,
     })?;
-    let (group, pipe) = GroupChild::start(command).map_err(|source| match &spec.user {
-        Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
-            service: spec.name.clone(),
-            user: user.clone(),
-            source,
-        },
-        _ => failed(source),
-    })?;
+    let (group, pipe) =
+        GroupChild::start(command, &spec.marks).map_err(|source| match &spec.user {
+            Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
+                service: spec.name.clone(),
+                user: user.clone(),
+                source,
+            },
+            _ => failed(source),
+        })?;
     // Not waited for yet, so it still has its entry in /proc, dead or alive.
     let process = kernel::process_ref(group.id()).unwrap_or_else(|| ProcessRef {
         pid: group.id(),
@@ -147,16 +149,38 @@ impl RunningService {
     ///
     /// # Errors
     /// The group runs as another user.
+    #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.group.signal(signal)
     }
 
-    /// Signals the group and waits for the main process; after `timeout_ms` the group is killed.
+    /// Signals the group and waits for all of it, and for what left it; kills what is left after `timeout_ms`.
+    /// What had to be killed is written into the service's log, and the exit is then `SIGKILL`, whatever the main
+    /// process said.
     pub(crate) async fn stop(&mut self, signal: Signal, timeout_ms: u64) -> ExitKind {
-        let exit = self
+        let stopped = self
             .group
             .stop(signal, Duration::from_millis(timeout_ms))
             .await;
+        self.output.finish().await;
+        if stopped.killed.is_empty() {
+            return stopped.exit;
+        }
+        let killed = stopped.killed.join(", ");
+        let time = if timeout_ms % 1000 == 0 {
+            format!("{} s", timeout_ms / 1000)
+        } else {
+            format!("{timeout_ms} ms")
+        };
+        self.output.note(&format!(
+            "ubs: did not end within {time} and was killed: {killed}"
+        ));
+        ExitKind::Signal(Signal::SIGKILL as i32)
+    }
+
+    /// Kills every process of the service at once.
+    pub(crate) async fn kill(&mut self) -> ExitKind {
+        let exit = self.group.kill().await;
         self.output.finish().await;
         exit
     }

@@ -39,6 +39,7 @@ fn sh(dir: &Path, script: &str) -> ServiceSpec {
         cwd: dir.to_path_buf(),
         env: env(),
         user: None,
+        marks: vec![],
         log_path: dir.join("logs/web.log"),
     }
 }

@@ -22,5 +22,6 @@ mod rooms;
 mod schema;
 mod server_migrations;
 mod siege;
+mod stopping;
 mod support;
 mod wrong_heals;
