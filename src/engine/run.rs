@@ -14,6 +14,7 @@ use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
+use super::orphans::collect_orphans;
 use super::plan::plan_boot;
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
@@ -24,6 +25,7 @@ use crate::domain::boot::{self, BootCommand, BootState, Phase, Step};
 use crate::domain::event::CheckPhase;
 use crate::domain::finding::CheckName;
 use crate::domain::ids::At;
+use crate::kernel;
 use crate::log::now;
 use crate::manifest::Stop;
 
@@ -59,6 +61,9 @@ impl Boot<'_> {
 
 async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     let mut signals = Signals::listen()?;
+    kernel::close_inherited_on_exec();
+    kernel::raise_open_files();
+    collect_orphans();
     let preparation = Preparation {
         manifest: boot.manifest,
         log: boot.log,

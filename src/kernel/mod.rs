@@ -18,6 +18,8 @@ mod landlock;
 mod lock_file;
 mod loopback;
 mod new_root;
+mod open_files;
+mod orphans;
 mod plan;
 mod process;
 mod program;
@@ -39,6 +41,8 @@ pub(crate) use landlock::{Wall, has_landlock, landlock_version};
 pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use new_root::{NewRoot, RootEntry};
+pub(crate) use open_files::{close_inherited_on_exec, raise_open_files, spawn_as_before};
+pub(crate) use orphans::{adopt_orphans, expect_child, forget_child, reap_orphans};
 pub(crate) use plan::Namespaces;
 #[cfg(test)]
 pub(crate) use process::processes_with_env;

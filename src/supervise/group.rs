@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
@@ -117,7 +117,8 @@ impl GroupChild {
             .stderr(writer.try_clone()?)
             .stdout(writer)
             .process_group(0);
-        let child = command.spawn()?;
+        let child = kernel::spawn_as_before(&mut command, reader.as_raw_fd())?;
+        kernel::expect_child(child.id());
         let pidfd = kernel::watch_pidfd(child.id()).ok();
         Ok((
             Self {
@@ -157,11 +158,15 @@ impl GroupChild {
                     if self.pidfd.take().is_none() {
                         let _ = kernel::kill_group(self.id(), Signal::SIGKILL);
                     }
+                    kernel::forget_child(self.id());
                     return *self.exit.insert(kernel::exit_kind(status));
                 }
                 Ok(None) => tokio::time::sleep(POLL_WITHOUT_PIDFD).await,
                 // Somebody else waited for it.
-                Err(_) => return *self.exit.insert(ExitKind::Unknown),
+                Err(_) => {
+                    kernel::forget_child(self.id());
+                    return *self.exit.insert(ExitKind::Unknown);
+                }
             }
         }
     }
@@ -270,8 +275,9 @@ impl Drop for GroupChild {
     fn drop(&mut self) {
         if self.exit.is_none() {
             let _ = kernel::kill_group(self.id(), Signal::SIGKILL);
-            // Not waited for: that could block. A zombie is left at worst, until this process ends.
+            // Not waited for: that could block. From here on it is collected as an orphan is.
             let _ = self.child.try_wait();
+            kernel::forget_child(self.id());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How services are stopped, who is reaped, and what a service gets of its supervisor.
 
-use crate::support::{Running, Workspace, await_that};
+use crate::support::{Running, Workspace, await_that, ubs_binary, venv};
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -131,4 +131,140 @@ fn signals_that_mean_nothing_change_nothing_and_a_third_one_neither() {
         begun.elapsed()
     );
     assert!(workspace.leftovers().is_empty());
+}
+
+/// Fifty orphans that end at once, and one that stays.
+const ORPHANS: &str = "for i in $(seq 50); do sh -c \"sleep 0.1 &\"; done; setsid sleep 600 & \
+     echo $! > stray; exec sh -c \"sleep 0.5; echo up > up; exec sleep 600\"";
+
+/// What `/proc/PID/stat` says of each process: pid, state, parent.
+fn processes() -> Vec<(u32, String, u32)> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let stat = |pid| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+        Some((pid, fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+    };
+    pids.filter_map(stat).collect()
+}
+
+#[test]
+fn orphans_are_adopted_and_collected() {
+    let script = "(setsid sleep 600 &); ".to_owned() + ORPHANS;
+    let workspace = Workspace::with_manifest(&manifest(&[("a", &script, "")]));
+    let running = boot(&workspace);
+    let ours = || {
+        processes()
+            .into_iter()
+            .filter(|(_, _, parent)| *parent == running.pid())
+    };
+    await_that("one is adopted", || {
+        ours().filter(|(_, state, _)| state != "Z").count() == 2
+    });
+    await_that("no zombie is left", || {
+        !ours().any(|(_, state, _)| state == "Z")
+    });
+    running.signal(Signal::SIGTERM);
+    running.wait();
+    assert!(workspace.leftovers().is_empty());
+}
+
+#[test]
+fn process_1_needs_no_home_and_no_writable_root() {
+    let workspace = Workspace::with_manifest(&manifest(&[("a", ORPHANS, "")]));
+    let script = format!(
+        "mount --bind . . && cd . && mount -o remount,bind,ro / && cd '{}' && \
+         exec '{}' boot --mode layered",
+        workspace.root().display(),
+        ubs_binary().display()
+    );
+    let namespaces = [
+        "--mount",
+        "--pid",
+        "--fork",
+        "--mount-proc",
+        "--kill-child",
+        "sh",
+        "-c",
+    ];
+    let mut command = std::process::Command::new("unshare");
+    let path = std::env::var("PATH").expect("a PATH");
+    command
+        .args(namespaces)
+        .arg(&script)
+        .env_clear()
+        .env("PATH", path);
+    command.current_dir(workspace.root());
+    let Ok(mut child) = command.spawn() else {
+        return venv::skipped("unshare", "no program unshare");
+    };
+    let mut ended = None;
+    await_that(
+        "the service runs, or there is no right to make namespaces",
+        || {
+            ended = child.try_wait().expect("a child");
+            ended.is_some() || workspace.path("up").exists()
+        },
+    );
+    if ended.is_some() && !workspace.path(".ubs").exists() {
+        return venv::skipped("namespaces", "this user may not make namespaces");
+    }
+    assert_eq!(ended, None, "it ended");
+    let first = processes()
+        .into_iter()
+        .find(|(_, _, parent)| *parent == child.id());
+    let (first, ..) = first.expect("process 1");
+    let zombies = || {
+        let all = processes().into_iter();
+        all.filter(|(_, state, parent)| *parent == first && state == "Z")
+            .count()
+    };
+    await_that("no zombie is left", || zombies() == 0);
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(first).expect("a pid"));
+    nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it lives");
+    assert!(
+        child.wait().expect("a child").success(),
+        "it stops in order"
+    );
+}
+
+#[test]
+fn a_service_inherits_no_descriptor_and_no_raised_limit() {
+    let script = "ulimit -Sn > limit; echo $$$$ > pid; echo up > up; exec sleep 600";
+    let workspace = Workspace::with_manifest(&manifest(&[("a", script, "")]));
+    let mut command = std::process::Command::new("sh");
+    let start = format!(
+        "ulimit -Sn 512; exec 7< ubs.toml 8> left-open; exec '{}' boot --mode layered",
+        ubs_binary().display()
+    );
+    let path = std::env::var("PATH").expect("a PATH");
+    command
+        .args(["-c", &start])
+        .current_dir(workspace.root())
+        .env_clear()
+        .env("PATH", path);
+    let mut child = command
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .expect("sh");
+    await_that("the service runs", || workspace.path("up").exists());
+    assert_eq!(workspace.read("limit"), "512\n");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).expect("limits");
+    let ours = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a limit");
+    let words: Vec<&str> = ours.split_whitespace().collect();
+    assert!(words[3] != "512" && words[3].len() >= 4, "{ours}");
+    let fds = format!("/proc/{}/fd", workspace.read("pid").trim());
+    await_that("sleep runs", || {
+        let open = std::fs::read_dir(&fds).into_iter().flatten().flatten();
+        let mut open: Vec<_> = open.map(|entry| entry.file_name()).collect();
+        open.sort();
+        open == ["0", "1", "2"]
+    });
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it lives");
+    child.wait().expect("a child");
 }
