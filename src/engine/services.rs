@@ -17,7 +17,9 @@ use crate::domain::event::{ExitKind, ProcessRef};
 use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
 use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
-use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, probe_once, spawn};
+use crate::supervise::{
+    Asked, Readiness, RunningService, ServiceSpec, await_ready, ports_asked, probe_once, spawn,
+};
 
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
 /// for it.
@@ -51,8 +53,7 @@ pub(super) struct Services {
 pub(super) struct LiveProbe {
     pub service: String,
     pub probe: Probe,
-    pub env: BTreeMap<String, String>,
-    pub cwd: PathBuf,
+    pub spec: ServiceSpec,
 }
 
 /// A service with every variable expanded.
@@ -109,8 +110,8 @@ impl Services {
             .service(name)
             .ok_or_else(|| "is no longer in the manifest".to_owned())?;
         let expanded = self.expand(service, environment)?;
-        for probe in expanded.ready.iter() {
-            require_free(&probe.kind)?;
+        for probe in expanded.ready.iter().filter(|probe| !probe.external) {
+            require_free(&probe.kind, &expanded.spec)?;
         }
         let cleaner = Arc::clone(redactor);
         let lines = Mutex::new(LineRedactor::default());
@@ -177,8 +178,7 @@ impl Services {
                 Some(LiveProbe {
                     service: service.name.clone(),
                     probe: expanded.live.or(ready)?,
-                    env: expanded.spec.env,
-                    cwd: expanded.spec.cwd,
+                    spec: expanded.spec,
                 })
             })
             .collect()
@@ -208,6 +208,11 @@ impl Services {
                 .transpose()
         };
         let mut env = (*self.shared_environment(environment)).clone();
+        if let Some(account) = service.user.as_deref().and_then(kernel::account) {
+            env.insert("HOME".to_owned(), account.home);
+            env.insert("USER".to_owned(), account.name.clone());
+            env.insert("LOGNAME".to_owned(), account.name);
+        }
         for (name, value) in &service.env {
             env.insert(name.clone(), expand(value)?);
         }
@@ -314,9 +319,11 @@ impl ServiceTask {
 
     async fn wait(&mut self, awaits_ready: bool, watches: bool) -> Happened {
         let Expanded { spec, ready, live } = &self.expanded;
+        let leader = Some(self.running.process.pid);
+        let asked = Asked { spec, leader };
         let readiness = async {
             match ready.as_ref().filter(|_| awaits_ready) {
-                Some(probe) => match await_ready(probe, &spec.env, &spec.cwd).await {
+                Some(probe) => match await_ready(probe, asked).await {
                     Readiness::Ready => Happened::Ready,
                     Readiness::TimedOut { last } => Happened::NotReady(format!(
                         "was not ready within {} ms: {last}",
@@ -328,7 +335,7 @@ impl ServiceTask {
         };
         let liveness = async {
             match live.as_ref().filter(|_| watches) {
-                Some(probe) => Happened::Unlive(until_unlive(probe, spec).await),
+                Some(probe) => Happened::Unlive(until_unlive(probe, asked).await),
                 None => std::future::pending().await,
             }
         };
@@ -371,7 +378,7 @@ impl ServiceTask {
 
 /// Refuses to start a service whose port is taken: the other program would answer its probe, and the
 /// boot would take the service for ready. Only what listens on this host itself can be asked.
-fn require_free(kind: &ProbeKind) -> Result<(), String> {
+fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
     let address = match kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => url
@@ -386,20 +393,28 @@ fn require_free(kind: &ProbeKind) -> Result<(), String> {
     };
     let taken = socket.ip().is_loopback()
         && std::net::TcpStream::connect_timeout(&socket, TAKEN_WITHIN).is_ok();
-    if taken {
-        return Err(format!(
-            "cannot be started: another process listens on {address} already, and would answer its probe"
-        ));
+    if !taken {
+        return Ok(());
     }
-    Ok(())
+    let mark = spec.marks.first().map_or("", String::as_str);
+    let who = ports_asked(kind, spec)
+        .first()
+        .map(|(addresses, port)| kernel::listener(addresses, *port, None, mark));
+    let who = match who {
+        Some(kernel::Listener::Stranger(stranger)) => format!(" ({stranger})"),
+        _ => String::new(),
+    };
+    Err(format!(
+        "cannot be started: another process listens on {address} already{who}, and would answer its probe"
+    ))
 }
 
 /// Waits until the liveness probe has failed often enough in a row; says why.
-async fn until_unlive(probe: &Probe, spec: &ServiceSpec) -> String {
+async fn until_unlive(probe: &Probe, asked: Asked<'_>) -> String {
     let mut failures = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
-        match probe_once(&probe.kind, probe.timeout_ms, &spec.env, &spec.cwd).await {
+        match probe_once(probe, probe.timeout_ms, asked).await {
             Ok(()) => failures = 0,
             Err(failure) => {
                 failures += 1;

@@ -95,6 +95,33 @@ impl Census {
         all.filter(|process| found.contains(&process.process.pid))
             .collect()
     }
+
+    /// The process has this entry in its environment.
+    #[must_use]
+    pub(crate) fn carries(&self, pid: u32, mark: &str) -> bool {
+        let mut all = self.processes.iter();
+        all.any(|process| process.process.pid == pid && process.marks.contains(mark))
+    }
+
+    /// One of its ancestors is `ancestor`.
+    #[must_use]
+    pub(crate) fn descends_from(&self, pid: u32, ancestor: u32) -> bool {
+        let parents: BTreeMap<u32, u32> = self
+            .processes
+            .iter()
+            .map(|process| (process.process.pid, process.parent))
+            .collect();
+        let mut at = pid;
+        // Bounded: a look that is not of one moment may hold a circle.
+        for _ in 0..=parents.len() {
+            match parents.get(&at) {
+                Some(&parent) if parent == ancestor => return true,
+                Some(&parent) => at = parent,
+                None => return false,
+            }
+        }
+        false
+    }
 }
 
 /// The program's name as the kernel has it, without what a terminal would obey.

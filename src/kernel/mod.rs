@@ -15,6 +15,7 @@ mod descriptor;
 mod enter;
 mod filter;
 mod landlock;
+mod listeners;
 mod lock_file;
 mod loopback;
 mod new_root;
@@ -29,7 +30,7 @@ mod support;
 
 pub(crate) use census::{Census, program_name};
 pub(crate) use confine::{
-    Confined, Confinement, Report, has_filter, in_new_session, run_as, spawn_confined,
+    Confined, Confinement, Report, account, has_filter, in_new_session, run_as, spawn_confined,
 };
 pub(crate) use control_group::ControlGroup;
 pub(crate) use crash::{crash_point, crash_point_at_event};
@@ -38,6 +39,7 @@ pub(crate) use descriptor::{
 };
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
+pub(crate) use listeners::{Listener, listener};
 pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use new_root::{NewRoot, RootEntry};

@@ -74,6 +74,32 @@ pub(crate) struct RunningService {
     output: Output,
 }
 
+/// Why a command cannot be made ready.
+pub(super) enum CommandError {
+    /// No such program.
+    Program(io::Error),
+    /// No such user.
+    User(String, io::Error),
+}
+
+/// A command as the service runs its own: with its environment, in its directory, as its user.
+pub(super) fn command_of(argv: &[String], spec: &ServiceSpec) -> Result<Command, CommandError> {
+    let program = argv.first().map_or("", String::as_str);
+    let file =
+        kernel::find_program(program, &spec.env, &spec.cwd).map_err(CommandError::Program)?;
+    // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
+    let mut command = Command::new(file);
+    command
+        .args(argv.get(1..).unwrap_or_default())
+        .env_clear()
+        .envs(&spec.env)
+        .current_dir(&spec.cwd);
+    if let Some(user) = &spec.user {
+        kernel::run_as(&mut command, user).map_err(|e| CommandError::User(user.clone(), e))?;
+    }
+    Ok(command)
+}
+
 /// Starts a service in its own process group, without input, and keeps its output, each line passed
 /// through `clean`. Needs a tokio runtime with I/O.
 ///
@@ -88,21 +114,14 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         program: program.clone(),
         source,
     };
-    let file = kernel::find_program(&program, &spec.env, &spec.cwd).map_err(failed)?;
-    // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
-    let mut command = Command::new(file);
-    command
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(&spec.env)
-        .current_dir(&spec.cwd);
-    if let Some(user) = &spec.user {
-        kernel::run_as(&mut command, user).map_err(|source| SpawnError::User {
+    let command = command_of(&spec.argv, spec).map_err(|error| match error {
+        CommandError::Program(source) => failed(source),
+        CommandError::User(user, source) => SpawnError::User {
             service: spec.name.clone(),
-            user: user.clone(),
+            user,
             source,
-        })?;
-    }
+        },
+    })?;
     Output::prepare(&spec.log_path).map_err(|source| SpawnError::Log {
         service: spec.name.clone(),
         path: spec.log_path.clone(),

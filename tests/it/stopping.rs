@@ -268,3 +268,69 @@ fn a_service_inherits_no_descriptor_and_no_raised_limit() {
     nix::sys::signal::kill(pid, Signal::SIGTERM).expect("it lives");
     child.wait().expect("a child");
 }
+
+#[test]
+fn a_user_has_its_home_and_groups_and_so_has_its_probe() {
+    use std::os::unix::fs::PermissionsExt;
+    if !nix::unistd::geteuid().is_root() {
+        return venv::skipped("root", "only root may become another user");
+    }
+    let note = |file: &str| format!("echo $HOME $USER $LOGNAME $(id -un) $(id -G) > {file}");
+    let more = format!(
+        "user = 'nobody'\nready = {{ exec = ['sh', '-c', '{} && test -e up'], interval = '20ms' }}",
+        note("probe")
+    );
+    let script = format!("{}; echo up > up; exec sleep 600", note("service"));
+    let workspace = Workspace::with_manifest(&manifest(&[("a", &script, &more)]));
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(workspace.root(), open).expect("our directory");
+    workspace
+        .ubs(&["boot", "--mode", "layered", "--until-up"])
+        .expect(0);
+    let seen = workspace.read("service");
+    let nobody = nix::unistd::User::from_name("nobody")
+        .expect("users")
+        .expect("nobody");
+    let wanted = format!(
+        "{} nobody nobody nobody {}\n",
+        nobody.dir.display(),
+        nobody.gid
+    );
+    assert_eq!(seen, wanted);
+    assert_eq!(workspace.read("probe"), wanted);
+}
+
+#[test]
+fn a_stranger_that_answers_a_command_is_no_readiness_unless_it_is_meant() {
+    let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = stranger.local_addr().expect("an address").port();
+    let boot = |external: &str| {
+        let connect = format!("import socket; socket.create_connection((\"127.0.0.1\", {port}))");
+        let more = format!(
+            "ready = {{ exec = ['python3', '-c', '{connect}'], interval = '20ms', timeout = '1500ms'{external} }}"
+        );
+        let manifest = manifest(&[("a", "exec sleep 600", &more)]);
+        let manifest = manifest.replace("name = \"one\"", "name = \"one\"\ncritical = false");
+        let workspace = Workspace::with_manifest(&manifest);
+        let arguments = ["boot", "--mode", "layered", "--until-up", "--json"];
+        let boot = workspace.ubs(&arguments).expect(0).json();
+        boot["layers"][0]["reason"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let reason = boot("");
+    let user = nix::unistd::User::from_uid(nix::unistd::geteuid())
+        .expect("users")
+        .expect("us");
+    let wanted = format!(
+        "port {port} is answered by process {}, ",
+        std::process::id()
+    );
+    assert!(reason.contains(&wanted), "{reason}");
+    assert!(
+        reason.contains(&format!("of user {}", user.name)),
+        "{reason}"
+    );
+    assert_eq!(boot(", external = true"), "");
+}
