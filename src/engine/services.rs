@@ -307,7 +307,13 @@ impl ServiceTask {
         }
         let exit = match exit {
             Some(exit) => exit,
-            None => self.running.wait().await,
+            None => {
+                let exit = self.running.wait().await;
+                if exit == ExitKind::Signal(kernel::Signal::SIGKILL as i32) {
+                    reason = Some(self.running.why_killed().to_owned());
+                }
+                exit
+            }
         };
         self.report(BootCommand::ServiceExited {
             service: self.service.name.clone(),

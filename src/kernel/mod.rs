@@ -32,7 +32,7 @@ pub(crate) use census::{Census, program_name};
 pub(crate) use confine::{
     Confined, Confinement, Report, account, has_filter, in_new_session, run_as, spawn_confined,
 };
-pub(crate) use control_group::ControlGroup;
+pub(crate) use control_group::{ControlGroup, MemoryKills};
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::group::GroupChild;
 use super::output::{Clean, Output};
 use crate::domain::event::{ExitKind, ProcessRef};
-use crate::kernel::{self, Signal};
+use crate::kernel::{self, MemoryKills, Signal};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -72,6 +72,7 @@ pub(crate) struct RunningService {
     pub process: ProcessRef,
     group: GroupChild,
     output: Output,
+    memory_kills: MemoryKills,
 }
 
 /// Why a command cannot be made ready.
@@ -142,10 +143,12 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         ..ProcessRef::default()
     });
     let output = Output::start(pipe, spec.log_path.clone(), clean);
+    let memory_kills = MemoryKills::of(group.id());
     Ok(RunningService {
         process,
         group,
         output,
+        memory_kills,
     })
 }
 
@@ -195,6 +198,15 @@ impl RunningService {
             "ubs: did not end within {time} and was killed: {killed}"
         ));
         ExitKind::Signal(Signal::SIGKILL as i32)
+    }
+
+    /// What is known of a `SIGKILL` that did not come from us.
+    pub(crate) fn why_killed(&self) -> &'static str {
+        if self.memory_kills.have_grown() {
+            "SIGKILL: out of memory"
+        } else {
+            "SIGKILL, not ours"
+        }
     }
 
     /// Kills every process of the service at once.

@@ -334,3 +334,79 @@ fn a_stranger_that_answers_a_command_is_no_readiness_unless_it_is_meant() {
     );
     assert_eq!(boot(", external = true"), "");
 }
+
+/// A control group of version 1 or 2 with this much memory; removed when dropped.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    fn new(bytes: u64) -> Option<Self> {
+        let name = format!("ubs-test-{}", std::process::id());
+        let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = |controllers: &str| {
+            let line = groups
+                .lines()
+                .find(|line| line.split(':').nth(1) == Some(controllers))?;
+            Some(
+                line.splitn(3, ':')
+                    .nth(2)?
+                    .trim_start_matches('/')
+                    .to_owned(),
+            )
+        };
+        let root = Path::new("/sys/fs/cgroup");
+        let (parent, limit) = match own("memory") {
+            Some(own) => (root.join("memory").join(own), "memory.limit_in_bytes"),
+            None => (root.join(own("")?), "memory.max"),
+        };
+        let group = Self(parent.join(name));
+        std::fs::create_dir(&group.0).ok()?;
+        let mut file = std::fs::OpenOptions::new()
+            .write(true)
+            .open(group.0.join(limit))
+            .ok()?;
+        std::io::Write::write_all(&mut file, bytes.to_string().as_bytes()).ok()?;
+        Some(group)
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_kill_for_want_of_memory_is_told_from_another_one() {
+    let reason = |script: &str, group: Option<&MemoryGroup>| {
+        let workspace = Workspace::with_manifest(&manifest(&[("a", script, "restart = 'never'")]));
+        let enter = group.map_or(String::new(), |group| {
+            format!("echo $$ > '{}/cgroup.procs' && ", group.0.display())
+        });
+        let start = format!(
+            "{enter} exec '{}' boot --mode layered",
+            ubs_binary().display()
+        );
+        let path = std::env::var("PATH").expect("a PATH");
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", &start])
+            .current_dir(workspace.root())
+            .env_clear()
+            .env("PATH", path);
+        let output = command.output().expect("sh");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let said = reason("sleep 0.2; kill -9 $$$$", None);
+    assert!(said.contains("SIGKILL, not ours"), "{said}");
+    let Some(group) = MemoryGroup::new(256 << 20) else {
+        return venv::skipped(
+            "control group",
+            "this user may not make one with a memory limit",
+        );
+    };
+    let said = reason(
+        "sleep 0.2; exec python3 -c \"b = b'x' * (1 << 30)\"",
+        Some(&group),
+    );
+    assert!(said.contains("SIGKILL: out of memory"), "{said}");
+}
