@@ -3,12 +3,19 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
 
 use super::census::{Census, program_name};
 use super::process::pids;
 
 /// State of a listening socket.
 const LISTEN: &str = "0A";
+
+/// Most sockets that are remembered.
+const KNOWN_MAX: usize = 10_000;
+
+/// Sockets that were found to be ours, by mark and inode: a probe asks the same one again and again.
+static KNOWN: Mutex<BTreeSet<(String, u64)>> = Mutex::new(BTreeSet::new());
 
 /// A process that listens and is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,10 +63,31 @@ pub(crate) fn listener(
     if sockets.is_empty() {
         return Listener::Unknown;
     }
-    if likely.is_some_and(|pid| holds(pid, &sockets)) {
+    let is_known = {
+        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets
+            .iter()
+            .any(|inode| known.contains(&(mark.to_owned(), *inode)))
+    };
+    if is_known {
         return Listener::Ours;
     }
-    let owners: Vec<u32> = pids().filter(|&pid| holds(pid, &sockets)).collect();
+    let found = find_owner(&sockets, likely, mark);
+    if found == Listener::Ours {
+        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX {
+            known.clear();
+        }
+        known.extend(sockets.into_iter().map(|inode| (mark.to_owned(), inode)));
+    }
+    found
+}
+
+fn find_owner(sockets: &BTreeSet<u64>, likely: Option<u32>, mark: &str) -> Listener {
+    if likely.is_some_and(|pid| holds(pid, sockets)) {
+        return Listener::Ours;
+    }
+    let owners: Vec<u32> = pids().filter(|&pid| holds(pid, sockets)).collect();
     let Some(&first) = owners.first() else {
         return Listener::Unknown;
     };
@@ -150,10 +178,6 @@ mod tests {
         let port = socket.local_addr().unwrap().port();
         let here = [IpAddr::from(Ipv4Addr::LOCALHOST)];
         let own = std::process::id();
-        assert_eq!(
-            listener(&here, port, Some(own), "UBS_TEST=x"),
-            Listener::Ours
-        );
         let Listener::Stranger(found) = listener(&here, port, None, "UBS_TEST=x") else {
             panic!("this test process carries no mark");
         };
@@ -161,6 +185,10 @@ mod tests {
         assert_eq!(
             listener(&[IpAddr::from([127, 0, 0, 2])], port, None, "UBS_TEST=x"),
             Listener::Unknown
+        );
+        assert_eq!(
+            listener(&here, port, Some(own), "UBS_TEST=x"),
+            Listener::Ours
         );
         drop(socket);
         assert_eq!(

@@ -189,7 +189,7 @@ impl RunningService {
             return stopped.exit;
         }
         let killed = stopped.killed.join(", ");
-        let time = if timeout_ms % 1000 == 0 {
+        let time = if timeout_ms.is_multiple_of(1000) {
             format!("{} s", timeout_ms / 1000)
         } else {
             format!("{timeout_ms} ms")
