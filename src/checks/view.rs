@@ -150,7 +150,9 @@ impl CheckContext<'_> {
             let found = if is_of_host(&path) {
                 path
             } else {
-                parent.filter(|p| is_of_host(p) && may_be_written(p))?.to_owned()
+                parent
+                    .filter(|p| is_of_host(p) && may_be_written(p))?
+                    .to_owned()
             };
             Some(NotShown {
                 path: found,

@@ -5,10 +5,13 @@
 
 use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
-use crate::domain::event::{CheckPhase, Event, HealOutcome};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
 use crate::domain::ids::MissionId;
+use crate::kernel::Signal;
 use crate::log::{Body, Recorded};
+
+const SIGKILL: i32 = Signal::SIGKILL as i32;
 
 /// How deep a line lies: the boot itself, what an attempt does, a part of that (a mission, a service).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -216,6 +219,16 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 format!("{service}: {word} ({})", duration(took.unwrap_or(0))),
             )
         }
+        E::ServiceExited {
+            service,
+            exit: ExitKind::Signal(SIGKILL),
+            expected: true,
+        } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Warn,
+            format!("{service} did not end in the time it had and was killed (SIGKILL)"),
+        ),
         E::ServiceExited {
             service,
             exit,

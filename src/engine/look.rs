@@ -14,7 +14,7 @@ use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
 use crate::fix::{CheckPlace, run_checks};
 use crate::manifest::{Environment, Manifest};
-use crate::supervise::{fetch_up_to, probe_once};
+use crate::supervise::{Asked, fetch_up_to, probe_once};
 
 /// Largest document that is read.
 const DOCUMENT_BYTES_MAX: usize = 16 << 20;
@@ -185,7 +185,11 @@ async fn probe_all(services: &mut [LiveService], probes: &[LiveProbe]) {
             continue;
         }
         let timeout_ms = live.probe.timeout_ms.min(PROBE_MS_MAX);
-        if let Err(failure) = probe_once(&live.probe.kind, timeout_ms, &live.env, &live.cwd).await {
+        let asked = Asked {
+            spec: &live.spec,
+            leader: None,
+        };
+        if let Err(failure) = probe_once(&live.probe, timeout_ms, asked).await {
             service.failure = Some(failure.to_string());
         }
     }

@@ -4,6 +4,8 @@ use crate::domain::ids::BootId;
 
 /// Marks every process of a boot.
 pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
+/// Names the service that a process of a boot belongs to.
+pub(super) const SERVICE_MARK: &str = "UBS_SERVICE";
 /// Marks what a boot runs beside its services: checks and trials.
 pub(super) const WORK_MARK: &str = "UBS_WORK";
 

@@ -11,6 +11,7 @@ mod fingerprint;
 mod lock;
 mod look;
 mod mark;
+mod orphans;
 mod plan;
 mod recover;
 mod report;

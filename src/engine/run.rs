@@ -14,17 +14,20 @@ use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
+use super::orphans::collect_orphans;
 use super::plan::plan_boot;
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::Signals;
 use super::start::{Preparation, prepare};
-use super::work::{WORK_ENDS_WITHIN, Work};
+use super::work::{ABANDONED_GRACE_MS, WORK_ENDS_WITHIN, Work};
 use crate::domain::boot::{self, BootCommand, BootState, Phase, Step};
 use crate::domain::event::CheckPhase;
 use crate::domain::finding::CheckName;
 use crate::domain::ids::At;
+use crate::kernel;
 use crate::log::now;
+use crate::manifest::Stop;
 
 /// How often the log is looked at for what others add, while something is going on elsewhere.
 const PUMP_INTERVAL: Duration = Duration::from_millis(100);
@@ -32,7 +35,8 @@ const PUMP_INTERVAL: Duration = Duration::from_millis(100);
 const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(1);
 
 impl Boot<'_> {
-    /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills.
+    /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills at once, a third
+    /// changes nothing.
     ///
     /// # Errors
     /// The boot could not be carried out at all, or the log stopped taking events; then everything
@@ -57,6 +61,9 @@ impl Boot<'_> {
 
 async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     let mut signals = Signals::listen()?;
+    kernel::close_inherited_on_exec();
+    kernel::raise_open_files();
+    collect_orphans();
     let preparation = Preparation {
         manifest: boot.manifest,
         log: boot.log,
@@ -134,6 +141,13 @@ impl Engine<'_> {
             self.log.pump()?;
             if self.log.state.is_ended() {
                 self.work.end(signals, hurried).await;
+                // What a service left behind that ended by itself: a task that started a daemon.
+                let grace_ms = if hurried {
+                    0
+                } else {
+                    Stop::default().timeout_ms
+                };
+                self.work.end_marked(signals, grace_ms).await;
                 self.log.pump()?;
                 return Ok(BootEnd {
                     boot: self.log.boot,
@@ -358,6 +372,6 @@ impl Engine<'_> {
     async fn abandon(&mut self, signals: &mut Signals) {
         self.services.kill_all();
         self.work.end(signals, false).await;
-        self.work.end_marked(signals).await;
+        self.work.end_marked(signals, ABANDONED_GRACE_MS).await;
     }
 }

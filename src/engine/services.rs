@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::mark::BOOT_MARK;
+use super::mark::{BOOT_MARK, SERVICE_MARK};
 use super::report::{EngineReport, Reports};
 use crate::domain::boot::BootCommand;
-use crate::domain::event::ProcessRef;
+use crate::domain::event::{ExitKind, ProcessRef};
 use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
 use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
-use crate::supervise::{Readiness, RunningService, ServiceSpec, await_ready, probe_once, spawn};
+use crate::supervise::{
+    Asked, Readiness, RunningService, ServiceSpec, await_ready, ports_asked, probe_once, spawn,
+};
 
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
 /// for it.
@@ -51,8 +53,7 @@ pub(super) struct Services {
 pub(super) struct LiveProbe {
     pub service: String,
     pub probe: Probe,
-    pub env: BTreeMap<String, String>,
-    pub cwd: PathBuf,
+    pub spec: ServiceSpec,
 }
 
 /// A service with every variable expanded.
@@ -109,8 +110,8 @@ impl Services {
             .service(name)
             .ok_or_else(|| "is no longer in the manifest".to_owned())?;
         let expanded = self.expand(service, environment)?;
-        for probe in expanded.ready.iter() {
-            require_free(&probe.kind)?;
+        for probe in expanded.ready.iter().filter(|probe| !probe.external) {
+            require_free(&probe.kind, &expanded.spec)?;
         }
         let cleaner = Arc::clone(redactor);
         let lines = Mutex::new(LineRedactor::default());
@@ -177,8 +178,7 @@ impl Services {
                 Some(LiveProbe {
                     service: service.name.clone(),
                     probe: expanded.live.or(ready)?,
-                    env: expanded.spec.env,
-                    cwd: expanded.spec.cwd,
+                    spec: expanded.spec,
                 })
             })
             .collect()
@@ -208,11 +208,18 @@ impl Services {
                 .transpose()
         };
         let mut env = (*self.shared_environment(environment)).clone();
+        if let Some(account) = service.user.as_deref().and_then(kernel::account) {
+            env.insert("HOME".to_owned(), account.home);
+            env.insert("USER".to_owned(), account.name.clone());
+            env.insert("LOGNAME".to_owned(), account.name);
+        }
         for (name, value) in &service.env {
             env.insert(name.clone(), expand(value)?);
         }
         // Not for a service to change: what is left of it after a crash is found by it.
         env.insert(BOOT_MARK.to_owned(), self.mark.clone());
+        env.insert(SERVICE_MARK.to_owned(), service.name.clone());
+        let marks = [(BOOT_MARK, &self.mark), (SERVICE_MARK, &service.name)];
         let cwd = match &service.cwd {
             Some(cwd) => self.manifest.workspace.join(expand(cwd)?),
             None => self.manifest.workspace.clone(),
@@ -224,6 +231,9 @@ impl Services {
                 cwd,
                 env,
                 user: service.user.clone(),
+                marks: marks
+                    .map(|(name, value)| format!("{name}={value}"))
+                    .to_vec(),
                 log_path: self.logs.join(format!("{}.log", service.name)),
             },
             ready: probe(&service.ready)?,
@@ -258,6 +268,7 @@ impl ServiceTask {
 
     async fn run(mut self) {
         let mut reason = None;
+        let mut exit = None;
         let mut awaits_ready = !self.service.oneshot && self.expanded.ready.is_some();
         let mut watches = self.service.oneshot.then_some(()).is_none() && !awaits_ready;
         loop {
@@ -280,22 +291,30 @@ impl ServiceTask {
                 }
                 Happened::Unlive(why) => {
                     reason = Some(self.redactor.clean(&why, ERROR_BYTES_MAX));
-                    self.stop().await;
+                    exit = Some(self.stop().await);
                     break;
                 }
                 Happened::Ordered(Order::Stop) => {
-                    self.stop().await;
+                    exit = Some(self.stop().await);
                     break;
                 }
                 Happened::Ordered(Order::Kill) => {
-                    let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
-                    self.running.wait().await;
+                    exit = Some(self.running.kill().await);
                     break;
                 }
                 Happened::Ordered(Order::Run) => {}
             }
         }
-        let exit = self.running.wait().await;
+        let exit = match exit {
+            Some(exit) => exit,
+            None => {
+                let exit = self.running.wait().await;
+                if exit == ExitKind::Signal(kernel::Signal::SIGKILL as i32) {
+                    reason = Some(self.running.why_killed().to_owned());
+                }
+                exit
+            }
+        };
         self.report(BootCommand::ServiceExited {
             service: self.service.name.clone(),
             exit,
@@ -306,9 +325,11 @@ impl ServiceTask {
 
     async fn wait(&mut self, awaits_ready: bool, watches: bool) -> Happened {
         let Expanded { spec, ready, live } = &self.expanded;
+        let leader = Some(self.running.process.pid);
+        let asked = Asked { spec, leader };
         let readiness = async {
             match ready.as_ref().filter(|_| awaits_ready) {
-                Some(probe) => match await_ready(probe, &spec.env, &spec.cwd).await {
+                Some(probe) => match await_ready(probe, asked).await {
                     Readiness::Ready => Happened::Ready,
                     Readiness::TimedOut { last } => Happened::NotReady(format!(
                         "was not ready within {} ms: {last}",
@@ -320,7 +341,7 @@ impl ServiceTask {
         };
         let liveness = async {
             match live.as_ref().filter(|_| watches) {
-                Some(probe) => Happened::Unlive(until_unlive(probe, spec).await),
+                Some(probe) => Happened::Unlive(until_unlive(probe, asked).await),
                 None => std::future::pending().await,
             }
         };
@@ -336,7 +357,7 @@ impl ServiceTask {
         }
     }
 
-    async fn stop(&mut self) {
+    async fn stop(&mut self) -> ExitKind {
         let stop = &self.service.stop;
         let signal =
             kernel::parse_signal(&stop.signal).unwrap_or(nix::sys::signal::Signal::SIGTERM);
@@ -350,11 +371,10 @@ impl ServiceTask {
             std::future::pending().await
         };
         tokio::select! {
-            _ = self.running.stop(signal, stop.timeout_ms) => return,
+            exit = self.running.stop(signal, stop.timeout_ms) => return exit,
             () = killed => {}
         }
-        let _ = self.running.signal(nix::sys::signal::Signal::SIGKILL);
-        self.running.wait().await;
+        self.running.kill().await
     }
 
     fn tail(&self) -> String {
@@ -364,7 +384,7 @@ impl ServiceTask {
 
 /// Refuses to start a service whose port is taken: the other program would answer its probe, and the
 /// boot would take the service for ready. Only what listens on this host itself can be asked.
-fn require_free(kind: &ProbeKind) -> Result<(), String> {
+fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
     let address = match kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => url
@@ -379,20 +399,28 @@ fn require_free(kind: &ProbeKind) -> Result<(), String> {
     };
     let taken = socket.ip().is_loopback()
         && std::net::TcpStream::connect_timeout(&socket, TAKEN_WITHIN).is_ok();
-    if taken {
-        return Err(format!(
-            "cannot be started: another process listens on {address} already, and would answer its probe"
-        ));
+    if !taken {
+        return Ok(());
     }
-    Ok(())
+    let mark = spec.marks.first().map_or("", String::as_str);
+    let who = ports_asked(kind, spec)
+        .first()
+        .map(|(addresses, port)| kernel::listener(addresses, *port, None, mark));
+    let who = match who {
+        Some(kernel::Listener::Stranger(stranger)) => format!(" ({stranger})"),
+        _ => String::new(),
+    };
+    Err(format!(
+        "cannot be started: another process listens on {address} already{who}, and would answer its probe"
+    ))
 }
 
 /// Waits until the liveness probe has failed often enough in a row; says why.
-async fn until_unlive(probe: &Probe, spec: &ServiceSpec) -> String {
+async fn until_unlive(probe: &Probe, asked: Asked<'_>) -> String {
     let mut failures = 0;
     loop {
         tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
-        match probe_once(&probe.kind, probe.timeout_ms, &spec.env, &spec.cwd).await {
+        match probe_once(probe, probe.timeout_ms, asked).await {
             Ok(()) => failures = 0,
             Err(failure) => {
                 failures += 1;

@@ -34,7 +34,7 @@ const WORK_ENDS_WITHIN_HURRIED: Duration = Duration::from_millis(500);
 /// Time between two looks at threads that are to end.
 const POLL: Duration = Duration::from_millis(20);
 /// Time between `SIGTERM` and `SIGKILL` for what a boot leaves that cannot go on.
-const GRACE_MS: u64 = 3_000;
+pub(super) const ABANDONED_GRACE_MS: u64 = 3_000;
 /// Bytes of one error.
 const ERROR_BYTES_MAX: usize = 4096;
 
@@ -302,12 +302,12 @@ impl Work {
         }
     }
 
-    /// Ends every process that carries the boot's mark, its services too. Bounded; a signal ends the wait.
-    pub(super) async fn end_marked(&mut self, signals: &mut Signals) {
-        let reaper = reap(service_mark(self.boot), GRACE_MS);
+    /// Ends every process that carries the boot's mark, its services too. Bounded; a signal hurries it.
+    pub(super) async fn end_marked(&mut self, signals: &mut Signals, grace_ms: u64) {
+        let mut reaper = reap(service_mark(self.boot), grace_ms);
         while reaper.as_ref().is_some_and(|reaper| !reaper.is_finished()) {
             tokio::select! {
-                _ = signals.next() => return,
+                _ = signals.next() => reaper = reap(service_mark(self.boot), 0),
                 () = tokio::time::sleep(POLL) => {}
             }
         }

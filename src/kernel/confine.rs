@@ -244,6 +244,24 @@ pub(crate) fn in_new_session(command: &mut Command) {
     }
 }
 
+/// A user of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    /// The name.
+    pub name: String,
+    /// The home directory.
+    pub home: String,
+}
+
+/// What the user database says; `None` if there is no such user, or it cannot be read.
+pub(crate) fn account(name: &str) -> Option<Account> {
+    let user = nix::unistd::User::from_name(name).ok()??;
+    Some(Account {
+        name: user.name,
+        home: user.dir.to_str()?.to_owned(),
+    })
+}
+
 /// Makes the command run as that user, with the user's groups (initgroups(3)). Costs a real `fork`.
 ///
 /// # Errors

@@ -1,4 +1,5 @@
-//! A control group for one sandbox: the kernel counts its processes and its memory together.
+//! A control group for one sandbox: the kernel counts its processes and its memory together. And the count of kills for
+//! want of memory in the group of a process.
 //!
 //! Version 2 where it is delegated to us (<https://docs.kernel.org/admin-guide/cgroup-v2.html>), else the `pids` and
 //! `memory` hierarchies of version 1, both or none.
@@ -74,6 +75,45 @@ impl Drop for ControlGroup {
             }
         }
     }
+}
+
+/// How often the kernel had killed for want of memory in the control group of a process, at one moment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct MemoryKills {
+    before: Vec<(PathBuf, u64)>,
+}
+
+impl MemoryKills {
+    /// Now. The process has not been waited for. Nothing is known where there is no count.
+    pub(crate) fn of(pid: u32) -> Self {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let directories = own_directories(&groups, Path::new("/sys/fs/cgroup"));
+        let files = directories.into_iter().flatten().flat_map(|directory| {
+            // Version 2, version 1.
+            ["memory.events", "memory.oom_control"].map(|name| directory.join(name))
+        });
+        let counts = files.filter_map(|path| {
+            let count = memory_kills(&fs::read_to_string(&path).ok()?)?;
+            Some((path, count))
+        });
+        Self {
+            before: counts.collect(),
+        }
+    }
+
+    /// There were more since then.
+    pub(crate) fn have_grown(&self) -> bool {
+        self.before.iter().any(|(path, before)| {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            memory_kills(&text).is_some_and(|count| count > *before)
+        })
+    }
+}
+
+/// The number after `oom_kill`.
+fn memory_kills(text: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("oom_kill ")?.trim().parse().ok())
 }
 
 /// Where our own groups lie: that of version 2, and those of version 1, `pids` first.
@@ -199,6 +239,24 @@ mod tests {
         for name in [&busy, &new, random, "ubs.service", "system.slice"] {
             assert!(root.path().join(name).exists(), "{name}");
         }
+    }
+
+    #[test]
+    fn kills_for_want_of_memory_are_counted_in_both_versions() {
+        let version_1 = "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n";
+        let version_2 = "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n";
+        assert_eq!(memory_kills(version_1), Some(2));
+        assert_eq!(memory_kills(version_2), Some(1));
+        assert_eq!(memory_kills("low 0\n"), None);
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("memory.events");
+        let kills = MemoryKills {
+            before: vec![(path.clone(), 1)],
+        };
+        fs::write(&path, version_2).unwrap();
+        assert!(!kills.have_grown());
+        fs::write(&path, version_1).unwrap();
+        assert!(kills.have_grown());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 // (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
 #![allow(unsafe_code)]
 
+mod census;
 mod confine;
 mod control_group;
 mod crash;
@@ -14,9 +15,12 @@ mod descriptor;
 mod enter;
 mod filter;
 mod landlock;
+mod listeners;
 mod lock_file;
 mod loopback;
 mod new_root;
+mod open_files;
+mod orphans;
 mod plan;
 mod process;
 mod program;
@@ -24,19 +28,23 @@ mod remove;
 mod step;
 mod support;
 
+pub(crate) use census::{Census, program_name};
 pub(crate) use confine::{
-    Confined, Confinement, Report, has_filter, in_new_session, run_as, spawn_confined,
+    Confined, Confinement, Report, account, has_filter, in_new_session, run_as, spawn_confined,
 };
-pub(crate) use control_group::ControlGroup;
+pub(crate) use control_group::{ControlGroup, MemoryKills};
 pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
+pub(crate) use listeners::{Listener, listener};
 pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use new_root::{NewRoot, RootEntry};
+pub(crate) use open_files::{close_inherited_on_exec, raise_open_files, spawn_as_before};
+pub(crate) use orphans::{adopt_orphans, expect_child, forget_child, reap_orphans};
 pub(crate) use plan::Namespaces;
 #[cfg(test)]
 pub(crate) use process::processes_with_env;

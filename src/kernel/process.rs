@@ -23,12 +23,21 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 const REAP_KILL: Duration = Duration::from_secs(5);
 
 /// What `/proc/PID/stat` says about a process.
-struct Stat {
+pub(super) struct Stat {
     state: u8,
+    pub(super) parent: u32,
+    pub(super) group: u32,
     start_ticks: u64,
 }
 
-fn read_stat(pid: u32) -> Option<Stat> {
+impl Stat {
+    /// A zombie, or about to be gone.
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x')
+    }
+}
+
+pub(super) fn read_stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -38,8 +47,15 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     let state = *fields.next()?.as_bytes().first()?; // field 3
-    let start_ticks = fields.nth(18)?.parse().ok()?; // field 22
-    Some(Stat { state, start_ticks })
+    let parent = fields.next()?.parse().ok()?; // field 4
+    let group = fields.next()?.parse().ok()?; // field 5
+    let start_ticks = fields.nth(16)?.parse().ok()?; // field 22
+    Some(Stat {
+        state,
+        parent,
+        group,
+        start_ticks,
+    })
 }
 
 fn host_boot() -> Option<String> {
@@ -66,9 +82,8 @@ pub(crate) fn process_ref(pid: u32) -> Option<ProcessRef> {
 #[must_use]
 pub(crate) fn is_alive(process: &ProcessRef) -> bool {
     host_boot().as_deref() == Some(process.host_boot.as_str())
-        && read_stat(process.pid).is_some_and(|s| {
-            s.start_ticks == process.start_ticks && !matches!(s.state, b'Z' | b'X' | b'x')
-        })
+        && read_stat(process.pid)
+            .is_some_and(|s| s.start_ticks == process.start_ticks && !s.is_dead())
 }
 
 /// How a child ended, from what wait(2) said.
@@ -153,7 +168,7 @@ pub(crate) fn watch_pidfd(pid: u32) -> io::Result<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) }.map_err(io::Error::from)
 }
 
-fn pids() -> impl Iterator<Item = u32> {
+pub(super) fn pids() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -222,6 +237,7 @@ mod tests {
             b"42 (a) S 1 9) x (b) R 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 4711 26";
         let stat = parse_stat(stat).unwrap();
         assert_eq!((stat.state, stat.start_ticks), (b'R', 4711));
+        assert_eq!((stat.parent, stat.group), (7, 8));
         assert!(parse_stat(b"42 (a").is_none());
         assert!(parse_stat(b"").is_none());
     }

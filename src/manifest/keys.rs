@@ -51,9 +51,9 @@ tables! {
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",
         ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot"];
-    READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout"],
+    READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout", "external"],
         later ["file", "log", "notify", "sql"];
-    LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures"],
+    LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures", "external"],
         later ["file", "log", "notify", "sql"];
     RESTART = "layer.service.restart", "`restart`", ["policy", "max", "window", "backoff", "max_backoff"];
     STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];

@@ -247,6 +247,7 @@ fn read_probe(section: &Section<'_>, defaults: &Probe) -> Probe {
             .then(|| section.integer("failures", 1..=FAILURES_MAX))
             .flatten()
             .unwrap_or(defaults.failures_max),
+        external: section.boolean("external").unwrap_or(defaults.external),
     }
 }
 

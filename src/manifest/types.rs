@@ -360,6 +360,8 @@ pub(crate) struct Probe {
     pub timeout_ms: u64,
     /// `live`: failures in a row before the service is restarted. Default 3.
     pub failures_max: u32,
+    /// An answer of a process that is none of ours counts too. Default false.
+    pub external: bool,
 }
 
 /// What a probe tests.
@@ -489,6 +491,7 @@ impl Probe {
         interval_ms: 100,
         timeout_ms: 30_000,
         failures_max: 3,
+        external: false,
     };
     /// What `live` is, but for the test itself, if the manifest does not say.
     pub(super) const LIVE_DEFAULT: Self = Self {
@@ -496,6 +499,7 @@ impl Probe {
         interval_ms: 10_000,
         timeout_ms: 5_000,
         failures_max: 3,
+        external: false,
     };
 }
 

@@ -4,6 +4,7 @@
 //! and what a failure means is the boot's business. Meant for one tokio current-thread runtime with I/O
 //! and time enabled; polls nothing.
 
+mod attribution;
 mod group;
 mod output;
 mod probe;
@@ -11,5 +12,6 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use probe::{Readiness, await_ready, fetch, fetch_up_to, probe_once};
+pub(crate) use attribution::ports_asked;
+pub(crate) use probe::{Asked, Readiness, await_ready, fetch, fetch_up_to, probe_once};
 pub(crate) use process::{RunningService, ServiceSpec, spawn};

@@ -42,6 +42,7 @@ const READS_AFTER_END: usize = 256;
 /// The output of one service.
 #[derive(Debug)]
 pub(crate) struct Output {
+    path: PathBuf,
     tail: Arc<Mutex<VecDeque<String>>>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
@@ -58,7 +59,7 @@ impl Output {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (stop, stopped) = oneshot::channel();
         let lines = LineWriter {
-            log: OutputLog::new(path),
+            log: OutputLog::new(path.clone()),
             clean,
             tail: Arc::clone(&tail),
             partial: Vec::new(),
@@ -66,6 +67,7 @@ impl Output {
         };
         let task = tokio::spawn(read(pipe, lines, stopped));
         Self {
+            path,
             tail,
             stop: Some(stop),
             task: Some(task),
@@ -79,6 +81,14 @@ impl Output {
             let _ = task.await;
             self.task = None;
         }
+    }
+
+    /// Adds a line of our own. Only after [`Output::finish`], so that it is the last one.
+    pub(super) fn note(&self, line: &str) {
+        let mut log = OutputLog::new(self.path.clone());
+        log.write(line);
+        log.flush();
+        push_line(&self.tail, line.to_owned());
     }
 
     /// The last lines, cleaned, the oldest first.
@@ -166,11 +176,7 @@ impl LineWriter {
             self.dropped = 0;
         }
         self.log.write(&text);
-        let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
-        if tail.len() == TAIL_LINES {
-            tail.pop_front();
-        }
-        tail.push_back(text);
+        push_line(&self.tail, text);
     }
 
     fn end(&mut self) {
@@ -179,6 +185,14 @@ impl LineWriter {
         }
         self.log.flush();
     }
+}
+
+fn push_line(tail: &Mutex<VecDeque<String>>, line: String) {
+    let mut tail = tail.lock().unwrap_or_else(PoisonError::into_inner);
+    if tail.len() == TAIL_LINES {
+        tail.pop_front();
+    }
+    tail.push_back(line);
 }
 
 /// The file, and those put aside.

@@ -1,9 +1,6 @@
 //! Asks a service whether it is ready, or still alive.
 
-use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use hyper::Uri;
@@ -12,9 +9,10 @@ use tokio::net::TcpStream;
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
+use super::attribution::require_ours;
 use super::group::GroupChild;
+use super::process::{CommandError, ServiceSpec, command_of};
 use crate::http::{BodyLimit, Client, Target};
-use crate::kernel;
 use crate::manifest::{Probe, ProbeKind};
 
 /// First bytes of a body that are kept.
@@ -46,6 +44,15 @@ impl ProbeFailure {
     }
 }
 
+/// The service that is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    /// What it runs: a command probes with its environment, in its directory, as its user.
+    pub spec: &'a ServiceSpec,
+    /// Its main process, if that is known: looked at first when the answer is attributed.
+    pub leader: Option<u32>,
+}
+
 /// How the wait for readiness ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Readiness {
@@ -59,11 +66,7 @@ pub(crate) enum Readiness {
 }
 
 /// Tries until one try succeeds or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
-pub(crate) async fn await_ready(
-    probe: &Probe,
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
-) -> Readiness {
+pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
     let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
     let mut last: Option<ProbeFailure> = None;
     loop {
@@ -73,7 +76,7 @@ pub(crate) async fn await_ready(
             ProbeKind::Exec(_) => left_ms,
             ProbeKind::Http(_) | ProbeKind::Tcp(_) => left_ms.min(NETWORK_TRY_MS_MAX),
         };
-        match probe_once(&probe.kind, try_ms.max(1), env, cwd).await {
+        match probe_once(probe, try_ms.max(1), asked).await {
             Ok(()) => return Readiness::Ready,
             // A try that was cut short by the end knows less than the one before.
             Err(failure) if last.is_none() || Instant::now() < end => last = Some(failure),
@@ -90,19 +93,25 @@ pub(crate) async fn await_ready(
     }
 }
 
-/// Tries once.
+/// Tries once. An answer counts if it is ours ([`require_ours`]), or if the probe is `external`.
 ///
-/// `env` and `cwd` are those of a command. HTTP: one GET without redirects and proxies; a status from 200
-/// to 399 is good, and the body is not read.
+/// HTTP: one GET without redirects and proxies; a status from 200 to 399 is good, and the body is not read.
 ///
 /// # Errors
 /// What was wrong, in one sentence, with a command's last output.
 pub(crate) async fn probe_once(
-    kind: &ProbeKind,
+    probe: &Probe,
     timeout_ms: u64,
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
+    asked: Asked<'_>,
 ) -> Result<(), ProbeFailure> {
+    ask(&probe.kind, timeout_ms, asked.spec).await?;
+    if probe.external {
+        return Ok(());
+    }
+    require_ours(&probe.kind, asked.spec, asked.leader).map_err(ProbeFailure::new)
+}
+
+async fn ask(kind: &ProbeKind, timeout_ms: u64, spec: &ServiceSpec) -> Result<(), ProbeFailure> {
     let limit = Duration::from_millis(timeout_ms);
     let late =
         |what: &str| ProbeFailure::new(format!("{what} did not answer within {timeout_ms} ms"));
@@ -115,7 +124,7 @@ pub(crate) async fn probe_once(
             .map_err(|_| late(address))?
             .map(drop)
             .map_err(|e| ProbeFailure::new(format!("cannot connect to {address}: {e}"))),
-        ProbeKind::Exec(argv) => run(argv, limit, env, cwd).await,
+        ProbeKind::Exec(argv) => run(argv, limit, spec).await,
     }
 }
 
@@ -171,21 +180,16 @@ async fn probe_http(url: &str) -> Result<(), ProbeFailure> {
     }
 }
 
-async fn run(
-    argv: &[String],
-    limit: Duration,
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
-) -> Result<(), ProbeFailure> {
+async fn run(argv: &[String], limit: Duration, spec: &ServiceSpec) -> Result<(), ProbeFailure> {
     let name = argv.first().cloned().unwrap_or_default();
     let failed = |e: std::io::Error| ProbeFailure::new(format!("cannot run {name}: {e}"));
-    let mut command = Command::new(kernel::find_program(&name, env, cwd).map_err(failed)?);
-    command
-        .args(&argv[1..])
-        .env_clear()
-        .envs(env)
-        .current_dir(cwd);
-    let (mut child, pipe) = GroupChild::start(command).map_err(failed)?;
+    let command = command_of(argv, spec).map_err(|error| match error {
+        CommandError::Program(e) => failed(e),
+        CommandError::User(user, e) => {
+            ProbeFailure::new(format!("cannot run {name} as user {user}: {e}"))
+        }
+    })?;
+    let (mut child, pipe) = GroupChild::start(command, &[]).map_err(failed)?;
     let mut output = Vec::new();
     let exit = {
         let ended = tokio::time::timeout(limit, child.wait());
@@ -200,7 +204,7 @@ async fn run(
         }
     };
     if exit.is_none() {
-        let _ = child.stop(kernel::Signal::SIGKILL, Duration::ZERO).await;
+        let _ = child.kill().await;
     }
     drain(&pipe, &mut output);
     let message = match exit {

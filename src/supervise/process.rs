@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::group::GroupChild;
 use super::output::{Clean, Output};
 use crate::domain::event::{ExitKind, ProcessRef};
-use crate::kernel::{self, Signal};
+use crate::kernel::{self, MemoryKills, Signal};
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub(crate) struct ServiceSpec {
     pub env: BTreeMap<String, String>,
     /// User to run as; needs privileges.
     pub user: Option<String>,
+    /// Entries of `env` that no process but this service's carries: what left the group is found by them.
+    pub marks: Vec<String>,
     /// Where its output is kept.
     pub log_path: PathBuf,
 }
@@ -70,13 +72,39 @@ pub(crate) struct RunningService {
     pub process: ProcessRef,
     group: GroupChild,
     output: Output,
+    memory_kills: MemoryKills,
+}
+
+/// Why a command cannot be made ready.
+pub(super) enum CommandError {
+    /// No such program.
+    Program(io::Error),
+    /// No such user.
+    User(String, io::Error),
+}
+
+/// A command as the service runs its own: with its environment, in its directory, as its user.
+pub(super) fn command_of(argv: &[String], spec: &ServiceSpec) -> Result<Command, CommandError> {
+    let program = argv.first().map_or("", String::as_str);
+    let file =
+        kernel::find_program(program, &spec.env, &spec.cwd).map_err(CommandError::Program)?;
+    // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
+    let mut command = Command::new(file);
+    command
+        .args(argv.get(1..).unwrap_or_default())
+        .env_clear()
+        .envs(&spec.env)
+        .current_dir(&spec.cwd);
+    if let Some(user) = &spec.user {
+        kernel::run_as(&mut command, user).map_err(|e| CommandError::User(user.clone(), e))?;
+    }
+    Ok(command)
 }
 
 /// Starts a service in its own process group, without input, and keeps its output, each line passed
 /// through `clean`. Needs a tokio runtime with I/O.
 ///
-/// Only processes that leave the group on purpose (setsid(2)) can outlive the service; an entry of `env`
-/// that marks them lets [`kernel::reap_marked`] find them.
+/// A process that leaves the group on purpose (setsid(2)) outlives a service that ends by itself; a stop ends it too.
 ///
 /// # Errors
 /// No such program or user, or the log cannot be written.
@@ -87,44 +115,40 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         program: program.clone(),
         source,
     };
-    let file = kernel::find_program(&program, &spec.env, &spec.cwd).map_err(failed)?;
-    // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
-    let mut command = Command::new(file);
-    command
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(&spec.env)
-        .current_dir(&spec.cwd);
-    if let Some(user) = &spec.user {
-        kernel::run_as(&mut command, user).map_err(|source| SpawnError::User {
+    let command = command_of(&spec.argv, spec).map_err(|error| match error {
+        CommandError::Program(source) => failed(source),
+        CommandError::User(user, source) => SpawnError::User {
             service: spec.name.clone(),
-            user: user.clone(),
+            user,
             source,
-        })?;
-    }
+        },
+    })?;
     Output::prepare(&spec.log_path).map_err(|source| SpawnError::Log {
         service: spec.name.clone(),
         path: spec.log_path.clone(),
         source,
     })?;
-    let (group, pipe) = GroupChild::start(command).map_err(|source| match &spec.user {
-        Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
-            service: spec.name.clone(),
-            user: user.clone(),
-            source,
-        },
-        _ => failed(source),
-    })?;
+    let (group, pipe) =
+        GroupChild::start(command, &spec.marks).map_err(|source| match &spec.user {
+            Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
+                service: spec.name.clone(),
+                user: user.clone(),
+                source,
+            },
+            _ => failed(source),
+        })?;
     // Not waited for yet, so it still has its entry in /proc, dead or alive.
     let process = kernel::process_ref(group.id()).unwrap_or_else(|| ProcessRef {
         pid: group.id(),
         ..ProcessRef::default()
     });
     let output = Output::start(pipe, spec.log_path.clone(), clean);
+    let memory_kills = MemoryKills::of(group.id());
     Ok(RunningService {
         process,
         group,
         output,
+        memory_kills,
     })
 }
 
@@ -147,16 +171,47 @@ impl RunningService {
     ///
     /// # Errors
     /// The group runs as another user.
+    #[cfg(test)]
     pub(crate) fn signal(&self, signal: Signal) -> io::Result<()> {
         self.group.signal(signal)
     }
 
-    /// Signals the group and waits for the main process; after `timeout_ms` the group is killed.
+    /// Signals the group and waits for all of it, and for what left it; kills what is left after `timeout_ms`.
+    /// What had to be killed is written into the service's log, and the exit is then `SIGKILL`, whatever the main
+    /// process said.
     pub(crate) async fn stop(&mut self, signal: Signal, timeout_ms: u64) -> ExitKind {
-        let exit = self
+        let stopped = self
             .group
             .stop(signal, Duration::from_millis(timeout_ms))
             .await;
+        self.output.finish().await;
+        if stopped.killed.is_empty() {
+            return stopped.exit;
+        }
+        let killed = stopped.killed.join(", ");
+        let time = if timeout_ms.is_multiple_of(1000) {
+            format!("{} s", timeout_ms / 1000)
+        } else {
+            format!("{timeout_ms} ms")
+        };
+        self.output.note(&format!(
+            "ubs: did not end within {time} and was killed: {killed}"
+        ));
+        ExitKind::Signal(Signal::SIGKILL as i32)
+    }
+
+    /// What is known of a `SIGKILL` that did not come from us.
+    pub(crate) fn why_killed(&self) -> &'static str {
+        if self.memory_kills.have_grown() {
+            "SIGKILL: out of memory"
+        } else {
+            "SIGKILL, not ours"
+        }
+    }
+
+    /// Kills every process of the service at once.
+    pub(crate) async fn kill(&mut self) -> ExitKind {
+        let exit = self.group.kill().await;
         self.output.finish().await;
         exit
     }

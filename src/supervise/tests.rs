@@ -39,6 +39,7 @@ fn sh(dir: &Path, script: &str) -> ServiceSpec {
         cwd: dir.to_path_buf(),
         env: env(),
         user: None,
+        marks: vec![],
         log_path: dir.join("logs/web.log"),
     }
 }
@@ -271,7 +272,19 @@ fn server(answers: &'static [&'static str]) -> String {
 }
 
 async fn probe(kind: ProbeKind, timeout_ms: u64) -> Result<(), ProbeFailure> {
-    probe_once(&kind, timeout_ms, &env(), Path::new("/")).await
+    let probe = Probe {
+        kind,
+        interval_ms: 10,
+        timeout_ms,
+        failures_max: 3,
+        external: false,
+    };
+    let spec = sh(Path::new("/"), "");
+    let asked = Asked {
+        spec: &spec,
+        leader: None,
+    };
+    probe_once(&probe, timeout_ms, asked).await
 }
 
 #[test]
@@ -393,6 +406,11 @@ fn a_command_is_probed_by_its_exit_status_and_ended_with_all_it_started() {
 fn readiness_is_waited_for_and_bounded() {
     let dir = tempfile::tempdir().unwrap();
     run(async {
+        let spec = sh(dir.path(), "");
+        let asked = Asked {
+            spec: &spec,
+            leader: None,
+        };
         let count = "echo x >> tries; test $(wc -l < tries) -ge 3";
         let kind = ProbeKind::Exec(["sh", "-c", count].map(str::to_owned).to_vec());
         let mut probe = Probe {
@@ -400,11 +418,9 @@ fn readiness_is_waited_for_and_bounded() {
             interval_ms: 10,
             timeout_ms: 30_000,
             failures_max: 3,
+            external: false,
         };
-        assert_eq!(
-            await_ready(&probe, &env(), dir.path()).await,
-            Readiness::Ready
-        );
+        assert_eq!(await_ready(&probe, asked).await, Readiness::Ready);
         assert_eq!(
             fs::read_to_string(dir.path().join("tries"))
                 .unwrap()
@@ -414,7 +430,7 @@ fn readiness_is_waited_for_and_bounded() {
         );
         probe.kind = ProbeKind::Exec(["sh", "-c", "echo no; exit 1"].map(str::to_owned).to_vec());
         probe.timeout_ms = 300;
-        let Readiness::TimedOut { last } = await_ready(&probe, &env(), dir.path()).await else {
+        let Readiness::TimedOut { last } = await_ready(&probe, asked).await else {
             panic!("ready")
         };
         assert_eq!(

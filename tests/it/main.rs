@@ -23,6 +23,7 @@ mod rooms;
 mod schema;
 mod server_migrations;
 mod siege;
+mod stopping;
 mod support;
 mod workspaces;
 mod wrong_heals;

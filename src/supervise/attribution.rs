@@ -1,0 +1,120 @@
+//! Whether an answer came from our own processes: a probe that a stranger answers says nothing about the service.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::process::ServiceSpec;
+use crate::kernel::{self, Listener};
+use crate::manifest::ProbeKind;
+
+/// Most ports of one command that are looked at.
+const PORTS_MAX: usize = 8;
+
+/// An address of this host in a command: `127.0.0.1:80`, `localhost:80`, `('127.0.0.1', 80)`; or its port alone:
+/// `--port 80`, `--port=80`, `-p 80`.
+static PORT: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let host = r#"(?:127\.0\.0\.1|localhost|\[::1\]|0\.0\.0\.0)(?::|['"]\s*,\s*)"#;
+    Regex::new(&format!(
+        r"(?:{host}|(?:^|\s)--port[=\s]|(?:^|\s)-p\s)(\d{{1,5}})\b"
+    ))
+    .ok()
+});
+
+/// The ports of this host that the probe asks: from its address, or inferred from its command, or else from the
+/// service's. Empty: not known, or not on this host.
+pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAddr>, u16)> {
+    let authority = match kind {
+        ProbeKind::Tcp(address) => address.as_str(),
+        ProbeKind::Http(url) => {
+            let rest = url.strip_prefix("http://").unwrap_or_default();
+            rest.split(['/', '?', '#']).next().unwrap_or_default()
+        }
+        ProbeKind::Exec(argv) => {
+            let mut ports = ports_in(argv);
+            if ports.is_empty() {
+                ports = ports_in(&spec.argv);
+            }
+            return ports.into_iter().map(|port| (loopback(), port)).collect();
+        }
+    };
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
+        _ => (authority, Some(80)),
+    };
+    let addresses = match host.trim_matches(['[', ']']) {
+        "localhost" => loopback(),
+        host => host.parse().into_iter().collect(),
+    };
+    let port = port.filter(|_| !addresses.is_empty());
+    port.map(|port| (addresses, port)).into_iter().collect()
+}
+
+fn loopback() -> Vec<IpAddr> {
+    vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]
+}
+
+fn ports_in(argv: &[String]) -> Vec<u16> {
+    let text = argv.join(" ");
+    let Some(pattern) = PORT.as_ref() else {
+        return Vec::new();
+    };
+    let found = pattern.captures_iter(&text);
+    let mut ports: Vec<u16> = found.filter_map(|found| found[1].parse().ok()).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.truncate(PORTS_MAX);
+    ports
+}
+
+/// Refuses an answer that only a process of somebody else can have given. An owner that is not known is accepted.
+pub(super) fn require_ours(
+    kind: &ProbeKind,
+    spec: &ServiceSpec,
+    leader: Option<u32>,
+) -> Result<(), String> {
+    // Without a mark nobody is ours, and nobody else's.
+    let Some(mark) = spec.marks.first() else {
+        return Ok(());
+    };
+    let ports = ports_asked(kind, spec);
+    if ports.is_empty() {
+        tracing::debug!(
+            service = spec.name,
+            "answer not attributed: no port of this host is known"
+        );
+    }
+    for (addresses, port) in ports {
+        if let Listener::Stranger(stranger) = kernel::listener(&addresses, port, leader, mark) {
+            return Err(format!(
+                "port {port} is answered by {stranger}, and not by a process of this boot; stop it, change the port, or \
+                 write `external = true` in the probe if it is meant"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_inferred_from_commands() {
+        let ports = |command: &str| ports_in(&[command.to_owned()]);
+        assert_eq!(ports("curl -f http://127.0.0.1:8000/health"), [8000]);
+        assert_eq!(ports("pg_isready -p 5433"), [5433]);
+        assert_eq!(
+            ports("uvicorn app:app --port=81 --bind localhost:82"),
+            [81, 82]
+        );
+        assert_eq!(
+            ports("python -c \"s.connect(('127.0.0.1', 8001))\""),
+            [8001]
+        );
+        assert_eq!(ports("test -p pipe; curl http://db:5432"), [0; 0]);
+        assert!(ports("test -s up").is_empty());
+        assert!(ports("curl http://127.0.0.1:99999").is_empty());
+    }
+}
