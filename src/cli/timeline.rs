@@ -526,7 +526,9 @@ fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
 pub(crate) fn is_headline(event: &Event) -> bool {
     use Event as E;
     match event {
-        E::CheckStarted { .. }
+        E::RulesSet { .. }
+        | E::ServiceStable { .. }
+        | E::CheckStarted { .. }
         | E::MissionsSettled { .. }
         | E::LayerStarted { .. }
         | E::ServiceStarted { .. }

@@ -24,7 +24,7 @@ fn layer(name: &str, more: &str, services: &[String]) -> String {
 
 fn manifest(parts: &[String]) -> String {
     format!(
-        "[app]\nname = \"probe\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}",
+        "[app]\nname = \"probe\"\nstable_after = \"200ms\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}",
         parts.join("\n")
     )
 }
@@ -64,7 +64,9 @@ fn three_layers() -> Workspace {
 #[test]
 fn layers_start_in_order_and_stop_in_reverse_and_nothing_is_left() {
     let workspace = three_layers();
-    let run = workspace.ubs(&["boot", "--until-ready", "--json"]).expect(0);
+    let run = workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     let boot = run.json();
     assert_eq!(boot["outcome"], "stopped");
     assert_eq!(boot["decision"], "go");
@@ -130,7 +132,7 @@ fn a_second_supervisor_is_refused_and_the_first_goes_on() {
 fn detached_it_runs_on_and_is_stopped_from_elsewhere() {
     let workspace = three_layers();
     let boot = workspace
-        .ubs(&["boot", "--detach", "--until-ready", "--json"])
+        .ubs(&["boot", "--detach", "--json"])
         .expect(0)
         .json();
     assert_eq!(boot["phase"], "running");
@@ -140,7 +142,9 @@ fn detached_it_runs_on_and_is_stopped_from_elsewhere() {
         "{}",
         status.stdout
     );
-    let again = workspace.ubs(&["boot", "--detach", "--until-ready"]).expect(2);
+    let again = workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(2);
     assert!(
         again.stderr.contains("already supervised"),
         "{}",
@@ -218,7 +222,9 @@ fn with_strict_a_degraded_boot_has_an_exit_code_of_its_own() {
             )],
         ),
     ]));
-    workspace.ubs(&["boot", "--until-ready", "--strict"]).expect(3);
+    workspace
+        .ubs(&["boot", "--until-ready", "--strict"])
+        .expect(3);
 }
 
 #[test]
@@ -251,7 +257,9 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
             "ready = { exec = ['false'] }\nrestart = { max = 2, window = '60s', backoff = '10ms' }",
         )],
     )]));
-    workspace.ubs(&["boot", "--until-ready", "--strict"]).expect(3);
+    workspace
+        .ubs(&["boot", "--until-ready", "--strict"])
+        .expect(3);
     let kinds = workspace.kinds();
     let count = |kind: &str| kinds.iter().filter(|k| *k == kind).count();
     assert_eq!(
@@ -270,7 +278,7 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
         &[service(
             "a",
             "echo $$$$ >> pids; exec sleep 1000",
-            "restart = { backoff = '10ms' }",
+            "restart = { backoff = '10ms', reset_after = '2s' }",
         )],
     )]));
     let running = workspace.start(&["boot"]);
@@ -287,6 +295,12 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
     await_that("a second process", || {
         workspace.read("pids").lines().count() == 2
     });
+    let health = workspace.await_health(&["degraded"]);
+    let reason = health["reason"].as_str().unwrap_or("");
+    assert!(
+        reason.contains("restarted once: it ended with SIGKILL"),
+        "{reason}"
+    );
     workspace.await_health(&["healthy"]);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);

@@ -9,6 +9,7 @@ use serde_json::Value;
 const SMALL: &str = r#"
 [app]
 name = "small"
+stable_after = "200ms"
 
 [config]
 files = [".env"]

@@ -28,6 +28,7 @@ fn broken_application() -> Workspace {
         r#"
 [app]
 name = "crash"
+stable_after = "200ms"
 
 [config]
 files = [".env"]

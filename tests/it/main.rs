@@ -22,5 +22,6 @@ mod rooms;
 mod schema;
 mod server_migrations;
 mod siege;
+mod supervision;
 mod support;
 mod wrong_heals;

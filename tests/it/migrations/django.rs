@@ -87,7 +87,9 @@ fn an_unapplied_migration_is_applied() {
         "{findings:#}"
     );
     assert_eq!(findings.as_array().unwrap().len(), 1, "{findings:#}");
-    workspace.ubs(&["boot", "--until-ready", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     assert_eq!(ask(&workspace, APPLIED), 2);
     assert_eq!(ask(&workspace, "SELECT sum(price) FROM shop_item"), 14);
     assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_tag"), 0);
@@ -200,7 +202,9 @@ fn a_second_database_is_migrated_by_its_alias() {
         findings[1]["remedy"], "run `python manage.py migrate --database logs`",
         "{findings:#}"
     );
-    workspace.ubs(&["boot", "--until-ready", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     for file in ["db.sqlite3", "logs.sqlite3"] {
         let applied: i64 = rusqlite::Connection::open(workspace.path(file))
             .unwrap()

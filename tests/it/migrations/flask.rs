@@ -82,7 +82,9 @@ fn the_registered_application_is_upgraded_within() {
         findings[0]["remedy"], "run `flask db upgrade`",
         "{findings:#}"
     );
-    workspace.ubs(&["boot", "--until-ready", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     expect_upgraded(&workspace);
     let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
     assert_eq!(preflight["checks"][1]["status"], "healthy", "{preflight:#}");

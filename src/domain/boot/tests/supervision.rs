@@ -133,8 +133,13 @@ impl Told {
 fn without_a_probe_ready_is_earned_by_uptime_and_healthy_by_being_stable() {
     let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
     assert_eq!(told.status("a"), ServiceStatus::Starting);
-    let ready = BootCommand::ServiceReady { service: "a".into() };
-    assert!(told.engine.command(ready).is_err(), "not after so short a time");
+    let ready = BootCommand::ServiceReady {
+        service: "a".into(),
+    };
+    assert!(
+        told.engine.command(ready).is_err(),
+        "not after so short a time"
+    );
     told.pass(SECOND / 2);
     assert_eq!(told.engine.state.phase, Phase::Starting);
     told.pass(SECOND);
@@ -168,12 +173,19 @@ fn a_service_that_ends_well_while_its_layer_starts_settles_it() {
     let services = vec![service("a"), service("b")];
     let mut told = Told::begin(vec![layer("one", &[], services)], |_| {});
     told.end("a", ExitKind::Code(0));
-    let failure = told.engine.log.iter().find_map(|(_, _, event)| match event {
-        Event::ServiceFailed { error, .. } => Some(error.clone()),
-        _ => None,
-    });
+    let failure = told
+        .engine
+        .log
+        .iter()
+        .find_map(|(_, _, event)| match event {
+            Event::ServiceFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        });
     let error = failure.unwrap();
-    assert!(error.starts_with("ended with exit status 0 before it was ready"), "{error}");
+    assert!(
+        error.starts_with("ended with exit status 0 before it was ready"),
+        "{error}"
+    );
     assert!(error.contains("oneshot"), "{error}");
     // Declared, it is done.
     let services = vec![service("a"), service("b")];
@@ -260,7 +272,9 @@ fn once_up_a_failure_stays_where_it_is_and_only_what_failed_starts_again() {
     assert_eq!(told.status("a"), ServiceStatus::Starting);
     told.pass(2 * SECOND);
     let layer = "one".to_owned();
-    told.engine.command(BootCommand::StartLayer { layer }).unwrap();
+    told.engine
+        .command(BootCommand::StartLayer { layer })
+        .unwrap();
     assert_eq!(told.status("a"), ServiceStatus::Ready);
     told.start();
     assert_eq!(told.status("b"), ServiceStatus::Starting);
@@ -273,12 +287,16 @@ fn dependents_are_stopped_if_asked_and_start_when_it_recovers() {
     let mut told = failing(OnFailure::Dependents);
     assert_eq!(told.status("a"), ServiceStatus::Ready);
     assert_eq!(told.layer("two"), LayerStatus::Skipped);
-    let stop = Step::StopService { service: "c".into() };
+    let stop = Step::StopService {
+        service: "c".into(),
+    };
     assert!(next(&told.engine.state).contains(&stop));
     told.end("c", ExitKind::Signal(15));
     assert_eq!(told.status("c"), ServiceStatus::Stopped);
     let layer = "one".to_owned();
-    told.engine.command(BootCommand::StartLayer { layer }).unwrap();
+    told.engine
+        .command(BootCommand::StartLayer { layer })
+        .unwrap();
     told.start();
     told.pass(2 * SECOND);
     told.pass(2 * SECOND);
@@ -297,7 +315,9 @@ fn lost_readiness_is_said_at_once_and_its_return_too() {
     let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |rules| {
         rules.probed = true;
     });
-    let ready = BootCommand::ServiceReady { service: "a".into() };
+    let ready = BootCommand::ServiceReady {
+        service: "a".into(),
+    };
     told.engine.command(ready.clone()).unwrap();
     told.pass(11 * SECOND);
     assert_eq!(told.health().status, HealthStatus::Healthy);
