@@ -6,6 +6,7 @@ use super::state::{LayerStatus, Phase, ServiceStatus};
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{Event, ExitKind, Mode, OnFailure, RestartPolicy};
 use crate::domain::ids::At;
+use crate::domain::words::count;
 
 pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootRefusal> {
     let state = &draft.state;
@@ -237,7 +238,10 @@ pub(super) fn exit_service(
         });
     } else {
         let error = if may_restart {
-            format!("{what}; given up after {} restarts", plan.restarts_max)
+            {
+                let max = usize::try_from(plan.restarts_max).unwrap_or(usize::MAX);
+                format!("{what}; given up after {}", count(max, "restart"))
+            }
         } else {
             what
         };
