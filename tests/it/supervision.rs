@@ -20,7 +20,7 @@ fn workspace(services: &[(&str, &str, &str)]) -> Workspace {
 }
 
 /// What a run printed, on one line.
-fn said(run: &crate::support::Run) -> String {
+fn said_by(run: &crate::support::Run) -> String {
     let words: Vec<&str> = run.stdout.split_whitespace().collect();
     words.join(" ")
 }
@@ -33,7 +33,7 @@ fn a_service_that_dies_at_once_is_never_ready_and_says_why() {
         "restart = { max = 1, backoff = '10ms' }",
     )]);
     let run = workspace.ubs(&["boot", "--until-up"]).expect(1);
-    let said = said(&run);
+    let said = said_by(&run);
     assert!(
         said.contains("it said: ImportError: cannot import name go"),
         "{said}"
@@ -52,7 +52,7 @@ fn a_one_shot_that_hangs_and_a_service_that_ends_well_settle() {
         "oneshot = true\ntimeout = '300ms'",
     )]);
     let run = hangs.ubs(&["boot", "--until-up"]).expect(1);
-    let said = said(&run);
+    let said = said_by(&run);
     assert!(said.contains("did not end within 300 ms"), "{said}");
     assert!(said.contains("it said: waiting for the lock"), "{said}");
     assert!(hangs.leftovers().is_empty());
@@ -65,7 +65,7 @@ fn a_one_shot_that_hangs_and_a_service_that_ends_well_settle() {
         ),
     ]);
     let run = ends.ubs(&["boot", "--until-up"]).expect(1);
-    let said = said(&run);
+    let said = said_by(&run);
     assert!(
         said.contains("ended with exit status 0 before it was ready"),
         "{said}"
