@@ -104,7 +104,9 @@ fn a_crash_loop_is_degraded_with_its_count_and_leaves_its_sibling_alone() {
         health["layers"][0]["services"][0]["status"],
         "up (not probed)"
     );
-    assert!(workspace.kinds().contains(&"mission_filed".to_owned()));
+    await_that("a mission", || {
+        workspace.kinds().contains(&"mission_filed".to_owned())
+    });
     workspace.ubs(&["health"]).expect(1);
     running.signal(Signal::SIGTERM);
     running.wait().expect(1);
