@@ -75,7 +75,7 @@ fn boot(services: usize) -> (Duration, u32) {
     let mut manifest = "[app]\nname = \"bench\"\n\n[[layer]]\nname = \"all\"\n".to_owned();
     for index in 0..services {
         manifest.push_str(&format!(
-            "[[layer.service]]\nname = \"s{index}\"\nrun = [\"sleep\", \"1000\"]\nstop = {{ signal = \"KILL\" }}\n"
+            "[[layer.service]]\nname = \"s{index}\"\nrun = [\"sleep\", \"1000\"]\nstop = {{ signal = \"KILL\" }}\nmin_uptime = \"0s\"\n"
         ));
     }
     std::fs::write(workspace.path().join("ubs.toml"), manifest).expect("a manifest");

@@ -51,7 +51,8 @@ pub use domain::boot::{
 };
 pub use domain::event::{
     BootPlan, CheckChange, CheckPhase, DatabasePrint, Event, ExitKind, FileChange, Fingerprint,
-    HealOutcome, LayerPlan, Mode, ProcessRef, RestartPolicy, ServicePlan, Verdict,
+    HealOutcome, LayerPlan, Mode, OnFailure, ProcessRef, RestartPolicy, ServicePlan, ServiceRules,
+    Verdict,
 };
 
 // Findings, and what follows from them.

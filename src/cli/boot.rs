@@ -33,12 +33,15 @@ pub(crate) struct Args {
     /// How much the boot does
     #[arg(long, value_enum, default_value_t = ModeArg::Resilient)]
     mode: ModeArg,
-    /// Supervise in the background; return when the system is up and nothing is left to heal
+    /// Supervise in the background; return when the system is up and stable and nothing is left to heal
     #[arg(long)]
     detach: bool,
-    /// Stop everything as soon as the system is up and nothing is left to heal (for tests and CI)
+    /// Stop everything as soon as the system is up and stable and nothing is left to heal (for tests and CI)
     #[arg(long, conflicts_with = "detach")]
     until_up: bool,
+    /// As --until-up, and with --detach too, but do not wait for services that are ready to be stable
+    #[arg(long)]
+    until_ready: bool,
     /// Exit with 3 if something optional is missing
     #[arg(long)]
     strict: bool,
@@ -77,10 +80,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     if args.detach {
         return detach(ui, &place, &args);
     }
-    let until = if args.until_up {
-        Until::Settled
-    } else {
-        Until::Stopped
+    let until = match (args.until_ready, args.until_up) {
+        (true, _) => Until::Settled,
+        (_, true) => Until::Stable,
+        (false, false) => Until::Stopped,
     };
     let mut progress = Progress::new(ui);
     let end = place
@@ -150,7 +153,10 @@ pub(super) fn finish(ui: &Ui, end: &BootEnd, strict: bool) -> Result<u8, CliErro
 
 fn code_of(state: &BootState, strict: bool) -> u8 {
     let good = match state.outcome {
-        Some(Outcome::Stopped) | None => state.up_at.is_some(),
+        // What the application needs, and was given up, is no good end either.
+        Some(Outcome::Stopped) | None => {
+            state.up_at.is_some() && state.critical_layer_failure().is_none()
+        }
         Some(Outcome::Failed | Outcome::Interrupted) => false,
     };
     let is_unproven = state.decision == Some(Decision::GoUnproven);
@@ -162,7 +168,7 @@ fn code_of(state: &BootState, strict: bool) -> u8 {
 }
 
 fn settled(ui: &Ui, state: &BootState, until: Until) {
-    if ui.json || ui.quiet || until == Until::Settled {
+    if ui.json || ui.quiet || until != Until::Stopped {
         return;
     }
     let text = person_text(ui, state);
@@ -297,7 +303,7 @@ fn detach(ui: &Ui, place: &AppPaths, args: &Args) -> Result<u8, CliError> {
     if !ui.json && !ui.quiet {
         ui.print(&format!("boot {boot} runs in the background\n"))?;
     }
-    wait_until_settled(ui, place, boot, args.strict)
+    wait_until_settled(ui, place, boot, args)
 }
 
 fn start_in_background(
@@ -328,14 +334,15 @@ fn wait_until_settled(
     ui: &Ui,
     place: &AppPaths,
     boot: BootId,
-    strict: bool,
+    args: &Args,
 ) -> Result<u8, CliError> {
     let reader = place.existing_reader()?;
     let boot = find_boot(&reader, &boot.to_string())?;
     loop {
         let state = reader.boot(boot)?.unwrap_or_default();
         let over = state.is_ended() || !supervisor_lives(&state);
-        if over || crate::engine::is_settled(&state) {
+        let enough = args.until_ready || state.is_stable();
+        if over || enough && crate::engine::is_settled(&state) {
             if ui.json {
                 ui.print_json(&boot_json(boot, &state))?;
             } else {
@@ -351,7 +358,7 @@ fn wait_until_settled(
             return Ok(if over && !state.is_ended() {
                 exit::BAD
             } else {
-                code_of(&state, strict)
+                code_of(&state, args.strict)
             });
         }
         std::thread::sleep(POLL);

@@ -10,7 +10,8 @@ use crate::log::now;
 
 /// Show the health projection, also of a past moment.
 ///
-/// Exit code: 0 healthy (or degraded, without --strict), 1 anything else, 3 degraded with --strict.
+/// Exit code: 0 healthy (or degraded, without --strict), 3 degraded with --strict, 4 starting (being brought
+/// up, or up and not stable yet), 1 anything else.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// As it was then: RFC 3339 (2026-11-24T10:00:00Z), or so long ago (90s, 10m, 2h, 3d)
@@ -72,6 +73,7 @@ fn show(ui: &Ui, health: &Health, at: Option<At>, strict: bool) -> Result<u8, Cl
         HealthStatus::Healthy => exit::GOOD,
         HealthStatus::Degraded if strict => exit::DEGRADED,
         HealthStatus::Degraded => exit::GOOD,
+        HealthStatus::Starting => exit::STARTING,
         _ => exit::BAD,
     })
 }
@@ -111,6 +113,10 @@ pub(crate) fn text(ui: &Ui, health: &Health, at: Option<At>) -> String {
     if let Some(reason) = &health.reason {
         text.push_str(&render::wrap("  ", reason, ui.width));
         text.push('\n');
+    }
+    if let Some(stable_at) = health.stable_at {
+        let left = stable_at.ms_since(at.unwrap_or_else(now));
+        text.push_str(&format!("  stable in {}\n", render::duration(left)));
     }
     if let (Some(up), None, None) = (health.up_at, health.outcome, at) {
         text.push_str(&format!(

@@ -7,6 +7,7 @@ use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
 use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
+use crate::domain::health::last_words;
 use crate::domain::ids::MissionId;
 use crate::kernel::Signal;
 use crate::log::{Body, Recorded};
@@ -189,14 +190,53 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             layer,
             critical,
             error,
+            output,
             ..
-        } => line(
+        } => {
+            let needed = *critical || state.layer(layer).is_some_and(|l| l.critical);
+            let said =
+                last_words(output).map_or_else(String::new, |said| format!("; it said: {said}"));
+            line(
+                Depth::Attempt,
+                "LAYER",
+                if needed { Tone::Bad } else { Tone::Warn },
+                format!(
+                    "{layer}: FAILED ({}): {error}{said}",
+                    if needed { "critical" } else { "optional" }
+                ),
+            )
+        }
+        E::LayerSkipped { layer, because } => line(
             Depth::Attempt,
             "LAYER",
-            if *critical { Tone::Bad } else { Tone::Warn },
+            Tone::Warn,
+            format!("{layer}: SKIPPED until layer {because} is up"),
+        ),
+        E::RulesSet { rules } => line(
+            Depth::Attempt,
+            "RULES",
+            Tone::Dim,
+            format!("for {}", count(rules.len(), "service")),
+        ),
+        E::ServiceUnready { service, reason } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Warn,
+            format!("{service}: not ready any more: {reason}"),
+        ),
+        E::ServiceStable { service } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Dim,
+            format!("{service}: stable"),
+        ),
+        E::ServiceRecovered { service, ends } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Good,
             format!(
-                "{layer}: FAILED ({}): {error}",
-                if *critical { "critical" } else { "optional" }
+                "{service}: ready for long enough after {}",
+                count(usize::try_from(*ends).unwrap_or(usize::MAX), "restart")
             ),
         ),
         E::ServiceStarted { service, process } => line(
@@ -210,6 +250,7 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             let took = found.and_then(|s| Some(s.ready_at?.ms_since(s.started_at?)));
             let word = match found {
                 Some(s) if s.plan.oneshot => "done",
+                Some(s) if !s.rules.probed => "up, not probed",
                 _ => "ready",
             };
             line(
@@ -498,7 +539,9 @@ fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
 pub(crate) fn is_headline(event: &Event) -> bool {
     use Event as E;
     match event {
-        E::CheckStarted { .. }
+        E::RulesSet { .. }
+        | E::ServiceStable { .. }
+        | E::CheckStarted { .. }
         | E::MissionsSettled { .. }
         | E::LayerStarted { .. }
         | E::ServiceStarted { .. }

@@ -11,7 +11,9 @@ use super::mission::order::{Failure, Proposal};
 
 pub use super::fingerprint::{DatabasePrint, Fingerprint};
 pub use super::healing::{CheckChange, FileChange, HealOutcome, Verdict};
-pub use super::plan::{BootPlan, LayerPlan, Mode, RestartPolicy, ServicePlan};
+pub use super::plan::{
+    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServicePlan, ServiceRules,
+};
 pub use super::process::{ExitKind, ProcessRef};
 
 /// Which run of the checks an event belongs to.
@@ -343,6 +345,38 @@ events! {
     Note = "note" {
         /// The text, redacted.
         text: String,
+    },
+    // --- the running system -----------------------------------------------------------------
+    /// How the services of the plan are judged while they run.
+    RulesSet = "rules_set" {
+        /// One for each service.
+        rules: Vec<ServiceRules>,
+    },
+    /// A service was ready and no longer answers as ready; its process runs.
+    ServiceUnready = "service_unready" {
+        /// Which service.
+        service: String,
+        /// What its probe said, redacted.
+        reason: String,
+    },
+    /// A service was ready for long enough without an end.
+    ServiceStable = "service_stable" {
+        /// Which service.
+        service: String,
+    },
+    /// A service was ready for so long that its earlier ends are no longer counted.
+    ServiceRecovered = "service_recovered" {
+        /// Which service.
+        service: String,
+        /// Ends that were counted.
+        ends: u32,
+    },
+    /// A layer is stopped, or not started, because a layer before it failed; it starts when that is up.
+    LayerSkipped = "layer_skipped" {
+        /// Which layer.
+        layer: String,
+        /// The layer that failed.
+        because: String,
     },
 }
 

@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::boot::{BootState, LayerStatus, Phase, ServiceStatus};
+use super::boot::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
 use super::finding::{CheckStatus, Decision};
 use super::ids::{At, BootId};
 
@@ -13,11 +13,11 @@ use super::ids::{At, BootId};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum HealthStatus {
-    /// Up, everything there.
+    /// Up, everything there, stable, and not restarted lately.
     Healthy,
     /// Up, something optional missing or something to mend.
     Degraded,
-    /// Being brought up.
+    /// Being brought up, or up and not stable yet.
     Starting,
     /// It should be up and is not.
     Unhealthy,
@@ -64,13 +64,15 @@ pub struct LayerHealth {
 pub struct ServiceHealth {
     /// Its name.
     pub name: String,
-    /// `pending`, `starting`, `ready`, `done`, `restarting`, `failed`, `stopped`.
+    /// `pending`, `starting`, `ready`, `up (not probed)`, `unready`, `done`, `restarting`, `failed`, `stopped`.
     pub status: &'static str,
     /// Its process, while one runs.
     pub pid: Option<u32>,
-    /// Restarts within its window.
+    /// Restarts since it was last ready for `reset_after`.
     pub restarts: usize,
-    /// Why it was given up.
+    /// It has been ready for `stable_after`.
+    pub stable: bool,
+    /// Why it was given up, or is not ready any more.
     pub error: Option<String>,
 }
 
@@ -112,6 +114,8 @@ pub struct Health {
     pub updated_at: Option<At>,
     /// Why it stands where it stands.
     pub reason: Option<String>,
+    /// When all that has to be ready is stable, if nothing ends until then; only while that is all that lacks.
+    pub stable_at: Option<At>,
     /// The layers.
     pub layers: Vec<LayerHealth>,
     /// The checks.
@@ -142,6 +146,7 @@ impl Health {
             up_at: None,
             updated_at: None,
             reason: None,
+            stable_at: None,
             layers: vec![],
             checks: vec![],
             missions_open: 0,
@@ -160,10 +165,13 @@ impl Health {
         missions_need_person: u64,
     ) -> Self {
         let orphaned = supervisor_alive == Some(false) && !state.is_ended();
+        let running = (state.phase == Phase::Running && !orphaned).then(|| judge_running(state));
         let status = match (state.phase, state.outcome) {
             _ if orphaned => HealthStatus::Unhealthy,
             (Phase::New, _) => HealthStatus::Unknown,
-            (Phase::Running, _) => running_status(state),
+            (Phase::Running, _) => running
+                .as_ref()
+                .map_or(HealthStatus::Unknown, |running| running.status),
             (Phase::Ended, Some(super::boot::Outcome::Stopped)) => HealthStatus::Down,
             (Phase::Ended, _) => HealthStatus::Unhealthy,
             (Phase::Stopping, _) if state.after_stop == super::boot::AfterStop::End => {
@@ -174,7 +182,10 @@ impl Health {
         let reason = if orphaned {
             Some("the supervisor died; `ubs boot` records it and starts again".to_owned())
         } else {
-            some_text(&state.reason)
+            running
+                .as_ref()
+                .and_then(|running| running.reason.clone())
+                .or_else(|| some_text(&state.reason))
         };
         Self {
             status,
@@ -188,6 +199,7 @@ impl Health {
             up_at: state.up_at,
             updated_at: Some(state.updated_at),
             reason,
+            stable_at: running.and_then(|running| running.stable_at),
             layers: state.layers.iter().map(layer_health).collect(),
             checks: state
                 .reports
@@ -204,28 +216,130 @@ impl Health {
     }
 }
 
-fn running_status(state: &BootState) -> HealthStatus {
-    let services = || state.layers.iter().flat_map(|l| &l.services);
-    let waits = services().any(|s| {
-        matches!(
-            s.status,
-            ServiceStatus::Restarting | ServiceStatus::Starting
-        )
+/// What is said about a system that runs.
+struct Running {
+    status: HealthStatus,
+    reason: Option<String>,
+    stable_at: Option<At>,
+}
+
+/// The worst of what is known decides: something needed is down, something is not as it should be, something
+/// has not proved itself yet.
+fn judge_running(state: &BootState) -> Running {
+    let services = || {
+        state
+            .layers
+            .iter()
+            .flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
+    };
+    let say = |status, reason: String| Running {
+        status,
+        reason: some_text(&reason),
+        stable_at: None,
+    };
+    if let Some(reason) = services().find_map(|(layer, service)| down_reason(layer, service)) {
+        return say(HealthStatus::Unhealthy, reason);
+    }
+    let down = state.layers.iter().find(|layer| {
+        layer.critical && matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped)
     });
-    // Restart policy let it go, yet the layer was declared to have it.
-    let gone = state
-        .layers
-        .iter()
-        .filter(|l| l.status == LayerStatus::Up)
-        .flat_map(|l| &l.services)
-        .any(|s| s.status == ServiceStatus::Stopped);
+    if let Some(layer) = down {
+        let reason = layer.failure.as_ref().map_or(&layer.reason, |f| &f.error);
+        return say(
+            HealthStatus::Unhealthy,
+            format!("layer {} is down: {reason}", layer.name),
+        );
+    }
+    if let Some(reason) = services().find_map(|(_, service)| weak_reason(service)) {
+        return say(HealthStatus::Degraded, reason);
+    }
     let missing = state.layers.iter().any(|l| l.status != LayerStatus::Up);
     let blocked = state.reports.values().any(|r| r.status.blocks());
-    if missing || waits || gone || blocked {
-        HealthStatus::Degraded
-    } else {
-        HealthStatus::Healthy
+    if missing || blocked {
+        return say(HealthStatus::Degraded, String::new());
     }
+    match services().filter_map(|(_, s)| s.stable_at()).max() {
+        Some(at) => Running {
+            status: HealthStatus::Starting,
+            reason: Some("every service is ready, and not all are stable yet".to_owned()),
+            stable_at: Some(at),
+        },
+        None => say(HealthStatus::Healthy, String::new()),
+    }
+}
+
+/// Why a service that the application needs is down, if it is.
+fn down_reason(layer: &LayerState, service: &ServiceState) -> Option<String> {
+    let name = &service.plan.name;
+    match service.status {
+        _ if !layer.critical || !layer.status.is_supervised() => None,
+        ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
+        // Its restart policy let it go, yet the layer was declared to have it.
+        ServiceStatus::Stopped => Some(format!(
+            "service {name} is down: it ended with {}",
+            service
+                .exit
+                .map_or_else(|| "an unknown end".to_owned(), |exit| exit.to_string())
+        )),
+        _ => None,
+    }
+}
+
+/// Why a service is not as it should be, if it is not.
+fn weak_reason(service: &ServiceState) -> Option<String> {
+    let name = &service.plan.name;
+    let times = match service.ends {
+        1 => "once".to_owned(),
+        n => format!("{n} times"),
+    };
+    match service.status {
+        ServiceStatus::Unready => Some(format!(
+            "service {name} is not ready any more: {}",
+            service.error
+        )),
+        ServiceStatus::Starting | ServiceStatus::Restarting if service.ends == 0 => {
+            Some(format!("service {name} is starting"))
+        }
+        ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
+        ServiceStatus::Stopped => Some(format!("service {name} has ended")),
+        _ if service.ends > 0 => Some(format!(
+            "service {name} was restarted {times}: it {}",
+            service.last_end
+        )),
+        _ => None,
+    }
+}
+
+/// The word for a service: one that nobody asked is not called ready.
+fn word_of(service: &ServiceState) -> &'static str {
+    match service.status {
+        ServiceStatus::Ready if !service.rules.probed => "up (not probed)",
+        status => status.as_str(),
+    }
+}
+
+/// What a service said last that tells why it failed: the last exception line, else the last line.
+pub(crate) fn last_words(output: &str) -> Option<&str> {
+    let lines = || {
+        output
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
+    lines()
+        .rev()
+        .find(|line| is_exception(line))
+        .or_else(|| lines().next_back())
+}
+
+/// `package.SomeError: text`, as Python ends a traceback.
+fn is_exception(line: &str) -> bool {
+    let class = line.split(':').next().unwrap_or_default();
+    let last = class.rsplit('.').next().unwrap_or_default();
+    let named = ["Error", "Exception", "Interrupt", "Exit", "Warning"];
+    !class.contains(char::is_whitespace)
+        && last.starts_with(char::is_uppercase)
+        && named.iter().any(|end| last.ends_with(end))
 }
 
 fn layer_health(layer: &super::boot::LayerState) -> LayerHealth {
@@ -236,16 +350,20 @@ fn layer_health(layer: &super::boot::LayerState) -> LayerHealth {
         reason: layer
             .failure
             .as_ref()
-            .map(|f| f.error.clone())
+            .map(|f| match last_words(&f.output) {
+                Some(said) => format!("{}; it said: {said}", f.error),
+                None => f.error.clone(),
+            })
             .or_else(|| some_text(&layer.reason)),
         services: layer
             .services
             .iter()
             .map(|service| ServiceHealth {
                 name: service.plan.name.clone(),
-                status: service.status.as_str(),
+                status: word_of(service),
                 pid: service.process.as_ref().map(|p| p.pid),
-                restarts: service.restarts.len(),
+                restarts: usize::try_from(service.ends).unwrap_or(usize::MAX),
+                stable: service.is_stable() || service.status == ServiceStatus::Done,
                 error: some_text(&service.error),
             })
             .collect(),

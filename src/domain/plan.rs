@@ -73,14 +73,64 @@ pub struct ServicePlan {
     pub oneshot: bool,
     /// When it is started again.
     pub restart: RestartPolicy,
-    /// Restarts within `restart_window_ms` before it counts as failed.
+    /// Restarts, without having been ready for `restart_window_ms` in between, before it counts as failed;
+    /// `u32::MAX` is no limit.
     pub restarts_max: u32,
-    /// Sliding window in which restarts are counted.
+    /// After so long of being ready, restarts are counted from zero again.
     pub restart_window_ms: u64,
     /// Wait before the first restart; doubles each time.
     pub restart_backoff_ms: u64,
     /// Longest wait.
     pub restart_backoff_ms_max: u64,
+}
+
+/// How one service is judged while it runs, fixed with the plan.
+///
+/// The default is that of logs from before there were rules: a service is stable as soon as it is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceRules {
+    /// Which service.
+    pub service: String,
+    /// It has a readiness probe; without one it is ready after `min_uptime_ms`.
+    pub probed: bool,
+    /// So long a service without a probe has to run before it is ready.
+    pub min_uptime_ms: u64,
+    /// So long it has to be ready, without an end, to be stable.
+    pub stable_after_ms: u64,
+    /// After so long of being ready, earlier ends are no longer counted.
+    pub reset_after_ms: u64,
+    /// Exit statuses that mean that it is done.
+    pub success: Vec<i32>,
+    /// What is stopped when it fails, once the system was up.
+    pub on_failure: OnFailure,
+}
+
+impl Default for ServiceRules {
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            probed: true,
+            min_uptime_ms: 0,
+            stable_after_ms: 0,
+            reset_after_ms: 0,
+            success: vec![],
+            on_failure: OnFailure::Boot,
+        }
+    }
+}
+
+/// What is stopped with a service that is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OnFailure {
+    /// Nothing else.
+    #[default]
+    Nothing,
+    /// The layers that come after its layer.
+    Dependents,
+    /// Everything: the boot heals and tries again, or fails.
+    Boot,
 }
 
 /// When a service that exited is started again.

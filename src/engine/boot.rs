@@ -17,6 +17,8 @@ pub(crate) enum Until {
     Stopped,
     /// As soon as the system is up and nothing is left to heal.
     Settled,
+    /// As soon as besides every service that runs is stable.
+    Stable,
 }
 
 /// How a boot ended.
@@ -105,7 +107,7 @@ pub(crate) fn is_settled(state: &BootState) -> bool {
         && !state.unsettled
         && boot::next(state)
             .iter()
-            .all(|step| matches!(step, Step::Validate { .. }))
+            .all(|step| matches!(step, Step::Validate { .. } | Step::WaitForServices { .. }))
 }
 
 impl BootEnd {

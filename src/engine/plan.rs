@@ -1,6 +1,8 @@
 //! From the manifest to what a boot will do.
 
-use crate::domain::event::{BootPlan, LayerPlan, Mode, RestartPolicy, ServicePlan};
+use crate::domain::event::{
+    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServicePlan, ServiceRules,
+};
 use crate::domain::finding::CheckName;
 use crate::manifest::{self, Layer, Manifest, Service};
 
@@ -24,6 +26,27 @@ pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
     }
 }
 
+/// How the services of this manifest are judged while they run.
+#[must_use]
+pub(crate) fn plan_rules(manifest: &Manifest) -> Vec<ServiceRules> {
+    let services = manifest.layers.iter().flat_map(|layer| &layer.services);
+    services
+        .map(|service| ServiceRules {
+            service: service.name.clone(),
+            probed: service.oneshot || service.ready.is_some(),
+            min_uptime_ms: service.min_uptime_ms,
+            stable_after_ms: service.stable_after_ms,
+            reset_after_ms: service.restart.reset_after_ms,
+            success: service.success.clone(),
+            on_failure: match service.on_failure {
+                manifest::OnFailure::Nothing => OnFailure::Nothing,
+                manifest::OnFailure::Dependents => OnFailure::Dependents,
+                manifest::OnFailure::Boot => OnFailure::Boot,
+            },
+        })
+        .collect()
+}
+
 fn plan_layer(layer: &Layer) -> LayerPlan {
     LayerPlan {
         name: layer.name.clone(),
@@ -43,7 +66,7 @@ fn plan_service(service: &Service) -> ServicePlan {
             manifest::RestartCondition::Never => RestartPolicy::Never,
         },
         restarts_max: service.restart.max,
-        restart_window_ms: service.restart.window_ms,
+        restart_window_ms: service.restart.reset_after_ms,
         restart_backoff_ms: service.restart.backoff_ms,
         restart_backoff_ms_max: service.restart.backoff_ms_max,
     }

@@ -15,7 +15,7 @@ use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
 use super::orphans::collect_orphans;
-use super::plan::plan_boot;
+use super::plan::{plan_boot, plan_rules};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::Signals;
@@ -100,6 +100,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),
         plan,
+        rules: plan_rules(&engine.app.manifest),
         supervisor: prepared.supervisor,
         fingerprint: Box::new(prepared.fingerprint),
     }])?;
@@ -169,7 +170,12 @@ impl Engine<'_> {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
                 }
-                if self.until == Until::Settled {
+                let enough = match self.until {
+                    Until::Stopped => false,
+                    Until::Settled => true,
+                    Until::Stable => self.log.state.is_stable(),
+                };
+                if enough {
                     let by = "ubs itself, because all is done".to_owned();
                     self.log.command(vec![BootCommand::RequestStop { by }])?;
                     continue;
@@ -204,11 +210,11 @@ impl Engine<'_> {
         }
     }
 
-    /// Only waits for a validation to be due.
+    /// Only waits for a validation to be due, or for services to be stable.
     fn is_quiet(&self) -> bool {
         self.in_flight
             .iter()
-            .all(|step| matches!(step, Step::Validate { .. }))
+            .all(|step| matches!(step, Step::Validate { .. } | Step::WaitForServices { .. }))
     }
 
     /// Fixes are being tried, applied or taken back.
@@ -248,6 +254,11 @@ impl Engine<'_> {
                     match step {
                         Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
                         Step::Validate { .. } => commands.push(BootCommand::BeginValidation),
+                        Step::WaitForServices { .. }
+                            if boot::next(&self.log.state).contains(&step) =>
+                        {
+                            commands.push(BootCommand::TimePassed);
+                        }
                         Step::StartService { service, at }
                             if boot::next(&self.log.state).contains(&Step::StartService {
                                 service: service.clone(),
@@ -314,6 +325,7 @@ impl Engine<'_> {
                 Step::Look => commands.push(BootCommand::BeginValidation),
                 Step::WaitForRetry { until: at }
                 | Step::Validate { at }
+                | Step::WaitForServices { at }
                 | Step::StartService { at: Some(at), .. } => {
                     self.in_flight.insert(step.clone());
                     self.wait_until(at, step);
@@ -341,25 +353,12 @@ impl Engine<'_> {
     }
 
     fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
-        let probed = self
-            .app
-            .manifest
-            .service(service)
-            .is_some_and(|(_, s)| s.oneshot || s.ready.is_some());
         let service = service.to_owned();
         match self
             .services
             .start(&service, &self.app.environment, &self.app.redactor)
         {
-            Ok(process) => {
-                commands.push(BootCommand::ServiceStarted {
-                    service: service.clone(),
-                    process,
-                });
-                if !probed {
-                    commands.push(BootCommand::ServiceReady { service });
-                }
-            }
+            Ok(process) => commands.push(BootCommand::ServiceStarted { service, process }),
             Err(error) => commands.push(BootCommand::ServiceUnstartable {
                 service,
                 error: self.app.redactor.clean(&error, 4096),

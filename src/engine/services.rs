@@ -24,6 +24,13 @@ use crate::supervise::{
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
 /// for it.
 const TAKEN_WITHIN: Duration = Duration::from_millis(50);
+/// Time between two questions whether a ready service still is, as a multiple of its probe's `interval`, and
+/// the bounds of that: what has to be seen at the start within milliseconds would only load the machine later.
+const ASKED_AGAIN_TIMES: u64 = 10;
+const ASKED_AGAIN_MS_MIN: u64 = 1_000;
+const ASKED_AGAIN_MS_MAX: u64 = 10_000;
+/// Most time for one such question.
+const ASKED_AGAIN_TRY_MS_MAX: u64 = 5_000;
 /// Bytes of one error.
 const ERROR_BYTES_MAX: usize = 4096;
 /// Bytes of output that a failure carries.
@@ -252,9 +259,21 @@ struct ServiceTask {
     reports: Reports,
 }
 
+/// What a service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    Nothing,
+    /// A one-shot: it has to end within its time.
+    UntilEnded,
+    UntilReady,
+    WhetherStillReady,
+    WhetherReadyAgain,
+}
+
 enum Happened {
     Exited,
     Ready,
+    Unready(String),
     NotReady(String),
     Unlive(String),
     Ordered(Order),
@@ -269,20 +288,32 @@ impl ServiceTask {
     async fn run(mut self) {
         let mut reason = None;
         let mut exit = None;
-        let mut awaits_ready = !self.service.oneshot && self.expanded.ready.is_some();
-        let mut watches = self.service.oneshot.then_some(()).is_none() && !awaits_ready;
+        let is_probed = !self.service.oneshot && self.expanded.ready.is_some();
+        let mut asks = match (self.service.oneshot, is_probed) {
+            (true, _) => Asks::UntilEnded,
+            (_, true) => Asks::UntilReady,
+            (_, false) => Asks::Nothing,
+        };
+        let mut watches = !self.service.oneshot && !is_probed;
         loop {
-            match self.wait(awaits_ready, watches).await {
+            match self.wait(asks, watches).await {
                 Happened::Exited => break,
                 Happened::Ready => {
-                    awaits_ready = false;
+                    asks = Asks::WhetherStillReady;
                     watches = true;
                     self.report(BootCommand::ServiceReady {
                         service: self.service.name.clone(),
                     });
                 }
+                Happened::Unready(why) => {
+                    asks = Asks::WhetherReadyAgain;
+                    self.report(BootCommand::ServiceUnready {
+                        service: self.service.name.clone(),
+                        reason: self.redactor.clean(&why, ERROR_BYTES_MAX),
+                    });
+                }
                 Happened::NotReady(error) => {
-                    awaits_ready = false;
+                    asks = Asks::Nothing;
                     self.report(BootCommand::ServiceUnstartable {
                         service: self.service.name.clone(),
                         error: self.redactor.clean(&error, ERROR_BYTES_MAX),
@@ -323,20 +354,36 @@ impl ServiceTask {
         });
     }
 
-    async fn wait(&mut self, awaits_ready: bool, watches: bool) -> Happened {
+    async fn wait(&mut self, asks: Asks, watches: bool) -> Happened {
         let Expanded { spec, ready, live } = &self.expanded;
         let leader = Some(self.running.process.pid);
         let asked = Asked { spec, leader };
+        let timeout_ms = self.service.timeout_ms;
         let readiness = async {
-            match ready.as_ref().filter(|_| awaits_ready) {
-                Some(probe) => match await_ready(probe, asked).await {
+            match (asks, ready.as_ref()) {
+                (Asks::UntilEnded, _) => {
+                    tokio::time::sleep(Duration::from_millis(timeout_ms)).await;
+                    Happened::NotReady(format!(
+                        "did not end within {timeout_ms} ms; give it longer with `timeout` if that is right"
+                    ))
+                }
+                (Asks::WhetherStillReady, Some(probe)) => {
+                    Happened::Unready(until_unready(probe, asked).await)
+                }
+                (Asks::WhetherReadyAgain, Some(probe)) => {
+                    while ask_again(probe, asked).await.is_err() {
+                        tokio::time::sleep(asked_again_after(probe)).await;
+                    }
+                    Happened::Ready
+                }
+                (Asks::UntilReady, Some(probe)) => match await_ready(probe, asked).await {
                     Readiness::Ready => Happened::Ready,
                     Readiness::TimedOut { last } => Happened::NotReady(format!(
                         "was not ready within {} ms: {last}",
                         probe.timeout_ms
                     )),
                 },
-                None => std::future::pending().await,
+                (Asks::Nothing, _) | (_, None) => std::future::pending().await,
             }
         };
         let liveness = async {
@@ -413,6 +460,33 @@ fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
     Err(format!(
         "cannot be started: another process listens on {address} already{who}, and would answer its probe"
     ))
+}
+
+fn asked_again_after(probe: &Probe) -> Duration {
+    let ms = probe.interval_ms.saturating_mul(ASKED_AGAIN_TIMES);
+    Duration::from_millis(ms.clamp(ASKED_AGAIN_MS_MIN, ASKED_AGAIN_MS_MAX))
+}
+
+async fn ask_again(probe: &Probe, asked: Asked<'_>) -> Result<(), String> {
+    let timeout_ms = probe.timeout_ms.min(ASKED_AGAIN_TRY_MS_MAX);
+    probe_once(probe, timeout_ms, asked)
+        .await
+        .map_err(|failure| failure.to_string())
+}
+
+/// Waits until the readiness probe of a ready service has failed twice in a row; says why.
+async fn until_unready(probe: &Probe, asked: Asked<'_>) -> String {
+    loop {
+        tokio::time::sleep(asked_again_after(probe)).await;
+        if ask_again(probe, asked).await.is_ok() {
+            continue;
+        }
+        // One answer that was lost is no news.
+        tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
+        if let Err(why) = ask_again(probe, asked).await {
+            return why;
+        }
+    }
 }
 
 /// Waits until the liveness probe has failed often enough in a row; says why.

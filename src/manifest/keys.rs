@@ -36,7 +36,7 @@ macro_rules! tables {
 tables! {
     ROOT = "", "the manifest",
         ["app", "python", "config", "schema", "registration", "layer", "heal", "sandbox", "validate", "vault"];
-    APP = "app", "[app]", ["name"];
+    APP = "app", "[app]", ["name", "stable_after"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
     VAR = "config.vars.NAME", "a variable",
@@ -50,12 +50,13 @@ tables! {
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",
-        ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot"];
+        ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot",
+         "min_uptime", "stable_after", "timeout", "success", "on_failure"];
     READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout", "external"],
         later ["file", "log", "notify", "sql"];
     LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures", "external"],
         later ["file", "log", "notify", "sql"];
-    RESTART = "layer.service.restart", "`restart`", ["policy", "max", "window", "backoff", "max_backoff"];
+    RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff"];
     STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];
     HEAL = "heal", "[heal]",
         ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];

@@ -5,7 +5,9 @@ use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
-use super::types::{Layer, Probe, ProbeKind, Rehearse, Restart, RestartCondition, Service, Stop};
+use super::types::{
+    Layer, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition, Service, Stop,
+};
 use super::words::{
     did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
 };
@@ -14,7 +16,7 @@ use super::words::{
 pub(super) const LAYERS_MAX: usize = 1000;
 /// Most services of all layers together.
 pub(super) const SERVICES_MAX: usize = 10_000;
-/// Most restarts within a window.
+/// Most restarts before a service is given up; `"unlimited"` is more.
 const RESTARTS_MAX: u32 = 1000;
 /// Most failures of `live` in a row.
 const FAILURES_MAX: u32 = 1000;
@@ -25,6 +27,12 @@ const POLICIES: [(&str, RestartCondition); 3] = [
     ("on-failure", RestartCondition::OnFailure),
     ("always", RestartCondition::Always),
     ("never", RestartCondition::Never),
+];
+
+const ON_FAILURE: [(&str, OnFailure); 3] = [
+    ("nothing", OnFailure::Nothing),
+    ("dependents", OnFailure::Dependents),
+    ("boot", OnFailure::Boot),
 ];
 
 /// Signals that can ask a process to end.
@@ -42,9 +50,12 @@ pub(super) struct ReadLayer {
 }
 
 /// Every `[[layer]]`, in the order of the file. `after` is not resolved yet.
-pub(super) fn read_layers(root: &Section<'_>) -> Vec<ReadLayer> {
+pub(super) fn read_layers(root: &Section<'_>, stable_after_ms: u64) -> Vec<ReadLayer> {
     let sections = root.sections("layer", &LAYER, LAYERS_MAX);
-    sections.iter().map(read_layer).collect()
+    let layers = sections.iter();
+    layers
+        .map(|section| read_layer(section, stable_after_ms))
+        .collect()
 }
 
 /// `name`, which has to be there; empty if it is not right.
@@ -58,15 +69,19 @@ pub(super) fn read_name(section: &Section<'_>, example: &str) -> Spanned<String>
     }
 }
 
-fn read_layer(section: &Section<'_>) -> ReadLayer {
+fn read_layer(section: &Section<'_>, stable_after_ms: u64) -> ReadLayer {
     let name = read_name(section, "database");
     let after = section.list("after", |text| Ok(text.to_owned()));
     let services = section.sections("service", &SERVICE, SERVICES_MAX);
-    let services: Vec<_> = services.iter().map(read_service).collect();
+    let critical = section.boolean("critical").unwrap_or(true);
+    let services: Vec<_> = services
+        .iter()
+        .map(|section| read_service(section, stable_after_ms, critical))
+        .collect();
     ReadLayer {
         layer: Layer {
             name: name.value.clone(),
-            critical: section.boolean("critical").unwrap_or(true),
+            critical,
             after: vec![],
             rehearse: section
                 .section("rehearse", &REHEARSE)
@@ -116,7 +131,11 @@ fn read_rehearse(section: &Section<'_>) -> Rehearse {
     rehearse
 }
 
-fn read_service(section: &Section<'_>) -> (Service, Spanned<String>) {
+fn read_service(
+    section: &Section<'_>,
+    stable_after_ms: u64,
+    critical: bool,
+) -> (Service, Spanned<String>) {
     let name = read_name(section, "api");
     if !section.has("run") {
         section.missing("run", "\"program argument\"");
@@ -124,6 +143,15 @@ fn read_service(section: &Section<'_>) -> (Service, Spanned<String>) {
     let oneshot = section.boolean("oneshot").unwrap_or(false);
     if oneshot {
         refuse_for_oneshot(section);
+    } else if section.has("timeout") {
+        section.fault(
+            "timeout",
+            Fault::new(
+                "only for a one-shot task",
+                "`timeout` bounds how long a one-shot task may run",
+                "for a service, give `ready` its own `timeout`, or add `oneshot = true`",
+            ),
+        );
     }
     let service = Service {
         name: name.value.clone(),
@@ -143,14 +171,60 @@ fn read_service(section: &Section<'_>) -> (Service, Spanned<String>) {
         restart: read_restart(section, oneshot),
         stop: read_stop(section),
         oneshot,
+        min_uptime_ms: section
+            .duration("min_uptime", 0)
+            .unwrap_or(Service::MIN_UPTIME_MS_DEFAULT),
+        stable_after_ms: section
+            .duration("stable_after", 0)
+            .unwrap_or(stable_after_ms),
+        timeout_ms: section
+            .duration("timeout", 1)
+            .unwrap_or(Service::TIMEOUT_MS_DEFAULT),
+        success: read_success(section),
+        on_failure: read_on_failure(section, critical),
         line: section.line(),
     };
     (service, name)
 }
 
+/// Exit statuses that mean that the service is done.
+fn read_success(section: &Section<'_>) -> Vec<i32> {
+    let status = |value: &toml_edit::Value| {
+        value
+            .as_integer()
+            .and_then(|number| u8::try_from(number).ok())
+            .map(i32::from)
+            .ok_or_else(|| {
+                Fault::new(
+                    "not an exit status",
+                    "`success` has exit statuses, whole numbers from 0 to 255",
+                    "write for example success = [0, 42]",
+                )
+            })
+    };
+    let statuses = section.entries("success", "exit statuses", status);
+    let statuses = statuses.into_iter().flatten();
+    statuses.map(|status| status.value).collect()
+}
+
+fn read_on_failure(section: &Section<'_>, critical: bool) -> OnFailure {
+    let word = section.parse("on_failure", |text| one_of(text, &ON_FAILURE));
+    if word == Some(OnFailure::Boot) && !critical {
+        section.fault(
+            "on_failure",
+            Fault::new(
+                "the layer is not critical",
+                "a service of an optional layer cannot end the boot",
+                "make the layer critical, or write \"nothing\" or \"dependents\"",
+            ),
+        );
+    }
+    word.unwrap_or_default()
+}
+
 /// A one-shot task is ready when it has ended well, and is not started again.
 fn refuse_for_oneshot(section: &Section<'_>) {
-    for key in ["ready", "live", "restart"] {
+    for key in ["ready", "live", "restart", "min_uptime"] {
         if section.has(key) {
             section.faults().report(
                 section.key_span(key),
@@ -344,17 +418,24 @@ fn read_restart(service: &Section<'_>, oneshot: bool) -> Restart {
         policy: section
             .parse("policy", |text| one_of(text, &POLICIES))
             .unwrap_or(policy),
-        max: section
-            .integer("max", 0..=RESTARTS_MAX)
-            .unwrap_or(restart.max),
-        window_ms: section
-            .duration("window", 1000)
-            .unwrap_or(restart.window_ms),
+        max: read_restarts_max(&section).unwrap_or(restart.max),
+        // `window` is the name that it had before.
+        reset_after_ms: section
+            .duration("reset_after", 1000)
+            .or_else(|| section.duration("window", 1000))
+            .unwrap_or(restart.reset_after_ms),
         ..restart
     };
     (restart.backoff_ms, restart.backoff_ms_max) =
         read_backoff(&section, restart.backoff_ms, restart.backoff_ms_max);
     restart
+}
+
+fn read_restarts_max(section: &Section<'_>) -> Option<u32> {
+    if section.item("max").is_some_and(toml_edit::Item::is_str) {
+        return section.parse("max", |text| one_of(text, &[("unlimited", u32::MAX)]));
+    }
+    section.integer("max", 0..=RESTARTS_MAX)
 }
 
 /// `backoff` and `max_backoff`. One that is given moves the other's default out of its way.

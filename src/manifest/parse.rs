@@ -18,7 +18,7 @@ use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
-    SandboxLimits, SandboxView, Schema, WebFramework,
+    SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
 use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
@@ -66,17 +66,18 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         .map_err(|error| invalid(path, text, vec![syntax_fault(text, &error)]))?;
     let faults = Faults::new(text);
     let root = Section::open(&faults, document.as_table(), 0..0, &ROOT);
+    let (name, stable_after_ms) = read_app(&root);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
         digest: *blake3::hash(text.as_bytes()).as_bytes(),
-        name: read_app(&root),
+        name,
         python: read_python(&root),
         config: read_config(&root),
         vault: read_vault(&root),
         schemas: read_schemas(&root),
         registration: read_registration(&root),
-        layers: order_layers(&faults, read_layers(&root)),
+        layers: order_layers(&faults, read_layers(&root, stable_after_ms)),
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
@@ -120,7 +121,8 @@ fn syntax_fault(text: &str, error: &toml_edit::TomlError) -> (super::section::Sp
     (span, Fault::new("here", message, help))
 }
 
-fn read_app(root: &Section<'_>) -> String {
+/// Its name, and the `stable_after` of services that do not say.
+fn read_app(root: &Section<'_>) -> (String, u64) {
     if !root.has("app") {
         root.faults().report(
             0..0,
@@ -132,9 +134,12 @@ fn read_app(root: &Section<'_>) -> String {
         );
     }
     let Some(app) = root.section("app", &APP) else {
-        return String::new();
+        return (String::new(), Service::STABLE_AFTER_MS_DEFAULT);
     };
-    read_name(&app, "myapp").value
+    let stable_after_ms = app
+        .duration("stable_after", 0)
+        .unwrap_or(Service::STABLE_AFTER_MS_DEFAULT);
+    (read_name(&app, "myapp").value, stable_after_ms)
 }
 
 fn read_python(root: &Section<'_>) -> Python {

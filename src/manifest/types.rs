@@ -334,7 +334,7 @@ pub(crate) struct Service {
     pub env: BTreeMap<String, String>,
     /// User to run as (name); needs privileges.
     pub user: Option<String>,
-    /// When the service counts as ready; without it, as soon as it runs (a one-shot: when it exits with 0).
+    /// When the service counts as ready; without it, after `min_uptime` (a one-shot: when it exits with 0).
     pub ready: Option<Probe>,
     /// Probed while it runs; failing often enough restarts the service.
     pub live: Option<Probe>,
@@ -344,8 +344,40 @@ pub(crate) struct Service {
     pub stop: Stop,
     /// Runs to its end before the layer is up.
     pub oneshot: bool,
+    /// So long it has to run to be ready, without a probe. Default 1 s.
+    pub min_uptime_ms: u64,
+    /// So long it has to be ready to be stable. Default 10 s.
+    pub stable_after_ms: u64,
+    /// A one-shot that has not ended after this is failed. Default 5 min.
+    pub timeout_ms: u64,
+    /// Exit statuses that mean that it is done. Default none; a one-shot is done with 0 too.
+    pub success: Vec<i32>,
+    /// What is stopped when it is given up, once the system was up.
+    pub on_failure: OnFailure,
     /// Line in the manifest, 1-based.
     pub line: u32,
+}
+
+impl Service {
+    /// Default of `min_uptime`.
+    pub(crate) const MIN_UPTIME_MS_DEFAULT: u64 = 1_000;
+    /// Default of `stable_after`.
+    pub(crate) const STABLE_AFTER_MS_DEFAULT: u64 = 10_000;
+    /// Default of `timeout`.
+    pub(crate) const TIMEOUT_MS_DEFAULT: u64 = 300_000;
+}
+
+/// `on_failure`: what is stopped with a service that is given up, once the system was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnFailure {
+    /// Nothing else.
+    #[default]
+    Nothing,
+    /// The layers that come after its layer.
+    Dependents,
+    /// Everything.
+    Boot,
 }
 
 /// `ready` and `live`: a test of a running service.
@@ -380,10 +412,11 @@ pub(crate) enum ProbeKind {
 pub(crate) struct Restart {
     /// When to restart. Default on failure; a one-shot task never.
     pub policy: RestartCondition,
-    /// Restarts within `window_ms` before the service counts as failed. Default 5.
+    /// Restarts, without having been ready for `reset_after_ms` in between, before the service counts as
+    /// failed; `u32::MAX` is no limit. Default 5.
     pub max: u32,
-    /// Sliding window in which restarts are counted. Default 60 s.
-    pub window_ms: u64,
+    /// After so long of being ready, restarts are counted from zero again. Default 5 min.
+    pub reset_after_ms: u64,
     /// Wait before the first restart; doubles each time. Default 200 ms.
     pub backoff_ms: u64,
     /// Longest wait. Default 10 s.
@@ -508,7 +541,7 @@ impl Default for Restart {
         Self {
             policy: RestartCondition::OnFailure,
             max: 5,
-            window_ms: 60_000,
+            reset_after_ms: 300_000,
             backoff_ms: 200,
             backoff_ms_max: 10_000,
         }

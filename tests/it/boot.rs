@@ -24,7 +24,7 @@ fn layer(name: &str, more: &str, services: &[String]) -> String {
 
 fn manifest(parts: &[String]) -> String {
     format!(
-        "[app]\nname = \"probe\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}",
+        "[app]\nname = \"probe\"\nstable_after = \"200ms\"\n\n[heal]\nattempts = 2\nbackoff = \"10ms\"\n\n{}",
         parts.join("\n")
     )
 }
@@ -64,7 +64,9 @@ fn three_layers() -> Workspace {
 #[test]
 fn layers_start_in_order_and_stop_in_reverse_and_nothing_is_left() {
     let workspace = three_layers();
-    let run = workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
+    let run = workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     let boot = run.json();
     assert_eq!(boot["outcome"], "stopped");
     assert_eq!(boot["decision"], "go_unproven");
@@ -140,7 +142,9 @@ fn detached_it_runs_on_and_is_stopped_from_elsewhere() {
         "{}",
         status.stdout
     );
-    let again = workspace.ubs(&["boot", "--detach"]).expect(2);
+    let again = workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(2);
     assert!(
         again.stderr.contains("already supervised"),
         "{}",
@@ -167,7 +171,7 @@ fn an_optional_layer_that_fails_degrades_and_a_critical_one_fails_the_boot() {
             layer("top", "", &[service("c", &noting("c"), "")]),
         ]));
         let boot = workspace
-            .ubs(&["boot", "--until-up", "--json"])
+            .ubs(&["boot", "--until-ready", "--json"])
             .expect(code)
             .json();
         assert_eq!(boot["outcome"], outcome, "{boot:#}");
@@ -218,7 +222,9 @@ fn with_strict_a_degraded_boot_has_an_exit_code_of_its_own() {
             )],
         ),
     ]));
-    workspace.ubs(&["boot", "--until-up", "--strict"]).expect(3);
+    workspace
+        .ubs(&["boot", "--until-ready", "--strict"])
+        .expect(3);
 }
 
 #[test]
@@ -233,7 +239,7 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
             "ready = { exec = ['sh', '-c', 'test $(wc -l < starts) -ge 3'], interval = '10ms' }\nrestart = { max = 5, window = '60s', backoff = '20ms', max_backoff = '100ms' }",
         )],
     )]));
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     let kinds = workspace.kinds();
     let restarts = kinds
         .iter()
@@ -251,7 +257,9 @@ fn a_service_that_dies_is_restarted_with_back_off_and_given_up_in_the_end() {
             "ready = { exec = ['false'] }\nrestart = { max = 2, window = '60s', backoff = '10ms' }",
         )],
     )]));
-    workspace.ubs(&["boot", "--until-up", "--strict"]).expect(3);
+    workspace
+        .ubs(&["boot", "--until-ready", "--strict"])
+        .expect(3);
     let kinds = workspace.kinds();
     let count = |kind: &str| kinds.iter().filter(|k| *k == kind).count();
     assert_eq!(
@@ -270,7 +278,7 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
         &[service(
             "a",
             "echo $$$$ >> pids; exec sleep 1000",
-            "restart = { backoff = '10ms' }",
+            "restart = { backoff = '10ms', reset_after = '2s' }",
         )],
     )]));
     let running = workspace.start(&["boot"]);
@@ -287,6 +295,12 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
     await_that("a second process", || {
         workspace.read("pids").lines().count() == 2
     });
+    let health = workspace.await_health(&["degraded"]);
+    let reason = health["reason"].as_str().unwrap_or("");
+    assert!(
+        reason.contains("restarted once: it ended with SIGKILL"),
+        "{reason}"
+    );
     workspace.await_health(&["healthy"]);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
@@ -317,7 +331,7 @@ fn readiness_is_asked_over_tcp_and_http() {
             )],
         ),
     ]));
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert!(workspace.leftovers().is_empty());
 }
 
@@ -335,7 +349,7 @@ fn a_port_that_another_process_has_is_no_readiness() {
         )],
     )]));
     let boot = workspace
-        .ubs(&["boot", "--until-up", "--json"])
+        .ubs(&["boot", "--until-ready", "--json"])
         .expect(0)
         .json();
     let reason = boot["layers"][0]["reason"].as_str().unwrap();
@@ -361,7 +375,7 @@ fn a_service_that_is_never_ready_fails_its_layer_with_what_was_asked() {
         )],
     )]));
     let boot = workspace
-        .ubs(&["boot", "--until-up", "--json"])
+        .ubs(&["boot", "--until-ready", "--json"])
         .expect(0)
         .json();
     let reason = boot["layers"][0]["reason"].as_str().unwrap();
@@ -392,7 +406,7 @@ fn a_one_shot_runs_to_its_end_before_the_next_layer() {
             )],
         ),
     ]));
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert_eq!(workspace.read("seen"), "prepared\n");
 }
 
@@ -408,7 +422,7 @@ fn a_service_that_ignores_sigterm_is_killed_with_its_children() {
             "ready = { exec = ['test', '-s', 'up'], interval = '10ms' }\nstop = { timeout = '200ms' }",
         )],
     )]));
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert!(workspace.leftovers().is_empty());
 }
 
@@ -461,7 +475,7 @@ fn a_supervisor_that_was_killed_is_recorded_and_what_it_left_is_ended() {
     assert!(workspace.leftovers().len() >= 3);
     let health = workspace.ubs(&["health", "--json"]).expect(1).json();
     assert_eq!(health["status"], "unhealthy");
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert!(workspace.leftovers().is_empty());
     let boots = workspace.ubs(&["boots", "--json"]).expect(0).json();
     assert_eq!(boots[0]["outcome"], "stopped");
@@ -510,7 +524,7 @@ fn secrets_reach_neither_the_log_nor_the_terminal() {
     ));
     let secret = "f00dcafe-is-the-real-token";
     workspace.set_env("API_TOKEN", secret);
-    let run = workspace.ubs(&["boot", "--until-up", "-v"]).expect(0);
+    let run = workspace.ubs(&["boot", "--until-ready", "-v"]).expect(0);
     assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret));
     let mut looked = 0;
     for entry in walk(&workspace.path(".ubs")) {
@@ -545,7 +559,7 @@ fn secrets_of_a_probe_reach_neither_the_log_nor_the_terminal() {
     ));
     let secret = "f00dcafe-is-the-real-token";
     workspace.set_env("API_TOKEN", secret);
-    let run = workspace.ubs(&["boot", "--until-up", "-v"]).expect(0);
+    let run = workspace.ubs(&["boot", "--until-ready", "-v"]).expect(0);
     let said = format!("{}{}", run.stdout, run.stderr);
     assert!(!said.contains(secret), "{said}");
     workspace.expect_not_logged(&[secret]);
@@ -568,7 +582,7 @@ fn secrets_of_a_probe_reach_neither_the_log_nor_the_terminal() {
 fn state_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let workspace = three_layers();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     let mode =
         |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&workspace.path(".ubs")), 0o700);
@@ -693,13 +707,13 @@ fn the_document_of_the_running_application_is_looked_at_after_the_boot() {
         "server.py",
         &document_server("{'/api/users': {'get': {}}, '/api/orders/{id}': {'get': {}}}"),
     );
-    let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
+    let run = workspace.ubs(&["boot", "--until-ready"]).expect(0);
     let said = "2 of 2 services mounted (100.0 %), 1 of 1 alive";
     assert!(run.stdout.contains(said), "{}", run.stdout);
     let replay = workspace.ubs(&["replay", "last"]).expect(0);
     assert!(replay.stdout.contains(said), "{}", replay.stdout);
     workspace.write("server.py", &document_server("{'/api/users': {'get': {}}}"));
-    workspace.ubs(&["boot", "--until-up"]);
+    workspace.ubs(&["boot", "--until-ready"]);
     let missions = workspace.ubs(&["missions", "--json"]).json();
     assert_eq!(
         missions[0]["failure"]["code"], "registration.missing_service",

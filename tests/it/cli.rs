@@ -9,6 +9,7 @@ use serde_json::Value;
 const SMALL: &str = r#"
 [app]
 name = "small"
+stable_after = "200ms"
 
 [config]
 files = [".env"]
@@ -202,7 +203,7 @@ fn a_boot_is_shown_and_replayed_the_same_way_every_time() {
         let seconds = regex::Regex::new(r"_\d{10}\b").unwrap();
         workspace.normalise(&seconds.replace_all(text, "_0123456789"))
     };
-    let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
+    let run = workspace.ubs(&["boot", "--until-ready"]).expect(0);
     insta::assert_snapshot!("boot_degraded", normalise(&run.stdout));
     assert!(
         run.stdout.lines().all(|line| line.chars().count() <= 80),
@@ -223,7 +224,7 @@ fn a_boot_is_shown_and_replayed_the_same_way_every_time() {
 fn json_is_one_document_and_messages_go_elsewhere() {
     let workspace = small();
     workspace
-        .ubs(&["boot", "--until-up", "--json"])
+        .ubs(&["boot", "--until-ready", "--json"])
         .expect(0)
         .json();
     for arguments in [
@@ -277,7 +278,7 @@ fn a_program_gets_one_document_when_it_fails_too() {
 #[test]
 fn a_pipe_that_is_closed_is_nobodys_fault() {
     let workspace = small();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     for arguments in [
         &["replay", "--events", "--json"][..],
         &["log", "export"],
@@ -291,7 +292,7 @@ fn a_pipe_that_is_closed_is_nobodys_fault() {
     }
     // A boot goes on without its reader.
     let mut child = workspace
-        .command(&["boot", "--until-up"])
+        .command(&["boot", "--until-ready"])
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -316,7 +317,7 @@ fn colour_is_for_terminals_and_can_be_asked_for() {
 #[test]
 fn an_edited_log_is_found_and_the_row_is_named() {
     let workspace = small();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     workspace.ubs(&["log", "verify"]).expect(0);
     let log = rusqlite::Connection::open(workspace.path(".ubs/log.db")).unwrap();
     log.execute_batch(
@@ -335,7 +336,7 @@ fn an_edited_log_is_found_and_the_row_is_named() {
 #[test]
 fn moments_boots_and_missions_that_are_not_there_are_named() {
     let workspace = small();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     for arguments in [
         &["health", "--at", "yesterday"][..],
         &["replay", "nonsense"],
@@ -371,7 +372,7 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
             "command = [\"sh\", \"-c\", \"test -f engine || { echo the engine is missing >&2; exit 3; }\"]",
         ),
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = open[0]["slug"].as_str().unwrap().to_owned();
     assert_eq!(open[0]["status"], "quarantined");
@@ -447,7 +448,7 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
         .expect(0);
     assert_eq!(workspace.read("engine"), "here\n");
     let boot = workspace
-        .ubs(&["boot", "--until-up", "--strict", "--json"])
+        .ubs(&["boot", "--until-ready", "--strict", "--json"])
         .expect(0)
         .json();
     assert_eq!(boot["degraded"], false);
@@ -469,7 +470,7 @@ fn code_that_nobody_approved_sees_dummies_in_the_place_of_secrets() {
     std::fs::write(&kept, "SECRET_KEY=\"kx7Qm2Vw9Zt4Rb6Y\"\n").unwrap();
     std::os::unix::fs::symlink(&kept, workspace.path(".env")).unwrap();
     workspace.write("check.sh", "exit 1\n");
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = open[0]["slug"].as_str().unwrap().to_owned();
     workspace.ubs(&["missions", "requeue", &slug]);
@@ -505,7 +506,7 @@ fn code_that_nobody_approved_sees_dummies_in_the_place_of_secrets() {
 #[test]
 fn the_worker_example_claims_proposes_and_shows_the_verdict() {
     let workspace = small();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     workspace
         .ubs(&["missions", "requeue", open[0]["slug"].as_str().unwrap()])

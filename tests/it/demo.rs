@@ -147,7 +147,7 @@ fn look_back(workspace: &Workspace) {
 
 fn boot_again(workspace: &Workspace) {
     let boot = workspace
-        .ubs(&["-C", "ubs-demo", "boot", "--until-up", "--json"])
+        .ubs(&["-C", "ubs-demo", "boot", "--until-ready", "--json"])
         .expect(0)
         .json();
     assert_eq!(boot["attempts"], 1, "{boot:#}");

@@ -14,7 +14,7 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 fn manifest(script: &str) -> String {
     format!(
-        "[app]\nname = \"probe\"\n\n[[layer]]\nname = \"one\"\n\n[[layer.service]]\nname = \"a\"\n\
+        "[app]\nname = \"probe\"\nstable_after = \"200ms\"\n\n[[layer]]\nname = \"one\"\n\n[[layer.service]]\nname = \"a\"\n\
          run = ['sh', '-c', '''{script}''']\nstop = {{ timeout = \"60s\" }}\n"
     )
 }

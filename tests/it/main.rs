@@ -24,6 +24,7 @@ mod schema;
 mod server_migrations;
 mod siege;
 mod stopping;
+mod supervision;
 mod support;
 mod workspaces;
 mod wrong_heals;

@@ -101,7 +101,7 @@ fn a_boot_upgrades_the_database_and_keeps_a_backup() {
         schema["findings"][0]["code"], "schema.pending_migration",
         "{schema:#}"
     );
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
+    let boot = workspace.ubs(&["boot", "--until-ready", "--json"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_migrated(&workspace);
     let backups: Vec<_> = std::fs::read_dir(workspace.path(".ubs/backups"))
@@ -125,7 +125,7 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
     let Some(workspace) = application(body, absolute) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     assert_eq!(
         ask(&workspace, "SELECT version_num FROM alembic_version"),
         "Text(\"a1\")"
@@ -153,7 +153,7 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
         ask(&workspace, "SELECT min(name) FROM users"),
         "Text(\"ANN\")"
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_migration_that_fails_changes_nothing() {
         return;
     };
     let before = std::fs::read(workspace.path("app.db")).unwrap();
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     assert_eq!(std::fs::read(workspace.path("app.db")).unwrap(), before);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let reason = missions.to_string();
@@ -189,7 +189,7 @@ fn killed_in_the_middle_of_an_upgrade() {
                 "{images:?}"
             );
         }
-        workspace.ubs(&["boot", "--until-up"]).expect(0);
+        workspace.ubs(&["boot", "--until-ready"]).expect(0);
         assert_eq!(
             left_in_sandboxes(&workspace),
             Vec::<String>::new(),

@@ -90,7 +90,7 @@ fn a_boot_adds_what_is_missing_and_no_row_changes() {
             "schema.missing_index"
         ]
     );
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_healed(&server);
     workspace.expect_not_logged(&["p%40ss", PASSWORD]);
@@ -114,7 +114,7 @@ fn what_cannot_be_added_safely_is_a_mission_with_statements_and_reason() {
     ) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     for (subject, reason, statement) in [
         (
@@ -161,7 +161,7 @@ fn a_user_who_may_not_create_databases_gets_the_statements() {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEDB");
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let orders = missions
         .as_array()
@@ -204,7 +204,7 @@ fn killed_in_the_middle_of_a_promotion() {
             return;
         };
         workspace.boot_killed_at(point).expect(-1);
-        workspace.ubs(&["boot", "--until-up"]).expect(0);
+        workspace.ubs(&["boot", "--until-ready"]).expect(0);
         expect_healed(&server);
         workspace.ubs(&["log", "verify"]).expect(0);
     }
@@ -216,7 +216,7 @@ fn statements_of_somebody_else_wait_for_approval_and_can_only_add() {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEDB");
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     server.sql("postgres", "ALTER ROLE bob CREATEDB");
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = missions
@@ -296,7 +296,7 @@ fn a_boot_heals_from_sql_files() {
          CREATE TABLE a_orders (id serial PRIMARY KEY, user_id int NOT NULL REFERENCES users, state order_state);\n\
          CREATE INDEX ix_a_orders_user_id ON a_orders (user_id);\nCREATE TABLE shops (id serial PRIMARY KEY);",
     );
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_healed(&server);
     workspace.expect_not_logged(&["p%40ss", PASSWORD]);

@@ -29,7 +29,7 @@ fn broken() -> Option<(Workspace, String)> {
         "app/helpers.py",
         "def parse_text(text):\n    return int(text)\n",
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = open[0]["slug"].as_str().expect("a mission").to_owned();
     Some((workspace, slug))

@@ -133,7 +133,7 @@ fn a_boot_upgrades_the_database_with_every_driver() {
             findings[0]["code"], "schema.pending_migration",
             "{findings:#}"
         );
-        let boot = workspace.ubs(&["boot", "--until-up"]);
+        let boot = workspace.ubs(&["boot", "--until-ready"]);
         assert_eq!(boot.code, 0, "{scheme}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
         assert!(!workspace.path("db/migrations/env.log").exists());
@@ -149,7 +149,7 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
     let Some((server, workspace)) = application("postgresql+psycopg", SYNC, body) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let names = "SELECT string_agg(name, ' ' ORDER BY id) FROM users";
     assert_eq!(server.sql("app", names).trim(), "ann bob");
     let mission = mission(&workspace);
@@ -169,7 +169,7 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
     assert_eq!(server.sql("app", names).trim(), "ANN BOB eve");
     assert_eq!(version(&server), "b2");
     expect_nothing_left(&server);
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_approval_is_for_what_was_shown() {
     let Some((server, workspace)) = application("postgresql+psycopg", SYNC, upper) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
     let approve = || workspace.ubs(&["missions", "approve", &slug, "--by", "ann"]);
     // Somebody changes the migration; it looks the same.
@@ -198,7 +198,7 @@ fn an_approval_is_for_what_was_shown() {
         "db/migrations/versions/b2.py",
         &revision("b2", "'a1'", upper),
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let waiting = workspace.ubs(&["missions", "--json"]).expect(0).json();
     assert_eq!(waiting[0]["status"], "awaiting_approval", "{waiting:#}");
     // The same code does something else to other rows.
@@ -236,7 +236,7 @@ fn what_a_migration_loses_is_named() {
         let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, body) else {
             return;
         };
-        let told = workspace.ubs(&["boot", "--until-up"]).expect(1).stdout;
+        let told = workspace.ubs(&["boot", "--until-ready"]).expect(1).stdout;
         let mission = mission(&workspace);
         assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
         let verdict = shown(&workspace, mission["slug"].as_str().unwrap());
@@ -287,7 +287,7 @@ fn killed_and_brought_up(points: &[&str]) {
                 "{plan}"
             );
         }
-        let boot = workspace.ubs(&["boot", "--until-up"]);
+        let boot = workspace.ubs(&["boot", "--until-ready"]);
         assert_eq!(boot.code, 0, "{point}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
         workspace.ubs(&["log", "verify"]).expect(0);
@@ -300,7 +300,7 @@ fn a_database_in_use_is_copied_with_its_rows() {
         return;
     };
     let busy = server.stay_connected("app");
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     drop(busy);
     expect_migrated(&server);
@@ -319,7 +319,7 @@ fn a_superuser_migrates_what_belongs_to_others() {
     );
     let url = server.url("postgresql+psycopg2", "app");
     workspace.write(".env", &format!("DATABASE_URL={url}\n"));
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     assert_eq!(version(&server), "b2");
     let owners = "SELECT string_agg(tablename || ' ' || tableowner, ', ' ORDER BY tablename) FROM pg_tables WHERE schemaname = 'public'";
@@ -336,7 +336,7 @@ fn whoever_may_not_make_roles_gets_the_command_and_the_reason() {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEROLE");
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let mission = mission(&workspace);
     assert_eq!(
         mission["failure"]["code"], "schema.pending_migration",
@@ -376,7 +376,7 @@ fn what_cannot_be_promoted_in_one_transaction_is_said() {
         let Some((server, workspace)) = application("postgresql+psycopg2", &env_py, body) else {
             return;
         };
-        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        workspace.ubs(&["boot", "--until-ready"]).expect(1);
         let mission = mission(&workspace);
         let told = mission.to_string();
         assert!(told.contains(reason), "{body}: {}", mission["reason"]);
@@ -396,7 +396,7 @@ fn an_index_is_made_with_the_rest_where_its_table_may_wait() {
     let Some((server, workspace)) = application("postgresql+psycopg2", &env_py, body) else {
         return;
     };
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     assert_eq!(version(&server), "b2");
     let valid = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'ix'::regclass";
@@ -440,7 +440,7 @@ assert os.environ["DB_PASSWORD"] == "none", "the real password"
             "postgresql://bob:${DB_PASSWORD}@${DB_HOST}:${DB_PORT}/app",
         );
         workspace.write("ubs.toml", &manifest);
-        let boot = workspace.ubs(&["boot", "--until-up"]);
+        let boot = workspace.ubs(&["boot", "--until-ready"]);
         assert_eq!(boot.code, 0, "{head}: {}{}", boot.stdout, boot.stderr);
         expect_migrated(&server);
     }
@@ -460,7 +460,7 @@ fn migrations_of_another_database_are_not_run_on_this_one() {
             return;
         };
         server.sql("postgres", "CREATE DATABASE other OWNER bob");
-        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        workspace.ubs(&["boot", "--until-ready"]).expect(1);
         let mission = mission(&workspace);
         assert!(mission.to_string().contains(reason), "{mission:#}");
         assert_eq!(version(&server), "a1");
@@ -505,7 +505,7 @@ fn reaches_nothing(statements: &[&str]) {
         };
         let url = server.url("postgresql+psycopg2", "app");
         workspace.write(".env", &format!("DATABASE_URL={url}\n"));
-        let boot = workspace.ubs(&["boot", "--until-up"]);
+        let boot = workspace.ubs(&["boot", "--until-ready"]);
         assert_ne!(boot.code, 0, "{statement}: {}", boot.stdout);
         let reason = mission(&workspace)["reason"].as_str().unwrap().to_owned();
         assert!(
@@ -539,7 +539,7 @@ fn a_migration_that_an_agent_writes_is_tried_and_waits() {
         "[config.vars.DATABASE_URL]\nrequired = true\nsecret = true\n[[schema]]",
     );
     workspace.write("ubs.toml", &manifest);
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
     let propose = |body: &str| {
         let text = revision("b2", "'a1'", body);
@@ -591,5 +591,5 @@ fn a_migration_that_an_agent_writes_is_tried_and_waits() {
             .read("db/migrations/versions/b2.py")
             .contains("order_state")
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
 }

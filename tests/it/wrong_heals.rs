@@ -69,7 +69,7 @@ fn tables(workspace: &Workspace, file: &str) -> Vec<String> {
 /// A boot that ends by itself; what it says.
 #[track_caller]
 fn boot(workspace: &Workspace, exit: i32, more: &[&str]) -> Value {
-    let mut arguments = vec!["boot", "--until-up", "--json"];
+    let mut arguments = vec!["boot", "--until-ready", "--json"];
     arguments.extend(more);
     workspace.ubs(&arguments).expect(exit).json()
 }
@@ -155,7 +155,7 @@ fn an_empty_database_that_is_meant_is_accepted_by_name_and_once() {
     assert!(message.contains("its content is gone"), "{message}");
     assert_eq!(tables(&workspace, "app.db"), [""; 0]);
     let refused = workspace
-        .ubs(&["boot", "--until-up", "--accept-new-database", "other"])
+        .ubs(&["boot", "--until-ready", "--accept-new-database", "other"])
         .expect(2);
     assert!(refused.stderr.contains("it has main"), "{}", refused.stderr);
     boot(&workspace, 0, &["--accept-new-database", "main"]);
@@ -361,7 +361,7 @@ fn a_placeholder_that_was_never_up_is_replaced_and_one_in_use_is_not() {
     // Without a look at it, it was up with one.
     workspace.write(".env", &env("changeme"));
     workspace
-        .ubs(&["boot", "--mode", "fast", "--until-up"])
+        .ubs(&["boot", "--mode", "fast", "--until-ready"])
         .expect(0);
     let said = boot(&workspace, 1, &[]);
     assert_eq!(workspace.read(".env"), env("changeme"));

@@ -1,6 +1,8 @@
 //! What the engine reports to a boot or asks of it, and why that may be refused.
 
-use crate::domain::event::{BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef};
+use crate::domain::event::{
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{At, MissionId};
 
@@ -22,6 +24,8 @@ pub(crate) enum BootCommand {
         app: String,
         /// What the boot will do.
         plan: BootPlan,
+        /// How its services are judged while they run.
+        rules: Vec<ServiceRules>,
         /// Who supervises.
         supervisor: ProcessRef,
         /// What it runs on.
@@ -76,6 +80,15 @@ pub(crate) enum BootCommand {
         /// Which.
         service: String,
     },
+    /// A service that was ready no longer answers as ready.
+    ServiceUnready {
+        /// Which.
+        service: String,
+        /// What its probe said, redacted.
+        reason: String,
+    },
+    /// Time passed: a service may have proved itself, be stable or be recovered.
+    TimePassed,
     /// A service's process ended.
     ServiceExited {
         /// Which.

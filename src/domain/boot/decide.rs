@@ -3,7 +3,7 @@
 use super::attempt::{end_check_run, end_healing, require_checking, settle, start_attempt};
 use super::command::{BootCommand, BootRefusal, Context};
 use super::draft::{BootDraft, find_service, late};
-use super::layers::{exit_service, fail_service, raise_layer, start_layer};
+use super::layers::{exit_service, fail_service, pass_time, raise_layer, start_layer};
 use super::state::{AfterStop, BootState, LayerStatus, Phase, ServiceStatus};
 use crate::domain::event::Event;
 
@@ -24,6 +24,7 @@ pub(crate) fn decide(
     if let BootCommand::Start {
         app,
         plan,
+        rules,
         supervisor,
         fingerprint,
     } = command
@@ -37,6 +38,9 @@ pub(crate) fn decide(
             supervisor,
             fingerprint: *fingerprint,
         });
+        if !rules.is_empty() {
+            draft.push(Event::RulesSet { rules });
+        }
         start_attempt(&mut draft, 1);
         complete(&mut draft);
         return Ok(draft.events);
@@ -106,9 +110,14 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
         }
         C::ServiceReady { service } => {
             let (layer, found) = find_service(state, &service)?;
-            if layer.status != LayerStatus::Starting && layer.status != LayerStatus::Up
-                || found.status != ServiceStatus::Starting
+            let unproved = found.proved_at().is_some_and(|at| at > draft.context.at);
+            if !layer.status.is_supervised()
+                || !matches!(
+                    found.status,
+                    ServiceStatus::Starting | ServiceStatus::Unready
+                )
                 || found.plan.oneshot
+                || unproved
             {
                 return Err(late(state, "a service's readiness"));
             }
@@ -116,6 +125,14 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             draft.push(Event::ServiceReady { service });
             raise_layer(draft, &layer);
         }
+        C::ServiceUnready { service, reason } => {
+            let (layer, found) = find_service(state, &service)?;
+            if !layer.status.is_supervised() || found.status != ServiceStatus::Ready {
+                return Err(late(state, "a service's lost readiness"));
+            }
+            draft.push(Event::ServiceUnready { service, reason });
+        }
+        C::TimePassed => pass_time(draft),
         C::ServiceExited {
             service,
             exit,
@@ -130,8 +147,11 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             output,
         } => {
             let (layer, found) = find_service(state, &service)?;
-            let waits = matches!(layer.status, LayerStatus::Starting | LayerStatus::Up)
-                && !matches!(found.status, ServiceStatus::Ready | ServiceStatus::Done)
+            let waits = layer.status.is_supervised()
+                && matches!(
+                    found.status,
+                    ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting
+                )
                 && state.phase != Phase::Stopping;
             if !waits {
                 return Err(late(state, "a service's failure to start"));

@@ -1,11 +1,15 @@
 //! Folds one event into the state. Total: an event that does not fit changes nothing but the
 //! moment, so that a log of any version can be replayed.
 
+use std::collections::BTreeMap;
+
 use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,
 };
-use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef};
+use crate::domain::event::{
+    CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef, ServiceRules,
+};
 use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::Failure;
@@ -28,7 +32,11 @@ pub(crate) fn evolve(
         } => {
             state = BootState {
                 app: app.clone(),
-                layers: plan.layers.iter().map(fresh_layer).collect(),
+                layers: plan
+                    .layers
+                    .iter()
+                    .map(|l| fresh_layer(l, &BTreeMap::new()))
+                    .collect(),
                 plan: plan.clone(),
                 supervisor: Some(supervisor.clone()),
                 fingerprint: fingerprint.clone(),
@@ -36,6 +44,16 @@ pub(crate) fn evolve(
                 updated_at: at,
                 ..BootState::default()
             };
+        }
+        Event::RulesSet { rules } => {
+            for rule in rules {
+                state.rules.insert(rule.service.clone(), rule.clone());
+            }
+            for service in state.layers.iter_mut().flat_map(|l| &mut l.services) {
+                if let Some(rules) = state.rules.get(&service.plan.name) {
+                    service.rules = rules.clone();
+                }
+            }
         }
         Event::AttemptStarted { attempt } => start_attempt(&mut state, *attempt),
         Event::CheckStarted { check, .. } => {
@@ -134,11 +152,15 @@ pub(crate) fn evolve(
         Event::BootInterrupted { reason, .. } => {
             end(&mut state, at, Outcome::Interrupted, Some(reason));
         }
-        Event::LayerStarted { .. } | Event::LayerUp { .. } | Event::LayerFailed { .. } => {
-            evolve_layer(&mut state, at, event)
-        }
+        Event::LayerStarted { .. }
+        | Event::LayerUp { .. }
+        | Event::LayerFailed { .. }
+        | Event::LayerSkipped { .. } => evolve_layer(&mut state, at, event),
         Event::ServiceStarted { .. }
         | Event::ServiceReady { .. }
+        | Event::ServiceUnready { .. }
+        | Event::ServiceStable { .. }
+        | Event::ServiceRecovered { .. }
         | Event::ServiceExited { .. }
         | Event::ServiceRestarting { .. }
         | Event::ServiceFailed { .. } => evolve_service(&mut state, at, event),
@@ -147,7 +169,10 @@ pub(crate) fn evolve(
     state
 }
 
-fn fresh_layer(plan: &crate::domain::event::LayerPlan) -> LayerState {
+fn fresh_layer(
+    plan: &crate::domain::event::LayerPlan,
+    rules: &BTreeMap<String, ServiceRules>,
+) -> LayerState {
     LayerState {
         name: plan.name.clone(),
         critical: plan.critical,
@@ -157,6 +182,7 @@ fn fresh_layer(plan: &crate::domain::event::LayerPlan) -> LayerState {
         up_at: None,
         failure: None,
         reason: String::new(),
+        waits_for: None,
         services: plan
             .services
             .iter()
@@ -166,7 +192,10 @@ fn fresh_layer(plan: &crate::domain::event::LayerPlan) -> LayerState {
                 process: None,
                 started_at: None,
                 ready_at: None,
-                restarts: Vec::new(),
+                rules: rules.get(&service.name).cloned().unwrap_or_default(),
+                stable: false,
+                ends: 0,
+                last_end: String::new(),
                 restart_at: None,
                 exit: None,
                 error: String::new(),
@@ -186,7 +215,8 @@ fn start_attempt(state: &mut BootState, attempt: u32) {
     state.checks_started.clear();
     state.checks_finished.clear();
     state.after_stop = AfterStop::End;
-    state.layers = state.plan.layers.iter().map(fresh_layer).collect();
+    let layers = state.plan.layers.iter();
+    state.layers = layers.map(|l| fresh_layer(l, &state.rules)).collect();
 }
 
 fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>) {
@@ -201,7 +231,7 @@ fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>)
             layer.status = LayerStatus::Stopped;
         }
         for service in &mut layer.services {
-            if service.process.take().is_some() {
+            if service.process.take().is_some() || service.status == ServiceStatus::Restarting {
                 service.status = ServiceStatus::Stopped;
             }
         }
@@ -211,7 +241,8 @@ fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>)
 fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
     let (Event::LayerStarted { layer: name }
     | Event::LayerUp { layer: name }
-    | Event::LayerFailed { layer: name, .. }) = event
+    | Event::LayerFailed { layer: name, .. }
+    | Event::LayerSkipped { layer: name, .. }) = event
     else {
         return;
     };
@@ -226,9 +257,18 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             layer.started_at = Some(at);
             layer.failure = None;
             layer.reason.clear();
+            layer.waits_for = None;
             for service in &mut layer.services {
+                // Only what failed or was stopped starts again.
+                let keeps = again
+                    && (service.is_alive() || service.status == ServiceStatus::Done)
+                    && service.status != ServiceStatus::Failed;
+                if keeps {
+                    continue;
+                }
                 service.status = ServiceStatus::Pending;
-                service.restarts.clear();
+                service.ends = 0;
+                service.last_end.clear();
                 service.restart_at = None;
                 service.error.clear();
             }
@@ -261,10 +301,12 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
                 error: error.clone(),
                 output: output.clone(),
             });
-            for service in &mut layer.services {
-                if service.status == ServiceStatus::Restarting {
-                    service.status = ServiceStatus::Failed;
-                    service.restart_at = None;
+            if *critical {
+                for service in &mut layer.services {
+                    if service.status == ServiceStatus::Restarting {
+                        service.status = ServiceStatus::Failed;
+                        service.restart_at = None;
+                    }
                 }
             }
             state.unsettled = true;
@@ -283,6 +325,18 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
                 after_last_exit(state);
             }
         }
+        Event::LayerSkipped { because, .. } => {
+            layer.status = LayerStatus::Skipped;
+            layer.reason = format!("layer {because} failed; it starts when that is up");
+            layer.waits_for = Some(because.clone());
+            for service in &mut layer.services {
+                if service.status == ServiceStatus::Restarting {
+                    service.status = ServiceStatus::Stopped;
+                    service.restart_at = None;
+                }
+            }
+            state.degraded = true;
+        }
         _ => {}
     }
 }
@@ -290,12 +344,16 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
 fn evolve_service(state: &mut BootState, at: At, event: &Event) {
     let (Event::ServiceStarted { service: name, .. }
     | Event::ServiceReady { service: name }
+    | Event::ServiceUnready { service: name, .. }
+    | Event::ServiceStable { service: name }
+    | Event::ServiceRecovered { service: name, .. }
     | Event::ServiceExited { service: name, .. }
     | Event::ServiceRestarting { service: name, .. }
     | Event::ServiceFailed { service: name, .. }) = event
     else {
         return;
     };
+    let stopping = state.phase == Phase::Stopping;
     let found = state
         .layers
         .iter_mut()
@@ -311,19 +369,33 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
                 ServiceStatus::Ready
             };
             service.ready_at = Some(at);
+            service.stable = false;
+            service.error.clear();
+        }
+        Event::ServiceUnready { reason, .. } => {
+            service.status = ServiceStatus::Unready;
+            service.stable = false;
+            service.error = reason.clone();
+        }
+        Event::ServiceStable { .. } => service.stable = true,
+        Event::ServiceRecovered { .. } => {
+            service.ends = 0;
+            service.last_end.clear();
         }
         Event::ServiceExited { exit, expected, .. } => {
-            exited(service, *exit, *expected);
+            exited(service, *exit, *expected, stopping);
             if state.phase == Phase::Stopping {
                 after_last_exit(state);
             }
         }
-        Event::ServiceRestarting { at: due, .. } => {
-            let window = service.plan.restart_window_ms;
-            service
-                .restarts
-                .retain(|earlier| at.ms_since(*earlier) < window);
-            service.restarts.push(at);
+        Event::ServiceRestarting {
+            at: due,
+            restart,
+            reason,
+            ..
+        } => {
+            service.ends = *restart;
+            service.last_end = reason.clone();
             service.restart_at = Some(*due);
             service.status = ServiceStatus::Restarting;
         }
@@ -342,14 +414,19 @@ fn started(service: &mut ServiceState, at: At, process: &ProcessRef) {
     service.started_at = Some(at);
     service.restart_at = None;
     service.exit = None;
+    service.stable = false;
+    service.error.clear();
 }
 
-fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool) {
+fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: bool) {
     service.process = None;
+    service.stable = false;
     service.exit = Some(exit);
     let given_up = service.status == ServiceStatus::Failed;
     if expected && !given_up {
-        service.status = if service.plan.oneshot && exit.is_success() {
+        let declared =
+            matches!(exit, ExitKind::Code(code) if service.rules.success.contains(&code));
+        service.status = if service.plan.oneshot && exit.is_success() || declared && !stopping {
             ServiceStatus::Done
         } else {
             ServiceStatus::Stopped

@@ -47,6 +47,11 @@ pub(crate) enum Step {
         /// Which service.
         service: String,
     },
+    /// Wait until the next service has proved itself, is stable or is recovered.
+    WaitForServices {
+        /// Until when.
+        at: At,
+    },
     /// Begin a validation now: the system just came up.
     Look,
     /// Wait, then begin a validation.
@@ -109,11 +114,17 @@ fn supervise(state: &BootState) -> Vec<Step> {
                     });
                 }
             }
-            LayerStatus::Starting | LayerStatus::Up => {
+            // A service that failed takes nothing of its layer down with it.
+            LayerStatus::Starting | LayerStatus::Up | LayerStatus::Failed => {
                 for service in &layer.services {
                     let at = match service.status {
                         ServiceStatus::Pending => None,
                         ServiceStatus::Restarting => service.restart_at,
+                        ServiceStatus::Failed if service.is_alive() => {
+                            let service = service.plan.name.clone();
+                            steps.push(Step::StopService { service });
+                            continue;
+                        }
                         _ => continue,
                     };
                     steps.push(Step::StartService {
@@ -122,7 +133,7 @@ fn supervise(state: &BootState) -> Vec<Step> {
                     });
                 }
             }
-            LayerStatus::Failed | LayerStatus::Skipped | LayerStatus::Stopped => {
+            LayerStatus::Skipped | LayerStatus::Stopped => {
                 steps.extend(layer.services.iter().filter(|s| s.is_alive()).map(|s| {
                     Step::StopService {
                         service: s.plan.name.clone(),
@@ -131,11 +142,31 @@ fn supervise(state: &BootState) -> Vec<Step> {
             }
         }
     }
+    if let Some(at) = state.next_moment() {
+        steps.push(Step::WaitForServices { at });
+    }
     steps
 }
 
 fn run(state: &BootState) -> Vec<Step> {
     let mut steps = supervise(state);
+    // What was stopped because of another layer starts when that is up, healed or by itself.
+    let freed = state.layers.iter().filter(|l| {
+        let up = |name: &String| {
+            state
+                .layer(name)
+                .is_some_and(|l| l.status == LayerStatus::Up)
+        };
+        l.waits_for.as_ref().is_some_and(up)
+            && l.may_start_again()
+            && l.after.iter().all(|before| {
+                let waits = state.layer(before).is_some_and(|l| l.waits_for.is_some());
+                !waits && state.is_passed(before)
+            })
+    });
+    steps.extend(freed.map(|l| Step::StartLayer {
+        layer: l.name.clone(),
+    }));
     if state.validating {
         steps.extend(run_checks(state, CheckPhase::Validation));
         return steps;
@@ -161,10 +192,7 @@ fn run(state: &BootState) -> Vec<Step> {
             && m.layer
                 .as_deref()
                 .and_then(|l| state.layer(l))
-                .is_some_and(|l| {
-                    matches!(l.status, LayerStatus::Failed | LayerStatus::Skipped)
-                        && !l.services.iter().any(|s| s.is_alive())
-                })
+                .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
     });
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
         steps.push(Step::StartLayer { layer });

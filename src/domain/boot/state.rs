@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::event::{BootPlan, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServicePlan};
+use crate::domain::event::{
+    BootPlan, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServicePlan, ServiceRules,
+};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Decision};
 use crate::domain::ids::{At, MissionId, Signature};
 
@@ -130,6 +132,12 @@ impl LayerStatus {
         }
     }
 
+    /// Its services are started, watched and restarted; in a layer that failed, those that did not.
+    #[must_use]
+    pub(crate) fn is_supervised(self) -> bool {
+        matches!(self, Self::Starting | Self::Up | Self::Failed)
+    }
+
     /// Layers that come after it may start.
     #[must_use]
     pub fn is_settled(self) -> bool {
@@ -148,6 +156,8 @@ pub enum ServiceStatus {
     Starting,
     /// Ready.
     Ready,
+    /// It was ready, and its probe fails now; its process runs.
+    Unready,
     /// A one-shot that ended well.
     Done,
     /// It exited and will be started again.
@@ -166,6 +176,7 @@ impl ServiceStatus {
             Self::Pending => "pending",
             Self::Starting => "starting",
             Self::Ready => "ready",
+            Self::Unready => "unready",
             Self::Done => "done",
             Self::Restarting => "restarting",
             Self::Failed => "failed",
@@ -188,14 +199,58 @@ pub struct ServiceState {
     pub started_at: Option<At>,
     /// When it was last ready.
     pub ready_at: Option<At>,
-    /// Restarts within the window, oldest first.
-    pub restarts: Vec<At>,
+    /// How it is judged.
+    pub rules: ServiceRules,
+    /// It has been ready for long enough without an end.
+    pub stable: bool,
+    /// Ends that led to a restart, since it was last ready for `reset_after`.
+    pub ends: u32,
+    /// Why it was last started again; empty with `ends` zero.
+    pub last_end: String,
     /// When it is started again, while it waits for that.
     pub restart_at: Option<At>,
     /// How its last process ended.
     pub exit: Option<ExitKind>,
-    /// Why it was given up.
+    /// Why it was given up, or is not ready any more.
     pub error: String,
+}
+
+impl ServiceState {
+    /// When its uptime proves it, if it has no probe and is not ready yet.
+    #[must_use]
+    pub(crate) fn proved_at(&self) -> Option<At> {
+        let waits = self.status == ServiceStatus::Starting
+            && !self.plan.oneshot
+            && !self.rules.probed
+            && self.process.is_some();
+        self.started_at
+            .filter(|_| waits)
+            .map(|at| at.plus_ms(self.rules.min_uptime_ms))
+    }
+
+    /// It is ready, and has been so for long enough without an end.
+    #[must_use]
+    pub(crate) fn is_stable(&self) -> bool {
+        self.status == ServiceStatus::Ready && (self.stable || self.rules.stable_after_ms == 0)
+    }
+
+    /// When it is stable, if it stays ready until then.
+    #[must_use]
+    pub(crate) fn stable_at(&self) -> Option<At> {
+        let waits = self.status == ServiceStatus::Ready && !self.is_stable();
+        self.ready_at
+            .filter(|_| waits)
+            .map(|at| at.plus_ms(self.rules.stable_after_ms))
+    }
+
+    /// When its earlier ends are no longer counted, if it stays ready until then.
+    #[must_use]
+    pub(crate) fn recovered_at(&self) -> Option<At> {
+        let waits = self.status == ServiceStatus::Ready && self.ends > 0;
+        self.ready_at
+            .filter(|_| waits)
+            .map(|at| at.plus_ms(self.rules.reset_after_ms))
+    }
 }
 
 impl ServiceState {
@@ -238,8 +293,25 @@ pub struct LayerState {
     pub failure: Option<LayerFailure>,
     /// Why it was skipped.
     pub reason: String,
+    /// The layer that failed, and that it waits for.
+    pub waits_for: Option<String>,
     /// Its services.
     pub services: Vec<ServiceState>,
+}
+
+impl LayerState {
+    /// Nothing of what failed or was stopped in it runs any more.
+    #[must_use]
+    pub(crate) fn may_start_again(&self) -> bool {
+        match self.status {
+            LayerStatus::Failed => !self
+                .services
+                .iter()
+                .any(|s| s.is_alive() && s.status == ServiceStatus::Failed),
+            LayerStatus::Skipped => !self.services.iter().any(ServiceState::is_alive),
+            _ => false,
+        }
+    }
 }
 
 /// A mission that this boot filed or met.
@@ -319,6 +391,8 @@ pub struct BootState {
     pub previous: BTreeMap<CheckName, CheckStatus>,
     /// The newest decision.
     pub decision: Option<Decision>,
+    /// How the services are judged, by their names.
+    pub rules: BTreeMap<String, ServiceRules>,
     /// The layers, in the order of the plan.
     pub layers: Vec<LayerState>,
     /// The missions, in the order of their filing.
@@ -374,6 +448,41 @@ impl BootState {
                 .find(|s| s.plan.name == name)
                 .map(|s| (l, s))
         })
+    }
+
+    /// When the next service has proved itself, is stable or is recovered; in steps of 50 ms, so that many
+    /// services do not wake up the engine one by one.
+    #[must_use]
+    pub(crate) fn next_moment(&self) -> Option<At> {
+        const STEP_US: i64 = 50_000;
+        let due = |s: &ServiceState| {
+            [s.proved_at(), s.stable_at(), s.recovered_at()]
+                .into_iter()
+                .flatten()
+                .min()
+        };
+        let supervised = self.layers.iter().filter(|l| l.status.is_supervised());
+        let first = supervised.flat_map(|l| &l.services).filter_map(due).min()?;
+        let steps = first.0.div_euclid(STEP_US);
+        Some(At(steps.saturating_add(1).saturating_mul(STEP_US)))
+    }
+
+    /// Every service that is meant to run is ready and stable, or is given up.
+    #[must_use]
+    pub(crate) fn is_stable(&self) -> bool {
+        self.layers
+            .iter()
+            .filter(|l| l.status.is_supervised())
+            .flat_map(|l| &l.services)
+            .all(|s| match s.status {
+                ServiceStatus::Ready => s.is_stable(),
+                ServiceStatus::Done | ServiceStatus::Failed | ServiceStatus::Stopped => true,
+                // It may be so for ever, and is said by the health.
+                ServiceStatus::Unready => true,
+                ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting => {
+                    false
+                }
+            })
     }
 
     /// Processes that should be running now.

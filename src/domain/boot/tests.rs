@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::event::{
-    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, ProcessRef, RestartPolicy,
-    ServicePlan,
+    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, OnFailure, ProcessRef,
+    RestartPolicy, ServicePlan, ServiceRules,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, LayerRehearsal, Measured, RehearsalOutcome,
@@ -66,6 +66,23 @@ fn plan(mode: Mode, layers: usize, validate: bool) -> BootPlan {
         breaker_max: 3,
         validate_every_ms: validate.then_some(1_000),
     }
+}
+
+/// Every kind of rule: probed or not, each way to fail.
+fn rules(plan: &BootPlan) -> Vec<ServiceRules> {
+    let services = plan.layers.iter().flat_map(|layer| &layer.services);
+    services
+        .enumerate()
+        .map(|(i, service)| ServiceRules {
+            service: service.name.clone(),
+            probed: i % 2 == 0,
+            min_uptime_ms: 1_000,
+            stable_after_ms: 2_000,
+            reset_after_ms: 5_000,
+            success: if i % 5 == 4 { vec![0] } else { vec![] },
+            on_failure: [OnFailure::Nothing, OnFailure::Dependents, OnFailure::Boot][i % 3],
+        })
+        .collect()
 }
 
 fn report(check: CheckName, dice: &mut Dice, layers: usize) -> CheckReport {
@@ -237,6 +254,10 @@ impl Engine {
                 output: String::new(),
             }),
             Step::Look => self.command(C::BeginValidation),
+            Step::WaitForServices { at } => {
+                self.clock = self.clock.max(at.0);
+                self.command(C::TimePassed)
+            }
             Step::Validate { at } => {
                 self.clock = self.clock.max(at.0);
                 self.command(C::BeginValidation)
@@ -268,7 +289,13 @@ impl Engine {
             ExitKind::Code(0)
         };
         if status == ServiceStatus::Ready && self.dice.roll(4) != 3 {
-            return Ok(());
+            return match self.dice.roll(4) {
+                3 => self.command(BootCommand::ServiceUnready {
+                    service,
+                    reason: "status 503".into(),
+                }),
+                _ => Ok(()),
+            };
         }
         self.command(BootCommand::ServiceExited {
             service,
@@ -291,6 +318,7 @@ fn run(mode: Mode, layers: usize, bytes: Vec<u8>, stop_after: usize) -> Engine {
         .command(BootCommand::Start {
             app: "app".into(),
             plan: plan(mode, layers, true),
+            rules: rules(&plan(mode, layers, true)),
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -305,7 +333,9 @@ fn run(mode: Mode, layers: usize, bytes: Vec<u8>, stop_after: usize) -> Engine {
         }
         let steps = next(&engine.state);
         let stops = engine.state.phase == Phase::Stopping;
-        let waits = steps.iter().all(|s| matches!(s, Step::Validate { .. }));
+        let waits = steps
+            .iter()
+            .all(|s| matches!(s, Step::Validate { .. } | Step::WaitForServices { .. }));
         let unique: HashSet<_> = steps.iter().collect();
         assert_eq!(unique.len(), steps.len(), "a step is named once: {steps:?}");
         if !steps.is_empty() && (!waits || engine.dice.roll(4) == 0) {
@@ -421,6 +451,7 @@ fn a_boot_heals_retries_and_runs() {
         .command(BootCommand::Start {
             app: "app".into(),
             plan,
+            rules: vec![],
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -504,6 +535,7 @@ fn a_failing_signature_trips_the_breaker() {
                 attempts_max: 50,
                 ..plan(Mode::Resilient, 1, false)
             },
+            rules: vec![],
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -554,3 +586,5 @@ fn a_failing_signature_trips_the_breaker() {
     );
     assert_eq!(engine.state.attempt, 3);
 }
+
+mod supervision;

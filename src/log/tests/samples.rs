@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::event::{
     CheckChange, CheckPhase, DatabasePrint, ExitKind, FileChange, HealOutcome, LayerPlan, Mode,
-    RestartPolicy, ServicePlan, Verdict,
+    OnFailure, RestartPolicy, ServicePlan, ServiceRules, Verdict,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
@@ -547,6 +547,35 @@ fn base() -> Vec<Event> {
         },
         Event::Note {
             text: text("the clock went back by 3 s · ünïcode"),
+        },
+        Event::RulesSet {
+            rules: vec![
+                ServiceRules {
+                    service: text("web"),
+                    probed: true,
+                    min_uptime_ms: 1_000,
+                    stable_after_ms: 10_000,
+                    reset_after_ms: 300_000,
+                    success: vec![0, 42],
+                    on_failure: OnFailure::Dependents,
+                },
+                ServiceRules::default(),
+            ],
+        },
+        Event::ServiceUnready {
+            service: text("web"),
+            reason: text("GET http://127.0.0.1:8000/: status 503"),
+        },
+        Event::ServiceStable {
+            service: text("web"),
+        },
+        Event::ServiceRecovered {
+            service: text("web"),
+            ends: 3,
+        },
+        Event::LayerSkipped {
+            layer: text("worker"),
+            because: text("database"),
         },
     ]
 }

@@ -52,7 +52,7 @@ fn versions(workspace: &Workspace, file: &str, table: &str) -> Vec<String> {
 
 #[track_caller]
 fn boots(workspace: &Workspace) {
-    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
+    let boot = workspace.ubs(&["boot", "--until-ready", "--json"]);
     let missions = || workspace.ubs(&["missions", "--json"]).stdout;
     assert_eq!(boot.code, 0, "{}{}{}", boot.stdout, boot.stderr, missions());
     let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();

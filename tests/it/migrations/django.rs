@@ -87,7 +87,9 @@ fn an_unapplied_migration_is_applied() {
         "{findings:#}"
     );
     assert_eq!(findings.as_array().unwrap().len(), 1, "{findings:#}");
-    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     assert_eq!(ask(&workspace, APPLIED), 2);
     assert_eq!(ask(&workspace, "SELECT sum(price) FROM shop_item"), 14);
     assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_tag"), 0);
@@ -104,7 +106,7 @@ fn an_empty_database_gets_all_of_them() {
         return;
     };
     std::fs::remove_file(workspace.path("db.sqlite3")).unwrap();
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert_eq!(ask(&workspace, APPLIED), 1);
     assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_item"), 0);
 }
@@ -124,7 +126,7 @@ fn models_that_changed_without_a_migration_are_told_and_boot() {
     assert_eq!(finding["severity"], "warning", "{finding:#}");
     let message = finding["message"].as_str().unwrap();
     assert!(message.contains("Add field price to item"), "{message}");
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     assert_eq!(ask(&workspace, APPLIED), 1);
 }
 
@@ -141,7 +143,7 @@ fn a_data_migration_that_loses_rows_is_refused() {
          operations = [migrations.RunPython(lose, migrations.RunPython.noop)]\n",
     );
     let before = std::fs::read(workspace.path("db.sqlite3")).unwrap();
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     assert_eq!(std::fs::read(workspace.path("db.sqlite3")).unwrap(), before);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let mission: &Value = &missions[0];
@@ -167,7 +169,7 @@ fn a_migration_that_raises_changes_nothing_and_says_why() {
          operations = [migrations.RunPython(fail)]\n",
     );
     let before = std::fs::read(workspace.path("db.sqlite3")).unwrap();
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     assert_eq!(std::fs::read(workspace.path("db.sqlite3")).unwrap(), before);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).stdout;
     assert!(missions.contains("no luck"), "{missions}");
@@ -200,7 +202,9 @@ fn a_second_database_is_migrated_by_its_alias() {
         findings[1]["remedy"], "run `python manage.py migrate --database logs`",
         "{findings:#}"
     );
-    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     for file in ["db.sqlite3", "logs.sqlite3"] {
         let applied: i64 = rusqlite::Connection::open(workspace.path(file))
             .unwrap()

@@ -82,7 +82,9 @@ fn the_registered_application_is_upgraded_within() {
         findings[0]["remedy"], "run `flask db upgrade`",
         "{findings:#}"
     );
-    workspace.ubs(&["boot", "--until-up", "--json"]).expect(0);
+    workspace
+        .ubs(&["boot", "--until-ready", "--json"])
+        .expect(0);
     expect_upgraded(&workspace);
     let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
     assert_eq!(preflight["checks"][1]["status"], "healthy", "{preflight:#}");
@@ -94,7 +96,7 @@ fn the_application_that_the_environment_names_is_upgraded_within() {
         return;
     };
     workspace.set_env("FLASK_APP", "backend.web:create_app()");
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
     expect_upgraded(&workspace);
 }
 
@@ -103,7 +105,7 @@ fn without_an_application_the_mission_says_what_flask_says() {
     let Some(workspace) = application("") else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).stdout;
     assert!(
         missions.contains("Could not locate a Flask application"),

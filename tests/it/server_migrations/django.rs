@@ -97,7 +97,7 @@ fn unapplied_migrations_are_applied() {
     );
     workspace.write("shop/models.py", &models);
     project.manage(&["makemigrations", "shop", "-n", "price"]);
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     assert_eq!(project.ask(APPLIED), "2");
     assert_eq!(project.ask("SELECT sum(price) FROM shop_item"), "14");
@@ -127,7 +127,7 @@ fn an_empty_database_gets_all_of_them() {
     project
         .server
         .sql("postgres", "CREATE DATABASE store OWNER shop");
-    let boot = project.workspace.ubs(&["boot", "--until-up"]);
+    let boot = project.workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     assert_eq!(project.ask(APPLIED), "1");
     assert_eq!(project.ask("SELECT count(*) FROM shop_item"), "0");
@@ -146,7 +146,7 @@ fn a_migration_with_python_code_that_changes_rows_waits_for_a_person() {
          item.name = item.name.upper()\n        item.save()\n\n\nclass Migration(migrations.Migration):\n    \
          dependencies = [('shop', '0001_first')]\n    operations = [migrations.RunPython(capitals)]\n",
     );
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let names = "SELECT string_agg(name, ' ' ORDER BY id) FROM shop_item";
     assert_eq!(project.ask(names), "ann bob");
     let mission = mission(workspace);
@@ -179,7 +179,7 @@ fn what_is_promoted_is_what_django_would_have_done() {
         project.workspace.write("shop/models.py", &models);
         project.manage(&["makemigrations", "shop", "-n", "more"]);
     }
-    by_us.workspace.ubs(&["boot", "--until-up"]).expect(0);
+    by_us.workspace.ubs(&["boot", "--until-ready"]).expect(0);
     by_django.manage(&["migrate"]);
     assert_eq!(by_us.server.dump("store"), by_django.server.dump("store"));
 }

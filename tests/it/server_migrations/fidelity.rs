@@ -8,7 +8,7 @@ const PSYCOPG: &str = "postgresql+psycopg2";
 
 #[track_caller]
 fn expect_boots(workspace: &Workspace, what: &str) {
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{what}: {}{}", boot.stdout, boot.stderr);
 }
 
@@ -63,7 +63,7 @@ fn rights_are_not_lost_where_the_clone_has_none() {
     };
     server.sql("app", "GRANT SELECT ON users TO PUBLIC");
     let busy = server.stay_connected("app");
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let reason = mission(&workspace).to_string();
     assert!(
         reason.contains("privilege public.users PUBLIC SELECT f is gone"),
@@ -108,7 +108,7 @@ fn a_sequence_that_goes_back_waits_for_a_person() {
     let Some((server, workspace)) = application(PSYCOPG, SYNC, body) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let mission = mission(&workspace);
     assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
     let slug = mission["slug"].as_str().unwrap();
@@ -132,7 +132,7 @@ fn an_approval_is_for_what_was_shown() {
     let Some((server, workspace)) = application(PSYCOPG, SYNC, body) else {
         return;
     };
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let slug = mission(&workspace)["slug"].as_str().unwrap().to_owned();
     // Somebody adds a migration that loses more.
     workspace.write(
@@ -144,7 +144,7 @@ fn an_approval_is_for_what_was_shown() {
     assert!(told.contains("other migrations wait now"), "{told}");
     assert_eq!(version(&server), "a1");
     // They are another failure, and asked for with what they lose.
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let mission = mission(&workspace);
     assert_eq!(mission["status"], "awaiting_approval", "{mission:#}");
     let id = mission["id"].as_str().unwrap();
@@ -173,7 +173,7 @@ fn of_a_large_database_rows_are_not_seen_and_not_changed() {
          INSERT INTO users (pad) SELECT repeat('x', 2000000) FROM generate_series(1, 140)",
     );
     let approve = |why: &str| {
-        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        workspace.ubs(&["boot", "--until-ready"]).expect(1);
         let mission = mission(&workspace);
         assert_eq!(mission["status"], "awaiting_approval", "{why}: {mission:#}");
         let slug = mission["slug"].as_str().unwrap().to_owned();

@@ -54,7 +54,7 @@ fn the_registered_application_is_upgraded_within() {
     let email = "    email = db.Column(db.String(80), index=True)\n";
     workspace.write("web.py", &format!("{APP}{email}{FACTORY}"));
     flask(&workspace, &python, &url, &["migrate", "-m", "email"]);
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     let rows = server.sql("app", "SELECT count(*), count(email) FROM members");
     assert_eq!(rows.trim(), "2|0");

@@ -103,7 +103,7 @@ fn boot(history: &History) {
         );
     }
     if history.changes {
-        workspace.ubs(&["boot", "--until-up"]).expect(1);
+        workspace.ubs(&["boot", "--until-ready"]).expect(1);
         let waiting = mission(&workspace);
         assert_eq!(waiting["status"], "awaiting_approval", "{waiting:#}");
         let slug = waiting["slug"].as_str().unwrap();
@@ -111,7 +111,7 @@ fn boot(history: &History) {
             .ubs(&["missions", "approve", slug, "--by", "ann"])
             .expect(0);
     }
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_nothing_left(&server);
     assert_eq!(server.dump("app"), server.dump("theirs"));

@@ -21,7 +21,7 @@ fn write_migration(workspace: &Workspace, body: &str) {
 #[track_caller]
 fn refused(server: &Server, workspace: &Workspace, body: &str) -> String {
     write_migration(workspace, body);
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 1, "{body}: {}{}", boot.stdout, boot.stderr);
     assert_eq!(version(server), "a1", "{body}");
     expect_nothing_left(server);
@@ -134,7 +134,7 @@ fn what_ends_a_trial_in_the_middle_leaves_nothing() {
     };
     let at_slow = || {
         write_migration(&workspace, SLOW);
-        let boot = workspace.start(&["boot", "--until-up"]);
+        let boot = workspace.start(&["boot", "--until-ready"]);
         await_slow(&server);
         boot
     };
@@ -153,7 +153,7 @@ fn what_ends_a_trial_in_the_middle_leaves_nothing() {
     boot.signal(Signal::SIGKILL);
     boot.wait();
     write_migration(&workspace, ADDS);
-    let boot = workspace.ubs(&["boot", "--until-up"]);
+    let boot = workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(boot.code, 0, "{}{}", boot.stdout, boot.stderr);
     expect_migrated(&server);
 }
@@ -188,7 +188,7 @@ fn two_boots_at_once_migrate_once() {
     ] {
         other.write(file, &workspace.read(file));
     }
-    let boots = [&workspace, &other].map(|w| w.start(&["boot", "--until-up"]));
+    let boots = [&workspace, &other].map(|w| w.start(&["boot", "--until-ready"]));
     for boot in boots {
         let ended = boot.wait();
         assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);

@@ -167,7 +167,7 @@ impl Ground {
         };
         let boot = ground
             .as_user(&ground.base.join("bin/ubs"))
-            .args(["boot", "--until-up"])
+            .args(["boot", "--until-ready"])
             .output();
         let boot = boot.expect("ubs runs");
         assert!(

@@ -27,7 +27,7 @@ fn besieged() -> (Workspace, String) {
     filled.expect("a table");
     fs::create_dir_all(workspace.path(".git")).expect("a directory");
     // Files the mission.
-    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
     let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = open[0]["slug"].as_str().expect("a slug").to_owned();
     (workspace, slug)

@@ -159,7 +159,7 @@ impl Workspace {
     /// A boot that is to be killed at that point; exit code -1 if it came there.
     pub fn boot_killed_at(&mut self, point: &str) -> Run {
         self.set_env("UBS_CRASH_AT", point);
-        let run = self.start(&["boot", "--until-up"]).wait();
+        let run = self.start(&["boot", "--until-ready"]).wait();
         self.set_env("UBS_CRASH_AT", "");
         run
     }

@@ -35,6 +35,18 @@ mirror! {
         restart_backoff_ms_max: u64,
     }
 
+    struct ServiceRules of event {
+        service: String,
+        probed: bool,
+        min_uptime_ms: u64,
+        stable_after_ms: u64,
+        reset_after_ms: u64,
+        success: Vec<i32>,
+        on_failure: OnFailure,
+    }
+
+    enum OnFailure of event { Nothing, Dependents, Boot }
+
     enum RestartPolicy of event { OnFailure, Always, Never }
 
     struct Fingerprint of event {

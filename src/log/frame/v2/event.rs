@@ -2,7 +2,9 @@
 
 use uuid::Uuid;
 
-use super::boot::{BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef};
+use super::boot::{
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+};
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
 
@@ -172,6 +174,24 @@ mirror! {
         },
         Note {
             text: String,
+        },
+        RulesSet {
+            rules: Vec<ServiceRules>,
+        },
+        ServiceUnready {
+            service: String,
+            reason: String,
+        },
+        ServiceStable {
+            service: String,
+        },
+        ServiceRecovered {
+            service: String,
+            ends: u32,
+        },
+        LayerSkipped {
+            layer: String,
+            because: String,
         },
     }
 }

@@ -1,0 +1,337 @@
+//! What is said about a running system, told step by step: readiness, crash loops, and how far a failure reaches.
+
+use super::*;
+use crate::domain::health::{Health, HealthStatus};
+use crate::domain::ids::BootId;
+
+const SECOND: i64 = 1_000_000;
+
+/// A boot in mode layered whose layers have the given services; a layer comes after the one before.
+struct Told {
+    engine: Engine,
+}
+
+fn service(name: &str) -> ServicePlan {
+    ServicePlan {
+        name: name.into(),
+        oneshot: false,
+        restart: RestartPolicy::OnFailure,
+        restarts_max: 3,
+        restart_window_ms: 300_000,
+        restart_backoff_ms: 100,
+        restart_backoff_ms_max: 10_000,
+    }
+}
+
+fn rule(name: &str) -> ServiceRules {
+    ServiceRules {
+        service: name.into(),
+        probed: false,
+        min_uptime_ms: 1_000,
+        stable_after_ms: 10_000,
+        reset_after_ms: 300_000,
+        success: vec![],
+        on_failure: OnFailure::Nothing,
+    }
+}
+
+fn layer(name: &str, after: &[&str], services: Vec<ServicePlan>) -> LayerPlan {
+    LayerPlan {
+        name: name.into(),
+        critical: true,
+        after: after.iter().map(|s| (*s).to_owned()).collect(),
+        services,
+    }
+}
+
+impl Told {
+    fn begin(layers: Vec<LayerPlan>, change: impl Fn(&mut ServiceRules)) -> Self {
+        let mut engine = Engine {
+            state: BootState::default(),
+            log: vec![],
+            clock: 0,
+            missions: vec![],
+            dice: Dice(vec![], 0),
+        };
+        let services = layers.iter().flat_map(|l| &l.services);
+        let rules = services.map(|s| {
+            let mut rules = rule(&s.name);
+            change(&mut rules);
+            rules
+        });
+        engine
+            .command(BootCommand::Start {
+                app: "app".into(),
+                rules: rules.collect(),
+                plan: BootPlan {
+                    checks: vec![],
+                    layers,
+                    ..plan(Mode::Layered, 0, false)
+                },
+                supervisor: process(1),
+                fingerprint: Box::default(),
+            })
+            .unwrap();
+        let mut told = Self { engine };
+        told.start();
+        told
+    }
+
+    /// Starts what may start now, restarts included.
+    fn start(&mut self) {
+        for _ in 0..20 {
+            let steps = next(&self.engine.state);
+            let step = steps.into_iter().find(|s| {
+                matches!(
+                    s,
+                    Step::StartLayer { .. } | Step::StartService { .. } | Step::Settle
+                )
+            });
+            let Some(step) = step else { return };
+            let before = self.engine.clock;
+            // A step takes no time here, but for a wait that it names.
+            self.engine.clock -= 1_000;
+            self.engine.perform(step).unwrap();
+            self.engine.clock = self.engine.clock.max(before);
+        }
+    }
+
+    /// So much time passes; whoever is due is told.
+    fn pass(&mut self, us: i64) {
+        self.engine.clock += us;
+        let _ = self.engine.command(BootCommand::TimePassed);
+        self.start();
+    }
+
+    fn end(&mut self, service: &str, exit: ExitKind) {
+        self.engine
+            .command(BootCommand::ServiceExited {
+                service: service.into(),
+                exit,
+                reason: None,
+                output: "Traceback\nValueError: no such key\nbye".into(),
+            })
+            .unwrap();
+        self.start();
+    }
+
+    fn status(&self, service: &str) -> ServiceStatus {
+        self.engine.state.service(service).unwrap().1.status
+    }
+
+    fn layer(&self, name: &str) -> LayerStatus {
+        self.engine.state.layer(name).unwrap().status
+    }
+
+    fn health(&self) -> Health {
+        let boot = BootId(Uuid::from_u128(1));
+        Health::of(boot, &self.engine.state, Some(true), 0, 0)
+    }
+}
+
+#[test]
+fn without_a_probe_ready_is_earned_by_uptime_and_healthy_by_being_stable() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    assert_eq!(told.status("a"), ServiceStatus::Starting);
+    let ready = BootCommand::ServiceReady {
+        service: "a".into(),
+    };
+    assert!(
+        told.engine.command(ready).is_err(),
+        "not after so short a time"
+    );
+    told.pass(SECOND / 2);
+    assert_eq!(told.engine.state.phase, Phase::Starting);
+    told.pass(SECOND);
+    assert_eq!(told.engine.state.phase, Phase::Running);
+    let health = told.health();
+    assert_eq!(health.status, HealthStatus::Starting);
+    assert!(health.stable_at.is_some());
+    assert_eq!(health.layers[0].services[0].status, "up (not probed)");
+    assert!(!told.engine.state.is_stable());
+    told.pass(11 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+    assert!(told.engine.state.is_stable());
+}
+
+#[test]
+fn a_service_that_dies_at_once_is_never_ready_and_ends_the_boot() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    for _ in 0..4 {
+        told.end("a", ExitKind::Code(1));
+    }
+    assert_eq!(told.engine.state.up_at, None);
+    assert_eq!(told.engine.state.outcome, Some(Outcome::Failed));
+    let never = |(_, _, event): &(At, Option<MissionId>, Event)| {
+        !matches!(event, Event::ServiceReady { .. } | Event::BootUp { .. })
+    };
+    assert!(told.engine.log.iter().all(never));
+}
+
+#[test]
+fn a_service_that_ends_well_while_its_layer_starts_settles_it() {
+    let services = vec![service("a"), service("b")];
+    let mut told = Told::begin(vec![layer("one", &[], services)], |_| {});
+    told.end("a", ExitKind::Code(0));
+    let failure = told
+        .engine
+        .log
+        .iter()
+        .find_map(|(_, _, event)| match event {
+            Event::ServiceFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        });
+    let error = failure.unwrap();
+    assert!(
+        error.starts_with("ended with exit status 0 before it was ready"),
+        "{error}"
+    );
+    assert!(error.contains("oneshot"), "{error}");
+    // Declared, it is done.
+    let services = vec![service("a"), service("b")];
+    let mut told = Told::begin(vec![layer("one", &[], services)], |rules| {
+        rules.success = vec![0, 42];
+    });
+    told.end("a", ExitKind::Code(42));
+    assert_eq!(told.status("a"), ServiceStatus::Done);
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+}
+
+#[test]
+fn slow_crashes_are_counted_until_it_was_ready_for_long_enough() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    for round in 1..=3 {
+        told.pass(100 * SECOND);
+        assert_eq!(told.status("a"), ServiceStatus::Ready);
+        told.end("a", ExitKind::Code(3));
+        told.pass(20 * SECOND);
+        let health = told.health();
+        assert_eq!(health.status, HealthStatus::Degraded);
+        assert_eq!(health.layers[0].services[0].restarts, round);
+        let reason = health.reason.unwrap();
+        assert!(reason.contains("exit status 3"), "{reason}");
+    }
+    told.pass(100 * SECOND);
+    told.end("a", ExitKind::Code(3));
+    assert_eq!(told.status("a"), ServiceStatus::Failed);
+    assert_eq!(told.health().status, HealthStatus::Unhealthy);
+    let said = told.health().layers[0].reason.clone().unwrap();
+    assert!(said.contains("ValueError: no such key"), "{said}");
+
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    for _ in 0..10 {
+        told.pass(2 * SECOND);
+        told.end("a", ExitKind::Code(3));
+        told.pass(2 * SECOND);
+        told.pass(301 * SECOND);
+        assert_eq!(told.health().status, HealthStatus::Healthy);
+    }
+}
+
+#[test]
+fn unlimited_restarts_are_never_given_up() {
+    let mut plan = service("a");
+    plan.restarts_max = u32::MAX;
+    let mut told = Told::begin(vec![layer("one", &[], vec![plan])], |_| {});
+    for _ in 0..200 {
+        told.end("a", ExitKind::Code(1));
+    }
+    assert_ne!(told.status("a"), ServiceStatus::Failed);
+    assert_eq!(told.engine.state.service("a").unwrap().1.ends, 200);
+}
+
+/// Brings two layers up, then lets `b` of the first fail for good.
+fn failing(on_failure: OnFailure) -> Told {
+    let mut b = service("b");
+    b.restart = RestartPolicy::Never;
+    let layers = vec![
+        layer("one", &[], vec![service("a"), b]),
+        layer("two", &["one"], vec![service("c")]),
+    ];
+    let mut told = Told::begin(layers, |rules| rules.on_failure = on_failure);
+    told.pass(2 * SECOND);
+    told.pass(2 * SECOND);
+    assert_eq!(told.engine.state.phase, Phase::Running);
+    told.end("b", ExitKind::Code(1));
+    told
+}
+
+#[test]
+fn once_up_a_failure_stays_where_it_is_and_only_what_failed_starts_again() {
+    let mut told = failing(OnFailure::Nothing);
+    assert_eq!(told.engine.state.phase, Phase::Running);
+    assert_eq!(told.status("a"), ServiceStatus::Ready);
+    assert_eq!(told.status("c"), ServiceStatus::Ready);
+    assert_eq!(told.health().status, HealthStatus::Unhealthy);
+    assert!(!told.engine.state.missions.is_empty(), "a mission is filed");
+    let stops = |s: &Step| matches!(s, Step::StopService { .. });
+    assert!(!next(&told.engine.state).iter().any(stops));
+    // A sibling that ends is restarted as ever.
+    told.end("a", ExitKind::Code(1));
+    assert_eq!(told.status("a"), ServiceStatus::Starting);
+    told.pass(2 * SECOND);
+    let layer = "one".to_owned();
+    told.engine
+        .command(BootCommand::StartLayer { layer })
+        .unwrap();
+    assert_eq!(told.status("a"), ServiceStatus::Ready);
+    told.start();
+    assert_eq!(told.status("b"), ServiceStatus::Starting);
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+}
+
+#[test]
+fn dependents_are_stopped_if_asked_and_start_when_it_recovers() {
+    let mut told = failing(OnFailure::Dependents);
+    assert_eq!(told.status("a"), ServiceStatus::Ready);
+    assert_eq!(told.layer("two"), LayerStatus::Skipped);
+    let stop = Step::StopService {
+        service: "c".into(),
+    };
+    assert!(next(&told.engine.state).contains(&stop));
+    told.end("c", ExitKind::Signal(15));
+    assert_eq!(told.status("c"), ServiceStatus::Stopped);
+    let layer = "one".to_owned();
+    told.engine
+        .command(BootCommand::StartLayer { layer })
+        .unwrap();
+    told.start();
+    told.pass(2 * SECOND);
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("two"), LayerStatus::Up);
+    assert_eq!(told.status("c"), ServiceStatus::Ready);
+}
+
+#[test]
+fn the_whole_boot_falls_with_it_if_asked() {
+    let told = failing(OnFailure::Boot);
+    assert_eq!(told.engine.state.phase, Phase::Stopping);
+}
+
+#[test]
+fn lost_readiness_is_said_at_once_and_its_return_too() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |rules| {
+        rules.probed = true;
+    });
+    let ready = BootCommand::ServiceReady {
+        service: "a".into(),
+    };
+    told.engine.command(ready.clone()).unwrap();
+    told.pass(11 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+    let unready = BootCommand::ServiceUnready {
+        service: "a".into(),
+        reason: "status 503".into(),
+    };
+    told.engine.command(unready.clone()).unwrap();
+    let health = told.health();
+    assert_eq!(health.status, HealthStatus::Degraded);
+    assert!(health.reason.unwrap().contains("status 503"));
+    assert!(told.engine.command(unready).is_err(), "once is enough");
+    told.engine.command(ready).unwrap();
+    assert_eq!(told.health().status, HealthStatus::Starting);
+    told.pass(11 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+}

@@ -1,0 +1,153 @@
+//! What is said about a running system is true: whole programs of shell services.
+
+use crate::support::{Workspace, await_that};
+use nix::sys::signal::Signal;
+
+/// One critical layer with these services.
+fn workspace(services: &[(&str, &str, &str)]) -> Workspace {
+    let services: String = services
+        .iter()
+        .map(|(name, script, more)| {
+            format!(
+                "[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\n{more}\n"
+            )
+        })
+        .collect();
+    Workspace::with_manifest(&format!(
+        "[app]\nname = \"truth\"\nstable_after = \"200ms\"\n[heal]\nattempts = 1\n\
+         [[layer]]\nname = \"all\"\n{services}"
+    ))
+}
+
+/// What a run printed, on one line.
+fn said_by(run: &crate::support::Run) -> String {
+    let words: Vec<&str> = run.stdout.split_whitespace().collect();
+    words.join(" ")
+}
+
+#[test]
+fn a_service_that_dies_at_once_is_never_ready_and_says_why() {
+    let workspace = workspace(&[(
+        "api",
+        "echo \"ImportError: cannot import name go\"; echo bye; exit 1",
+        "restart = { max = 1, backoff = '10ms' }",
+    )]);
+    let run = workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let said = said_by(&run);
+    assert!(
+        said.contains("it said: ImportError: cannot import name go"),
+        "{said}"
+    );
+    let kinds = workspace.kinds();
+    for kind in ["service_ready", "layer_up", "boot_up"] {
+        assert!(!kinds.contains(&kind.to_owned()), "{kinds:?}");
+    }
+}
+
+#[test]
+fn a_one_shot_that_hangs_and_a_service_that_ends_well_settle() {
+    let hangs = workspace(&[(
+        "migrate",
+        "echo waiting for the lock; sleep 1000",
+        "oneshot = true\ntimeout = '300ms'",
+    )]);
+    let run = hangs.ubs(&["boot", "--until-up"]).expect(1);
+    let said = said_by(&run);
+    assert!(said.contains("did not end within 300 ms"), "{said}");
+    assert!(said.contains("it said: waiting for the lock"), "{said}");
+    assert!(hangs.leftovers().is_empty());
+    let ends = workspace(&[
+        ("a", "exit 0", ""),
+        (
+            "b",
+            "sleep 1000",
+            "ready = { exec = ['false'], timeout = '20s' }",
+        ),
+    ]);
+    let run = ends.ubs(&["boot", "--until-up"]).expect(1);
+    let said = said_by(&run);
+    assert!(
+        said.contains("ended with exit status 0 before it was ready"),
+        "{said}"
+    );
+    assert!(ends.leftovers().is_empty());
+}
+
+#[test]
+fn a_crash_loop_is_degraded_with_its_count_and_leaves_its_sibling_alone() {
+    let workspace = workspace(&[
+        (
+            "api",
+            "echo $$$$ >> api; exec sleep 1000",
+            "min_uptime = '100ms'",
+        ),
+        (
+            "worker",
+            "sleep 0.5; exit 3",
+            "min_uptime = '100ms'\nrestart = { max = 3, backoff = '10ms' }",
+        ),
+    ]);
+    let running = workspace.start(&["boot", "--mode", "layered"]);
+    let health = workspace.await_health(&["degraded"]);
+    let reason = health["reason"].as_str().unwrap_or("").to_owned();
+    assert!(reason.contains("worker was restarted"), "{reason}");
+    assert!(reason.contains("exit status 3"), "{reason}");
+    let health = workspace.await_health(&["unhealthy"]);
+    let reason = health["reason"].as_str().unwrap_or("");
+    assert!(reason.contains("given up after 3 restarts"), "{reason}");
+    assert_eq!(
+        workspace.read("api").lines().count(),
+        1,
+        "the API was left alone"
+    );
+    assert_eq!(
+        health["layers"][0]["services"][0]["status"],
+        "up (not probed)"
+    );
+    await_that("a mission", || {
+        workspace.kinds().contains(&"mission_filed".to_owned())
+    });
+    workspace.ubs(&["health"]).expect(1);
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(1);
+    assert!(workspace.leftovers().is_empty());
+}
+
+#[test]
+fn readiness_that_is_lost_is_said_and_its_return_too() {
+    let workspace = workspace(&[(
+        "api",
+        "touch ok; exec sleep 1000",
+        "ready = { exec = ['test', '-e', 'ok'], interval = '20ms' }",
+    )]);
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["healthy"]);
+    std::fs::remove_file(workspace.path("ok")).unwrap();
+    let health = workspace.await_health(&["degraded"]);
+    let reason = health["reason"].as_str().unwrap_or("");
+    assert!(reason.contains("api is not ready any more"), "{reason}");
+    assert_eq!(health["layers"][0]["services"][0]["status"], "unready");
+    workspace.write("ok", "");
+    workspace.await_health(&["healthy"]);
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+    let kinds = workspace.kinds();
+    assert!(kinds.contains(&"service_unready".to_owned()));
+    let starts = kinds.iter().filter(|kind| *kind == "service_started");
+    assert_eq!(starts.count(), 1, "it was not restarted for that");
+}
+
+#[test]
+fn up_and_not_stable_yet_is_starting_with_the_time_left() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"truth\"\nstable_after = \"60s\"\n[[layer]]\nname = \"all\"\n[[layer.service]]\n\
+         name = \"a\"\nrun = \"sleep 1000\"\nmin_uptime = \"50ms\"\n",
+    );
+    workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(0);
+    let run = workspace.ubs(&["health"]).expect(4);
+    assert!(run.stdout.contains("stable in "), "{}", run.stdout);
+    workspace.ubs(&["stop"]).expect(0);
+    await_that("the end", || workspace.leftovers().is_empty());
+}
