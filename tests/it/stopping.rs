@@ -11,7 +11,7 @@ fn manifest(services: &[(&str, &str, &str)]) -> String {
     let mut text = "[app]\nname = \"probe\"\n\n[[layer]]\nname = \"one\"\n".to_owned();
     for (name, script, more) in services {
         text.push_str(&format!(
-            "\n[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\n{more}\n"
+            "\n[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\nmin_uptime = \"0s\"\n{more}\n"
         ));
     }
     text
