@@ -10,8 +10,14 @@ use nix::sys::signal::Signal;
 fn manifest(services: &[(&str, &str, &str)]) -> String {
     let mut text = "[app]\nname = \"probe\"\n\n[[layer]]\nname = \"one\"\n".to_owned();
     for (name, script, more) in services {
+        // A one-shot has no uptime to prove.
+        let uptime = if more.contains("oneshot") {
+            ""
+        } else {
+            "min_uptime = \"0s\""
+        };
         text.push_str(&format!(
-            "\n[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\nmin_uptime = \"0s\"\n{more}\n"
+            "\n[[layer.service]]\nname = \"{name}\"\nrun = ['sh', '-c', '''{script}''']\n{uptime}\n{more}\n"
         ));
     }
     text
