@@ -298,7 +298,7 @@ fn a_service_that_dies_while_the_system_runs_comes_back() {
     let health = workspace.await_health(&["degraded"]);
     let reason = health["reason"].as_str().unwrap_or("");
     assert!(
-        reason.contains("restarted once: it ended with SIGKILL"),
+        reason.contains("restarted once: it was ended: SIGKILL, not ours"),
         "{reason}"
     );
     workspace.await_health(&["healthy"]);
