@@ -8,23 +8,23 @@
 //! What happens between `fork` and `exec` is in [`super::enter`].
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::c_strings::{CStrings, c_string};
 use super::control_group::ControlGroup;
 use super::filter::{Sockets, filters};
 use super::landlock::{Wall, WallPlan};
 use super::loopback::{LoopbackPlan, hand_over_pair};
 use super::new_root::{NewRoot, RootPlan};
-use super::plan::{CStrings, Namespaces, Plan};
+use super::plan::{Namespaces, Plan};
 use super::step::STEPS;
 use crate::manifest::SandboxLimits;
 
@@ -104,15 +104,6 @@ impl Report {
         let step = STEPS.get(usize::try_from(step).ok()?)?;
         Some(Self::Failed { step, errno: value })
     }
-}
-
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes()).map_err(|_| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{} holds a NUL byte", text.to_string_lossy()),
-        )
-    })
 }
 
 /// A pipe whose write end is numbered high and closed on exec.

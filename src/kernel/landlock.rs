@@ -4,10 +4,10 @@
 
 use std::ffi::{CString, c_long};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use super::c_strings::c_string;
 use super::step::{Failure, WALL, errno};
 
 /// Access to files, by version of the interface (linux/landlock.h).
@@ -103,7 +103,7 @@ impl WallPlan {
         let mut rules = Vec::new();
         let mut add = |paths: &[PathBuf], access: u64| -> io::Result<()> {
             for path in paths {
-                let text = CString::new(path.as_os_str().as_bytes())?;
+                let text = c_string(path.as_os_str())?;
                 // Whether it is a directory is looked up by the child: here it may not exist yet.
                 rules.push((text, access));
             }

@@ -7,6 +7,7 @@
 // (`mount_setattr`, `pidfd_open`, `close_range`, `FICLONE`). Nowhere else in the crate is it allowed.
 #![allow(unsafe_code)]
 
+mod c_strings;
 mod census;
 mod confine;
 mod control_group;

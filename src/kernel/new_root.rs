@@ -14,6 +14,7 @@ use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
+use super::c_strings::c_string;
 use super::step::{
     BASE, Failure, MAKE, OVERLAY, PIVOT, PRIVATE, PROC, SCRATCH, SEAL, SHOW, check, errno,
 };
@@ -112,11 +113,6 @@ enum Step {
     Empty {
         at: CString,
     },
-}
-
-fn c_string(text: &OsStr) -> io::Result<CString> {
-    CString::new(text.as_bytes())
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path holds a NUL byte"))
 }
 
 /// A path of the new root, relative to it; `.` for the root itself.
