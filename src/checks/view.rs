@@ -5,25 +5,28 @@ use std::path::{Component, Path, PathBuf};
 use super::context::CheckContext;
 use super::interpreter::interpreter;
 use super::raised::Raised;
+use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest, Origin};
 use crate::sandbox::{View, has_own_root};
 
 /// A path of this host that a check does not show to the application's code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NotShown {
-    pub path: PathBuf,
+    path: PathBuf,
     /// It was to be written, or something in it.
     is_written: bool,
 }
 
 impl NotShown {
-    /// Why what failed for it decides nothing.
-    pub(super) fn why(&self) -> &'static str {
-        if self.is_written {
+    /// Which path, and why what failed for it decides nothing.
+    pub(super) fn why(&self, redactor: &Redactor) -> String {
+        let path = redactor.clean(&self.path.display().to_string(), PATH_BYTES_MAX);
+        let why = if self.is_written {
             "is on this host, and a check may write nothing there, so this is not decided"
         } else {
             "exists on this host and is not shown to the check, so this is not decided"
-        }
+        };
+        format!("{path} {why}")
     }
 
     pub(super) fn remedy(&self) -> String {
@@ -44,8 +47,45 @@ impl NotShown {
     }
 }
 
+/// What the sandbox may be to blame for, and not the application.
+#[derive(Debug)]
+pub(super) enum SandboxCause {
+    /// A path of this host is not shown.
+    NotShown(NotShown),
+    /// A local socket was refused.
+    Refused,
+    /// Nothing may be written in the workspace.
+    ReadOnly,
+}
+
+impl SandboxCause {
+    /// Why the failure decides nothing; `run`: what failed, `check` or `dry run`.
+    pub(super) fn why(&self, run: &str, redactor: &Redactor) -> String {
+        match self {
+            Self::NotShown(path) => path.why(redactor),
+            Self::Refused => {
+                format!("a {run} can make no local (Unix) socket, so this is not decided")
+            }
+            Self::ReadOnly => format!("the {run} is read-only, which may be the cause"),
+        }
+    }
+
+    /// What to do, where that does not depend on what was looked at; `who`: `application` or `layer`.
+    pub(super) fn remedy(&self, who: &str) -> Option<String> {
+        match self {
+            Self::NotShown(path) => Some(path.remedy()),
+            Self::Refused => Some(format!(
+                "let the {who} make its sockets when it runs and not while it is imported"
+            )),
+            Self::ReadOnly => None,
+        }
+    }
+}
+
 /// Paths of an exception that are looked up.
 const PATHS_MAX: usize = 16;
+/// Longest path that is shown, in bytes.
+const PATH_BYTES_MAX: usize = 512;
 
 /// Absolute paths in a text, and those below the home directory, which is written `~`.
 fn paths_in<'a>(text: &'a str, home: Option<&'a Path>) -> impl Iterator<Item = PathBuf> {
@@ -123,15 +163,22 @@ impl CheckContext<'_> {
         application_view(self.manifest, self.root, self.environment, self.state)
     }
 
-    /// A path that an exception names, and that this host has but does not show to a dry run: what failed may work when
-    /// the application runs. So may writing a new file into a directory of this host.
-    pub(super) fn path_not_shown(&self, raised: &Raised) -> Option<NotShown> {
+    /// What of the sandbox an exception may come from: what failed may work when the application runs.
+    pub(super) fn sandbox_cause(&self, raised: &Raised) -> Option<SandboxCause> {
         let messages = raised.chain.iter().map(|link| link.message.as_str());
         let texts = std::iter::once(raised.message.as_str()).chain(messages);
-        self.not_shown_in(texts, &raised.unwritten)
+        if let Some(path) = self.not_shown_in(texts, &raised.unwritten) {
+            return Some(SandboxCause::NotShown(path));
+        }
+        match (raised.refused, raised.read_only) {
+            (true, _) => Some(SandboxCause::Refused),
+            (false, true) => Some(SandboxCause::ReadOnly),
+            (false, false) => None,
+        }
     }
 
-    /// The same of what a program said; `unwritten`: paths that it tried to write.
+    /// A path that a text names, and that this host has but does not show to a dry run, or a directory of this host
+    /// into which a new file was to be written. `unwritten`: paths that were to be written.
     pub(super) fn not_shown_in<'t>(
         &self,
         texts: impl Iterator<Item = &'t str>,

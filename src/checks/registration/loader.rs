@@ -29,36 +29,19 @@ impl Loader<'_> {
         let place = location
             .as_ref()
             .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
-        let unshown = self.context.path_not_shown(raised);
-        let (severity, why, remedy) = if let Some(path) = &unshown {
-            (
+        let cause = self.context.sandbox_cause(raised);
+        let (severity, why) = match &cause {
+            Some(cause) => (
                 Severity::Warning,
-                format!(
-                    "; {} {}",
-                    redactor.clean(&path.path.display().to_string(), 512),
-                    path.why()
-                ),
-                path.remedy(),
-            )
-        } else if raised.refused {
-            (
-                Severity::Warning,
-                "; a check can make no local (Unix) socket, so this is not decided".to_owned(),
-                "let the application make its sockets when it runs and not while it is imported"
-                    .to_owned(),
-            )
-        } else if raised.read_only {
-            (
-                Severity::Warning,
-                "; the check is read-only, which may be the cause".to_owned(),
-                "let the application write when it runs and not while it is imported".to_owned(),
-            )
-        } else {
-            (
-                Severity::Critical,
-                String::new(),
-                format!("make `import {}` work: read the traceback", self.app.module),
-            )
+                format!("; {}", cause.why("check", redactor)),
+            ),
+            None => (Severity::Critical, String::new()),
+        };
+        let remedy = match &cause {
+            Some(cause) => cause.remedy("application").unwrap_or_else(|| {
+                "let the application write when it runs and not while it is imported".to_owned()
+            }),
+            None => format!("make `import {}` work: read the traceback", self.app.module),
         };
         let message = format!(
             "the application {} cannot be loaded: {}{place}{why}",

@@ -7,6 +7,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
+use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::remedy::Cause;
@@ -67,7 +68,13 @@ impl LayerFailures<'_> {
         finding
     }
 
-    pub(super) fn raised(&self, step: &str, raised: &Raised, printed: &str) -> Finding {
+    pub(super) fn raised(
+        &self,
+        step: &str,
+        raised: &Raised,
+        cause: Option<&SandboxCause>,
+        printed: &str,
+    ) -> Finding {
         let redactor = self.context.redactor;
         let location = raised.location(redactor);
         let place = location.as_ref().map_or_else(String::new, in_brackets);
@@ -84,22 +91,17 @@ impl LayerFailures<'_> {
                  than those that are installed; see the traceback for which two meet there"
             )
         });
-        let unshown = self.context.path_not_shown(raised);
-        let (code, remedy) = if let Some(path) = &unshown {
-            (Code::RehearsalOutsidePath, path.remedy())
-        } else if raised.refused {
-            (
-                Code::RehearsalFailed,
-                "let the layer make its sockets when it runs and not while it is imported"
-                    .to_owned(),
-            )
-        } else if raised.read_only {
-            (
-                Code::RehearsalFailed,
+        let (code, remedy) = if let Some(cause) = cause {
+            let code = match cause {
+                SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
+                SandboxCause::Refused | SandboxCause::ReadOnly => Code::RehearsalFailed,
+            };
+            let remedy = cause.remedy("layer").unwrap_or_else(|| {
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \
                  when it runs and not while it is imported, or create what it needs beforehand"
-                    .to_owned(),
-            )
+                    .to_owned()
+            });
+            (code, remedy)
         } else if raised.syntax.is_some() {
             (
                 Code::RehearsalSyntaxError,
@@ -125,26 +127,9 @@ impl LayerFailures<'_> {
             let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
             (Code::RehearsalFailed, remedy)
         };
-        let mut finding = if let Some(unshown) = &unshown {
-            let path = redactor.clean(&unshown.path.display().to_string(), 512);
-            let why = unshown.why();
-            self.finding(
-                code,
-                Severity::Warning,
-                &format!("{line}{place}; {path} {why}"),
-            )
-        } else if raised.refused {
-            self.finding(
-                code,
-                Severity::Warning,
-                &format!("{line}{place}; a dry run can make no local (Unix) socket, so this is not decided"),
-            )
-        } else if raised.read_only {
-            self.finding(
-                code,
-                Severity::Warning,
-                &format!("{line}{place}; the dry run is read-only, which may be the cause"),
-            )
+        let mut finding = if let Some(cause) = cause {
+            let why = cause.why("dry run", redactor);
+            self.finding(code, Severity::Warning, &format!("{line}{place}; {why}"))
         } else {
             let root = raised
                 .root(redactor)

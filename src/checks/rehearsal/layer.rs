@@ -116,13 +116,13 @@ pub(super) fn rehearse_layer(
                 run.findings
                     .extend(failures.side_effects(&run.seen.side_effects, more));
                 if let Some(raised) = &rehearsed.raised {
-                    let is_unshown = context.path_not_shown(raised).is_some();
-                    run.outcome = if raised.read_only || raised.refused || is_unshown {
-                        RehearsalOutcome::Degraded
-                    } else {
-                        RehearsalOutcome::Failed
+                    let cause = context.sandbox_cause(raised);
+                    run.outcome = match cause {
+                        Some(_) => RehearsalOutcome::Degraded,
+                        None => RehearsalOutcome::Failed,
                     };
-                    let finding = failures.raised(&rehearsed.step, raised, &ran.printed);
+                    let step = &rehearsed.step;
+                    let finding = failures.raised(step, raised, cause.as_ref(), &ran.printed);
                     run.findings.push(finding);
                 }
             }
@@ -206,11 +206,8 @@ fn run_command(
             if let Some(unshown) = unshown.filter(|_| !why.timed_out) {
                 finding.code = Code::RehearsalOutsidePath;
                 finding.severity = Severity::Warning;
-                let path = unshown.path.display().to_string();
-                let path = context.redactor.clean(&path, 512);
-                finding
-                    .message
-                    .push_str(&format!("; {path} {}", unshown.why()));
+                let why = unshown.why(context.redactor);
+                finding.message.push_str(&format!("; {why}"));
                 finding.remedy = Some(unshown.remedy());
                 run.outcome = RehearsalOutcome::Degraded;
             }

@@ -89,34 +89,17 @@ pub(super) fn raised_otherwise(
         .map_or_else(String::new, |l| format!(" ({}:{})", l.file, l.line));
     let line = raised.line(redactor);
     let module = target.split(':').next().unwrap_or(target);
-    let unshown = context.path_not_shown(raised);
-    let (severity, why, remedy) = if let Some(path) = &unshown {
-        (
+    let cause = context.sandbox_cause(raised);
+    let (severity, why) = match &cause {
+        Some(cause) => (
             Severity::Warning,
-            format!(
-                "; {} {}",
-                redactor.clean(&path.path.display().to_string(), 512),
-                path.why()
-            ),
-            path.remedy(),
-        )
-    } else if raised.refused {
-        (
-            Severity::Warning,
-            "; a check can make no local (Unix) socket, so this is not decided".to_owned(),
-            "let the application make its sockets when it runs and not while it is imported"
-                .to_owned(),
-        )
-    } else if raised.read_only {
-        (
-            Severity::Warning,
-            "; the check is read-only, which may be the cause".to_owned(),
-            format!("make `import {module}` work: read the traceback"),
-        )
-    } else {
-        let remedy = format!("make `import {module}` work: read the traceback");
-        (Severity::Critical, String::new(), remedy)
+            format!("; {}", cause.why("check", redactor)),
+        ),
+        None => (Severity::Critical, String::new()),
     };
+    let remedy = cause
+        .and_then(|cause| cause.remedy("application"))
+        .unwrap_or_else(|| format!("make `import {module}` work: read the traceback"));
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,
         severity,
