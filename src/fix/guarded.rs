@@ -8,18 +8,10 @@ use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization;
 
 use crate::manifest::{Expect, Manifest};
+use crate::sandbox::SKIPPED;
 
-/// Directories that the copy of a trial leaves out: see `sandbox::copy`.
-const NOT_CARRIED: [&str; 8] = [
-    ".venv",
-    "venv",
-    "node_modules",
-    "__pycache__",
-    ".mypy_cache",
-    ".pytest_cache",
-    ".ruff_cache",
-    ".tox",
-];
+/// Directories of tools: what lies in them is made anew, and a change there shows nothing.
+const CACHES: &[&str] = &[".mypy_cache", ".pytest_cache", ".ruff_cache", ".tox"];
 const TEST_DIRECTORIES: [&str; 2] = ["tests", "test"];
 const CI: [&str; 15] = [
     ".github",
@@ -75,12 +67,11 @@ fn folded(path: &Path) -> Vec<String> {
         .collect()
 }
 
-/// The directory of the path that no trial carries over, if there is one.
+/// The directory of the path that no trial carries over, or that shows nothing, if there is one.
 pub(super) fn not_carried(path: &str) -> Option<&'static str> {
     let parts = folded(Path::new(path));
-    NOT_CARRIED
-        .into_iter()
-        .find(|name| parts.iter().any(|part| part == name))
+    let mut left_out = SKIPPED.iter().chain(CACHES).copied();
+    left_out.find(|name| parts.iter().any(|part| part == name))
 }
 
 /// What the file at `path`, relative to the workspace, guards; nothing for an ordinary file.

@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest wait for the kernel to let go of what ended.
@@ -46,6 +46,15 @@ impl ControlGroup {
             REFUSED.store(true, Ordering::Relaxed);
         }
         group
+    }
+
+    /// Whether this process may make any; tried once in its life.
+    pub(crate) fn can_be_made() -> bool {
+        static CAN: OnceLock<bool> = OnceLock::new();
+        *CAN.get_or_init(|| {
+            let id = uuid::Uuid::now_v7().to_string();
+            Self::new(&id, u64::from(u32::MAX), 1 << 30).is_some()
+        })
     }
 
     /// What a process writes `0` to in order to enter.

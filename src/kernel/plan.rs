@@ -1,10 +1,11 @@
 //! All that a confined child needs, prepared before the `fork`: nothing may be allocated after it.
 
-use std::ffi::{CString, c_char};
+use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
 use seccompiler::BpfProgram;
 
+use super::c_strings::CStrings;
 use super::landlock::WallPlan;
 use super::loopback::LoopbackPlan;
 use super::new_root::{Owner, RootPlan};
@@ -46,33 +47,4 @@ pub(super) struct Plan {
     /// Only in a network of the program's own.
     pub loopback: Option<LoopbackPlan>,
     pub rehearse: bool,
-}
-
-/// An array of C strings, ended by a null pointer, as execve(2) wants it.
-pub(super) struct CStrings {
-    _owned: Vec<CString>,
-    pointers: Vec<*const c_char>,
-}
-
-// SAFETY: the pointers lead into `_owned`, which never changes, and whose heap blocks move with it.
-unsafe impl Send for CStrings {}
-// SAFETY: as above: read-only after construction.
-unsafe impl Sync for CStrings {}
-
-impl CStrings {
-    pub(super) fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect();
-        Self {
-            _owned: owned,
-            pointers,
-        }
-    }
-
-    pub(super) fn as_ptr(&self) -> *const *const c_char {
-        self.pointers.as_ptr()
-    }
 }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
+use super::lexical::normalise;
 use crate::kernel::{remove_tree, try_reflink};
 
 /// Most bytes of one copy.
@@ -26,7 +27,7 @@ const DEPTH_MAX: usize = 256;
 
 /// Directories that a trial does not need, wherever they lie: history, our own state, installed
 /// packages (used in place, through the interpreter's own path), caches.
-const SKIPPED: &[&str] = &[
+pub(crate) const SKIPPED: &[&str] = &[
     ".git",
     ".ubs",
     ".venv",
@@ -337,18 +338,6 @@ fn link_target(workspace: &Path, link: &Path) -> io::Result<Option<PathBuf>> {
 fn upwards(workspace: &Path, directory: &Path) -> PathBuf {
     let below = directory.strip_prefix(workspace).unwrap_or(Path::new(""));
     below.components().map(|_| Component::ParentDir).collect()
-}
-
-fn normalise(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::ParentDir => drop(normal.pop()),
-            Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 fn belongs_to_database(file: &Path, databases: &[PathBuf]) -> bool {

@@ -4,18 +4,22 @@
 
 mod bounds;
 mod copy;
+mod lexical;
 mod private;
 mod python_paths;
 mod report;
 mod run;
+mod stand_in;
+mod system;
 #[cfg(test)]
 mod tests;
 mod view;
 mod watch;
 
-pub(crate) use copy::{CopyError, WorkspaceCopy, clone_database};
+pub(crate) use copy::{CopyError, SKIPPED, WorkspaceCopy, clone_database};
 pub(crate) use report::{Isolation, host_isolation};
 pub(crate) use run::{
     Loopback, SandboxError, SandboxOutcome, SandboxSpec, has_own_root, run_sandboxed,
 };
-pub(crate) use view::{View, find_program_in_copy, prepare_copy};
+pub(crate) use stand_in::{find_program_in_copy, prepare_copy};
+pub(crate) use view::View;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::lexical::normalise;
+
 /// Links followed from a program's name to its file.
 const LINKS_MAX: usize = 16;
 /// Largest file that is read.
@@ -29,7 +31,7 @@ pub(super) fn interpreter_paths(program: &Path) -> Vec<PathBuf> {
         paths.insert(file.clone());
         let Ok(to) = fs::read_link(&file) else { break };
         file = match file.parent() {
-            Some(parent) => normal(&parent.join(to)),
+            Some(parent) => normalise(&parent.join(to)),
             None => to,
         };
     }
@@ -159,19 +161,6 @@ fn read_bounded(path: &Path) -> Option<String> {
     let mut text = String::new();
     file.take(FILE_BYTES_MAX).read_to_string(&mut text).ok()?;
     Some(text)
-}
-
-/// Without `.` and `..`, by the letters.
-fn normal(path: &Path) -> PathBuf {
-    let mut normal = PathBuf::new();
-    for part in path.components() {
-        match part {
-            std::path::Component::ParentDir => drop(normal.pop()),
-            std::path::Component::CurDir => {}
-            other => normal.push(other),
-        }
-    }
-    normal
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! What a sandbox isolates on this host, and what not, in words.
 
 use crate::kernel::{
-    IsolationSupport, Namespaces, has_filter, has_landlock, isolation_support, landlock_version,
-    outranks_the_confined,
+    ControlGroup, IsolationSupport, Namespaces, has_filter, has_landlock, isolation_support,
+    landlock_version, outranks_the_confined,
 };
 use crate::manifest::SandboxLimits;
 
@@ -28,8 +28,6 @@ pub(super) struct Facts {
     /// It runs as user id 0.
     pub keeps_root: bool,
     pub looks_writable: bool,
-    /// The kernel has Landlock.
-    pub is_walled: bool,
 }
 
 /// What a command with these limits, without network, would be isolated from on this host.
@@ -41,15 +39,9 @@ pub(crate) fn host_isolation(limits: SandboxLimits) -> Isolation {
         loopback: None,
         limits,
         timeout_ms: limits.time_ms,
-        is_grouped: crate::kernel::ControlGroup::new(
-            &format!("ubs-{}", uuid::Uuid::now_v7()),
-            limits.processes,
-            limits.total_memory_bytes,
-        )
-        .is_some(),
+        is_grouped: ControlGroup::can_be_made(),
         keeps_root: false,
         looks_writable: true,
-        is_walled: has_landlock(),
     };
     describe(&facts, support.namespaces, support)
 }
@@ -76,7 +68,7 @@ pub(super) fn describe(
     } else {
         "watched"
     };
-    let filesystem: Fact = match (namespaces.root, facts.is_walled) {
+    let filesystem: Fact = match (namespaces.root, has_landlock()) {
         (true, true) => Ok("own root: what is named, and nothing else; Landlock within".into()),
         (true, false) => Ok("own root: what is named, and nothing else".into()),
         (false, true) => Ok(format!(
@@ -97,7 +89,7 @@ pub(super) fn describe(
         (
             "environment",
             // Without processes of its own, another process of the same user may be asked for its environment.
-            if namespaces.root || facts.is_walled || outranks_the_confined() {
+            if namespaces.root || has_landlock() || outranks_the_confined() {
                 Ok("only the given variables".into())
             } else {
                 Err("only the given variables, but /proc shows those of other processes of this user".into())

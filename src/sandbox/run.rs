@@ -13,12 +13,13 @@ use crossbeam_channel::Sender;
 
 use super::bounds::Bounds;
 use super::report::{Facts, Isolation, describe};
-use super::view::{Sight, View, find_program_in_copy, new_root, wall, writable_in};
+use super::stand_in::find_program_in_copy;
+use super::view::{Sight, View, new_root, wall, writable_in};
 use super::watch::{Strays, Watch};
 use crate::domain::event::ExitKind;
 use crate::kernel::{
     Confinement, ControlGroup, IsolationSupport, Namespaces, Sockets, Wall, find_program,
-    has_landlock, isolation_support, spawn_confined,
+    isolation_support, spawn_confined,
 };
 use crate::manifest::SandboxLimits;
 
@@ -183,32 +184,32 @@ pub(super) fn run_with(
         network: spec.network,
         disk_bytes: spec.limits.disk_bytes,
     };
-    let (root, home) = new_root(&sight);
+    let own_root = namespaces.root.then(|| new_root(&sight));
     let mut written = writable.clone();
-    let wall = if namespaces.root {
-        Wall {
-            writable: writable_in(&root),
+    let wall = match &own_root {
+        Some((root, _)) => Wall {
+            writable: writable_in(root),
             readable: None,
             listable: Vec::new(),
             no_tcp: false,
+        },
+        None => {
+            written.extend(spec.home.as_ref().map(real).transpose()?);
+            let mut wall = wall(&sight, !spec.network && !namespaces.net);
+            wall.writable.extend(written.iter().cloned());
+            wall
         }
-    } else {
-        written.extend(spec.home.as_ref().map(real).transpose()?);
-        let mut wall = wall(&sight, !spec.network && !namespaces.net);
-        wall.writable.extend(written.iter().cloned());
-        wall
     };
     if let Some(private) = &spec.home {
-        let (home, tmp) = if namespaces.root {
-            (home.as_path(), Path::new("/tmp"))
-        } else {
-            (private.as_path(), private.as_path())
+        let (home, tmp) = match &own_root {
+            Some((_, home)) => (home.as_path(), Path::new("/tmp")),
+            None => (private.as_path(), private.as_path()),
         };
         env.insert("HOME".to_owned(), home.display().to_string());
         env.insert("TMPDIR".to_owned(), tmp.display().to_string());
     }
     let inside = |path: &Path| match &spec.view {
-        Some(view) if namespaces.root => view.inside(path),
+        Some(view) if own_root.is_some() => view.inside(path),
         _ => path.to_owned(),
     };
     let owner = owner_of(spec, &cwd, &program);
@@ -225,7 +226,7 @@ pub(super) fn run_with(
         argv: &spec.argv,
         env: &env,
         cwd: &inside(&cwd),
-        root: namespaces.root.then_some(&root),
+        root: own_root.as_ref().map(|(root, _)| root),
         wall: Some(&wall),
         owner,
         sockets: match (spec.network, namespaces.net) {
@@ -263,7 +264,6 @@ pub(super) fn run_with(
         is_grouped: group.is_some(),
         keeps_root: owner.is_none() && nix::unistd::geteuid().is_root(),
         looks_writable: spec.view.as_ref().is_some_and(|view| view.looks_writable),
-        is_walled: has_landlock(),
     };
     if let Some(source) = ended.not_started {
         return Err(failed(source));

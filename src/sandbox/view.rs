@@ -1,16 +1,20 @@
 //! What a sandboxed program sees of the host: the system, its interpreter, the workspace, what the manifest names,
 //! and nothing else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::private::is_private;
 use super::python_paths::interpreter_paths;
-use crate::kernel::{NewRoot, RootEntry, Wall, find_program};
+use super::stand_in::ENVIRONMENTS;
+use super::system::{
+    DEVICES, LINKS, OF_ETC, OF_USR, SCRATCH, SYSTEM, is_shown_by_system, loader_directories, show,
+    system,
+};
+use crate::kernel::{NewRoot, RootEntry, Wall};
 
 /// The workspace as a program sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,121 +111,14 @@ impl View {
     }
 }
 
-/// Directories of the system's programs and libraries, apart from those of `/usr`. On most systems links.
-const SYSTEM: [&str; 7] = [
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/libx32",
-    "/nix/store",
-];
-
-/// What is shown of `/usr` and `/usr/local`: not `src`, where images put applications.
-const OF_USR: [&str; 9] = [
-    "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec", "share", "include",
-];
-
-/// What is shown of `/etc`: how names are resolved, whom to trust, where libraries lie, time and users by name.
-/// Nothing in it is a secret.
-const OF_ETC: [&str; 31] = [
-    "alternatives",
-    "ca-certificates",
-    "ca-certificates.conf",
-    "crypto-policies",
-    "debian_version",
-    "fonts",
-    "gai.conf",
-    "group",
-    "host.conf",
-    "hostname",
-    "hosts",
-    "inputrc",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "locale.alias",
-    "locale.conf",
-    "localtime",
-    "machine-info",
-    "magic",
-    "mime.types",
-    "nsswitch.conf",
-    "odbcinst.ini",
-    "os-release",
-    "passwd",
-    "pki",
-    "protocols",
-    "services",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "timezone",
-];
-
-/// Devices that every program may expect.
-const DEVICES: [&str; 5] = [
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-];
-
-/// Links that every program may expect.
-const LINKS: [(&str, &str); 5] = [
-    ("/proc/self/fd", "/dev/fd"),
-    ("/proc/self/fd/0", "/dev/stdin"),
-    ("/proc/self/fd/1", "/dev/stdout"),
-    ("/proc/self/fd/2", "/dev/stderr"),
-    ("/run", "/var/run"),
-];
-
-/// Directories in the bounded memory that every program may expect, writable for all.
-const SCRATCH: [&str; 4] = ["/tmp", "/var/tmp", "/dev/shm", "/run"];
-
 /// Where the home directory is if the application's own cannot be one.
 const HOME_DEFAULT: &str = "/home/sandbox";
 
 /// Files and directories in the bounded memory, for each byte of it.
 const BYTES_PER_FILE: u64 = 8 << 10;
 
-/// Largest file of `ld.so.conf.d`.
-const LOADER_BYTES_MAX: u64 = 64 << 10;
-
-/// Where the environments of a workspace lie that a copy leaves out.
-const ENVIRONMENTS: [&str; 3] = [".venv", "venv", "node_modules"];
-
 /// What a copy leaves out and may be shown of the live workspace.
 const LEFT_OUT: [&str; 4] = [".venv", "venv", "node_modules", ".git"];
-/// The file that a program's name means in `cwd`, in `copy` of the workspace `live`: what a copy leaves out of the live
-/// one's environments is shown in its place.
-///
-/// # Errors
-/// As [`find_program`].
-pub(crate) fn find_program_in_copy(
-    name: &str,
-    env: &BTreeMap<String, String>,
-    cwd: &Path,
-    copy: &Path,
-    live: &Path,
-) -> io::Result<PathBuf> {
-    let found = find_program(name, env, cwd);
-    let is_of_environment = Path::new(name).components().any(|part| {
-        ENVIRONMENTS
-            .iter()
-            .any(|e| part.as_os_str() == OsStr::new(e))
-    });
-    if found.is_ok() || copy == live || !is_of_environment {
-        return found;
-    }
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    match real(cwd).strip_prefix(real(copy)) {
-        Ok(below) => find_program(name, env, &live.join(below)),
-        Err(_) => found,
-    }
-}
-
 /// What is put together for one program.
 pub(super) struct Sight<'a> {
     pub view: Option<&'a View>,
@@ -405,62 +302,6 @@ fn write(from: &Path, at: &Path) -> RootEntry {
     }
 }
 
-fn show(path: PathBuf) -> RootEntry {
-    RootEntry::Show {
-        from: path.clone(),
-        at: path,
-    }
-}
-
-fn system(entries: &mut Vec<RootEntry>, network: bool) {
-    for base in ["/usr", "/usr/local"] {
-        for name in OF_USR {
-            show_or_link(entries, &Path::new(base).join(name));
-        }
-    }
-    for path in SYSTEM {
-        show_or_link(entries, Path::new(path));
-    }
-    for name in OF_ETC {
-        let at = Path::new("/etc").join(name);
-        // Its content, wherever the link leads: `/run` and the like are not there.
-        if let Ok(from) = at.canonicalize() {
-            entries.push(RootEntry::Show { from, at });
-        }
-    }
-    let resolver = Path::new("/etc/resolv.conf");
-    if let (true, Ok(from)) = (network, resolver.canonicalize()) {
-        let at = resolver.to_owned();
-        entries.push(RootEntry::Show { from, at });
-    }
-}
-
-fn show_or_link(entries: &mut Vec<RootEntry>, path: &Path) {
-    match fs::read_link(path) {
-        Ok(to) => entries.push(RootEntry::Link {
-            to,
-            at: path.to_owned(),
-        }),
-        Err(_) if path.is_dir() => entries.push(show(path.to_owned())),
-        Err(_) => {}
-    }
-}
-
-/// The system's directories are shown anyway.
-fn is_shown_by_system(path: &Path) -> bool {
-    let of_usr = ["/usr", "/usr/local"].into_iter().any(|base| {
-        path.strip_prefix(base).is_ok_and(|below| {
-            let first = below.components().next();
-            first.is_some_and(|first| {
-                OF_USR
-                    .iter()
-                    .any(|name| first.as_os_str() == OsStr::new(name))
-            })
-        })
-    });
-    of_usr || SYSTEM.iter().any(|system| path.starts_with(system))
-}
-
 /// What is shown beside the system and the workspace, parents first, each once.
 fn shown_paths(sight: &Sight<'_>) -> Vec<PathBuf> {
     let mut shown: BTreeSet<PathBuf> = loader_directories().into_iter().collect();
@@ -511,27 +352,6 @@ fn plain(path: PathBuf) -> Option<PathBuf> {
     }
 }
 
-/// Directories outside of the system's own in which the loader looks for libraries (ld.so(8)).
-fn loader_directories() -> Vec<PathBuf> {
-    let files = fs::read_dir("/etc/ld.so.conf.d")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let texts = files.filter(|file| {
-        file.metadata()
-            .is_ok_and(|m| m.is_file() && m.len() < LOADER_BYTES_MAX)
-    });
-    texts
-        .filter_map(|file| fs::read_to_string(file.path()).ok())
-        .flat_map(|text| {
-            let lines = text.lines().map(|line| PathBuf::from(line.trim()));
-            lines
-                .filter(|path| path.starts_with("/opt") && path.is_dir())
-                .collect::<Vec<_>>()
-        })
-        .collect()
-}
-
 /// Not where the system, the interpreter or the workspace itself lies.
 fn can_be_home(home: &Path, sight: &Sight<'_>) -> bool {
     let taken = [
@@ -544,42 +364,6 @@ fn can_be_home(home: &Path, sight: &Sight<'_>) -> bool {
             .all(|part| !matches!(part, std::path::Component::ParentDir))
         && !taken.iter().any(|taken| home.starts_with(taken))
         && sight.view.is_none_or(|view| !home.starts_with(&view.at))
-}
-
-/// Whom root runs code as that nobody approved.
-const TRIAL_USER: u32 = 65534;
-
-/// Prepares a copy of the workspace `live` to be seen in its place: root gives it to a user without rights, where
-/// there is one to give it to, and it has the directories in which the environments are shown.
-///
-/// # Errors
-/// A directory cannot be read or made.
-pub(crate) fn prepare_copy(copy: &Path, live: &Path) -> std::io::Result<()> {
-    for name in ENVIRONMENTS {
-        let point = copy.join(name);
-        if live.join(name).is_dir() && point.symlink_metadata().is_err() {
-            fs::create_dir(point)?;
-        }
-    }
-    if !nix::unistd::geteuid().is_root() {
-        return Ok(());
-    }
-    let give = |path: &Path| std::os::unix::fs::lchown(path, Some(TRIAL_USER), Some(TRIAL_USER));
-    // A host whose user ids do not reach so far.
-    if give(copy).is_err() {
-        return Ok(());
-    }
-    let mut left = vec![copy.to_owned()];
-    while let Some(directory) = left.pop() {
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            give(&entry.path())?;
-            if entry.file_type()?.is_dir() {
-                left.push(entry.path());
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Something is mounted below that directory (proc_pid_mountinfo(5)); a file that cannot be read says yes.
