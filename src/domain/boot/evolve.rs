@@ -101,8 +101,11 @@ pub(crate) fn evolve(
             reason,
         } => {
             with_mission(&mut state, *mission, |m| {
-                m.outcome = Some(*outcome);
-                m.reason = reason.clone();
+                // Our own worker may end its look at a mission after somebody else has applied the fix.
+                if m.outcome != Some(HealOutcome::Applied) {
+                    m.outcome = Some(*outcome);
+                    m.reason = reason.clone();
+                }
             });
         }
         Event::Retried { at, reason, .. } => {
