@@ -107,6 +107,7 @@ impl App {
             name: name.into(),
             critical,
             after: vec![],
+            needing: false,
             rehearse: Some(rehearse),
             services: vec![],
             line: 1,
