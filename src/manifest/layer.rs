@@ -3,11 +3,11 @@
 use super::command::{require_argv, split};
 use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
-use super::needs::{ReadNeed, read_needs};
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
 use super::types::{
-    Layer, OnEnd, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition, Service, Stop,
+    Layer, NeedCondition, OnEnd, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition,
+    Service, Stop,
 };
 use super::words::{
     did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
@@ -37,6 +37,14 @@ const ON_FAILURE: [(&str, OnFailure); 3] = [
     ("nothing", OnFailure::Nothing),
     ("dependents", OnFailure::Dependents),
     ("boot", OnFailure::Boot),
+];
+
+const CONDITIONS: [(&str, NeedCondition); 5] = [
+    ("ready", NeedCondition::Ready),
+    ("started", NeedCondition::Started),
+    ("succeeded", NeedCondition::Succeeded),
+    ("completed", NeedCondition::Completed),
+    ("logged", NeedCondition::Logged),
 ];
 
 /// Signals that can ask a process to end.
@@ -202,6 +210,37 @@ fn read_service(section: &Section<'_>, stable_after_ms: u64, critical: bool) -> 
         name,
         needs,
     }
+}
+
+/// One need, as written.
+pub(super) struct ReadNeed {
+    pub name: Spanned<String>,
+    pub condition: NeedCondition,
+}
+
+impl ReadNeed {
+    /// The service that is needed, and what has to be true of it.
+    fn pair(&self) -> (String, NeedCondition) {
+        (self.name.value.clone(), self.condition)
+    }
+}
+
+/// The table `needs` of a service.
+fn read_needs(section: &Section<'_>) -> Vec<ReadNeed> {
+    let mut needs = Vec::new();
+    for (name, word) in section.texts("needs") {
+        match one_of(&word.value, &CONDITIONS) {
+            Ok(condition) => needs.push(ReadNeed {
+                name: Spanned {
+                    value: name.value.to_owned(),
+                    span: name.span,
+                },
+                condition,
+            }),
+            Err(fault) => section.faults().report(word.span, fault),
+        }
+    }
+    needs
 }
 
 /// With `on_end = "stop"`, an end is the end: it is not started again unless `restart` is written.

@@ -1,57 +1,15 @@
-//! `needs` of a service: other services, and what has to be true of them.
+//! What holds between services: `needs` names others that can be as they are needed, without a circle.
 
 use std::collections::HashMap;
 
-use super::layer::ReadLayer;
+use super::layer::{ReadLayer, ReadNeed};
 use super::problem::{Fault, shown};
-use super::section::{Faults, Section, Spanned};
+use super::section::Faults;
 use super::types::{NeedCondition, RestartCondition, Service};
-use super::words::{did_you_mean, one_of};
+use super::words::did_you_mean;
 
 /// Parts of a circle that a message names.
 const CIRCLE_SHOWN_MAX: usize = 12;
-
-const CONDITIONS: [(&str, NeedCondition); 5] = [
-    ("ready", NeedCondition::Ready),
-    ("started", NeedCondition::Started),
-    ("succeeded", NeedCondition::Succeeded),
-    ("completed", NeedCondition::Completed),
-    ("logged", NeedCondition::Logged),
-];
-
-/// One need, as written.
-pub(super) struct ReadNeed {
-    name: Spanned<String>,
-    condition: Spanned<NeedCondition>,
-}
-
-impl ReadNeed {
-    /// The service that is needed, and what has to be true of it.
-    pub(super) fn pair(&self) -> (String, NeedCondition) {
-        (self.name.value.clone(), self.condition.value)
-    }
-}
-
-/// The table `needs` of a service.
-pub(super) fn read_needs(section: &Section<'_>) -> Vec<ReadNeed> {
-    let mut needs = Vec::new();
-    for (name, word) in section.texts("needs") {
-        match one_of(&word.value, &CONDITIONS) {
-            Ok(condition) => needs.push(ReadNeed {
-                name: Spanned {
-                    value: name.value.to_owned(),
-                    span: name.span,
-                },
-                condition: Spanned {
-                    value: condition,
-                    span: word.span,
-                },
-            }),
-            Err(fault) => section.faults().report(word.span, fault),
-        }
-    }
-    needs
-}
 
 /// Reports needs that cannot be met: of no service, of itself, of one that is disabled or never ends, and
 /// circles. `after`: the layers that each layer comes after.
@@ -118,7 +76,7 @@ fn unmeetable(need: &ReadNeed, needed: &Service) -> Option<Fault> {
         ));
     }
     let waits_for_end = matches!(
-        need.condition.value,
+        need.condition,
         NeedCondition::Succeeded | NeedCondition::Completed
     );
     let ends = needed.oneshot

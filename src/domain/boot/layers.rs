@@ -22,8 +22,11 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
     if !allowed {
         return Err(late(state, "a layer's start"));
     }
+    // In a layer that failed, siblings may run: they are not stopped because another layer failed too.
+    let failed = layer.status == LayerStatus::Failed;
+    let unmet = unmet_layer(state, name).filter(|_| !failed);
     let layer = name.to_owned();
-    if let Some(because) = unmet_layer(state, name).map(str::to_owned) {
+    if let Some(because) = unmet.map(str::to_owned) {
         draft.push(Event::LayerSkipped { layer, because });
     } else {
         draft.push(Event::LayerStarted { layer });
