@@ -162,20 +162,15 @@ fn a_service_waits_for_its_needs_and_says_what_for() {
         ),
         (
             "db",
-            "exec sleep 1000",
+            "touch db-runs; exec sleep 1000",
             "ready = { exec = ['test', '-e', 'db-is-ready'], interval = '20ms' }",
         ),
     ]);
     let running = workspace.start(&["boot"]);
-    await_that("db to start", || {
-        workspace.kinds().contains(&"service_started".to_owned())
-    });
+    await_that("db to start", || workspace.path("db-runs").exists());
     let run = workspace.ubs(&["health"]).expect(4);
-    assert!(
-        said_by(&run).contains("api waiting: db (ready)"),
-        "{}",
-        run.stdout
-    );
+    let said = said_by(&run);
+    assert!(said.contains("api waiting: db (ready)"), "{said}");
     workspace.write("db-is-ready", "");
     workspace.await_health(&["healthy"]);
     let starts = workspace.kinds();
@@ -226,6 +221,7 @@ fn what_is_started_again_reads_the_environment_files_as_they_are_now() {
         workspace.read("said").lines().count() == 2
     });
     assert_eq!(workspace.read("said"), "one\ntwo\n");
+    workspace.await_health(&["degraded"]);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
 }
