@@ -184,6 +184,13 @@ fn run(state: &BootState) -> Vec<Step> {
     if let Some(at) = state.validation_due {
         steps.push(Step::Validate { at });
     }
+    let freed = state
+        .layers
+        .iter()
+        .filter(|l| l.waits_for.is_none() && l.may_start_again() && is_cause_gone(state, &l.name));
+    steps.extend(freed.map(|l| Step::StartLayer {
+        layer: l.name.clone(),
+    }));
     if state.plan.mode != Mode::Resilient {
         return steps;
     }
@@ -197,7 +204,10 @@ fn run(state: &BootState) -> Vec<Step> {
                 .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
     });
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
-        steps.push(Step::StartLayer { layer });
+        let step = Step::StartLayer { layer };
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
     } else if let Some(mission) = state
         .missions
         .iter()
@@ -209,6 +219,15 @@ fn run(state: &BootState) -> Vec<Step> {
         });
     }
     steps
+}
+
+/// What was filed for the layer is closed, and it was not started since: a person says that the cause is gone.
+fn is_cause_gone(state: &BootState, layer: &str) -> bool {
+    let missions = || {
+        let missions = state.missions.iter();
+        missions.filter(|m| m.layer.as_deref() == Some(layer))
+    };
+    missions().all(|m| m.closed) && missions().next_back().is_some_and(|m| !m.layer_restarted)
 }
 
 /// Stops in the reverse of needs: a service only when nothing that needs it, and no layer that comes after its own,

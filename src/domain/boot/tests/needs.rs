@@ -359,3 +359,26 @@ fn while_a_fix_is_in_trial_nothing_is_given_up() {
     assert_eq!(told.status("b"), ServiceStatus::Failed);
     assert_eq!(told.engine.state.phase, Phase::Running);
 }
+
+#[test]
+fn what_failed_starts_again_once_its_mission_is_closed() {
+    let mut all = layer("all", &[], vec![service("a"), oneshot("b")]);
+    all.critical = false;
+    let mut told = Told::with(Mode::Layered, vec![all], |_| {}, vec![], &[]);
+    told.end("b", ExitKind::Code(1));
+    told.pass(2 * SECOND);
+    assert_eq!(told.engine.state.phase, Phase::Running);
+    assert_eq!(told.status("b"), ServiceStatus::Failed);
+    let mission = told.engine.state.missions[0].id;
+    let closed = Event::MissionClosed {
+        slug: "m".into(),
+        resolution: "done by hand".into(),
+    };
+    told.engine.record(Some(mission), closed);
+    told.start();
+    assert_eq!(starts_of(&told, "b"), 2);
+    assert_eq!(starts_of(&told, "a"), 1, "only what failed");
+    told.end("b", ExitKind::Code(1));
+    told.pass(2 * SECOND);
+    assert_eq!(starts_of(&told, "b"), 2, "once for each mission");
+}
