@@ -296,8 +296,10 @@ fn disabled_is_never_started_and_a_second_process_is_refused() {
         evolve(&mut service, At(1), false, &event);
     }
     assert!(decide(&service, Surroundings::default(), context, started()).is_err());
-    let mut terms = ServiceTerms::default();
-    terms.disabled = true;
+    let terms = ServiceTerms {
+        disabled: true,
+        ..ServiceTerms::default()
+    };
     let service = ServiceState::fresh(&service.plan, ServiceRules::default(), terms);
     assert_eq!(service.status, ServiceStatus::Disabled);
     assert_eq!(next(&service, true), None);
