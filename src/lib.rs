@@ -51,8 +51,8 @@ pub use domain::boot::{
 };
 pub use domain::event::{
     BootPlan, CheckChange, CheckPhase, DatabasePrint, Event, ExitKind, FileChange, Fingerprint,
-    HealOutcome, LayerPlan, Mode, OnFailure, ProcessRef, RestartPolicy, ServicePlan, ServiceRules,
-    Verdict,
+    HealOutcome, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, ProcessRef, RestartPolicy,
+    ServicePlan, ServiceRules, ServiceTerms, Verdict,
 };
 
 // Findings, and what follows from them.

@@ -117,6 +117,7 @@ impl App {
             name: name.into(),
             critical,
             after: vec![],
+            needing: false,
             rehearse: Some(rehearse),
             services: vec![],
             line: 1,

@@ -161,7 +161,7 @@ fn layer_text(ui: &Ui, layer: &LayerHealth) -> String {
     let tone = match layer.status {
         "up" => Tone::Good,
         "failed" => Tone::Bad,
-        "skipped" => Tone::Warn,
+        "skipped" | "incomplete" => Tone::Warn,
         "starting" => Tone::Accent,
         _ => Tone::Dim,
     };
@@ -185,10 +185,11 @@ fn layer_text(ui: &Ui, layer: &LayerHealth) -> String {
             0 => String::new(),
             n => format!(", {}", render::count(n, "restart")),
         };
-        let error = service
-            .error
-            .as_ref()
-            .map_or_else(String::new, |error| format!(": {error}"));
+        let error = match &service.error {
+            _ if !service.waits_for.is_empty() => format!(": {}", service.waits_for.join(", ")),
+            Some(error) => format!(": {error}"),
+            None => String::new(),
+        };
         text.push_str(&render::labelled(
             ui.paint,
             ui.width,

@@ -218,6 +218,18 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Dim,
             format!("for {}", count(rules.len(), "service")),
         ),
+        E::TermsSet { terms, .. } => line(
+            Depth::Attempt,
+            "NEEDS",
+            Tone::Dim,
+            format!("and ends of {}", count(terms.len(), "service")),
+        ),
+        E::ServiceSkipped { service, because } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Warn,
+            format!("{service}: SKIPPED: {because}"),
+        ),
         E::ServiceUnready { service, reason } => line(
             Depth::Part,
             "SERVICE",
@@ -540,6 +552,7 @@ pub(crate) fn is_headline(event: &Event) -> bool {
     use Event as E;
     match event {
         E::RulesSet { .. }
+        | E::TermsSet { .. }
         | E::ServiceStable { .. }
         | E::CheckStarted { .. }
         | E::MissionsSettled { .. }

@@ -48,6 +48,7 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
     let layers = state.layers.iter();
     layers
         .flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
+        .filter(|(_, service)| service.status != ServiceStatus::Disabled)
         .map(|(layer, service)| {
             let alive = matches!(service.status, ServiceStatus::Ready | ServiceStatus::Done);
             let why = if !service.error.is_empty() {
@@ -60,7 +61,9 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
             LiveService {
                 name: service.plan.name.clone(),
                 failure: (!alive).then_some(why),
-                is_filed: matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
+                // What was skipped is so because of what is filed.
+                is_filed: service.status == ServiceStatus::Skipped
+                    || matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
             }
         })
         .collect()

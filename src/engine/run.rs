@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::application::Application;
+use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
 use super::orphans::collect_orphans;
-use super::plan::{plan_boot, plan_rules};
+use super::plan::{plan_boot, plan_rules, plan_terms};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::Signals;
@@ -97,10 +97,13 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         _lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode);
+    let (terms, needing) = plan_terms(&engine.app.manifest);
     engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),
         plan,
         rules: plan_rules(&engine.app.manifest),
+        terms,
+        needing,
         supervisor: prepared.supervisor,
         fingerprint: Box::new(prepared.fingerprint),
     }])?;
@@ -171,7 +174,7 @@ impl Engine<'_> {
                     hook(&self.log.state);
                 }
                 let enough = match self.until {
-                    Until::Stopped => false,
+                    Until::Stopped => self.log.state.is_all_done(),
                     Until::Settled => true,
                     Until::Stable => self.log.state.is_stable(),
                 };
@@ -354,6 +357,9 @@ impl Engine<'_> {
 
     fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
         let service = service.to_owned();
+        if self.services.was_started(&service) {
+            self.read_environment();
+        }
         match self
             .services
             .start(&service, &self.app.environment, &self.app.redactor)
@@ -364,6 +370,18 @@ impl Engine<'_> {
                 error: self.app.redactor.clean(&error, 4096),
                 output: String::new(),
             }),
+        }
+    }
+
+    /// What is started again gets the environment files as they are now; if they cannot be read, as they were.
+    fn read_environment(&mut self) {
+        match load_environment(&self.app.manifest, &self.app.process_env) {
+            Ok(environment) if environment != self.app.environment => {
+                self.app.use_environment(environment);
+                self.services.forget_environment();
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the environment files are used as they were"),
         }
     }
 

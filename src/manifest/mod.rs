@@ -15,6 +15,7 @@ mod keys;
 mod layer;
 mod load;
 mod measure;
+mod needs;
 mod order;
 mod parse;
 mod percent;

@@ -2,18 +2,10 @@
 
 use crate::domain::event::{
     BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+    ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::ids::{At, MissionId};
-
-/// What the outside world contributes to a decision: the moment and a random number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Context {
-    /// Now.
-    pub at: At,
-    /// 0 to 1000, for jitter.
-    pub random_per_mille: u16,
-}
+use crate::domain::ids::MissionId;
 
 /// A report of the engine, or a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +18,10 @@ pub(crate) enum BootCommand {
         plan: BootPlan,
         /// How its services are judged while they run.
         rules: Vec<ServiceRules>,
+        /// What they need of each other, and what follows their ends.
+        terms: Vec<ServiceTerms>,
+        /// Layers that need what they come after to be up.
+        needing: Vec<String>,
         /// Who supervises.
         supervisor: ProcessRef,
         /// What it runs on.

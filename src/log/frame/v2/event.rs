@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::boot::{
     BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+    ServiceTerms,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
@@ -191,6 +192,14 @@ mirror! {
         },
         LayerSkipped {
             layer: String,
+            because: String,
+        },
+        TermsSet {
+            terms: Vec<ServiceTerms>,
+            needing: Vec<String>,
+        },
+        ServiceSkipped {
+            service: String,
             because: String,
         },
     }
