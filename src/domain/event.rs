@@ -12,7 +12,7 @@ use super::mission::order::{Failure, Proposal};
 pub use super::fingerprint::{DatabasePrint, Fingerprint};
 pub use super::healing::{CheckChange, FileChange, HealOutcome, Verdict};
 pub use super::plan::{
-    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServicePlan, ServiceRules,
+    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServiceOrder, ServicePlan, ServiceRules,
 };
 pub use super::process::{ExitKind, ProcessRef};
 
@@ -377,6 +377,15 @@ events! {
         layer: String,
         /// The layer that failed.
         because: String,
+    },
+    /// A person asked something of a service.
+    ServiceSteered = "service_steered" {
+        /// Which service.
+        service: String,
+        /// What.
+        order: ServiceOrder,
+        /// Who: `a person (uid 1000)`.
+        by: String,
     },
 }
 

@@ -146,3 +146,28 @@ pub enum RestartPolicy {
     /// After no exit: the first one is the service's failure (exit status 0 is its end).
     Never,
 }
+
+/// What a person asks of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServiceOrder {
+    /// Run it, if it does not run.
+    Start,
+    /// Stop it, and leave it stopped.
+    Stop,
+    /// Stop it if it runs, then run it.
+    Restart,
+}
+
+impl ServiceOrder {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+}

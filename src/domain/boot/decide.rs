@@ -5,6 +5,7 @@ use super::command::{BootCommand, BootRefusal, Context};
 use super::draft::{BootDraft, find_service, late};
 use super::layers::{exit_service, fail_service, pass_time, raise_layer, start_layer};
 use super::state::{AfterStop, BootState, LayerStatus, Phase, ServiceStatus};
+use super::steer::steer;
 use crate::domain::event::Event;
 
 /// What happens when the engine reports `command` to a boot in `state`.
@@ -159,6 +160,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             let layer = layer.name.clone();
             fail_service(draft, &layer, service, error, output);
         }
+        C::Steer { service, order, by } => steer(draft, &service, order, by)?,
         C::BeginValidation => {
             if state.phase != Phase::Running || state.validating {
                 return Err(late(state, "a validation"));

@@ -7,6 +7,7 @@ use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,
 };
+use super::steer;
 use crate::domain::event::{
     CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef, ServiceRules,
 };
@@ -164,6 +165,9 @@ pub(crate) fn evolve(
         | Event::ServiceExited { .. }
         | Event::ServiceRestarting { .. }
         | Event::ServiceFailed { .. } => evolve_service(&mut state, at, event),
+        Event::ServiceSteered { service, order, by } => {
+            steer::steered(&mut state, service, *order, by);
+        }
         _ => evolve_mission(&mut state, mission, event),
     }
     state
@@ -199,6 +203,8 @@ fn fresh_layer(
                 restart_at: None,
                 exit: None,
                 error: String::new(),
+                held_by: None,
+                again: false,
             })
             .collect(),
     }
@@ -216,7 +222,9 @@ fn start_attempt(state: &mut BootState, attempt: u32) {
     state.checks_finished.clear();
     state.after_stop = AfterStop::End;
     let layers = state.plan.layers.iter();
-    state.layers = layers.map(|l| fresh_layer(l, &state.rules)).collect();
+    let mut layers: Vec<_> = layers.map(|l| fresh_layer(l, &state.rules)).collect();
+    steer::keep_held(&state.layers, &mut layers);
+    state.layers = layers;
 }
 
 fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>) {
@@ -260,9 +268,10 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             layer.waits_for = None;
             for service in &mut layer.services {
                 // Only what failed or was stopped starts again.
-                let keeps = again
-                    && (service.is_alive() || service.status == ServiceStatus::Done)
-                    && service.status != ServiceStatus::Failed;
+                let keeps = service.is_held()
+                    || again
+                        && (service.is_alive() || service.status == ServiceStatus::Done)
+                        && service.status != ServiceStatus::Failed;
                 if keeps {
                     continue;
                 }
@@ -422,6 +431,9 @@ fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: 
     service.process = None;
     service.stable = false;
     service.exit = Some(exit);
+    if steer::ended(service, stopping) {
+        return;
+    }
     let given_up = service.status == ServiceStatus::Failed;
     if expected && !given_up {
         let declared =

@@ -29,14 +29,14 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
     Ok(())
 }
 
-/// The layer is up if all its services are ready.
+/// The layer is up if all its services are ready, but for those that a person stopped.
 pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
         layer.status == LayerStatus::Starting
             && layer
                 .services
                 .iter()
-                .all(|s| matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done))
+                .all(|s| matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done) || s.is_held())
     });
     if up {
         draft.push(Event::LayerUp {
@@ -153,6 +153,7 @@ pub(super) fn exit_service(
     let was_ready = matches!(found.status, ServiceStatus::Ready | ServiceStatus::Unready);
     let stopping = state.phase == Phase::Stopping
         || found.status == ServiceStatus::Failed
+        || found.is_steered()
         || !layer.status.is_supervised();
     let starting = layer.status == LayerStatus::Starting;
     let declared = reason.is_none()

@@ -20,6 +20,7 @@ mod failures;
 mod layers;
 mod next;
 mod state;
+mod steer;
 #[cfg(test)]
 mod tests;
 

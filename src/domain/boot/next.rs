@@ -120,7 +120,7 @@ fn supervise(state: &BootState) -> Vec<Step> {
                     let at = match service.status {
                         ServiceStatus::Pending => None,
                         ServiceStatus::Restarting => service.restart_at,
-                        ServiceStatus::Failed if service.is_alive() => {
+                        ServiceStatus::Failed | ServiceStatus::Stopped if service.is_alive() => {
                             let service = service.plan.name.clone();
                             steps.push(Step::StopService { service });
                             continue;

@@ -213,6 +213,10 @@ pub struct ServiceState {
     pub exit: Option<ExitKind>,
     /// Why it was given up, or is not ready any more.
     pub error: String,
+    /// The person who stopped it; it stays stopped until a person starts it.
+    pub held_by: Option<String>,
+    /// A person started it again while it ran: it starts when its process has ended.
+    pub again: bool,
 }
 
 impl ServiceState {
@@ -476,7 +480,7 @@ impl BootState {
             .flat_map(|l| &l.services)
             .all(|s| match s.status {
                 ServiceStatus::Ready => s.is_stable(),
-                ServiceStatus::Done | ServiceStatus::Failed | ServiceStatus::Stopped => true,
+                ServiceStatus::Done | ServiceStatus::Failed | ServiceStatus::Stopped => !s.again,
                 // It may be so for ever, and is said by the health.
                 ServiceStatus::Unready => true,
                 ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting => {

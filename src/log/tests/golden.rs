@@ -13,11 +13,12 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 5] = [
+const KINDS_SINCE_V1: [&str; 6] = [
     "layer_skipped",
     "rules_set",
     "service_recovered",
     "service_stable",
+    "service_steered",
     "service_unready",
 ];
 /// Files of version 1, which nobody adds to.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::event::{
     CheckChange, CheckPhase, DatabasePrint, ExitKind, FileChange, HealOutcome, LayerPlan, Mode,
-    OnFailure, RestartPolicy, ServicePlan, ServiceRules, Verdict,
+    OnFailure, RestartPolicy, ServiceOrder, ServicePlan, ServiceRules, Verdict,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
@@ -576,6 +576,11 @@ fn base() -> Vec<Event> {
         Event::LayerSkipped {
             layer: text("worker"),
             because: text("database"),
+        },
+        Event::ServiceSteered {
+            service: text("web"),
+            order: ServiceOrder::Restart,
+            by: text("a person (uid 1000)"),
         },
     ]
 }

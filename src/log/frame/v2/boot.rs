@@ -47,6 +47,8 @@ mirror! {
 
     enum OnFailure of event { Nothing, Dependents, Boot }
 
+    enum ServiceOrder of event { Start, Stop, Restart }
+
     enum RestartPolicy of event { OnFailure, Always, Never }
 
     struct Fingerprint of event {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::boot::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder, ServiceRules,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
@@ -192,6 +192,11 @@ mirror! {
         LayerSkipped {
             layer: String,
             because: String,
+        },
+        ServiceSteered {
+            service: String,
+            order: ServiceOrder,
+            by: String,
         },
     }
 }

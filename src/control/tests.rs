@@ -1,0 +1,1 @@
+//! The door, asked by raw bytes.
