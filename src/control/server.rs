@@ -35,14 +35,30 @@ const CONNECTIONS_MAX: usize = 64;
 const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the body of a request.
 const BODY_BYTES_MAX: usize = 64 << 10;
-/// A request's head has to be there after so long; a connection without a request is closed then.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// A request has to be read and answered after so long.
-const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+/// A refusal has to be taken after so long.
+const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 /// A connection is closed after so long, unless it follows events.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 /// Before the next try, if the system cannot accept a connection now.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// A request's head has to be there after so long; a connection without a request is closed then.
+    pub head: Duration,
+    /// A request has to be read and answered after so long.
+    pub request: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+        }
+    }
+}
 
 /// Where the application of a supervisor is.
 pub(crate) struct Place {
@@ -65,12 +81,16 @@ impl Door {
     /// # Errors
     /// The socket cannot be made.
     pub(crate) fn open(place: &Place, asks: Asks) -> io::Result<Self> {
+        Self::open_with(place, asks, Bounds::default())
+    }
+
+    pub(super) fn open_with(place: &Place, asks: Asks, bounds: Bounds) -> io::Result<Self> {
         let (socket, listener) = Socket::bind(&place.state_dir)?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
         let (seen, head) = watch::channel(Seq::default());
         let router = routes::router(Shared::new(asks, head, Path::new(&place.log)));
-        let task = tokio::task::spawn_local(accept(listener, router, own_uid()));
+        let task = tokio::task::spawn_local(accept(listener, router, own_uid(), bounds));
         Ok(Self {
             task,
             seen,
@@ -94,7 +114,7 @@ impl Drop for Door {
     }
 }
 
-async fn accept(listener: UnixListener, router: Router, own: u32) {
+async fn accept(listener: UnixListener, router: Router, own: u32, bounds: Bounds) {
     let open = Rc::new(Cell::new(0_usize));
     loop {
         let stream = match listener.accept().await {
@@ -130,7 +150,7 @@ async fn accept(listener: UnixListener, router: Router, own: u32) {
         match (refusal, peer) {
             (None, Ok(peer)) => {
                 let held = Held::one(&open);
-                tokio::task::spawn_local(serve(stream, router.clone(), peer, held));
+                tokio::task::spawn_local(serve(stream, router.clone(), peer, bounds, held));
             }
             (Some((status, code, message)), _) => refuse(stream, status, code, &message),
             (None, Err(_)) => {}
@@ -166,25 +186,25 @@ fn refuse(mut stream: UnixStream, status: StatusCode, code: &str, message: &str)
             stream.write_all(answer.as_bytes()).await?;
             stream.shutdown().await
         };
-        let _ = tokio::time::timeout(HEAD_WITHIN, sent).await;
+        let _ = tokio::time::timeout(REFUSED_WITHIN, sent).await;
     });
 }
 
-async fn serve(stream: UnixStream, router: Router, peer: Peer, _held: Held) {
+async fn serve(stream: UnixStream, router: Router, peer: Peer, bounds: Bounds, _held: Held) {
     let follows = Rc::new(Cell::new(false));
     let router = TowerToHyperService::new(router);
     let answers = service_fn(|request: Request<Incoming>| {
         let router = router.clone();
         let follows = Rc::clone(&follows);
         async move {
-            let response = answer(request, &router, peer).await;
+            let response = answer(request, &router, peer, bounds).await;
             follows.set(follows.get() || routes::is_endless(&response));
             Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(bounds.head)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), answers);
     let mut connection = std::pin::pin!(connection);
@@ -203,6 +223,7 @@ async fn answer(
     request: Request<Incoming>,
     router: &TowerToHyperService<Router>,
     peer: Peer,
+    bounds: Bounds,
 ) -> Response {
     let handled = async {
         let (parts, body) = request.into_parts();
@@ -227,14 +248,14 @@ async fn answer(
             Err(never) => match never {},
         }
     };
-    match tokio::time::timeout(REQUEST_WITHIN, handled).await {
+    match tokio::time::timeout(bounds.request, handled).await {
         Ok(response) => response,
         Err(_) => failure(
             StatusCode::REQUEST_TIMEOUT,
             "timeout",
             format!(
-                "the request was not read and answered within {} s",
-                REQUEST_WITHIN.as_secs()
+                "the request was not read and answered within {} ms",
+                bounds.request.as_millis()
             ),
         ),
     }

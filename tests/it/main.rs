@@ -8,6 +8,7 @@ mod boot;
 mod circles;
 mod cli;
 mod corpus;
+mod control;
 mod crash;
 mod demo;
 mod init;

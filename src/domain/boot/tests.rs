@@ -587,4 +587,5 @@ fn a_failing_signature_trips_the_breaker() {
     assert_eq!(engine.state.attempt, 3);
 }
 
+mod steering;
 mod supervision;
