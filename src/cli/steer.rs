@@ -139,7 +139,10 @@ fn line(ui: &Ui, service: &Value, good: bool, changed: bool) -> String {
         ui.width,
         &format!("{}: ", render::cut(text("name").unwrap_or("?"), 40)),
         if good { Tone::Good } else { Tone::Bad },
-        &format!("{}{already}{pid}{error}", text("status").unwrap_or("unknown")),
+        &format!(
+            "{}{already}{pid}{error}",
+            text("status").unwrap_or("unknown")
+        ),
     )
 }
 
@@ -172,7 +175,10 @@ fn require_good(reply: Reply) -> Result<Reply, CliError> {
 /// Every service, as the supervisor knows it now.
 fn services_now(client: &Client) -> Result<Vec<Value>, CliError> {
     let reply = require_good(client.get("/services").map_err(silent)?)?;
-    Ok(reply.body["services"].as_array().cloned().unwrap_or_default())
+    Ok(reply.body["services"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default())
 }
 
 fn service_named<'a>(services: &'a [Value], name: &str) -> Option<&'a Value> {

@@ -160,7 +160,8 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
     let status = service.status;
     let reached = match what {
         For::Stopped => {
-            !service.is_alive() && matches!(status, S::Stopped | S::Done | S::Failed | S::Pending)
+            !service.is_alive()
+                && matches!(status, S::Stopped | S::Done | S::Failed | S::Pending)
                 && !service.again
         }
         For::Ready => matches!(status, S::Ready | S::Done),

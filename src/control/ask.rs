@@ -14,7 +14,7 @@ pub(crate) enum Ask {
     /// Start, stop or restart a service.
     Steer(Steer),
     /// Another process wrote to the log.
-    Wake,
+    Wake(oneshot::Sender<()>),
 }
 
 /// Where questions go.

@@ -71,7 +71,10 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
         ),
     ];
     families.iter().for_each(|family| family.write(&mut text));
-    let mut states = Family::new("ubs_service_state", "1 for the state of the service, else 0.");
+    let mut states = Family::new(
+        "ubs_service_state",
+        "1 for the state of the service, else 0.",
+    );
     let mut restarts = Family::new(
         "ubs_service_restarts",
         "Restarts since the service was last ready for `reset_after`.",

@@ -268,25 +268,16 @@ async fn steer(shared: Shared, peer: Peer, name: Name, order: ServiceOrder) -> A
         )),
         Err(Refused::Unknown { near }) => Err(unknown_service(&service, near.as_deref())),
         Err(Refused::Conflict(why)) => Err(failure(StatusCode::CONFLICT, "not_now", why)),
-        Err(Refused::Failed(why)) => Err(failure(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "failed",
-            why,
-        )),
+        Err(Refused::Failed(why)) => Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", why)),
     }
 }
 
 async fn wake(State(shared): State<Shared>) -> Response {
-    // Nobody waits for what it leads to.
-    let _ = shared.asks.send(Ask::Wake);
-    document(StatusCode::ACCEPTED, &json!({ "woken": true }))
+    let woken = shared.ask(Ask::Wake).await;
+    flat(woken.map(|()| document(StatusCode::OK, &json!({ "woken": true }))))
 }
 
-async fn follow(
-    State(shared): State<Shared>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Response {
+async fn follow(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     let last_id = headers.get("last-event-id");
     let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
     let after = match events::after_of(uri.query().unwrap_or(""), last_id) {
@@ -321,5 +312,9 @@ async fn no_method(method: Method, uri: Uri) -> Response {
         quoted(uri.path()),
         quoted(method.as_str())
     );
-    failure(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+    failure(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        message,
+    )
 }

@@ -18,7 +18,10 @@ pub(super) struct ShortPath(File);
 impl ShortPath {
     pub(super) fn of(dir: &Path) -> io::Result<Self> {
         let flags = libc::O_PATH | libc::O_DIRECTORY;
-        let dir = OpenOptions::new().read(true).custom_flags(flags).open(dir)?;
+        let dir = OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(dir)?;
         Ok(Self(dir))
     }
 

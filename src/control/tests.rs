@@ -50,7 +50,9 @@ async fn get(dir: &Path, path: &str) -> String {
 }
 
 /// Runs a test beside an open door in a directory with a long path; gives the orders that came through.
-fn beside_a_door<F: Future<Output = ()>>(test: impl FnOnce(std::path::PathBuf) -> F) -> Vec<String> {
+fn beside_a_door<F: Future<Output = ()>>(
+    test: impl FnOnce(std::path::PathBuf) -> F,
+) -> Vec<String> {
     let below = tempfile::tempdir().unwrap();
     let dir = long_directory(below.path());
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -75,10 +77,15 @@ fn beside_a_door<F: Future<Output = ()>>(test: impl FnOnce(std::path::PathBuf) -
             while let Some(ask) = questions.recv().await {
                 match ask {
                     Ask::Look(answer) => drop(answer.send(snapshot())),
-                    Ask::Wake => heard.borrow_mut().push("wake".to_owned()),
+                    Ask::Wake(answer) => {
+                        heard.borrow_mut().push("wake".to_owned());
+                        let _ = answer.send(());
+                    }
                     Ask::Steer(steer) => {
                         let order = steer.order.as_str();
-                        heard.borrow_mut().push(format!("{order} {} {}", steer.service, steer.by));
+                        heard
+                            .borrow_mut()
+                            .push(format!("{order} {} {}", steer.service, steer.by));
                         drop(steer.answer.send(Err(Refused::Unknown {
                             near: Some("web".to_owned()),
                         })));
@@ -97,24 +104,46 @@ fn beside_a_door<F: Future<Output = ()>>(test: impl FnOnce(std::path::PathBuf) -
 #[test]
 fn paths_are_answered_and_orders_come_through() {
     let heard = beside_a_door(|dir| async move {
-        let mode = std::fs::metadata(dir.join(NAME)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(dir.join(NAME))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
         let ready = get(&dir, "/readyz").await;
         assert!(ready.starts_with("HTTP/1.1 503 "), "{ready}");
-        assert!(ready.contains(r#"{"ready":false,"reasons":["the boot is new"]}"#), "{ready}");
-        for path in ["/health", "/status", "/services", "/boots/current", "/metrics"] {
+        assert!(
+            ready.contains(r#"{"ready":false,"reasons":["the boot is new"]}"#),
+            "{ready}"
+        );
+        for path in [
+            "/health",
+            "/status",
+            "/services",
+            "/boots/current",
+            "/metrics",
+        ] {
             let answer = get(&dir, path).await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
         }
         let post = "POST /services/wbe/stop HTTP/1.1\r\nhost: ubs\r\nconnection: close\r\n\r\n";
         let unknown = say(&dir, post.as_bytes()).await;
         assert!(unknown.starts_with("HTTP/1.1 404 "), "{unknown}");
-        assert!(unknown.contains("no service `wbe`; did you mean `web`?"), "{unknown}");
-        say(&dir, b"POST /wake HTTP/1.1\r\nhost: ubs\r\nconnection: close\r\n\r\n").await;
+        assert!(
+            unknown.contains("no service `wbe`; did you mean `web`?"),
+            "{unknown}"
+        );
+        say(
+            &dir,
+            b"POST /wake HTTP/1.1\r\nhost: ubs\r\nconnection: close\r\n\r\n",
+        )
+        .await;
     });
     let uid = std::fs::metadata("/proc/self").unwrap().uid();
-    assert_eq!(heard, [format!("stop wbe a person (uid {uid})"), "wake".to_owned()]);
+    assert_eq!(
+        heard,
+        [format!("stop wbe a person (uid {uid})"), "wake".to_owned()]
+    );
 }
 
 #[test]
@@ -124,29 +153,53 @@ fn hostile_requests_are_refused_and_the_door_stays_open() {
         let big = 70_000;
         for (request, wanted) in [
             ("\x16\x03\x01\x02\r\n\r\n".to_owned(), "400"),
-            (format!("GET /{} HTTP/1.1\r\n{close}", "a".repeat(200_000)), "4"),
-            (format!("GET / HTTP/1.1\r\nx: {}\r\n{close}", "a".repeat(200_000)), "431"),
+            (
+                format!("GET /{} HTTP/1.1\r\n{close}", "a".repeat(200_000)),
+                "4",
+            ),
+            (
+                format!("GET / HTTP/1.1\r\nx: {}\r\n{close}", "a".repeat(200_000)),
+                "431",
+            ),
             (format!("GET /nothing HTTP/1.1\r\n{close}"), "404"),
             (format!("DELETE /services HTTP/1.1\r\n{close}"), "405"),
             (format!("GET /services/%ff HTTP/1.1\r\n{close}"), "400"),
-            (format!("GET /services/..%2f..%2fetc HTTP/1.1\r\n{close}"), "404"),
+            (
+                format!("GET /services/..%2f..%2fetc HTTP/1.1\r\n{close}"),
+                "404",
+            ),
             (format!("GET /events?after=x HTTP/1.1\r\n{close}"), "400"),
             // There is no log here.
             (format!("GET /events HTTP/1.1\r\n{close}"), "503"),
             (
-                format!("POST /wake HTTP/1.1\r\ncontent-length: {big}\r\n{close}{}", "b".repeat(big)),
+                format!(
+                    "POST /wake HTTP/1.1\r\ncontent-length: {big}\r\n{close}{}",
+                    "b".repeat(big)
+                ),
                 "413",
             ),
             // A body that never comes.
-            (format!("POST /wake HTTP/1.1\r\ncontent-length: 5\r\n{close}"), "408"),
+            (
+                format!("POST /wake HTTP/1.1\r\ncontent-length: 5\r\n{close}"),
+                "408",
+            ),
         ] {
             let answer = say(&dir, request.as_bytes()).await;
             let start = &request[..request.len().min(40)];
-            assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{start}: {answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {wanted}")),
+                "{start}: {answer}"
+            );
             if !["400", "4", "431"].contains(&wanted) {
-                assert!(answer.contains(r#"{"error":{"code":""#), "{start}: {answer}");
+                assert!(
+                    answer.contains(r#"{"error":{"code":""#),
+                    "{start}: {answer}"
+                );
             }
-            assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "), "{start}");
+            assert!(
+                get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "),
+                "{start}"
+            );
         }
         // A head that never ends is not waited for.
         let slow = say(&dir, b"GET /livez HTTP/1.1\r\nx: ").await;
@@ -183,7 +236,10 @@ fn a_dead_supervisors_socket_is_replaced_and_a_live_one_never() {
     drop(listener);
     let (second, listener) = Socket::bind(&dir).unwrap();
     drop(std::mem::replace(&mut first, second));
-    assert!(dir.join(NAME).exists(), "the first one leaves the second one's file");
+    assert!(
+        dir.join(NAME).exists(),
+        "the first one leaves the second one's file"
+    );
     drop((first, listener));
     assert!(!dir.join(NAME).exists());
     std::fs::write(dir.join(NAME), "mine").unwrap();

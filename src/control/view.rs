@@ -39,7 +39,13 @@ pub(crate) struct CurrentBoot {
 
 pub(super) fn health(snapshot: &Snapshot) -> Health {
     let (open, need_person) = (snapshot.missions_open, snapshot.missions_need_person);
-    Health::of(snapshot.boot, &snapshot.state, Some(true), open, need_person)
+    Health::of(
+        snapshot.boot,
+        &snapshot.state,
+        Some(true),
+        open,
+        need_person,
+    )
 }
 
 pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {

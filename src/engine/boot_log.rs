@@ -62,19 +62,19 @@ impl BootLog<'_> {
     ) -> Result<Result<bool, BootRefusal>, EngineError> {
         let boot = self.boot;
         let context = context();
-        let decided = self
-            .log
-            .transact(move |tx| -> Result<Result<bool, BootRefusal>, LogError> {
-                let state = tx.boot(boot)?.unwrap_or_default();
-                match boot::decide(&state, context, command) {
-                    Ok(events) => {
-                        let changes = !events.is_empty();
-                        append_boot(tx, boot, context, events)?;
-                        Ok(Ok(changes))
+        let decided =
+            self.log
+                .transact(move |tx| -> Result<Result<bool, BootRefusal>, LogError> {
+                    let state = tx.boot(boot)?.unwrap_or_default();
+                    match boot::decide(&state, context, command) {
+                        Ok(events) => {
+                            let changes = !events.is_empty();
+                            append_boot(tx, boot, context, events)?;
+                            Ok(Ok(changes))
+                        }
+                        Err(refusal) => Ok(Err(refusal)),
                     }
-                    Err(refusal) => Ok(Err(refusal)),
-                }
-            })??;
+                })??;
         self.pump()?;
         Ok(decided)
     }

@@ -50,7 +50,9 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
         .flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
         .map(|(layer, service)| {
             let alive = matches!(service.status, ServiceStatus::Ready | ServiceStatus::Done);
-            let why = if !service.error.is_empty() {
+            let why = if let Some(by) = &service.held_by {
+                format!("it was stopped by {by}")
+            } else if !service.error.is_empty() {
                 service.error.clone()
             } else if layer.status == LayerStatus::Skipped {
                 format!("its layer {} was not started", layer.name)
@@ -60,7 +62,9 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
             LiveService {
                 name: service.plan.name.clone(),
                 failure: (!alive).then_some(why),
-                is_filed: matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
+                // What a person stopped is no failure.
+                is_filed: service.is_held()
+                    || matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
             }
         })
         .collect()

@@ -110,6 +110,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         door,
         steers: BTreeMap::new(),
         tickets: 0,
+        read_since_settling: false,
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
@@ -143,6 +144,8 @@ struct Engine<'a> {
     /// What people asked for that waits for the environment to be read, by its ticket.
     steers: BTreeMap<u64, Steer>,
     tickets: u64,
+    /// The environment was read for somebody since the last settling began: what that read is older.
+    read_since_settling: bool,
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
@@ -172,6 +175,9 @@ impl Engine<'_> {
             }
             if self.log.state.is_ended() {
                 drop(self.door.take());
+                // Who still waits is told that there will be no answer.
+                questions.close();
+                while questions.try_recv().is_ok() {}
                 self.work.end(signals, hurried).await;
                 // What a service left behind that ended by itself: a task that started a daemon.
                 let grace_ms = if hurried {
@@ -245,7 +251,9 @@ impl Engine<'_> {
     fn hear(&mut self, ask: Ask) -> Result<(), EngineError> {
         match ask {
             // The log is read in any case.
-            Ask::Wake => {}
+            Ask::Wake(answer) => {
+                let _ = answer.send(());
+            }
             Ask::Look(answer) => {
                 // What cannot be read is no reason to be silent; the loop meets the same error.
                 let _ = self.log.pump();
@@ -312,6 +320,7 @@ impl Engine<'_> {
             Ok(environment) => {
                 self.app.use_environment(*environment);
                 self.services.forget_environment();
+                self.read_since_settling = true;
                 self.steer(steer)
             }
             Err(error) => {
@@ -349,6 +358,7 @@ impl Engine<'_> {
                 EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
                     match settled? {
+                        Settling::Filed { .. } if self.read_since_settling => {}
                         Settling::Filed { environment } => {
                             self.app.use_environment(*environment);
                             self.services.forget_environment();
@@ -419,6 +429,7 @@ impl Engine<'_> {
                 }
                 Step::Settle => {
                     self.in_flight.insert(step);
+                    self.read_since_settling = false;
                     self.work.settle(&self.app, &self.log)?;
                     // The steps after it depend on what it finds.
                     break;

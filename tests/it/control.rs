@@ -46,41 +46,90 @@ fn services_are_stopped_started_and_restarted_by_command_and_by_http() {
     let workspace = workspace();
     workspace.write(".env", "WORD=first\n");
     let nothing = workspace.ubs(&["restart", "api"]).expect(1);
-    assert!(nothing.stderr.contains("nothing runs here"), "{}", nothing.stderr);
+    assert!(
+        nothing.stderr.contains("nothing runs here"),
+        "{}",
+        nothing.stderr
+    );
     let running = workspace.start(&["boot", "--mode", "layered"]);
     workspace.ubs(&["wait", "--for", "stable"]).expect(0);
     let (status, ready) = ask(&workspace, "GET", "/readyz");
     assert_eq!((status, &ready["ready"]), (200, &Value::Bool(true)));
     let (_, health) = ask(&workspace, "GET", "/health");
-    assert_eq!(health, workspace.ubs(&["health", "--json"]).expect(0).json());
+    assert_eq!(
+        health,
+        workspace.ubs(&["health", "--json"]).expect(0).json()
+    );
     let unknown = workspace.ubs(&["stop", "wroker"]).expect(2);
-    assert!(unknown.stderr.contains("did you mean `worker`?"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("did you mean `worker`?"),
+        "{}",
+        unknown.stderr
+    );
 
     // A person stops it: it stays stopped, and that is said.
     let stopped = workspace.ubs(&["stop", "worker"]).expect(0);
-    assert!(stopped.stdout.contains("worker: stopped"), "{}", stopped.stdout);
+    assert!(
+        stopped.stdout.contains("worker: stopped"),
+        "{}",
+        stopped.stdout
+    );
     let health = workspace.ubs(&["health"]).expect(1);
-    assert!(health.stdout.contains("worker was stopped by a person (uid"), "{}", health.stdout);
+    assert!(
+        health
+            .stdout
+            .contains("worker was stopped by a person (uid"),
+        "{}",
+        health.stdout
+    );
     assert_eq!(ask(&workspace, "GET", "/readyz").0, 503);
-    workspace.ubs(&["wait", "worker", "--for", "stopped"]).expect(0);
+    workspace
+        .ubs(&["wait", "worker", "--for", "stopped"])
+        .expect(0);
     workspace.ubs(&["wait", "worker"]).expect(1);
     let status = workspace.ubs(&["status", "worker"]).expect(1);
     assert!(status.stdout.contains("which says:"), "{}", status.stdout);
     let (code, answer) = ask(&workspace, "POST", "/services/worker/start");
     assert_eq!((code, &answer["changed"]), (200, &Value::Bool(true)));
-    workspace.ubs(&["wait", "worker", "--timeout", "20s"]).expect(0);
+    workspace
+        .ubs(&["wait", "worker", "--timeout", "20s"])
+        .expect(0);
 
     // A restart reads the environment anew, and ends the old one first.
     workspace.write(".env", "WORD=second\n");
-    let restarted = workspace.ubs(&["restart", "api", "--json"]).expect(0).json();
+    let restarted = workspace
+        .ubs(&["restart", "api", "--json"])
+        .expect(0)
+        .json();
     assert_eq!(restarted["services"][0]["reached"], true);
     let lines = lines_of(&workspace);
-    assert!(lines.len() == 2 && lines[0].ends_with(" first") && lines[1].ends_with(" second"), "{lines:?}");
+    assert!(
+        lines.len() == 2 && lines[0].ends_with(" first") && lines[1].ends_with(" second"),
+        "{lines:?}"
+    );
     let old = lines[0].split(' ').next().expect("a pid");
     assert!(!std::path::Path::new(&format!("/proc/{old}")).exists());
     let (_, services) = ask(&workspace, "GET", "/services");
     assert_eq!(services["services"][0]["restarts"], 0);
-    assert!(ask(&workspace, "GET", "/metrics").1.to_string().contains("ubs_ready 1"));
+    assert!(
+        ask(&workspace, "GET", "/metrics")
+            .1
+            .to_string()
+            .contains("ubs_ready 1")
+    );
+
+    // The events, from the first one on.
+    let mut follower = UnixStream::connect(workspace.path(".ubs/control.sock")).expect("a socket");
+    let request = b"GET /events?after=0 HTTP/1.1\r\nHost: ubs\r\n\r\n";
+    follower.write_all(request).expect("a request");
+    let mut heard = String::new();
+    while !heard.contains("service_steered") {
+        let mut bytes = [0; 4096];
+        let count = follower.read(&mut bytes).expect("events");
+        assert!(count > 0, "{heard}");
+        heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    assert!(heard.contains("\nid: 1\ndata: {"), "{heard}");
 
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);

@@ -7,8 +7,8 @@
 mod boot;
 mod circles;
 mod cli;
-mod corpus;
 mod control;
+mod corpus;
 mod crash;
 mod demo;
 mod init;

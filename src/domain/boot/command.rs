@@ -1,7 +1,8 @@
 //! What the engine reports to a boot or asks of it, and why that may be refused.
 
 use crate::domain::event::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder, ServiceRules,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules,
 };
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::{At, MissionId};

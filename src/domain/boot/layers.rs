@@ -33,10 +33,9 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
 pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
         layer.status == LayerStatus::Starting
-            && layer
-                .services
-                .iter()
-                .all(|s| matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done) || s.is_held())
+            && layer.services.iter().all(|s| {
+                matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done) || s.is_held()
+            })
     });
     if up {
         draft.push(Event::LayerUp {

@@ -49,7 +49,10 @@ fn what_a_person_stops_stays_stopped_and_is_said() {
     let health = told.health();
     assert_eq!(health.status, HealthStatus::Unhealthy);
     let reason = health.reason.unwrap();
-    assert!(reason.contains("a was stopped by a person (uid 1000)"), "{reason}");
+    assert!(
+        reason.contains("a was stopped by a person (uid 1000)"),
+        "{reason}"
+    );
     // Again is nothing new, and is no event.
     let events = told.engine.log.len();
     steer(&mut told, "a", ServiceOrder::Stop).unwrap();
@@ -127,7 +130,10 @@ fn nobody_waits_for_a_service_that_a_person_stopped() {
     ];
     let mut told = Told::begin(layers, |_| {});
     let early = steer(&mut told, "c", ServiceOrder::Start);
-    assert!(matches!(early, Err(BootRefusal::Refused { .. })), "{early:?}");
+    assert!(
+        matches!(early, Err(BootRefusal::Refused { .. })),
+        "{early:?}"
+    );
     let unknown = steer(&mut told, "nobody", ServiceOrder::Stop);
     assert!(matches!(unknown, Err(BootRefusal::Unknown { .. })));
     steer(&mut told, "a", ServiceOrder::Stop).unwrap();
@@ -160,11 +166,12 @@ proptest! {
             let health = Health::of(boot, &told.engine.state, Some(true), 0, 0);
             prop_assert!(!held || health.status != HealthStatus::Healthy);
             let name = ["a", "b", "c"][usize::from(told.engine.dice.roll(3))];
+            let order = [ServiceOrder::Start, ServiceOrder::Stop, ServiceOrder::Restart]
+                [usize::from(told.engine.dice.roll(3))];
             let outcome = match told.engine.dice.roll(6) {
                 0 => told.engine.command(BootCommand::Steer {
                     service: name.into(),
-                    order: [ServiceOrder::Start, ServiceOrder::Stop, ServiceOrder::Restart]
-                        [usize::from(told.engine.dice.roll(3))],
+                    order,
                     by: WHO.into(),
                 }),
                 1 => told.engine.happen(),

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::boot::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder, ServiceRules,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
