@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::held;
 use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,
 };
-use super::steer;
 use crate::domain::event::{
     CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef, ServiceRules,
 };
@@ -166,7 +166,7 @@ pub(crate) fn evolve(
         | Event::ServiceRestarting { .. }
         | Event::ServiceFailed { .. } => evolve_service(&mut state, at, event),
         Event::ServiceSteered { service, order, by } => {
-            steer::steered(&mut state, service, *order, by);
+            held::steered(&mut state, service, *order, by);
         }
         _ => evolve_mission(&mut state, mission, event),
     }
@@ -223,7 +223,7 @@ fn start_attempt(state: &mut BootState, attempt: u32) {
     state.after_stop = AfterStop::End;
     let layers = state.plan.layers.iter();
     let mut layers: Vec<_> = layers.map(|l| fresh_layer(l, &state.rules)).collect();
-    steer::keep_held(&state.layers, &mut layers);
+    held::keep_held(&state.layers, &mut layers);
     state.layers = layers;
 }
 
@@ -431,7 +431,7 @@ fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: 
     service.process = None;
     service.stable = false;
     service.exit = Some(exit);
-    if steer::ended(service, stopping) {
+    if held::ended(service, stopping) {
         return;
     }
     let given_up = service.status == ServiceStatus::Failed;

@@ -17,6 +17,7 @@ mod decide;
 mod draft;
 mod evolve;
 mod failures;
+mod held;
 mod layers;
 mod next;
 mod state;
