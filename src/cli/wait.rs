@@ -67,10 +67,16 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let begun = Instant::now();
     let mut ran = false;
     let last = loop {
-        let now = running::now(&place)?;
-        let runs = now.as_ref().is_some_and(|now| now.runs);
-        let look = look_at(now.as_ref(), args.service.as_deref(), args.what, ran)?;
-        ran |= runs;
+        let look = match running::now(&place) {
+            Ok(now) => {
+                let look = look_at(now.as_ref(), args.service.as_deref(), args.what, ran)?;
+                ran |= now.is_some_and(|now| now.runs);
+                look
+            }
+            // A boot that just begins makes its log.
+            Err(CliError::Log(error)) => Look::NotYet(error.to_string()),
+            Err(error) => return Err(error),
+        };
         let over = matches!(look, Look::Reached | Look::Never(_));
         if over || begun.elapsed() >= within {
             break look;
