@@ -157,12 +157,10 @@ fn number(holds: bool) -> f64 {
     if holds { 1.0 } else { 0.0 }
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn seconds(at: At) -> f64 {
     at.0 as f64 / 1e6
 }
 
-#[allow(clippy::cast_precision_loss)]
 fn count(count: u64) -> f64 {
     count as f64
 }

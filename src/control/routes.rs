@@ -206,6 +206,8 @@ async fn scrape(State(shared): State<Shared>) -> Response {
 
 type Name = Result<Path<String>, PathRejection>;
 
+// The error is the answer, and goes on as it is.
+#[allow(clippy::result_large_err)]
 fn name_of(name: Name) -> Result<String, Response> {
     match name {
         Ok(Path(name)) => Ok(name),
