@@ -18,7 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,7 +36,7 @@ const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Bytes of the body of a request.
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// A refusal has to be taken after so long.
-const REFUSED_WITHIN: Duration = Duration::from_secs(5);
+const REFUSED_WITHIN: Duration = Duration::from_secs(1);
 /// A connection is closed after so long, unless it follows events.
 const CONNECTION_WITHIN: Duration = Duration::from_secs(60);
 /// Before the next try, if the system cannot accept a connection now.
@@ -174,7 +174,7 @@ impl Drop for Held {
     }
 }
 
-/// Answers without reading, and closes. What does not fit into the socket's buffer is not sent.
+/// Answers without looking at the request, and closes. What does not fit into the socket's buffer is not sent.
 fn refuse(mut stream: UnixStream, status: StatusCode, code: &str, message: &str) {
     let body = routes::error_text(code, message);
     let answer = format!(
@@ -184,7 +184,13 @@ fn refuse(mut stream: UnixStream, status: StatusCode, code: &str, message: &str)
     tokio::task::spawn_local(async move {
         let sent = async {
             stream.write_all(answer.as_bytes()).await?;
-            stream.shutdown().await
+            stream.shutdown().await?;
+            // What it still sends is taken, so that its own error does not come before this answer.
+            tokio::io::copy(
+                &mut stream.take(BODY_BYTES_MAX as u64),
+                &mut tokio::io::sink(),
+            )
+            .await
         };
         let _ = tokio::time::timeout(REFUSED_WITHIN, sent).await;
     });
