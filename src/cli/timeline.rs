@@ -212,6 +212,12 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Warn,
             format!("{layer}: SKIPPED until layer {because} is up"),
         ),
+        E::ServiceSteered { service, order, by } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Accent,
+            format!("{service}: {} asked for by {by}", order.as_str()),
+        ),
         E::RulesSet { rules } => line(
             Depth::Attempt,
             "RULES",

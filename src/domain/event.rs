@@ -12,8 +12,8 @@ use super::mission::order::{Failure, Proposal};
 pub use super::fingerprint::{DatabasePrint, Fingerprint};
 pub use super::healing::{CheckChange, FileChange, HealOutcome, Verdict};
 pub use super::plan::{
-    BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServicePlan,
-    ServiceRules, ServiceTerms,
+    BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServiceOrder,
+    ServicePlan, ServiceRules, ServiceTerms,
 };
 pub use super::process::{ExitKind, ProcessRef};
 
@@ -392,6 +392,15 @@ events! {
         service: String,
         /// What it needs and why that cannot be, redacted.
         because: String,
+    },
+    /// A person asked something of a service.
+    ServiceSteered = "service_steered" {
+        /// Which service.
+        service: String,
+        /// What.
+        order: ServiceOrder,
+        /// Who: `a person (uid 1000)`.
+        by: String,
     },
 }
 

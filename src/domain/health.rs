@@ -65,7 +65,7 @@ pub struct ServiceHealth {
     /// Its name.
     pub name: String,
     /// `pending`, `waiting`, `starting`, `ready`, `up (not probed)`, `unready`, `done`, `restarting`, `failed`,
-    /// `stopped`, `skipped`, `disabled`.
+    /// `stopping`, `stopped`, `skipped`, `disabled`.
     pub status: &'static str,
     /// What it waits for, while it is `waiting`: `db (ready)`.
     pub waits_for: Vec<String>,
@@ -282,6 +282,8 @@ fn down_reason(layer: &LayerState, service: &ServiceState) -> Option<String> {
         _ if !layer.critical || !layer.status.is_supervised() => None,
         ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
         ServiceStatus::Skipped => Some(format!("service {name} was skipped: {}", service.error)),
+        ServiceStatus::Stopped if service.again => None,
+        ServiceStatus::Stopped if service.is_held() => Some(held_reason(service)),
         // Its restart policy let it go, yet the layer was declared to have it.
         ServiceStatus::Stopped => Some(format!(
             "service {name} is down: it ended with {}",
@@ -309,6 +311,10 @@ fn weak_reason(service: &ServiceState) -> Option<String> {
             Some(format!("service {name} is starting"))
         }
         ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
+        ServiceStatus::Stopped if service.again => {
+            Some(format!("service {name} is being restarted by a person"))
+        }
+        ServiceStatus::Stopped if service.is_held() => Some(held_reason(service)),
         ServiceStatus::Stopped => Some(format!("service {name} has ended")),
         ServiceStatus::Skipped => Some(format!("service {name} was skipped: {}", service.error)),
         _ if service.ends > 0 => Some(format!(
@@ -319,10 +325,18 @@ fn weak_reason(service: &ServiceState) -> Option<String> {
     }
 }
 
+/// It does not run because a person wants it so.
+fn held_reason(service: &ServiceState) -> String {
+    let (name, by) = (&service.plan.name, service.held_by.as_deref());
+    let by = by.unwrap_or("a person");
+    format!("service {name} was stopped by {by}; `ubs start {name}` starts it")
+}
+
 /// The word for a service: one that nobody asked is not called ready.
-fn word_of(service: &ServiceState) -> &'static str {
+pub(crate) fn word_of(service: &ServiceState) -> &'static str {
     match service.status {
         ServiceStatus::Ready if !service.rules.probed => "up (not probed)",
+        ServiceStatus::Stopped if service.is_alive() => "stopping",
         status => status.as_str(),
     }
 }

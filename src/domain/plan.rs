@@ -257,3 +257,28 @@ pub enum OnEnd {
     /// The boot stops, with the service's exit status as its own.
     Stop,
 }
+
+/// What a person asks of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServiceOrder {
+    /// Run it, if it does not run.
+    Start,
+    /// Stop it, and leave it stopped.
+    Stop,
+    /// Stop it if it runs, then run it.
+    Restart,
+}
+
+impl ServiceOrder {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
+}

@@ -34,6 +34,7 @@ pub(crate) use env_write::set_variable;
 pub(crate) use environment::EnvironmentError;
 pub(crate) use environment::{sounds_secret, url_passwords};
 pub(crate) use load::{MANIFEST_NAME, find_manifest};
+pub(crate) use measure::duration_of;
 pub(crate) use percent::percent_encoded;
 pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{UnreadFile, read_small};

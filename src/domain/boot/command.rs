@@ -1,8 +1,8 @@
 //! What the engine reports to a boot or asks of it, and why that may be refused.
 
 use crate::domain::event::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
-    ServiceTerms,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::MissionId;
@@ -107,6 +107,15 @@ pub(crate) enum BootCommand {
     },
     /// A validation of the live system begins.
     BeginValidation,
+    /// A person wants something of one service.
+    Steer {
+        /// Which.
+        service: String,
+        /// What.
+        order: ServiceOrder,
+        /// Who.
+        by: String,
+    },
     /// Somebody wants the boot to stop.
     RequestStop {
         /// Who or what.
@@ -139,6 +148,12 @@ pub(crate) enum BootRefusal {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// A person asked for what is not possible now.
+    #[error("{why}")]
+    Refused {
+        /// Why, in one sentence.
+        why: String,
     },
     /// A second start.
     #[error("the boot has already begun")]

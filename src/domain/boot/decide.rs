@@ -5,6 +5,7 @@ use super::command::{BootCommand, BootRefusal};
 use super::draft::{BootDraft, late};
 use super::layers::{pass_time, skip_lost, start_layer, tell};
 use super::state::{AfterStop, BootState, LayerState, LayerStatus, Phase};
+use super::steer::steer;
 use crate::domain::event::Event;
 use crate::domain::service::{Context, Report};
 
@@ -129,6 +130,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             error,
             output,
         } => tell(draft, &service, Report::Unstartable(error), output)?,
+        C::Steer { service, order, by } => steer(draft, &service, order, by)?,
         C::BeginValidation => {
             if state.phase != Phase::Running || state.validating {
                 return Err(late(state, "a validation"));

@@ -1,6 +1,7 @@
 //! Folds one event into the state. Total: an event that does not fit changes nothing but the
 //! moment, so that a log of any version can be replayed.
 
+use super::held;
 use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
 };
@@ -171,6 +172,9 @@ pub(crate) fn evolve(
         | Event::ServiceRestarting { .. }
         | Event::ServiceFailed { .. }
         | Event::ServiceSkipped { .. } => evolve_service(&mut state, at, event),
+        Event::ServiceSteered { service, order, by } => {
+            held::steered(&mut state, service, *order, by);
+        }
         _ => evolve_mission(&mut state, mission, event),
     }
     state
@@ -213,7 +217,9 @@ fn start_attempt(state: &mut BootState, attempt: u32) {
     state.checks_started.clear();
     state.checks_finished.clear();
     state.after_stop = AfterStop::End;
-    state.layers = fresh_layers(state);
+    let mut layers = fresh_layers(state);
+    held::keep_held(&state.layers, &mut layers);
+    state.layers = layers;
 }
 
 fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>) {
@@ -257,9 +263,10 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             layer.waits_for = None;
             for service in &mut layer.services {
                 // Only what failed or was stopped starts again.
-                let keeps = again
-                    && (service.is_alive() || service.status == ServiceStatus::Done)
-                    && service.status != ServiceStatus::Failed;
+                let keeps = service.is_held()
+                    || again
+                        && (service.is_alive() || service.status == ServiceStatus::Done)
+                        && service.status != ServiceStatus::Failed;
                 if keeps || service.status == ServiceStatus::Disabled {
                     continue;
                 }

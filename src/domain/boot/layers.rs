@@ -35,10 +35,11 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
     Ok(())
 }
 
-/// The layer is up if all its services are ready.
+/// The layer is up if all its services are ready, but for those that a person stopped.
 pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
-        layer.status == LayerStatus::Starting && layer.services.iter().all(ServiceState::is_there)
+        let is_there = |s: &ServiceState| s.is_there() || s.is_held();
+        layer.status == LayerStatus::Starting && layer.services.iter().all(is_there)
     });
     if up {
         draft.push(Event::LayerUp {

@@ -17,10 +17,12 @@ mod decide;
 mod draft;
 mod evolve;
 mod failures;
+mod held;
 mod layers;
 mod needs;
 mod next;
 mod state;
+mod steer;
 #[cfg(test)]
 mod tests;
 

@@ -389,7 +389,7 @@ impl BootState {
                 ServiceStatus::Done
                 | ServiceStatus::Failed
                 | ServiceStatus::Stopped
-                | ServiceStatus::Disabled => true,
+                | ServiceStatus::Disabled => !s.again,
                 // They may be so for ever, and are said by the health.
                 ServiceStatus::Unready | ServiceStatus::Skipped => true,
                 ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting => {

@@ -660,4 +660,5 @@ fn a_failing_signature_trips_the_breaker() {
 }
 
 mod needs;
+mod steering;
 mod supervision;

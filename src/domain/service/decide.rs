@@ -159,7 +159,8 @@ fn exited(
     let was_ready = matches!(service.status, S::Ready | S::Unready);
     let declared = reason.is_none()
         && matches!(exit, ExitKind::Code(code) if service.rules.success.contains(&code));
-    if around.stopping || matches!(service.status, S::Failed | S::Skipped) {
+    let is_stopped = around.stopping || service.is_steered();
+    if is_stopped || matches!(service.status, S::Failed | S::Skipped) {
         return Ok(vec![ended(true)]);
     }
     if declared && !plan.oneshot && !plan.restart.is_always() {

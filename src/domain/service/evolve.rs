@@ -69,6 +69,15 @@ fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: 
     service.process = None;
     service.stable = false;
     service.exit = Some(exit);
+    if service.is_steered() {
+        let starts = std::mem::take(&mut service.again) && !stopping;
+        service.status = if starts {
+            ServiceStatus::Pending
+        } else {
+            ServiceStatus::Stopped
+        };
+        return;
+    }
     let keeps = matches!(
         service.status,
         ServiceStatus::Failed | ServiceStatus::Skipped

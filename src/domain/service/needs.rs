@@ -24,6 +24,8 @@ pub(crate) fn judge(condition: NeedCondition, needed: &ServiceState) -> Standing
     let has_ended = !needed.is_alive() && needed.exit.is_some();
     match (needed.status, condition) {
         (S::Done, _) => Standing::Met,
+        // A person starts it again.
+        (S::Stopped, _) if needed.again => Standing::Open,
         (S::Failed | S::Stopped, C::Completed) if has_ended => Standing::Met,
         // It is being stopped, and will have ended.
         (S::Failed, C::Completed) if needed.is_alive() => Standing::Open,
@@ -44,6 +46,7 @@ fn why_lost(needed: &ServiceState) -> String {
         )
     };
     match needed.status {
+        ServiceStatus::Stopped if needed.is_held() => "was stopped by a person".to_owned(),
         ServiceStatus::Skipped => "was skipped".to_owned(),
         ServiceStatus::Disabled => "is disabled".to_owned(),
         ServiceStatus::Failed if !needed.error.is_empty() => needed.error.clone(),

@@ -20,7 +20,9 @@ pub(crate) enum ProcessStep {
 #[must_use]
 pub(crate) fn next(service: &ServiceState, has_needs_met: bool) -> Option<ProcessStep> {
     match service.status {
-        ServiceStatus::Failed | ServiceStatus::Skipped if service.is_alive() => {
+        ServiceStatus::Failed | ServiceStatus::Skipped | ServiceStatus::Stopped
+            if service.is_alive() =>
+        {
             Some(ProcessStep::Stop)
         }
         ServiceStatus::Pending | ServiceStatus::Skipped if has_needs_met => {

@@ -82,6 +82,10 @@ pub struct ServiceState {
     pub exit: Option<ExitKind>,
     /// Why it was given up or skipped, or is not ready any more.
     pub error: String,
+    /// The person who stopped it; it stays stopped until a person starts it.
+    pub held_by: Option<String>,
+    /// A person started it again while it ran: it starts when its process has ended.
+    pub again: bool,
 }
 
 impl ServiceState {
@@ -106,7 +110,20 @@ impl ServiceState {
             restart_at: None,
             exit: None,
             error: String::new(),
+            held_by: None,
+            again: false,
         }
+    }
+
+    /// A person stopped it.
+    #[must_use]
+    pub(crate) fn is_held(&self) -> bool {
+        self.held_by.is_some()
+    }
+
+    /// Its end is what a person asked for.
+    pub(crate) fn is_steered(&self) -> bool {
+        self.is_held() || self.again
     }
 
     /// As a layer needs it to be up: ready, done, or not wanted.

@@ -13,12 +13,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 7] = [
+const KINDS_SINCE_V1: [&str; 8] = [
     "layer_skipped",
     "rules_set",
     "service_recovered",
     "service_skipped",
     "service_stable",
+    "service_steered",
     "service_unready",
     "terms_set",
 ];

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::event::{
     CheckChange, CheckPhase, DatabasePrint, ExitKind, FileChange, HealOutcome, LayerPlan, Mode,
-    Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServicePlan, ServiceRules, ServiceTerms,
-    Verdict,
+    Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServiceOrder, ServicePlan, ServiceRules,
+    ServiceTerms, Verdict,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
@@ -602,6 +602,11 @@ fn base() -> Vec<Event> {
         Event::ServiceSkipped {
             service: text("web"),
             because: text("it needs db (ready), which ended with exit status 3"),
+        },
+        Event::ServiceSteered {
+            service: text("web"),
+            order: ServiceOrder::Restart,
+            by: text("a person (uid 1000)"),
         },
     ]
 }

@@ -45,7 +45,7 @@ pub(super) fn layer(name: &str, after: &[&str], services: Vec<ServicePlan>) -> L
 }
 
 impl Told {
-    fn begin(layers: Vec<LayerPlan>, change: impl Fn(&mut ServiceRules)) -> Self {
+    pub(super) fn begin(layers: Vec<LayerPlan>, change: impl Fn(&mut ServiceRules)) -> Self {
         Self::with(Mode::Layered, layers, change, vec![], &[])
     }
 

@@ -66,6 +66,8 @@ mirror! {
 
     enum OnEnd of event { Nothing, Stop }
 
+    enum ServiceOrder of event { Start, Stop, Restart }
+
     struct Fingerprint of event {
         ubs_version: String,
         manifest: [u8; 32],

@@ -3,8 +3,8 @@
 use uuid::Uuid;
 
 use super::boot::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
-    ServiceTerms,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules, ServiceTerms,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
@@ -201,6 +201,11 @@ mirror! {
         ServiceSkipped {
             service: String,
             because: String,
+        },
+        ServiceSteered {
+            service: String,
+            order: ServiceOrder,
+            by: String,
         },
     }
 }
