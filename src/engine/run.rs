@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::application::Application;
+use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
 use super::error::EngineError;
@@ -18,7 +18,7 @@ use super::orphans::collect_orphans;
 use super::plan::{plan_boot, plan_rules};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::start::{Preparation, prepare};
 use super::work::{ABANDONED_GRACE_MS, WORK_ENDS_WITHIN, Work};
 use crate::domain::boot::{self, BootCommand, BootState, Phase, Step};
@@ -28,11 +28,33 @@ use crate::domain::ids::At;
 use crate::kernel;
 use crate::log::now;
 use crate::manifest::Stop;
+use crate::supervise::rotate_logs;
 
 /// How often the log is looked at for what others add, while something is going on elsewhere.
 const PUMP_INTERVAL: Duration = Duration::from_millis(100);
 /// The same, while the system just runs.
 const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(1);
+
+/// What was asked for by a signal is said without `-v`.
+const SAID: &str = "ubs::said";
+
+/// How things stand, in one line.
+fn state_line(state: &BootState) -> String {
+    let services = state.layers.iter().flat_map(|layer| &layer.services);
+    let services: Vec<String> = services
+        .map(|service| {
+            let process = service.process.as_ref();
+            let process =
+                process.map_or_else(String::new, |process| format!(" (process {})", process.pid));
+            format!("{} {}{process}", service.plan.name, service.status.as_str())
+        })
+        .collect();
+    format!(
+        "SIGUSR1: the boot is {}; {}",
+        state.phase.as_str(),
+        services.join(", ")
+    )
+}
 
 impl Boot<'_> {
     /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills at once, a third
@@ -195,7 +217,13 @@ impl Engine<'_> {
                     self.receive(batch)?;
                     None
                 }
-                by = signals.next() => Some(by),
+                heard = signals.next() => match heard {
+                    Heard::Stop(by) => Some(by),
+                    asked => {
+                        self.answer(asked);
+                        None
+                    }
+                },
                 () = tokio::time::sleep(interval) => None,
             };
             if let Some(by) = stopped_by {
@@ -206,6 +234,36 @@ impl Engine<'_> {
                 let since = Instant::now();
                 stop_wanted = Some(StopWanted { by, since });
                 self.work.cancel();
+            }
+        }
+    }
+
+    /// Does what a signal asks that stops nothing, and says so.
+    fn answer(&mut self, asked: Heard) {
+        match asked {
+            Heard::Stop(_) => {}
+            Heard::ReadEnvironment => {
+                match load_environment(&self.app.manifest, &self.app.process_env) {
+                    Ok(environment) => {
+                        self.app.use_environment(environment);
+                        self.services.forget_environment();
+                        tracing::info!(
+                            target: SAID,
+                            "SIGHUP: the environment files were read again; what is started from now on gets them"
+                        );
+                    }
+                    Err(error) => tracing::warn!(
+                        "SIGHUP: the environment stays as it was: its files cannot be read: {error}"
+                    ),
+                }
+            }
+            Heard::SayState => tracing::info!(target: SAID, "{}", state_line(&self.log.state)),
+            Heard::RotateLogs => {
+                rotate_logs();
+                tracing::info!(
+                    target: SAID,
+                    "SIGUSR2: the log file of each service is put aside before its next line"
+                );
             }
         }
     }

@@ -28,8 +28,14 @@ pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAd
     let authority = match kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => {
-            let rest = url.strip_prefix("http://").unwrap_or_default();
+            let rest = url.strip_prefix("http://");
+            let rest = rest.or_else(|| url.strip_prefix("https://"));
+            let rest = rest.unwrap_or_default();
             rest.split(['/', '?', '#']).next().unwrap_or_default()
+        }
+        // What it has printed, said or made is its own; a database is most often somebody else's.
+        ProbeKind::File(_) | ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_) => {
+            return Vec::new();
         }
         ProbeKind::Exec(argv) => {
             let mut ports = ports_in(argv);
@@ -41,7 +47,7 @@ pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAd
     };
     let (host, port) = match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()),
-        _ => (authority, Some(80)),
+        _ => (authority, Some(default_port(kind))),
     };
     let addresses = match host.trim_matches(['[', ']']) {
         "localhost" => loopback(),
@@ -49,6 +55,13 @@ pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAd
     };
     let port = port.filter(|_| !addresses.is_empty());
     port.map(|port| (addresses, port)).into_iter().collect()
+}
+
+fn default_port(kind: &ProbeKind) -> u16 {
+    match kind {
+        ProbeKind::Http(url) if url.starts_with("https://") => 443,
+        _ => 80,
+    }
 }
 
 fn loopback() -> Vec<IpAddr> {
@@ -79,7 +92,7 @@ pub(super) fn require_ours(
         return Ok(());
     };
     let ports = ports_asked(kind, spec);
-    if ports.is_empty() {
+    if ports.is_empty() && matches!(kind, ProbeKind::Exec(_)) {
         tracing::debug!(
             service = spec.name,
             "answer not attributed: no port of this host is known"
@@ -94,6 +107,27 @@ pub(super) fn require_ours(
         }
     }
     Ok(())
+}
+
+/// The same for an answer over a local socket, which names its process.
+pub(super) fn require_our_process(
+    peer: Option<u32>,
+    spec: &ServiceSpec,
+    leader: Option<u32>,
+) -> Result<(), String> {
+    let (Some(pid), Some(mark)) = (peer, spec.marks.first()) else {
+        return Ok(());
+    };
+    if peer == leader {
+        return Ok(());
+    }
+    match kernel::owner_of(pid, mark) {
+        Listener::Stranger(stranger) => Err(format!(
+            "the socket is answered by {stranger}, and not by a process of this boot; stop it, change the socket, or \
+             write `external = true` in the probe if it is meant"
+        )),
+        Listener::Ours | Listener::Unknown => Ok(()),
+    }
 }
 
 #[cfg(test)]
