@@ -597,7 +597,7 @@ impl Rehearse {
 
 impl Probe {
     /// What `ready` is, but for the test itself, if the manifest does not say.
-    pub(super) const READY_DEFAULT: Self = Self {
+    pub(crate) const READY_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
         http: HttpRequest::DEFAULT,
         delay_ms: 0,
@@ -609,7 +609,7 @@ impl Probe {
         external: false,
     };
     /// What `live` is, but for the test itself, if the manifest does not say.
-    pub(super) const LIVE_DEFAULT: Self = Self {
+    pub(crate) const LIVE_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
         http: HttpRequest::DEFAULT,
         delay_ms: 0,

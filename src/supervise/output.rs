@@ -350,3 +350,34 @@ fn rotate(path: &Path) -> io::Result<()> {
     }
     fs::rename(path, aside(1))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_file_that_is_gone_is_written_anew_and_one_is_put_aside_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let mut log = OutputLog::new(path.clone());
+        let mut print = |line: &str, is_asked: bool| {
+            // Not the counter itself, which other tests' files follow too.
+            log.rotations = log.rotations.wrapping_sub(u64::from(is_asked));
+            log.write(line);
+            log.flush();
+        };
+        print("first", false);
+        fs::remove_file(&path).unwrap();
+        print("second", false);
+        assert!(read("web.log").ends_with("second\n") && !read("web.log").contains("first"));
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        print("third", false);
+        print("fourth", false);
+        assert!(read("moved").ends_with("second\n"));
+        assert_eq!(read("web.log").lines().count(), 2);
+        print("fifth", true);
+        assert_eq!(read("web.log").lines().count(), 1);
+        assert_eq!(read("web.log.1").lines().count(), 2);
+    }
+}
