@@ -189,12 +189,19 @@ fn layer_text(ui: &Ui, layer: &LayerHealth) -> String {
             .error
             .as_ref()
             .map_or_else(String::new, |error| format!(": {error}"));
+        let note = service
+            .note
+            .as_ref()
+            .map_or_else(String::new, |note| format!(", {note}"));
         text.push_str(&render::labelled(
             ui.paint,
             ui.width,
             "      ",
             Tone::Dim,
-            &format!("{} {}{pid}{restarts}{error}", service.name, service.status),
+            &format!(
+                "{} {}{pid}{restarts}{error}{note}",
+                service.name, service.status
+            ),
         ));
     }
     text

@@ -378,6 +378,13 @@ events! {
         /// The layer that failed.
         because: String,
     },
+    /// A service is ready, and nothing says that it was itself that answered its probe.
+    AnswerNotAttributed = "answer_not_attributed" {
+        /// Which service.
+        service: String,
+        /// Why not.
+        why: String,
+    },
 }
 
 impl Event {

@@ -74,6 +74,8 @@ pub struct ServiceHealth {
     pub stable: bool,
     /// Why it was given up, or is not ready any more.
     pub error: Option<String>,
+    /// `answer not attributed`, and why: another program may have answered its probe.
+    pub note: Option<String>,
 }
 
 /// The newest result of one check.
@@ -365,6 +367,9 @@ fn layer_health(layer: &super::boot::LayerState) -> LayerHealth {
                 restarts: usize::try_from(service.ends).unwrap_or(usize::MAX),
                 stable: service.is_stable() || service.status == ServiceStatus::Done,
                 error: some_text(&service.error),
+                note: (service.status == ServiceStatus::Ready
+                    && !service.not_attributed.is_empty())
+                .then(|| format!("answer not attributed: {}", service.not_attributed)),
             })
             .collect(),
     }

@@ -23,7 +23,7 @@ use crate::manifest::{
 };
 use crate::supervise::{
     Asked, Ping, Readiness, RunningService, ServiceSpec, Signs, await_ready, ports_asked,
-    probe_once, spawn,
+    probe_once, spawn, why_not_attributed,
 };
 
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
@@ -141,7 +141,7 @@ impl Services {
             .iter()
             .filter(|probe| !probe.external && probe.http.socket.is_none())
         {
-            require_free(&probe.kind, &expanded.spec)?;
+            require_free(probe, &expanded.spec)?;
         }
         let redactor = &self.redactor_of(&expanded, environment, redactor);
         let cleaner = Arc::clone(redactor);
@@ -448,6 +448,7 @@ impl ServiceTask {
                     self.report(BootCommand::ServiceReady {
                         service: self.service.name.clone(),
                     });
+                    self.report_attribution();
                 }
                 Happened::Unready(why) => {
                     asks = Asks::WhetherReadyAgain;
@@ -496,6 +497,19 @@ impl ServiceTask {
             reason,
             output: self.tail(),
         });
+    }
+
+    /// An answer that was accepted though nobody knows whose it was is said.
+    fn report_attribution(&self) {
+        let Expanded { spec, ready, .. } = &self.expanded;
+        let leader = Some(self.running.process.pid);
+        let ready = ready.as_ref();
+        if let Some(why) = ready.and_then(|probe| why_not_attributed(probe, spec, leader)) {
+            self.report(BootCommand::AnswerNotAttributed {
+                service: self.service.name.clone(),
+                why,
+            });
+        }
     }
 
     async fn wait(&mut self, asks: Asks, watches: bool) -> Happened {
@@ -589,8 +603,8 @@ impl ServiceTask {
 
 /// Refuses to start a service whose port is taken: the other program would answer its probe, and the
 /// boot would take the service for ready. Only what listens on this host itself can be asked.
-fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
-    let address = match kind {
+fn require_free(probe: &Probe, spec: &ServiceSpec) -> Result<(), String> {
+    let address = match &probe.kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => url
             .strip_prefix("http://")
@@ -609,7 +623,7 @@ fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
         return Ok(());
     }
     let mark = spec.marks.first().map_or("", String::as_str);
-    let who = ports_asked(kind, spec)
+    let who = ports_asked(probe, spec)
         .first()
         .map(|(addresses, port)| kernel::listener(addresses, *port, None, mark));
     let who = match who {

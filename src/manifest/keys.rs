@@ -55,10 +55,10 @@ tables! {
          "min_uptime", "stable_after", "timeout", "success", "on_failure"];
     READY = "layer.service.ready", "`ready`",
         ["http", "tcp", "exec", "file", "log", "notify", "sql", "delay", "interval", "timeout", "try_timeout",
-         "successes", "failures", "external", "status", "body", "headers", "socket", "ca_file"];
+         "successes", "failures", "external", "ports", "status", "body", "headers", "socket", "ca_file"];
     LIVE = "layer.service.live", "`live`",
         ["http", "tcp", "exec", "file", "sql", "delay", "interval", "timeout", "failures", "external",
-         "status", "body", "headers", "socket", "ca_file"];
+         "ports", "status", "body", "headers", "socket", "ca_file"];
     RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff"];
     STOP = "layer.service.stop", "`stop`", ["signal", "command", "timeout"];
     ENV_FILE = "layer.service.env_file", "`env_file`", ["path", "optional"];

@@ -73,6 +73,7 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
             .next()
             .unwrap_or_else(|| defaults.kind.clone()),
         http: read_http(section),
+        ports: read_ports(section),
         delay_ms: section.duration("delay", 0).unwrap_or(defaults.delay_ms),
         interval_ms: section
             .duration("interval", INTERVAL_MS_MIN)
@@ -115,6 +116,31 @@ fn refuse_without_http(section: &Section<'_>) {
         );
         section.faults().report(section.key_span(key), fault);
     }
+}
+
+fn read_ports(section: &Section<'_>) -> Vec<u16> {
+    if section.has("ports") && !section.has("exec") {
+        let fault = Fault::new(
+            "only with `exec`",
+            "`ports` has a meaning with `exec` only",
+            "take it out: the port is in the address",
+        );
+        section.faults().report(section.key_span("ports"), fault);
+    }
+    let port = |value: &toml_edit::Value| {
+        let number = value
+            .as_integer()
+            .and_then(|number| u16::try_from(number).ok());
+        number.filter(|number| *number > 0).ok_or_else(|| {
+            Fault::new(
+                "not a port",
+                "`ports` has numbers from 1 to 65535",
+                "write for example ports = [5432]",
+            )
+        })
+    };
+    let ports = section.entries("ports", "ports", port);
+    ports.into_iter().flatten().map(|port| port.value).collect()
 }
 
 fn read_http(section: &Section<'_>) -> HttpRequest {

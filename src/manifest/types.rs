@@ -421,6 +421,8 @@ pub(crate) struct Probe {
     pub kind: ProbeKind,
     /// More about `http`.
     pub http: HttpRequest,
+    /// Ports of this host that a command asks, if they are not in it; for telling whose the answer is.
+    pub ports: Vec<u16>,
     /// Time before the first try. Default 0.
     pub delay_ms: u64,
     /// Time between two tries. Default of `ready` 100 ms, of `live` 10 s.
@@ -600,6 +602,7 @@ impl Probe {
     pub(crate) const READY_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
         http: HttpRequest::DEFAULT,
+        ports: Vec::new(),
         delay_ms: 0,
         interval_ms: 100,
         timeout_ms: 30_000,
@@ -612,6 +615,7 @@ impl Probe {
     pub(crate) const LIVE_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
         http: HttpRequest::DEFAULT,
+        ports: Vec::new(),
         delay_ms: 0,
         interval_ms: 10_000,
         timeout_ms: 5_000,

@@ -7,7 +7,7 @@ use regex::Regex;
 
 use super::process::ServiceSpec;
 use crate::kernel::{self, Listener};
-use crate::manifest::ProbeKind;
+use crate::manifest::{Probe, ProbeKind};
 
 /// Most ports of one command that are looked at.
 const PORTS_MAX: usize = 8;
@@ -22,9 +22,10 @@ static PORT: LazyLock<Option<Regex>> = LazyLock::new(|| {
     .ok()
 });
 
-/// The ports of this host that the probe asks: from its address, or inferred from its command, or else from the
-/// service's. Empty: not known, or not on this host.
-pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAddr>, u16)> {
+/// The ports of this host that the probe asks: from its address; for a command those that are declared, or inferred
+/// from it, or else from the service's. Empty: not known, or not on this host.
+pub(crate) fn ports_asked(probe: &Probe, spec: &ServiceSpec) -> Vec<(Vec<IpAddr>, u16)> {
+    let kind = &probe.kind;
     let authority = match kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => {
@@ -38,7 +39,10 @@ pub(crate) fn ports_asked(kind: &ProbeKind, spec: &ServiceSpec) -> Vec<(Vec<IpAd
             return Vec::new();
         }
         ProbeKind::Exec(argv) => {
-            let mut ports = ports_in(argv);
+            let mut ports = probe.ports.clone();
+            if ports.is_empty() {
+                ports = ports_in(argv);
+            }
             if ports.is_empty() {
                 ports = ports_in(&spec.argv);
             }
@@ -83,7 +87,7 @@ fn ports_in(argv: &[String]) -> Vec<u16> {
 
 /// Refuses an answer that only a process of somebody else can have given. An owner that is not known is accepted.
 pub(super) fn require_ours(
-    kind: &ProbeKind,
+    probe: &Probe,
     spec: &ServiceSpec,
     leader: Option<u32>,
 ) -> Result<(), String> {
@@ -91,14 +95,7 @@ pub(super) fn require_ours(
     let Some(mark) = spec.marks.first() else {
         return Ok(());
     };
-    let ports = ports_asked(kind, spec);
-    if ports.is_empty() && matches!(kind, ProbeKind::Exec(_)) {
-        tracing::debug!(
-            service = spec.name,
-            "answer not attributed: no port of this host is known"
-        );
-    }
-    for (addresses, port) in ports {
+    for (addresses, port) in ports_asked(probe, spec) {
         if let Listener::Stranger(stranger) = kernel::listener(&addresses, port, leader, mark) {
             return Err(format!(
                 "port {port} is answered by {stranger}, and not by a process of this boot; stop it, change the port, or \
@@ -107,6 +104,34 @@ pub(super) fn require_ours(
         }
     }
     Ok(())
+}
+
+/// Why nothing says that the service itself gave an answer that was accepted; `None`: something does, or nobody asks.
+pub(crate) fn why_not_attributed(
+    probe: &Probe,
+    spec: &ServiceSpec,
+    leader: Option<u32>,
+) -> Option<String> {
+    let by_address = matches!(
+        probe.kind,
+        ProbeKind::Http(_) | ProbeKind::Tcp(_) | ProbeKind::Exec(_)
+    );
+    let mark = spec.marks.first()?;
+    if probe.external || probe.http.socket.is_some() || !by_address {
+        return None;
+    }
+    let ports = ports_asked(probe, spec);
+    if ports.is_empty() {
+        return Some(match &probe.kind {
+            ProbeKind::Exec(_) => "no port that it asks is known; `ports` in the probe names it",
+            _ => "the address that it asks is not on this host",
+        })
+        .map(str::to_owned);
+    }
+    ports.into_iter().find_map(|(addresses, port)| {
+        let owner = kernel::listener(&addresses, port, leader, mark);
+        (owner == Listener::Unknown).then(|| format!("who listens on port {port} cannot be read"))
+    })
 }
 
 /// The same for an answer over a local socket, which names its process.
@@ -133,6 +158,32 @@ pub(super) fn require_our_process(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_attributed_is_said() {
+        let why = |kind: ProbeKind, more: &dyn Fn(&mut Probe)| {
+            let mut probe = Probe {
+                kind,
+                ..Probe::READY_DEFAULT
+            };
+            more(&mut probe);
+            let spec = ServiceSpec {
+                marks: vec!["UBS_TEST=x".to_owned()],
+                argv: vec!["serve".to_owned()],
+                ..ServiceSpec::default()
+            };
+            why_not_attributed(&probe, &spec, None).unwrap_or_default()
+        };
+        let nothing = |_: &mut Probe| {};
+        let exec = || ProbeKind::Exec(vec!["pg_isready".to_owned()]);
+        assert!(why(exec(), &nothing).contains("no port that it asks is known"));
+        // Port 1 is nobody's here.
+        assert!(why(exec(), &|p| p.ports = vec![1]).contains("port 1 cannot be read"));
+        assert_eq!(why(exec(), &|p| p.external = true), "");
+        let remote = || ProbeKind::Http("https://shop.example/".to_owned());
+        assert!(why(remote(), &nothing).contains("not on this host"));
+        assert_eq!(why(ProbeKind::Log("x".to_owned()), &nothing), "");
+    }
 
     #[test]
     fn ports_are_inferred_from_commands() {

@@ -16,7 +16,7 @@ mod process;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attribution::ports_asked;
+pub(crate) use attribution::{ports_asked, why_not_attributed};
 pub(crate) use output::rotate_logs;
 pub(crate) use ping::Ping;
 pub(crate) use probe::{Asked, Readiness, await_ready, fetch, fetch_up_to, probe_once};

@@ -118,7 +118,7 @@ pub(crate) async fn probe_once(
     let ours = if probe.http.socket.is_some() {
         require_our_process(peer, asked.spec, asked.leader)
     } else {
-        require_ours(&probe.kind, asked.spec, asked.leader)
+        require_ours(probe, asked.spec, asked.leader)
     };
     ours.map_err(ProbeFailure::new)
 }

@@ -21,7 +21,7 @@ use crate::manifest::ServiceLimits;
 const NOTIFY_PARENTS: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
 /// What to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ServiceSpec {
     /// Name of the service.
     pub name: String,
@@ -288,8 +288,8 @@ impl RunningService {
     }
 
     /// Lets a command ask the service to end, for `timeout_ms` altogether. The command runs as the service does, with
-    /// the main process in `MAINPID`. When this returns the service still has to be stopped: at the least, what its main
-    /// process left.
+    /// the main process in `MAINPID`. When this returns the service still has to be stopped, or at the
+    /// least what its main process left.
     pub(crate) async fn ask_to_end(
         &mut self,
         command: &[String],

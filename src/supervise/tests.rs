@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::output::{Clean, FILE_MAX, LINE_MAX};
 use super::failure::ProbeFailure;
+use super::output::{Clean, FILE_MAX, LINE_MAX};
 use super::*;
 use crate::domain::event::ExitKind;
 use crate::kernel::{Signal, is_alive, process_ref, processes_with_env};

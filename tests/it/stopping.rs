@@ -92,7 +92,7 @@ fn what_had_to_be_killed_is_said() {
 }
 
 #[test]
-fn signals_that_mean_nothing_change_nothing_and_a_third_one_neither() {
+fn signals_that_stop_nothing_are_answered_and_a_third_one_changes_nothing() {
     let script = "trap : TERM; echo up > up; while :; do sleep 0.05; done";
     let workspace =
         Workspace::with_manifest(&manifest(&[("a", script, "stop = { timeout = \"60s\" }")]));
@@ -105,10 +105,22 @@ fn signals_that_mean_nothing_change_nothing_and_a_third_one_neither() {
         serde_json::from_str(&workspace.read(".ubs/supervisor.lock")).expect("JSON");
     let pid = i32::try_from(lock["process"]["pid"].as_i64().expect("a pid")).expect("a pid");
     let signal = |signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
-    for harmless in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGHUP] {
+    for (harmless, said) in [
+        (
+            Signal::SIGUSR1,
+            "SIGUSR1: the boot is running; a ready (process ",
+        ),
+        (Signal::SIGUSR2, "SIGUSR2: the log file of each service"),
+        (
+            Signal::SIGHUP,
+            "SIGHUP: the environment files were read again",
+        ),
+    ] {
         signal(harmless).expect("it lives");
+        await_that(said, || {
+            workspace.read(".ubs/supervisor.log").contains(said)
+        });
     }
-    std::thread::sleep(Duration::from_millis(300));
     assert!(!workspace.leftovers().is_empty(), "{status}");
     assert!(
         !workspace

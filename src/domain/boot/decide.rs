@@ -132,6 +132,13 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             }
             draft.push(Event::ServiceUnready { service, reason });
         }
+        C::AnswerNotAttributed { service, why } => {
+            let (_, found) = find_service(state, &service)?;
+            if found.status != ServiceStatus::Ready {
+                return Err(late(state, "who answered a service's probe"));
+            }
+            draft.push(Event::AnswerNotAttributed { service, why });
+        }
         C::TimePassed => pass_time(draft),
         C::ServiceExited {
             service,

@@ -159,6 +159,7 @@ pub(crate) fn evolve(
         Event::ServiceStarted { .. }
         | Event::ServiceReady { .. }
         | Event::ServiceUnready { .. }
+        | Event::AnswerNotAttributed { .. }
         | Event::ServiceStable { .. }
         | Event::ServiceRecovered { .. }
         | Event::ServiceExited { .. }
@@ -199,6 +200,7 @@ fn fresh_layer(
                 restart_at: None,
                 exit: None,
                 error: String::new(),
+                not_attributed: String::new(),
             })
             .collect(),
     }
@@ -345,6 +347,7 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
     let (Event::ServiceStarted { service: name, .. }
     | Event::ServiceReady { service: name }
     | Event::ServiceUnready { service: name, .. }
+    | Event::AnswerNotAttributed { service: name, .. }
     | Event::ServiceStable { service: name }
     | Event::ServiceRecovered { service: name, .. }
     | Event::ServiceExited { service: name, .. }
@@ -377,6 +380,7 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
             service.stable = false;
             service.error = reason.clone();
         }
+        Event::AnswerNotAttributed { why, .. } => service.not_attributed = why.clone(),
         Event::ServiceStable { .. } => service.stable = true,
         Event::ServiceRecovered { .. } => {
             service.ends = 0;
@@ -416,6 +420,7 @@ fn started(service: &mut ServiceState, at: At, process: &ProcessRef) {
     service.exit = None;
     service.stable = false;
     service.error.clear();
+    service.not_attributed.clear();
 }
 
 fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: bool) {

@@ -213,6 +213,8 @@ pub struct ServiceState {
     pub exit: Option<ExitKind>,
     /// Why it was given up, or is not ready any more.
     pub error: String,
+    /// Why it is not known that the service itself answered its probe; empty: it is, or nobody asks.
+    pub not_attributed: String,
 }
 
 impl ServiceState {

@@ -577,5 +577,9 @@ fn base() -> Vec<Event> {
             layer: text("worker"),
             because: text("database"),
         },
+        Event::AnswerNotAttributed {
+            service: "api".into(),
+            why: "no port is known".into(),
+        },
     ]
 }

@@ -206,7 +206,7 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         (service("ready = { log = '(' }"), "the pattern cannot be used", "docs.rs/regex"),
         (service("ready = { http = 'http://a/', body = '[' }"), "the pattern cannot be used", ""),
         (service("ready = { notify = false }"), "tests nothing", "notify = true"),
-        (service("ready = { sql = 'mian' }") + "[[schema]]\nname='main'\ndatabase='a://b'\nexpect='sql:x'\n", "no [[schema]] is called `mian`; did you mean `main`?", ""),
+        (service("ready = { sql = 'mian' }\n") + "[[schema]]\nname='main'\ndatabase='a://b'\nexpect='sql:x'\n", "no [[schema]] is called `mian`; did you mean `main`?", ""),
         (service("ready = { tcp = 'a:1', status = [200] }"), "`status` has a meaning with `http` only", ""),
         (service("ready = { http = 'http://a/', status = [20] }"), "whole numbers from 100 to 599", ""),
         (service("ready = { http = 'http://a/', status = [] }"), "allows no status", ""),

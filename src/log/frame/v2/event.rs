@@ -193,5 +193,9 @@ mirror! {
             layer: String,
             because: String,
         },
+        AnswerNotAttributed {
+            service: String,
+            why: String,
+        },
     }
 }
