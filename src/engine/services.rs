@@ -581,11 +581,14 @@ impl ServiceTask {
             }
             std::future::pending().await
         };
-        let command = &self.expanded.stop_command;
+        let (command, redactor) = (&self.expanded.stop_command, &self.redactor);
         let stopped = async {
             if !command.is_empty() {
                 let (running, spec) = (&mut self.running, &self.expanded.spec);
-                running.ask_to_end(command, spec, stop.timeout_ms).await;
+                if let Err(failure) = running.ask_to_end(command, spec, stop.timeout_ms).await {
+                    let why = redactor.clean(&failure.to_string(), ERROR_BYTES_MAX);
+                    running.note_when_stopped(format!("ubs: the stop command: {why}"));
+                }
             }
             self.running.stop(signal, stop.timeout_ms).await
         };

@@ -1,6 +1,6 @@
 //! Reads `[[layer]]` and `[[layer.service]]`.
 
-use super::command::{require_argv, split};
+use super::command::read_command;
 use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
 use super::probe::read_probe;
@@ -239,19 +239,6 @@ fn refuse_for_oneshot(section: &Section<'_>) {
             );
         }
     }
-}
-
-/// A command as one string or as a list of words.
-pub(super) fn read_command(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
-    let item = section.item(key)?;
-    if item.is_str() {
-        return section.parse_lines(key, split);
-    }
-    let words = section.list_of_lines(key)?;
-    if let Err(fault) = require_argv(&words) {
-        section.fault(key, fault);
-    }
-    Some(words)
 }
 
 fn read_env(section: &Section<'_>) -> std::collections::BTreeMap<String, String> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::command::read_command;
 use super::interpolate::require_sound;
-use super::layer::read_command;
 use super::problem::{Fault, shown};
 use super::section::Section;
 use super::types::{HttpRequest, Probe, ProbeKind};

@@ -1,7 +1,7 @@
 //! Reads what a service gets besides its command: environment files, a umask, limits; and how it is stopped.
 
+use super::command::read_command;
 use super::keys::{ENV_FILE, SERVICE_LIMITS, STOP};
-use super::layer::read_command;
 use super::measure::size_bytes;
 use super::probe::path;
 use super::problem::{Fault, shown};

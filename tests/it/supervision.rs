@@ -122,6 +122,11 @@ fn readiness_that_is_lost_is_said_and_its_return_too() {
     )]);
     let running = workspace.start(&["boot"]);
     workspace.await_health(&["healthy"]);
+    let said = said_by(&workspace.ubs(&["health"]));
+    assert!(
+        said.contains("answer not attributed: no port that it asks is known"),
+        "{said}"
+    );
     std::fs::remove_file(workspace.path("ok")).unwrap();
     let health = workspace.await_health(&["degraded"]);
     let reason = health["reason"].as_str().unwrap_or("");
@@ -203,6 +208,7 @@ fn services_are_ready_by_a_line_a_database_and_their_own_word_and_end_by_a_comma
          [[layer.service]]\nname = \"rows\"\nrun = \"sleep 1000\"\nready = { sql = 'main' }\n",
     );
     workspace.write("says.py", says);
+    workspace.write("t.sql", "CREATE TABLE t (n INT);");
     rusqlite::Connection::open(workspace.path("app.db"))
         .and_then(|database| database.execute_batch("CREATE TABLE t (n INT)"))
         .expect("a database");

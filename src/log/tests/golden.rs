@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 5] = [
+const KINDS_SINCE_V1: [&str; 6] = [
+    "answer_not_attributed",
     "layer_skipped",
     "rules_set",
     "service_recovered",

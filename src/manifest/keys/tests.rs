@@ -183,7 +183,7 @@ fn the_documented_example_is_right_and_has_every_key() {
         let keys = found.get_mut(path).unwrap();
         assert!(keys.is_subset(&probes(path)));
         let kinds = [
-            "http", "tcp", "exec", "file", "log", "notify", "sql", "socket",
+            "http", "tcp", "exec", "file", "log", "notify", "sql", "socket", "ports",
         ];
         let kinds = kinds
             .into_iter()
