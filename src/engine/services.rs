@@ -22,8 +22,8 @@ use crate::manifest::{
     secrets_among,
 };
 use crate::supervise::{
-    Asked, Ping, Readiness, RunningService, ServiceSpec, Signs, await_ready, ports_asked,
-    probe_once, spawn, why_not_attributed,
+    Asked, Ping, Readiness, RunningService, ServiceSpec, Signs, ask_to_end, await_ready,
+    ports_asked, probe_once, spawn, why_not_attributed,
 };
 
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
@@ -585,7 +585,7 @@ impl ServiceTask {
         let stopped = async {
             if !command.is_empty() {
                 let (running, spec) = (&mut self.running, &self.expanded.spec);
-                if let Err(failure) = running.ask_to_end(command, spec, stop.timeout_ms).await {
+                if let Err(failure) = ask_to_end(running, command, spec, stop.timeout_ms).await {
                     let why = redactor.clean(&failure.to_string(), ERROR_BYTES_MAX);
                     running.note_when_stopped(format!("ubs: the stop command: {why}"));
                 }

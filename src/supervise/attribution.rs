@@ -122,11 +122,11 @@ pub(crate) fn why_not_attributed(
     }
     let ports = ports_asked(probe, spec);
     if ports.is_empty() {
-        return Some(match &probe.kind {
+        let why = match &probe.kind {
             ProbeKind::Exec(_) => "no port that it asks is known; `ports` in the probe names it",
             _ => "the address that it asks is not on this host",
-        })
-        .map(str::to_owned);
+        };
+        return Some(why.to_owned());
     }
     ports.into_iter().find_map(|(addresses, port)| {
         let owner = kernel::listener(&addresses, port, leader, mark);

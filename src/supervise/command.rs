@@ -8,10 +8,31 @@ use tokio::net::unix::pipe;
 
 use super::failure::ProbeFailure;
 use super::group::GroupChild;
-use super::process::{CommandError, ServiceSpec, command_of};
+use super::process::{CommandError, RunningService, ServiceSpec, command_of};
 
 /// Last bytes kept of a command's output.
 const OUTPUT_KEPT: usize = 4 << 10;
+
+/// Lets a command ask the service to end, for `timeout_ms` altogether. It runs as the service does, with the main process
+/// in `MAINPID`. When this returns the service still has to be stopped, or at the least what its main process left.
+///
+/// # Errors
+/// The command did not end with 0, or not in time; its program's name may hold a secret.
+pub(crate) async fn ask_to_end(
+    service: &RunningService,
+    command: &[String],
+    spec: &ServiceSpec,
+    timeout_ms: u64,
+) -> Result<(), ProbeFailure> {
+    let limit = Duration::from_millis(timeout_ms);
+    let end = tokio::time::Instant::now() + limit;
+    let mut spec = spec.clone();
+    let pid = service.process.pid.to_string();
+    spec.env.insert("MAINPID".to_owned(), pid);
+    run(command, limit, &spec).await?;
+    drop(tokio::time::timeout_at(end, service.main_ended()).await);
+    Ok(())
+}
 
 /// Runs it to its end.
 ///

@@ -17,6 +17,7 @@ mod process;
 mod tests;
 
 pub(crate) use attribution::{ports_asked, why_not_attributed};
+pub(crate) use command::ask_to_end;
 pub(crate) use output::rotate_logs;
 pub(crate) use ping::Ping;
 pub(crate) use probe::{Asked, Readiness, await_ready, fetch, fetch_up_to, probe_once};

@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use regex::Regex;
 use tokio::sync::watch;
 
-use super::failure::ProbeFailure;
 use super::group::GroupChild;
 use super::notify::{Hearing, Said, hear, why_not};
 use super::output::{Clean, LineWatch, Output};
@@ -288,26 +287,9 @@ impl RunningService {
         self.signs.clone()
     }
 
-    /// Lets a command ask the service to end, for `timeout_ms` altogether. The command runs as the service does, with
-    /// the main process in `MAINPID`. When this returns the service still has to be stopped, or at the
-    /// least what its main process left.
-    ///
-    /// # Errors
-    /// The command did not end with 0, or not in time; its program's name may hold a secret.
-    pub(crate) async fn ask_to_end(
-        &mut self,
-        command: &[String],
-        spec: &ServiceSpec,
-        timeout_ms: u64,
-    ) -> Result<(), ProbeFailure> {
-        let limit = Duration::from_millis(timeout_ms);
-        let end = tokio::time::Instant::now() + limit;
-        let mut spec = spec.clone();
-        spec.env
-            .insert("MAINPID".to_owned(), self.process.pid.to_string());
-        super::command::run(command, limit, &spec).await?;
-        drop(tokio::time::timeout_at(end, self.group.leader_ended()).await);
-        Ok(())
+    /// Returns once the main process has ended; what it left may still run.
+    pub(super) async fn main_ended(&self) {
+        self.group.leader_ended().await;
     }
 
     /// Adds a line of ours to its output once it was stopped.

@@ -55,7 +55,7 @@ fn a_stop_command_asks_the_service_to_end_and_the_signal_follows_if_it_fails() {
         ] {
             let mut service = spawn(&spec, plain()).unwrap();
             printed(&service, "up").await;
-            let asked = service.ask_to_end(&command(text), &spec, 20_000).await;
+            let asked = ask_to_end(&service, &command(text), &spec, 20_000).await;
             assert_eq!(asked.is_ok(), said == "asked", "{asked:?}");
             if let Err(why) = asked {
                 service.note_when_stopped(format!("ubs: {why}"));
@@ -78,7 +78,7 @@ fn a_stop_command_asks_the_service_to_end_and_the_signal_follows_if_it_fails() {
         // One that hangs is bounded.
         let mut service = spawn(&spec, plain()).unwrap();
         printed(&service, "up").await;
-        let hung = service.ask_to_end(&command("sleep 600"), &spec, 50).await;
+        let hung = ask_to_end(&service, &command("sleep 600"), &spec, 50).await;
         let why = hung.unwrap_err().to_string();
         assert_eq!(why, "sh did not end within 50 ms");
         let exit = service.stop(Signal::SIGTERM, 20_000).await;
