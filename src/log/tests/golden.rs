@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 8] = [
+const KINDS_SINCE_V1: [&str; 9] = [
+    "answer_not_attributed",
     "layer_skipped",
     "rules_set",
     "service_recovered",

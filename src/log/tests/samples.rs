@@ -608,5 +608,9 @@ fn base() -> Vec<Event> {
             order: ServiceOrder::Restart,
             by: text("a person (uid 1000)"),
         },
+        Event::AnswerNotAttributed {
+            service: "api".into(),
+            why: "no port is known".into(),
+        },
     ]
 }

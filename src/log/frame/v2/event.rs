@@ -207,5 +207,9 @@ mirror! {
             order: ServiceOrder,
             by: String,
         },
+        AnswerNotAttributed {
+            service: String,
+            why: String,
+        },
     }
 }
