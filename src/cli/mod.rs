@@ -6,6 +6,7 @@ mod context;
 mod demo;
 mod diff;
 pub(crate) mod exit;
+mod fixes;
 mod health;
 mod init;
 mod log;
@@ -71,6 +72,8 @@ enum Command {
     Diff(diff::Args),
     /// The missions: list, show, and work on them
     Missions(missions::Args),
+    /// The fixes that were applied: list, show, take back
+    Fixes(fixes::Args),
     /// Claim missions and work on them with the built-in fixers
     Worker(worker::Args),
     /// Run a command in the sandbox, or show what this host isolates
@@ -110,6 +113,7 @@ pub fn run() -> ExitCode {
         Command::Replay(args) => replay::run(&ui, &cli.global, args),
         Command::Diff(args) => diff::run(&ui, &cli.global, args),
         Command::Missions(args) => missions::run(&ui, &cli.global, args),
+        Command::Fixes(args) => fixes::run(&ui, &cli.global, args),
         Command::Worker(args) => worker::run(&ui, &cli.global, args),
         Command::Sandbox(args) => sandbox::run(&ui, &cli.global, args),
         Command::Log(args) => log::run(&ui, &cli.global, args),

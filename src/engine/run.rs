@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::aftercare::Aftercare;
 use super::application::Application;
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
@@ -91,6 +92,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             observer: boot.observer,
         },
         in_flight: HashSet::new(),
+        aftercare: Aftercare::default(),
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
@@ -118,6 +120,7 @@ struct Engine<'a> {
     work: Work,
     /// Steps that are being performed.
     in_flight: HashSet<Step>,
+    aftercare: Aftercare,
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
@@ -165,6 +168,9 @@ impl Engine<'_> {
             }
             if self.perform_steps()? {
                 continue;
+            }
+            if !self.is_changing() {
+                self.aftercare.tend(&self.app, &self.log);
             }
             if is_settled(&self.log.state) {
                 if let Some(hook) = self.on_settled.take() {

@@ -4,7 +4,7 @@ use crate::domain::boot::{self, BootCommand, Context};
 use crate::domain::event::Event;
 use crate::domain::ids::{BootId, MissionId};
 use crate::domain::mission::{self, MissionCommand, MissionState};
-use crate::log::{Log, LogError, NewEvent, Tx};
+use crate::log::{Log, LogError, NewEvent, Tx, name_apart};
 
 /// What settling did.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +81,9 @@ fn append_mission(
     command: MissionCommand,
 ) -> Result<(), LogError> {
     // Refused: another worker was faster; what it did is as good.
-    for event in mission::decide(state, context.at, command).unwrap_or_default() {
+    let mut events = mission::decide(state, context.at, command).unwrap_or_default();
+    name_apart(tx, &mut events)?;
+    for event in events {
         tx.append(NewEvent {
             at: context.at,
             boot: Some(boot),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::aftercare::find_suspect;
 use super::application::{Application, load_environment};
 use super::boot_log::{BootLog, context};
 use super::error::EngineError;
@@ -227,6 +228,7 @@ impl Work {
         log: &BootLog<'_>,
     ) -> Result<(), EngineError> {
         let fixes = worsening_fixes(&log.state);
+        let state = log.state.clone();
         let manifest = Arc::clone(&app.manifest);
         let state_dir = app.state_dir.clone();
         let process_env = app.process_env.clone();
@@ -236,13 +238,24 @@ impl Work {
             let missions = Missions::new(log.clone());
             let in_boot = missions.clone().in_boot(boot);
             let mut any = false;
+            // What a fix of this attempt made worse; else what one on probation did, across boots.
+            let fixes = match fixes.is_empty() {
+                false => fixes,
+                true => find_suspect(&log, boot, &state, &state_dir)
+                    .unwrap_or_else(|error| {
+                        tracing::warn!(%error, "fixes on probation cannot be looked at");
+                        None
+                    })
+                    .into_iter()
+                    .collect(),
+            };
             for (mission, why) in fixes {
                 match roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why) {
                     Ok(_) => any = true,
                     Err(error) => tracing::warn!(%mission, %error, "cannot take a fix back"),
                 }
             }
-            if any {
+            if any && state.phase == Phase::Settling {
                 return Ok(Settling::RolledBack);
             }
             let settled = settle(&log, boot, context())?;

@@ -486,6 +486,10 @@ fn read_heal(root: &Section<'_>) -> Heal {
         breaker: section
             .integer("breaker", 1..=ATTEMPTS_MAX)
             .unwrap_or(defaults.breaker),
+        probation_ms: section
+            .duration("probation", 0)
+            .unwrap_or(defaults.probation_ms),
+        offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
         sandbox_require,
         sandbox_limits,

@@ -456,6 +456,11 @@ pub(crate) struct Heal {
     pub backoff_ms_max: u64,
     /// How often one signature may fail in a boot before it is quarantined. Default 3.
     pub breaker: u32,
+    /// How long the system must be healthy with a fix before it stays for good. Default 5 min.
+    pub probation_ms: u64,
+    /// How long a failure that no built-in fixer knows is offered to other workers before it needs a person.
+    /// Default 10 min.
+    pub offer_ms: u64,
     /// Policy for each risk class.
     pub policy: Policies,
     /// What the sandbox must be able to isolate (`network`, `filesystem`); otherwise no trial.
@@ -564,6 +569,8 @@ impl Default for Heal {
             backoff_ms: 200,
             backoff_ms_max: 30_000,
             breaker: 3,
+            probation_ms: 5 * 60 * 1_000,
+            offer_ms: 10 * 60 * 1_000,
             policy: Policies::default(),
             sandbox_require: Vec::new(),
             sandbox_limits: SandboxLimits::default(),

@@ -19,6 +19,8 @@ mod evolve;
 mod failures;
 mod layers;
 mod next;
+mod probation;
+mod proof;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -28,6 +30,8 @@ pub(crate) use decide::decide;
 pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};
 pub(crate) use next::{Step, next};
+pub(crate) use probation::{healthy_ms, is_healthy, suspect};
+pub(crate) use proof::shown_running;
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,

@@ -1,6 +1,6 @@
 //! What the engine has to do now.
 
-use super::state::{BootState, LayerStatus, Phase, ServiceStatus};
+use super::state::{BootMission, BootState, LayerStatus, Phase, ServiceStatus};
 use crate::domain::event::{CheckPhase, HealOutcome, Mode};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{At, MissionId};
@@ -194,8 +194,18 @@ fn run(state: &BootState) -> Vec<Step> {
                 .and_then(|l| state.layer(l))
                 .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
     });
+    // With a fix taken back, what failed may run again.
+    let is_freed = |m: &&BootMission| m.rolled_back && !m.layer_restarted && !m.closed;
+    let freed = state.layers.iter().find(|l| {
+        l.status == LayerStatus::Failed && l.may_start_again() && l.waits_for.is_none()
+    });
+    let freed = freed.filter(|_| state.missions.iter().any(|m| is_freed(&m)));
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
         steps.push(Step::StartLayer { layer });
+    } else if let Some(layer) = freed {
+        steps.push(Step::StartLayer {
+            layer: layer.name.clone(),
+        });
     } else if let Some(mission) = state
         .missions
         .iter()

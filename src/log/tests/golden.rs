@@ -13,7 +13,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 5] = [
+const KINDS_SINCE_V1: [&str; 7] = [
+    "fix_blessed",
+    "fix_undone",
     "layer_skipped",
     "rules_set",
     "service_recovered",

@@ -577,5 +577,12 @@ fn base() -> Vec<Event> {
             layer: text("worker"),
             because: text("database"),
         },
+        Event::FixBlessed {
+            healthy_ms: 300_000,
+        },
+        Event::FixUndone {
+            by: text("ann"),
+            reason: text("the old value is needed; .env is as it was"),
+        },
     ]
 }

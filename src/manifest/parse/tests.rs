@@ -59,6 +59,8 @@ fn the_smallest_manifest_has_every_default() {
             backoff_ms: 200,
             backoff_ms_max: 30_000,
             breaker: 3,
+            probation_ms: 300_000,
+            offer_ms: 600_000,
             policy: Policies {
                 additive: Policy::Auto,
                 edit: Policy::Auto,

@@ -193,5 +193,12 @@ mirror! {
             layer: String,
             because: String,
         },
+        FixBlessed {
+            healthy_ms: u64,
+        },
+        FixUndone {
+            by: String,
+            reason: String,
+        },
     }
 }

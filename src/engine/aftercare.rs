@@ -1,0 +1,150 @@
+//! What a boot does about fixes after they were applied, and about missions that it leaves to others: it blesses a
+//! fix when its probation is over, names the fix that made things worse, and ends an offer that nobody took.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::application::Application;
+use super::boot_log::BootLog;
+use crate::domain::boot::{self, BootState, Outcome, Phase};
+use crate::domain::event::{HealOutcome, Mode};
+use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
+use crate::domain::mission::{Fix, MissionCommand, MissionStatus};
+use crate::fix::{PromoteError, bless, fixes_on_probation};
+use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
+
+/// Time between two looks at what is on probation or on offer.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Earlier boots that are looked at: a probation of more boots than that is no probation.
+const BOOTS_MAX: u32 = 200;
+
+/// The fixes on probation of a running boot.
+#[derive(Debug, Default)]
+pub(super) struct Aftercare {
+    looked: Option<Instant>,
+    /// How long earlier boots were healthy with each fix.
+    served_ms: BTreeMap<Seq, u64>,
+}
+
+impl Aftercare {
+    /// Blesses the fixes whose probation is over, and ends the offers that are. Cheap while there are none.
+    pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) {
+        let is_due = self
+            .looked
+            .is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL);
+        if log.state.phase != Phase::Running || !is_due {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        if let Err(error) = self.bless_due(app, log) {
+            tracing::warn!(%error, "fixes on probation cannot be looked at");
+        }
+        if let Err(error) = end_offers(app, log) {
+            tracing::warn!(%error, "missions on offer cannot be looked at");
+        }
+    }
+
+    fn bless_due(&mut self, app: &Application, log: &BootLog<'_>) -> Result<(), PromoteError> {
+        let missions = Missions::new(log.log.clone()).in_boot(log.boot);
+        for fix in fixes_on_probation(&app.state_dir, &missions)? {
+            let served = match self.served_ms.get(&fix.id) {
+                Some(served) => *served,
+                None => {
+                    let served = served_before(&log.reader, log.boot, &fix).map_err(MissionsError::from)?;
+                    self.served_ms.insert(fix.id, served);
+                    served
+                }
+            };
+            let healthy_ms = served + boot::healthy_ms(&log.state, fix.applied_at, now());
+            if healthy_ms < app.manifest.heal.probation_ms || !is_over(&log.state, &fix) {
+                continue;
+            }
+            match bless(&app.state_dir, &missions, fix.mission, healthy_ms) {
+                // Its failure is back, or somebody took it back meanwhile.
+                Ok(()) | Err(PromoteError::Missions(MissionsError::Refused(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is healthy now is what the fix is in: all that is needed is stable in this boot too.
+fn is_over(state: &BootState, fix: &Fix) -> bool {
+    boot::is_healthy(state) && now() >= fix.applied_at
+}
+
+/// How long earlier boots that ended in order were healthy with the fix.
+fn served_before(reader: &Reader, boot: BootId, fix: &Fix) -> Result<u64, LogError> {
+    let mut served = 0;
+    for earlier in reader.boots(BOOTS_MAX)? {
+        let ended_before = earlier.ended_at.is_none_or(|ended| ended <= fix.applied_at);
+        if earlier.boot_id == boot || ended_before {
+            continue;
+        }
+        if let Some(state) = reader.boot(earlier.boot_id)?
+            && state.outcome == Some(Outcome::Stopped)
+        {
+            served += boot::healthy_ms(&state, fix.applied_at, now());
+        }
+    }
+    Ok(served)
+}
+
+/// What nobody claimed for `heal.offer` needs a person.
+fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError> {
+    let missions = Missions::new(log.log.clone()).in_boot(log.boot);
+    let left = |outcome| outcome == Some(HealOutcome::NeedsPerson);
+    for met in log.state.missions.iter().filter(|m| left(m.outcome) && !m.closed) {
+        let state = missions.get(met.id)?;
+        let until = state
+            .filed_at
+            .max(state.not_before)
+            .plus_ms(app.manifest.heal.offer_ms);
+        if state.status != MissionStatus::Filed || now() < until {
+            continue;
+        }
+        let reason = "no built-in fixer knows this failure, and no other worker has mended it".to_owned();
+        match missions.command(met.id, MissionCommand::Quarantine { reason }) {
+            Ok(_) | Err(MissionsError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The newest fix on probation with which this boot is worse than the one before, and why it goes.
+pub(super) fn find_suspect(
+    log: &Log,
+    boot: BootId,
+    state: &BootState,
+    state_dir: &Path,
+) -> Result<Option<(MissionId, String)>, PromoteError> {
+    // Other modes change nothing.
+    if state.plan.mode != Mode::Resilient {
+        return Ok(None);
+    }
+    let fixes = fixes_on_probation(state_dir, &Missions::new(log.clone()))?;
+    if fixes.is_empty() {
+        return Ok(None);
+    }
+    let found = || -> Result<Option<(MissionId, String)>, LogError> {
+        let reader = log.reader()?;
+        let mut earlier = reader.boots(BOOTS_MAX)?.into_iter();
+        let last_up = earlier.find(|one| one.boot_id != boot && one.up_at.is_some());
+        let baseline = match last_up {
+            Some(last) => reader.boot(last.boot_id)?.map(|state| (last.boot_id, state)),
+            None => None,
+        };
+        let missions = reader.missions(true)?;
+        let filed = |signature: &Signature| -> Option<At> {
+            let same = missions.iter().filter(|m| m.signature.as_ref() == Some(signature));
+            same.map(|m| m.filed_at).min()
+        };
+        let baseline = baseline.as_ref().map(|(id, state)| (*id, state));
+        let suspect = boot::suspect(state, boot, &fixes, baseline, filed);
+        Ok(suspect.map(|(fix, why)| (fix.mission, why)))
+    };
+    Ok(found().map_err(MissionsError::from)?)
+}
