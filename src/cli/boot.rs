@@ -113,7 +113,13 @@ fn say_fixes_since_last_boot(ui: &Ui, place: &AppPaths) -> Result<(), CliError> 
         if !ui.json && !ui.quiet {
             let label = "[FIX] ";
             let text = format!("applied since the last boot: {fix}");
-            ui.print(&render::labelled(ui.paint, ui.width, label, Tone::Good, &text))?;
+            ui.print(&render::labelled(
+                ui.paint,
+                ui.width,
+                label,
+                Tone::Good,
+                &text,
+            ))?;
         }
     }
     Ok(())

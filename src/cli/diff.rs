@@ -82,8 +82,16 @@ fn fixes_between(reader: &Reader, a: BootId, b: BootId) -> Result<Vec<Difference
     });
     Ok(between
         .map(|fix| {
-            let applied = Some(format!("{}, {}", fix.status.as_str(), super::fixes::line(&fix)));
-            let (a, b) = if is_forward { (None, applied) } else { (applied, None) };
+            let applied = Some(format!(
+                "{}, {}",
+                fix.status.as_str(),
+                super::fixes::line(&fix)
+            ));
+            let (a, b) = if is_forward {
+                (None, applied)
+            } else {
+                (applied, None)
+            };
             Difference {
                 about: "fix",
                 name: fix.slug,

@@ -75,16 +75,17 @@ fn list(ui: &Ui, place: &AppPaths) -> Result<u8, CliError> {
     Ok(exit::GOOD)
 }
 
-fn undo(
-    ui: &Ui,
-    place: &AppPaths,
-    name: &str,
-    by: &str,
-    reason: &str,
-) -> Result<u8, CliError> {
+fn undo(ui: &Ui, place: &AppPaths, name: &str, by: &str, reason: &str) -> Result<u8, CliError> {
     let fix = find(&place.existing_reader()?, name)?;
     let missions = Missions::new(place.open_log()?);
-    let done = undo_fix(&place.workspace, &place.state_dir, &missions, &fix, by, reason)?;
+    let done = undo_fix(
+        &place.workspace,
+        &place.state_dir,
+        &missions,
+        &fix,
+        by,
+        reason,
+    )?;
     let fix = find(&place.existing_reader()?, &fix.id.to_string())?;
     if ui.json {
         ui.print_json(&fix)?;
@@ -97,7 +98,7 @@ fn undo(
         Tone::Warn,
         &format!("fix {} of {}: {done}", fix.id, fix.slug),
     ))?;
-    ui.note("what runs still has it until it is started again");
+    ui.note("a running boot starts affected services again, unless `heal.restart` is \"never\"");
     Ok(exit::GOOD)
 }
 
@@ -132,9 +133,19 @@ fn summary(ui: &Ui, fix: &Fix) -> String {
         ui.paint.tone(tone, word),
     );
     let dim = |text: &mut String, label: &str, said: &str| {
-        text.push_str(&render::labelled(ui.paint, ui.width, label, Tone::Dim, said));
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            label,
+            Tone::Dim,
+            said,
+        ));
     };
-    dim(&mut text, "       ", &format!("{} ({}, by {})", fix.summary, fix.fixer, author(fix)));
+    dim(
+        &mut text,
+        "       ",
+        &format!("{} ({}, by {})", fix.summary, fix.fixer, author(fix)),
+    );
     if !fix.reason.is_empty() {
         dim(&mut text, "       · ", &fix.reason);
     }
@@ -152,7 +163,13 @@ fn in_full(ui: &Ui, fix: &Fix) -> String {
     let mut text = summary(ui, fix);
     let mut say = |label: &str, said: &str| {
         let label = format!("    {label}: ");
-        text.push_str(&render::labelled(ui.paint, ui.width, &label, Tone::Dim, said));
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            &label,
+            Tone::Dim,
+            said,
+        ));
     };
     say("failure", &fix.failure);
     say("signature", &fix.signature.0);
@@ -163,7 +180,11 @@ fn in_full(ui: &Ui, fix: &Fix) -> String {
         None => say("applied", "between two boots"),
     }
     for file in &fix.files {
-        let verb = if file.before.is_some() { "changed" } else { "made" };
+        let verb = if file.before.is_some() {
+            "changed"
+        } else {
+            "made"
+        };
         say("file", &format!("{} ({verb})", file.path));
     }
     for database in &fix.databases {

@@ -283,6 +283,18 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 if *expected { "" } else { ", unasked" }
             ),
         ),
+        // With a fix, not after an end.
+        E::ServiceRestarting {
+            service,
+            restart: 0,
+            reason,
+            ..
+        } => line(
+            Depth::Part,
+            "RESTART",
+            Tone::Accent,
+            format!("{service} {reason}"),
+        ),
         E::ServiceRestarting {
             service,
             restart,

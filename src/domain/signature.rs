@@ -108,15 +108,21 @@ pub(crate) fn sign_layer_failure(
 }
 
 /// Parts of a path that are not the application's own.
-const FOREIGN: [&str; 4] = ["/site-packages/", "/dist-packages/", "/lib/python", "<frozen "];
+const FOREIGN: [&str; 4] = [
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python",
+    "<frozen ",
+];
 
 /// The last exception of a Python program's output: its line, and `file in function` of the innermost frame that is
 /// the application's own, or of the innermost of all.
 fn last_exception(output: &str) -> Option<(&str, String)> {
     let lines: Vec<&str> = output.lines().collect();
-    let begin = lines
-        .iter()
-        .rposition(|line| line.trim_end().ends_with("Traceback (most recent call last):"))?;
+    let begin = lines.iter().rposition(|line| {
+        line.trim_end()
+            .ends_with("Traceback (most recent call last):")
+    })?;
     let is_nested = |line: &str| line.starts_with([' ', '\t', '|', '+']);
     let traceback = &lines[begin + 1..];
     let end = traceback
@@ -138,7 +144,10 @@ fn last_exception(output: &str) -> Option<(&str, String)> {
         }
         frame = Some(found);
     }
-    Some((traceback[end].trim_end(), own_frame.or(frame).unwrap_or_default()))
+    Some((
+        traceback[end].trim_end(),
+        own_frame.or(frame).unwrap_or_default(),
+    ))
 }
 
 #[cfg(test)]
@@ -227,13 +236,25 @@ mod tests {
             )
         };
         let monday = sign(&traceback("/srv/1", "start", 3, "no such table: users"));
-        assert_eq!(monday, sign(&traceback("/srv/2", "start", 9, "no such table: users")));
-        assert_ne!(monday, sign(&traceback("/srv/1", "start", 3, "no such table: orders")));
-        assert_ne!(monday, sign(&traceback("/srv/1", "stop", 3, "no such table: users")));
+        assert_eq!(
+            monday,
+            sign(&traceback("/srv/2", "start", 9, "no such table: users"))
+        );
+        assert_ne!(
+            monday,
+            sign(&traceback("/srv/1", "start", 3, "no such table: orders"))
+        );
+        assert_ne!(
+            monday,
+            sign(&traceback("/srv/1", "stop", 3, "no such table: users"))
+        );
         // An exception that came of another: the last one counts.
         let first = traceback("/srv/1", "start", 3, "first");
         assert_eq!(
-            sign(&format!("{first}{}", traceback("/srv/1", "start", 3, "no such table: users"))),
+            sign(&format!(
+                "{first}{}",
+                traceback("/srv/1", "start", 3, "no such table: users")
+            )),
             monday
         );
         // Without one, the error, as ever.

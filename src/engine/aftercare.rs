@@ -1,18 +1,19 @@
 //! What a boot does about fixes after they were applied, and about missions that it leaves to others: it blesses a
 //! fix when its probation is over, names the fix that made things worse, and ends an offer that nobody took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::boot_log::BootLog;
-use crate::domain::boot::{self, BootState, Outcome, Phase};
+use crate::domain::boot::{self, BootCommand, BootState, Outcome, Phase};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
-use crate::domain::mission::{Fix, MissionCommand, MissionStatus};
+use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::{PromoteError, bless, fixes_on_probation};
-use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
+use crate::log::{Log, LogError, Missions, MissionsError, Reader, now, read_fixes};
+use crate::manifest::RestartAfterFix;
 
 /// Time between two looks at what is on probation or on offer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -25,16 +26,19 @@ pub(super) struct Aftercare {
     looked: Option<Instant>,
     /// How long earlier boots were healthy with each fix.
     served_ms: BTreeMap<Seq, u64>,
+    /// Fixes on probation at the last look.
+    known: Vec<Fix>,
 }
 
 impl Aftercare {
-    /// Blesses the fixes whose probation is over, and ends the offers that are. Cheap while there are none.
-    pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) {
+    /// Blesses the fixes whose probation is over, and ends the offers that are. Gives what is to be started again,
+    /// with the reason. Cheap while there are none.
+    pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) -> Vec<BootCommand> {
         let is_due = self
             .looked
             .is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL);
         if log.state.phase != Phase::Running || !is_due {
-            return;
+            return vec![];
         }
         self.looked = Some(Instant::now());
         if let Err(error) = self.bless_due(app, log) {
@@ -43,6 +47,56 @@ impl Aftercare {
         if let Err(error) = end_offers(app, log) {
             tracing::warn!(%error, "missions on offer cannot be looked at");
         }
+        self.refresh_affected(app, log).unwrap_or_else(|error| {
+            tracing::warn!(%error, "fixes on probation cannot be looked at");
+            vec![]
+        })
+    }
+
+    /// What runs without a fix that was applied, or with one that was taken back, under it.
+    fn refresh_affected(
+        &mut self,
+        app: &Application,
+        log: &BootLog<'_>,
+    ) -> Result<Vec<BootCommand>, PromoteError> {
+        let missions = Missions::new(log.log.clone());
+        let fixes = fixes_on_probation(&app.state_dir, &missions)?;
+        let mut changes: Vec<(Fix, At, &str)> = Vec::new();
+        for known in std::mem::take(&mut self.known) {
+            if fixes.iter().any(|fix| fix.id == known.id) {
+                continue;
+            }
+            let now = read_fixes(&log.reader, Some(known.mission)).map_err(MissionsError::from)?;
+            let gone = now.into_iter().find(|fix| fix.id == known.id);
+            let gone =
+                gone.filter(|fix| matches!(fix.status, FixStatus::TakenBack | FixStatus::Undone));
+            changes.extend(gone.map(|fix| {
+                (
+                    fix.clone(),
+                    fix.since,
+                    "without the fix that was taken back",
+                )
+            }));
+        }
+        let applied = fixes
+            .iter()
+            .map(|fix| (fix.clone(), fix.applied_at, "with the fix"));
+        changes.extend(applied);
+        self.known = fixes;
+        if app.manifest.heal.restart == RestartAfterFix::Never {
+            return Ok(vec![]);
+        }
+        let mut commands = Vec::new();
+        let mut named = BTreeSet::new();
+        for (fix, since, how) in changes {
+            for service in boot::affected(&log.state, &fix, since) {
+                if named.insert(service.clone()) {
+                    let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
+                    commands.push(BootCommand::Refresh { service, reason });
+                }
+            }
+        }
+        Ok(commands)
     }
 
     fn bless_due(&mut self, app: &Application, log: &BootLog<'_>) -> Result<(), PromoteError> {
@@ -51,7 +105,8 @@ impl Aftercare {
             let served = match self.served_ms.get(&fix.id) {
                 Some(served) => *served,
                 None => {
-                    let served = served_before(&log.reader, log.boot, &fix).map_err(MissionsError::from)?;
+                    let served =
+                        served_before(&log.reader, log.boot, &fix).map_err(MissionsError::from)?;
                     self.served_ms.insert(fix.id, served);
                     served
                 }
@@ -96,7 +151,12 @@ fn served_before(reader: &Reader, boot: BootId, fix: &Fix) -> Result<u64, LogErr
 fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError> {
     let missions = Missions::new(log.log.clone()).in_boot(log.boot);
     let left = |outcome| outcome == Some(HealOutcome::NeedsPerson);
-    for met in log.state.missions.iter().filter(|m| left(m.outcome) && !m.closed) {
+    for met in log
+        .state
+        .missions
+        .iter()
+        .filter(|m| left(m.outcome) && !m.closed)
+    {
         let state = missions.get(met.id)?;
         let until = state
             .filed_at
@@ -105,7 +165,8 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError>
         if state.status != MissionStatus::Filed || now() < until {
             continue;
         }
-        let reason = "no built-in fixer knows this failure, and no other worker has mended it".to_owned();
+        let reason =
+            "no built-in fixer knows this failure, and no other worker has mended it".to_owned();
         match missions.command(met.id, MissionCommand::Quarantine { reason }) {
             Ok(_) | Err(MissionsError::Refused(_)) => {}
             Err(error) => return Err(error),
@@ -134,12 +195,16 @@ pub(super) fn find_suspect(
         let mut earlier = reader.boots(BOOTS_MAX)?.into_iter();
         let last_up = earlier.find(|one| one.boot_id != boot && one.up_at.is_some());
         let baseline = match last_up {
-            Some(last) => reader.boot(last.boot_id)?.map(|state| (last.boot_id, state)),
+            Some(last) => reader
+                .boot(last.boot_id)?
+                .map(|state| (last.boot_id, state)),
             None => None,
         };
         let missions = reader.missions(true)?;
         let filed = |signature: &Signature| -> Option<At> {
-            let same = missions.iter().filter(|m| m.signature.as_ref() == Some(signature));
+            let same = missions
+                .iter()
+                .filter(|m| m.signature.as_ref() == Some(signature));
             same.map(|m| m.filed_at).min()
         };
         let baseline = baseline.as_ref().map(|(id, state)| (*id, state));

@@ -170,7 +170,11 @@ impl Engine<'_> {
                 continue;
             }
             if !self.is_changing() {
-                self.aftercare.tend(&self.app, &self.log);
+                let commands = self.aftercare.tend(&self.app, &self.log);
+                if !commands.is_empty() {
+                    self.log.command(commands)?;
+                    continue;
+                }
             }
             if is_settled(&self.log.state) {
                 if let Some(hook) = self.on_settled.take() {

@@ -120,7 +120,10 @@ impl Journal {
         let mut kept = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            kept.extend(name.to_str().and_then(|name| name.parse::<MissionId>().ok()));
+            kept.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<MissionId>().ok()),
+            );
         }
         Ok(kept)
     }

@@ -194,7 +194,12 @@ pub(crate) fn undo_fix(
                 now.since
             ));
         }
-        status => return refuse(format!("it is {} already", status.as_str().replace('_', " "))),
+        status => {
+            return refuse(format!(
+                "it is {} already",
+                status.as_str().replace('_', " ")
+            ));
+        }
     }
     let journal = Journal::of(state_dir, fix.mission);
     let plan = journal
@@ -206,9 +211,8 @@ pub(crate) fn undo_fix(
     let later = fixes_on_probation(state_dir, missions)?;
     for file in &plan.files {
         let path = &file.change.path;
-        let covers = |later: &&Fix| {
-            later.id > fix.id && later.files.iter().any(|other| other.path == *path)
-        };
+        let covers =
+            |later: &&Fix| later.id > fix.id && later.files.iter().any(|other| other.path == *path);
         if let Some(later) = later.iter().rev().find(covers) {
             return refuse(format!(
                 "the later fix {} ({}) changed {path} too; undo that one first",
@@ -248,7 +252,8 @@ fn put_back(
             Ok(()) => format!("; database {} is as it was", database.schema),
             Err(why) => {
                 let backup = database.backup.as_ref();
-                let backup = backup.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+                let backup =
+                    backup.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
                 format!(
                     "; what was done to database {} stays, because {why} (backup from before: {backup})",
                     database.schema
@@ -263,7 +268,10 @@ fn put_back(
             ServerOutcome::Added(_) => "was added",
             ServerOutcome::Migrated(..) => "the migrations did",
         };
-        reason.push_str(&format!("; what {what} to database {} stays", server.schema));
+        reason.push_str(&format!(
+            "; what {what} to database {} stays",
+            server.schema
+        ));
     }
     Ok(reason)
 }
@@ -306,3 +314,6 @@ fn put_database_back(
     }
     replace_contents(&database.path, backup, now, before).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

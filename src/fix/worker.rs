@@ -153,8 +153,9 @@ impl Worker {
         if let Some(until) = self.offered_until(&state, &failure)?
             && now() < until
         {
-            let reason =
-                format!("no built-in fixer knows this failure; other workers may claim it until {until}");
+            let reason = format!(
+                "no built-in fixer knows this failure; other workers may claim it until {until}"
+            );
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         }
         let claim = MissionCommand::Claim {

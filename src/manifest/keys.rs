@@ -59,7 +59,7 @@ tables! {
     RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff"];
     STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];
     HEAL = "heal", "[heal]",
-        ["attempts", "backoff", "max_backoff", "breaker", "probation", "offer", "policy", "sandbox"], later ["playbooks", "agents"];
+        ["attempts", "backoff", "max_backoff", "breaker", "probation", "offer", "restart", "policy", "sandbox"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];
     SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];

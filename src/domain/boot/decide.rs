@@ -4,6 +4,7 @@ use super::attempt::{end_check_run, end_healing, require_checking, settle, start
 use super::command::{BootCommand, BootRefusal, Context};
 use super::draft::{BootDraft, find_service, late};
 use super::layers::{exit_service, fail_service, pass_time, raise_layer, start_layer};
+use super::refresh::{is_refreshed, refresh, start_anew};
 use super::state::{AfterStop, BootState, LayerStatus, Phase, ServiceStatus};
 use crate::domain::event::Event;
 
@@ -132,6 +133,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             }
             draft.push(Event::ServiceUnready { service, reason });
         }
+        C::Refresh { service, reason } => refresh(draft, &service, reason)?,
         C::TimePassed => pass_time(draft),
         C::ServiceExited {
             service,
@@ -139,7 +141,11 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             reason,
             output,
         } => {
-            exit_service(draft, service, exit, reason, output)?;
+            if is_refreshed(state, &service) {
+                start_anew(draft, service, exit);
+            } else {
+                exit_service(draft, service, exit, reason, output)?;
+            }
         }
         C::ServiceUnstartable {
             service,

@@ -21,6 +21,7 @@ mod layers;
 mod next;
 mod probation;
 mod proof;
+mod refresh;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub(crate) use failures::{closable, open_failures, regressed_checks};
 pub(crate) use next::{Step, next};
 pub(crate) use probation::{healthy_ms, is_healthy, suspect};
 pub(crate) use proof::shown_running;
+pub(crate) use refresh::affected;
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
     ServiceState, ServiceStatus,

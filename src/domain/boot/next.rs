@@ -119,6 +119,12 @@ fn supervise(state: &BootState) -> Vec<Step> {
                 for service in &layer.services {
                     let at = match service.status {
                         ServiceStatus::Pending => None,
+                        // With a fix that was applied under it: first it stops.
+                        ServiceStatus::Restarting if service.is_alive() => {
+                            let service = service.plan.name.clone();
+                            steps.push(Step::StopService { service });
+                            continue;
+                        }
                         ServiceStatus::Restarting => service.restart_at,
                         ServiceStatus::Failed if service.is_alive() => {
                             let service = service.plan.name.clone();
@@ -196,9 +202,10 @@ fn run(state: &BootState) -> Vec<Step> {
     });
     // With a fix taken back, what failed may run again.
     let is_freed = |m: &&BootMission| m.rolled_back && !m.layer_restarted && !m.closed;
-    let freed = state.layers.iter().find(|l| {
-        l.status == LayerStatus::Failed && l.may_start_again() && l.waits_for.is_none()
-    });
+    let freed = state
+        .layers
+        .iter()
+        .find(|l| l.status == LayerStatus::Failed && l.may_start_again() && l.waits_for.is_none());
     let freed = freed.filter(|_| state.missions.iter().any(|m| is_freed(&m)));
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
         steps.push(Step::StartLayer { layer });

@@ -69,7 +69,8 @@ pub(crate) fn suspect<'f>(
     fixes.iter().rev().find_map(|fix| {
         let before = baseline.filter(|(id, before)| {
             // It was applied in a boot that never came up: nothing is known of the system with it.
-            let knows = fix.applied_at < before.updated_at || fix.boot.is_none() || fix.boot == Some(*id);
+            let knows =
+                fix.applied_at < before.updated_at || fix.boot.is_none() || fix.boot == Some(*id);
             knows && fix.boot != Some(boot)
         });
         let failed = failures.iter().find(|signed| {
@@ -114,7 +115,9 @@ fn crash_loop(state: &BootState, applied_at: At) -> Option<String> {
     let services = state.layers.iter().flat_map(|layer| &layer.services);
     let mut looping = services.filter(|service| {
         service.ends >= CRASH_LOOP_ENDS
-            && service.started_at.is_some_and(|started| started > applied_at)
+            && service
+                .started_at
+                .is_some_and(|started| started > applied_at)
     });
     looping.next().map(|service| {
         format!(

@@ -49,7 +49,9 @@ pub(crate) fn shown_running(state: &BootState, failure: &Failure) -> Result<Stri
             service.status.as_str()
         )),
         None => match failure.layer.as_deref().and_then(|name| state.layer(name)) {
-            Some(layer) if is_layer_stable(layer) => Ok(format!("layer {} is up and stable", layer.name)),
+            Some(layer) if is_layer_stable(layer) => {
+                Ok(format!("layer {} is up and stable", layer.name))
+            }
             Some(layer) => Err(format!(
                 "layer {} is {}, not up and stable; {wait}",
                 layer.name,

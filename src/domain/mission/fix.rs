@@ -118,7 +118,10 @@ impl FixFold {
             }
             Event::FixApplied { fixer, summary } => self.apply(seq, at, boot, fixer, summary),
             Event::FixBlessed { healthy_ms } => {
-                let reason = format!("the system was healthy with it for {} s", healthy_ms / 1_000);
+                let reason = format!(
+                    "the system was healthy with it for {} s",
+                    healthy_ms / 1_000
+                );
                 self.settle(at, FixStatus::Blessed, reason);
             }
             Event::FixRolledBack { reason } => {
@@ -179,9 +182,7 @@ impl FixFold {
 mod tests {
     use super::*;
     use crate::domain::finding::{CheckName, Finding, Severity};
-    use crate::domain::mission::{
-        Change, Failure, MissionCommand, MissionState, decide, evolve,
-    };
+    use crate::domain::mission::{Change, Failure, MissionCommand, MissionState, decide, evolve};
 
     struct Life(MissionState, FixFold, u64);
 
@@ -294,7 +295,11 @@ mod tests {
         });
         assert_eq!(life.0.status.as_str(), "quarantined");
         assert_eq!(life.0.fixers_failed, ["agent"]);
-        let refused = decide(&life.0, At(1 << 40), MissionCommand::Bless { healthy_ms: 1 });
+        let refused = decide(
+            &life.0,
+            At(1 << 40),
+            MissionCommand::Bless { healthy_ms: 1 },
+        );
         assert!(refused.is_err());
         assert_eq!(life.1.fixes()[0].status, FixStatus::Undone);
     }

@@ -392,3 +392,20 @@ fn many_workers_never_claim_one_mission_twice() {
     assert_eq!(claimed.iter().collect::<BTreeSet<_>>().len(), count);
     assert_sound(&path, 2 * count as u64);
 }
+
+#[test]
+fn one_slug_names_one_open_mission() {
+    let (_dir, missions) = queue();
+    let first = missions.file(signature("s"), failure("a")).unwrap();
+    let second = missions.file(signature("t"), failure("a")).unwrap();
+    let third = missions.file(signature("u"), failure("a")).unwrap();
+    assert_eq!(second.slug, format!("{}_2", first.slug));
+    assert_eq!(third.slug, format!("{}_3", first.slug));
+    assert_eq!(missions.find(&second.slug).unwrap().id, second.id);
+    let close = MissionCommand::Close {
+        resolution: "gone".into(),
+    };
+    missions.command(first.id.unwrap(), close).unwrap();
+    let fourth = missions.file(signature("v"), failure("a")).unwrap();
+    assert_eq!(fourth.slug, first.slug);
+}
