@@ -10,6 +10,7 @@ mod cli;
 mod corpus;
 mod crash;
 mod demo;
+mod fixes;
 mod init;
 mod interrupt;
 mod log_examples;

@@ -412,3 +412,29 @@ fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passe
     let said = closes(&told).expect("closed");
     assert!(said.ends_with("layer one is up and stable"), "{said}");
 }
+
+#[test]
+fn what_a_fix_changed_starts_again_without_an_end_that_counts() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    told.pass(12 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+    let refresh = BootCommand::Refresh {
+        service: "a".into(),
+        reason: "is started again with the fix".into(),
+    };
+    told.engine.command(refresh.clone()).unwrap();
+    let stop = Step::StopService {
+        service: "a".into(),
+    };
+    assert!(next(&told.engine.state).contains(&stop));
+    // It stops once: asked again it is on its way already.
+    assert!(told.engine.command(refresh).is_err());
+    told.end("a", ExitKind::Signal(15));
+    told.pass(2 * SECOND);
+    assert_eq!(told.status("a"), ServiceStatus::Ready);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+    let (_, a) = told.engine.state.service("a").unwrap();
+    assert_eq!(a.ends, 0);
+    told.pass(11 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+}
