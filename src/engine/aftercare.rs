@@ -179,19 +179,19 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError>
 pub(super) fn find_suspect(
     log: &Log,
     boot: BootId,
-    state: &BootState,
     state_dir: &Path,
 ) -> Result<Option<(MissionId, String)>, PromoteError> {
-    // Other modes change nothing.
-    if state.plan.mode != Mode::Resilient {
-        return Ok(None);
-    }
     let fixes = fixes_on_probation(state_dir, &Missions::new(log.clone()))?;
     if fixes.is_empty() {
         return Ok(None);
     }
     let found = || -> Result<Option<(MissionId, String)>, LogError> {
         let reader = log.reader()?;
+        // As it is now, whatever the engine has seen of it. Other modes change nothing.
+        let state = reader.boot(boot)?;
+        let Some(state) = state.filter(|state| state.plan.mode == Mode::Resilient) else {
+            return Ok(None);
+        };
         let mut earlier = reader.boots(BOOTS_MAX)?.into_iter();
         let last_up = earlier.find(|one| one.boot_id != boot && one.up_at.is_some());
         let baseline = match last_up {
@@ -208,7 +208,7 @@ pub(super) fn find_suspect(
             same.map(|m| m.filed_at).min()
         };
         let baseline = baseline.as_ref().map(|(id, state)| (*id, state));
-        let suspect = boot::suspect(state, boot, &fixes, baseline, filed);
+        let suspect = boot::suspect(&state, boot, &fixes, baseline, filed);
         Ok(suspect.map(|(fix, why)| (fix.mission, why)))
     };
     Ok(found().map_err(MissionsError::from)?)

@@ -1,9 +1,9 @@
 //! Files missions for what is broken, and closes those whose failure is gone: one transaction.
 
-use crate::domain::boot::{self, BootCommand, Context};
+use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::event::Event;
 use crate::domain::ids::{BootId, MissionId};
-use crate::domain::mission::{self, MissionCommand, MissionState};
+use crate::domain::mission::{self, MissionCommand, MissionState, SignedFailure};
 use crate::log::{Log, LogError, NewEvent, Tx, name_apart};
 
 /// What settling did.
@@ -36,6 +36,8 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
                     append_mission(tx, boot, context, id, &known, command)?;
                 }
             }
+            // The report is older than what closed the mission.
+            None if is_closed_since(&state, signed) => open -= 1,
             None => {
                 let id = MissionId(uuid::Uuid::now_v7());
                 let command = MissionCommand::File {
@@ -70,6 +72,17 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
         append_boot(tx, boot, context, events)?;
     }
     Ok(settled)
+}
+
+/// A mission for what a check found was closed since that check ran.
+fn is_closed_since(state: &BootState, signed: &SignedFailure) -> bool {
+    signed.failure.check.is_some()
+        && state.missions.iter().any(|met| {
+            met.closed
+                && met.signature == signed.signature
+                && met.attempt == state.attempt
+                && met.validation == state.validations
+        })
 }
 
 fn append_mission(

@@ -75,6 +75,19 @@ pub(crate) fn closable(
     );
     let signature = mission.signature.as_ref()?;
     let failure = mission.failure.as_ref()?;
+    // The report is older than the fix: the layer that it freed shows what the check would.
+    if mission.status == MissionStatus::Applied
+        && let Some(layer) = failure.layer.as_deref().and_then(|name| state.layer(name))
+        && layer
+            .started_at
+            .is_some_and(|started| started > mission.updated_at)
+        && is_layer_stable(layer)
+    {
+        return Some(format!(
+            "layer {} is up and stable with the fix",
+            layer.name
+        ));
+    }
     if !workable || still_open.iter().any(|f| f.signature == *signature) {
         return None;
     }

@@ -242,7 +242,8 @@ pub(crate) fn decide(
             }]),
         },
         C::Requeue { by } => match state.status {
-            S::Quarantined | S::Rejected => Ok(vec![Event::MissionRequeued { by }]),
+            // One that waits already is offered for longer.
+            S::Quarantined | S::Rejected | S::Filed => Ok(vec![Event::MissionRequeued { by }]),
             _ => Err(wrong(state, "put back into the queue")),
         },
     }
