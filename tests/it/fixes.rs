@@ -84,7 +84,7 @@ fn a_fix_that_breaks_the_next_boot_is_taken_back_and_named() {
     assert_eq!(fix["status"], "taken_back", "{fix:#}");
     let reason = fix["reason"].as_str().expect("a reason");
     assert!(
-        reason.contains("service web ended with exit code 7"),
+        reason.contains("service web ended with exit status 7"),
         "{reason}"
     );
     let replay = workspace.ubs(&["replay", "last"]).expect(0).stdout;

@@ -141,6 +141,13 @@ impl FixFold {
             return;
         };
         let (files, databases) = std::mem::take(&mut self.changed);
+        // It did not hold, and another one was made on top of it: its journal is gone.
+        if let Some(before) = self.fixes.last_mut()
+            && before.status == FixStatus::Probation
+        {
+            before.reason = format!("it did not hold, and fix {seq} was made on top of it");
+            before.since = at;
+        }
         self.fixes.push(Fix {
             id: seq,
             mission: *mission,
