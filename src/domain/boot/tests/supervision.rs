@@ -397,6 +397,8 @@ fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passe
         signature: Some(signature),
         failure: Some(failure),
         status: MissionStatus::Applied,
+        // The check is newer than the fix, and the layer older.
+        updated_at: At(i64::MAX),
         ..MissionState::default()
     };
     let closes = |told: &Told| {
@@ -416,7 +418,8 @@ fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passe
 #[test]
 fn what_a_fix_changed_starts_again_without_an_end_that_counts() {
     let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
-    told.pass(12 * SECOND);
+    told.pass(2 * SECOND);
+    told.pass(11 * SECOND);
     assert_eq!(told.health().status, HealthStatus::Healthy);
     let refresh = BootCommand::Refresh {
         service: "a".into(),
