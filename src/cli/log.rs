@@ -10,7 +10,6 @@ use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
-use super::replay::event_json;
 use crate::log::EventFilter;
 
 /// The event log: verify, rebuild, export, stats.
@@ -95,7 +94,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             match output {
                 None => {
                     for recorded in reader.events(EventFilter::default())? {
-                        ui.print_json_line(&event_json(&recorded?))?;
+                        ui.print_json_line(&recorded?.to_json())?;
                     }
                 }
                 Some(path) => export_to(ui, &reader, &path)?,
@@ -144,7 +143,7 @@ fn export_to(ui: &Ui, reader: &crate::log::Reader, path: &PathBuf) -> Result<(),
     let mut out = std::io::BufWriter::new(file);
     let mut events = 0_u64;
     for recorded in reader.events(EventFilter::default())? {
-        let text = serde_json::to_string(&event_json(&recorded?))
+        let text = serde_json::to_string(&recorded?.to_json())
             .map_err(|error| CliError::Output(error.into()))?;
         writeln!(out, "{text}").map_err(cannot)?;
         events += 1;

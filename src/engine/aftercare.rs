@@ -15,8 +15,10 @@ use crate::fix::{PromoteError, bless, fixes_on_probation};
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now, read_fixes};
 use crate::manifest::RestartAfterFix;
 
-/// Time between two looks at what is on probation or on offer.
+/// Least time between two looks at what is on probation or on offer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Until the next look after one that failed.
+const LOOK_AGAIN_AFTER_MS: u64 = 10_000;
 /// Earlier boots that are looked at: a probation of more boots than that is no probation.
 const BOOTS_MAX: u32 = 200;
 
@@ -24,6 +26,8 @@ const BOOTS_MAX: u32 = 200;
 #[derive(Debug, Default)]
 pub(super) struct Aftercare {
     looked: Option<Instant>,
+    /// When the next look is due by itself; what others do wakes the engine in any case.
+    due: Option<Instant>,
     /// How long earlier boots were healthy with each fix.
     served_ms: BTreeMap<Seq, u64>,
     /// Fixes on probation at the last look.
@@ -34,23 +38,38 @@ impl Aftercare {
     /// Blesses the fixes whose probation is over, and ends the offers that are. Gives what is to be started again,
     /// with the reason. Cheap while there are none.
     pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) -> Vec<BootCommand> {
-        let is_due = self
-            .looked
-            .is_none_or(|looked| looked.elapsed() >= LOOK_INTERVAL);
-        if log.state.phase != Phase::Running || !is_due {
+        if log.state.phase != Phase::Running {
+            self.due = None;
+            return vec![];
+        }
+        let soonest = self.looked.map(|looked| looked + LOOK_INTERVAL);
+        if let Some(soonest) = soonest.filter(|soonest| *soonest > Instant::now()) {
+            self.due = Some(soonest);
             return vec![];
         }
         self.looked = Some(Instant::now());
-        if let Err(error) = self.bless_due(app, log) {
+        let blessing = self.bless_due(app, log).unwrap_or_else(|error| {
             tracing::warn!(%error, "fixes on probation cannot be looked at");
-        }
-        if let Err(error) = end_offers(app, log) {
+            Some(LOOK_AGAIN_AFTER_MS)
+        });
+        let offer = end_offers(app, log).unwrap_or_else(|error| {
             tracing::warn!(%error, "missions on offer cannot be looked at");
-        }
+            Some(LOOK_AGAIN_AFTER_MS)
+        });
+        let wait_ms = [blessing, offer].into_iter().flatten().min();
+        self.due = wait_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms + 1)));
         self.refresh_affected(app, log).unwrap_or_else(|error| {
             tracing::warn!(%error, "fixes on probation cannot be looked at");
             vec![]
         })
+    }
+
+    /// Waits until the next look is due; for ever if none is. May be dropped and called again.
+    pub(super) async fn wait(&self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due.into()).await,
+            None => std::future::pending().await,
+        }
     }
 
     /// What runs without a fix that was applied, or with one that was taken back, under it.
@@ -99,7 +118,13 @@ impl Aftercare {
         Ok(commands)
     }
 
-    fn bless_due(&mut self, app: &Application, log: &BootLog<'_>) -> Result<(), PromoteError> {
+    /// Gives how long the next fix that may be blessed lacks, if all goes on as it is.
+    fn bless_due(
+        &mut self,
+        app: &Application,
+        log: &BootLog<'_>,
+    ) -> Result<Option<u64>, PromoteError> {
+        let mut next_ms: Option<u64> = None;
         let missions = Missions::new(log.log.clone()).in_boot(log.boot);
         for fix in fixes_on_probation(&app.state_dir, &missions)? {
             let served = match self.served_ms.get(&fix.id) {
@@ -112,7 +137,13 @@ impl Aftercare {
                 }
             };
             let healthy_ms = served + boot::healthy_ms(&log.state, fix.applied_at, now());
-            if healthy_ms < app.manifest.heal.probation_ms || !is_over(&log.state, &fix) {
+            if !is_over(&log.state, &fix) {
+                // What makes it healthy is an event.
+                continue;
+            }
+            let lacks_ms = app.manifest.heal.probation_ms.saturating_sub(healthy_ms);
+            if lacks_ms > 0 {
+                next_ms = Some(next_ms.map_or(lacks_ms, |ms| ms.min(lacks_ms)));
                 continue;
             }
             match bless(&app.state_dir, &missions, fix.mission, healthy_ms) {
@@ -121,7 +152,7 @@ impl Aftercare {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(next_ms)
     }
 }
 
@@ -147,8 +178,9 @@ fn served_before(reader: &Reader, boot: BootId, fix: &Fix) -> Result<u64, LogErr
     Ok(served)
 }
 
-/// What nobody claimed for `heal.offer` needs a person.
-fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError> {
+/// What nobody claimed for `heal.offer` needs a person. Gives in how long the next offer ends.
+fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<Option<u64>, MissionsError> {
+    let mut next_ms: Option<u64> = None;
     let missions = Missions::new(log.log.clone()).in_boot(log.boot);
     let left = |outcome| outcome == Some(HealOutcome::NeedsPerson);
     for met in log
@@ -162,7 +194,12 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError>
             .filed_at
             .max(state.not_before)
             .plus_ms(app.manifest.heal.offer_ms);
-        if state.status != MissionStatus::Filed || now() < until {
+        if state.status != MissionStatus::Filed {
+            continue;
+        }
+        let left_ms = until.ms_since(now());
+        if left_ms > 0 {
+            next_ms = Some(next_ms.map_or(left_ms, |ms| ms.min(left_ms)));
             continue;
         }
         let reason =
@@ -172,7 +209,7 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<(), MissionsError>
             Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(next_ms)
 }
 
 /// The newest fix on probation with which this boot is worse than the one before, and why it goes.

@@ -55,6 +55,30 @@ impl BootLog<'_> {
         Ok(())
     }
 
+    /// Gives the boot machine what a person asks; whether it changes anything, or why it is refused.
+    pub(super) fn request(
+        &mut self,
+        command: BootCommand,
+    ) -> Result<Result<bool, BootRefusal>, EngineError> {
+        let boot = self.boot;
+        let context = context();
+        let decided =
+            self.log
+                .transact(move |tx| -> Result<Result<bool, BootRefusal>, LogError> {
+                    let state = tx.boot(boot)?.unwrap_or_default();
+                    match boot::decide(&state, context, command) {
+                        Ok(events) => {
+                            let changes = !events.is_empty();
+                            append_boot(tx, boot, context, events)?;
+                            Ok(Ok(changes))
+                        }
+                        Err(refusal) => Ok(Err(refusal)),
+                    }
+                })??;
+        self.pump()?;
+        Ok(decided)
+    }
+
     /// Gives commands to the boot machine, in one transaction, and folds what came of them.
     pub(super) fn command(&mut self, commands: Vec<BootCommand>) -> Result<(), EngineError> {
         let boot = self.boot;

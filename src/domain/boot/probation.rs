@@ -5,10 +5,11 @@
 
 use super::failures::open_failures;
 use super::proof::{CRASH_LOOP_ENDS, is_layer_stable};
-use super::state::{BootState, Outcome, Phase, ServiceStatus};
+use super::state::{BootState, Outcome, Phase};
 use crate::domain::finding::Decision;
 use crate::domain::ids::{At, BootId, Signature};
 use crate::domain::mission::{Failure, Fix};
+use crate::domain::service::ServiceStatus;
 
 /// Since when all that is needed is ready and stable, or until its orderly end was.
 fn healthy_since(state: &BootState) -> Option<At> {
@@ -30,8 +31,10 @@ fn healthy_since(state: &BootState) -> Option<At> {
         since = since.max(layer.up_at?);
         for service in &layer.services {
             match (service.status, service.ready_at) {
-                (ServiceStatus::Done, _) => {}
-                (ServiceStatus::Failed, _) => return None,
+                (ServiceStatus::Done | ServiceStatus::Disabled, _) => {}
+                // A person wants it so.
+                _ if service.is_held() => {}
+                (ServiceStatus::Failed | ServiceStatus::Skipped, _) => return None,
                 (_, Some(ready)) => since = since.max(ready.plus_ms(service.rules.stable_after_ms)),
                 (_, None) if ended => return None,
                 (_, None) => {}

@@ -1,12 +1,13 @@
 //! Whether what failed is well in what runs now: ready and stable, not merely started.
 
-use super::state::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
+use super::state::{BootState, LayerState, LayerStatus, Phase};
 use crate::domain::mission::Failure;
+use crate::domain::service::{ServiceState, ServiceStatus};
 
 /// Ends of a service, none of them followed by `reset_after` of being ready, that are a crash loop.
 pub(super) const CRASH_LOOP_ENDS: u32 = 3;
 
-/// Every service of the layer is ready and stable, or is done.
+/// Every service of the layer is ready and stable, is done, or is not wanted.
 #[must_use]
 pub(super) fn is_layer_stable(layer: &LayerState) -> bool {
     layer.status == LayerStatus::Up && layer.services.iter().all(is_service_stable)
@@ -14,7 +15,8 @@ pub(super) fn is_layer_stable(layer: &LayerState) -> bool {
 
 fn is_service_stable(service: &ServiceState) -> bool {
     match service.status {
-        ServiceStatus::Done | ServiceStatus::Stopped => true,
+        ServiceStatus::Done | ServiceStatus::Disabled => true,
+        ServiceStatus::Stopped => !service.again,
         _ => service.is_stable(),
     }
 }
@@ -40,7 +42,8 @@ pub(super) fn is_proved_by_running(state: &BootState, failure: &Failure) -> bool
 pub(crate) fn shown_running(state: &BootState, failure: &Failure) -> Result<String, String> {
     let wait = "wait until it is, or mend it; then complete the mission again";
     match state.service(&failure.subject) {
-        Some((_, service)) if is_service_stable(service) => {
+        // What a person stopped shows nothing.
+        Some((_, service)) if is_service_stable(service) && !service.is_held() => {
             Ok(format!("{} is ready and stable", failure.subject))
         }
         Some((_, service)) => Err(format!(

@@ -1,12 +1,14 @@
 //! Starting a service again because a fix changed, under it, what it may use. Neither an end that counts nor a
-//! failure: the service waits for its restart while it stops.
+//! failure: what needs it goes on, and it starts when what it needs is there.
 
 use super::command::BootRefusal;
 use super::draft::{BootDraft, find_service, late};
-use super::state::{BootState, Phase, ServiceState, ServiceStatus};
-use crate::domain::event::{Event, ExitKind};
+use super::layers::tell;
+use super::needs::Roster;
+use super::state::{BootState, LayerState, Phase};
 use crate::domain::ids::At;
 use crate::domain::mission::Fix;
+use crate::domain::service::{Report, ServiceState};
 
 pub(super) fn refresh(
     draft: &mut BootDraft,
@@ -14,64 +16,29 @@ pub(super) fn refresh(
     reason: String,
 ) -> Result<(), BootRefusal> {
     let (layer, found) = find_service(&draft.state, service)?;
-    let may = draft.state.phase == Phase::Running && layer.status.is_supervised() && runs(found);
-    if !may {
+    if !may_refresh(&draft.state, &Roster::of(&draft.state), layer, found) {
         return Err(late(&draft.state, "a service's new start"));
     }
-    let restart = found.ends;
-    draft.push(Event::ServiceRestarting {
-        service: service.to_owned(),
-        restart,
-        at: draft.context.at,
-        reason,
-    });
-    Ok(())
+    tell(draft, service, Report::Refreshed(reason), String::new())
 }
 
-/// Its process runs, and is meant to.
-fn runs(service: &ServiceState) -> bool {
-    service.is_alive()
-        && !service.plan.oneshot
-        && matches!(
-            service.status,
-            ServiceStatus::Starting | ServiceStatus::Ready | ServiceStatus::Unready
-        )
-}
-
-/// The service stops in order to start again.
-pub(super) fn is_refreshed(state: &BootState, service: &str) -> bool {
+/// What runs, is meant to run, and could start again: what it needs may be gone by now, and it works without.
+fn may_refresh(
+    state: &BootState,
+    roster: &Roster<'_>,
+    layer: &LayerState,
+    service: &ServiceState,
+) -> bool {
     state.phase == Phase::Running
-        && state
-            .service(service)
-            .is_some_and(|(_, s)| s.is_alive() && s.status == ServiceStatus::Restarting)
-}
-
-/// It has stopped: now it starts.
-pub(super) fn start_anew(draft: &mut BootDraft, service: String, exit: ExitKind) {
-    let found = draft.state.service(&service);
-    let (restart, reason) = found.map_or((0, String::new()), |(_, found)| {
-        (found.ends, found.last_end.clone())
-    });
-    draft.push(Event::ServiceExited {
-        service: service.clone(),
-        exit,
-        expected: true,
-    });
-    draft.push(Event::ServiceRestarting {
-        service,
-        restart,
-        at: draft.context.at,
-        reason,
-    });
+        && layer.status.is_supervised()
+        && service.may_be_refreshed()
+        && roster.why_lost(service).is_none()
 }
 
 /// Running services that may use what the fix changed at `since`, and were started before: those of the layer that it
 /// is for; where that is not known, all, if files changed. A database is read anew by whoever asks it.
 #[must_use]
 pub(crate) fn affected(state: &BootState, fix: &Fix, since: At) -> Vec<String> {
-    if state.phase != Phase::Running {
-        return vec![];
-    }
     let own = fix
         .layer
         .as_deref()
@@ -80,10 +47,13 @@ pub(crate) fn affected(state: &BootState, fix: &Fix, since: At) -> Vec<String> {
         Some(name) => layer.name == name,
         None => !fix.files.is_empty(),
     });
+    let roster = Roster::of(state);
     layers
-        .filter(|layer| layer.status.is_supervised())
-        .flat_map(|layer| &layer.services)
-        .filter(|service| runs(service) && service.started_at.is_some_and(|at| at < since))
-        .map(|service| service.plan.name.clone())
+        .flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
+        .filter(|(layer, service)| {
+            may_refresh(state, &roster, layer, service)
+                && service.started_at.is_some_and(|at| at < since)
+        })
+        .map(|(_, service)| service.plan.name.clone())
         .collect()
 }

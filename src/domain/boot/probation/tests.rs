@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::domain::boot::state::LayerFailure;
 use crate::domain::boot::{LayerState, LayerStatus, ServiceState};
-use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules};
+use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured, Severity};
 use crate::domain::ids::{MissionId, Seq};
 use crate::domain::mission::{FixStatus, Risk};
@@ -47,6 +47,9 @@ fn running() -> BootState {
         restart_at: None,
         exit: None,
         error: String::new(),
+        terms: ServiceTerms::default(),
+        held_by: None,
+        again: false,
     };
     BootState {
         phase: Phase::Running,
@@ -56,6 +59,7 @@ fn running() -> BootState {
             name: "api".into(),
             critical: true,
             after: vec![],
+            needing: false,
             status: LayerStatus::Up,
             started_at: Some(at(9)),
             up_at: Some(at(10)),
