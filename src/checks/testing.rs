@@ -80,6 +80,7 @@ impl App {
                 policy: Policies::default(),
                 sandbox_require: vec![],
                 sandbox_limits: SandboxLimits::default(),
+                ..Heal::default()
             },
             validate_every_ms: None,
         };

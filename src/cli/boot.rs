@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::context::{AppPaths, CliError, Ui, find_boot, supervisor_lives};
 use super::exit;
+use super::fixes::lines_between;
 use super::options::Global;
 use super::preflight::check_json;
 use super::progress::Progress;
@@ -16,7 +17,7 @@ use crate::domain::boot::{BootState, Outcome};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::finding::Decision;
 use crate::domain::health::Health;
-use crate::domain::ids::{At, BootId};
+use crate::domain::ids::{At, BootId, Seq};
 use crate::engine::{BootEnd, Until, supervisor_of};
 use crate::log::now;
 use crate::manifest::{Environment, Manifest};
@@ -85,6 +86,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         (_, true) => Until::Stable,
         (false, false) => Until::Stopped,
     };
+    say_fixes_since_last_boot(ui, &place)?;
     let mut progress = Progress::new(ui);
     let end = place
         .boot(manifest)?
@@ -94,6 +96,33 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         .on_settled(|state| settled(ui, state, until))
         .run()?;
     finish(ui, &end, args.strict)
+}
+
+/// What was applied since the last boot, by a worker or a person: this boot is the first to run with it.
+fn say_fixes_since_last_boot(ui: &Ui, place: &AppPaths) -> Result<(), CliError> {
+    let reader = match place.reader() {
+        Ok(Some(reader)) => reader,
+        // The boot itself says what is wrong with the log.
+        Ok(None) | Err(_) => return Ok(()),
+    };
+    let Ok(last) = reader.boots(1) else {
+        return Ok(());
+    };
+    let after = last.first().map_or(Seq(0), |last| last.seq_last);
+    for fix in lines_between(&reader, after, Seq(u64::MAX)).unwrap_or_default() {
+        if !ui.json && !ui.quiet {
+            let label = "[FIX] ";
+            let text = format!("applied since the last boot: {fix}");
+            ui.print(&render::labelled(
+                ui.paint,
+                ui.width,
+                label,
+                Tone::Good,
+                &text,
+            ))?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes that a database may be empty or new, for this boot and until one was up with it.

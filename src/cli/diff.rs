@@ -10,8 +10,8 @@ use super::options::Global;
 use super::render::{self, Tone};
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::finding::Decision;
-use crate::domain::ids::Digest;
-use crate::log::Reader;
+use crate::domain::ids::{BootId, Digest};
+use crate::log::{Reader, read_fixes};
 
 /// Show what was different between two boots: what they ran on, findings, timings, outcome.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 /// One thing that is different.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Difference {
-    /// `fingerprint`, `finding`, `check`, `layer`, `service`, `outcome`.
+    /// `fingerprint`, `finding`, `check`, `layer`, `service`, `outcome`, `fix`.
     about: &'static str,
     name: String,
     a: Option<String>,
@@ -37,7 +37,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let reader = place.existing_reader()?;
     let (id_a, a) = load(&reader, &args.boot_a)?;
     let (id_b, b) = load(&reader, &args.boot_b)?;
-    let differences = differences(&a, &b);
+    let mut differences = differences(&a, &b);
+    differences.extend(fixes_between(&reader, id_a, id_b)?);
     if ui.json {
         ui.print_json(&serde_json::json!({
             "boot_a": id_a,
@@ -66,7 +67,42 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     Ok(exit::GOOD)
 }
 
-fn load(reader: &Reader, name: &str) -> Result<(crate::domain::ids::BootId, BootState), CliError> {
+/// What was applied from the one boot's beginning to the other's end.
+fn fixes_between(reader: &Reader, a: BootId, b: BootId) -> Result<Vec<Difference>, CliError> {
+    let boots = reader.boots(u32::MAX)?;
+    let span = |id| boots.iter().find(|boot| boot.boot_id == id);
+    let (Some(a), Some(b)) = (span(a), span(b)) else {
+        return Ok(vec![]);
+    };
+    let is_forward = a.seq_first < b.seq_first;
+    let (from, to) = if is_forward { (a, b) } else { (b, a) };
+    let fixes = read_fixes(reader, None)?.into_iter();
+    let between = fixes.filter(|fix| {
+        from.boot_id != to.boot_id && fix.id > from.seq_first && fix.id < to.seq_last
+    });
+    Ok(between
+        .map(|fix| {
+            let applied = Some(format!(
+                "{}, {}",
+                fix.status.as_str(),
+                super::fixes::line(&fix)
+            ));
+            let (a, b) = if is_forward {
+                (None, applied)
+            } else {
+                (applied, None)
+            };
+            Difference {
+                about: "fix",
+                name: fix.slug,
+                a,
+                b,
+            }
+        })
+        .collect())
+}
+
+fn load(reader: &Reader, name: &str) -> Result<(BootId, BootState), CliError> {
     let id = find_boot(reader, name)?;
     Ok((id, reader.boot(id)?.unwrap_or_default()))
 }

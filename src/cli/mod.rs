@@ -6,6 +6,7 @@ mod context;
 mod demo;
 mod diff;
 pub(crate) mod exit;
+mod fixes;
 mod health;
 mod init;
 mod log;
@@ -80,6 +81,8 @@ enum Command {
     Diff(diff::Args),
     /// The missions: list, show, and work on them
     Missions(missions::Args),
+    /// The fixes that were applied: list, show, take back
+    Fixes(fixes::Args),
     /// Claim missions and work on them with the built-in fixers
     Worker(worker::Args),
     /// Run a command in the sandbox, or show what this host isolates
@@ -123,6 +126,11 @@ pub fn run() -> ExitCode {
         Command::Diff(args) => diff::run(&ui, &cli.global, args),
         Command::Missions(args) => {
             let outcome = missions::run(&ui, &cli.global, args);
+            running::poke(&cli.global);
+            outcome
+        }
+        Command::Fixes(args) => {
+            let outcome = fixes::run(&ui, &cli.global, args);
             running::poke(&cli.global);
             outcome
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::context::{AppPaths, CliError, Ui, find_boot, moment_of, supervisor_lives};
 use super::exit;
+use super::fixes::lines_between;
 use super::health;
 use super::options::Global;
 use super::render::{self, Tone};
@@ -49,10 +50,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         events: args.events,
         lines: ui.json && (args.events || args.follow),
         document: Vec::new(),
+        fixes_before: Vec::new(),
         start: None,
         state: BootState::default(),
         seen: Seq(0),
     };
+    show.fixes_before(&fixes_before(&reader, boot)?)?;
     for step in &mut replay {
         let (recorded, state) = step?;
         show.event(&recorded, state)?;
@@ -117,12 +120,39 @@ struct Show<'a> {
     lines: bool,
     /// The timeline's entries, for one JSON document at the end.
     document: Vec<Value>,
+    /// Fixes that were applied between the boot before and this one.
+    fixes_before: Vec<String>,
     start: Option<At>,
     state: BootState,
     seen: Seq,
 }
 
+/// What was applied between the boot before and this one: it belongs to its story.
+pub(super) fn fixes_before(reader: &Reader, boot: BootId) -> Result<Vec<String>, CliError> {
+    let boots = reader.boots(u32::MAX)?;
+    let mut older = boots.iter().skip_while(|one| one.boot_id != boot);
+    let Some(own) = older.next() else {
+        return Ok(vec![]);
+    };
+    let after = older.next().map_or(Seq(0), |before| before.seq_last);
+    lines_between(reader, after, own.seq_first)
+}
+
 impl Show<'_> {
+    fn fixes_before(&mut self, fixes: &[String]) -> Result<(), CliError> {
+        self.fixes_before = fixes.to_vec();
+        if self.lines || self.ui.json || self.events {
+            return Ok(());
+        }
+        for fix in fixes {
+            let label = "           [FIX] ";
+            let text = format!("applied before this boot: {fix}");
+            let said = render::labelled(self.ui.paint, self.ui.width, label, Tone::Good, &text);
+            self.ui.print(&said)?;
+        }
+        Ok(())
+    }
+
     fn event(&mut self, recorded: &Recorded, state: BootState) -> Result<(), CliError> {
         self.state = state;
         self.seen = recorded.seq;
@@ -170,6 +200,7 @@ impl Show<'_> {
         if self.ui.json {
             self.ui.print_json(&json!({
                 "boot_id": boot,
+                "fixes_before": self.fixes_before,
                 "timeline": self.document,
                 "state": health,
             }))?;

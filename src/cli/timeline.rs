@@ -307,6 +307,18 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 if *expected { "" } else { ", unasked" }
             ),
         ),
+        // With a fix, not after an end.
+        E::ServiceRestarting {
+            service,
+            restart: 0,
+            reason,
+            ..
+        } => line(
+            Depth::Part,
+            "RESTART",
+            Tone::Accent,
+            format!("{service} {reason}"),
+        ),
         E::ServiceRestarting {
             service,
             restart,
@@ -486,6 +498,19 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
         E::FixRolledBack { reason } => {
             say("ROLLBACK", Tone::Warn, format!(": taken back: {reason}"))
         }
+        E::FixBlessed { healthy_ms } => say(
+            "BLESSED",
+            Tone::Good,
+            format!(
+                ": its fix stays: the system was healthy with it for {}",
+                duration(*healthy_ms)
+            ),
+        ),
+        E::FixUndone { by, reason } => say(
+            "ROLLBACK",
+            Tone::Warn,
+            format!(": its fix was taken back by {by}: {reason}"),
+        ),
         E::MissionQuarantined { reason } => {
             say("MISSION", Tone::Warn, format!(": needs a person: {reason}"))
         }

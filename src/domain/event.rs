@@ -409,6 +409,19 @@ events! {
         /// Why not.
         why: String,
     },
+    // --- what became of a fix -----------------------------------------------------------------
+    /// The system lived with the fix for long enough: its probation is over.
+    FixBlessed = "fix_blessed" {
+        /// How long it was healthy with it.
+        healthy_ms: u64,
+    },
+    /// A person took the fix back.
+    FixUndone = "fix_undone" {
+        /// Who.
+        by: String,
+        /// What was put back, and what could not be.
+        reason: String,
+    },
 }
 
 impl Event {
@@ -433,6 +446,8 @@ impl Event {
                 | Self::FixApplied { .. }
                 | Self::PromotionUndone { .. }
                 | Self::FixRolledBack { .. }
+                | Self::FixBlessed { .. }
+                | Self::FixUndone { .. }
                 | Self::MissionQuarantined { .. }
                 | Self::MissionRequeued { .. }
                 | Self::MissionClosed { .. }

@@ -312,6 +312,10 @@ fn weak_reason(service: &ServiceState) -> Option<String> {
         ServiceStatus::Starting | ServiceStatus::Restarting if service.ends == 0 => {
             Some(format!("service {name} is starting"))
         }
+        // It ran before, and waits for what it needs.
+        ServiceStatus::Pending if service.ends == 0 && service.started_at.is_some() => {
+            Some(format!("service {name} is starting"))
+        }
         ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
         ServiceStatus::Stopped if service.again => {
             Some(format!("service {name} is being restarted by a person"))

@@ -85,10 +85,69 @@ pub(crate) fn sign_finding(finding: &Finding) -> Signature {
     }
 }
 
-/// The signature of a layer that failed while it ran: the layer, the service, and the error.
+/// The signature of a layer that failed while it ran: the layer, the service, and the last exception that it printed
+/// with the application's own innermost frame; without one, the error.
 #[must_use]
-pub(crate) fn sign_layer_failure(layer: &str, service: &str, error: &str) -> Signature {
-    sign(&["layer", layer, service, &normalise(error)])
+pub(crate) fn sign_layer_failure(
+    layer: &str,
+    service: &str,
+    error: &str,
+    output: &str,
+) -> Signature {
+    match last_exception(output) {
+        Some((exception, frame)) => sign(&[
+            "layer",
+            layer,
+            service,
+            "exception",
+            &normalise(exception),
+            &normalise(&frame),
+        ]),
+        None => sign(&["layer", layer, service, &normalise(error)]),
+    }
+}
+
+/// Parts of a path that are not the application's own.
+const FOREIGN: [&str; 4] = [
+    "/site-packages/",
+    "/dist-packages/",
+    "/lib/python",
+    "<frozen ",
+];
+
+/// The last exception of a Python program's output: its line, and `file in function` of the innermost frame that is
+/// the application's own, or of the innermost of all.
+fn last_exception(output: &str) -> Option<(&str, String)> {
+    let lines: Vec<&str> = output.lines().collect();
+    let begin = lines.iter().rposition(|line| {
+        line.trim_end()
+            .ends_with("Traceback (most recent call last):")
+    })?;
+    let is_nested = |line: &str| line.starts_with([' ', '\t', '|', '+']);
+    let traceback = &lines[begin + 1..];
+    let end = traceback
+        .iter()
+        .position(|line| !line.trim().is_empty() && !is_nested(line))?;
+    let mut frame = None;
+    let mut own_frame = None;
+    for line in &traceback[..end] {
+        let Some(rest) = line.trim_start().strip_prefix("File \"") else {
+            continue;
+        };
+        let Some((file, place)) = rest.split_once('"') else {
+            continue;
+        };
+        let function = place.split_once(" in ").map_or("", |(_, name)| name);
+        let found = format!("{file} in {function}");
+        if !FOREIGN.iter().any(|part| file.contains(part)) {
+            own_frame = Some(found.clone());
+        }
+        frame = Some(found);
+    }
+    Some((
+        traceback[end].trim_end(),
+        own_frame.or(frame).unwrap_or_default(),
+    ))
 }
 
 #[cfg(test)]
@@ -166,7 +225,49 @@ mod tests {
         assert_eq!(sign_finding(&described), sign_finding(&finding()));
     }
 
+    #[test]
+    fn a_run_time_failure_is_signed_by_its_last_exception_and_own_frame() {
+        let sign = |output: &str| sign_layer_failure("api", "web", "ended with code 1", output);
+        let traceback = |root: &str, function: &str, line: u32, said: &str| {
+            format!(
+                "starting\nTraceback (most recent call last):\n  File \"{root}/app/db.py\", line {line}, in {function}\n    \
+                 connect()\n  File \"/venv/lib/python3.12/site-packages/sqlalchemy/pool.py\", line {line}, in checkout\n\
+                 sqlalchemy.exc.OperationalError: {said}\n\nbye\n"
+            )
+        };
+        let monday = sign(&traceback("/srv/1", "start", 3, "no such table: users"));
+        assert_eq!(
+            monday,
+            sign(&traceback("/srv/2", "start", 9, "no such table: users"))
+        );
+        assert_ne!(
+            monday,
+            sign(&traceback("/srv/1", "start", 3, "no such table: orders"))
+        );
+        assert_ne!(
+            monday,
+            sign(&traceback("/srv/1", "stop", 3, "no such table: users"))
+        );
+        // An exception that came of another: the last one counts.
+        let first = traceback("/srv/1", "start", 3, "first");
+        assert_eq!(
+            sign(&format!(
+                "{first}{}",
+                traceback("/srv/1", "start", 3, "no such table: users")
+            )),
+            monday
+        );
+        // Without one, the error, as ever.
+        assert_eq!(sign("plain words"), sign("other words"));
+        assert_ne!(sign("plain words"), monday);
+    }
+
     proptest! {
+        #[test]
+        fn any_output_is_signed(output in "(Traceback \\(most recent call last\\):|File \"|\"| in |\n|[a-z ]{0,9}){0,40}") {
+            let _ = sign_layer_failure("a", "b", "c", &output);
+        }
+
         #[test]
         fn any_text_is_normalised_once_and_for_all(text in ".{0,200}") {
             let once = normalise(&text);

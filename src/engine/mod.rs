@@ -3,6 +3,7 @@
 //! It keeps no truth of its own: its state is folded from the log, so what another process adds to
 //! the log (a worker that closes a mission) reaches a running boot too.
 
+mod aftercare;
 mod application;
 mod boot;
 mod boot_log;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
+use super::aftercare::Aftercare;
 use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
@@ -133,6 +134,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         steers: BTreeMap::new(),
         tickets: 0,
         read_since_settling: false,
+        aftercare: Aftercare::default(),
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
@@ -171,6 +173,7 @@ struct Engine<'a> {
     tickets: u64,
     /// The environment was read for somebody since the last settling began: what that read is older.
     read_since_settling: bool,
+    aftercare: Aftercare,
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
@@ -228,6 +231,13 @@ impl Engine<'_> {
             if self.perform_steps()? {
                 continue;
             }
+            if !self.is_changing() {
+                let commands = self.aftercare.tend(&self.app, &self.log);
+                if !commands.is_empty() {
+                    self.log.command(commands)?;
+                    continue;
+                }
+            }
             if is_settled(&self.log.state) {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
@@ -243,6 +253,7 @@ impl Engine<'_> {
                     continue;
                 }
             }
+            let changing = self.is_changing();
             let stopped_by = tokio::select! {
                 report = inbox.recv() => {
                     let mut batch: Vec<EngineReport> = report.into_iter().collect();
@@ -264,6 +275,7 @@ impl Engine<'_> {
                     None
                 }
                 () = watch.next() => None,
+                () = self.aftercare.wait(), if !changing => None,
                 () = tokio::time::sleep(STOP_POLL), if stop_wanted.is_some() => None,
             };
             if let Some(by) = stopped_by {

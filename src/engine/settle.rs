@@ -1,10 +1,10 @@
 //! Files missions for what is broken, and closes those whose failure is gone: one transaction.
 
-use crate::domain::boot::{self, BootCommand, Context};
+use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::event::Event;
 use crate::domain::ids::{BootId, MissionId};
-use crate::domain::mission::{self, MissionCommand, MissionState};
-use crate::log::{Log, LogError, NewEvent, Tx};
+use crate::domain::mission::{self, MissionCommand, MissionState, SignedFailure};
+use crate::log::{Log, LogError, NewEvent, Tx, name_apart};
 
 /// What settling did.
 #[derive(Debug, Clone, Default)]
@@ -36,6 +36,8 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
                     append_mission(tx, boot, context, id, &known, command)?;
                 }
             }
+            // The report is older than what closed the mission.
+            None if is_closed_since(&state, signed) => open -= 1,
             None => {
                 let id = MissionId(uuid::Uuid::now_v7());
                 let command = MissionCommand::File {
@@ -72,6 +74,17 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
     Ok(settled)
 }
 
+/// A mission for what a check found was closed since that check ran.
+fn is_closed_since(state: &BootState, signed: &SignedFailure) -> bool {
+    signed.failure.check.is_some()
+        && state.missions.iter().any(|met| {
+            met.closed
+                && met.signature == signed.signature
+                && met.attempt == state.attempt
+                && met.validation == state.validations
+        })
+}
+
 fn append_mission(
     tx: &mut Tx<'_>,
     boot: BootId,
@@ -81,7 +94,9 @@ fn append_mission(
     command: MissionCommand,
 ) -> Result<(), LogError> {
     // Refused: another worker was faster; what it did is as good.
-    for event in mission::decide(state, context.at, command).unwrap_or_default() {
+    let mut events = mission::decide(state, context.at, command).unwrap_or_default();
+    name_apart(tx, &mut events)?;
+    for event in events {
         tx.append(NewEvent {
             at: context.at,
             boot: Some(boot),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::aftercare::find_suspect;
 use super::application::{Application, load_environment};
 use super::boot_log::{BootLog, context};
 use super::error::EngineError;
@@ -227,6 +228,7 @@ impl Work {
         log: &BootLog<'_>,
     ) -> Result<(), EngineError> {
         let fixes = worsening_fixes(&log.state);
+        let phase = log.state.phase;
         let manifest = Arc::clone(&app.manifest);
         let state_dir = app.state_dir.clone();
         let process_env = app.process_env.clone();
@@ -236,6 +238,19 @@ impl Work {
             let missions = Missions::new(log.clone());
             let in_boot = missions.clone().in_boot(boot);
             let mut any = false;
+            let suspect = || -> Vec<(MissionId, String)> {
+                let found = find_suspect(&log, boot, &state_dir);
+                let found = found.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "fixes on probation cannot be looked at");
+                    None
+                });
+                found.into_iter().collect()
+            };
+            // What a fix of this attempt made worse; else what one on probation did, across boots.
+            let fixes = match fixes.is_empty() && phase == Phase::Settling {
+                false => fixes,
+                true => suspect(),
+            };
             for (mission, why) in fixes {
                 match roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why) {
                     Ok(_) => any = true,
@@ -246,6 +261,15 @@ impl Work {
                 return Ok(Settling::RolledBack);
             }
             let settled = settle(&log, boot, context())?;
+            // After the filing: what fails from here on is settled anew.
+            if phase != Phase::Settling {
+                for (mission, why) in suspect() {
+                    let done = roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why);
+                    if let Err(error) = done {
+                        tracing::warn!(%mission, %error, "cannot take a fix back");
+                    }
+                }
+            }
             let worker = Worker::new(
                 worker_name(boot),
                 (*manifest).clone(),

@@ -20,8 +20,17 @@ use crate::kernel::remove_tree;
 use crate::manifest::sync_directory;
 
 const PLAN: &str = "plan.json";
+const INTENT: &str = "taking-back.json";
 /// Of everything in the journal.
 const MODE: u32 = 0o600;
+
+/// A fix is being taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct TakeBack {
+    /// The person who asked; `None` if the system got worse.
+    pub by: Option<String>,
+    pub why: String,
+}
 
 /// What a promotion changes.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -99,6 +108,50 @@ impl Journal {
         Self {
             directory: state_dir.join("journal").join(mission.to_string()),
         }
+    }
+
+    /// The missions that have one: a promotion goes on, or its fix is on probation.
+    pub(super) fn kept(state_dir: &Path) -> io::Result<Vec<MissionId>> {
+        let entries = match fs::read_dir(state_dir.join("journal")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
+            Err(error) => return Err(error),
+        };
+        let mut kept = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            kept.extend(
+                name.to_str()
+                    .and_then(|name| name.parse::<MissionId>().ok()),
+            );
+        }
+        Ok(kept)
+    }
+
+    /// Notes that the fix is being taken back; durable when this returns.
+    pub(super) fn intend(&self, intent: &TakeBack) -> io::Result<()> {
+        let text = serde_json::to_vec(intent)?;
+        write_atomically(&self.directory.join(INTENT), &text, MODE)
+    }
+
+    /// That the fix is being taken back, if it is.
+    pub(super) fn intent(&self) -> io::Result<Option<TakeBack>> {
+        match fs::read(self.directory.join(INTENT)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Contents of database `index` right after the promotion.
+    pub(super) fn keep_contents(&self, index: usize, contents: Digest) -> io::Result<()> {
+        let text = contents.to_string();
+        write_atomically(&self.image("contents", index), text.as_bytes(), MODE)
+    }
+
+    /// See [`Self::keep_contents`]; `None` if they were not kept.
+    pub(super) fn contents(&self, index: usize) -> Option<String> {
+        fs::read_to_string(self.image("contents", index)).ok()
     }
 
     fn image(&self, side: &str, index: usize) -> PathBuf {

@@ -12,6 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
+use super::contents::file_digest;
 use super::database::{DatabaseError, apply_statements, definitions_digest};
 use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
@@ -21,7 +22,6 @@ use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
-use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::fix::postgres::statements;
 use crate::kernel::LockFile;
 use crate::log::{Missions, MissionsError};
@@ -56,15 +56,20 @@ pub enum PromoteError {
         /// Where it stands.
         status: &'static str,
     },
+    /// The fix is not there to be taken back, or something stands on it.
+    #[error("the fix cannot be taken back: {0}")]
+    NotUndone(String),
     /// The log or the mission's state says no.
     #[error(transparent)]
     Missions(#[from] MissionsError),
 }
 
+/// Bytes of a database up to which it is compared, to be put back from its backup.
+pub(super) const COMPARED_BYTES_MAX: u64 = 256 << 20;
 /// Where values that a promotion replaced are kept, below the state directory.
 const REPLACED: &str = "replaced";
 
-fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
+pub(super) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PromoteError {
     let what = what.into();
     move |source| PromoteError::Io { what, source }
 }
@@ -89,7 +94,7 @@ pub(super) struct PromotionPlace<'a> {
 }
 
 /// One promotion at a time in a workspace, across processes; released when dropped.
-fn promotion_lock(state_dir: &Path) -> Result<LockFile, PromoteError> {
+pub(super) fn promotion_lock(state_dir: &Path) -> Result<LockFile, PromoteError> {
     let path = state_dir.join("promotion.lock");
     LockFile::wait_for(&path).map_err(io_error(format!("lock {}", path.display())))
 }
@@ -188,6 +193,7 @@ pub(super) fn promote(
     match carry_out(place.workspace, &journal, &plan, &databases.servers) {
         Ok(()) => {
             crate::kernel::crash_point("promote.carried_out");
+            keep_contents(&journal, &plan);
             place
                 .missions
                 .command(mission, MissionCommand::FinishPromotion)?;
@@ -206,6 +212,26 @@ pub(super) fn promote(
                 .remove()
                 .map_err(io_error("remove the promotion's journal"))?;
             Err(error)
+        }
+    }
+}
+
+/// Notes what each database holds now, so that taking the fix back knows whether somebody has written since.
+/// Without the note it is taken for written to.
+fn keep_contents(journal: &Journal, plan: &JournalPlan) {
+    for (index, database) in plan.databases.iter().enumerate() {
+        let small = fs::metadata(&database.path).is_ok_and(|file| file.len() <= COMPARED_BYTES_MAX);
+        if !small || database.backup.is_none() {
+            continue;
+        }
+        let kept = file_digest(&database.path)
+            .map_err(|error| error.to_string())
+            .and_then(|now| {
+                let kept = journal.keep_contents(index, now);
+                kept.map_err(|error| error.to_string())
+            });
+        if let Err(error) = kept {
+            tracing::warn!(schema = database.schema, %error, "a change of the database will not be taken back");
         }
     }
 }
@@ -402,7 +428,11 @@ fn carry_out(
 }
 
 /// Puts back the files that are still as the promotion left them.
-fn undo_files(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<(), PromoteError> {
+pub(super) fn undo_files(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+) -> Result<(), PromoteError> {
     for (index, file) in plan.files.iter().enumerate().rev() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
         if now != Some(file.change.after) || now == file.change.before {
@@ -479,6 +509,9 @@ fn recover(
     };
     match outcome {
         Ok(()) => {
+            if let Some(plan) = &plan {
+                keep_contents(&journal, plan);
+            }
             place
                 .missions
                 .command(mission, MissionCommand::FinishPromotion)?;
@@ -509,54 +542,7 @@ fn recover(
     }
 }
 
-/// Takes an applied fix back: files that are still as it left them get their old content. What was
-/// added to a database stays there, because rows may have come since; the backup is named.
-///
-/// # Errors
-/// A file cannot be read or written, or the mission is not `applied`.
-pub(crate) fn roll_back(
-    workspace: &Path,
-    state_dir: &Path,
-    missions: &Missions,
-    mission: MissionId,
-    why: &str,
-) -> Result<String, PromoteError> {
-    let _lock = promotion_lock(state_dir)?;
-    let journal = Journal::of(state_dir, mission);
-    let plan = journal
-        .read()
-        .map_err(io_error("read the promotion's journal"))?;
-    let mut reason = why.to_owned();
-    if let Some(plan) = &plan {
-        undo_files(workspace, &journal, plan)?;
-        for database in &plan.databases {
-            let backup = database
-                .backup
-                .as_ref()
-                .map_or_else(|| "none".to_owned(), |path| path.display().to_string());
-            reason = format!(
-                "{reason}; what was added to database {} stays (backup from before: {backup})",
-                database.schema
-            );
-        }
-        for server in &plan.servers {
-            let what = match server.outcome {
-                ServerOutcome::Added(_) => "was added",
-                ServerOutcome::Migrated(..) => "the migrations did",
-            };
-            reason = format!("{reason}; what {what} to database {} stays", server.schema);
-        }
-    }
-    missions.command(
-        mission,
-        MissionCommand::RollBack {
-            reason: reason.clone(),
-        },
-    )?;
-    Ok(reason)
-}
-
-/// Removes the journal of a mission that is closed: its images may hold secrets.
+/// Removes the journal of a fix that nobody takes back any more: its images may hold secrets.
 pub(super) fn forget(state_dir: &Path, mission: MissionId) -> io::Result<()> {
     Journal::of(state_dir, mission).remove()
 }

@@ -15,18 +15,20 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
-use super::promote::{PromoteError, PromotionPlace, forget, promote};
+use super::promote::{PromoteError, PromotionPlace, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
+use super::take_back::forget_if_settled;
 use super::trial::{
     Baseline, CheckPlace, Databases, Trial, TrialError, databases, is_reported, run_checks,
     still_there, try_proposal,
 };
 use crate::checks::Earlier;
 use crate::database::summary::PendingSummary;
+use crate::domain::boot::shown_running;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::ids::{MissionId, Signature};
+use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
 };
@@ -44,6 +46,8 @@ use risk::{Author, effective_risk, policy_of};
 const LEASE_MS: u64 = 10 * 60 * 1_000;
 /// How long a database is asked whether it is empty.
 const SUMMARY_WITHIN: Duration = Duration::from_secs(5);
+/// As a promotion names it that came too late.
+const APPLIED: &str = MissionStatus::Applied.as_str();
 
 /// A worker on one workspace.
 ///
@@ -145,6 +149,15 @@ impl Worker {
             }
             _ => {}
         }
+        // Nobody else could take it while this worker finds out again that it knows nothing.
+        if let Some(until) = self.offered_until(&state, &failure)?
+            && now() < until
+        {
+            let reason = format!(
+                "no built-in fixer knows this failure; other workers may claim it until {until}"
+            );
+            return Ok(worked(HealOutcome::NeedsPerson, reason));
+        }
         let claim = MissionCommand::Claim {
             worker: self.name.clone(),
             lease_ms: LEASE_MS,
@@ -164,6 +177,24 @@ impl Worker {
         }
         self.work_on_claimed(mission, &state, &failure)
             .inspect_err(|error| self.give_back(mission, error))
+    }
+
+    /// Until when a mission that no built-in fixer knows, and never did, is left to other workers: since it was filed
+    /// or put back into the queue.
+    fn offered_until(
+        &self,
+        state: &MissionState,
+        failure: &Failure,
+    ) -> Result<Option<At>, WorkError> {
+        let is_ours = state.lease.is_some()
+            || !state.fixers_failed.is_empty()
+            || matches!(failure.fix, Some(Remedy::ByHand { .. }))
+            || !matches!(state.status, MissionStatus::Filed | MissionStatus::Rejected);
+        if is_ours || self.propose(state, failure)?.is_some() {
+            return Ok(None);
+        }
+        let since = state.filed_at.max(state.not_before);
+        Ok(Some(since.plus_ms(self.manifest.heal.offer_ms)))
     }
 
     /// What this worker holds and could not work on, another one may have at once.
@@ -478,8 +509,7 @@ impl Worker {
     }
 
     /// Closes a mission that was fixed outside of the sandbox, if its failure is really gone: the
-    /// check that found it runs again. A layer that failed while it ran is taken at its word; only
-    /// the next boot shows.
+    /// check that found it runs again, and what failed while it ran must be ready and stable in the running boot.
     ///
     /// # Errors
     /// Somebody else holds the mission, it cannot be closed, or the check could not be run. That
@@ -507,6 +537,11 @@ impl Worker {
                 return Ok(worked(HealOutcome::Rejected, why));
             }
             resolution = format!("{resolution} (the {check} check no longer reports it)");
+        } else {
+            match self.shown_by_running_system(failure)? {
+                Ok(shown) => resolution = format!("{resolution} ({shown})"),
+                Err(why) => return Ok(worked(HealOutcome::Rejected, why)),
+            }
         }
         self.missions.command(
             mission,
@@ -518,9 +553,32 @@ impl Worker {
         Ok(worked(HealOutcome::Closed, resolution))
     }
 
-    /// Removes what the worker keeps of a mission that is closed.
+    /// What shows that a service that failed while it ran is well now, or why nothing does.
+    fn shown_by_running_system(
+        &self,
+        failure: &Failure,
+    ) -> Result<Result<String, String>, WorkError> {
+        let reader = self.missions.log().reader().map_err(MissionsError::from)?;
+        let running = reader.unfinished_boots().map_err(MissionsError::from)?;
+        let running = running.into_iter().rev().map(|(_, state)| state);
+        let running = running.filter(|state| {
+            let supervisor = state.supervisor.as_ref();
+            supervisor.is_some_and(crate::kernel::is_alive)
+        });
+        let Some(state) = running.into_iter().next() else {
+            return Ok(Err(format!(
+                "nothing shows that {} works, because no boot is running; `ubs boot` closes the mission once it is \
+                 ready and stable",
+                failure.subject
+            )));
+        };
+        Ok(shown_running(&state, failure))
+    }
+
+    /// Removes what the worker keeps of a mission that is closed; what takes its fix back stays while the fix is on
+    /// probation.
     pub fn forget(&self, mission: MissionId) {
-        if let Err(error) = forget(&self.state_dir, mission) {
+        if let Err(error) = forget_if_settled(&self.state_dir, &self.missions, mission) {
             tracing::warn!(%mission, %error, "cannot remove the promotion's journal");
         }
         if let Err(error) = forget_shown(&self.state_dir, mission) {
@@ -543,6 +601,12 @@ impl Worker {
         match promote(place, mission, proposal, databases, trial) {
             Ok(()) => Ok(worked(HealOutcome::Applied, proposal.summary.clone())),
             Err(error @ (PromoteError::Missions(_) | PromoteError::Io { .. })) => Err(error.into()),
+            Err(PromoteError::Elsewhere {
+                status: APPLIED, ..
+            }) => Ok(worked(
+                HealOutcome::Applied,
+                "somebody else has applied its fix",
+            )),
             Err(error @ PromoteError::Elsewhere { .. }) => {
                 Ok(worked(HealOutcome::HeldElsewhere, error.to_string()))
             }

@@ -40,6 +40,7 @@ pub use events::{EventFilter, Events};
 #[cfg(test)]
 pub(crate) use layout::{APPLICATION_ID, SCHEMA_VERSION};
 pub use queue::Missions;
+pub(crate) use queue::{name_apart, read_fixes};
 pub use reader::{BootSummary, FixRecord, LogStats, Reader};
 pub use record::{Body, NewEvent, Recorded, now};
 pub use replay::Replay;

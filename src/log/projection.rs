@@ -53,7 +53,9 @@ fn judge_fixer(before: &MissionState, event: &Event) -> Option<(Signature, Strin
             Event::FixRejected { .. },
             S::Proposed | S::Verified | S::AwaitingApproval | S::Promoting,
         ) => counts.rejected = 1,
-        (Event::FixRolledBack { .. }, S::Applied) => counts.rolled_back = 1,
+        (Event::FixRolledBack { .. } | Event::FixUndone { .. }, S::Applied | S::Closed) => {
+            counts.rolled_back = 1;
+        }
         _ => return None,
     }
     let signature = before.signature.clone()?;

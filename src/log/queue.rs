@@ -3,13 +3,17 @@
 
 use uuid::Uuid;
 
-use super::error::MissionsError;
-use super::reader::FixRecord;
+use super::error::{LogError, MissionsError};
+use super::events::EventFilter;
+use super::reader::{FixRecord, Reader};
 use super::record::{NewEvent, now};
 use super::store::Log;
 use super::tx::Tx;
+use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, MissionId, Signature};
-use crate::domain::mission::{self, Failure, MissionCommand, MissionState, MissionStatus};
+use crate::domain::mission::{
+    self, Failure, Fix, FixFold, MissionCommand, MissionState, MissionStatus,
+};
 
 /// The durable queue of missions.
 #[derive(Debug, Clone)]
@@ -64,7 +68,22 @@ impl Missions {
                 None if files => MissionState::default(),
                 None => return Err(MissionsError::NotFound(mission.to_string())),
             };
-            record(tx, boot, mission, state, now(), command)
+            // Another one has its failure by now: the closed one stays closed.
+            let takes_back = matches!(
+                command,
+                MissionCommand::RollBack { .. } | MissionCommand::Undo { .. }
+            );
+            let stays_closed = takes_back
+                && state.status == MissionStatus::Closed
+                && match &state.signature {
+                    Some(signature) => tx.open_mission_by_signature(signature)?.is_some(),
+                    None => false,
+                };
+            let mut events = mission::decide(&state, now(), command)?;
+            if stays_closed {
+                events.truncate(1);
+            }
+            append(tx, boot, mission, state, now(), events)
         })?
     }
 
@@ -165,17 +184,83 @@ const CLAIMABLE: &str = "seq_first = (SELECT min(seq_first) FROM missions \
      WHERE status <> 'closed' AND (status = 'filed' OR status = 'rejected' AND not_before <= ?1 \
      OR status IN ('claimed', 'proposed', 'verified') AND lease_until <= ?1))";
 
+/// A mission that is filed is called as no other open one is: what a person types means one of them.
+pub(crate) fn name_apart(tx: &mut Tx<'_>, events: &mut [Event]) -> Result<(), LogError> {
+    for event in events {
+        let Event::MissionFiled { slug, .. } = event else {
+            continue;
+        };
+        let plain = slug.clone();
+        let mut number = 1_u32;
+        while !tx
+            .missions_where("slug = ?1 AND status <> 'closed'", [slug.as_str()])?
+            .is_empty()
+        {
+            number = number.saturating_add(1);
+            *slug = format!("{plain}_{number}");
+        }
+    }
+    Ok(())
+}
+
+/// Every fix that was applied, or those of one mission, in the order of their application.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) fn read_fixes(
+    reader: &Reader,
+    mission: Option<MissionId>,
+) -> Result<Vec<Fix>, LogError> {
+    let missions = match mission {
+        Some(mission) => vec![mission],
+        None => {
+            let proposed = reader.missions(true)?.into_iter();
+            let proposed = proposed.filter(|state| state.proposal.is_some());
+            proposed.filter_map(|state| state.id).collect()
+        }
+    };
+    let mut fixes = Vec::new();
+    for mission in missions {
+        let filter = EventFilter {
+            mission: Some(mission),
+            ..EventFilter::default()
+        };
+        let mut fold = FixFold::default();
+        for recorded in reader.events(filter)? {
+            let recorded = recorded?;
+            if let Some(event) = recorded.event() {
+                fold.see(recorded.seq, recorded.at, recorded.boot, event);
+            }
+        }
+        fixes.extend(fold.fixes());
+    }
+    fixes.sort_by_key(|fix| fix.id);
+    Ok(fixes)
+}
+
 /// Decides, records, and gives the state after. `boot` is the one that works on the mission; what
 /// others do belongs to the running boot that waits for the mission, if one does.
 fn record(
     tx: &mut Tx<'_>,
     boot: Option<BootId>,
     id: MissionId,
-    mut state: MissionState,
+    state: MissionState,
     at: At,
     command: MissionCommand,
 ) -> Result<MissionState, MissionsError> {
     let events = mission::decide(&state, at, command)?;
+    append(tx, boot, id, state, at, events)
+}
+
+fn append(
+    tx: &mut Tx<'_>,
+    boot: Option<BootId>,
+    id: MissionId,
+    mut state: MissionState,
+    at: At,
+    mut events: Vec<Event>,
+) -> Result<MissionState, MissionsError> {
+    name_apart(tx, &mut events)?;
     let boot = match boot {
         Some(boot) => Some(boot),
         None => tx.boot_concerned(id)?,

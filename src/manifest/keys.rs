@@ -65,7 +65,7 @@ tables! {
     SERVICE_LIMITS = "layer.service.limits", "`limits`",
         ["open_files", "processes", "memory", "cpu_time", "core", "file_size"];
     HEAL = "heal", "[heal]",
-        ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];
+        ["attempts", "backoff", "max_backoff", "breaker", "probation", "offer", "restart", "policy", "sandbox"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];
     SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];

@@ -19,7 +19,7 @@ use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
 use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
-    SandboxLimits, SandboxView, Schema, Service, WebFramework,
+    RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
 use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
@@ -47,6 +47,11 @@ const POLICIES: [(&str, Policy); 3] = [
     ("auto", Policy::Auto),
     ("approve", Policy::Approve),
     ("report", Policy::Report),
+];
+
+const RESTARTS_AFTER_FIX: [(&str, RestartAfterFix); 2] = [
+    ("affected", RestartAfterFix::Affected),
+    ("never", RestartAfterFix::Never),
 ];
 
 /// What `heal.sandbox.require` may ask for: what the sandbox knows how to isolate.
@@ -493,6 +498,13 @@ fn read_heal(root: &Section<'_>) -> Heal {
         breaker: section
             .integer("breaker", 1..=ATTEMPTS_MAX)
             .unwrap_or(defaults.breaker),
+        probation_ms: section
+            .duration("probation", 0)
+            .unwrap_or(defaults.probation_ms),
+        restart: section
+            .parse("restart", |text| one_of(text, &RESTARTS_AFTER_FIX))
+            .unwrap_or(defaults.restart),
+        offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
         sandbox_require,
         sandbox_limits,

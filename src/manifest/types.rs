@@ -573,6 +573,14 @@ pub(crate) struct Heal {
     pub backoff_ms_max: u64,
     /// How often one signature may fail in a boot before it is quarantined. Default 3.
     pub breaker: u32,
+    /// How long the system must be healthy with a fix before it stays for good. Default 5 min.
+    pub probation_ms: u64,
+    /// What becomes of the services that run without a fix that was applied under them. Default: they are started
+    /// again.
+    pub restart: RestartAfterFix,
+    /// How long a failure that no built-in fixer knows is offered to other workers before it needs a person.
+    /// Default 10 min.
+    pub offer_ms: u64,
     /// Policy for each risk class.
     pub policy: Policies,
     /// What the sandbox must be able to isolate (`network`, `filesystem`); otherwise no trial.
@@ -597,6 +605,15 @@ pub(crate) struct Policies {
     pub destructive: Policy,
     pub open: Policy,
     pub guarded: Policy,
+}
+
+/// What becomes of running services after a fix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RestartAfterFix {
+    /// Those that may use what it changed are started again.
+    Affected,
+    /// They go on as they are.
+    Never,
 }
 
 /// What may happen with a verified proposal.
@@ -693,6 +710,9 @@ impl Default for Heal {
             backoff_ms: 200,
             backoff_ms_max: 30_000,
             breaker: 3,
+            probation_ms: 5 * 60 * 1_000,
+            restart: RestartAfterFix::Affected,
+            offer_ms: 10 * 60 * 1_000,
             policy: Policies::default(),
             sandbox_require: Vec::new(),
             sandbox_limits: SandboxLimits::default(),

@@ -99,7 +99,7 @@ fn recover_and_check(workspace: &Workspace, point: &str) {
         verified.stdout,
         verified.stderr
     );
-    let boot = workspace.ubs(&["boot", "--until-ready", "--json"]);
+    let boot = workspace.ubs(&["boot", "--until-up", "--json"]);
     assert_eq!(boot.code, 0, "{point}: {}{}", boot.stdout, boot.stderr);
     let boot = boot.json();
     assert_eq!(boot["outcome"], "stopped", "{point}: {boot:#}");
@@ -180,7 +180,7 @@ fn crash_at(point: &str) -> bool {
 /// Number of events of the boot when nothing crashes.
 fn events_of_a_healthy_run() -> u64 {
     let workspace = broken_application();
-    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    workspace.ubs(&["boot", "--until-up"]).expect(0);
     check_healed(&workspace, "no crash");
     let stats = workspace.ubs(&["log", "stats", "--json"]).expect(0).json();
     stats["events"].as_u64().unwrap()

@@ -11,6 +11,7 @@ mod control;
 mod corpus;
 mod crash;
 mod demo;
+mod fixes;
 mod init;
 mod interrupt;
 mod log_examples;

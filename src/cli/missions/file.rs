@@ -27,7 +27,7 @@ pub(super) fn file(
         .map_or_else(String::new, |text| clean(&text));
     let (subject, error) = (clean(&subject), clean(&error));
     let signed = SignedFailure {
-        signature: sign_layer_failure(layer.as_deref().unwrap_or(""), &subject, &error),
+        signature: sign_layer_failure(layer.as_deref().unwrap_or(""), &subject, &error, &traceback),
         failure: Failure {
             check: None,
             code: Code::ReportedFailure,

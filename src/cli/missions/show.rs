@@ -71,6 +71,10 @@ pub(super) fn todo(state: &MissionState) -> Option<String> {
             "look at it with `ubs missions show {slug}`, then `ubs missions approve {slug}`, \
              or `ubs missions reject {slug} --reason ...`"
         )),
+        MissionStatus::Filed => Some(format!(
+            "a worker may claim it (`ubs missions claim {slug}`); or mend it, then `ubs missions complete {slug}` \
+             closes it"
+        )),
         MissionStatus::Quarantined => {
             let advice = state.failure.as_ref().and_then(|f| f.remedy.as_deref());
             let close = format!("then `ubs missions complete {slug}` closes it");

@@ -92,6 +92,13 @@ pub(crate) enum BootCommand {
     },
     /// Time passed: a service may have proved itself, be stable or be recovered.
     TimePassed,
+    /// A running service is to be started again, because a fix changed what it may use.
+    Refresh {
+        /// Which.
+        service: String,
+        /// Why.
+        reason: String,
+    },
     /// A service's process ended.
     ServiceExited {
         /// Which.

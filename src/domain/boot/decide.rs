@@ -4,6 +4,7 @@ use super::attempt::{end_check_run, end_healing, require_checking, settle, start
 use super::command::{BootCommand, BootRefusal};
 use super::draft::{BootDraft, find_service, late};
 use super::layers::{pass_time, skip_lost, start_layer, tell};
+use super::refresh::refresh;
 use super::state::{AfterStop, BootState, LayerState, LayerStatus, Phase};
 use super::steer::steer;
 use crate::domain::event::Event;
@@ -125,6 +126,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             }
             draft.push(Event::AnswerNotAttributed { service, why });
         }
+        C::Refresh { service, reason } => refresh(draft, &service, reason)?,
         C::TimePassed => pass_time(draft),
         C::ServiceExited {
             service,

@@ -2,6 +2,7 @@
 //! moment, so that a log of any version can be replayed.
 
 use super::held;
+use super::proof::CRASH_LOOP_ENDS;
 use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
 };
@@ -102,11 +103,15 @@ pub(crate) fn evolve(
             reason,
         } => {
             with_mission(&mut state, *mission, |m| {
-                // Our own worker may end its look at a mission after somebody else has applied the fix.
-                if m.outcome != Some(HealOutcome::Applied) {
-                    m.outcome = Some(*outcome);
-                    m.reason = reason.clone();
+                // Somebody else applied a fix, or gave the mission back to the queue, while the worker of this boot
+                // looked at it: what that one says of itself comes too late.
+                let is_overtaken = *outcome == HealOutcome::HeldElsewhere
+                    || m.outcome == Some(HealOutcome::Applied);
+                if is_overtaken && m.outcome.is_some() {
+                    return;
                 }
+                m.outcome = Some(*outcome);
+                m.reason = reason.clone();
             });
         }
         Event::Retried { at, reason, .. } => {
@@ -279,7 +284,7 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             }
             if again {
                 for mission in &mut state.missions {
-                    if mission.layer.as_deref() == Some(name) {
+                    if mission.layer.as_deref() == Some(name) || mission.rolled_back {
                         mission.layer_restarted = true;
                     }
                 }
@@ -372,6 +377,16 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
     };
     service::evolve(found, at, stopping || !supervised, event);
     match event {
+        // What was waited for may close missions now.
+        Event::ServiceStable { .. } if state.phase == Phase::Running && state.is_stable() => {
+            state.unsettled = true;
+        }
+        // A crash loop may be due to a fix.
+        Event::ServiceRestarting { restart, .. }
+            if state.phase == Phase::Running && *restart == CRASH_LOOP_ENDS =>
+        {
+            state.unsettled = true;
+        }
         Event::ServiceExited { .. } if stopping => after_last_exit(state),
         Event::ServiceSkipped { .. } => state.degraded = true,
         _ => {}
@@ -464,6 +479,38 @@ fn meet_mission(
     }
 }
 
+/// A fix was taken back, also one of an earlier boot, whose mission this boot never met.
+fn take_back(state: &mut BootState, id: MissionId, reason: &str) {
+    if !state.missions.iter().any(|m| m.id == id) {
+        state.missions.push(BootMission {
+            id,
+            slug: format!("mission {id}"),
+            signature: Signature(String::new()),
+            critical: false,
+            layer: None,
+            error: "a fix of an earlier boot made this one worse".to_owned(),
+            remedy: None,
+            attempt: state.attempt,
+            validation: state.validations,
+            outcome: None,
+            reason: String::new(),
+            rolled_back: false,
+            closed: false,
+            layer_restarted: false,
+            found_live: false,
+        });
+    }
+    let attempt = state.attempt;
+    with_mission(state, id, |m| {
+        m.rolled_back = true;
+        m.closed = false;
+        m.layer_restarted = false;
+        m.attempt = attempt;
+        m.outcome = Some(HealOutcome::Rejected);
+        m.reason = reason.to_owned();
+    });
+}
+
 fn evolve_mission(state: &mut BootState, mission: Option<MissionId>, event: &Event) {
     match (event, mission) {
         (
@@ -501,15 +548,12 @@ fn evolve_mission(state: &mut BootState, mission: Option<MissionId>, event: &Eve
         (Event::MissionRequeued { .. }, Some(id)) if state.phase == Phase::Running => {
             with_mission(state, id, |m| m.outcome = None);
         }
-        (Event::FixRolledBack { reason }, Some(id)) => {
-            let attempt = state.attempt;
-            with_mission(state, id, |m| {
-                m.rolled_back = true;
-                m.attempt = attempt;
-                m.outcome = Some(HealOutcome::Rejected);
-                m.reason = reason.clone();
-            });
-        }
+        (Event::FixRolledBack { reason }, Some(id)) => take_back(state, id, reason),
+        (Event::FixUndone { by, reason }, Some(id)) => with_mission(state, id, |m| {
+            m.closed = false;
+            m.outcome = Some(HealOutcome::NeedsPerson);
+            m.reason = format!("its fix was taken back by {by}: {reason}");
+        }),
         (Event::MissionQuarantined { reason }, Some(id)) => with_mission(state, id, |m| {
             m.outcome = Some(HealOutcome::NeedsPerson);
             m.reason = reason.clone();

@@ -1,7 +1,8 @@
 //! What is broken in a boot right now, which open missions its results close, and whether a fix
 //! made anything worse.
 
-use super::state::{BootState, LayerStatus};
+use super::proof::{is_layer_stable, is_proved_by_running};
+use super::state::BootState;
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Severity};
 use crate::domain::mission::{Failure, MissionState, MissionStatus, SignedFailure, group_failures};
@@ -20,7 +21,12 @@ pub(crate) fn open_failures(state: &BootState) -> Vec<SignedFailure> {
     let mut failures = group_failures(findings);
     for layer in &state.layers {
         if let Some(failure) = &layer.failure {
-            let signature = sign_layer_failure(&layer.name, &failure.service, &failure.error);
+            let signature = sign_layer_failure(
+                &layer.name,
+                &failure.service,
+                &failure.error,
+                &failure.output,
+            );
             if failures.iter().any(|f| f.signature == signature) {
                 continue;
             }
@@ -69,7 +75,24 @@ pub(crate) fn closable(
     );
     let signature = mission.signature.as_ref()?;
     let failure = mission.failure.as_ref()?;
+    // The report is older than the fix: the layer that it freed shows what the check would.
+    if mission.status == MissionStatus::Applied
+        && let Some(layer) = failure.layer.as_deref().and_then(|name| state.layer(name))
+        && layer
+            .started_at
+            .is_some_and(|started| started > mission.updated_at)
+        && is_layer_stable(layer)
+    {
+        return Some(format!(
+            "layer {} is up and stable with the fix",
+            layer.name
+        ));
+    }
     if !workable || still_open.iter().any(|f| f.signature == *signature) {
+        return None;
+    }
+    // A check that passes before anything has started proves no fix.
+    if mission.status == MissionStatus::Applied && !is_proved_by_running(state, failure) {
         return None;
     }
     match failure.check {
@@ -83,7 +106,14 @@ pub(crate) fn closable(
                 {
                     "other tables are missing now than then; another mission has them".to_owned()
                 } else if mission.status == MissionStatus::Applied {
-                    format!("proved by the {check} check of attempt {}", state.attempt)
+                    let proved_by = match &failure.layer {
+                        Some(layer) => format!("layer {layer} is"),
+                        None => "all that is needed is".to_owned(),
+                    };
+                    format!(
+                        "proved by the {check} check of attempt {}, and {proved_by} up and stable",
+                        state.attempt
+                    )
                 } else {
                     format!("no longer reported by the {check} check")
                 }
@@ -91,7 +121,7 @@ pub(crate) fn closable(
         }
         None => {
             let layer = state.layer(failure.layer.as_deref()?)?;
-            (layer.status == LayerStatus::Up).then(|| format!("layer {} is up", layer.name))
+            is_layer_stable(layer).then(|| format!("layer {} is up and stable", layer.name))
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::needs::{Roster, unmet_layer};
-use super::state::{BootState, LayerState, LayerStatus, Phase};
+use super::state::{BootMission, BootState, LayerState, LayerStatus, Phase};
 use crate::domain::event::{CheckPhase, HealOutcome, Mode};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{At, MissionId};
@@ -203,7 +203,20 @@ fn run(state: &BootState) -> Vec<Step> {
                 .and_then(|l| state.layer(l))
                 .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
     });
+    // With a fix taken back, what failed may run again.
+    let is_freed = |m: &&BootMission| m.rolled_back && !m.layer_restarted && !m.closed;
+    let freed = state
+        .layers
+        .iter()
+        .find(|l| l.status == LayerStatus::Failed && l.may_start_again() && l.waits_for.is_none());
+    let freed = freed.filter(|_| state.missions.iter().any(|m| is_freed(&m)));
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
+        let step = Step::StartLayer { layer };
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
+    } else if let Some(layer) = freed {
+        let layer = layer.name.clone();
         let step = Step::StartLayer { layer };
         if !steps.contains(&step) {
             steps.push(step);

@@ -565,35 +565,6 @@ fn a_boot_heals_retries_and_runs() {
 }
 
 #[test]
-fn what_another_worker_applied_stays_applied_when_our_own_look_ends_later() {
-    let id = MissionId(Uuid::from_u128(1));
-    let missing = Finding::new("config.missing", Severity::Warning, "PORT", "is missing");
-    let events = [
-        Event::BootUp { degraded: true },
-        Event::MissionFiled {
-            mission: id,
-            slug: "m".into(),
-            signature: crate::domain::ids::Signature("s".into()),
-            failure: crate::domain::mission::Failure::of_finding(CheckName::Config, &missing),
-        },
-        Event::FixApplied {
-            fixer: "ann".into(),
-            summary: "by hand".into(),
-        },
-        Event::HealFinished {
-            mission: id,
-            outcome: HealOutcome::HeldElsewhere,
-            reason: "ann holds it".into(),
-        },
-    ];
-    let state = events.iter().fold(BootState::default(), |state, event| {
-        evolve(state, At(0), Some(id), event)
-    });
-    assert_eq!(state.missions[0].outcome, Some(HealOutcome::Applied));
-    assert_eq!(state.missions[0].reason, "by hand");
-}
-
-#[test]
 fn a_failing_signature_trips_the_breaker() {
     let bytes: Vec<u8> = vec![];
     let mut engine = run(Mode::Resilient, 1, bytes, 0);
@@ -660,5 +631,6 @@ fn a_failing_signature_trips_the_breaker() {
 }
 
 mod needs;
+mod refresh;
 mod steering;
 mod supervision;

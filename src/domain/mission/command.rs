@@ -105,6 +105,18 @@ pub enum MissionCommand {
         /// Why.
         reason: String,
     },
+    /// The system lived with the fix for long enough.
+    Bless {
+        /// How long it was healthy with it.
+        healthy_ms: u64,
+    },
+    /// A person takes the fix back.
+    Undo {
+        /// Who.
+        by: String,
+        /// What was put back, and what could not be.
+        reason: String,
+    },
     /// No one can do this but a person.
     Quarantine {
         /// Why.

@@ -60,6 +60,15 @@ pub(crate) fn rejection_backoff_ms(attempts: u32) -> u64 {
     backoff_ms(attempts, REJECTION_BACKOFF_MS, REJECTION_BACKOFF_MS_MAX, 0)
 }
 
+/// Open, and nobody works on it.
+fn is_waiting(status: MissionStatus) -> bool {
+    use MissionStatus as S;
+    matches!(
+        status,
+        S::Filed | S::Rejected | S::Quarantined | S::AwaitingApproval
+    )
+}
+
 /// What happens when `command` is given to a mission in `state` at `at`.
 ///
 /// # Errors
@@ -192,15 +201,34 @@ pub(crate) fn decide(
             }
             _ => Err(wrong(state, "undone")),
         },
+        // Also after the mission was closed: the fix is on probation for longer than that.
         C::RollBack { reason } => match state.status {
-            S::Applied => {
+            S::Applied | S::Closed => {
                 let mut events = vec![Event::FixRolledBack {
                     reason: reason.clone(),
                 }];
                 events.extend(rejection(state, at, reason));
                 Ok(events)
             }
+            // The failure came back, and the fix is still there.
+            status if is_waiting(status) => Ok(vec![Event::FixRolledBack { reason }]),
             _ => Err(wrong(state, "rolled back")),
+        },
+        C::Bless { healthy_ms } => match state.status {
+            S::Applied | S::Closed => Ok(vec![Event::FixBlessed { healthy_ms }]),
+            _ => Err(wrong(state, "blessed")),
+        },
+        // Nobody makes it anew behind the person's back.
+        C::Undo { by, reason } => match state.status {
+            S::Applied | S::Closed => {
+                let quarantine = format!("its fix was taken back by {by}: {reason}");
+                Ok(vec![
+                    Event::FixUndone { by, reason },
+                    Event::MissionQuarantined { reason: quarantine },
+                ])
+            }
+            status if is_waiting(status) => Ok(vec![Event::FixUndone { by, reason }]),
+            _ => Err(wrong(state, "undone")),
         },
         C::Quarantine { reason } => match state.status {
             S::Closed | S::Quarantined | S::Promoting => Err(wrong(state, "quarantined")),
@@ -214,7 +242,8 @@ pub(crate) fn decide(
             }]),
         },
         C::Requeue { by } => match state.status {
-            S::Quarantined | S::Rejected => Ok(vec![Event::MissionRequeued { by }]),
+            // One that waits already is offered for longer.
+            S::Quarantined | S::Rejected | S::Filed => Ok(vec![Event::MissionRequeued { by }]),
             _ => Err(wrong(state, "put back into the queue")),
         },
     }
@@ -367,6 +396,11 @@ pub(crate) fn evolve(
             state.status = S::Applied;
             state.lease = None;
             state.reason = summary.clone();
+        }
+        Event::FixUndone { .. } => {
+            if let Some(proposal) = &state.proposal {
+                state.fixers_failed.push(proposal.fixer.clone());
+            }
         }
         Event::MissionQuarantined { reason } => {
             state.status = S::Quarantined;

@@ -5,15 +5,17 @@
 //! needs a person.
 //!
 //! `order` is the data that a mission carries, `gather` how findings become failures, `state` where it stands,
-//! `command` what may be asked of it, `machine` the rules.
+//! `command` what may be asked of it, `machine` the rules, `fix` what became of the fixes that were applied.
 
 mod command;
+mod fix;
 mod gather;
 mod machine;
 pub(crate) mod order;
 mod state;
 
 pub use command::{MissionCommand, MissionRefusal};
+pub(crate) use fix::{Fix, FixFold, FixStatus};
 pub(crate) use gather::group_failures;
 #[cfg(test)]
 pub(crate) use machine::MISSION_ATTEMPTS_MAX;

@@ -35,7 +35,7 @@ pub enum MissionStatus {
     AwaitingApproval,
     /// The fix is being moved into the workspace.
     Promoting,
-    /// The fix is in the workspace; the next attempt shows whether it holds.
+    /// The fix is in the workspace; that what failed is up and stable shows whether it holds.
     Applied,
     /// The last fix was no good; waits before it may be claimed again.
     Rejected,
@@ -48,7 +48,7 @@ pub enum MissionStatus {
 impl MissionStatus {
     /// The stable name, as in JSON.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Unfiled => "unfiled",
             Self::Filed => "filed",

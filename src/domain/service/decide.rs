@@ -50,6 +50,8 @@ pub(crate) enum Report {
     Unstartable(String),
     /// What it needs cannot be.
     Skipped(String),
+    /// A fix changed what it may use: it is to start again. Why, for people.
+    Refreshed(String),
 }
 
 /// What was reported comes too late.
@@ -99,7 +101,8 @@ pub(crate) fn decide(
                 service.status,
                 S::Pending | S::Starting | S::Restarting | S::Skipped
             );
-            if around.stopping || !waits {
+            // What is being stopped need not be ready any more.
+            if around.stopping || !waits || service.is_steered() {
                 return Err(Late("a service's failure to start"));
             }
             let service = name;
@@ -115,6 +118,18 @@ pub(crate) fn decide(
             }
             let service = name;
             Ok(vec![Event::ServiceSkipped { service, because }])
+        }
+        // Neither an end that counts nor a failure.
+        Report::Refreshed(reason) => {
+            if around.stopping || !service.may_be_refreshed() {
+                return Err(Late("a service's new start"));
+            }
+            Ok(vec![Event::ServiceRestarting {
+                service: name,
+                restart: service.ends,
+                at: context.at,
+                reason,
+            }])
         }
     }
 }

@@ -38,19 +38,24 @@ pub(crate) fn evolve(service: &mut ServiceState, at: At, stopping: bool, event: 
         } => {
             service.ends = *restart;
             service.last_end = reason.clone();
-            service.restart_at = Some(*due);
+            // Because of a fix, it is stopped first, and starts with its needs.
+            service.again = service.is_alive();
+            service.restart_at = (!service.again).then_some(*due);
             service.status = ServiceStatus::Restarting;
+            service.stable = false;
         }
         Event::ServiceFailed { error, .. } => {
             service.status = ServiceStatus::Failed;
             service.error = error.clone();
             service.restart_at = None;
+            service.again = false;
         }
         Event::ServiceSkipped { because, .. } => {
             service.status = ServiceStatus::Skipped;
             service.error = because.clone();
             service.restart_at = None;
             service.stable = false;
+            service.again = false;
         }
         _ => {}
     }

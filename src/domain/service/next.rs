@@ -20,7 +20,10 @@ pub(crate) enum ProcessStep {
 #[must_use]
 pub(crate) fn next(service: &ServiceState, has_needs_met: bool) -> Option<ProcessStep> {
     match service.status {
-        ServiceStatus::Failed | ServiceStatus::Skipped | ServiceStatus::Stopped
+        ServiceStatus::Failed
+        | ServiceStatus::Skipped
+        | ServiceStatus::Stopped
+        | ServiceStatus::Restarting
             if service.is_alive() =>
         {
             Some(ProcessStep::Stop)

@@ -20,7 +20,7 @@ pub enum ServiceStatus {
     Unready,
     /// A one-shot that ended well.
     Done,
-    /// It exited and will be started again.
+    /// It exited, or is stopped because a fix changed what it may use, and will be started again.
     Restarting,
     /// Given up.
     Failed,
@@ -84,7 +84,7 @@ pub struct ServiceState {
     pub error: String,
     /// The person who stopped it; it stays stopped until a person starts it.
     pub held_by: Option<String>,
-    /// A person started it again while it ran: it starts when its process has ended.
+    /// It is started again while it runs, by a person or because of a fix: it starts when its process has ended.
     pub again: bool,
     /// Why it is not known that the service itself answered its probe; empty: it is, or nobody asks.
     pub not_attributed: String,
@@ -124,9 +124,19 @@ impl ServiceState {
         self.held_by.is_some()
     }
 
-    /// Its end is what a person asked for.
+    /// Its end is what a person asked for, or what a fix takes.
     pub(crate) fn is_steered(&self) -> bool {
         self.is_held() || self.again
+    }
+
+    /// Its process runs, is meant to, and may be stopped in order to start again.
+    #[must_use]
+    pub(crate) fn may_be_refreshed(&self) -> bool {
+        let runs = matches!(
+            self.status,
+            ServiceStatus::Starting | ServiceStatus::Ready | ServiceStatus::Unready
+        );
+        runs && self.is_alive() && !self.plan.oneshot && !self.is_steered()
     }
 
     /// As a layer needs it to be up: ready, done, or not wanted.

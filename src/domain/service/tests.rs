@@ -51,6 +51,7 @@ fn any_report() -> impl Strategy<Value = (Report, u64)> {
         4 => (exit, reason).prop_map(|(exit, reason)| Report::Exited { exit, reason }),
         1 => Just(Report::Unstartable("no such program".into())),
         1 => Just(Report::Skipped("it needs db (ready), which failed".into())),
+        1 => Just(Report::Refreshed("is started again with the fix".into())),
     ];
     (report, 0u64..4_000)
 }
@@ -154,6 +155,10 @@ impl World {
             Event::ServiceExited { .. } => {
                 self.processes = 0;
                 self.ready_since_ms = None;
+            }
+            Event::ServiceRestarting { restart, .. } if matches!(report, Report::Refreshed(_)) => {
+                prop_assert_eq!(*restart, self.ends, "no end that counts");
+                prop_assert!(!self.around.stopping && self.processes == 1);
             }
             Event::ServiceRestarting { restart, .. } => {
                 self.ends += 1;

@@ -13,8 +13,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 9] = [
+const KINDS_SINCE_V1: [&str; 11] = [
     "answer_not_attributed",
+    "fix_blessed",
+    "fix_undone",
     "layer_skipped",
     "rules_set",
     "service_recovered",

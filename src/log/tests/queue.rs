@@ -339,7 +339,7 @@ fn missions_are_found_by_id_beginning_and_slug() {
         ambiguous.contains("schema_fix_users") && ambiguous.contains("schema_fix_orders"),
         "{ambiguous}"
     );
-    // Of two with one slug the open one; of two open ones neither.
+    // Of two with one slug the open one; a second open one has a slug of its own.
     missions
         .command(
             a,
@@ -350,10 +350,9 @@ fn missions_are_found_by_id_beginning_and_slug() {
         .unwrap();
     let c = file(3, "users", "c");
     assert_eq!(found("schema_fix_users").unwrap(), c);
-    file(4, "users", "d");
-    assert!(
-        matches!(found("schema_fix_users"), Err(MissionsError::Ambiguous { candidates, .. }) if candidates.len() == 2)
-    );
+    let d = file(4, "users", "d");
+    assert_eq!(found("schema_fix_users").unwrap(), c);
+    assert_eq!(found("schema_fix_users_2").unwrap(), d);
 }
 
 #[test]
@@ -391,4 +390,21 @@ fn many_workers_never_claim_one_mission_twice() {
     assert_eq!(claimed.len(), count);
     assert_eq!(claimed.iter().collect::<BTreeSet<_>>().len(), count);
     assert_sound(&path, 2 * count as u64);
+}
+
+#[test]
+fn one_slug_names_one_open_mission() {
+    let (_dir, missions) = queue();
+    let first = missions.file(signature("s"), failure("a")).unwrap();
+    let second = missions.file(signature("t"), failure("a")).unwrap();
+    let third = missions.file(signature("u"), failure("a")).unwrap();
+    assert_eq!(second.slug, format!("{}_2", first.slug));
+    assert_eq!(third.slug, format!("{}_3", first.slug));
+    assert_eq!(missions.find(&second.slug).unwrap().id, second.id);
+    let close = MissionCommand::Close {
+        resolution: "gone".into(),
+    };
+    missions.command(first.id.unwrap(), close).unwrap();
+    let fourth = missions.file(signature("v"), failure("a")).unwrap();
+    assert_eq!(fourth.slug, first.slug);
 }

@@ -612,5 +612,12 @@ fn base() -> Vec<Event> {
             service: "api".into(),
             why: "no port is known".into(),
         },
+        Event::FixBlessed {
+            healthy_ms: 300_000,
+        },
+        Event::FixUndone {
+            by: text("ann"),
+            reason: text("the old value is needed; .env is as it was"),
+        },
     ]
 }

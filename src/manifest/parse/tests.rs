@@ -66,6 +66,9 @@ fn the_smallest_manifest_has_every_default() {
             backoff_ms: 200,
             backoff_ms_max: 30_000,
             breaker: 3,
+            probation_ms: 300_000,
+            restart: RestartAfterFix::Affected,
+            offer_ms: 600_000,
             policy: Policies {
                 additive: Policy::Auto,
                 edit: Policy::Auto,

@@ -20,7 +20,7 @@ fn terms(service: &str, needs: Vec<Need>) -> ServiceTerms {
 }
 
 /// `who` needs `whom`, one pair each.
-fn ready(pairs: &[(&str, &[&str])]) -> Vec<ServiceTerms> {
+pub(super) fn ready(pairs: &[(&str, &[&str])]) -> Vec<ServiceTerms> {
     let needs = |whom: &[&str]| {
         let whom = whom.iter();
         whom.map(|name| need(name, NeedCondition::Ready)).collect()
@@ -31,7 +31,7 @@ fn ready(pairs: &[(&str, &[&str])]) -> Vec<ServiceTerms> {
         .collect()
 }
 
-fn oneshot(name: &str) -> ServicePlan {
+pub(super) fn oneshot(name: &str) -> ServicePlan {
     let mut plan = service(name);
     plan.oneshot = true;
     plan.restart = RestartPolicy::Never;

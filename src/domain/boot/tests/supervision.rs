@@ -347,3 +347,83 @@ fn lost_readiness_is_said_at_once_and_its_return_too() {
     told.pass(11 * SECOND);
     assert_eq!(told.health().status, HealthStatus::Healthy);
 }
+
+fn met(told: &mut Told) -> MissionId {
+    let id = MissionId(Uuid::from_u128(9));
+    let mut finding = Finding::new("rehearsal.failed", Severity::Warning, "one", "no engine");
+    finding.layer = Some("one".into());
+    let filed = Event::MissionFiled {
+        mission: id,
+        slug: "m".into(),
+        signature: crate::domain::signature::sign_finding(&finding),
+        failure: crate::domain::mission::Failure::of_finding(CheckName::Rehearsal, &finding),
+    };
+    told.engine.record(Some(id), filed);
+    id
+}
+
+#[test]
+fn a_worker_of_the_boot_that_comes_too_late_does_not_hide_what_somebody_else_applied() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    told.pass(2 * SECOND);
+    let id = met(&mut told);
+    let applied = Event::FixApplied {
+        fixer: "ann".into(),
+        summary: "bring the engine".into(),
+    };
+    told.engine.record(Some(id), applied);
+    for outcome in [HealOutcome::HeldElsewhere, HealOutcome::Rejected] {
+        told.engine
+            .command(BootCommand::EndHeal {
+                mission: id,
+                outcome,
+                reason: "somebody else has worked on it".into(),
+            })
+            .unwrap();
+        let mission = &told.engine.state.missions[0];
+        assert_eq!(mission.outcome, Some(HealOutcome::Applied), "{outcome:?}");
+        assert_eq!(mission.reason, "bring the engine");
+    }
+}
+
+#[test]
+fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passes() {
+    use crate::domain::mission::{MissionState, MissionStatus};
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    let id = met(&mut told);
+    let (signature, failure) = match &told.engine.log.last().unwrap().2 {
+        Event::MissionFiled {
+            signature, failure, ..
+        } => (signature.clone(), failure.clone()),
+        other => panic!("{other:?}"),
+    };
+    let report = CheckReport {
+        name: CheckName::Rehearsal,
+        status: CheckStatus::Healthy,
+        duration_ms: 1,
+        summary: String::new(),
+        findings: vec![],
+        measured: Measured::Nothing,
+    };
+    let mission = MissionState {
+        id: Some(id),
+        signature: Some(signature),
+        failure: Some(failure),
+        status: MissionStatus::Applied,
+        // The check is newer than the fix, and the layer older.
+        updated_at: At(i64::MAX),
+        ..MissionState::default()
+    };
+    let closes = |told: &Told| {
+        let mut state = told.engine.state.clone();
+        state.reports.insert(report.name, report.clone());
+        closable(&state, &[], &mission)
+    };
+    assert_eq!(closes(&told), None);
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+    assert_eq!(closes(&told), None, "up, and not stable yet");
+    told.pass(11 * SECOND);
+    let said = closes(&told).expect("closed");
+    assert!(said.ends_with("layer one is up and stable"), "{said}");
+}

@@ -90,6 +90,11 @@ fn any_command() -> impl Strategy<Value = MissionCommand> {
         Just(C::RollBack {
             reason: String::new()
         }),
+        Just(C::Bless { healthy_ms: 1 }),
+        Just(C::Undo {
+            by: "eve".into(),
+            reason: String::new()
+        }),
         Just(C::Quarantine {
             reason: String::new()
         }),
@@ -138,7 +143,8 @@ fn may_follow(from: MissionStatus, to: MissionStatus) -> bool {
         S::Applied => matches!(to, S::Closed | S::Filed | S::Rejected | S::Quarantined),
         S::Rejected => matches!(to, S::Claimed | S::Quarantined | S::Filed | S::Closed),
         S::Quarantined => matches!(to, S::Filed | S::Closed),
-        S::Closed => false,
+        // Its fix was taken back.
+        S::Closed => matches!(to, S::Rejected | S::Quarantined),
     }
 }
 

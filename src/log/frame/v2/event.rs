@@ -211,5 +211,12 @@ mirror! {
             service: String,
             why: String,
         },
+        FixBlessed {
+            healthy_ms: u64,
+        },
+        FixUndone {
+            by: String,
+            reason: String,
+        },
     }
 }

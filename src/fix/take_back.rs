@@ -1,0 +1,319 @@
+//! What becomes of a fix after it was applied: it is blessed, or taken back, by the system or by a person.
+//!
+//! The journal of its promotion is kept for as long as it is on probation. Order of taking back: the intent, durable
+//! → files → databases → the event, durable → the journal goes. After a crash in between the next boot finds the
+//! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event, durable → the journal goes; a journal that a crash left
+//! is removed by the next look.
+
+use std::fs;
+use std::path::Path;
+
+use super::apply::read_file;
+use super::contents::file_digest;
+use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
+use super::migrate::replace_contents;
+use super::promote::{
+    COMPARED_BYTES_MAX, PromoteError, forget, io_error, promotion_lock, undo_files,
+};
+use crate::domain::ids::{Digest, MissionId};
+use crate::domain::mission::{Fix, FixStatus, MissionCommand};
+use crate::fix::postgres::server_trial::ServerOutcome;
+use crate::kernel::crash_point;
+use crate::log::{Missions, MissionsError, read_fixes};
+
+/// The last fix of the mission.
+fn last_fix(missions: &Missions, mission: MissionId) -> Result<Option<Fix>, PromoteError> {
+    let reader = missions.log().reader().map_err(MissionsError::from)?;
+    let fixes = read_fixes(&reader, Some(mission)).map_err(MissionsError::from)?;
+    Ok(fixes.into_iter().next_back())
+}
+
+/// The fixes on probation that can still be taken back, oldest first. What a crash left of others is removed.
+///
+/// # Errors
+/// The log or the state directory cannot be read.
+pub(crate) fn fixes_on_probation(
+    state_dir: &Path,
+    missions: &Missions,
+) -> Result<Vec<Fix>, PromoteError> {
+    let kept = Journal::kept(state_dir).map_err(io_error("list the promotions' journals"))?;
+    let mut fixes = Vec::new();
+    for mission in kept {
+        match last_fix(missions, mission)? {
+            Some(fix) if fix.status == FixStatus::Probation => fixes.push(fix),
+            Some(_) if !is_promoting(missions, mission) => {
+                forget(state_dir, mission).map_err(io_error("remove a promotion's journal"))?;
+            }
+            _ => {}
+        }
+    }
+    fixes.sort_by_key(|fix| fix.id);
+    Ok(fixes)
+}
+
+/// Somebody is just writing a new journal, or it waits for its recovery.
+fn is_promoting(missions: &Missions, mission: MissionId) -> bool {
+    missions
+        .get(mission)
+        .map_or(true, |state| state.status.is_held())
+}
+
+/// Removes the journal of a mission that is closed, unless its fix is on probation.
+pub(super) fn forget_if_settled(
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+) -> Result<(), PromoteError> {
+    match last_fix(missions, mission)? {
+        Some(fix) if fix.status == FixStatus::Probation => Ok(()),
+        _ => forget(state_dir, mission).map_err(io_error("remove the promotion's journal")),
+    }
+}
+
+/// Finishes what a crash interrupted: each fix that was being taken back.
+///
+/// # Errors
+/// A file cannot be read or written; the next call tries again.
+pub(crate) fn recover_take_backs(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+) -> Result<(), PromoteError> {
+    for fix in fixes_on_probation(state_dir, missions)? {
+        let journal = Journal::of(state_dir, fix.mission);
+        let begun = journal
+            .intent()
+            .map_err(io_error("read the promotion's journal"))?;
+        let Some(intent) = begun else { continue };
+        let _lock = promotion_lock(state_dir)?;
+        carry_out(workspace, state_dir, missions, fix.mission, &intent)?;
+    }
+    Ok(())
+}
+
+/// The intent, durable → what is put back → the event, durable → the journal goes.
+fn carry_out(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+    intent: &TakeBack,
+) -> Result<String, PromoteError> {
+    let journal = Journal::of(state_dir, mission);
+    let plan = journal
+        .read()
+        .map_err(io_error("read the promotion's journal"))?;
+    let reason = match plan {
+        Some(plan) => {
+            journal
+                .intend(intent)
+                .map_err(io_error("write the promotion's journal"))?;
+            crash_point("take_back.begun");
+            put_back(workspace, &journal, &plan, &intent.why)?
+        }
+        None => format!(
+            "{}; nothing is put back, because the promotion's journal is gone",
+            intent.why
+        ),
+    };
+    let command = match intent.by.clone() {
+        Some(by) => MissionCommand::Undo {
+            by,
+            reason: reason.clone(),
+        },
+        None => MissionCommand::RollBack {
+            reason: reason.clone(),
+        },
+    };
+    missions.command(mission, command)?;
+    crash_point("take_back.recorded");
+    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))?;
+    Ok(reason)
+}
+
+/// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes.
+///
+/// # Errors
+/// The log cannot be written, or the fix is not on probation any more.
+pub(crate) fn bless(
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+    healthy_ms: u64,
+) -> Result<(), PromoteError> {
+    crash_point("bless.begun");
+    missions.command(mission, MissionCommand::Bless { healthy_ms })?;
+    crash_point("bless.recorded");
+    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))
+}
+
+/// Takes an applied fix back because the system is worse with it: files that are still as it left them get their old
+/// content, databases to which nobody has written since get their backup. The reason says what stays, and why.
+///
+/// # Errors
+/// A file cannot be read or written, or the mission has no fix.
+pub(crate) fn roll_back(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+    why: &str,
+) -> Result<String, PromoteError> {
+    let _lock = promotion_lock(state_dir)?;
+    let intent = TakeBack {
+        by: None,
+        why: why.to_owned(),
+    };
+    carry_out(workspace, state_dir, missions, mission, &intent)
+}
+
+/// A person takes a fix on probation back: all of its files, or nothing.
+///
+/// # Errors
+/// It is not on probation, a file was changed since, a later fix changed the same file, or something cannot be read
+/// or written.
+pub(crate) fn undo_fix(
+    workspace: &Path,
+    state_dir: &Path,
+    missions: &Missions,
+    fix: &Fix,
+    by: &str,
+    why: &str,
+) -> Result<String, PromoteError> {
+    let _lock = promotion_lock(state_dir)?;
+    let refuse = |why: String| Err(PromoteError::NotUndone(why));
+    // Read again under the lock.
+    let Some(now) = last_fix(missions, fix.mission)?.filter(|now| now.id == fix.id) else {
+        return refuse(format!("mission {} has a later fix", fix.slug));
+    };
+    match now.status {
+        FixStatus::Probation => {}
+        FixStatus::Blessed => {
+            return refuse(format!(
+                "it is blessed since {}, and what was there before it is no longer kept; change it by hand",
+                now.since
+            ));
+        }
+        status => {
+            return refuse(format!(
+                "it is {} already",
+                status.as_str().replace('_', " ")
+            ));
+        }
+    }
+    let journal = Journal::of(state_dir, fix.mission);
+    let plan = journal
+        .read()
+        .map_err(io_error("read the promotion's journal"))?;
+    let Some(plan) = plan else {
+        return refuse("its journal is gone, so what was there before it is not known".to_owned());
+    };
+    let later = fixes_on_probation(state_dir, missions)?;
+    for file in &plan.files {
+        let path = &file.change.path;
+        let covers =
+            |later: &&Fix| later.id > fix.id && later.files.iter().any(|other| other.path == *path);
+        if let Some(later) = later.iter().rev().find(covers) {
+            return refuse(format!(
+                "the later fix {} ({}) changed {path} too; undo that one first",
+                later.id, later.slug
+            ));
+        }
+        let found = read_file(workspace, path)?.map(|bytes| Digest::of(&bytes));
+        if found != Some(file.change.after) && found != file.change.before {
+            return refuse(format!(
+                "{path} was changed since; put it back by hand (`ubs fixes show {}` says what the fix did)",
+                fix.id
+            ));
+        }
+    }
+    let intent = TakeBack {
+        by: Some(by.to_owned()),
+        why: why.to_owned(),
+    };
+    carry_out(workspace, state_dir, missions, fix.mission, &intent)
+}
+
+/// Puts back what can be. Idempotent. Gives the reason with what stays, and why.
+fn put_back(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+    why: &str,
+) -> Result<String, PromoteError> {
+    let mut reason = why.to_owned();
+    for path in changed_since(workspace, plan)? {
+        reason.push_str(&format!("; {path} stays, because it was changed since"));
+    }
+    undo_files(workspace, journal, plan)?;
+    crash_point("take_back.files");
+    for (index, database) in plan.databases.iter().enumerate() {
+        let said = match put_database_back(journal, index, database) {
+            Ok(()) => format!("; database {} is as it was", database.schema),
+            Err(why) => {
+                let backup = database.backup.as_ref();
+                let backup =
+                    backup.map_or_else(|| "none".to_owned(), |path| path.display().to_string());
+                format!(
+                    "; what was done to database {} stays, because {why} (backup from before: {backup})",
+                    database.schema
+                )
+            }
+        };
+        reason.push_str(&said);
+    }
+    crash_point("take_back.databases");
+    for server in &plan.servers {
+        let what = match server.outcome {
+            ServerOutcome::Added(_) => "was added",
+            ServerOutcome::Migrated(..) => "the migrations did",
+        };
+        reason.push_str(&format!(
+            "; what {what} to database {} stays",
+            server.schema
+        ));
+    }
+    Ok(reason)
+}
+
+/// Files that are neither as the fix left them nor as they were before.
+fn changed_since(workspace: &Path, plan: &JournalPlan) -> Result<Vec<String>, PromoteError> {
+    let mut changed = Vec::new();
+    for file in &plan.files {
+        let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
+        if now != Some(file.change.after) && now != file.change.before {
+            changed.push(file.change.path.clone());
+        }
+    }
+    Ok(changed)
+}
+
+/// The backup comes back only if nobody has written since: rows that came with the fix are worth more than its end.
+fn put_database_back(
+    journal: &Journal,
+    index: usize,
+    database: &JournalDatabase,
+) -> Result<(), String> {
+    let Some(backup) = &database.backup else {
+        return Err("there was none before".to_owned());
+    };
+    let bytes = fs::metadata(&database.path).map_err(|error| error.to_string())?;
+    if bytes.len() > COMPARED_BYTES_MAX {
+        return Err("it is too large to be compared".to_owned());
+    }
+    let Some(left) = journal.contents(index) else {
+        return Err("what the fix made of it was not noted".to_owned());
+    };
+    let now = file_digest(&database.path).map_err(|error| error.to_string())?;
+    let before = file_digest(backup).map_err(|error| error.to_string())?;
+    if now == before {
+        return Ok(());
+    }
+    if now.to_string() != left {
+        return Err("it was written to since".to_owned());
+    }
+    replace_contents(&database.path, backup, now, before).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests;
