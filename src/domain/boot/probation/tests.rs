@@ -23,33 +23,25 @@ fn at(seconds: i64) -> At {
 
 /// Up since second 10, with one service that was ready then and is stable ten seconds later.
 fn running() -> BootState {
+    let plan = ServicePlan {
+        name: "web".into(),
+        oneshot: false,
+        restart: RestartPolicy::OnFailure,
+        restarts_max: 5,
+        restart_window_ms: 1,
+        restart_backoff_ms: 1,
+        restart_backoff_ms_max: 1,
+    };
+    let rules = ServiceRules {
+        stable_after_ms: 10_000,
+        ..ServiceRules::default()
+    };
     let service = ServiceState {
-        plan: ServicePlan {
-            name: "web".into(),
-            oneshot: false,
-            restart: RestartPolicy::OnFailure,
-            restarts_max: 5,
-            restart_window_ms: 1,
-            restart_backoff_ms: 1,
-            restart_backoff_ms_max: 1,
-        },
         status: ServiceStatus::Ready,
-        process: None,
         started_at: Some(at(9)),
         ready_at: Some(at(10)),
-        rules: ServiceRules {
-            stable_after_ms: 10_000,
-            ..ServiceRules::default()
-        },
         stable: true,
-        ends: 0,
-        last_end: String::new(),
-        restart_at: None,
-        exit: None,
-        error: String::new(),
-        terms: ServiceTerms::default(),
-        held_by: None,
-        again: false,
+        ..ServiceState::fresh(&plan, rules, ServiceTerms::default())
     };
     BootState {
         phase: Phase::Running,
