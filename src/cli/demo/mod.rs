@@ -47,7 +47,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let until = if args.keep {
         Until::Stopped
     } else {
-        Until::Settled
+        // What was healed is closed when it is stable.
+        Until::Stable
     };
     let mut progress = Progress::new(ui);
     let end = place
