@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -11,7 +11,8 @@ use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
 use super::replay::event_json;
-use crate::log::EventFilter;
+use crate::engine::{last_supervisor, supervisor_of};
+use crate::log::{EventFilter, Reader};
 
 /// The event log: verify, rebuild, export, stats.
 #[derive(Debug, clap::Args)]
@@ -43,7 +44,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let reader = place.existing_reader()?;
     match args.command {
         LogCommand::Verify => {
-            let found = reader.verify()?;
+            let mut found = reader.verify()?;
+            if let Some(problem) = missing_wal(&place.state_dir, &reader)? {
+                found.problems.insert(0, problem);
+            }
             if ui.json {
                 ui.print_json(&found)?;
             } else {
@@ -128,7 +132,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     }
 }
 
-fn export_to(ui: &Ui, reader: &crate::log::Reader, path: &PathBuf) -> Result<(), CliError> {
+fn export_to(ui: &Ui, reader: &Reader, path: &PathBuf) -> Result<(), CliError> {
     let cannot = |error: std::io::Error| {
         CliError::usage(
             format!("cannot write {}: {error}", path.display()),
@@ -156,4 +160,34 @@ fn export_to(ui: &Ui, reader: &crate::log::Reader, path: &PathBuf) -> Result<(),
         ui.note(&format!("{events} events in {}", path.display()));
         Ok(())
     }
+}
+
+/// The file alone is behind what its supervisor wrote: it was copied without its write-ahead log.
+fn missing_wal(state_dir: &Path, reader: &Reader) -> Result<Option<String>, CliError> {
+    let Some(last) = last_supervisor(state_dir) else {
+        return Ok(None);
+    };
+    let head = reader.head()?.0;
+    let lacks = if head < last.log_head {
+        format!(
+            "supervisor.lock says that it had {} events when boot {} began, and it has {head}",
+            last.log_head, last.boot
+        )
+    } else if reader.boot(last.boot)?.is_none() && supervisor_of(state_dir).is_none() {
+        format!(
+            "supervisor.lock names boot {}, which is not in the log",
+            last.boot
+        )
+    } else {
+        return Ok(None);
+    };
+    let mut wal = reader.path().as_os_str().to_owned();
+    wal.push("-wal");
+    let what = match std::fs::metadata(&wal) {
+        Ok(wal) if wal.len() > 0 => "the end of the log is missing",
+        _ => "the write-ahead log is missing",
+    };
+    Ok(Some(format!(
+        "{what}: {lacks}; a log in use is log.db with log.db-wal, and `ubs log backup` copies both as one"
+    )))
 }

@@ -21,7 +21,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// Show what happened in a boot, as a timeline, a state or events.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which boot: an id, its beginning, or `last`
+    /// Which boot: an id, its beginning, `last`, `last~1` or `last-good`
     #[arg(default_value = "last", value_name = "BOOT")]
     boot: String,
     /// Only up to this event (its number) or moment (RFC 3339, or so long ago), and the state then
@@ -43,7 +43,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         Some(text) => until(text)?,
         None => EventFilter::default(),
     };
-    let mut replay = Replay::new(&reader, boot, filter)?;
+    let problem = reader.chain_problem()?;
     let mut show = Show {
         ui,
         events: args.events,
@@ -52,7 +52,10 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         start: None,
         state: BootState::default(),
         seen: Seq(0),
+        problem,
     };
+    show.head()?;
+    let mut replay = Replay::new(&reader, boot, filter)?;
     for step in &mut replay {
         let (recorded, state) = step?;
         show.event(&recorded, state)?;
@@ -120,9 +123,28 @@ struct Show<'a> {
     start: Option<At>,
     state: BootState,
     seen: Seq,
+    /// Where the log is not what was written.
+    problem: Option<String>,
 }
 
 impl Show<'_> {
+    /// Says first of all that what follows may not be what happened.
+    fn head(&self) -> Result<(), CliError> {
+        let Some(problem) = &self.problem else {
+            return Ok(());
+        };
+        let text =
+            format!("the log is not what was written: {problem}; `ubs log verify` tells all");
+        if self.ui.json || self.events {
+            self.ui.note(&format!("warning: {text}"));
+            return Ok(());
+        }
+        let (paint, width) = (self.ui.paint, self.ui.width);
+        let head = "[LOG] NOT INTACT: ";
+        self.ui
+            .print(&render::labelled(paint, width, head, Tone::Bad, &text))
+    }
+
     fn event(&mut self, recorded: &Recorded, state: BootState) -> Result<(), CliError> {
         self.state = state;
         self.seen = recorded.seq;
@@ -159,17 +181,21 @@ impl Show<'_> {
         if self.lines {
             return Ok(exit::GOOD);
         }
-        let (open, need_person) = match with_state {
-            true => reader
+        // Those of then: only the newest boot, while it runs, has those of now.
+        let is_now = !with_state && !self.state.is_ended() && reader.last_boot()? == Some(boot);
+        let (open, need_person) = if is_now {
+            reader.mission_counts()?
+        } else {
+            reader
                 .health_at(self.state.updated_at)
-                .map(|h| (h.missions_open, h.missions_need_person))?,
-            false => reader.mission_counts()?,
+                .map(|h| (h.missions_open, h.missions_need_person))?
         };
         let alive = (!with_state).then(|| supervisor_lives(&self.state));
         let health = Health::of(boot, &self.state, alive, open, need_person);
         if self.ui.json {
             self.ui.print_json(&json!({
                 "boot_id": boot,
+                "log_problem": self.problem,
                 "timeline": self.document,
                 "state": health,
             }))?;
@@ -185,7 +211,8 @@ impl Show<'_> {
     }
 }
 
-/// `+0.012s   [LAYER] database: UP`, nested by attempt, layer and mission.
+/// `    17    +0.012s  [LAYER] database: UP`, nested by attempt, layer and mission; the number is the one that
+/// `--until` takes.
 fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> String {
     let line = describe(recorded, state);
     let indent = match line.depth {
@@ -193,7 +220,8 @@ fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> 
         Depth::Attempt => "  ",
         Depth::Part => "    ",
     };
-    let offset = format!("{:>9}  ", render::offset(recorded.at, start));
+    let offset = render::offset(recorded.at, start);
+    let offset = format!("{:>6} {offset:>9}  ", recorded.seq.0);
     let label = format!("{offset}{indent}[{}] ", line.label);
     let wrapped = render::wrap(&label, &line.text, ui.width);
     let rest = wrapped.strip_prefix(&label).unwrap_or(&wrapped);

@@ -94,16 +94,20 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
-        _lock: prepared.lock,
+        lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode);
-    engine.log.command(vec![BootCommand::Start {
+    let started = engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),
         plan,
         rules: plan_rules(&engine.app.manifest),
         supervisor: prepared.supervisor,
         fingerprint: Box::new(prepared.fingerprint),
-    }])?;
+    }]);
+    if let Err(error) = started {
+        engine.lock.retract();
+        return Err(error);
+    }
     let outcome = engine.run(inbox, &mut signals).await;
     if outcome.is_err() {
         engine.abandon(&mut signals).await;
@@ -121,7 +125,7 @@ struct Engine<'a> {
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
-    _lock: SupervisorLock,
+    lock: SupervisorLock,
 }
 
 /// A stop that a signal asked for, and that the machine was not asked for yet.

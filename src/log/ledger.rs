@@ -32,6 +32,9 @@ use crate::kernel::crash_point_at_event;
 pub(super) const ANCHOR_IDLE: Duration = Duration::from_millis(50);
 /// A writer that is never idle writes the anchor in every commit of this number.
 pub(super) const ANCHOR_COMMITS_MAX: u32 = 1_024;
+/// The write-ahead log is copied into the file when the writer had nothing to do for this long, so that
+/// the file alone is near the truth.
+pub(super) const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 /// How long writing the anchor waits for another process. Whoever writes meanwhile will write the
 /// anchor too, and nobody should have to wait for this one.
 const ANCHOR_BUSY: Duration = Duration::from_millis(100);
@@ -359,6 +362,17 @@ impl Ledger {
                     tracing::warn!("the end of the log was not anchored: {error}");
                 }
             }
+        }
+    }
+
+    /// Copies what waits in the write-ahead log into the file, as far as nobody reads what is older. If
+    /// that fails, nobody is worse off.
+    pub(super) fn checkpoint(&mut self) {
+        let copied = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            tracing::debug!("the write-ahead log was not copied into the log: {error}");
         }
     }
 

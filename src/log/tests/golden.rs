@@ -13,8 +13,10 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 5] = [
+const KINDS_SINCE_V1: [&str; 7] = [
     "layer_skipped",
+    "log_gap",
+    "log_pruned",
     "rules_set",
     "service_recovered",
     "service_stable",

@@ -118,3 +118,20 @@ fn projections(path: &std::path::Path) -> Vec<Vec<rusqlite::types::Value>> {
     }
     all
 }
+
+/// Changes the file behind our back, past the triggers, which are there again afterwards.
+#[track_caller]
+fn change_behind_our_back(path: &std::path::Path, sql: &str) {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    let triggers: String = conn
+        .query_row(
+            "SELECT group_concat(sql, ';') FROM sqlite_master WHERE type = 'trigger'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    conn.execute_batch(&format!(
+        "DROP TRIGGER events_are_never_updated; DROP TRIGGER events_are_never_deleted; {sql}; {triggers}"
+    ))
+    .unwrap();
+}

@@ -193,5 +193,18 @@ mirror! {
             layer: String,
             because: String,
         },
+        LogGap {
+            kept: u64,
+            lost: u64,
+            from: i64,
+            to: i64,
+            reason: String,
+        },
+        LogPruned {
+            events: u64,
+            last: u64,
+            chain: [u8; 32],
+            before: i64,
+        },
     }
 }
