@@ -39,8 +39,8 @@ impl Boot<'_> {
     /// changes nothing.
     ///
     /// # Errors
-    /// The boot could not be carried out at all, or the log stopped taking events; then everything
-    /// that was started is stopped.
+    /// The boot could not be carried out at all, or met a bug; then everything that was started is stopped.
+    /// A log that cannot be written any more is no error: its events are kept in memory.
     pub(crate) fn run(self) -> Result<BootEnd, EngineError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -89,6 +89,8 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             state: BootState::default(),
             seen: prepared.head,
             observer: boot.observer,
+            kept: None,
+            own: None,
         },
         in_flight: HashSet::new(),
         reports,
@@ -154,6 +156,7 @@ impl Engine<'_> {
                 };
                 self.work.end_marked(signals, grace_ms).await;
                 self.log.pump()?;
+                self.log.write_last().await?;
                 return Ok(BootEnd {
                     boot: self.log.boot,
                     state: self.log.state.clone(),
@@ -243,15 +246,24 @@ impl Engine<'_> {
                 }
                 EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
-                    match settled? {
-                        Settling::Filed { environment } => {
+                    match settled {
+                        Err(EngineError::Log(error)) if error.is_trouble() => {
+                            self.log.trouble(&error);
+                        }
+                        Err(error) => return Err(error),
+                        Ok(Settling::Filed { environment }) => {
                             self.app.use_environment(*environment);
                             self.services.forget_environment();
                         }
-                        Settling::RolledBack => {
+                        Ok(Settling::RolledBack) => {
                             commands.push(BootCommand::Settled { open: 0, closed: 0 });
                         }
                     }
+                }
+                EngineReport::HealWaits { mission, error } => {
+                    self.in_flight
+                        .retain(|s| !matches!(s, Step::Heal { mission: m, .. } if *m == mission));
+                    self.log.trouble(&error);
                 }
                 EngineReport::Due(step) => {
                     self.in_flight.remove(&step);
@@ -286,7 +298,9 @@ impl Engine<'_> {
     /// Performs what is to be done and not yet being done. True if the state may have changed.
     fn perform_steps(&mut self) -> Result<bool, EngineError> {
         let is_settling = self.in_flight.contains(&Step::Settle);
-        if is_settling && self.log.state.phase != Phase::Stopping {
+        // What waits for the log must not hold up a service.
+        let is_troubled = self.log.is_troubled();
+        if is_settling && !is_troubled && self.log.state.phase != Phase::Stopping {
             return Ok(false);
         }
         let steps = boot::next(&self.log.state);
@@ -299,6 +313,7 @@ impl Engine<'_> {
                 continue;
             }
             match step.clone() {
+                Step::Settle | Step::Heal { .. } if is_troubled => {}
                 Step::RunCheck { check, phase } => {
                     self.in_flight.insert(step);
                     commands.push(BootCommand::BeginCheck { check, phase });
@@ -371,7 +386,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The log takes no more events: nothing may go on that nobody can record.
+    /// A bug: nothing may go on that nobody can record.
     async fn abandon(&mut self, signals: &mut Signals) {
         self.services.kill_all();
         self.work.end(signals, false).await;

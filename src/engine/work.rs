@@ -208,7 +208,10 @@ impl Work {
         let work = move || {
             let (outcome, reason) = match worker.work(mission) {
                 Ok(worked) => (worked.outcome, worked.reason),
-                Err(error) => (HealOutcome::Rejected, error.to_string()),
+                Err(error) => match error.log_trouble() {
+                    Some(error) => return EngineReport::HealWaits { mission, error },
+                    None => (HealOutcome::Rejected, error.to_string()),
+                },
             };
             end(outcome, redactor.clean(&reason, ERROR_BYTES_MAX))
         };

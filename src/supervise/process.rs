@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::group::GroupChild;
-use super::output::{Clean, Output};
+use super::output::{Clean, Output, is_trouble};
 use crate::domain::event::{ExitKind, ProcessRef};
 use crate::kernel::{self, MemoryKills, Signal};
 
@@ -123,11 +123,17 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
             source,
         },
     })?;
-    Output::prepare(&spec.log_path).map_err(|source| SpawnError::Log {
-        service: spec.name.clone(),
-        path: spec.log_path.clone(),
-        source,
-    })?;
+    match Output::prepare(&spec.log_path) {
+        // A disk that is full or read-only passes; a service that is not restarted meanwhile is down.
+        Err(source) if !is_trouble(&source) => {
+            return Err(SpawnError::Log {
+                service: spec.name.clone(),
+                path: spec.log_path.clone(),
+                source,
+            });
+        }
+        _ => {}
+    }
     let (group, pipe) =
         GroupChild::start(command, &spec.marks).map_err(|source| match &spec.user {
             Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {

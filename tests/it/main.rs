@@ -13,6 +13,7 @@ mod demo;
 mod init;
 mod interrupt;
 mod log_examples;
+mod log_trouble;
 mod migrations;
 mod no_namespaces;
 mod postgres;
