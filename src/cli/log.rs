@@ -4,17 +4,17 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::context::{AppPaths, CliError, Ui};
+use super::context::{AppPaths, CliError, Ui, moment_of};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
 use super::replay::event_json;
 use crate::engine::{last_supervisor, supervisor_of};
-use crate::log::{EventFilter, Reader};
+use crate::log::{ArchiveError, Reader, Recorded};
 
-/// The event log: verify, rebuild, export, stats.
+/// The event log: verify, rebuild, export, import, backup, prune, stats.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -35,14 +35,54 @@ enum LogCommand {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Take over an export into an empty log, if its chain is intact: all of it or nothing
+    Import {
+        /// What `ubs log export` wrote
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Copy the log into a new file (mode 0600) as it is at one moment, also while it is written
+    Backup {
+        /// The new file
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Remove what is old, from the beginning on
+    ///
+    /// Never what a boot needs that runs, the newest, the last good one, or an open mission. An event says what was
+    /// removed, and the chain goes on from there.
+    Prune {
+        /// How much to keep: 90d, 12h
+        #[arg(long, value_name = "AGE")]
+        keep: String,
+    },
     /// Show how large the log is
     Stats,
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
+    if let LogCommand::Import { file } = &args.command {
+        return import(ui, &place, file);
+    }
     let reader = place.existing_reader()?;
     match args.command {
+        // Done above, since it needs no log.
+        LogCommand::Import { .. } => Ok(exit::GOOD),
+        LogCommand::Backup { file } => {
+            reader.backup(&file).map_err(archive_error)?;
+            let events = reader.head()?.0;
+            if ui.json {
+                ui.print_json(&json!({ "file": file.display().to_string() }))?;
+            } else {
+                ui.print(&format!(
+                    "the log up to event {events} is in {}\n",
+                    file.display()
+                ))?;
+            }
+            Ok(exit::GOOD)
+        }
+        LogCommand::Prune { keep } => prune(ui, &place, &reader, &keep),
         LogCommand::Verify => {
             let mut found = reader.verify()?;
             if let Some(problem) = missing_wal(&place.state_dir, &reader)? {
@@ -98,9 +138,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         LogCommand::Export { output } => {
             match output {
                 None => {
-                    for recorded in reader.events(EventFilter::default())? {
-                        ui.print_json_line(&event_json(&recorded?))?;
-                    }
+                    reader
+                        .export(|recorded, frame| ui.print_json_line(&exported(recorded, frame)))?;
                 }
                 Some(path) => export_to(ui, &reader, &path)?,
             }
@@ -132,6 +171,65 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     }
 }
 
+/// An event as programs read it, with the frame by which `ubs log import` has it again byte by byte.
+fn exported(recorded: &Recorded, frame: &[u8]) -> Value {
+    let mut event = event_json(recorded);
+    event["frame"] = frame
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<String>()
+        .into();
+    event
+}
+
+fn archive_error(error: ArchiveError) -> CliError {
+    match error {
+        ArchiveError::Log(error) => error.into(),
+        error => CliError::usage(error.to_string(), "see `ubs log --help`"),
+    }
+}
+
+fn import(ui: &Ui, place: &AppPaths, file: &Path) -> Result<u8, CliError> {
+    let log = place.open_log()?;
+    let (events, head) = log.import(file).map_err(archive_error)?;
+    if ui.json {
+        ui.print_json(&json!({ "events": events, "head": head }))?;
+    } else {
+        ui.print(&format!(
+            "{events} events imported, chain ends in {}\n",
+            head.short()
+        ))?;
+    }
+    Ok(exit::GOOD)
+}
+
+fn prune(ui: &Ui, place: &AppPaths, reader: &Reader, keep: &str) -> Result<u8, CliError> {
+    let before = moment_of(keep)?;
+    // What is pruned can no longer be checked.
+    if let Some(problem) = reader.chain_problem()? {
+        return Err(CliError::usage(
+            format!("the log is not what was written, so nothing is pruned: {problem}"),
+            "`ubs log verify` tells all; keep a copy of the log (`ubs log backup`)",
+        ));
+    }
+    let good = reader.last_good_boot()?.map(|boot| boot.0);
+    let pruned = place.open_log()?.prune(before, good)?;
+    if ui.json {
+        ui.print_json(&pruned)?;
+        return Ok(exit::GOOD);
+    }
+    let held = pruned
+        .held_by
+        .map_or_else(String::new, |by| format!("; {by}, keeps the rest"));
+    ui.print(&format!(
+        "{} events from before {} pruned, {} are left{held}\n",
+        pruned.events,
+        render::moment(before),
+        pruned.left
+    ))?;
+    Ok(exit::GOOD)
+}
+
 fn export_to(ui: &Ui, reader: &Reader, path: &PathBuf) -> Result<(), CliError> {
     let cannot = |error: std::io::Error| {
         CliError::usage(
@@ -147,12 +245,13 @@ fn export_to(ui: &Ui, reader: &Reader, path: &PathBuf) -> Result<(), CliError> {
         .map_err(cannot)?;
     let mut out = std::io::BufWriter::new(file);
     let mut events = 0_u64;
-    for recorded in reader.events(EventFilter::default())? {
-        let text = serde_json::to_string(&event_json(&recorded?))
+    reader.export(|recorded, frame| -> Result<(), CliError> {
+        let text = serde_json::to_string(&exported(recorded, frame))
             .map_err(|error| CliError::Output(error.into()))?;
         writeln!(out, "{text}").map_err(cannot)?;
         events += 1;
-    }
+        Ok(())
+    })?;
     out.flush().map_err(cannot)?;
     if ui.json {
         ui.print_json(&json!({ "events": events, "file": path.display().to_string() }))

@@ -23,7 +23,7 @@ use super::projection::{self, Projector};
 use super::record::{NewEvent, mission_of};
 use super::row::RawEvent;
 use super::tables::{from_sql, to_sql};
-use super::{chain, codec};
+use super::{archive, chain, codec};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, MissionId, Seq};
 use crate::kernel::crash_point_at_event;
@@ -460,6 +460,37 @@ impl Ledger {
             payload,
             chain: Digest::default(),
         })
+    }
+
+    /// There is no event, and never was one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == Head::genesis()
+    }
+
+    /// Lets the events begin after this place, in an empty log.
+    pub(super) fn start_after(&mut self, seq: u64, chain: Digest) {
+        self.head = Head { seq, chain };
+    }
+
+    /// Appends an event of another log, which has its place already. Gives the chain value that it gets
+    /// here.
+    pub(super) fn insert_as_it_was(&mut self, row: RawEvent<'_>) -> Result<Digest, LogError> {
+        self.insert_row(row)?;
+        Ok(self.head.chain)
+    }
+
+    /// Chain value of the last event.
+    pub(super) fn chain_end(&self) -> Digest {
+        self.head.chain
+    }
+
+    /// Removes the events up to `last`. Gives the last one's chain value.
+    pub(super) fn remove_up_to(&mut self, last: u64) -> Result<Digest, LogError> {
+        if !self.anchor_fits {
+            return Err(self.damaged("the anchored event is not in it, so nothing is pruned"));
+        }
+        self.wrote = true;
+        archive::remove_up_to(&self.conn, last).map_err(|source| self.error(source))
     }
 
     /// Makes every projection anew, within the present transaction, and moves the anchor.

@@ -7,6 +7,7 @@
 //!
 //! May rely on `domain`. Knows nothing of checks, fixers or the engine.
 
+mod archive;
 mod chain;
 mod codec;
 mod error;
@@ -32,6 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use archive::ArchiveError;
 #[cfg(test)]
 pub(crate) use codec::FRAME_BYTES_MAX;
 pub(crate) use codec::FRAME_VERSION;

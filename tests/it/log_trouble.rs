@@ -14,7 +14,7 @@ use crate::support::{Run, Workspace, await_that, processes_with_env};
 /// A talkative service.
 const MANIFEST: &str = "[app]\nname = 'stubborn'\nstable_after = '100ms'\n[[layer]]\nname = 'all'\n\
      [[layer.service]]\nname = 'api'\nrestart = { max = 50, backoff = '10ms' }\n\
-     run = ['sh', '-c', 'while :; do echo a line of mine; sleep 0.02; done']\n";
+     run = ['sh', '-c', 'while :; do printf \"%0500d\\n\" 7; sleep 0.02; done']\n";
 
 /// A supervisor whose state directory is a file system of its own, seen by nobody else.
 struct Mounted {
@@ -168,9 +168,11 @@ fn a_full_disk_stops_no_service_and_what_was_kept_is_written_later() {
     let verified = mounted.ubs(&["log", "verify"]);
     assert_eq!(verified.code, 0, "{}", verified.stdout);
     let output = std::fs::read_to_string(mounted.state("logs/api.log")).unwrap();
+    let missing = output.lines().find(|line| line.contains("[ubs: "));
+    let missing = missing.expect("the missing lines are told");
     assert!(
-        output.contains("[ubs: ") && output.contains("are missing here"),
-        "{output}"
+        missing.contains("are missing here: No space left"),
+        "{missing}"
     );
     let end = mounted.stop().expect(0);
     assert!(end.stdout.contains("none is lost"), "{}", end.stdout);
