@@ -17,7 +17,7 @@ use super::reader::Reader;
 use super::record::{NewEvent, Recorded, now};
 use super::row::{RawEvent, scan};
 use super::store::Log;
-use super::tables::{from_sql, to_sql};
+use super::tables::from_sql;
 use super::tx::Tx;
 use super::verify::Base;
 use crate::domain::event::Event;
@@ -376,23 +376,4 @@ fn prunable(
             None => return Ok((from_sql(last), held_by)),
         }
     }
-}
-
-/// Removes the events up to `last`, past the trigger that forbids it. Gives the last one's chain value.
-pub(super) fn remove_up_to(conn: &Connection, last: u64) -> rusqlite::Result<Digest> {
-    let chain = conn.query_row(
-        "SELECT chain FROM events WHERE seq = ?1",
-        [to_sql(last)],
-        |row| row.get(0).map(Digest),
-    )?;
-    let name = "events_are_never_deleted";
-    let guard: String = conn.query_row(
-        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1",
-        [name],
-        |row| row.get(0),
-    )?;
-    conn.execute_batch(&format!("DROP TRIGGER {name}"))?;
-    conn.execute("DELETE FROM events WHERE seq <= ?1", [to_sql(last)])?;
-    conn.execute_batch(&guard)?;
-    Ok(chain)
 }

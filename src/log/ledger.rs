@@ -23,7 +23,7 @@ use super::projection::{self, Projector};
 use super::record::{NewEvent, mission_of};
 use super::row::RawEvent;
 use super::tables::{from_sql, to_sql};
-use super::{archive, chain, codec};
+use super::{chain, codec};
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, MissionId, Seq};
 use crate::kernel::crash_point_at_event;
@@ -134,9 +134,56 @@ pub(super) struct Ledger {
     wrote: bool,
     buffer: Vec<u8>,
     commits: Arc<AtomicU64>,
+    #[cfg(test)]
+    faults: Option<Faults>,
+}
+
+/// Where a test may let the disk fail.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultAt {
+    Begin,
+    Insert,
+    Commit,
+}
+
+/// What the disk says there, and whether SQLite gives the transaction up.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    pub code: i32,
+    pub loses_transaction: bool,
+}
+
+/// Asked at each such place.
+#[cfg(test)]
+pub(super) struct Faults(pub Box<dyn FnMut(FaultAt) -> Option<Fault> + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faults")
+    }
 }
 
 impl Ledger {
+    #[cfg(test)]
+    pub(super) fn with_faults(mut self, faults: Option<Faults>) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    #[cfg(test)]
+    fn fail_at(&mut self, at: FaultAt) -> Result<(), LogError> {
+        let fault = self.faults.as_mut().and_then(|faults| (faults.0)(at));
+        let Some(fault) = fault else { return Ok(()) };
+        if fault.loses_transaction {
+            let _ = self.execute("ROLLBACK");
+        }
+        let code = rusqlite::ffi::Error::new(fault.code);
+        Err(self.error(rusqlite::Error::SqliteFailure(code, None)))
+    }
+
     /// Takes over an open connection; rebuilds the projections if another program version made them.
     pub(super) fn new(conn: Connection, path: &Path) -> Result<Self, LogError> {
         let mut ledger = Self {
@@ -152,6 +199,8 @@ impl Ledger {
             wrote: false,
             buffer: Vec::new(),
             commits: Arc::default(),
+            #[cfg(test)]
+            faults: None,
         };
         let found = ledger.look()?;
         if found.projection_format == PROJECTION_FORMAT {
@@ -274,6 +323,8 @@ impl Ledger {
 
     /// Begins a transaction, and drops what is kept in memory if another process wrote meanwhile.
     pub(super) fn begin(&mut self) -> Result<(), LogError> {
+        #[cfg(test)]
+        self.fail_at(FaultAt::Begin)?;
         self.execute("BEGIN IMMEDIATE")?;
         self.wrote = false;
         self.anchoring = None;
@@ -302,6 +353,8 @@ impl Ledger {
             self.write_anchor()?;
         }
         crash_point_at_event("before_commit", first, self.head.seq);
+        #[cfg(test)]
+        self.fail_at(FaultAt::Commit)?;
         self.execute("COMMIT")?;
         crash_point_at_event("after_commit", first, self.head.seq);
         self.unanchored = self.unanchored.saturating_add(1);
@@ -407,6 +460,8 @@ impl Ledger {
 
     /// Appends the row that is next, with its chain value.
     fn insert_row(&mut self, row: RawEvent<'_>) -> Result<Seq, LogError> {
+        #[cfg(test)]
+        self.fail_at(FaultAt::Insert)?;
         let chain = chain::link(&self.head.chain, &row, &mut self.buffer);
         let insert = || {
             self.conn
@@ -490,7 +545,7 @@ impl Ledger {
             return Err(self.damaged("the anchored event is not in it, so nothing is pruned"));
         }
         self.wrote = true;
-        archive::remove_up_to(&self.conn, last).map_err(|source| self.error(source))
+        remove_up_to(&self.conn, last).map_err(|source| self.error(source))
     }
 
     /// Makes every projection anew, within the present transaction, and moves the anchor.
@@ -567,4 +622,23 @@ impl Ledger {
         let seqs = seqs?;
         ended.map(|()| seqs)
     }
+}
+
+/// Removes the events up to `last`, past the trigger that forbids it. Gives the last one's chain value.
+fn remove_up_to(conn: &Connection, last: u64) -> rusqlite::Result<Digest> {
+    let chain = conn.query_row(
+        "SELECT chain FROM events WHERE seq = ?1",
+        [to_sql(last)],
+        |row| row.get(0).map(Digest),
+    )?;
+    let name = "events_are_never_deleted";
+    let guard: String = conn.query_row(
+        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1",
+        [name],
+        |row| row.get(0),
+    )?;
+    conn.execute_batch(&format!("DROP TRIGGER {name}"))?;
+    conn.execute("DELETE FROM events WHERE seq <= ?1", [to_sql(last)])?;
+    conn.execute_batch(&guard)?;
+    Ok(chain)
 }

@@ -65,6 +65,18 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let (conn, path) = migrate::open_writer(path)?;
         let ledger = Ledger::new(conn, &path)?;
+        Self::serve(ledger, path)
+    }
+
+    /// On a disk that fails as the test says.
+    #[cfg(test)]
+    pub(super) fn open_on(path: &Path, faults: super::ledger::Faults) -> Result<Self, LogError> {
+        let (conn, path) = migrate::open_writer(path)?;
+        let ledger = Ledger::new(conn, &path)?.with_faults(Some(faults));
+        Self::serve(ledger, path)
+    }
+
+    fn serve(ledger: Ledger, path: PathBuf) -> Result<Self, LogError> {
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
         let writer = std::thread::Builder::new()

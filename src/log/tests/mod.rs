@@ -1,5 +1,7 @@
 //! The log as a whole: real files, real threads, real processes.
 
+mod archive;
+mod faults;
 mod golden;
 mod opening;
 mod processes;
