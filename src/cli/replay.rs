@@ -211,7 +211,7 @@ impl Show<'_> {
     }
 }
 
-/// `    17    +0.012s  [LAYER] database: UP`, nested by attempt, layer and mission; the number is the one that
+/// `  17   +0.012s  [LAYER] database: UP`, nested by attempt, layer and mission; the number is the one that
 /// `--until` takes.
 fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> String {
     let line = describe(recorded, state);
@@ -221,7 +221,7 @@ fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> 
         Depth::Part => "    ",
     };
     let offset = render::offset(recorded.at, start);
-    let offset = format!("{:>6} {offset:>9}  ", recorded.seq.0);
+    let offset = format!("{:>4} {offset:>9}  ", recorded.seq.0);
     let label = format!("{offset}{indent}[{}] ", line.label);
     let wrapped = render::wrap(&label, &line.text, ui.width);
     let rest = wrapped.strip_prefix(&label).unwrap_or(&wrapped);

@@ -17,6 +17,7 @@ use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Seq};
 use crate::log::{
     Appending, EventFilter, Kept, KeptBatch, Log, LogError, NewEvent, Reader, Recorded, now,
+    unwritten,
 };
 
 /// How long a decision waits for others that hold the log; then its events are kept in memory.
@@ -209,9 +210,9 @@ impl BootLog<'_> {
                 let new = self.event(context.at, event);
                 let state = std::mem::take(&mut self.state);
                 self.state = boot::evolve(state, new.at, None, &new.event);
-                (self.observer)(&Recorded::unwritten(&new), &self.state);
-                if let Some(unwritten) = &mut self.kept {
-                    unwritten.kept.push(new);
+                (self.observer)(&unwritten(&new), &self.state);
+                if let Some(waiting) = &mut self.kept {
+                    waiting.kept.push(new);
                 }
             }
         }

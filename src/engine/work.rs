@@ -23,6 +23,7 @@ use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
+use crate::domain::mission::{MissionCommand, MissionState};
 use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks};
 use crate::kernel;
 use crate::log::Missions;
@@ -205,7 +206,13 @@ impl Work {
                 reason,
             })
         };
+        let held = (
+            Missions::new(log.log.clone()).in_boot(self.boot),
+            worker_name(self.boot),
+        );
         let work = move || {
+            let (missions, name) = held;
+            give_back(&missions, mission, name);
             let (outcome, reason) = match worker.work(mission) {
                 Ok(worked) => (worked.outcome, worked.reason),
                 Err(error) => match error.log_trouble() {
@@ -314,6 +321,17 @@ impl Work {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+    }
+}
+
+/// Gives back what an earlier try of this boot still holds: it could not, for the log could not be written.
+fn give_back(missions: &Missions, mission: MissionId, worker: String) {
+    let is_held = |state: MissionState| state.lease.is_some_and(|lease| lease.worker == worker);
+    if missions.get(mission).is_ok_and(is_held) {
+        let reason = "the log could not be written meanwhile".to_owned();
+        let release = MissionCommand::Release { worker, reason };
+        // Refused: it is past that. Anything else the work itself meets too.
+        let _ = missions.command(mission, release);
     }
 }
 

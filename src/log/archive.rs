@@ -102,6 +102,10 @@ impl Reader {
                 source,
             }
         };
+        if std::fs::symlink_metadata(to).is_ok() {
+            let source = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+            return Err(io("overwrite")(source));
+        }
         // SQLite would take what lies there for the new file's own.
         for suffix in ["-wal", "-journal", "-shm"] {
             let mut beside = to.as_os_str().to_owned();

@@ -5,10 +5,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::codec::encode_frame;
-use super::record::NewEvent;
+use super::codec::{FRAME_VERSION, encode_frame};
+use super::record::{Body, NewEvent, Recorded};
 use crate::domain::event::Event;
-use crate::domain::ids::At;
+use crate::domain::ids::{At, Digest, EventId, Seq};
 
 /// Most events that are kept.
 const EVENTS_MAX: usize = 10_000;
@@ -184,6 +184,21 @@ impl KeptBatch {
     /// Whether the first event is the one that tells of the gap, which nobody has seen yet.
     pub(crate) fn tells_gap(&self) -> bool {
         self.gap.is_some()
+    }
+}
+
+/// An event that is not in the log yet, for whoever looks on: it has no place and no chain value.
+pub(crate) fn unwritten(new: &NewEvent) -> Recorded {
+    Recorded {
+        seq: Seq::default(),
+        id: EventId(uuid::Uuid::nil()),
+        boot: new.boot,
+        mission: new.mission,
+        kind: new.event.kind().to_owned(),
+        version: FRAME_VERSION,
+        at: new.at,
+        body: Body::Known(Box::new(new.event.clone())),
+        chain: Digest::default(),
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) use codec::FRAME_VERSION;
 pub use codec::{decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
 pub use events::{EventFilter, Events};
-pub(crate) use keep::{Kept, KeptBatch};
+pub(crate) use keep::{Kept, KeptBatch, unwritten};
 #[cfg(test)]
 pub(crate) use layout::{APPLICATION_ID, SCHEMA_VERSION};
 pub use queue::Missions;

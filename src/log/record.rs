@@ -73,21 +73,6 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// An event that is not in the log yet, for whoever looks on: it has no place and no chain value.
-    pub(crate) fn unwritten(new: &NewEvent) -> Self {
-        Self {
-            seq: Seq::default(),
-            id: EventId(uuid::Uuid::nil()),
-            boot: new.boot,
-            mission: new.mission,
-            kind: new.event.kind().to_owned(),
-            version: super::codec::FRAME_VERSION,
-            at: new.at,
-            body: Body::Known(Box::new(new.event.clone())),
-            chain: Digest::default(),
-        }
-    }
-
     /// The event, if this version understands it.
     #[must_use]
     pub fn event(&self) -> Option<&Event> {

@@ -30,7 +30,8 @@ impl Mounted {
         let state = workspace.path(".ubs").display().to_string();
         let ubs = crate::support::ubs_binary().display().to_string();
         let script = format!(
-            "STATE='{state}'; export PATH=$PATH:/usr/sbin:/sbin; {mount} || exit 77; chmod 700 \"$STATE\"; exec '{ubs}' boot"
+            "STATE='{state}'; export PATH=$PATH:/usr/sbin:/sbin; {mount} || exit 77; \
+             chmod 700 \"$STATE\"; exec '{ubs}' boot"
         );
         let mut command = workspace.command(&[]);
         let mut unshare = Command::new("unshare");
