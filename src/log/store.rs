@@ -214,7 +214,7 @@ impl Log {
     fn transact_later<T: Send + 'static, E: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
-    ) -> Result<Receiver<Result<Result<T, E>, LogError>>, LogError> {
+    ) -> Result<Receiver<Transacted<T, E>>, LogError> {
         let (reply, answer) = bounded(1);
         let nothing = || WorkDone {
             keep: false,
@@ -279,6 +279,9 @@ impl Log {
         self.transact(|tx| tx.ledger.rebuild())?
     }
 }
+
+/// What a transaction gave: whether it was made, then what the work said.
+type Transacted<T, E> = Result<Result<T, E>, LogError>;
 
 /// An append that nobody waits for.
 #[derive(Debug)]

@@ -378,7 +378,7 @@ fn boots_go_by_name_and_a_log_is_kept_elsewhere() {
     let replay = workspace.ubs(&["replay", "last"]).expect(0).stdout;
     let seq = replay
         .lines()
-        .nth(1)
+        .next_back()
         .unwrap()
         .split_whitespace()
         .next()
