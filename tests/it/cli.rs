@@ -419,7 +419,7 @@ fn boots_go_by_name_and_a_log_is_kept_elsewhere() {
         .expect(0)
         .stdout;
     assert!(
-        pruned.contains("the last good boot, which begins with event"),
+        pruned.contains("the newest boot, which begins with event"),
         "{pruned}"
     );
     head(&live);
