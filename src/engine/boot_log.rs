@@ -26,7 +26,7 @@ const APPEND_WITHIN: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(5);
 /// How long a boot that ends tries to write what is kept.
-const LAST_TRY: Duration = Duration::from_secs(3);
+const LAST_TRY: Duration = Duration::from_secs(1);
 /// Time between two looks at it.
 const POLL: Duration = Duration::from_millis(50);
 
