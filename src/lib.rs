@@ -15,6 +15,7 @@
 
 mod checks;
 mod cli;
+mod control;
 mod database;
 mod domain;
 mod engine;
@@ -51,8 +52,8 @@ pub use domain::boot::{
 };
 pub use domain::event::{
     BootPlan, CheckChange, CheckPhase, DatabasePrint, Event, ExitKind, FileChange, Fingerprint,
-    HealOutcome, LayerPlan, Mode, OnFailure, ProcessRef, RestartPolicy, ServicePlan, ServiceRules,
-    Verdict,
+    HealOutcome, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, ProcessRef, RestartPolicy,
+    ServiceOrder, ServicePlan, ServiceRules, ServiceTerms, Verdict,
 };
 
 // Findings, and what follows from them.

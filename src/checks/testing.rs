@@ -18,6 +18,16 @@ pub(crate) mod time;
 #[path = "../../tests/it/support/venv.rs"]
 pub(crate) mod venv;
 
+/// `few` entries of a table, evenly spread, so that each kind has one; with `UBS_TEST_ALL` set, as in `.ci/run --all`,
+/// all of them.
+pub(super) fn some_of<T>(table: &[T], few: usize) -> Vec<&T> {
+    let step = match std::env::var_os("UBS_TEST_ALL") {
+        Some(_) => 1,
+        None => table.len().div_ceil(few).max(1),
+    };
+    table.iter().step_by(step).collect()
+}
+
 /// An application under test.
 pub(super) struct App {
     pub dir: tempfile::TempDir,
@@ -107,6 +117,7 @@ impl App {
             name: name.into(),
             critical,
             after: vec![],
+            needing: false,
             rehearse: Some(rehearse),
             services: vec![],
             line: 1,

@@ -26,8 +26,8 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Check, heal, start the layers, and supervise; Ctrl-C stops everything in order.
 ///
-/// Exit code: 0 the system was up and was stopped as asked, 1 NO-GO or it failed, 3 it was up
-/// degraded (with --strict).
+/// Exit code: 0 the system was up and was stopped as asked, or is done, 1 NO-GO or it failed, 3 it was up
+/// degraded (with --strict); that of a service with `on_end = "stop"` if its end stopped the boot.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// How much the boot does
@@ -152,6 +152,9 @@ pub(super) fn finish(ui: &Ui, end: &BootEnd, strict: bool) -> Result<u8, CliErro
 }
 
 fn code_of(state: &BootState, strict: bool) -> u8 {
+    if let (Some(code), Some(Outcome::Stopped)) = (state.exit_code, state.outcome) {
+        return u8::try_from(code).unwrap_or(exit::BAD);
+    }
     let good = match state.outcome {
         // What the application needs, and was given up, is no good end either.
         Some(Outcome::Stopped) | None => {
@@ -230,6 +233,7 @@ pub(super) fn boot_json(boot: BootId, state: &BootState) -> Value {
         "outcome": state.outcome,
         "decision": state.decision.map(Decision::as_str),
         "degraded": state.degraded,
+        "exit_code": state.exit_code,
         "attempts": state.attempt,
         "reason": state.reason,
         "started_at": state.started_at,

@@ -53,6 +53,14 @@ pub(crate) enum CliError {
         /// What to do.
         help: String,
     },
+    /// It could not be done, with what to do.
+    #[error("{message}")]
+    Failed {
+        /// What went wrong.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
@@ -78,10 +86,17 @@ impl CliError {
         }
     }
 
+    pub(crate) fn failed(message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+
     /// As programs read it: `{"error": {message, help, problems}}`.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let (help, problems) = match self {
-            Self::Usage { help, .. } => (Some(help.clone()), None),
+            Self::Usage { help, .. } | Self::Failed { help, .. } => (Some(help.clone()), None),
             Self::Manifest(error) => (None, Some(error.problems())),
             _ => (None, None),
         };
@@ -94,9 +109,8 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::GOOD,
-            Self::Engine(EngineError::Bug(_)) | Self::Init(InitError::Bug(_)) | Self::Output(_) => {
-                exit::BAD
-            }
+            Self::Engine(EngineError::Bug(_)) | Self::Init(InitError::Bug(_)) => exit::BAD,
+            Self::Failed { .. } | Self::Output(_) => exit::BAD,
             _ => exit::USAGE,
         }
     }
@@ -208,7 +222,7 @@ impl Ui {
                     Err(_) => writeln!(err, "error: {problem}"),
                 }
             }
-            CliError::Usage { message, help } => {
+            CliError::Usage { message, help } | CliError::Failed { message, help } => {
                 writeln!(
                     err,
                     "error: {}\n  help: {}",

@@ -4,7 +4,10 @@ use super::context::{AppPaths, CliError, Ui, moment_of, supervisor_lives};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
-use crate::domain::health::{Health, HealthStatus, LayerHealth};
+use super::running::{self, Now, Source};
+use super::steer::unknown_service;
+use crate::control::service_json;
+use crate::domain::health::{Health, HealthStatus, LayerHealth, ServiceHealth};
 use crate::domain::ids::At;
 use crate::log::now;
 
@@ -22,11 +25,14 @@ pub(crate) struct Args {
     strict: bool,
 }
 
-/// Show the running system.
+/// Show the running system: its supervisor is asked, and if it does not answer, the log.
 ///
-/// Exit code: as `ubs health`.
+/// Exit code: as `ubs health`; with a service, by how that stands.
 #[derive(Debug, clap::Args)]
 pub(crate) struct StatusArgs {
+    /// Only this service
+    #[arg(value_name = "SERVICE")]
+    service: Option<String>,
     /// Exit with 3 if the system is degraded
     #[arg(long)]
     strict: bool,
@@ -35,24 +41,42 @@ pub(crate) struct StatusArgs {
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     let at = args.at.as_deref().map(moment_of).transpose()?;
-    let health = match (place.reader()?, at) {
-        (None, _) => Health::unknown(),
-        (Some(reader), None) => reader.health(supervisor_lives)?,
-        (Some(reader), Some(at)) => reader.health_at(at)?,
+    let health = match at {
+        None => now_or_log(ui, &place)?.0,
+        Some(at) => match place.reader()? {
+            Some(reader) => reader.health_at(at)?,
+            None => Health::unknown(),
+        },
     };
     show(ui, &health, at, args.strict)
 }
 
+/// Health as the supervisor says it, else as the log does, and then it is said.
+fn now_or_log(ui: &Ui, place: &AppPaths) -> Result<(Health, Option<Now>), CliError> {
+    if let Some(now) = running::now(place)? {
+        running::note_source(ui, &now.source);
+        return Ok((now.health.clone(), Some(now)));
+    }
+    // There may be missions all the same.
+    let health = match place.reader()? {
+        Some(reader) => reader.health(supervisor_lives)?,
+        None => Health::unknown(),
+    };
+    Ok((health, None))
+}
+
 pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let health = match place.reader()? {
-        None => Health::unknown(),
-        Some(reader) => reader.health(supervisor_lives)?,
-    };
+    let (health, now) = now_or_log(ui, &place)?;
     if !ui.json && !ui.quiet {
+        let says = match now.as_ref().map(|now| &now.source) {
+            Some(Source::Supervisor) => ", which says:",
+            Some(Source::LogInstead(_)) => ", which does not answer; the log says:",
+            _ => "",
+        };
         let supervisor = match crate::engine::supervisor_of(&place.state_dir) {
             Some(found) => format!(
-                "supervised by process {} ({})\n",
+                "supervised by process {} ({}){says}\n",
                 found.process.pid,
                 render::cut(&found.app, 40)
             ),
@@ -60,7 +84,50 @@ pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u
         };
         ui.print(&supervisor)?;
     }
-    show(ui, &health, None, args.strict)
+    match (args.service, now) {
+        (Some(name), Some(now)) => show_service(ui, &now, &name, args.strict),
+        (Some(_), None) => Err(CliError::failed(
+            "nothing was booted here yet",
+            "`ubs boot` boots it; -C DIR says where the application is",
+        )),
+        (None, _) => show(ui, &health, None, args.strict),
+    }
+}
+
+fn show_service(ui: &Ui, now: &Now, name: &str, strict: bool) -> Result<u8, CliError> {
+    let of_layer = |layer: &LayerHealth| -> Vec<String> {
+        layer.services.iter().map(|s| s.name.clone()).collect()
+    };
+    let found = now
+        .health
+        .layers
+        .iter()
+        .find_map(|l| l.services.iter().find(|s| s.name == name));
+    let (Some(service), Some(json)) = (found, service_json(&now.state, name)) else {
+        let names: Vec<String> = now.health.layers.iter().flat_map(of_layer).collect();
+        return Err(unknown_service(name, &names));
+    };
+    if ui.json {
+        ui.print_json(&json)?;
+    } else {
+        let text = |key: &str| json[key].as_str();
+        let mut more = format!(", layer {}", text("layer").unwrap_or("?"));
+        if let Some(exit) = text("last_exit") {
+            more.push_str(&format!(", last ended with {exit}"));
+        }
+        if let Some(by) = text("stopped_by") {
+            more.push_str(&format!(", stopped by {by}"));
+        }
+        ui.print(&service_text(ui, "", service, &more))?;
+    }
+    Ok(match service.status {
+        _ if !now.runs => exit::BAD,
+        "ready" | "up (not probed)" | "done" if service.restarts == 0 => exit::GOOD,
+        "failed" | "stopped" => exit::BAD,
+        "pending" | "starting" | "stopping" => exit::STARTING,
+        _ if strict => exit::DEGRADED,
+        _ => exit::GOOD,
+    })
 }
 
 fn show(ui: &Ui, health: &Health, at: Option<At>, strict: bool) -> Result<u8, CliError> {
@@ -171,7 +238,7 @@ fn layer_text(ui: &Ui, layer: &LayerHealth) -> String {
     let tone = match layer.status {
         "up" => Tone::Good,
         "failed" => Tone::Bad,
-        "skipped" => Tone::Warn,
+        "skipped" | "incomplete" => Tone::Warn,
         "starting" => Tone::Accent,
         _ => Tone::Dim,
     };
@@ -188,24 +255,32 @@ fn layer_text(ui: &Ui, layer: &LayerHealth) -> String {
         &format!("{}{reason}", layer.status),
     );
     for service in &layer.services {
-        let pid = service
-            .pid
-            .map_or_else(String::new, |pid| format!(", process {pid}"));
-        let restarts = match service.restarts {
-            0 => String::new(),
-            n => format!(", {}", render::count(n, "restart")),
-        };
-        let error = service
-            .error
-            .as_ref()
-            .map_or_else(String::new, |error| format!(": {error}"));
-        text.push_str(&render::labelled(
-            ui.paint,
-            ui.width,
-            "      ",
-            Tone::Dim,
-            &format!("{} {}{pid}{restarts}{error}", service.name, service.status),
-        ));
+        text.push_str(&service_text(ui, "      ", service, ""));
     }
     text
+}
+
+fn service_text(ui: &Ui, indent: &str, service: &ServiceHealth, more: &str) -> String {
+    let pid = service
+        .pid
+        .map_or_else(String::new, |pid| format!(", process {pid}"));
+    let restarts = match service.restarts {
+        0 => String::new(),
+        n => format!(", {}", render::count(n, "restart")),
+    };
+    let error = match &service.error {
+        _ if !service.waits_for.is_empty() => format!(": {}", service.waits_for.join(", ")),
+        Some(error) => format!(": {error}"),
+        None => String::new(),
+    };
+    render::labelled(
+        ui.paint,
+        ui.width,
+        indent,
+        Tone::Dim,
+        &format!(
+            "{} {}{pid}{restarts}{more}{error}",
+            service.name, service.status
+        ),
+    )
 }

@@ -10,7 +10,6 @@ use super::context::{AppPaths, CliError, Ui, moment_of};
 use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
-use super::replay::event_json;
 use crate::engine::{last_supervisor, supervisor_of};
 use crate::log::{ArchiveError, Reader, Recorded};
 
@@ -173,7 +172,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 
 /// An event as programs read it, with the frame by which `ubs log import` has it again byte by byte.
 fn exported(recorded: &Recorded, frame: &[u8]) -> Value {
-    let mut event = event_json(recorded);
+    let mut event = recorded.to_json();
     event["frame"] = frame
         .iter()
         .map(|byte| format!("{byte:02x}"))

@@ -17,9 +17,12 @@ mod preflight;
 mod progress;
 mod render;
 mod replay;
+mod running;
 mod sandbox;
+mod steer;
 mod stop;
 mod timeline;
+mod wait;
 mod worker;
 
 use std::process::ExitCode;
@@ -55,10 +58,16 @@ enum Command {
     Preflight(preflight::Args),
     /// Check, heal, start the layers, and supervise; Ctrl-C stops everything in order
     Boot(boot::Args),
-    /// Show the running system (the health of the newest boot)
+    /// Ask the running supervisor how things stand: all of it, or one service
     Status(health::StatusArgs),
-    /// Stop the running system in order
+    /// Start services that are stopped, done or given up
+    Start(steer::StartArgs),
+    /// Stop the running system in order, or only some services
     Stop(stop::Args),
+    /// Stop services and start them again, with the environment as it is now
+    Restart(steer::RestartArgs),
+    /// Wait until the system or a service is ready, stable or stopped
+    Wait(wait::Args),
     /// Print what a service printed
     Logs(logs::Args),
     /// Show the health projection, also of a past moment
@@ -103,13 +112,20 @@ pub fn run() -> ExitCode {
         Command::Preflight(args) => preflight::run(&ui, &cli.global, args),
         Command::Boot(args) => boot::run(&ui, &cli.global, args),
         Command::Status(args) => health::run_status(&ui, &cli.global, args),
+        Command::Start(args) => steer::run_start(&ui, &cli.global, args),
         Command::Stop(args) => stop::run(&ui, &cli.global, args),
+        Command::Restart(args) => steer::run_restart(&ui, &cli.global, args),
+        Command::Wait(args) => wait::run(&ui, &cli.global, args),
         Command::Logs(args) => logs::run(&ui, &cli.global, args),
         Command::Health(args) => health::run(&ui, &cli.global, args),
         Command::Boots(args) => boots::run(&ui, &cli.global, args),
         Command::Replay(args) => replay::run(&ui, &cli.global, args),
         Command::Diff(args) => diff::run(&ui, &cli.global, args),
-        Command::Missions(args) => missions::run(&ui, &cli.global, args),
+        Command::Missions(args) => {
+            let outcome = missions::run(&ui, &cli.global, args);
+            running::poke(&cli.global);
+            outcome
+        }
         Command::Worker(args) => worker::run(&ui, &cli.global, args),
         Command::Sandbox(args) => sandbox::run(&ui, &cli.global, args),
         Command::Log(args) => log::run(&ui, &cli.global, args),

@@ -13,7 +13,7 @@ use super::timeline::{Depth, describe};
 use crate::domain::boot::BootState;
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, Seq};
-use crate::log::{Body, EventFilter, Reader, Recorded, Replay};
+use crate::log::{EventFilter, Reader, Recorded, Replay};
 
 /// Time between two looks at the log with `--follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
@@ -150,7 +150,7 @@ impl Show<'_> {
         self.seen = recorded.seq;
         let start = *self.start.get_or_insert(recorded.at);
         if self.lines {
-            return self.ui.print_json_line(&event_json(recorded));
+            return self.ui.print_json_line(&recorded.to_json());
         }
         if self.ui.json {
             let line = describe(recorded, &self.state);
@@ -165,7 +165,7 @@ impl Show<'_> {
             return Ok(());
         }
         if self.events {
-            let payload = event_json(recorded)["payload"].to_string();
+            let payload = recorded.to_json()["payload"].to_string();
             let head = format!("{:>6} {} {} ", recorded.seq.0, recorded.at, recorded.kind);
             return self.ui.print(&format!(
                 "{}{}\n",
@@ -230,31 +230,4 @@ fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> 
         ui.paint.tone(Tone::Dim, &offset),
         ui.paint.tone(line.tone, &format!("[{}] ", line.label))
     )
-}
-
-/// An event as programs read it.
-pub(crate) fn event_json(recorded: &Recorded) -> Value {
-    let payload = match &recorded.body {
-        Body::Known(event) => match serde_json::to_value(event) {
-            // `{"layer_up": {...}}`: the kind stands beside it already.
-            Ok(Value::Object(map)) => map.into_iter().next().map_or(json!({}), |(_, value)| value),
-            Ok(_) => json!({}),
-            Err(error) => json!({ "error": error.to_string() }),
-        },
-        Body::Opaque { why, payload } => json!({
-            "opaque": why,
-            "frame": payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
-        }),
-    };
-    json!({
-        "seq": recorded.seq,
-        "event_id": recorded.id,
-        "boot_id": recorded.boot,
-        "mission_id": recorded.mission,
-        "kind": recorded.kind,
-        "version": recorded.version,
-        "at": recorded.at,
-        "chain": recorded.chain,
-        "payload": payload,
-    })
 }

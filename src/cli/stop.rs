@@ -1,4 +1,4 @@
-//! `ubs stop`: asks the supervisor to stop everything in order, and waits for it.
+//! `ubs stop`: asks the supervisor to stop everything in order, or some services, and waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,8 @@ use serde_json::json;
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
+use super::steer::steer;
+use crate::domain::event::ServiceOrder;
 use crate::domain::words::count;
 use crate::engine::{end_interrupted, supervisor_of};
 use crate::kernel::{self, Signal};
@@ -16,9 +18,13 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Stop the running system in order; end what a supervisor that died left running.
 ///
-/// Exit code: 0 if nothing runs any more, 1 if it still runs after the time allowed.
+/// With services only these, by a person's wish: they stay stopped, whatever their restart policy says, until
+/// `ubs start`. Exit code: 0 if nothing (of these) runs any more, 1 if it still runs after the time allowed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only these services; the rest goes on
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
     /// Seconds to wait for its end
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
@@ -26,6 +32,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
+    if !args.services.is_empty() {
+        let within = Duration::from_secs(args.timeout);
+        return steer(ui, &place, ServiceOrder::Stop, &args.services, Some(within));
+    }
     let Some(supervisor) = supervisor_of(&place.state_dir) else {
         return end_leftovers(ui, &place);
     };

@@ -246,11 +246,29 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Warn,
             format!("{layer}: SKIPPED until layer {because} is up"),
         ),
+        E::ServiceSteered { service, order, by } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Accent,
+            format!("{service}: {} asked for by {by}", order.as_str()),
+        ),
         E::RulesSet { rules } => line(
             Depth::Attempt,
             "RULES",
             Tone::Dim,
             format!("for {}", count(rules.len(), "service")),
+        ),
+        E::TermsSet { terms, .. } => line(
+            Depth::Attempt,
+            "NEEDS",
+            Tone::Dim,
+            format!("and ends of {}", count(terms.len(), "service")),
+        ),
+        E::ServiceSkipped { service, because } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Warn,
+            format!("{service}: SKIPPED: {because}"),
         ),
         E::ServiceUnready { service, reason } => line(
             Depth::Part,
@@ -574,6 +592,7 @@ pub(crate) fn is_headline(event: &Event) -> bool {
     use Event as E;
     match event {
         E::RulesSet { .. }
+        | E::TermsSet { .. }
         | E::ServiceStable { .. }
         | E::CheckStarted { .. }
         | E::MissionsSettled { .. }

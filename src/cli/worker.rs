@@ -67,6 +67,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             }
             any = true;
             let worked = worker.work(id);
+            crate::control::poke(&place.state_dir);
             let after = missions.get(id)?;
             given_up.insert((id, after.updated_at));
             let worked = match worked {

@@ -7,10 +7,23 @@
 /// "Equal jitter" of Brooker, *Exponential Backoff and Jitter*, AWS Architecture Blog, 2015.
 #[must_use]
 pub(crate) fn backoff_ms(n: u32, base_ms: u64, max_ms: u64, random_per_mille: u16) -> u64 {
+    backoff_ms_with(n, base_ms, max_ms, 50, random_per_mille)
+}
+
+/// The same with a part of its own, in percent, that chance may take away.
+#[must_use]
+pub(crate) fn backoff_ms_with(
+    n: u32,
+    base_ms: u64,
+    max_ms: u64,
+    jitter_percent: u32,
+    random_per_mille: u16,
+) -> u64 {
     let factor = 1_u64.checked_shl(n.saturating_sub(1)).unwrap_or(u64::MAX);
     let full = base_ms.saturating_mul(factor).min(max_ms);
-    let taken = u128::from(full / 2) * u128::from(random_per_mille.min(1000)) / 1000;
-    // At most a half of a u64.
+    let part = u128::from(full) * u128::from(jitter_percent.min(100)) / 100;
+    let taken = part * u128::from(random_per_mille.min(1000)) / 1000;
+    // At most the whole of a u64.
     full - u64::try_from(taken).unwrap_or(0)
 }
 
@@ -24,6 +37,8 @@ mod tests {
         assert_eq!(waits, [100, 100, 200, 400, 800, 1_500, 1_500, 1_500]);
         assert_eq!(backoff_ms(4, 100, 1_500, 1_000), 400);
         assert_eq!(backoff_ms(1, 0, 1_500, 500), 0);
+        assert_eq!(backoff_ms_with(3, 100, 1_500, 0, 1_000), 400);
+        assert_eq!(backoff_ms_with(3, 100, 1_500, 100, 1_000), 0);
     }
 
     proptest::proptest! {

@@ -12,7 +12,8 @@ use super::mission::order::{Failure, Proposal};
 pub use super::fingerprint::{DatabasePrint, Fingerprint};
 pub use super::healing::{CheckChange, FileChange, HealOutcome, Verdict};
 pub use super::plan::{
-    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServicePlan, ServiceRules,
+    BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServiceOrder,
+    ServicePlan, ServiceRules, ServiceTerms,
 };
 pub use super::process::{ExitKind, ProcessRef};
 
@@ -377,6 +378,29 @@ events! {
         layer: String,
         /// The layer that failed.
         because: String,
+    },
+    /// What the services of the plan need of each other, and what follows their ends.
+    TermsSet = "terms_set" {
+        /// One for each service that has any.
+        terms: Vec<ServiceTerms>,
+        /// Layers that need what they come after; the others only come after it.
+        needing: Vec<String>,
+    },
+    /// A service is stopped, or not started, because what it needs cannot be; it starts when that is there.
+    ServiceSkipped = "service_skipped" {
+        /// Which service.
+        service: String,
+        /// What it needs and why that cannot be, redacted.
+        because: String,
+    },
+    /// A person asked something of a service.
+    ServiceSteered = "service_steered" {
+        /// Which service.
+        service: String,
+        /// What.
+        order: ServiceOrder,
+        /// Who: `a person (uid 1000)`.
+        by: String,
     },
     // --- the log itself ---------------------------------------------------------------------
     /// The log could not be written for a time: the events after this one were kept in memory

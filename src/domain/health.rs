@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::boot::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
+use super::boot::{BootState, LayerState, LayerStatus, Phase, Roster, ServiceState, ServiceStatus};
 use super::finding::{CheckStatus, Decision};
 use super::ids::{At, BootId};
 
@@ -50,7 +50,7 @@ pub struct LayerHealth {
     pub name: String,
     /// If it fails, the boot fails.
     pub critical: bool,
-    /// `pending`, `starting`, `up`, `failed`, `skipped`, `stopped`.
+    /// `pending`, `starting`, `up`, `incomplete` (a service was skipped), `failed`, `skipped`, `stopped`.
     pub status: &'static str,
     /// Why it is not up.
     pub reason: Option<String>,
@@ -64,15 +64,18 @@ pub struct LayerHealth {
 pub struct ServiceHealth {
     /// Its name.
     pub name: String,
-    /// `pending`, `starting`, `ready`, `up (not probed)`, `unready`, `done`, `restarting`, `failed`, `stopped`.
+    /// `pending`, `waiting`, `starting`, `ready`, `up (not probed)`, `unready`, `done`, `restarting`, `failed`,
+    /// `stopping`, `stopped`, `skipped`, `disabled`.
     pub status: &'static str,
+    /// What it waits for, while it is `waiting`: `db (ready)`.
+    pub waits_for: Vec<String>,
     /// Its process, while one runs.
     pub pid: Option<u32>,
     /// Restarts since it was last ready for `reset_after`.
     pub restarts: usize,
     /// It has been ready for `stable_after`.
     pub stable: bool,
-    /// Why it was given up, or is not ready any more.
+    /// Why it was given up or skipped, or is not ready any more.
     pub error: Option<String>,
 }
 
@@ -204,7 +207,11 @@ impl Health {
             updated_at: Some(state.updated_at),
             reason,
             stable_at: running.and_then(|running| running.stable_at),
-            layers: state.layers.iter().map(layer_health).collect(),
+            layers: {
+                let roster = Roster::of(state);
+                let layers = state.layers.iter();
+                layers.map(|layer| layer_health(layer, &roster)).collect()
+            },
             checks: state
                 .reports
                 .values()
@@ -279,6 +286,9 @@ fn down_reason(layer: &LayerState, service: &ServiceState) -> Option<String> {
     match service.status {
         _ if !layer.critical || !layer.status.is_supervised() => None,
         ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
+        ServiceStatus::Skipped => Some(format!("service {name} was skipped: {}", service.error)),
+        ServiceStatus::Stopped if service.again => None,
+        ServiceStatus::Stopped if service.is_held() => Some(held_reason(service)),
         // Its restart policy let it go, yet the layer was declared to have it.
         ServiceStatus::Stopped => Some(format!(
             "service {name} is down: it ended with {}",
@@ -306,7 +316,12 @@ fn weak_reason(service: &ServiceState) -> Option<String> {
             Some(format!("service {name} is starting"))
         }
         ServiceStatus::Failed => Some(format!("service {name} is down: it {}", service.error)),
+        ServiceStatus::Stopped if service.again => {
+            Some(format!("service {name} is being restarted by a person"))
+        }
+        ServiceStatus::Stopped if service.is_held() => Some(held_reason(service)),
         ServiceStatus::Stopped => Some(format!("service {name} has ended")),
+        ServiceStatus::Skipped => Some(format!("service {name} was skipped: {}", service.error)),
         _ if service.ends > 0 => Some(format!(
             "service {name} was restarted {times}: it {}",
             service.last_end
@@ -315,10 +330,18 @@ fn weak_reason(service: &ServiceState) -> Option<String> {
     }
 }
 
+/// It does not run because a person wants it so.
+fn held_reason(service: &ServiceState) -> String {
+    let (name, by) = (&service.plan.name, service.held_by.as_deref());
+    let by = by.unwrap_or("a person");
+    format!("service {name} was stopped by {by}; `ubs start {name}` starts it")
+}
+
 /// The word for a service: one that nobody asked is not called ready.
-fn word_of(service: &ServiceState) -> &'static str {
+pub(crate) fn word_of(service: &ServiceState) -> &'static str {
     match service.status {
         ServiceStatus::Ready if !service.rules.probed => "up (not probed)",
+        ServiceStatus::Stopped if service.is_alive() => "stopping",
         status => status.as_str(),
     }
 }
@@ -347,11 +370,22 @@ fn is_exception(line: &str) -> bool {
         && named.iter().any(|end| last.ends_with(end))
 }
 
-fn layer_health(layer: &super::boot::LayerState) -> LayerHealth {
+fn layer_health(layer: &LayerState, roster: &Roster<'_>) -> LayerHealth {
+    let waits_for = |service: &ServiceState| {
+        let may_start = layer.status.is_supervised() && service.status == ServiceStatus::Pending;
+        let needs = roster.waits_for(service).into_iter();
+        needs
+            .filter(|_| may_start)
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+    };
     LayerHealth {
         name: layer.name.clone(),
         critical: layer.critical,
-        status: layer.status.as_str(),
+        status: match layer.status {
+            _ if layer.is_incomplete() => "incomplete",
+            status => status.as_str(),
+        },
         reason: layer
             .failure
             .as_ref()
@@ -363,9 +397,15 @@ fn layer_health(layer: &super::boot::LayerState) -> LayerHealth {
         services: layer
             .services
             .iter()
-            .map(|service| ServiceHealth {
+            .map(|service| (service, waits_for(service)))
+            .map(|(service, waits_for)| ServiceHealth {
                 name: service.plan.name.clone(),
-                status: word_of(service),
+                status: if waits_for.is_empty() {
+                    word_of(service)
+                } else {
+                    "waiting"
+                },
+                waits_for,
                 pid: service.process.as_ref().map(|p| p.pid),
                 restarts: usize::try_from(service.ends).unwrap_or(usize::MAX),
                 stable: service.is_stable() || service.status == ServiceStatus::Done,

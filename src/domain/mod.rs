@@ -17,6 +17,7 @@ pub(crate) mod plan;
 pub(crate) mod process;
 pub(crate) mod redact;
 pub(crate) mod remedy;
+pub(crate) mod service;
 pub(crate) mod severity;
 pub(crate) mod signature;
 pub(crate) mod words;

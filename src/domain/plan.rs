@@ -145,4 +145,140 @@ pub enum RestartPolicy {
     Always,
     /// After no exit: the first one is the service's failure (exit status 0 is its end).
     Never,
+    /// After every exit, unless somebody stopped it.
+    UnlessStopped,
+}
+
+impl RestartPolicy {
+    /// An end is followed by a start, whatever its exit status.
+    #[must_use]
+    pub(crate) fn is_always(self) -> bool {
+        matches!(self, Self::Always | Self::UnlessStopped)
+    }
+}
+
+/// What a service needs of others, and what follows its end; fixed with the plan.
+///
+/// The default is that of logs from before there were terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceTerms {
+    /// Which service.
+    pub service: String,
+    /// It is not started.
+    pub disabled: bool,
+    /// What has to be true of other services before it starts.
+    pub needs: Vec<Need>,
+    /// What follows when it ended for good.
+    pub on_end: OnEnd,
+    /// So many percent of a wait before a restart chance may take away.
+    pub jitter_percent: u32,
+}
+
+impl Default for ServiceTerms {
+    fn default() -> Self {
+        Self {
+            service: String::new(),
+            disabled: false,
+            needs: vec![],
+            on_end: OnEnd::default(),
+            jitter_percent: 50,
+        }
+    }
+}
+
+impl ServiceTerms {
+    /// It says nothing that is not so without it.
+    #[must_use]
+    pub(crate) fn is_default(&self) -> bool {
+        let service = self.service.clone();
+        *self
+            == Self {
+                service,
+                ..Self::default()
+            }
+    }
+}
+
+/// One need of a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    /// The service that is needed.
+    pub service: String,
+    /// What has to be true of it.
+    pub condition: NeedCondition,
+}
+
+impl std::fmt::Display for Need {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.service, self.condition.as_str())
+    }
+}
+
+/// What has to be true of a service that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum NeedCondition {
+    /// It is ready; a one-shot has ended well.
+    #[default]
+    Ready,
+    /// Its process was started.
+    Started,
+    /// It ended well.
+    Succeeded,
+    /// It ended, well or not.
+    Completed,
+    /// It wrote the line that its readiness waits for.
+    Logged,
+}
+
+impl NeedCondition {
+    /// The stable name, as in the manifest and in JSON.
+    #[must_use]
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Ready => "ready",
+            Self::Started => "started",
+            Self::Succeeded => "succeeded",
+            Self::Completed => "completed",
+            Self::Logged => "logged",
+        }
+    }
+}
+
+/// What follows when a service ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OnEnd {
+    /// Nothing beyond its own state.
+    #[default]
+    Nothing,
+    /// The boot stops, with the service's exit status as its own.
+    Stop,
+}
+
+/// What a person asks of one service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ServiceOrder {
+    /// Run it, if it does not run.
+    Start,
+    /// Stop it, and leave it stopped.
+    Stop,
+    /// Stop it if it runs, then run it.
+    Restart,
+}
+
+impl ServiceOrder {
+    /// The stable name, as in JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+        }
+    }
 }

@@ -56,19 +56,6 @@ pub(super) struct Unwritten {
     writing: Option<(Appending, KeptBatch)>,
 }
 
-/// That the log is not written, for whoever asks the running supervisor: nobody else can know.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct NotWritten {
-    /// Since when.
-    pub since: At,
-    /// Events that are kept in memory.
-    pub kept: usize,
-    /// Events that did not fit.
-    pub lost: u64,
-    /// Why.
-    pub reason: String,
-}
-
 /// The moment and the randomness of one decision.
 pub(super) fn context() -> Context {
     let mut random = [0; 2];
@@ -150,6 +137,43 @@ impl BootLog<'_> {
         Ok(())
     }
 
+    /// Gives the boot machine what a person asks; whether it changes anything, or why it is refused. If the
+    /// log cannot be written, it is done all the same, and the events are kept.
+    pub(super) fn request(
+        &mut self,
+        command: BootCommand,
+    ) -> Result<Result<bool, BootRefusal>, EngineError> {
+        if self.kept.is_some() {
+            return Ok(self.keep_one(context(), command));
+        }
+        let boot = self.boot;
+        let context = context();
+        let to_write = command.clone();
+        let decided = self.log.transact_within(
+            APPEND_WITHIN,
+            move |tx| -> Result<Result<bool, BootRefusal>, LogError> {
+                let state = tx.boot(boot)?.unwrap_or_default();
+                match boot::decide(&state, context, to_write) {
+                    Ok(events) => {
+                        let changes = !events.is_empty();
+                        append_boot(tx, boot, context, events)?;
+                        Ok(Ok(changes))
+                    }
+                    Err(refusal) => Ok(Err(refusal)),
+                }
+            },
+        );
+        let decided = match decided {
+            Err(error) if self.bears(&error) => {
+                self.trouble(&error);
+                return Ok(self.keep_one(context, command));
+            }
+            decided => decided?,
+        };
+        self.pump()?;
+        Ok(decided)
+    }
+
     /// Gives commands to the boot machine, in one transaction, and folds what came of them. If the log
     /// cannot be written, the events are kept and folded all the same.
     pub(super) fn command(&mut self, commands: Vec<BootCommand>) -> Result<(), EngineError> {
@@ -201,22 +225,28 @@ impl BootLog<'_> {
     fn keep(&mut self, commands: Vec<BootCommand>) -> Result<(), EngineError> {
         let context = context();
         for command in commands {
-            let events = match boot::decide(&self.state, context, command) {
-                Ok(events) => events,
-                Err(BootRefusal::Late { .. } | BootRefusal::Ended) => continue,
+            match self.keep_one(context, command) {
+                Ok(_) | Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
                 Err(refusal) => return Err(EngineError::Bug(refusal.to_string())),
-            };
-            for event in events {
-                let new = self.event(context.at, event);
-                let state = std::mem::take(&mut self.state);
-                self.state = boot::evolve(state, new.at, None, &new.event);
-                (self.observer)(&unwritten(&new), &self.state);
-                if let Some(waiting) = &mut self.kept {
-                    waiting.kept.push(new);
-                }
             }
         }
         Ok(())
+    }
+
+    /// Whether it changes anything.
+    fn keep_one(&mut self, context: Context, command: BootCommand) -> Result<bool, BootRefusal> {
+        let events = boot::decide(&self.state, context, command)?;
+        let changes = !events.is_empty();
+        for event in events {
+            let new = self.event(context.at, event);
+            let state = std::mem::take(&mut self.state);
+            self.state = boot::evolve(state, new.at, None, &new.event);
+            (self.observer)(&unwritten(&new), &self.state);
+            if let Some(waiting) = &mut self.kept {
+                waiting.kept.push(new);
+            }
+        }
+        Ok(changes)
     }
 
     fn event(&self, at: At, event: Event) -> NewEvent {
@@ -249,16 +279,18 @@ impl BootLog<'_> {
         self.kept.is_some()
     }
 
-    /// Since when the log is not written, and what is kept meanwhile; `None` while it is.
-    #[allow(dead_code, reason = "for whoever asks the running supervisor")]
-    pub(super) fn not_written(&self) -> Option<NotWritten> {
-        let unwritten = self.kept.as_ref()?;
-        Some(NotWritten {
-            since: unwritten.kept.since(),
-            kept: unwritten.kept.len(),
-            lost: unwritten.kept.lost(),
-            reason: unwritten.kept.reason().to_owned(),
-        })
+    /// Since when the log is not written; `None` while it is. Nobody else than the running supervisor can know.
+    pub(super) fn not_written_since(&self) -> Option<At> {
+        self.kept.as_ref().map(|unwritten| unwritten.kept.since())
+    }
+
+    /// Waits until what is kept is worth a look; for ever if nothing is. May be dropped and called again.
+    pub(super) async fn kept_due(&self) {
+        match &self.kept {
+            None => std::future::pending().await,
+            Some(unwritten) if unwritten.writing.is_some() => tokio::time::sleep(POLL).await,
+            Some(unwritten) => tokio::time::sleep_until(unwritten.retry_at.into()).await,
+        }
     }
 
     /// Writes what is kept, without waiting for it.
@@ -319,8 +351,9 @@ impl BootLog<'_> {
             unwritten.retry_at = unwritten.retry_at.min(Instant::now() + POLL);
             if Instant::now() >= until {
                 tracing::error!(
-                    "{} events of the boot's end were not written: {}",
+                    "{} events of the boot's end were not written, and {} were lost before: {}",
                     unwritten.kept.len(),
+                    unwritten.kept.lost(),
                     unwritten.kept.reason()
                 );
                 return Ok(());

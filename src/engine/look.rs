@@ -48,9 +48,12 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
     let layers = state.layers.iter();
     layers
         .flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
+        .filter(|(_, service)| service.status != ServiceStatus::Disabled)
         .map(|(layer, service)| {
             let alive = matches!(service.status, ServiceStatus::Ready | ServiceStatus::Done);
-            let why = if !service.error.is_empty() {
+            let why = if let Some(by) = &service.held_by {
+                format!("it was stopped by {by}")
+            } else if !service.error.is_empty() {
                 service.error.clone()
             } else if layer.status == LayerStatus::Skipped {
                 format!("its layer {} was not started", layer.name)
@@ -60,7 +63,10 @@ pub(super) fn live_services(state: &BootState) -> Vec<LiveService> {
             LiveService {
                 name: service.plan.name.clone(),
                 failure: (!alive).then_some(why),
-                is_filed: matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
+                // What was skipped is so because of what is filed, and what a person stopped is no failure.
+                is_filed: service.is_held()
+                    || service.status == ServiceStatus::Skipped
+                    || matches!(layer.status, LayerStatus::Failed | LayerStatus::Skipped),
             }
         })
         .collect()

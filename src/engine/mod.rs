@@ -9,6 +9,7 @@ mod boot_log;
 mod error;
 mod fingerprint;
 mod lock;
+mod log_watch;
 mod look;
 mod mark;
 mod orphans;

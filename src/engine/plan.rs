@@ -1,7 +1,8 @@
 //! From the manifest to what a boot will do.
 
 use crate::domain::event::{
-    BootPlan, LayerPlan, Mode, OnFailure, RestartPolicy, ServicePlan, ServiceRules,
+    BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServicePlan,
+    ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::CheckName;
 use crate::manifest::{self, Layer, Manifest, Service};
@@ -47,6 +48,45 @@ pub(crate) fn plan_rules(manifest: &Manifest) -> Vec<ServiceRules> {
         .collect()
 }
 
+/// What the services of this manifest need of each other and what follows their ends, where that is anything;
+/// and the layers that need what they come after, because the manifest says so with `after`.
+#[must_use]
+pub(crate) fn plan_terms(manifest: &Manifest) -> (Vec<ServiceTerms>, Vec<String>) {
+    let services = manifest.layers.iter().flat_map(|layer| &layer.services);
+    let terms = services.map(|service| ServiceTerms {
+        service: service.name.clone(),
+        disabled: service.disabled,
+        needs: service
+            .needs
+            .iter()
+            .map(|(name, condition)| Need {
+                service: name.clone(),
+                condition: plan_condition(*condition),
+            })
+            .collect(),
+        on_end: match service.on_end {
+            manifest::OnEnd::Nothing => OnEnd::Nothing,
+            manifest::OnEnd::Stop => OnEnd::Stop,
+        },
+        jitter_percent: service.restart.jitter_percent,
+    });
+    let needing = manifest.layers.iter().filter(|layer| layer.needing);
+    (
+        terms.filter(|terms| !terms.is_default()).collect(),
+        needing.map(|layer| layer.name.clone()).collect(),
+    )
+}
+
+fn plan_condition(condition: manifest::NeedCondition) -> NeedCondition {
+    match condition {
+        manifest::NeedCondition::Ready => NeedCondition::Ready,
+        manifest::NeedCondition::Started => NeedCondition::Started,
+        manifest::NeedCondition::Succeeded => NeedCondition::Succeeded,
+        manifest::NeedCondition::Completed => NeedCondition::Completed,
+        manifest::NeedCondition::Logged => NeedCondition::Logged,
+    }
+}
+
 fn plan_layer(layer: &Layer) -> LayerPlan {
     LayerPlan {
         name: layer.name.clone(),
@@ -64,6 +104,7 @@ fn plan_service(service: &Service) -> ServicePlan {
             manifest::RestartCondition::OnFailure => RestartPolicy::OnFailure,
             manifest::RestartCondition::Always => RestartPolicy::Always,
             manifest::RestartCondition::Never => RestartPolicy::Never,
+            manifest::RestartCondition::UnlessStopped => RestartPolicy::UnlessStopped,
         },
         restarts_max: service.restart.max,
         restart_window_ms: service.restart.reset_after_ms,

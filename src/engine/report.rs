@@ -14,6 +14,8 @@ pub(super) enum EngineReport {
     Command(BootCommand),
     /// A wait is over: the step may be performed now.
     Due(Step),
+    /// The environment files were read again, for who asked with this ticket, or could not be.
+    Environment(u64, Result<Box<Environment>, EngineError>),
     /// The failures are settled, or could not be.
     Settled(Result<Settling, EngineError>),
     /// Work on a mission ended because the log cannot be written: it is done again later.

@@ -3,36 +3,36 @@
 //! Nothing blocks its thread for longer than an append to the log or a start of a process takes: what may
 //! take longer runs in threads and reports. So a signal is answered at once, whatever is going on.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::application::Application;
+use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
+use super::log_watch::LogWatch;
 use super::orphans::collect_orphans;
-use super::plan::{plan_boot, plan_rules};
+use super::plan::{plan_boot, plan_rules, plan_terms};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::Signals;
 use super::start::{Preparation, prepare};
 use super::work::{ABANDONED_GRACE_MS, WORK_ENDS_WITHIN, Work};
-use crate::domain::boot::{self, BootCommand, BootState, Phase, Step};
-use crate::domain::event::CheckPhase;
+use crate::control::{Ask, Door, Place, Refused, Snapshot, Steer, Steered};
+use crate::domain::boot::{self, BootCommand, BootRefusal, BootState, Phase, Step};
+use crate::domain::event::{CheckPhase, ServiceOrder};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::At;
 use crate::kernel;
 use crate::log::now;
-use crate::manifest::Stop;
+use crate::manifest::{Environment, Stop};
 
-/// How often the log is looked at for what others add, while something is going on elsewhere.
-const PUMP_INTERVAL: Duration = Duration::from_millis(100);
-/// The same, while the system just runs.
-const PUMP_INTERVAL_IDLE: Duration = Duration::from_secs(1);
+/// How often it is looked at whether a stop that somebody wants may begin.
+const STOP_POLL: Duration = Duration::from_millis(100);
 
 impl Boot<'_> {
     /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills at once, a third
@@ -73,6 +73,22 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     };
     let prepared = prepare(preparation, &mut signals).await?;
     let (reports, inbox) = unbounded_channel();
+    let (asks, questions) = unbounded_channel();
+    let place = Place {
+        state_dir: prepared.app.state_dir.clone(),
+        log: prepared.log.path().to_owned(),
+    };
+    let door = match Door::open(&place, asks) {
+        Ok(door) => Some(door),
+        // The services matter more.
+        Err(error) => {
+            tracing::warn!(
+                "no control socket in {}, so `ubs start`, `stop SERVICE` and `restart` do not work: {error}",
+                place.state_dir.display()
+            );
+            None
+        }
+    };
     let mut engine = Engine {
         services: Services::new(
             Arc::clone(&prepared.app.manifest),
@@ -93,16 +109,23 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             own: None,
         },
         in_flight: HashSet::new(),
+        door,
+        steers: BTreeMap::new(),
+        tickets: 0,
+        read_since_settling: false,
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
         lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode);
+    let (terms, needing) = plan_terms(&engine.app.manifest);
     let started = engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),
         plan,
         rules: plan_rules(&engine.app.manifest),
+        terms,
+        needing,
         supervisor: prepared.supervisor,
         fingerprint: Box::new(prepared.fingerprint),
     }]);
@@ -110,7 +133,8 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         engine.lock.retract();
         return Err(error);
     }
-    let outcome = engine.run(inbox, &mut signals).await;
+    let outcome = engine.run(inbox, questions, &mut signals).await;
+    drop(engine.door.take());
     if outcome.is_err() {
         engine.abandon(&mut signals).await;
     }
@@ -124,6 +148,13 @@ struct Engine<'a> {
     work: Work,
     /// Steps that are being performed.
     in_flight: HashSet<Step>,
+    /// Where others ask; `None` if it could not be opened, or the boot is over.
+    door: Option<Door>,
+    /// What people asked for that waits for the environment to be read, by its ticket.
+    steers: BTreeMap<u64, Steer>,
+    tickets: u64,
+    /// The environment was read for somebody since the last settling began: what that read is older.
+    read_since_settling: bool,
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
@@ -140,13 +171,22 @@ impl Engine<'_> {
     async fn run(
         &mut self,
         mut inbox: UnboundedReceiver<EngineReport>,
+        mut questions: UnboundedReceiver<Ask>,
         signals: &mut Signals,
     ) -> Result<BootEnd, EngineError> {
         let mut stop_wanted: Option<StopWanted> = None;
         let mut hurried = false;
+        let mut watch = LogWatch::on(self.log.log.path());
         loop {
             self.log.pump()?;
+            if let Some(door) = &self.door {
+                door.tell(self.log.seen);
+            }
             if self.log.state.is_ended() {
+                drop(self.door.take());
+                // Who still waits is told that there will be no answer.
+                questions.close();
+                while questions.try_recv().is_ok() {}
                 self.work.end(signals, hurried).await;
                 // What a service left behind that ended by itself: a task that started a daemon.
                 let grace_ms = if hurried {
@@ -178,7 +218,7 @@ impl Engine<'_> {
                     hook(&self.log.state);
                 }
                 let enough = match self.until {
-                    Until::Stopped => false,
+                    Until::Stopped => self.log.state.is_all_done(),
                     Until::Settled => true,
                     Until::Stable => self.log.state.is_stable(),
                 };
@@ -188,11 +228,6 @@ impl Engine<'_> {
                     continue;
                 }
             }
-            let interval = if self.in_flight.is_empty() || self.is_quiet() {
-                PUMP_INTERVAL_IDLE
-            } else {
-                PUMP_INTERVAL
-            };
             let stopped_by = tokio::select! {
                 report = inbox.recv() => {
                     let mut batch: Vec<EngineReport> = report.into_iter().collect();
@@ -203,7 +238,13 @@ impl Engine<'_> {
                     None
                 }
                 by = signals.next() => Some(by),
-                () = tokio::time::sleep(interval) => None,
+                Some(ask) = questions.recv() => {
+                    self.hear(ask)?;
+                    None
+                }
+                () = watch.next() => None,
+                () = self.log.kept_due() => None,
+                () = tokio::time::sleep(STOP_POLL), if stop_wanted.is_some() => None,
             };
             if let Some(by) = stopped_by {
                 if self.log.state.phase == Phase::Stopping || stop_wanted.is_some() {
@@ -217,11 +258,90 @@ impl Engine<'_> {
         }
     }
 
-    /// Only waits for a validation to be due, or for services to be stable.
-    fn is_quiet(&self) -> bool {
-        self.in_flight
-            .iter()
-            .all(|step| matches!(step, Step::Validate { .. } | Step::WaitForServices { .. }))
+    /// Answers from what is known here, and waits for nothing.
+    fn hear(&mut self, ask: Ask) -> Result<(), EngineError> {
+        match ask {
+            // The log is read in any case.
+            Ask::Wake(answer) => {
+                let _ = answer.send(());
+            }
+            Ask::Look(answer) => {
+                // What cannot be read is no reason to be silent; the loop meets the same error.
+                let _ = self.log.pump();
+                // Who asked may be gone.
+                let _ = answer.send(self.snapshot());
+            }
+            Ask::Steer(steer) if steer.order == ServiceOrder::Stop => self.steer(steer)?,
+            // What starts reads the environment as it is now.
+            Ask::Steer(steer) => {
+                self.tickets += 1;
+                self.steers.insert(self.tickets, steer);
+                self.work.read_environment(&self.app, self.tickets)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn snapshot(&self) -> Box<Snapshot> {
+        let open = || self.log.state.missions.iter().filter(|m| !m.closed).count() as u64;
+        let counts = self.log.reader.mission_counts();
+        let (missions_open, missions_need_person) = counts.unwrap_or_else(|_| (open(), 0));
+        Box::new(Snapshot {
+            boot: self.log.boot,
+            state: self.log.state.clone(),
+            missions_open,
+            missions_need_person,
+            log_not_written_since: self.log.not_written_since(),
+        })
+    }
+
+    fn steer(&mut self, steer: Steer) -> Result<(), EngineError> {
+        let Steer {
+            service,
+            order,
+            by,
+            answer,
+        } = steer;
+        let command = BootCommand::Steer {
+            service: service.clone(),
+            order,
+            by,
+        };
+        let decided = self.log.request(command)?;
+        let snapshot = self.snapshot();
+        let _ = answer.send(match decided {
+            Ok(changed) => Ok(Steered { changed, snapshot }),
+            Err(BootRefusal::Unknown { .. }) => Err(Refused::Unknown {
+                near: snapshot.nearest(&service),
+            }),
+            Err(refusal) => Err(Refused::Conflict(refusal.to_string())),
+        });
+        Ok(())
+    }
+
+    /// The environment was read for somebody who wants a service started.
+    fn steer_with(
+        &mut self,
+        ticket: u64,
+        environment: Result<Box<Environment>, EngineError>,
+    ) -> Result<(), EngineError> {
+        let Some(steer) = self.steers.remove(&ticket) else {
+            return Ok(());
+        };
+        match environment {
+            Ok(environment) => {
+                self.app.use_environment(*environment);
+                self.services.forget_environment();
+                self.read_since_settling = true;
+                self.steer(steer)
+            }
+            Err(error) => {
+                let why = self.app.redactor.clean(&error.to_string(), 4096);
+                let why = format!("the environment cannot be read, so nothing was started: {why}");
+                let _ = steer.answer.send(Err(Refused::Failed(why)));
+                Ok(())
+            }
+        }
     }
 
     /// Fixes are being tried, applied or taken back.
@@ -244,6 +364,9 @@ impl Engine<'_> {
                     }
                     commands.push(command);
                 }
+                EngineReport::Environment(ticket, environment) => {
+                    self.steer_with(ticket, environment)?;
+                }
                 EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
                     match settled {
@@ -251,6 +374,7 @@ impl Engine<'_> {
                             self.log.trouble(&error);
                         }
                         Err(error) => return Err(error),
+                        Ok(Settling::Filed { .. }) if self.read_since_settling => {}
                         Ok(Settling::Filed { environment }) => {
                             self.app.use_environment(*environment);
                             self.services.forget_environment();
@@ -329,6 +453,7 @@ impl Engine<'_> {
                 }
                 Step::Settle => {
                     self.in_flight.insert(step);
+                    self.read_since_settling = false;
                     self.work.settle(&self.app, &self.log)?;
                     // The steps after it depend on what it finds.
                     break;
@@ -373,6 +498,9 @@ impl Engine<'_> {
 
     fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
         let service = service.to_owned();
+        if self.services.was_started(&service) {
+            self.read_environment();
+        }
         match self
             .services
             .start(&service, &self.app.environment, &self.app.redactor)
@@ -383,6 +511,18 @@ impl Engine<'_> {
                 error: self.app.redactor.clean(&error, 4096),
                 output: String::new(),
             }),
+        }
+    }
+
+    /// What is started again gets the environment files as they are now; if they cannot be read, as they were.
+    fn read_environment(&mut self) {
+        match load_environment(&self.app.manifest, &self.app.process_env) {
+            Ok(environment) if environment != self.app.environment => {
+                self.app.use_environment(environment);
+                self.services.forget_environment();
+            }
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "the environment files are used as they were"),
         }
     }
 

@@ -87,6 +87,11 @@ impl Services {
         }
     }
 
+    /// It was started before in this boot.
+    pub(super) fn was_started(&self, name: &str) -> bool {
+        self.orders.borrow().contains_key(name)
+    }
+
     /// Forgets what was made of the environment, because it changed.
     pub(super) fn forget_environment(&self) {
         self.environment.take();
@@ -176,7 +181,7 @@ impl Services {
             .iter()
             .flat_map(|layer| &layer.services);
         services
-            .filter(|service| !service.oneshot)
+            .filter(|service| !service.oneshot && !service.disabled)
             .filter_map(|service| {
                 let expanded = self.expand(service, environment).ok()?;
                 let ready = expanded

@@ -277,6 +277,25 @@ impl Work {
         )
     }
 
+    /// Reads the environment files again, for who asked with this ticket.
+    pub(super) fn read_environment(
+        &mut self,
+        app: &Application,
+        ticket: u64,
+    ) -> Result<(), EngineError> {
+        let manifest = Arc::clone(&app.manifest);
+        let process_env = app.process_env.clone();
+        let panicked = EngineError::Bug("reading the environment panicked".to_owned());
+        self.spawn(
+            "environment",
+            move || {
+                let environment = load_environment(&manifest, &process_env);
+                EngineReport::Environment(ticket, environment.map(Box::new))
+            },
+            EngineReport::Environment(ticket, Err(panicked)),
+        )
+    }
+
     /// Ends checks and trials that are going on, without waiting for it.
     pub(super) fn cancel(&mut self) {
         self.cancelled.store(true, Ordering::SeqCst);

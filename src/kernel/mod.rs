@@ -14,6 +14,7 @@ mod control_group;
 mod crash;
 mod descriptor;
 mod enter;
+mod file_watch;
 mod filter;
 mod landlock;
 mod listeners;
@@ -38,6 +39,7 @@ pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
+pub(crate) use file_watch::FileWatch;
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
 pub(crate) use listeners::{Listener, listener};

@@ -10,6 +10,6 @@ pub(super) const MIGRATIONS: &[&str] = &[include_str!("../../schema/0001_log.sql
 pub(crate) const SCHEMA_VERSION: i64 = MIGRATIONS.len() as i64;
 /// What the projections look like. Raised when a column, a state or `evolve` changes, and by every
 /// migration; the next writer that finds another value rebuilds them.
-pub(super) const PROJECTION_FORMAT: i64 = 4;
+pub(super) const PROJECTION_FORMAT: i64 = 5;
 /// How long one process waits for another one's transaction. The longest is a rebuild.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,6 +1,7 @@
 //! Events on their way into the log and out of it.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, Digest, EventId, MissionId, Seq};
@@ -80,5 +81,34 @@ impl Recorded {
             Body::Known(event) => Some(event),
             Body::Opaque { .. } => None,
         }
+    }
+
+    /// As programs read it.
+    pub(crate) fn to_json(&self) -> Value {
+        let payload = match &self.body {
+            Body::Known(event) => match serde_json::to_value(event) {
+                // `{"layer_up": {...}}`: the kind stands beside it already.
+                Ok(Value::Object(map)) => {
+                    map.into_iter().next().map_or(json!({}), |(_, value)| value)
+                }
+                Ok(_) => json!({}),
+                Err(error) => json!({ "error": error.to_string() }),
+            },
+            Body::Opaque { why, payload } => json!({
+                "opaque": why,
+                "frame": payload.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            }),
+        };
+        json!({
+            "seq": self.seq,
+            "event_id": self.id,
+            "boot_id": self.boot,
+            "mission_id": self.mission,
+            "kind": self.kind,
+            "version": self.version,
+            "at": self.at,
+            "chain": self.chain,
+            "payload": payload,
+        })
     }
 }

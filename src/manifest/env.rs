@@ -14,7 +14,7 @@ pub(crate) enum Origin {
 }
 
 /// The variables of one application.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Environment {
     /// Effective values with their origin.
     pub values: BTreeMap<String, (String, Origin)>,

@@ -51,12 +51,12 @@ tables! {
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",
         ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot",
-         "min_uptime", "stable_after", "timeout", "success", "on_failure"];
+         "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs", "disabled"];
     READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout", "external"],
         later ["file", "log", "notify", "sql"];
     LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures", "external"],
         later ["file", "log", "notify", "sql"];
-    RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff"];
+    RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff", "jitter"];
     STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];
     HEAL = "heal", "[heal]",
         ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];

@@ -6,7 +6,8 @@ use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
 use super::types::{
-    Layer, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition, Service, Stop,
+    Layer, NeedCondition, OnEnd, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition,
+    Service, Stop,
 };
 use super::words::{
     did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
@@ -23,16 +24,27 @@ const FAILURES_MAX: u32 = 1000;
 /// Shorter waits between two tries would only load the machine.
 const INTERVAL_MS_MIN: u64 = 10;
 
-const POLICIES: [(&str, RestartCondition); 3] = [
+const POLICIES: [(&str, RestartCondition); 4] = [
     ("on-failure", RestartCondition::OnFailure),
     ("always", RestartCondition::Always),
+    ("unless-stopped", RestartCondition::UnlessStopped),
     ("never", RestartCondition::Never),
 ];
+
+const ON_END: [(&str, OnEnd); 2] = [("nothing", OnEnd::Nothing), ("stop", OnEnd::Stop)];
 
 const ON_FAILURE: [(&str, OnFailure); 3] = [
     ("nothing", OnFailure::Nothing),
     ("dependents", OnFailure::Dependents),
     ("boot", OnFailure::Boot),
+];
+
+const CONDITIONS: [(&str, NeedCondition); 5] = [
+    ("ready", NeedCondition::Ready),
+    ("started", NeedCondition::Started),
+    ("succeeded", NeedCondition::Succeeded),
+    ("completed", NeedCondition::Completed),
+    ("logged", NeedCondition::Logged),
 ];
 
 /// Signals that can ask a process to end.
@@ -47,6 +59,8 @@ pub(super) struct ReadLayer {
     /// `None` if the key is missing.
     pub after: Option<Vec<Spanned<String>>>,
     pub service_names: Vec<Spanned<String>>,
+    /// What each service needs, in the order of the services.
+    pub needs: Vec<Vec<ReadNeed>>,
 }
 
 /// Every `[[layer]]`, in the order of the file. `after` is not resolved yet.
@@ -83,18 +97,17 @@ fn read_layer(section: &Section<'_>, stable_after_ms: u64) -> ReadLayer {
             name: name.value.clone(),
             critical,
             after: vec![],
+            needing: after.as_ref().is_some_and(|after| !after.is_empty()),
             rehearse: section
                 .section("rehearse", &REHEARSE)
                 .map(|section| read_rehearse(&section)),
-            services: services
-                .iter()
-                .map(|(service, _)| service.clone())
-                .collect(),
+            services: services.iter().map(|read| read.service.clone()).collect(),
             line: section.line(),
         },
         name,
         after,
-        service_names: services.into_iter().map(|(_, name)| name).collect(),
+        service_names: services.iter().map(|read| read.name.clone()).collect(),
+        needs: services.into_iter().map(|read| read.needs).collect(),
     }
 }
 
@@ -131,11 +144,14 @@ fn read_rehearse(section: &Section<'_>) -> Rehearse {
     rehearse
 }
 
-fn read_service(
-    section: &Section<'_>,
-    stable_after_ms: u64,
-    critical: bool,
-) -> (Service, Spanned<String>) {
+/// A service with the places of what others are compared with.
+struct ReadService {
+    service: Service,
+    name: Spanned<String>,
+    needs: Vec<ReadNeed>,
+}
+
+fn read_service(section: &Section<'_>, stable_after_ms: u64, critical: bool) -> ReadService {
     let name = read_name(section, "api");
     if !section.has("run") {
         section.missing("run", "\"program argument\"");
@@ -153,6 +169,8 @@ fn read_service(
             ),
         );
     }
+    let needs = read_needs(section);
+    let on_end = read_on_end(section);
     let service = Service {
         name: name.value.clone(),
         run: read_command(section, "run").unwrap_or_default(),
@@ -168,7 +186,7 @@ fn read_service(
         live: section
             .section("live", &LIVE)
             .map(|section| read_probe(&section, &Probe::LIVE_DEFAULT)),
-        restart: read_restart(section, oneshot),
+        restart: read_restart(section, oneshot || on_end == OnEnd::Stop),
         stop: read_stop(section),
         oneshot,
         min_uptime_ms: section
@@ -182,9 +200,53 @@ fn read_service(
             .unwrap_or(Service::TIMEOUT_MS_DEFAULT),
         success: read_success(section),
         on_failure: read_on_failure(section, critical),
+        on_end,
+        needs: needs.iter().map(ReadNeed::pair).collect(),
+        disabled: section.boolean("disabled").unwrap_or(false),
         line: section.line(),
     };
-    (service, name)
+    ReadService {
+        service,
+        name,
+        needs,
+    }
+}
+
+/// One need, as written.
+pub(super) struct ReadNeed {
+    pub name: Spanned<String>,
+    pub condition: NeedCondition,
+}
+
+impl ReadNeed {
+    /// The service that is needed, and what has to be true of it.
+    fn pair(&self) -> (String, NeedCondition) {
+        (self.name.value.clone(), self.condition)
+    }
+}
+
+/// The table `needs` of a service.
+fn read_needs(section: &Section<'_>) -> Vec<ReadNeed> {
+    let mut needs = Vec::new();
+    for (name, word) in section.texts("needs") {
+        match one_of(&word.value, &CONDITIONS) {
+            Ok(condition) => needs.push(ReadNeed {
+                name: Spanned {
+                    value: name.value.to_owned(),
+                    span: name.span,
+                },
+                condition,
+            }),
+            Err(fault) => section.faults().report(word.span, fault),
+        }
+    }
+    needs
+}
+
+/// With `on_end = "stop"`, an end is the end: it is not started again unless `restart` is written.
+fn read_on_end(section: &Section<'_>) -> OnEnd {
+    let word = section.parse("on_end", |text| one_of(text, &ON_END));
+    word.unwrap_or_default()
 }
 
 /// Exit statuses that mean that the service is done.
@@ -396,8 +458,9 @@ fn host_port(text: &str) -> Result<String, Fault> {
     ))
 }
 
-fn read_restart(service: &Section<'_>, oneshot: bool) -> Restart {
-    let policy = if oneshot {
+/// `once`: it is not started again, if nothing else is written.
+fn read_restart(service: &Section<'_>, once: bool) -> Restart {
+    let policy = if once {
         RestartCondition::Never
     } else {
         RestartCondition::OnFailure
@@ -424,6 +487,9 @@ fn read_restart(service: &Section<'_>, oneshot: bool) -> Restart {
             .duration("reset_after", 1000)
             .or_else(|| section.duration("window", 1000))
             .unwrap_or(restart.reset_after_ms),
+        jitter_percent: section
+            .integer("jitter", 0..=100)
+            .unwrap_or(restart.jitter_percent),
         ..restart
     };
     (restart.backoff_ms, restart.backoff_ms_max) =

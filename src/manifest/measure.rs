@@ -27,6 +27,11 @@ const SIZE_UNITS: [(&str, u64); 9] = [
     ("TB", 1_000_000_000_000),
 ];
 
+/// A length of time as a person gives it, in milliseconds.
+pub(crate) fn duration_of(text: &str) -> Option<u64> {
+    duration_ms(text).ok()
+}
+
 /// Milliseconds of `"200ms"`, `"30s"`, `"1m30s"`, `"1h"`, or `"0"`.
 pub(super) fn duration_ms(text: &str) -> Result<u64, Fault> {
     if text == "0" {

@@ -1,8 +1,9 @@
-//! What holds between layers: names are unique, and `after` names layers without a cycle.
+//! What holds between layers and services: names are unique, `after` and `needs` name others without a cycle.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::layer::{LAYERS_MAX, ReadLayer, SERVICES_MAX};
+use super::needs::require_meetable;
 use super::problem::{Fault, shown};
 use super::section::{Faults, Spanned};
 use super::types::Layer;
@@ -53,7 +54,9 @@ pub(super) fn order_layers(faults: &Faults, read: Vec<ReadLayer>) -> Vec<Layer> 
         faults.report(beyond.span.clone(), fault);
     }
     let after = resolve(faults, &read);
-    require_no_cycle(faults, &read, &after);
+    if require_no_cycle(faults, &read, &after) {
+        require_meetable(faults, &read, &after);
+    }
     let names: Vec<String> = read.iter().map(|layer| layer.name.value.clone()).collect();
     read.into_iter()
         .zip(after)
@@ -115,8 +118,8 @@ fn resolve(faults: &Faults, read: &[ReadLayer]) -> Vec<Vec<usize>> {
     read.iter().enumerate().map(resolve_one).collect()
 }
 
-/// Reports each cycle once, at the first layer of the file that is in it and says so itself.
-fn require_no_cycle(faults: &Faults, read: &[ReadLayer], after: &[Vec<usize>]) {
+/// Reports each cycle once, at the first layer of the file that is in it and says so itself; true without any.
+fn require_no_cycle(faults: &Faults, read: &[ReadLayer], after: &[Vec<usize>]) -> bool {
     let stuck = layers_in_knots(after);
     let mut walked = vec![false; after.len()];
     for begin in (0..after.len()).filter(|index| stuck[*index]) {
@@ -137,6 +140,7 @@ fn require_no_cycle(faults: &Faults, read: &[ReadLayer], after: &[Vec<usize>]) {
             report_cycle(faults, read, &path[entry..]);
         }
     }
+    !stuck.contains(&true)
 }
 
 /// Which layers can never start: what is left after every layer without open predecessors was taken

@@ -298,6 +298,8 @@ pub(crate) struct Layer {
     /// Layers that must be settled (up, failed or skipped) before this one starts. Without the
     /// key: the layer before it. `[]`: none.
     pub after: Vec<String>,
+    /// `after` was written and names layers: it needs them to be up. Without the key it only comes after.
+    pub needing: bool,
     /// The dry run before the boot.
     pub rehearse: Option<Rehearse>,
     /// What runs.
@@ -354,6 +356,12 @@ pub(crate) struct Service {
     pub success: Vec<i32>,
     /// What is stopped when it is given up, once the system was up.
     pub on_failure: OnFailure,
+    /// What follows when it ended for good.
+    pub on_end: OnEnd,
+    /// What has to be true of other services before it starts, by their names.
+    pub needs: BTreeMap<String, NeedCondition>,
+    /// It is not started.
+    pub disabled: bool,
     /// Line in the manifest, 1-based.
     pub line: u32,
 }
@@ -378,6 +386,31 @@ pub(crate) enum OnFailure {
     Dependents,
     /// Everything.
     Boot,
+}
+
+/// `on_end`: what follows when a service ended for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum OnEnd {
+    /// Nothing else.
+    #[default]
+    Nothing,
+    /// The boot stops, with the service's exit status.
+    Stop,
+}
+
+/// `needs`: what has to be true of a service that is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NeedCondition {
+    /// It is ready; a one-shot has ended well.
+    Ready,
+    /// Its process was started.
+    Started,
+    /// It ended well.
+    Succeeded,
+    /// It ended, well or not.
+    Completed,
+    /// It wrote the line that its readiness waits for.
+    Logged,
 }
 
 /// `ready` and `live`: a test of a running service.
@@ -421,6 +454,8 @@ pub(crate) struct Restart {
     pub backoff_ms: u64,
     /// Longest wait. Default 10 s.
     pub backoff_ms_max: u64,
+    /// So many percent of a wait chance may take away. Default 50.
+    pub jitter_percent: u32,
 }
 
 /// When a service that exited is started again.
@@ -434,6 +469,8 @@ pub(crate) enum RestartCondition {
     Always,
     /// After no exit: the first one is the service's failure (exit status 0 is its end).
     Never,
+    /// After every exit, unless somebody stopped it.
+    UnlessStopped,
 }
 
 /// `stop`.
@@ -544,6 +581,7 @@ impl Default for Restart {
             reset_after_ms: 300_000,
             backoff_ms: 200,
             backoff_ms_max: 10_000,
+            jitter_percent: 50,
         }
     }
 }

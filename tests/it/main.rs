@@ -7,6 +7,7 @@
 mod boot;
 mod circles;
 mod cli;
+mod control;
 mod corpus;
 mod crash;
 mod demo;

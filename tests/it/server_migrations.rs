@@ -173,6 +173,7 @@ fn a_migration_that_changes_rows_waits_for_a_person() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_approval_is_for_what_was_shown() {
     let upper = "op.execute(\"UPDATE users SET name = upper(name)\")";
     let Some((server, workspace)) = application("postgresql+psycopg", SYNC, upper) else {

@@ -151,3 +151,77 @@ fn up_and_not_stable_yet_is_starting_with_the_time_left() {
     workspace.ubs(&["stop"]).expect(0);
     await_that("the end", || workspace.leftovers().is_empty());
 }
+
+#[test]
+fn a_service_waits_for_its_needs_and_says_what_for() {
+    let workspace = workspace(&[
+        (
+            "api",
+            "test -e db-is-ready && exec sleep 1000",
+            "needs = { db = 'ready' }\nmin_uptime = '50ms'",
+        ),
+        (
+            "db",
+            "touch db-runs; exec sleep 1000",
+            "ready = { exec = ['test', '-e', 'db-is-ready'], interval = '20ms' }",
+        ),
+    ]);
+    let running = workspace.start(&["boot"]);
+    await_that("db to start", || workspace.path("db-runs").exists());
+    let run = workspace.ubs(&["health"]).expect(4);
+    let said = said_by(&run);
+    assert!(said.contains("api waiting: db (ready)"), "{said}");
+    workspace.write("db-is-ready", "");
+    workspace.await_health(&["healthy"]);
+    let starts = workspace.kinds();
+    let starts = starts.iter().filter(|kind| *kind == "service_started");
+    assert_eq!(starts.count(), 2, "each once");
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+    assert!(workspace.leftovers().is_empty());
+}
+
+#[test]
+fn the_end_of_a_vital_service_and_of_all_work_ends_the_boot() {
+    let vital = workspace(&[
+        (
+            "main",
+            "sleep 0.3; exit 42",
+            "on_end = 'stop'\nmin_uptime = '50ms'",
+        ),
+        ("side", "exec sleep 1000", "min_uptime = '50ms'"),
+    ]);
+    vital.ubs(&["boot"]).expect(42);
+    assert!(vital.leftovers().is_empty());
+    let done = workspace(&[
+        ("migrate", "exit 0", "oneshot = true"),
+        (
+            "report",
+            "exit 0",
+            "oneshot = true\nneeds = { migrate = 'succeeded' }",
+        ),
+    ]);
+    done.ubs(&["boot"]).expect(0);
+    assert!(done.leftovers().is_empty());
+}
+
+#[test]
+fn what_is_started_again_reads_the_environment_files_as_they_are_now() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"truth\"\n[config]\nfiles = [\".env\"]\n[[layer]]\nname = \"all\"\n[[layer.service]]\n\
+         name = \"a\"\nrun = ['sh', '-c', 'echo $$GREETING >> said; while test ! -e go; do sleep 0.05; done; rm go; exit 1']\n\
+         min_uptime = \"50ms\"\nrestart = { backoff = \"10ms\" }\n",
+    );
+    workspace.write(".env", "GREETING=one\n");
+    let running = workspace.start(&["boot", "--mode", "layered"]);
+    await_that("the first start", || workspace.path("said").exists());
+    workspace.write(".env", "GREETING=two\n");
+    workspace.write("go", "");
+    await_that("the second start", || {
+        workspace.read("said").lines().count() == 2
+    });
+    assert_eq!(workspace.read("said"), "one\ntwo\n");
+    workspace.await_health(&["degraded"]);
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+}

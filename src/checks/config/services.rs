@@ -65,7 +65,9 @@ fn severity_of(layer: &Layer) -> Severity {
 
 fn services<'a>(context: &CheckContext<'a>) -> impl Iterator<Item = (&'a Layer, &'a Service)> {
     let layers = context.manifest.layers.iter();
-    layers.flat_map(|layer| layer.services.iter().map(move |service| (layer, service)))
+    let services =
+        layers.flat_map(|layer| layer.services.iter().map(move |service| (layer, service)));
+    services.filter(|(_, service)| !service.disabled)
 }
 
 /// Every text of a service in which variables are put, with the name of its key.

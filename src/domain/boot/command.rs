@@ -1,19 +1,11 @@
 //! What the engine reports to a boot or asks of it, and why that may be refused.
 
 use crate::domain::event::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::ids::{At, MissionId};
-
-/// What the outside world contributes to a decision: the moment and a random number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Context {
-    /// Now.
-    pub at: At,
-    /// 0 to 1000, for jitter.
-    pub random_per_mille: u16,
-}
+use crate::domain::ids::MissionId;
 
 /// A report of the engine, or a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +18,10 @@ pub(crate) enum BootCommand {
         plan: BootPlan,
         /// How its services are judged while they run.
         rules: Vec<ServiceRules>,
+        /// What they need of each other, and what follows their ends.
+        terms: Vec<ServiceTerms>,
+        /// Layers that need what they come after to be up.
+        needing: Vec<String>,
         /// Who supervises.
         supervisor: ProcessRef,
         /// What it runs on.
@@ -111,6 +107,15 @@ pub(crate) enum BootCommand {
     },
     /// A validation of the live system begins.
     BeginValidation,
+    /// A person wants something of one service.
+    Steer {
+        /// Which.
+        service: String,
+        /// What.
+        order: ServiceOrder,
+        /// Who.
+        by: String,
+    },
     /// Somebody wants the boot to stop.
     RequestStop {
         /// Who or what.
@@ -143,6 +148,12 @@ pub(crate) enum BootRefusal {
         what: &'static str,
         /// The name.
         name: String,
+    },
+    /// A person asked for what is not possible now.
+    #[error("{why}")]
+    Refused {
+        /// Why, in one sentence.
+        why: String,
     },
     /// A second start.
     #[error("the boot has already begun")]

@@ -1,11 +1,13 @@
 //! Turns what the engine reports into events, or refuses it.
 
 use super::attempt::{end_check_run, end_healing, require_checking, settle, start_attempt};
-use super::command::{BootCommand, BootRefusal, Context};
-use super::draft::{BootDraft, find_service, late};
-use super::layers::{exit_service, fail_service, pass_time, raise_layer, start_layer};
-use super::state::{AfterStop, BootState, LayerStatus, Phase, ServiceStatus};
+use super::command::{BootCommand, BootRefusal};
+use super::draft::{BootDraft, late};
+use super::layers::{pass_time, skip_lost, start_layer, tell};
+use super::state::{AfterStop, BootState, LayerState, LayerStatus, Phase};
+use super::steer::steer;
 use crate::domain::event::Event;
+use crate::domain::service::{Context, Report};
 
 /// What happens when the engine reports `command` to a boot in `state`.
 ///
@@ -25,6 +27,8 @@ pub(crate) fn decide(
         app,
         plan,
         rules,
+        terms,
+        needing,
         supervisor,
         fingerprint,
     } = command
@@ -40,6 +44,9 @@ pub(crate) fn decide(
         });
         if !rules.is_empty() {
             draft.push(Event::RulesSet { rules });
+        }
+        if !terms.is_empty() || !needing.is_empty() {
+            draft.push(Event::TermsSet { terms, needing });
         }
         start_attempt(&mut draft, 1);
         complete(&mut draft);
@@ -105,32 +112,11 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
         },
         C::StartLayer { layer } => start_layer(draft, &layer)?,
         C::ServiceStarted { service, process } => {
-            find_service(state, &service)?;
-            draft.push(Event::ServiceStarted { service, process });
+            tell(draft, &service, Report::Started(process), String::new())?;
         }
-        C::ServiceReady { service } => {
-            let (layer, found) = find_service(state, &service)?;
-            let unproved = found.proved_at().is_some_and(|at| at > draft.context.at);
-            if !layer.status.is_supervised()
-                || !matches!(
-                    found.status,
-                    ServiceStatus::Starting | ServiceStatus::Unready
-                )
-                || found.plan.oneshot
-                || unproved
-            {
-                return Err(late(state, "a service's readiness"));
-            }
-            let layer = layer.name.clone();
-            draft.push(Event::ServiceReady { service });
-            raise_layer(draft, &layer);
-        }
+        C::ServiceReady { service } => tell(draft, &service, Report::Ready, String::new())?,
         C::ServiceUnready { service, reason } => {
-            let (layer, found) = find_service(state, &service)?;
-            if !layer.status.is_supervised() || found.status != ServiceStatus::Ready {
-                return Err(late(state, "a service's lost readiness"));
-            }
-            draft.push(Event::ServiceUnready { service, reason });
+            tell(draft, &service, Report::Unready(reason), String::new())?;
         }
         C::TimePassed => pass_time(draft),
         C::ServiceExited {
@@ -138,27 +124,13 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             exit,
             reason,
             output,
-        } => {
-            exit_service(draft, service, exit, reason, output)?;
-        }
+        } => tell(draft, &service, Report::Exited { exit, reason }, output)?,
         C::ServiceUnstartable {
             service,
             error,
             output,
-        } => {
-            let (layer, found) = find_service(state, &service)?;
-            let waits = layer.status.is_supervised()
-                && matches!(
-                    found.status,
-                    ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting
-                )
-                && state.phase != Phase::Stopping;
-            if !waits {
-                return Err(late(state, "a service's failure to start"));
-            }
-            let layer = layer.name.clone();
-            fail_service(draft, &layer, service, error, output);
-        }
+        } => tell(draft, &service, Report::Unstartable(error), output)?,
+        C::Steer { service, order, by } => steer(draft, &service, order, by)?,
         C::BeginValidation => {
             if state.phase != Phase::Running || state.validating {
                 return Err(late(state, "a validation"));
@@ -179,9 +151,10 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
 
 /// What follows by itself from where the boot stands now.
 fn complete(draft: &mut BootDraft) {
+    skip_lost(draft, false);
     let state = &draft.state;
     match state.phase {
-        Phase::Starting if state.layers.iter().all(|l| l.status.is_settled()) => {
+        Phase::Starting if state.layers.iter().all(LayerState::is_settled) => {
             let degraded = state.layers.iter().any(|l| l.status != LayerStatus::Up);
             draft.push(Event::BootUp { degraded });
         }

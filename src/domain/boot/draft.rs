@@ -1,9 +1,10 @@
 //! A decision in the making: the events so far, and the state that they lead to.
 
-use super::command::{BootRefusal, Context};
+use super::command::BootRefusal;
 use super::evolve::evolve;
-use super::state::{BootState, LayerState, ServiceState};
+use super::state::{BootState, LayerState};
 use crate::domain::event::Event;
+use crate::domain::service::{Context, ServiceState};
 
 /// Collects events and keeps the state that they lead to.
 pub(super) struct BootDraft {

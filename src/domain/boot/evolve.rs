@@ -1,18 +1,15 @@
 //! Folds one event into the state. Total: an event that does not fit changes nothing but the
 //! moment, so that a log of any version can be replayed.
 
-use std::collections::BTreeMap;
-
+use super::held;
 use super::state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
-    ServiceState, ServiceStatus,
 };
-use crate::domain::event::{
-    CheckPhase, Event, ExitKind, HealOutcome, Mode, ProcessRef, ServiceRules,
-};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, OnEnd};
 use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::Failure;
+use crate::domain::service::{self, ServiceState, ServiceStatus};
 
 /// The state after `event`, which belongs to this boot; `mission` is the event's mission if it has one.
 #[must_use]
@@ -32,11 +29,6 @@ pub(crate) fn evolve(
         } => {
             state = BootState {
                 app: app.clone(),
-                layers: plan
-                    .layers
-                    .iter()
-                    .map(|l| fresh_layer(l, &BTreeMap::new()))
-                    .collect(),
                 plan: plan.clone(),
                 supervisor: Some(supervisor.clone()),
                 fingerprint: fingerprint.clone(),
@@ -44,6 +36,7 @@ pub(crate) fn evolve(
                 updated_at: at,
                 ..BootState::default()
             };
+            state.layers = fresh_layers(&state);
         }
         Event::RulesSet { rules } => {
             for rule in rules {
@@ -54,6 +47,14 @@ pub(crate) fn evolve(
                     service.rules = rules.clone();
                 }
             }
+        }
+        Event::TermsSet { terms, needing } => {
+            for terms in terms {
+                state.terms.insert(terms.service.clone(), terms.clone());
+            }
+            state.needing.extend(needing.iter().cloned());
+            // Nothing was started yet.
+            state.layers = fresh_layers(&state);
         }
         Event::AttemptStarted { attempt } => start_attempt(&mut state, *attempt),
         Event::CheckStarted { check, .. } => {
@@ -101,8 +102,11 @@ pub(crate) fn evolve(
             reason,
         } => {
             with_mission(&mut state, *mission, |m| {
-                m.outcome = Some(*outcome);
-                m.reason = reason.clone();
+                // Our own worker may end its look at a mission after somebody else has applied the fix.
+                if m.outcome != Some(HealOutcome::Applied) {
+                    m.outcome = Some(*outcome);
+                    m.reason = reason.clone();
+                }
             });
         }
         Event::Retried { at, reason, .. } => {
@@ -142,6 +146,9 @@ pub(crate) fn evolve(
             state.validation_due = state.plan.validate_every_ms.map(|ms| at.plus_ms(ms));
         }
         Event::StopRequested { by } => {
+            if state.phase != Phase::Stopping {
+                state.exit_code = vital_exit(&state);
+            }
             state.phase = Phase::Stopping;
             state.after_stop = AfterStop::End;
             state.reason = format!("stopped by {by}");
@@ -163,44 +170,39 @@ pub(crate) fn evolve(
         | Event::ServiceRecovered { .. }
         | Event::ServiceExited { .. }
         | Event::ServiceRestarting { .. }
-        | Event::ServiceFailed { .. } => evolve_service(&mut state, at, event),
+        | Event::ServiceFailed { .. }
+        | Event::ServiceSkipped { .. } => evolve_service(&mut state, at, event),
+        Event::ServiceSteered { service, order, by } => {
+            held::steered(&mut state, service, *order, by);
+        }
         _ => evolve_mission(&mut state, mission, event),
     }
     state
 }
 
-fn fresh_layer(
-    plan: &crate::domain::event::LayerPlan,
-    rules: &BTreeMap<String, ServiceRules>,
-) -> LayerState {
+fn fresh_layers(state: &BootState) -> Vec<LayerState> {
+    let layers = state.plan.layers.iter();
+    layers.map(|layer| fresh_layer(state, layer)).collect()
+}
+
+fn fresh_layer(state: &BootState, plan: &LayerPlan) -> LayerState {
+    let services = plan.services.iter().map(|service| {
+        let rules = state.rules.get(&service.name).cloned().unwrap_or_default();
+        let terms = state.terms.get(&service.name).cloned().unwrap_or_default();
+        ServiceState::fresh(service, rules, terms)
+    });
     LayerState {
         name: plan.name.clone(),
         critical: plan.critical,
         after: plan.after.clone(),
+        needing: state.needing.contains(&plan.name),
         status: LayerStatus::Pending,
         started_at: None,
         up_at: None,
         failure: None,
         reason: String::new(),
         waits_for: None,
-        services: plan
-            .services
-            .iter()
-            .map(|service| ServiceState {
-                plan: service.clone(),
-                status: ServiceStatus::Pending,
-                process: None,
-                started_at: None,
-                ready_at: None,
-                rules: rules.get(&service.name).cloned().unwrap_or_default(),
-                stable: false,
-                ends: 0,
-                last_end: String::new(),
-                restart_at: None,
-                exit: None,
-                error: String::new(),
-            })
-            .collect(),
+        services: services.collect(),
     }
 }
 
@@ -215,8 +217,9 @@ fn start_attempt(state: &mut BootState, attempt: u32) {
     state.checks_started.clear();
     state.checks_finished.clear();
     state.after_stop = AfterStop::End;
-    let layers = state.plan.layers.iter();
-    state.layers = layers.map(|l| fresh_layer(l, &state.rules)).collect();
+    let mut layers = fresh_layers(state);
+    held::keep_held(&state.layers, &mut layers);
+    state.layers = layers;
 }
 
 fn end(state: &mut BootState, at: At, outcome: Outcome, reason: Option<&String>) {
@@ -260,10 +263,11 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             layer.waits_for = None;
             for service in &mut layer.services {
                 // Only what failed or was stopped starts again.
-                let keeps = again
-                    && (service.is_alive() || service.status == ServiceStatus::Done)
-                    && service.status != ServiceStatus::Failed;
-                if keeps {
+                let keeps = service.is_held()
+                    || again
+                        && (service.is_alive() || service.status == ServiceStatus::Done)
+                        && service.status != ServiceStatus::Failed;
+                if keeps || service.status == ServiceStatus::Disabled {
                     continue;
                 }
                 service.status = ServiceStatus::Pending;
@@ -327,7 +331,7 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
         }
         Event::LayerSkipped { because, .. } => {
             layer.status = LayerStatus::Skipped;
-            layer.reason = format!("layer {because} failed; it starts when that is up");
+            layer.reason = format!("layer {because} is not up; it starts when that is");
             layer.waits_for = Some(because.clone());
             for service in &mut layer.services {
                 if service.status == ServiceStatus::Restarting {
@@ -349,89 +353,48 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
     | Event::ServiceRecovered { service: name, .. }
     | Event::ServiceExited { service: name, .. }
     | Event::ServiceRestarting { service: name, .. }
-    | Event::ServiceFailed { service: name, .. }) = event
+    | Event::ServiceFailed { service: name, .. }
+    | Event::ServiceSkipped { service: name, .. }) = event
     else {
         return;
     };
     let stopping = state.phase == Phase::Stopping;
-    let found = state
-        .layers
-        .iter_mut()
-        .flat_map(|l| &mut l.services)
-        .find(|s| s.plan.name == *name);
-    let Some(service) = found else { return };
+    let found = state.layers.iter_mut().find_map(|layer| {
+        let supervised = layer.status.is_supervised();
+        let mut services = layer.services.iter_mut();
+        let service = services.find(|s| s.plan.name == *name)?;
+        Some((supervised, service))
+    });
+    let Some((supervised, found)) = found else {
+        return;
+    };
+    service::evolve(found, at, stopping || !supervised, event);
     match event {
-        Event::ServiceStarted { process, .. } => started(service, at, process),
-        Event::ServiceReady { .. } => {
-            service.status = if service.plan.oneshot {
-                ServiceStatus::Done
-            } else {
-                ServiceStatus::Ready
-            };
-            service.ready_at = Some(at);
-            service.stable = false;
-            service.error.clear();
-        }
-        Event::ServiceUnready { reason, .. } => {
-            service.status = ServiceStatus::Unready;
-            service.stable = false;
-            service.error = reason.clone();
-        }
-        Event::ServiceStable { .. } => service.stable = true,
-        Event::ServiceRecovered { .. } => {
-            service.ends = 0;
-            service.last_end.clear();
-        }
-        Event::ServiceExited { exit, expected, .. } => {
-            exited(service, *exit, *expected, stopping);
-            if state.phase == Phase::Stopping {
-                after_last_exit(state);
-            }
-        }
-        Event::ServiceRestarting {
-            at: due,
-            restart,
-            reason,
-            ..
-        } => {
-            service.ends = *restart;
-            service.last_end = reason.clone();
-            service.restart_at = Some(*due);
-            service.status = ServiceStatus::Restarting;
-        }
-        Event::ServiceFailed { error, .. } => {
-            service.status = ServiceStatus::Failed;
-            service.error = error.clone();
-            service.restart_at = None;
-        }
+        Event::ServiceExited { .. } if stopping => after_last_exit(state),
+        Event::ServiceSkipped { .. } => state.degraded = true,
         _ => {}
     }
 }
 
-fn started(service: &mut ServiceState, at: At, process: &ProcessRef) {
-    service.status = ServiceStatus::Starting;
-    service.process = Some(process.clone());
-    service.started_at = Some(at);
-    service.restart_at = None;
-    service.exit = None;
-    service.stable = false;
-    service.error.clear();
+/// The exit code that a boot takes over from a service whose end is its own, if one has ended.
+fn vital_exit(state: &BootState) -> Option<i32> {
+    let services = state.layers.iter().flat_map(|l| &l.services);
+    let ended = services.filter(|s| s.terms.on_end == OnEnd::Stop && has_ended(s));
+    ended.filter_map(|s| s.exit).next().map(|exit| match exit {
+        ExitKind::Code(code) => code,
+        // As a shell says it.
+        ExitKind::Signal(signal) => signal.saturating_add(128),
+        ExitKind::Unknown => 1,
+    })
 }
 
-fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: bool) {
-    service.process = None;
-    service.stable = false;
-    service.exit = Some(exit);
-    let given_up = service.status == ServiceStatus::Failed;
-    if expected && !given_up {
-        let declared =
-            matches!(exit, ExitKind::Code(code) if service.rules.success.contains(&code));
-        service.status = if service.plan.oneshot && exit.is_success() || declared && !stopping {
-            ServiceStatus::Done
-        } else {
-            ServiceStatus::Stopped
-        };
-    }
+/// It ended for good.
+pub(super) fn has_ended(service: &ServiceState) -> bool {
+    let is_final = matches!(
+        service.status,
+        ServiceStatus::Done | ServiceStatus::Stopped | ServiceStatus::Failed
+    );
+    is_final && !service.is_alive() && service.exit.is_some()
 }
 
 /// With the last process gone, a boot that stops because of a critical layer goes on to file and

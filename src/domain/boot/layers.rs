@@ -2,11 +2,11 @@
 
 use super::command::BootRefusal;
 use super::draft::{BootDraft, find_service, late};
-use super::state::{LayerStatus, Phase, ServiceStatus};
-use crate::domain::backoff::backoff_ms;
-use crate::domain::event::{Event, ExitKind, Mode, OnFailure, RestartPolicy};
-use crate::domain::ids::At;
-use crate::domain::words::count;
+use super::evolve::has_ended;
+use super::needs::{Roster, unmet_layer};
+use super::state::{BootState, LayerState, LayerStatus, Phase};
+use crate::domain::event::{Event, Mode, OnEnd, OnFailure};
+use crate::domain::service::{self, Report, ServiceState, ServiceStatus, Surroundings};
 
 pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootRefusal> {
     let state = &draft.state;
@@ -22,21 +22,24 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
     if !allowed {
         return Err(late(state, "a layer's start"));
     }
-    draft.push(Event::LayerStarted {
-        layer: name.to_owned(),
-    });
-    raise_layer(draft, name);
+    // In a layer that failed, siblings may run: they are not stopped because another layer failed too.
+    let failed = layer.status == LayerStatus::Failed;
+    let unmet = unmet_layer(state, name).filter(|_| !failed);
+    let layer = name.to_owned();
+    if let Some(because) = unmet.map(str::to_owned) {
+        draft.push(Event::LayerSkipped { layer, because });
+    } else {
+        draft.push(Event::LayerStarted { layer });
+        raise_layer(draft, name);
+    }
     Ok(())
 }
 
-/// The layer is up if all its services are ready.
+/// The layer is up if all its services are ready, but for those that a person stopped.
 pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
-        layer.status == LayerStatus::Starting
-            && layer
-                .services
-                .iter()
-                .all(|s| matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done))
+        let is_there = |s: &ServiceState| s.is_there() || s.is_held();
+        layer.status == LayerStatus::Starting && layer.services.iter().all(is_there)
     });
     if up {
         draft.push(Event::LayerUp {
@@ -45,20 +48,65 @@ pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     }
 }
 
-pub(super) fn fail_service(
+/// Tells a service what happened to it, and its layer and boot what follows. `output`: its last lines.
+pub(super) fn tell(
     draft: &mut BootDraft,
-    layer: &str,
-    service: String,
-    error: String,
+    service: &str,
+    report: Report,
     output: String,
-) {
-    draft.push(Event::ServiceFailed {
-        service: service.clone(),
-        error: error.clone(),
-    });
+) -> Result<(), BootRefusal> {
+    let (layer, found) = find_service(&draft.state, service)?;
+    let around = surroundings(&draft.state, layer);
+    let events = service::decide(found, around, draft.context, report)
+        .map_err(|service::Late(what)| late(&draft.state, what))?;
+    let layer = layer.name.clone();
+    for event in events {
+        let error = match &event {
+            Event::ServiceFailed { error, .. } => Some(error.clone()),
+            _ => None,
+        };
+        draft.push(event);
+        if let Some(error) = error
+            && !end_with(draft, service)
+        {
+            fail_layer(draft, &layer, service, &error, output.clone());
+        }
+    }
+    end_with(draft, service);
+    raise_layer(draft, &layer);
+    Ok(())
+}
+
+fn surroundings(state: &BootState, layer: &LayerState) -> Surroundings {
+    Surroundings {
+        stopping: state.phase == Phase::Stopping || !layer.status.is_supervised(),
+        starting: layer.status == LayerStatus::Starting,
+        fast: state.plan.mode == Mode::Fast,
+        in_trial: state.is_fix_in_trial(&layer.name),
+    }
+}
+
+/// The boot stops with a service whose end is the boot's; says whether it does.
+fn end_with(draft: &mut BootDraft, service: &str) -> bool {
+    if !matches!(draft.state.phase, Phase::Starting | Phase::Running) {
+        return false;
+    }
+    let found = draft.state.service(service).map(|(_, found)| found);
+    let Some(exit) = found
+        .filter(|s| s.terms.on_end == OnEnd::Stop && has_ended(s))
+        .and_then(|s| s.exit)
+    else {
+        return false;
+    };
+    let by = format!("the end of service {service} ({exit})");
+    draft.push(Event::StopRequested { by });
+    true
+}
+
+fn fail_layer(draft: &mut BootDraft, layer: &str, service: &str, error: &str, output: String) {
     let on_failure = draft
         .state
-        .service(&service)
+        .service(service)
         .map_or(OnFailure::Boot, |(_, s)| s.rules.on_failure);
     let was_up = draft.state.phase == Phase::Running;
     // Once the boot was up, nothing healthy is stopped because something else broke, unless that is asked for.
@@ -68,12 +116,48 @@ pub(super) fn fail_service(
     draft.push(Event::LayerFailed {
         layer: layer.to_owned(),
         error: format!("service {service} {error}"),
-        service,
+        service: service.to_owned(),
         critical,
         output,
     });
     if !critical && on_failure == OnFailure::Dependents {
         skip_dependents(draft, layer);
+        skip_lost(draft, true);
+    }
+}
+
+/// Skips every service that waits for what cannot be, and what waits for that in turn; `running` too: also
+/// those that were started.
+pub(super) fn skip_lost(draft: &mut BootDraft, running: bool) {
+    if !matches!(draft.state.phase, Phase::Starting | Phase::Running) {
+        return;
+    }
+    loop {
+        let roster = Roster::of(&draft.state);
+        let waits = |s: &&ServiceState| match s.status {
+            ServiceStatus::Pending => true,
+            ServiceStatus::Failed
+            | ServiceStatus::Skipped
+            | ServiceStatus::Disabled
+            | ServiceStatus::Done
+            | ServiceStatus::Stopped => false,
+            _ => running,
+        };
+        let supervised = draft.state.layers.iter();
+        let services = supervised
+            .filter(|l| l.status.is_supervised())
+            .flat_map(|l| &l.services);
+        let lost: Vec<(String, String)> = services
+            .filter(waits)
+            .filter_map(|s| Some((s.plan.name.clone(), roster.why_lost(s)?)))
+            .collect();
+        if lost.is_empty() {
+            return;
+        }
+        for (service, because) in lost {
+            // Each of them waits or runs, so none is too late.
+            let _ = tell(draft, &service, Report::Skipped(because), String::new());
+        }
     }
 }
 
@@ -100,152 +184,22 @@ fn skip_dependents(draft: &mut BootDraft, layer: &str) {
     }
 }
 
-/// What is due by itself: services that have run for long enough without a probe, that have been ready for
-/// long enough to be stable, and whose earlier ends no longer count.
+/// What is due by itself, of every service that is supervised.
 pub(super) fn pass_time(draft: &mut BootDraft) {
     let at = draft.context.at;
-    let is_due = |moment: Option<At>| moment.is_some_and(|due| due <= at);
-    let mut due = Vec::new();
     if !matches!(draft.state.phase, Phase::Starting | Phase::Running) {
         return;
     }
-    for layer in &draft.state.layers {
-        if !layer.status.is_supervised() {
-            continue;
-        }
-        for service in &layer.services {
-            let name = || service.plan.name.clone();
-            if is_due(service.proved_at()) {
-                due.push((layer.name.clone(), Event::ServiceReady { service: name() }));
-            }
-            if is_due(service.stable_at()) {
-                due.push((layer.name.clone(), Event::ServiceStable { service: name() }));
-            }
-            if is_due(service.recovered_at()) {
-                let (service, ends) = (name(), service.ends);
-                let recovered = Event::ServiceRecovered { service, ends };
-                due.push((layer.name.clone(), recovered));
-            }
-        }
+    let layers = draft.state.layers.iter();
+    let services = layers
+        .filter(|l| l.status.is_supervised())
+        .flat_map(|l| &l.services);
+    let due: Vec<String> = services
+        .filter(|s| s.next_moment().is_some_and(|due| due <= at))
+        .map(|s| s.plan.name.clone())
+        .collect();
+    for service in due {
+        // What is due is never too late.
+        let _ = tell(draft, &service, Report::TimePassed, String::new());
     }
-    for (layer, event) in due {
-        let is_ready = matches!(event, Event::ServiceReady { .. });
-        draft.push(event);
-        if is_ready {
-            raise_layer(draft, &layer);
-        }
-    }
-}
-
-pub(super) fn exit_service(
-    draft: &mut BootDraft,
-    service: String,
-    exit: ExitKind,
-    reason: Option<String>,
-    output: String,
-) -> Result<(), BootRefusal> {
-    let state = &draft.state;
-    let (layer, found) = find_service(state, &service)?;
-    if !found.is_alive() {
-        return Err(late(state, "a service's exit"));
-    }
-    let plan = found.plan.clone();
-    let was_ready = matches!(found.status, ServiceStatus::Ready | ServiceStatus::Unready);
-    let stopping = state.phase == Phase::Stopping
-        || found.status == ServiceStatus::Failed
-        || !layer.status.is_supervised();
-    let starting = layer.status == LayerStatus::Starting;
-    let declared = reason.is_none()
-        && matches!(exit, ExitKind::Code(code) if found.rules.success.contains(&code));
-    let ends = found.ends;
-    let layer = layer.name.clone();
-    if stopping {
-        draft.push(Event::ServiceExited {
-            service,
-            exit,
-            expected: true,
-        });
-        return Ok(());
-    }
-    if declared && !plan.oneshot && plan.restart != RestartPolicy::Always {
-        draft.push(Event::ServiceExited {
-            service,
-            exit,
-            expected: true,
-        });
-        raise_layer(draft, &layer);
-        return Ok(());
-    }
-    if plan.oneshot && (exit.is_success() || declared) {
-        draft.push(Event::ServiceExited {
-            service: service.clone(),
-            exit,
-            expected: true,
-        });
-        draft.push(Event::ServiceReady { service });
-        raise_layer(draft, &layer);
-        return Ok(());
-    }
-    let ended_well = exit.is_success() && reason.is_none();
-    // A service that is done with its work, by its own policy.
-    if ended_well && was_ready && !starting && plan.restart != RestartPolicy::Always {
-        draft.push(Event::ServiceExited {
-            service,
-            exit,
-            expected: true,
-        });
-        return Ok(());
-    }
-    draft.push(Event::ServiceExited {
-        service: service.clone(),
-        exit,
-        expected: false,
-    });
-    let may_restart = match plan.restart {
-        RestartPolicy::Never => false,
-        RestartPolicy::Always => !plan.oneshot,
-        RestartPolicy::OnFailure => !ended_well && !plan.oneshot,
-    };
-    let what = match reason {
-        Some(reason) => format!("was ended: {reason}"),
-        None if plan.oneshot => format!("ended with {exit}"),
-        None if ended_well && !may_restart => format!(
-            "ended with {exit} before {}; declare `oneshot = true` or `success = [0]` if that is right",
-            if was_ready {
-                "its layer was up"
-            } else {
-                "it was ready"
-            }
-        ),
-        None if was_ready => format!("ended with {exit}"),
-        None => format!("ended with {exit} before it was ready"),
-    };
-    let at = draft.context.at;
-    let restart = ends.saturating_add(1);
-    let unlimited = plan.restarts_max == u32::MAX;
-    if may_restart && (unlimited || restart <= plan.restarts_max) {
-        let wait_ms = backoff_ms(
-            restart,
-            plan.restart_backoff_ms,
-            plan.restart_backoff_ms_max,
-            draft.context.random_per_mille,
-        );
-        draft.push(Event::ServiceRestarting {
-            service,
-            restart,
-            at: at.plus_ms(wait_ms),
-            reason: what,
-        });
-    } else {
-        let error = if may_restart {
-            {
-                let max = usize::try_from(plan.restarts_max).unwrap_or(usize::MAX);
-                format!("{what}; given up after {}", count(max, "restart"))
-            }
-        } else {
-            what
-        };
-        fail_service(draft, &layer, service, error, output);
-    }
-    Ok(())
 }

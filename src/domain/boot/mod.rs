@@ -17,18 +17,23 @@ mod decide;
 mod draft;
 mod evolve;
 mod failures;
+mod held;
 mod layers;
+mod needs;
 mod next;
 mod state;
+mod steer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use command::{BootCommand, BootRefusal, Context};
+pub(crate) use crate::domain::service::Context;
+pub use crate::domain::service::{ServiceState, ServiceStatus};
+pub(crate) use command::{BootCommand, BootRefusal};
 pub(crate) use decide::decide;
 pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};
+pub(crate) use needs::Roster;
 pub(crate) use next::{Step, next};
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
-    ServiceState, ServiceStatus,
 };

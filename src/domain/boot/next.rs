@@ -1,9 +1,13 @@
 //! What the engine has to do now.
 
-use super::state::{BootState, LayerStatus, Phase, ServiceStatus};
+use std::collections::BTreeSet;
+
+use super::needs::{Roster, unmet_layer};
+use super::state::{BootState, LayerState, LayerStatus, Phase};
 use crate::domain::event::{CheckPhase, HealOutcome, Mode};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{At, MissionId};
+use crate::domain::service::{self, ProcessStep, ServiceState};
 
 /// One thing to do. The engine does each step once for as long as [`next`] names it, and reports
 /// what came of it as a command.
@@ -104,6 +108,7 @@ fn run_checks(state: &BootState, phase: CheckPhase) -> Vec<Step> {
 /// Starts what may start, restarts what is due, stops what must not run.
 fn supervise(state: &BootState) -> Vec<Step> {
     let mut steps = Vec::new();
+    let roster = Roster::of(state);
     for layer in &state.layers {
         match layer.status {
             LayerStatus::Pending => {
@@ -117,20 +122,16 @@ fn supervise(state: &BootState) -> Vec<Step> {
             // A service that failed takes nothing of its layer down with it.
             LayerStatus::Starting | LayerStatus::Up | LayerStatus::Failed => {
                 for service in &layer.services {
-                    let at = match service.status {
-                        ServiceStatus::Pending => None,
-                        ServiceStatus::Restarting => service.restart_at,
-                        ServiceStatus::Failed if service.is_alive() => {
-                            let service = service.plan.name.clone();
-                            steps.push(Step::StopService { service });
-                            continue;
+                    let name = || service.plan.name.clone();
+                    steps.extend(service::next(service, roster.has_met(service)).map(|step| {
+                        match step {
+                            ProcessStep::Start { at } => Step::StartService {
+                                service: name(),
+                                at,
+                            },
+                            ProcessStep::Stop => Step::StopService { service: name() },
                         }
-                        _ => continue,
-                    };
-                    steps.push(Step::StartService {
-                        service: service.plan.name.clone(),
-                        at,
-                    });
+                    }));
                 }
             }
             LayerStatus::Skipped | LayerStatus::Stopped => {
@@ -163,6 +164,7 @@ fn run(state: &BootState) -> Vec<Step> {
                 let waits = state.layer(before).is_some_and(|l| l.waits_for.is_some());
                 !waits && state.is_passed(before)
             })
+            && unmet_layer(state, &l.name).is_none()
     });
     steps.extend(freed.map(|l| Step::StartLayer {
         layer: l.name.clone(),
@@ -182,6 +184,13 @@ fn run(state: &BootState) -> Vec<Step> {
     if let Some(at) = state.validation_due {
         steps.push(Step::Validate { at });
     }
+    let freed = state
+        .layers
+        .iter()
+        .filter(|l| l.waits_for.is_none() && l.may_start_again() && is_cause_gone(state, &l.name));
+    steps.extend(freed.map(|l| Step::StartLayer {
+        layer: l.name.clone(),
+    }));
     if state.plan.mode != Mode::Resilient {
         return steps;
     }
@@ -195,7 +204,10 @@ fn run(state: &BootState) -> Vec<Step> {
                 .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
     });
     if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
-        steps.push(Step::StartLayer { layer });
+        let step = Step::StartLayer { layer };
+        if !steps.contains(&step) {
+            steps.push(step);
+        }
     } else if let Some(mission) = state
         .missions
         .iter()
@@ -209,18 +221,64 @@ fn run(state: &BootState) -> Vec<Step> {
     steps
 }
 
-/// Stops in reverse order: a layer only when no later one has a process left.
+/// What was filed for the layer is closed, and it was not started since: a person says that the cause is gone.
+fn is_cause_gone(state: &BootState, layer: &str) -> bool {
+    let missions = || {
+        let missions = state.missions.iter();
+        missions.filter(|m| m.layer.as_deref() == Some(layer))
+    };
+    missions().all(|m| m.closed) && missions().next_back().is_some_and(|m| !m.layer_restarted)
+}
+
+/// Stops in the reverse of needs: a service only when nothing that needs it, and no layer that comes after its own,
+/// has a process left.
 fn stop(state: &BootState) -> Vec<Step> {
-    let last = state
+    let alive: Vec<(&LayerState, &ServiceState)> = state
         .layers
         .iter()
-        .rev()
-        .find(|l| l.services.iter().any(|s| s.is_alive()));
-    last.into_iter()
-        .flat_map(|layer| layer.services.iter().rev())
-        .filter(|service| service.is_alive())
-        .map(|service| Step::StopService {
+        .flat_map(|l| l.services.iter().map(move |s| (l, s)))
+        .filter(|(_, s)| s.is_alive())
+        .collect();
+    let held_layers = layers_before(state, &alive);
+    let held: BTreeSet<&str> = alive
+        .iter()
+        .flat_map(|(_, s)| &s.terms.needs)
+        .map(|need| need.service.as_str())
+        .collect();
+    let is_free = |(layer, service): &&(&LayerState, &ServiceState)| {
+        !held_layers.contains(layer.name.as_str()) && !held.contains(service.plan.name.as_str())
+    };
+    let free: Vec<_> = alive.iter().filter(is_free).collect();
+    // In a circle, which no plan of ours has, all stop at once.
+    let stopped = if free.is_empty() {
+        alive.iter().collect()
+    } else {
+        free
+    };
+    let stopped = stopped.into_iter().rev();
+    stopped
+        .map(|(_, service)| Step::StopService {
             service: service.plan.name.clone(),
         })
         .collect()
+}
+
+/// Every layer that one with a process comes after, directly or not.
+fn layers_before<'s>(
+    state: &'s BootState,
+    alive: &[(&'s LayerState, &'s ServiceState)],
+) -> BTreeSet<&'s str> {
+    let mut before = BTreeSet::new();
+    let mut open: Vec<&LayerState> = alive.iter().map(|(layer, _)| *layer).collect();
+    open.dedup_by_key(|layer| layer.name.as_str());
+    while let Some(layer) = open.pop() {
+        for name in &layer.after {
+            if let Some(found) = state.layer(name)
+                && before.insert(found.name.as_str())
+            {
+                open.push(found);
+            }
+        }
+    }
+    before
 }

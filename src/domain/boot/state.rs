@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::event::{
-    BootPlan, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServicePlan, ServiceRules,
+    BootPlan, Fingerprint, HealOutcome, Mode, ProcessRef, ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Decision};
 use crate::domain::ids::{At, MissionId, Signature};
+use crate::domain::service::{ServiceState, ServiceStatus};
 
 /// Where a boot stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,7 +113,7 @@ pub enum LayerStatus {
     Up,
     /// It could not start, or stopped working.
     Failed,
-    /// It is not started, because its rehearsal failed.
+    /// It is not started, because its rehearsal failed or a layer that it needs is not up.
     Skipped,
     /// It was stopped with the boot.
     Stopped,
@@ -145,122 +146,6 @@ impl LayerStatus {
     }
 }
 
-/// Where a service stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ServiceStatus {
-    /// Not started yet.
-    Pending,
-    /// Its process runs and is not ready yet.
-    Starting,
-    /// Ready.
-    Ready,
-    /// It was ready, and its probe fails now; its process runs.
-    Unready,
-    /// A one-shot that ended well.
-    Done,
-    /// It exited and will be started again.
-    Restarting,
-    /// Given up.
-    Failed,
-    /// Stopped as asked.
-    Stopped,
-}
-
-impl ServiceStatus {
-    /// The stable name, as in JSON.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Starting => "starting",
-            Self::Ready => "ready",
-            Self::Unready => "unready",
-            Self::Done => "done",
-            Self::Restarting => "restarting",
-            Self::Failed => "failed",
-            Self::Stopped => "stopped",
-        }
-    }
-}
-
-/// A service, as its events tell it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct ServiceState {
-    /// What was planned.
-    pub plan: ServicePlan,
-    /// Where it stands.
-    pub status: ServiceStatus,
-    /// Its process, while one runs.
-    pub process: Option<ProcessRef>,
-    /// When the process started.
-    pub started_at: Option<At>,
-    /// When it was last ready.
-    pub ready_at: Option<At>,
-    /// How it is judged.
-    pub rules: ServiceRules,
-    /// It has been ready for long enough without an end.
-    pub stable: bool,
-    /// Ends that led to a restart, since it was last ready for `reset_after`.
-    pub ends: u32,
-    /// Why it was last started again; empty with `ends` zero.
-    pub last_end: String,
-    /// When it is started again, while it waits for that.
-    pub restart_at: Option<At>,
-    /// How its last process ended.
-    pub exit: Option<ExitKind>,
-    /// Why it was given up, or is not ready any more.
-    pub error: String,
-}
-
-impl ServiceState {
-    /// When its uptime proves it, if it has no probe and is not ready yet.
-    #[must_use]
-    pub(crate) fn proved_at(&self) -> Option<At> {
-        let waits = self.status == ServiceStatus::Starting
-            && !self.plan.oneshot
-            && !self.rules.probed
-            && self.process.is_some();
-        self.started_at
-            .filter(|_| waits)
-            .map(|at| at.plus_ms(self.rules.min_uptime_ms))
-    }
-
-    /// It is ready, and has been so for long enough without an end.
-    #[must_use]
-    pub(crate) fn is_stable(&self) -> bool {
-        self.status == ServiceStatus::Ready && (self.stable || self.rules.stable_after_ms == 0)
-    }
-
-    /// When it is stable, if it stays ready until then.
-    #[must_use]
-    pub(crate) fn stable_at(&self) -> Option<At> {
-        let waits = self.status == ServiceStatus::Ready && !self.is_stable();
-        self.ready_at
-            .filter(|_| waits)
-            .map(|at| at.plus_ms(self.rules.stable_after_ms))
-    }
-
-    /// When its earlier ends are no longer counted, if it stays ready until then.
-    #[must_use]
-    pub(crate) fn recovered_at(&self) -> Option<At> {
-        let waits = self.status == ServiceStatus::Ready && self.ends > 0;
-        self.ready_at
-            .filter(|_| waits)
-            .map(|at| at.plus_ms(self.rules.reset_after_ms))
-    }
-}
-
-impl ServiceState {
-    /// A process of it runs.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.process.is_some()
-    }
-}
-
 /// Why a layer failed while it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -283,6 +168,9 @@ pub struct LayerState {
     pub critical: bool,
     /// Layers that must be settled first.
     pub after: Vec<String>,
+    /// It needs them to be up, and is skipped otherwise.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needing: bool,
     /// Where it stands.
     pub status: LayerStatus,
     /// When it began to start.
@@ -311,6 +199,24 @@ impl LayerState {
             LayerStatus::Skipped => !self.services.iter().any(ServiceState::is_alive),
             _ => false,
         }
+    }
+
+    /// Layers that come after it may start: it is up, failed or skipped, or all that can start in it did.
+    #[must_use]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.status.is_settled() || self.is_incomplete()
+    }
+
+    /// All that can start in it is ready, and what it lacks was skipped.
+    #[must_use]
+    pub(crate) fn is_incomplete(&self) -> bool {
+        let is_skipped = |s: &ServiceState| s.status == ServiceStatus::Skipped;
+        self.status == LayerStatus::Starting
+            && self.services.iter().any(is_skipped)
+            && self
+                .services
+                .iter()
+                .all(|s| is_skipped(s) || s.is_there() || s.status == ServiceStatus::Unready)
     }
 }
 
@@ -393,6 +299,15 @@ pub struct BootState {
     pub decision: Option<Decision>,
     /// How the services are judged, by their names.
     pub rules: BTreeMap<String, ServiceRules>,
+    /// What the services need and what follows their ends, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub terms: BTreeMap<String, ServiceTerms>,
+    /// Layers that need what they come after.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub needing: BTreeSet<String>,
+    /// The exit code of the boot, if a service whose end is the boot's decided it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
     /// The layers, in the order of the plan.
     pub layers: Vec<LayerState>,
     /// The missions, in the order of their filing.
@@ -430,7 +345,7 @@ impl BootState {
             }
             // A name that is not in the plan keeps nobody waiting.
             if let Some(layer) = self.layer(name) {
-                if !layer.status.is_settled() {
+                if !layer.is_settled() {
                     return false;
                 }
                 wanted.extend(layer.after.iter().map(String::as_str));
@@ -455,14 +370,9 @@ impl BootState {
     #[must_use]
     pub(crate) fn next_moment(&self) -> Option<At> {
         const STEP_US: i64 = 50_000;
-        let due = |s: &ServiceState| {
-            [s.proved_at(), s.stable_at(), s.recovered_at()]
-                .into_iter()
-                .flatten()
-                .min()
-        };
         let supervised = self.layers.iter().filter(|l| l.status.is_supervised());
-        let first = supervised.flat_map(|l| &l.services).filter_map(due).min()?;
+        let services = supervised.flat_map(|l| &l.services);
+        let first = services.filter_map(ServiceState::next_moment).min()?;
         let steps = first.0.div_euclid(STEP_US);
         Some(At(steps.saturating_add(1).saturating_mul(STEP_US)))
     }
@@ -476,13 +386,37 @@ impl BootState {
             .flat_map(|l| &l.services)
             .all(|s| match s.status {
                 ServiceStatus::Ready => s.is_stable(),
-                ServiceStatus::Done | ServiceStatus::Failed | ServiceStatus::Stopped => true,
-                // It may be so for ever, and is said by the health.
-                ServiceStatus::Unready => true,
+                ServiceStatus::Done
+                | ServiceStatus::Failed
+                | ServiceStatus::Stopped
+                | ServiceStatus::Disabled => !s.again,
+                // They may be so for ever, and are said by the health.
+                ServiceStatus::Unready | ServiceStatus::Skipped => true,
                 ServiceStatus::Pending | ServiceStatus::Starting | ServiceStatus::Restarting => {
                     false
                 }
             })
+    }
+
+    /// The system is up, and every service of it has done its work: nothing is left to supervise.
+    #[must_use]
+    pub(crate) fn is_all_done(&self) -> bool {
+        let is_done = |s: &ServiceState| s.status == ServiceStatus::Done;
+        let services = || self.layers.iter().flat_map(|l| &l.services);
+        self.is_up()
+            && services().any(is_done)
+            && services().all(|s| is_done(s) || s.status == ServiceStatus::Disabled)
+    }
+
+    /// Somebody works on a fix for what failed in the layer: nothing more is given up in it meanwhile.
+    #[must_use]
+    pub(crate) fn is_fix_in_trial(&self, layer: &str) -> bool {
+        self.plan.mode == Mode::Resilient
+            && self.is_up()
+            && self
+                .missions
+                .iter()
+                .any(|m| !m.closed && m.outcome.is_none() && m.layer.as_deref() == Some(layer))
     }
 
     /// Processes that should be running now.

@@ -7,8 +7,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::domain::event::{
-    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, OnFailure, ProcessRef,
-    RestartPolicy, ServicePlan, ServiceRules,
+    BootPlan, CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, Need, NeedCondition,
+    OnEnd, OnFailure, ProcessRef, RestartPolicy, ServicePlan, ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Finding, LayerRehearsal, Measured, RehearsalOutcome,
@@ -81,6 +81,39 @@ fn rules(plan: &BootPlan) -> Vec<ServiceRules> {
             reset_after_ms: 5_000,
             success: if i % 5 == 4 { vec![0] } else { vec![] },
             on_failure: [OnFailure::Nothing, OnFailure::Dependents, OnFailure::Boot][i % 3],
+        })
+        .collect()
+}
+
+/// Every kind of need on the service before it in the plan; one that is disabled, whom nobody needs, and one
+/// whose end is the boot's.
+fn terms(plan: &BootPlan) -> Vec<ServiceTerms> {
+    let names: Vec<&String> = plan
+        .layers
+        .iter()
+        .flat_map(|layer| &layer.services)
+        .map(|service| &service.name)
+        .collect();
+    let conditions = [
+        NeedCondition::Ready,
+        NeedCondition::Started,
+        NeedCondition::Completed,
+        NeedCondition::Succeeded,
+        NeedCondition::Logged,
+    ];
+    (0..names.len())
+        .map(|i| ServiceTerms {
+            service: names[i].clone(),
+            disabled: i == 4,
+            needs: (i > 0 && i != 5)
+                .then(|| Need {
+                    service: names[i - 1].clone(),
+                    condition: conditions[i % 5],
+                })
+                .into_iter()
+                .collect(),
+            on_end: if i == 7 { OnEnd::Stop } else { OnEnd::Nothing },
+            jitter_percent: 50,
         })
         .collect()
 }
@@ -319,6 +352,8 @@ fn run(mode: Mode, layers: usize, bytes: Vec<u8>, stop_after: usize) -> Engine {
             app: "app".into(),
             plan: plan(mode, layers, true),
             rules: rules(&plan(mode, layers, true)),
+            terms: terms(&plan(mode, layers, true)),
+            needing: vec!["layer2".into(), "layer4".into()],
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -401,13 +436,17 @@ proptest! {
             if let Event::LayerStarted { layer } = event {
                 let after = state.layer(layer).unwrap().after.clone();
                 for before in after {
-                    prop_assert!(state.layer(&before).unwrap().status.is_settled());
+                    prop_assert!(state.layer(&before).unwrap().is_settled());
                 }
             }
             if let Event::ServiceStarted { service, .. } = event {
                 let (layer, found) = state.service(service).unwrap();
                 prop_assert!(layer.started_at.is_some());
                 prop_assert!(!found.is_alive(), "{} started twice", service);
+                let again = found.status == ServiceStatus::Restarting;
+                let met = Roster::of(&state).has_met(found);
+                prop_assert!(again || met, "{} started before its needs", service);
+                prop_assert!(!found.terms.disabled);
             }
             state = evolve(state, *at, *mission, event);
         }
@@ -452,6 +491,8 @@ fn a_boot_heals_retries_and_runs() {
             app: "app".into(),
             plan,
             rules: vec![],
+            terms: vec![],
+            needing: vec![],
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -524,6 +565,35 @@ fn a_boot_heals_retries_and_runs() {
 }
 
 #[test]
+fn what_another_worker_applied_stays_applied_when_our_own_look_ends_later() {
+    let id = MissionId(Uuid::from_u128(1));
+    let missing = Finding::new("config.missing", Severity::Warning, "PORT", "is missing");
+    let events = [
+        Event::BootUp { degraded: true },
+        Event::MissionFiled {
+            mission: id,
+            slug: "m".into(),
+            signature: crate::domain::ids::Signature("s".into()),
+            failure: crate::domain::mission::Failure::of_finding(CheckName::Config, &missing),
+        },
+        Event::FixApplied {
+            fixer: "ann".into(),
+            summary: "by hand".into(),
+        },
+        Event::HealFinished {
+            mission: id,
+            outcome: HealOutcome::HeldElsewhere,
+            reason: "ann holds it".into(),
+        },
+    ];
+    let state = events.iter().fold(BootState::default(), |state, event| {
+        evolve(state, At(0), Some(id), event)
+    });
+    assert_eq!(state.missions[0].outcome, Some(HealOutcome::Applied));
+    assert_eq!(state.missions[0].reason, "by hand");
+}
+
+#[test]
 fn a_failing_signature_trips_the_breaker() {
     let bytes: Vec<u8> = vec![];
     let mut engine = run(Mode::Resilient, 1, bytes, 0);
@@ -536,6 +606,8 @@ fn a_failing_signature_trips_the_breaker() {
                 ..plan(Mode::Resilient, 1, false)
             },
             rules: vec![],
+            terms: vec![],
+            needing: vec![],
             supervisor: process(1),
             fingerprint: Box::default(),
         })
@@ -587,4 +659,6 @@ fn a_failing_signature_trips_the_breaker() {
     assert_eq!(engine.state.attempt, 3);
 }
 
+mod needs;
+mod steering;
 mod supervision;

@@ -13,14 +13,17 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 7] = [
+const KINDS_SINCE_V1: [&str; 10] = [
     "layer_skipped",
     "log_gap",
     "log_pruned",
     "rules_set",
     "service_recovered",
+    "service_skipped",
     "service_stable",
+    "service_steered",
     "service_unready",
+    "terms_set",
 ];
 /// Files of version 1, which nobody adds to.
 const FRAMES_V1: usize = 73;

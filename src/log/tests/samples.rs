@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::domain::event::{
     CheckChange, CheckPhase, DatabasePrint, ExitKind, FileChange, HealOutcome, LayerPlan, Mode,
-    OnFailure, RestartPolicy, ServicePlan, ServiceRules, Verdict,
+    Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServiceOrder, ServicePlan, ServiceRules,
+    ServiceTerms, Verdict,
 };
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
@@ -576,6 +577,36 @@ fn base() -> Vec<Event> {
         Event::LayerSkipped {
             layer: text("worker"),
             because: text("database"),
+        },
+        Event::TermsSet {
+            terms: vec![ServiceTerms {
+                service: text("web"),
+                disabled: false,
+                needs: [
+                    NeedCondition::Ready,
+                    NeedCondition::Started,
+                    NeedCondition::Succeeded,
+                    NeedCondition::Completed,
+                    NeedCondition::Logged,
+                ]
+                .map(|condition| Need {
+                    service: text("db"),
+                    condition,
+                })
+                .to_vec(),
+                on_end: OnEnd::Stop,
+                jitter_percent: 20,
+            }],
+            needing: vec![text("worker")],
+        },
+        Event::ServiceSkipped {
+            service: text("web"),
+            because: text("it needs db (ready), which ended with exit status 3"),
+        },
+        Event::ServiceSteered {
+            service: text("web"),
+            order: ServiceOrder::Restart,
+            by: text("a person (uid 1000)"),
         },
         Event::LogGap {
             kept: 12,

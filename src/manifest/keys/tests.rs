@@ -193,6 +193,7 @@ fn the_documented_example_is_right_and_has_every_key() {
     // A token is in a variable or in a file.
     vault.insert("token_file".to_owned());
     found.remove("layer.service.env");
+    found.remove("layer.service.needs");
     // The former name of `reset_after`.
     let restart = found.get_mut("layer.service.restart").unwrap();
     restart.insert("window".to_owned());

@@ -32,6 +32,13 @@ fn good(text: &str) -> Manifest {
     parse(&text).unwrap_or_else(|error| panic!("{text}\n{error}"))
 }
 
+/// Service `api`, then `db`, in one layer.
+fn needy(api: &str, db: &str) -> String {
+    format!(
+        "[[layer]]\nname='a'\n[[layer.service]]\n{api}\nname='api'\nrun='x'\n[[layer.service]]\n{db}\nname='db'\nrun='y'"
+    )
+}
+
 #[test]
 fn the_smallest_manifest_has_every_default() {
     let manifest = parse("[app]\nname = \"shop\"\n").unwrap();
@@ -268,6 +275,18 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         ("[[layer]]\nname='a'\n[[layer]]\nname='b'\nafter=['a','a']".into(), "`a` is named twice", ""),
         ("[[layer]]\nname='a'\nafter=['c']\n[[layer]]\nname='b'\nafter=['a']\n[[layer]]\nname='c'\nafter=['b']".into(), "4:8: layers wait for each other: a -> c -> b -> a", "take one"),
         ("[[layer]]\nname='a'\nafter=['c']\n[[layer]]\nname='b'\n[[layer]]\nname='c'".into(), "a -> c -> b -> a", "without `after` (c, b)"),
+        // Needs.
+        (needy("needs = { dbb = 'ready' }", ""), "there is no service `dbb`", "`db`"),
+        (needy("needs = { api = 'ready' }", ""), "service `api` cannot need itself", ""),
+        (needy("needs = { db = 'redy' }", ""), "`redy` is not allowed here", "`ready`"),
+        (needy("needs = ['db']", ""), "`needs` must be a table", ""),
+        (needy("needs = { db = 'ready' }", "disabled = true"), "`db` is disabled", "disabled"),
+        (needy("needs = { db = 'succeeded' }", ""), "is started again whenever it ends", "oneshot"),
+        (needy("needs = { db = 'ready' }", "needs = { api = 'started' }"), "5:11: services wait for each other: api -> db -> api", "take one"),
+        // The layer of what is needed comes after the own one.
+        ("[[layer]]\nname='a'\n[[layer.service]]\nname='x'\nrun='x'\nneeds={ y = 'ready' }\n[[layer]]\nname='b'\n[[layer.service]]\nname='y'\nrun='y'".into(), "x -> y -> layer a -> x", "take one"),
+        (service("restart = { jitter = 101 }"), "`jitter` cannot be 101", ""),
+        (service("on_end = 'exit'"), "`exit` is not allowed here", "`stop`"),
         // Commands and probes.
         ("[[layer]]\nname='a'\n[[layer.service]]\nname='s'".into(), "4:1: [[layer.service]] has no `run`", ""),
         ("[[layer]]\nname='a'\n[[layer.service]]\nname='s'\nrun='a | b'".into(), "`|` is for a shell", "sh"),
@@ -526,4 +545,31 @@ proptest! {
             crate::manifest::problem::tests::render(&error);
         }
     }
+}
+
+#[test]
+fn needs_ends_and_restarts_are_read() {
+    use crate::manifest::{NeedCondition, OnEnd, RestartCondition};
+    let text = needy(
+        "needs = { db = 'completed' }\non_end = 'stop'",
+        "restart = { policy = 'never', jitter = 0 }",
+    );
+    let manifest = Manifest::parse(
+        &format!("[app]\nname='x'\n{text}\n[[layer]]\nname='b'\nafter=['a']\n[[layer.service]]\nname='c'\nrun='c'\nrestart='unless-stopped'\ndisabled=true"),
+        Path::new("ubs.toml"),
+    )
+    .unwrap();
+    let service = |name: &str| manifest.service(name).unwrap().1;
+    assert_eq!(service("api").needs["db"], NeedCondition::Completed);
+    assert_eq!(service("api").on_end, OnEnd::Stop);
+    assert_eq!(
+        service("api").restart.policy,
+        RestartCondition::Never,
+        "its end is the end"
+    );
+    assert_eq!(service("db").restart.jitter_percent, 0);
+    assert_eq!(service("c").restart.policy, RestartCondition::UnlessStopped);
+    assert!(service("c").disabled);
+    let needing: Vec<bool> = manifest.layers.iter().map(|layer| layer.needing).collect();
+    assert_eq!(needing, [false, true]);
 }

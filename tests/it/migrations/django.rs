@@ -101,6 +101,7 @@ fn an_unapplied_migration_is_applied() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_empty_database_gets_all_of_them() {
     let Some((workspace, _)) = project() else {
         return;

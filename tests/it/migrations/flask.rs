@@ -91,6 +91,7 @@ fn the_registered_application_is_upgraded_within() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn the_application_that_the_environment_names_is_upgraded_within() {
     let Some(mut workspace) = application("") else {
         return;

@@ -85,6 +85,7 @@ impl Project {
 const APPLIED: &str = "SELECT count(*) FROM django_migrations WHERE app = 'shop'";
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn unapplied_migrations_are_applied() {
     let Some(project) = Project::new() else {
         return;
@@ -119,6 +120,7 @@ fn unapplied_migrations_are_applied() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_empty_database_gets_all_of_them() {
     let Some(project) = Project::new() else {
         return;
@@ -135,6 +137,7 @@ fn an_empty_database_gets_all_of_them() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_migration_with_python_code_that_changes_rows_waits_for_a_person() {
     let Some(project) = Project::new() else {
         return;

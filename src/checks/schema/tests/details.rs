@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::checks::testing::postgres::{PASSWORD, Server};
-use crate::checks::testing::{App, venv};
+use crate::checks::testing::{App, some_of, venv};
 use crate::domain::finding::{CheckName, CheckReport, Finding};
 
 const MODELS: &str = r#"
@@ -258,6 +258,10 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
             &["Warning schema.constraint_mismatch Items.code"],
         ),
     ];
+    // The last one depends on the version.
+    let last = changes.len() - 1;
+    let mut some = some_of(&changes[..last], 8);
+    some.push(&changes[last]);
     for packages in [&venv::PACKAGES[..], &venv::OLD_PACKAGES[..]] {
         let Some(python) = venv::python_with(packages) else {
             return;
@@ -277,7 +281,7 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
         server.sql(hand, &by_hand);
         app = app.schema(&server.url("postgresql", own), "models:Base");
         app = app.schema(&server.url("postgresql+asyncpg", hand), "models:Base");
-        for (at, (sql, _)) in changes.iter().enumerate() {
+        for (at, (sql, _)) in some.iter().enumerate() {
             let database = format!("{hand}_{at}");
             server.sql(
                 "postgres",
@@ -295,8 +299,8 @@ fn a_real_server_tells_what_is_the_same_and_what_is_not() {
         assert_eq!(unprefixed, Vec::<&Finding>::new());
         let none: &[&str] = &[];
         let mut wrong = vec![("the same in other words", about(&report, 1), none)];
-        for (at, (sql, reported)) in changes.iter().enumerate() {
-            let is_last = at + 1 == changes.len();
+        for (at, (sql, reported)) in some.iter().enumerate() {
+            let is_last = at + 1 == some.len();
             let reported = if is_last && !is_new { none } else { reported };
             wrong.push((sql, about(&report, at + 2), reported));
         }

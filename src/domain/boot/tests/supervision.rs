@@ -4,14 +4,14 @@ use super::*;
 use crate::domain::health::{Health, HealthStatus};
 use crate::domain::ids::BootId;
 
-const SECOND: i64 = 1_000_000;
+pub(super) const SECOND: i64 = 1_000_000;
 
 /// A boot in mode layered whose layers have the given services; a layer comes after the one before.
-struct Told {
-    engine: Engine,
+pub(super) struct Told {
+    pub engine: Engine,
 }
 
-fn service(name: &str) -> ServicePlan {
+pub(super) fn service(name: &str) -> ServicePlan {
     ServicePlan {
         name: name.into(),
         oneshot: false,
@@ -23,7 +23,7 @@ fn service(name: &str) -> ServicePlan {
     }
 }
 
-fn rule(name: &str) -> ServiceRules {
+pub(super) fn rule(name: &str) -> ServiceRules {
     ServiceRules {
         service: name.into(),
         probed: false,
@@ -35,7 +35,7 @@ fn rule(name: &str) -> ServiceRules {
     }
 }
 
-fn layer(name: &str, after: &[&str], services: Vec<ServicePlan>) -> LayerPlan {
+pub(super) fn layer(name: &str, after: &[&str], services: Vec<ServicePlan>) -> LayerPlan {
     LayerPlan {
         name: name.into(),
         critical: true,
@@ -45,7 +45,17 @@ fn layer(name: &str, after: &[&str], services: Vec<ServicePlan>) -> LayerPlan {
 }
 
 impl Told {
-    fn begin(layers: Vec<LayerPlan>, change: impl Fn(&mut ServiceRules)) -> Self {
+    pub(super) fn begin(layers: Vec<LayerPlan>, change: impl Fn(&mut ServiceRules)) -> Self {
+        Self::with(Mode::Layered, layers, change, vec![], &[])
+    }
+
+    pub(super) fn with(
+        mode: Mode,
+        layers: Vec<LayerPlan>,
+        change: impl Fn(&mut ServiceRules),
+        terms: Vec<ServiceTerms>,
+        needing: &[&str],
+    ) -> Self {
         let mut engine = Engine {
             state: BootState::default(),
             log: vec![],
@@ -63,10 +73,12 @@ impl Told {
             .command(BootCommand::Start {
                 app: "app".into(),
                 rules: rules.collect(),
+                terms,
+                needing: needing.iter().map(|name| (*name).to_owned()).collect(),
                 plan: BootPlan {
                     checks: vec![],
                     layers,
-                    ..plan(Mode::Layered, 0, false)
+                    ..plan(mode, 0, false)
                 },
                 supervisor: process(1),
                 fingerprint: Box::default(),
@@ -78,7 +90,7 @@ impl Told {
     }
 
     /// Starts what may start now, restarts included.
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         for _ in 0..20 {
             let steps = next(&self.engine.state);
             let step = steps.into_iter().find(|s| {
@@ -97,13 +109,13 @@ impl Told {
     }
 
     /// So much time passes; whoever is due is told.
-    fn pass(&mut self, us: i64) {
+    pub(super) fn pass(&mut self, us: i64) {
         self.engine.clock += us;
         let _ = self.engine.command(BootCommand::TimePassed);
         self.start();
     }
 
-    fn end(&mut self, service: &str, exit: ExitKind) {
+    pub(super) fn end(&mut self, service: &str, exit: ExitKind) {
         self.engine
             .command(BootCommand::ServiceExited {
                 service: service.into(),
@@ -115,15 +127,15 @@ impl Told {
         self.start();
     }
 
-    fn status(&self, service: &str) -> ServiceStatus {
+    pub(super) fn status(&self, service: &str) -> ServiceStatus {
         self.engine.state.service(service).unwrap().1.status
     }
 
-    fn layer(&self, name: &str) -> LayerStatus {
+    pub(super) fn layer(&self, name: &str) -> LayerStatus {
         self.engine.state.layer(name).unwrap().status
     }
 
-    fn health(&self) -> Health {
+    pub(super) fn health(&self) -> Health {
         let boot = BootId(Uuid::from_u128(1));
         Health::of(boot, &self.engine.state, Some(true), 0, 0)
     }

@@ -47,7 +47,26 @@ mirror! {
 
     enum OnFailure of event { Nothing, Dependents, Boot }
 
-    enum RestartPolicy of event { OnFailure, Always, Never }
+    enum RestartPolicy of event { OnFailure, Always, Never, UnlessStopped }
+
+    struct ServiceTerms of event {
+        service: String,
+        disabled: bool,
+        needs: Vec<Need>,
+        on_end: OnEnd,
+        jitter_percent: u32,
+    }
+
+    struct Need of event {
+        service: String,
+        condition: NeedCondition,
+    }
+
+    enum NeedCondition of event { Ready, Started, Succeeded, Completed, Logged }
+
+    enum OnEnd of event { Nothing, Stop }
+
+    enum ServiceOrder of event { Start, Stop, Restart }
 
     struct Fingerprint of event {
         ubs_version: String,

@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::boot::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceRules,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    ServiceRules, ServiceTerms,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
 use super::report::{CheckName, CheckReport, Decision};
@@ -192,6 +193,19 @@ mirror! {
         LayerSkipped {
             layer: String,
             because: String,
+        },
+        TermsSet {
+            terms: Vec<ServiceTerms>,
+            needing: Vec<String>,
+        },
+        ServiceSkipped {
+            service: String,
+            because: String,
+        },
+        ServiceSteered {
+            service: String,
+            order: ServiceOrder,
+            by: String,
         },
         LogGap {
             kept: u64,

@@ -1,0 +1,166 @@
+//! The same as numbers, in the text format of Prometheus.
+
+use std::fmt::Write;
+
+use super::ask::Snapshot;
+use super::view;
+use crate::domain::boot::{ServiceState, ServiceStatus};
+use crate::domain::ids::At;
+
+const STATES: [ServiceStatus; 8] = [
+    ServiceStatus::Pending,
+    ServiceStatus::Starting,
+    ServiceStatus::Ready,
+    ServiceStatus::Unready,
+    ServiceStatus::Done,
+    ServiceStatus::Restarting,
+    ServiceStatus::Failed,
+    ServiceStatus::Stopped,
+];
+
+/// All metrics of this moment.
+pub(super) fn text(snapshot: &Snapshot) -> String {
+    let state = &snapshot.state;
+    let mut text = String::new();
+    let ready = view::unready_reasons(state).is_empty();
+    let health = view::health(snapshot).status;
+    let info = format!(
+        "app=\"{}\",boot_id=\"{}\",version=\"{}\"",
+        escaped(&state.app),
+        snapshot.boot,
+        env!("CARGO_PKG_VERSION"),
+    );
+    let one = |name, help, labels: &str, value| Family::new(name, help).with(labels, value);
+    let families = [
+        one("ubs_boot_info", "What is supervised.", &info, 1.0),
+        one(
+            "ubs_boot_start_time_seconds",
+            "When the boot began, in seconds since 1970.",
+            "",
+            seconds(state.started_at),
+        ),
+        one(
+            "ubs_ready",
+            "Every service that is needed is ready: 1.",
+            "",
+            number(ready),
+        ),
+        one(
+            "ubs_health",
+            "The word of `ubs health`.",
+            &format!("status=\"{}\"", health.as_str()),
+            1.0,
+        ),
+        one(
+            "ubs_attempt",
+            "Number of the attempt.",
+            "",
+            f64::from(state.attempt),
+        ),
+        one(
+            "ubs_missions_open",
+            "Missions that are not closed.",
+            "",
+            count(snapshot.missions_open),
+        ),
+        one(
+            "ubs_missions_need_person",
+            "Missions that need a person.",
+            "",
+            count(snapshot.missions_need_person),
+        ),
+    ];
+    families.iter().for_each(|family| family.write(&mut text));
+    let mut states = Family::new(
+        "ubs_service_state",
+        "1 for the state of the service, else 0.",
+    );
+    let mut restarts = Family::new(
+        "ubs_service_restarts",
+        "Restarts since the service was last ready for `reset_after`.",
+    );
+    let mut starts = Family::new(
+        "ubs_service_start_time_seconds",
+        "When the service's process started, in seconds since 1970.",
+    );
+    let mut stable = Family::new("ubs_service_stable", "1 if the service is stable.");
+    for layer in &state.layers {
+        for service in &layer.services {
+            let labels = labels_of(&layer.name, service);
+            for status in STATES {
+                let labels = format!("{labels},state=\"{}\"", status.as_str());
+                states = states.with(&labels, number(service.status == status));
+            }
+            restarts = restarts.with(&labels, f64::from(service.ends));
+            stable = stable.with(&labels, number(service.is_stable()));
+            if let Some(at) = service.started_at.filter(|_| service.is_alive()) {
+                starts = starts.with(&labels, seconds(at));
+            }
+        }
+    }
+    for family in [states, restarts, stable, starts] {
+        family.write(&mut text);
+    }
+    text
+}
+
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    samples: Vec<(String, f64)>,
+}
+
+impl Family {
+    fn new(name: &'static str, help: &'static str) -> Self {
+        let samples = Vec::new();
+        Self {
+            name,
+            help,
+            samples,
+        }
+    }
+
+    fn with(mut self, labels: &str, value: f64) -> Self {
+        self.samples.push((labels.to_owned(), value));
+        self
+    }
+
+    fn write(&self, text: &mut String) {
+        let name = self.name;
+        // Writing to a string cannot fail.
+        let _ = write!(text, "# HELP {name} {}\n# TYPE {name} gauge\n", self.help);
+        for (labels, value) in &self.samples {
+            let _ = match labels.as_str() {
+                "" => writeln!(text, "{name} {value}"),
+                labels => writeln!(text, "{name}{{{labels}}} {value}"),
+            };
+        }
+    }
+}
+
+fn labels_of(layer: &str, service: &ServiceState) -> String {
+    format!(
+        "service=\"{}\",layer=\"{}\"",
+        escaped(&service.plan.name),
+        escaped(layer)
+    )
+}
+
+fn escaped(label: &str) -> String {
+    label
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+fn number(holds: bool) -> f64 {
+    if holds { 1.0 } else { 0.0 }
+}
+
+fn seconds(at: At) -> f64 {
+    at.0 as f64 / 1e6
+}
+
+fn count(count: u64) -> f64 {
+    count as f64
+}
