@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use self::entries::{Reached, reached_files};
 use self::resolve::{Missing, ModuleIndex, ModuleOrigin};
+use super::as_run::AsRun;
 use super::context::CheckContext;
 use super::packages::package_of;
 use super::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeProgram, run_probe};
@@ -129,6 +130,7 @@ fn ask(context: &CheckContext<'_>, facts: &SourceFacts) -> BTreeMap<String, Modu
     let input = serde_json::json!({ "names": names });
     let ran = run_probe::<Known>(
         context,
+        &AsRun::default(),
         ProbeProgram::Interpreter,
         input,
         PROBE_TIMEOUT_MS,

@@ -10,6 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::as_run::runs_as_script;
 use super::question::{PROBE_TIMEOUT_MS, frame};
 use crate::domain::finding::CheckName;
 use crate::manifest::{Expect, Manifest};
@@ -38,6 +39,7 @@ impl SharedRuns {
             };
             // The others have no network and that much time.
             let fits = rehearse.call.is_none()
+                && !runs_as_script(layer, module)
                 && !rehearse.network
                 && rehearse.timeout_ms >= PROBE_TIMEOUT_MS;
             let wanted = askers(manifest, checks, module);

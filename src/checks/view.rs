@@ -56,6 +56,8 @@ pub(super) enum SandboxCause {
     Refused,
     /// Nothing may be written in the workspace.
     ReadOnly,
+    /// Nobody answers over the network, which is not there.
+    NoNetwork,
 }
 
 impl SandboxCause {
@@ -67,6 +69,7 @@ impl SandboxCause {
                 format!("a {run} can make no local (Unix) socket, so this is not decided")
             }
             Self::ReadOnly => format!("the {run} is read-only, which may be the cause"),
+            Self::NoNetwork => format!("a {run} has no network, so this is not decided"),
         }
     }
 
@@ -78,6 +81,10 @@ impl SandboxCause {
                 "let the {who} make its sockets when it runs and not while it is imported"
             )),
             Self::ReadOnly => None,
+            Self::NoNetwork => Some(format!(
+                "let the {who} connect when it runs and not while it starts, or see that what it needs is up; a dry run \
+                 may connect with rehearse.network = true"
+            )),
         }
     }
 }
@@ -170,10 +177,11 @@ impl CheckContext<'_> {
         if let Some(path) = self.not_shown_in(texts, &raised.unwritten) {
             return Some(SandboxCause::NotShown(path));
         }
-        match (raised.refused, raised.read_only) {
-            (true, _) => Some(SandboxCause::Refused),
-            (false, true) => Some(SandboxCause::ReadOnly),
-            (false, false) => None,
+        match (raised.refused, raised.read_only, raised.network) {
+            (true, ..) => Some(SandboxCause::Refused),
+            (false, true, _) => Some(SandboxCause::ReadOnly),
+            (false, false, true) => Some(SandboxCause::NoNetwork),
+            (false, false, false) => None,
         }
     }
 

@@ -7,7 +7,7 @@ use super::container::{built_command, context_of, port_of_image, published};
 use super::draft::{Note, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
-use super::program::program;
+use crate::source::program;
 use super::shell::from_compose;
 use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
 use super::yaml::{Node, Value, parse};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::code::{ApplicationCode, is_side};
 use super::draft::{LayerDraft, Note, Unit, VarDraft};
-use super::program::{Program, program};
+use crate::source::{Program, program};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
 use crate::source::{ApplicationObject, Framework};

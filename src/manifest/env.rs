@@ -11,6 +11,8 @@ pub(crate) enum Origin {
     Process,
     /// An environment file, with the 1-based line.
     File(PathBuf, u32),
+    /// `env` of this service in the manifest: only that service gets it.
+    Service(String),
 }
 
 /// The variables of one application.

@@ -20,6 +20,7 @@ mod literals;
 mod merge;
 mod metadata;
 mod nesting;
+mod program;
 mod scope;
 mod settings;
 mod tables;
@@ -39,6 +40,7 @@ pub(crate) use facts::{
     ApplicationObject, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
     RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
+pub(crate) use program::{Program, option, port_of, program};
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::checks::advice::import_remedy;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
@@ -22,6 +23,8 @@ const SLOWEST_MAX: usize = 5;
 pub(super) struct LayerFailures<'a> {
     pub context: &'a CheckContext<'a>,
     pub layer: &'a Layer,
+    /// How its service runs.
+    pub as_run: &'a AsRun,
     /// What is installed, if the interpreter came so far as to say where.
     pub packages: Option<&'a Packages>,
 }
@@ -68,6 +71,26 @@ impl LayerFailures<'_> {
         finding
     }
 
+    /// The start-up took longer than it is watched.
+    pub(super) fn slow_start(&self) -> Finding {
+        self.finding(
+            Code::RehearsalUnjudged,
+            Severity::Info,
+            "its start-up did not end within 20 s, so this is not decided",
+        )
+        .remedy("look at what it waits for: the network is not reachable in a dry run; or take `startup` out")
+    }
+
+    /// A script without a main guard runs as a whole.
+    pub(super) fn unguarded(&self, script: &str) -> Finding {
+        let script = self.context.redactor.clean(script, 256);
+        let what = format!(
+            "{script} has no `if __name__ == \"__main__\"`, so all of it ran, and was stopped after 5 s: not decided"
+        );
+        self.finding(Code::RehearsalUnjudged, Severity::Info, &what)
+            .remedy(format!("put what {script} does when it is run behind a main guard"))
+    }
+
     pub(super) fn raised(
         &self,
         step: &str,
@@ -94,7 +117,9 @@ impl LayerFailures<'_> {
         let (code, remedy) = if let Some(cause) = cause {
             let code = match cause {
                 SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
-                SandboxCause::Refused | SandboxCause::ReadOnly => Code::RehearsalFailed,
+                SandboxCause::Refused | SandboxCause::ReadOnly | SandboxCause::NoNetwork => {
+                    Code::RehearsalFailed
+                },
             };
             let remedy = cause.remedy("layer").unwrap_or_else(|| {
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \

@@ -8,6 +8,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::sql_files::sql_files;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{
     NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
@@ -54,6 +55,7 @@ pub(super) fn read_models(
     });
     let ran = run_probe::<ModelsAnswer>(
         context,
+        &AsRun::of_module(context, module),
         ProbeProgram::Models,
         input,
         PROBE_TIMEOUT_MS,

@@ -42,7 +42,7 @@ pub(crate) fn run_checks(
         Environment::load(place.manifest, root, process)
             .map_err(|error| TrialError::Environment(error.to_string()))
     };
-    let environment = load(place.root)?;
+    let environment = load(place.root)?.with_services(place.manifest);
     let mut secrets = environment.secret_values(place.manifest);
     // A copy may hold dummies; what a trial says must not have the live secrets either.
     if place.root != place.manifest.workspace {
