@@ -42,6 +42,12 @@ pub(super) struct Raised {
     pub unwritten: Vec<String>,
     /// Files of its frames that were imported before, by another name.
     pub twice: Vec<String>,
+    /// The application's own module that hides another one: its name, its file, `standard` or `installed`.
+    pub hides: Vec<String>,
+    /// What pydantic says of each value: name, kind, message.
+    pub fields: Vec<(String, String, String)>,
+    /// The pydantic model.
+    pub title: String,
     /// The module whose code raised it: the application's, a package's, the library's.
     pub raised_in: String,
     pub raised_line: u32,

@@ -219,6 +219,7 @@ impl App {
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),
+                before_boot: false,
                 earlier: &self.earlier,
             },
         );

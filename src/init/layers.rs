@@ -166,6 +166,7 @@ fn layer(
     }
     let program = program(&unit.run);
     layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
+    layer.startup = program.object.is_some() && program.serves && !layer.imports.is_empty();
     if unit.ready.is_none() && !unit.oneshot && program.serves {
         ready(
             code,

@@ -37,10 +37,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
-    ApplicationObject, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
+    ApplicationObject, CreateAll, EnvRead, Framework, Guard, IgnoredHandler, Import, Include, ModuleScope, Place,
     RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
-pub(crate) use program::{Program, option, port_of, program};
+pub(crate) use program::{Program, program};
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};

@@ -400,6 +400,57 @@ def _missing_directory(error):
     return ""
 
 
+def _hides(error):
+    """The application's own top-level module that took part and hides another one: `[name, file, what it hides]`."""
+    names = [getattr(error, "name", None)]
+    for frame, _ in _traceback.walk_tb(error.__traceback__):
+        names.append(frame.f_globals.get("__name__"))
+    standard = getattr(sys, "stdlib_module_names", ())
+    for name in dict.fromkeys([n.split(".")[0] for n in names if isinstance(n, str)]):
+        inside = relative(getattr(sys.modules.get(name), "__file__", None))
+        if inside is None:
+            continue
+        if name in standard:
+            return [name, inside, "standard"]
+        import importlib.machinery
+
+        elsewhere = [path for path in sys.path if not _is_own_directory(path)]
+        if importlib.machinery.PathFinder.find_spec(name, elsewhere) is not None:
+            return [name, inside, "installed"]
+    return []
+
+
+def _is_own_directory(path):
+    return relative(_os.path.join(path, "x.py")) is not None if path else True
+
+
+def _fields(error):
+    """What pydantic says of each value, without the values: `[name, kind, message]`, and the model's name."""
+    for one in _all_of(error):
+        told = getattr(one, "errors", None)
+        if not callable(told) or not type(one).__module__.startswith("pydantic"):
+            continue
+        found = []
+        for field in told()[:_CHAIN_MAX]:
+            place = ".".join([_text(part) for part in field.get("loc", ())])
+            found.append([place[:200], _text(field.get("type", ""))[:100], _text(field.get("msg", ""))[:300]])
+        return found, _text(getattr(one, "title", "") or "")[:200]
+    return [], ""
+
+
+def _directory_in_text(error):
+    """`Directory 'static' does not exist`, as Starlette says it: relative to where the service runs."""
+    import re
+
+    for one in _all_of(error):
+        found = re.search("[Dd]irectory '([^']{1,500})' does not exist", _text(one)[:2000])
+        if found:
+            path = _os.path.normpath(_os.path.join(_os.getcwd(), found.group(1)))
+            if path.startswith(_root + _os.sep) and not _os.path.lexists(path):
+                return path[len(_root) + 1 :]
+    return ""
+
+
 def _imported_twice(error):
     """Files of the traceback that a module of another name was imported from before."""
     names = {}
@@ -458,6 +509,9 @@ def _described(error):
                     }
                 )
         raised["twice"] = _imported_twice(error)
+        raised["hides"] = _hides(error)
+        raised["directory"] = raised["directory"] or _directory_in_text(error)
+        raised["fields"], raised["title"] = _fields(error)
         _, raised["raised_in"], raised["raised_line"] = _says_where(error)
         raised["chain"] = _chain(error)
         _strip(told, set())

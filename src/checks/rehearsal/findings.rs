@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::checks::advice::import_remedy;
+use crate::checks::advice::{Advice, advise, import_remedy};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
@@ -114,6 +114,10 @@ impl LayerFailures<'_> {
                  than those that are installed; see the traceback for which two meet there"
             )
         });
+        let advice = match cause {
+            Some(_) => None,
+            None => advise(self.context, self.as_run, self.packages, raised),
+        };
         let (code, remedy) = if let Some(cause) = cause {
             let code = match cause {
                 SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
@@ -139,6 +143,14 @@ impl LayerFailures<'_> {
                     "correct {step} in `rehearse` of the layer, or add its directory to python.path"
                 ),
             )
+        } else if let Some(advice) = &advice {
+            let code = match (&advice.code, missing) {
+                (Some(code), _) => code.clone(),
+                (None, Some(_)) => Code::RehearsalMissingPackage,
+                (None, None) if raised.kind.ends_with("ImportError") => Code::RehearsalImportError,
+                (None, None) => Code::RehearsalFailed,
+            };
+            (code, advice.remedy.clone())
         } else if let Some(module) = missing {
             (Code::RehearsalMissingPackage, self.install(module))
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
@@ -165,9 +177,13 @@ impl LayerFailures<'_> {
                     |module| self.importer(raised, module),
                 )
                 .map_or_else(String::new, |who| format!("; {who}"));
-            self.failed(code, &format!("{line}{place}{importer}{root}"))
+            let more = match &advice {
+                Some(Advice { more, .. }) if !more.is_empty() => format!("; {more}"),
+                _ => String::new(),
+            };
+            self.failed(code, &format!("{line}{place}{more}{importer}{root}"))
         };
-        finding.location = location;
+        finding.location = advice.and_then(|advice| advice.place).or(location);
         finding.remedy = Some(remedy);
         finding.detail = raised.detail(redactor);
         if !printed.trim().is_empty() {
@@ -180,7 +196,7 @@ impl LayerFailures<'_> {
             .fact("module", step);
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
-        } else if let Some(module) = missing {
+        } else if let Some(module) = missing.filter(|_| finding.code == Code::RehearsalMissingPackage) {
             finding = finding.fact("package", self.package_of(&redactor.clean(module, 256)));
         }
         finding

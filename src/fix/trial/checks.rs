@@ -24,6 +24,8 @@ pub(crate) struct CheckPlace<'a> {
     pub process_env: &'a BTreeMap<String, String>,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// See [`CheckContext`].
+    pub before_boot: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }
@@ -67,6 +69,7 @@ pub(crate) fn run_checks(
                 overrides: place.overrides.clone(),
                 shared: &shared,
                 sources: &sources,
+                before_boot: place.before_boot,
                 earlier: place.earlier,
             },
         ))
