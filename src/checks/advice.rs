@@ -61,6 +61,7 @@ pub(super) fn advise(
             pairs::quarrel(texts, version).map(Advice::of)
         })
         .or_else(|| fields(context, raised))
+        .or_else(|| variable(context, raised))
         .or_else(|| twice(context, raised))
         .or_else(|| dialect(context, raised))
         .or_else(|| directory(context, raised))
@@ -128,14 +129,19 @@ fn missing_module(
 
 /// The directory of the workspace in which a top-level module lies that no import finds.
 pub(super) fn in_workspace(context: &CheckContext<'_>, top: &str) -> Option<String> {
-    let files = context.facts().modules.iter().map(|(_, file)| file.as_str());
+    let files = context
+        .facts()
+        .modules
+        .iter()
+        .map(|(_, file)| file.as_str());
     let mut bases: Vec<&str> = files
         .filter_map(|file| {
             let inside = format!("/{file}");
             let at = inside
                 .find(&format!("/{top}/"))
                 .or_else(|| inside.strip_suffix(&format!("/{top}.py")).map(str::len))?;
-            file.get(..at.saturating_sub(1)).filter(|base| !base.is_empty())
+            file.get(..at.saturating_sub(1))
+                .filter(|base| !base.is_empty())
         })
         .collect();
     bases.sort_by_key(|base| (base.matches('/').count(), base.len()));
@@ -145,7 +151,10 @@ pub(super) fn in_workspace(context: &CheckContext<'_>, top: &str) -> Option<Stri
 /// A module of a package that is run as a script.
 fn without_package(as_run: &AsRun, raised: &Raised) -> Option<Advice> {
     let script = as_run.program.script.as_deref()?;
-    if !raised.message.contains("attempted relative import with no known parent package") {
+    if !raised
+        .message
+        .contains("attempted relative import with no known parent package")
+    {
         return None;
     }
     let module = script.trim_end_matches(".py").replace('/', ".");
@@ -210,11 +219,30 @@ fn fields(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     })
 }
 
+/// `os.environ["NAME"]` of a variable that is not set.
+fn variable(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
+    let name = (raised.kind == "KeyError").then_some(raised.message.trim_matches('\''))?;
+    let reads = &context.facts().env_reads;
+    let is_read = reads.iter().any(|read| read.name == name);
+    if !is_read || context.environment.values.contains_key(name) {
+        return None;
+    }
+    let file = context.manifest.config.files.last();
+    let place = file.map_or_else(
+        || "in the environment of ubs".to_owned(),
+        |file| format!("in {file}"),
+    );
+    Some(Advice::of(format!(
+        "set {name} {place}, or in `env` of the service that reads it"
+    )))
+}
+
 /// Where an environment file sets the variable of a field.
 fn assigned(context: &CheckContext<'_>, field: &str) -> Option<(String, String, u32)> {
     let files = context.environment.files.iter();
     let entries = files.filter_map(|(file, parsed)| Some((file, &parsed.as_ref()?.entries)));
-    let mut found = entries.flat_map(|(file, entries)| entries.iter().map(move |entry| (file, entry)));
+    let mut found =
+        entries.flat_map(|(file, entries)| entries.iter().map(move |entry| (file, entry)));
     found.find_map(|(file, entry)| {
         entry
             .name
@@ -226,7 +254,8 @@ fn assigned(context: &CheckContext<'_>, field: &str) -> Option<(String, String, 
 /// A module that was imported by two names runs twice.
 fn twice(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     let file = raised.twice.first()?;
-    let is_again = raised.message.contains("already") || raised.message.contains("Multiple classes");
+    let is_again =
+        raised.message.contains("already") || raised.message.contains("Multiple classes");
     let at = raised.frames.iter().position(|frame| frame.file == *file)?;
     if !is_again {
         return None;
@@ -236,7 +265,9 @@ fn twice(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
         .trim_end_matches(".py")
         .trim_end_matches("/__init__")
         .replace('/', ".");
-    let place = at.checked_sub(1).and_then(|before| raised.frames.get(before));
+    let place = at
+        .checked_sub(1)
+        .and_then(|before| raised.frames.get(before));
     let importer = place.map_or_else(String::new, |frame| {
         let frame_file = context.redactor.clean(&frame.file, 256);
         format!(" in {frame_file}:{}", frame.line)
@@ -263,9 +294,14 @@ fn dialect(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     if !is_old {
         return None;
     }
-    let (name, origin) = context.environment.values.iter().find_map(|(name, (value, origin))| {
-        value.starts_with("postgres:").then_some((name, origin))
-    })?;
+    let (name, origin) =
+        context
+            .environment
+            .values
+            .iter()
+            .find_map(|(name, (value, origin))| {
+                value.starts_with("postgres:").then_some((name, origin))
+            })?;
     let place = match origin {
         crate::manifest::Origin::File(file, line) => Some(Location {
             file: file.display().to_string(),

@@ -72,11 +72,17 @@ impl AsRun {
 
     /// The service that runs a Django project: `manage.py`, or a `wsgi` or `asgi` module.
     pub(super) fn of_django(context: &CheckContext<'_>) -> Self {
-        let services = context.manifest.layers.iter().flat_map(|layer| &layer.services);
+        let services = context
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
         let mut runs = services.map(|service| Self::of_service(context, service));
         let is_django = |run: &Self| {
             run.program.tool == "manage.py"
-                || run.modules().any(|m| m.ends_with("wsgi") || m.ends_with("asgi"))
+                || run
+                    .modules()
+                    .any(|m| m.ends_with("wsgi") || m.ends_with("asgi"))
         };
         runs.find(is_django).unwrap_or_default()
     }
@@ -89,7 +95,8 @@ impl AsRun {
     }
 
     fn starts_any(&self, modules: &[String]) -> bool {
-        self.modules().any(|started| modules.iter().any(|m| m == started))
+        self.modules()
+            .any(|started| modules.iter().any(|m| m == started))
             || modules.iter().any(|module| self.is_script(module))
     }
 
@@ -100,14 +107,19 @@ impl AsRun {
         let is_python = self.program.tool.ends_with(".py");
         is_python
             && script.is_some_and(|script| {
-                script.ends_with(&file) || (script.components().count() > 1 && Path::new(&file).ends_with(script))
+                script.ends_with(&file)
+                    || (script.components().count() > 1 && Path::new(&file).ends_with(script))
             })
     }
 
     /// Those of the modules that the service runs as a script, with its path.
     pub(super) fn scripts(&self, modules: &[String]) -> BTreeMap<String, String> {
         // Django's own script starts what `wsgi` and the settings say.
-        let script = self.program.script.as_ref().filter(|_| self.program.tool != "manage.py");
+        let script = self
+            .program
+            .script
+            .as_ref()
+            .filter(|_| self.program.tool != "manage.py");
         let mine = modules.iter().filter(|module| self.is_script(module));
         mine.filter_map(|module| Some((module.clone(), script?.clone())))
             .collect()
@@ -140,7 +152,9 @@ impl AsRun {
             (attribute, factory) = (&app.attribute, app.factory);
         }
         // A call with arguments is the server's to understand.
-        let is_name = attribute.chars().all(|c| c.is_alphanumeric() || "_.".contains(c));
+        let is_name = attribute
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_.".contains(c));
         (program.serves && is_name).then(|| {
             serde_json::json!({
                 "module": module,

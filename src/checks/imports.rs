@@ -256,7 +256,9 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         ),
         (None, None) => (
             Code::RehearsalMissingPackage,
-            format!("install {package} with the application's interpreter, and add it to its requirements"),
+            format!(
+                "install {package} with the application's interpreter, and add it to its requirements"
+            ),
         ),
     };
     let is_package = code == Code::RehearsalMissingPackage;
@@ -295,7 +297,9 @@ fn ignored_handler(handler: &IgnoredHandler) -> Finding {
     );
     Finding::of(Code::RehearsalIgnoredHandler, function.as_str(), message)
         .at(place.file.as_str(), place.line, place.column)
-        .remedy(format!("move what {function} does into the lifespan of {app}"))
+        .remedy(format!(
+            "move what {function} does into the lifespan of {app}"
+        ))
 }
 
 fn unjudged(facts: &SourceFacts) -> Option<Finding> {

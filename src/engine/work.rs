@@ -93,7 +93,10 @@ impl Work {
         let mut manifest = (*app.manifest).clone();
         if phase == CheckPhase::Validation {
             // What runs was started; starting it once more beside itself would prove nothing.
-            let rehearsed = manifest.layers.iter_mut().filter_map(|layer| layer.rehearse.as_mut());
+            let rehearsed = manifest
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.rehearse.as_mut());
             rehearsed.for_each(|rehearse| rehearse.startup = false);
         }
         let process_env = app.process_env.clone();

@@ -352,7 +352,11 @@ fn layer_text(layer: &LayerDraft, lines: &[String]) -> String {
         part.push_str(&format!(
             "rehearse = {{ imports = {}{} }}\n",
             quote_all(&layer.imports),
-            if layer.startup { ", startup = true" } else { "" }
+            if layer.startup {
+                ", startup = true"
+            } else {
+                ""
+            }
         ));
     }
     if let Some(unit) = &layer.service {

@@ -418,7 +418,8 @@ mod tests {
 
     #[test]
     fn variables_directories_and_factories_of_a_command() {
-        let words = "env PYTHONPATH=.:cms A=b python -m uvicorn --factory cms.main:make --app-dir src";
+        let words =
+            "env PYTHONPATH=.:cms A=b python -m uvicorn --factory cms.main:make --app-dir src";
         let program = of(words);
         assert_eq!(program.object.unwrap().0, "cms.main");
         assert!(program.is_factory);

@@ -80,7 +80,8 @@ pub(super) struct WebCollector {
 impl WebCollector {
     pub(super) fn finish(mut self) -> WebFacts {
         let with_lifespan = &self.with_lifespan;
-        self.handlers.retain(|handler| with_lifespan.contains(&handler.app));
+        self.handlers
+            .retain(|handler| with_lifespan.contains(&handler.app));
         self.facts.ignored = self.handlers;
         self.facts
     }

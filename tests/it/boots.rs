@@ -260,10 +260,17 @@ impl Case {
     /// What is not as expected of the broken version.
     fn differs(&self, report: &Value) -> Option<String> {
         if report["decision"] != self.decision {
-            return Some(format!("{} instead of {}: {report:#}", report["decision"], self.decision));
+            return Some(format!(
+                "{} instead of {}: {report:#}",
+                report["decision"], self.decision
+            ));
         }
         let findings = findings(report);
-        let told = |finding: &&Value| finding["remedy"].as_str().is_some_and(|r| r.contains(self.never));
+        let told = |finding: &&Value| {
+            finding["remedy"]
+                .as_str()
+                .is_some_and(|r| r.contains(self.never))
+        };
         if let Some(finding) = findings.iter().copied().find(|finding| told(finding)) {
             return Some(format!("says {:?}: {finding:#}", self.never));
         }
@@ -271,7 +278,9 @@ impl Case {
         let is_it = |finding: &Value| {
             finding["code"] == code
                 && place_of(finding).starts_with(place)
-                && finding["remedy"].as_str().is_some_and(|r| r.contains(remedy))
+                && finding["remedy"]
+                    .as_str()
+                    .is_some_and(|r| r.contains(remedy))
         };
         if findings.iter().any(|finding| is_it(finding)) {
             return None;
@@ -282,34 +291,57 @@ impl Case {
 
 fn findings(report: &Value) -> Vec<&Value> {
     let checks = report["checks"].as_array().into_iter().flatten();
-    checks.flat_map(|check| check["findings"].as_array().into_iter().flatten()).collect()
+    checks
+        .flat_map(|check| check["findings"].as_array().into_iter().flatten())
+        .collect()
 }
 
 fn place_of(finding: &Value) -> String {
     let location = &finding["location"];
-    format!("{}:{}", location["file"].as_str().unwrap_or(""), location["line"])
+    format!(
+        "{}:{}",
+        location["file"].as_str().unwrap_or(""),
+        location["line"]
+    )
 }
 
 /// What keeps the control from being GO.
 fn not_go(report: &Value) -> Option<String> {
-    let is_good = ["go", "go_unproven"].iter().any(|good| report["decision"] == *good);
+    let is_good = ["go", "go_unproven"]
+        .iter()
+        .any(|good| report["decision"] == *good);
     let bad = |finding: &&Value| finding["severity"] == "critical";
     (!is_good || findings(report).iter().any(|f| bad(f))).then(|| format!("{report:#}"))
 }
 
 /// The report of a pre-flight of one side of a case; `None` after saying why it is skipped.
 fn look(case: &Case, side: &str) -> Option<Value> {
-    let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/boots").join(case.name);
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/boots")
+        .join(case.name);
     let text = fs::read_to_string(from.join("case.json")).expect("a case");
     let told: Value = serde_json::from_str(&text).expect("JSON");
     let python = environment(&told, side)?;
     let mut workspace = Workspace::new();
     copy(&from.join(side), workspace.root());
-    let bin = python.parent().expect("its directory").display().to_string();
-    let home = python.ancestors().nth(2).expect("its environment").display().to_string();
+    let bin = python
+        .parent()
+        .expect("its directory")
+        .display()
+        .to_string();
+    let home = python
+        .ancestors()
+        .nth(2)
+        .expect("its environment")
+        .display()
+        .to_string();
     workspace.set_env("PATH", &format!("{bin}:/usr/bin:/bin"));
     workspace.set_env("VIRTUAL_ENV", &home);
-    let server = if told["postgres"] == true { Some(Server::start()?) } else { None };
+    let server = if told["postgres"] == true {
+        Some(Server::start()?)
+    } else {
+        None
+    };
     if let Some(server) = &server {
         let moved = format!("127.0.0.1:{}", server.port);
         for file in [".env", "setup.sh"] {
@@ -323,12 +355,19 @@ fn look(case: &Case, side: &str) -> Option<Value> {
             (url, server)
         });
         let mut setup = Command::new("sh");
-        setup.arg("setup.sh").current_dir(workspace.root()).env("PATH", format!("{bin}:/usr/bin:/bin"));
+        setup
+            .arg("setup.sh")
+            .current_dir(workspace.root())
+            .env("PATH", format!("{bin}:/usr/bin:/bin"));
         if let Some((url, _)) = &url {
             setup.env("PGURL", url);
         }
         let out = setup.output().expect("sh runs");
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
         let stranger = stranger(&told, side, &workspace, &python);
         let report = report_of(&workspace);
         drop((url, stranger));
@@ -374,7 +413,9 @@ fn stranger(told: &Value, side: &str, workspace: &Workspace, python: &Path) -> O
 /// The interpreter of the environment of one side.
 fn environment(told: &Value, side: &str) -> Option<PathBuf> {
     let name = told["venv_fixed"].as_str().filter(|_| side == "fixed");
-    let name = name.or_else(|| told["venv"].as_str()).expect("an environment");
+    let name = name
+        .or_else(|| told["venv"].as_str())
+        .expect("an environment");
     let web = &MAIN[..2];
     let with = |more: &[&'static str]| [web, more].concat();
     let packages: Vec<&str> = match name {
@@ -398,6 +439,10 @@ fn environment(told: &Value, side: &str) -> Option<PathBuf> {
 }
 
 fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).status();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(to)
+        .status();
     assert!(status.expect("cp runs").success());
 }

@@ -136,7 +136,10 @@ pub(in crate::checks) fn quarrel<'t>(
     if pair.pin.contains('[') {
         return Some(format!("install {}, or {}", pair.pin, pair.or));
     }
-    Some(format!("{who}: pin {} in the requirements, or {}", pair.pin, pair.or))
+    Some(format!(
+        "{who}: pin {} in the requirements, or {}",
+        pair.pin, pair.or
+    ))
 }
 
 #[cfg(test)]
@@ -150,7 +153,11 @@ mod tests {
             let remedy = quarrel([raised.as_str()].into_iter(), |_| None).unwrap();
             assert!(remedy.contains(pair.pin), "{remedy}");
             assert!(pair.source.starts_with("https://"), "{}", pair.source);
-            assert!(PAIRS[index + 1..].iter().all(|other| other.text != pair.text));
+            assert!(
+                PAIRS[index + 1..]
+                    .iter()
+                    .all(|other| other.text != pair.text)
+            );
         }
         assert_eq!(quarrel(["Error: no"].into_iter(), |_| None), None);
     }

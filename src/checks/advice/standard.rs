@@ -51,8 +51,8 @@ const GONE: &[Gone] = gone! {
 
 /// Modules that a Python has only if it was built with what they need; no package brings them.
 const BUILT_IN: [&str; 16] = [
-    "_bz2", "_ctypes", "_curses", "_dbm", "_gdbm", "_hashlib", "_lzma", "_sqlite3", "_ssl", "_tkinter", "_uuid", "_zstd",
-    "curses", "readline", "sqlite3", "tkinter",
+    "_bz2", "_ctypes", "_curses", "_dbm", "_gdbm", "_hashlib", "_lzma", "_sqlite3", "_ssl",
+    "_tkinter", "_uuid", "_zstd", "curses", "readline", "sqlite3", "tkinter",
 ];
 
 /// Modules that a version of their package no longer has: the module, the package, what it still had it.
@@ -92,13 +92,26 @@ mod tests {
     fn a_name_of_the_standard_library_is_never_installed_by_its_name() {
         let remedy = standard_remedy("cgi").unwrap();
         assert!(remedy.contains("since Python 3.13"), "{remedy}");
-        assert!(remedy.contains("legacy-cgi") && remedy.contains("Python 3.12"), "{remedy}");
+        assert!(
+            remedy.contains("legacy-cgi") && remedy.contains("Python 3.12"),
+            "{remedy}"
+        );
         for gone in GONE {
             let remedy = standard_remedy(gone.module).unwrap();
-            assert!(!remedy.contains(&format!("install {}", gone.module)), "{remedy}");
+            assert!(
+                !remedy.contains(&format!("install {}", gone.module)),
+                "{remedy}"
+            );
         }
-        assert!(standard_remedy("_ctypes").unwrap().contains("built without"));
+        assert!(
+            standard_remedy("_ctypes")
+                .unwrap()
+                .contains("built without")
+        );
         assert_eq!(standard_remedy("yaml"), None);
-        assert_eq!(taken_away("pkg_resources.extern"), Some(("setuptools", "<82")));
+        assert_eq!(
+            taken_away("pkg_resources.extern"),
+            Some(("setuptools", "<82"))
+        );
     }
 }

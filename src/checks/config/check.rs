@@ -319,9 +319,17 @@ impl Variable<'_> {
             Some(file) => format!("in {file}"),
             None => "in the environment of ubs".to_owned(),
         };
-        let mut services = self.context.manifest.layers.iter().flat_map(|layer| &layer.services);
+        let mut services = self
+            .context
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
         if let Some(service) = services.find(|service| !service.env.is_empty()) {
-            target.push_str(&format!(", or in `env` of the service that reads it (as of {})", service.name));
+            target.push_str(&format!(
+                ", or in `env` of the service that reads it (as of {})",
+                service.name
+            ));
         }
         let name = self.name;
         if self.var.secret && self.var.generate {

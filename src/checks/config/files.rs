@@ -16,11 +16,9 @@ fn mark(file: &str, parsed: &EnvFile) -> Option<Finding> {
         first.name
     );
     let finding = Finding::of(Code::ConfigEnvFileSyntax, format!("{file}:1"), message);
-    Some(
-        finding
-            .at(file, 1, 0)
-            .remedy(format!("save {file} as UTF-8 without the mark (`sed -i '1s/^\\xEF\\xBB\\xBF//' {file}`)")),
-    )
+    Some(finding.at(file, 1, 0).remedy(format!(
+        "save {file} as UTF-8 without the mark (`sed -i '1s/^\\xEF\\xBB\\xBF//' {file}`)"
+    )))
 }
 
 /// What is wrong with the environment files themselves.

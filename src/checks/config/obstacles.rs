@@ -25,7 +25,11 @@ pub(super) fn obstacles(context: &CheckContext<'_>) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     let mut ports: BTreeMap<u16, &Service> = BTreeMap::new();
-    let services = context.manifest.layers.iter().flat_map(|layer| &layer.services);
+    let services = context
+        .manifest
+        .layers
+        .iter()
+        .flat_map(|layer| &layer.services);
     for service in services {
         let run = AsRun::of_service(context, service);
         for port in ports_of(context, service, &run) {
@@ -42,8 +46,15 @@ pub(super) fn obstacles(context: &CheckContext<'_>) -> Vec<Finding> {
 
 /// The ports that a service is going to listen on: of its command, and of probes that only it may answer.
 fn ports_of(context: &CheckContext<'_>, service: &Service, run: &AsRun) -> Vec<u16> {
-    let of_command = run.program.port.as_deref().and_then(|port| port.parse().ok());
-    let mut ports: Vec<u16> = of_command.filter(|_| run.program.serves).into_iter().collect();
+    let of_command = run
+        .program
+        .port
+        .as_deref()
+        .and_then(|port| port.parse().ok());
+    let mut ports: Vec<u16> = of_command
+        .filter(|_| run.program.serves)
+        .into_iter()
+        .collect();
     for probe in [&service.ready, &service.live].into_iter().flatten() {
         let address = match &probe.kind {
             ProbeKind::Tcp(address) => address.as_str(),
@@ -78,17 +89,23 @@ fn port_taken(context: &CheckContext<'_>, service: &Service, port: u16) -> Optio
         service.name
     );
     let finding = Finding::of(Code::ConfigPortTaken, service.name.as_str(), message);
-    Some(finding.at(context.manifest_name(), service.line, 0).remedy(format!(
-        "end that process (`kill {}`), or give the service another port",
-        stranger.pid
-    )))
+    Some(
+        finding
+            .at(context.manifest_name(), service.line, 0)
+            .remedy(format!(
+                "end that process (`kill {}`), or give the service another port",
+                stranger.pid
+            )),
+    )
 }
 
 /// The boot that runs in this workspace holds it.
 fn is_of_a_boot(context: &CheckContext<'_>, pid: u32) -> bool {
     let process = PathBuf::from(format!("/proc/{pid}"));
     let variables = std::fs::read(process.join("environ")).unwrap_or_default();
-    let is_marked = variables.split(|byte| *byte == 0).any(|entry| entry.starts_with(BOOT_MARK));
+    let is_marked = variables
+        .split(|byte| *byte == 0)
+        .any(|entry| entry.starts_with(BOOT_MARK));
     let directory = std::fs::read_link(process.join("cwd")).unwrap_or_default();
     is_marked && directory.starts_with(&context.manifest.workspace)
 }
@@ -108,9 +125,16 @@ fn stale_file(context: &CheckContext<'_>, service: &Service, run: &AsRun) -> Opt
     });
     let is_beat = run.program.tool == "celery" && words.iter().any(|word| word == "beat");
     let name = named.or_else(|| is_beat.then(|| "celerybeat.pid".to_owned()))?;
-    let path = context.root.join(run.cwd.as_deref().unwrap_or_default()).join(&name);
-    let is_small = path.metadata().is_ok_and(|m| m.is_file() && m.len() <= PID_BYTES_MAX);
-    let text = is_small.then(|| std::fs::read_to_string(&path).ok()).flatten()?;
+    let path = context
+        .root
+        .join(run.cwd.as_deref().unwrap_or_default())
+        .join(&name);
+    let is_small = path
+        .metadata()
+        .is_ok_and(|m| m.is_file() && m.len() <= PID_BYTES_MAX);
+    let text = is_small
+        .then(|| std::fs::read_to_string(&path).ok())
+        .flatten()?;
     let pid: u32 = text.trim().parse().ok()?;
     // Of a process that is gone the program itself takes the file over.
     let command = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -119,7 +143,9 @@ fn stale_file(context: &CheckContext<'_>, service: &Service, run: &AsRun) -> Opt
         return None;
     }
     let tool = &run.program.tool;
-    let other = context.redactor.clean(command.split(' ').next().unwrap_or_default(), 128);
+    let other = context
+        .redactor
+        .clean(command.split(' ').next().unwrap_or_default(), 128);
     let message = format!(
         "{name} names process {pid}, which is {other} and not {tool}: an earlier run left it behind, and {tool} will \
          not start beside it"
@@ -142,5 +168,9 @@ fn disk_space(context: &CheckContext<'_>) -> Option<Finding> {
 /// What an ordinary user may still write there (statvfs(3)).
 fn free_bytes(directory: &Path) -> Option<u64> {
     let found = nix::sys::statvfs::statvfs(directory).ok()?;
-    Some(found.blocks_available().saturating_mul(found.fragment_size()))
+    Some(
+        found
+            .blocks_available()
+            .saturating_mul(found.fragment_size()),
+    )
 }

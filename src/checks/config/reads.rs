@@ -188,7 +188,9 @@ fn undeclared(
     let (severity, message) = if let Some(near) = near.filter(|_| !is_set) {
         (
             Severity::Warning,
-            format!("{name} is read by the code and not declared; {near}, one letter off, is declared"),
+            format!(
+                "{name} is read by the code and not declared; {near}, one letter off, is declared"
+            ),
         )
     } else if needed.is_some() {
         (

@@ -24,7 +24,11 @@ pub(super) fn service_findings(
     let mut missing: BTreeMap<String, Finding> = BTreeMap::new();
     // What one service sets for itself, `run` and probes of another do not get.
     let of_all = context.environment.of_all_services();
-    let mut ask = |environment: &Environment, text: &str, place: String, severity: Severity, line: u32| {
+    let mut ask = |environment: &Environment,
+                   text: &str,
+                   place: String,
+                   severity: Severity,
+                   line: u32| {
         let Some(name) = unset(context, environment, text) else {
             return;
         };
@@ -46,7 +50,13 @@ pub(super) fn service_findings(
     };
     for schema in &context.manifest.schemas {
         let place = format!("the database of schema {}", schema.name);
-        ask(context.environment, &schema.database, place, Severity::Critical, schema.line);
+        ask(
+            context.environment,
+            &schema.database,
+            place,
+            Severity::Critical,
+            schema.line,
+        );
     }
     let mut programs = Vec::new();
     let shared = service_environment(context.manifest, context.root, context.environment);
@@ -118,7 +128,10 @@ fn interpreter_line(
     let mut first = Vec::new();
     let file = std::fs::File::open(program).ok()?;
     std::io::Read::read_to_end(&mut std::io::Read::take(file, LINE_BYTES_MAX), &mut first).ok()?;
-    let line = first.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let line = first
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
     let line = String::from_utf8_lossy(line).into_owned();
     let interpreter = line.trim_start().split([' ', '\t']).next()?;
     let ends_in_return = line.ends_with('\r');
@@ -144,7 +157,12 @@ fn interpreter_line(
         format!("install {interpreter}, or correct the first line of {shown}")
     };
     let severity = severity_of(layer);
-    let finding = Finding::new(Code::ConfigProgramMissing, severity, service.name.as_str(), message);
+    let finding = Finding::new(
+        Code::ConfigProgramMissing,
+        severity,
+        service.name.as_str(),
+        message,
+    );
     Some(finding.at(shown.to_string(), 1, 0).remedy(remedy))
 }
 

@@ -309,9 +309,14 @@ def _is_read_only(error):
             told = ("readonly database", "disk is full")
             if any(text in message for text in told):
                 return True
-            # Where the workspace looks writable, a file that cannot be made has another reason.
-            if "unable to open database file" in message and not _os.access(_root, _os.W_OK):
-                return True
+            # Where its directory may be written, or is not there, a file that cannot be made has another reason.
+            if "unable to open database file" in message:
+                opened = _os.path.normpath(_os.path.join(_os.getcwd(), _opened.get("sqlite") or ""))
+                directory = _os.path.dirname(opened)
+                if not _os.access(_root, _os.W_OK):
+                    return True
+                if _os.path.isdir(directory) and not _os.access(directory, _os.W_OK):
+                    return True
         error = error.__cause__ or error.__context__
     return False
 
@@ -402,12 +407,19 @@ def _missing_directory(error):
 
 def _hides(error):
     """The application's own top-level module that took part and hides another one: `[name, file, what it hides]`."""
-    names = [getattr(error, "name", None)]
+    name = getattr(error, "name", None)
+    names = {}
+    if isinstance(name, str) and name:
+        top = name.split(".")[0]
+        names[top] = getattr(sys.modules.get(top), "__file__", None)
+    # What failed while it was imported is no longer among the modules.
     for frame, _ in _traceback.walk_tb(error.__traceback__):
-        names.append(frame.f_globals.get("__name__"))
+        inside = frame.f_globals.get("__name__")
+        if isinstance(inside, str) and "." not in inside:
+            names[inside] = frame.f_code.co_filename
     standard = getattr(sys, "stdlib_module_names", ())
-    for name in dict.fromkeys([n.split(".")[0] for n in names if isinstance(n, str)]):
-        inside = relative(getattr(sys.modules.get(name), "__file__", None))
+    for name in names:
+        inside = relative(names[name])
         if inside is None:
             continue
         if name in standard:

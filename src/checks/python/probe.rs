@@ -144,7 +144,10 @@ fn hosted_answer<T: DeserializeOwned>(
     context: &CheckContext<'_>,
 ) -> Option<ProbeRun<T>> {
     let Hosted { outcome, nonce } = hosted;
+    let has_started = parse_marked::<serde::de::IgnoredAny>(&outcome.result, nonce, "+").is_ok();
     let answer = match parse_answer::<serde::de::IgnoredAny>(&outcome.result, nonce) {
+        // The import was done; what came after it is not what is asked here.
+        Err(NotAnswered::Silent) if has_started => return None,
         Err(NotAnswered::Silent) => ProbeAnswer::None(no_answer(outcome, timeout_ms, context)),
         Err(NotAnswered::Twice) => return None,
         Ok(_) => ProbeAnswer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),

@@ -440,7 +440,7 @@ def _serve(rehearsed):
         asked = _read_frame(_more)
         if asked is None:
             break
-        if "raised" in rehearsed:
+        if "raised" in rehearsed and not rehearsed.get("starting"):
             _send(asked["mark"], {"raised": rehearsed["raised"]})
             continue
 

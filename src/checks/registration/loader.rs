@@ -43,7 +43,13 @@ impl Loader<'_> {
             Some(cause) => cause.remedy("application").unwrap_or_else(|| {
                 "let the application write when it runs and not while it is imported".to_owned()
             }),
-            None => advise(self.context, &AsRun::of_module(self.context, &self.app.module), None, raised).map_or_else(
+            None => advise(
+                self.context,
+                &AsRun::of_module(self.context, &self.app.module),
+                None,
+                raised,
+            )
+            .map_or_else(
                 || format!("make `import {}` work: read the traceback", self.app.module),
                 |advice| advice.remedy,
             ),

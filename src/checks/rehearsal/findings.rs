@@ -11,6 +11,7 @@ use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
+use crate::domain::redact::Redactor;
 use crate::domain::remedy::Cause;
 use crate::manifest::Layer;
 
@@ -88,7 +89,9 @@ impl LayerFailures<'_> {
             "{script} has no `if __name__ == \"__main__\"`, so all of it ran, and was stopped after 5 s: not decided"
         );
         self.finding(Code::RehearsalUnjudged, Severity::Info, &what)
-            .remedy(format!("put what {script} does when it is run behind a main guard"))
+            .remedy(format!(
+                "put what {script} does when it is run behind a main guard"
+            ))
     }
 
     pub(super) fn raised(
@@ -123,7 +126,7 @@ impl LayerFailures<'_> {
                 SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
                 SandboxCause::Refused | SandboxCause::ReadOnly | SandboxCause::NoNetwork => {
                     Code::RehearsalFailed
-                },
+                }
             };
             let remedy = cause.remedy("layer").unwrap_or_else(|| {
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \
@@ -161,7 +164,7 @@ impl LayerFailures<'_> {
                     .unwrap_or_else(|| import_remedy(raised)),
             )
         } else {
-            let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
+            let remedy = others.unwrap_or_else(|| look_there(raised, &step, redactor));
             (Code::RehearsalFailed, remedy)
         };
         let mut finding = if let Some(cause) = cause {
@@ -196,7 +199,9 @@ impl LayerFailures<'_> {
             .fact("module", step);
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
-        } else if let Some(module) = missing.filter(|_| finding.code == Code::RehearsalMissingPackage) {
+        } else if let Some(module) =
+            missing.filter(|_| finding.code == Code::RehearsalMissingPackage)
+        {
             finding = finding.fact("package", self.package_of(&redactor.clean(module, 256)));
         }
         finding
@@ -322,6 +327,24 @@ impl LayerFailures<'_> {
         }
         let finding = self.finding(Code::RehearsalSlowImport, Severity::Info, &what);
         Some(finding.remedy("import rarely used modules where they are used"))
+    }
+}
+
+/// Where to look, if nothing else is known.
+fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
+    const CODE_BYTES_MAX: usize = 120;
+    let rest = "the whole traceback is in `detail` of `ubs preflight --json`";
+    match raised.frames.last() {
+        Some(frame) => {
+            let code = redactor.clean(frame.code.trim(), CODE_BYTES_MAX);
+            let file = redactor.clean(&frame.file, 256);
+            let function = redactor.clean(&frame.function, 128);
+            format!(
+                "look at {file}:{}, in {function}: `{code}`; {rest}",
+                frame.line
+            )
+        }
+        None => format!("{step} fails in code that is not the application's own; {rest}"),
     }
 }
 

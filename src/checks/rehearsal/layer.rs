@@ -112,7 +112,14 @@ pub(super) fn rehearse_layer(
         }
         let ran: ProbeRun<Rehearsed> = match host {
             Some(host) => run_hosting_probe(context, &as_run, program, input, timeout_ms, host)?,
-            None => run_probe(context, &as_run, program, input, timeout_ms, rehearse.network)?,
+            None => run_probe(
+                context,
+                &as_run,
+                program,
+                input,
+                timeout_ms,
+                rehearse.network,
+            )?,
         };
         run.duration_ms = ran.duration_ms;
         run.isolation = Some(ran.isolation);

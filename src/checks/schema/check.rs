@@ -41,7 +41,10 @@ fn left_to_migrator(
             Code::SchemaPendingMigration | Code::SchemaNotMigrated
         ) && !matches!(finding.fix, Some(Remedy::ByHand { .. }))
     };
-    let is_migrated = matches!(schema.expect, Expect::Alembic { .. } | Expect::Django { .. });
+    let is_migrated = matches!(
+        schema.expect,
+        Expect::Alembic { .. } | Expect::Django { .. }
+    );
     if !is_migrated || !findings.iter().any(waits) {
         return findings;
     }
@@ -51,7 +54,10 @@ fn left_to_migrator(
     let left = |mut finding: Finding| {
         if waits(&finding) {
             finding.severity = Severity::Info;
-            finding.message.push_str(&format!("; {} brings it up to date when it starts", migrator.shown));
+            finding.message.push_str(&format!(
+                "; {} brings it up to date when it starts",
+                migrator.shown
+            ));
             finding.fix = None;
         }
         finding

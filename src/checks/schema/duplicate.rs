@@ -387,7 +387,14 @@ fn add_edits(
         return Ok(());
     }
     let input = serde_json::json!({ "edits": wanted });
-    let ran = run_probe::<Edits>(context, &AsRun::default(), ProbeProgram::Edit, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<Edits>(
+        context,
+        &AsRun::default(),
+        ProbeProgram::Edit,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     let ProbeAnswer::Given(Edits { edits }) = ran.answer else {
         return Ok(());
     };

@@ -104,9 +104,9 @@ pub(super) fn raised_otherwise(
         .as_ref()
         .and_then(|cause| cause.remedy("application"))
         .or_else(|| {
-            let advice = cause.is_none().then(|| {
-                advise(context, &AsRun::of_module(context, module), None, raised)
-            });
+            let advice = cause
+                .is_none()
+                .then(|| advise(context, &AsRun::of_module(context, module), None, raised));
             advice.flatten().map(|advice| advice.remedy)
         })
         .unwrap_or_else(|| format!("make `import {module}` work: read the traceback"));

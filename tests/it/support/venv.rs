@@ -117,9 +117,8 @@ pub fn skipped(lack: &str, why: &str) {
 }
 
 fn build(program: &Path, packages: &[&str]) -> Result<PathBuf, String> {
-    let version = run(
-        Command::new(program).args(["-c", "import sys; print(sys.version, sys.base_prefix)"])
-    )?;
+    let version =
+        run(Command::new(program).args(["-c", "import sys; print(sys.version, sys.base_prefix)"]))?;
     let mut hasher = DefaultHasher::new();
     (packages, &version).hash(&mut hasher);
     let base = cache()?;

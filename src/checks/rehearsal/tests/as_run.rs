@@ -42,9 +42,14 @@ fn a_layer_has_the_variables_the_directory_and_the_path_of_its_service() {
         ("site/web.py", web),
         ("site/here.txt", ""),
         ("extras/pricing.py", ""),
-        ("other.py", "import os\nassert os.environ['REGION'] == 'south' and 'MORE' not in os.environ\n"),
+        (
+            "other.py",
+            "import os\nassert os.environ['REGION'] == 'south' and 'MORE' not in os.environ\n",
+        ),
     ];
-    let Some(app) = app(manifest, &files) else { return };
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
     let report = check(&app);
     assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
 }
@@ -52,8 +57,13 @@ fn a_layer_has_the_variables_the_directory_and_the_path_of_its_service() {
 #[test]
 fn a_module_of_the_workspace_is_never_installed() {
     let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n";
-    let files = [("web.py", "import pricing\n"), ("extras/pricing/__init__.py", "")];
-    let Some(app) = app(manifest, &files) else { return };
+    let files = [
+        ("web.py", "import pricing\n"),
+        ("extras/pricing/__init__.py", ""),
+    ];
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
     let report = check(&app);
     let finding = only(&report, "rehearsal.import_error");
     let remedy = finding.remedy.as_deref().unwrap();
@@ -66,8 +76,14 @@ fn a_script_is_rehearsed_as_a_script_up_to_its_guard() {
     let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['app.main'] }\n\
                     [[layer.service]]\nname = 'web'\nrun = 'python app/main.py'\n";
     let guarded = "import beside\nimport sys\nassert '__main__' in sys.modules\nif __name__ == '__main__':\n    1 / 0\n";
-    let files = [("app/__init__.py", ""), ("app/main.py", guarded), ("app/beside.py", "")];
-    let Some(good) = app(manifest, &files) else { return };
+    let files = [
+        ("app/__init__.py", ""),
+        ("app/main.py", guarded),
+        ("app/beside.py", ""),
+    ];
+    let Some(good) = app(manifest, &files) else {
+        return;
+    };
     let report = check(&good);
     assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
 
@@ -83,12 +99,23 @@ fn a_script_is_rehearsed_as_a_script_up_to_its_guard() {
 #[test]
 fn a_file_that_hides_a_module_is_named() {
     let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n";
-    let files = [("web.py", "import random\n"), ("random.py", "from random import choice\n")];
-    let Some(app) = app(manifest, &files) else { return };
+    let files = [
+        ("web.py", "import random\n"),
+        ("random.py", "from random import choice\n"),
+    ];
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
     let report = check(&app);
-    let remedy = report.findings.iter().find_map(|f| f.remedy.as_deref()).unwrap();
+    let remedy = report
+        .findings
+        .iter()
+        .find_map(|f| f.remedy.as_deref())
+        .unwrap();
     assert!(
-        remedy.starts_with("rename random.py (and what imports it): it hides the module of the standard library"),
+        remedy.starts_with(
+            "rename random.py (and what imports it): it hides the module of the standard library"
+        ),
         "{report:#?}"
     );
 }
@@ -96,14 +123,23 @@ fn a_file_that_hides_a_module_is_named() {
 #[test]
 fn a_start_up_that_fails_is_critical_and_one_that_needs_the_network_is_not_decided() {
     let failing = asgi("raise Missing('no price list')");
-    let Some(bad) = app(STARTED, &[("web.py", &failing)]) else { return };
+    let Some(bad) = app(STARTED, &[("web.py", &failing)]) else {
+        return;
+    };
     let report = check(&bad);
     // It says nothing before it raises: a server takes it for one without a lifespan.
     assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
-    let failing = asgi("await send({'type': 'lifespan.startup.failed', 'message': 'x'}); raise Missing('no price list')");
+    let failing = asgi(
+        "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); raise Missing('no price list')",
+    );
     let report = check(&app(STARTED, &[("web.py", &failing)]).unwrap());
     let finding = only(&report, "rehearsal.failed");
-    assert!(finding.message.contains("Missing: no price list (web.py:5)"), "{finding:#?}");
+    assert!(
+        finding
+            .message
+            .contains("Missing: no price list (web.py:5)"),
+        "{finding:#?}"
+    );
     assert_eq!(finding.severity, Severity::Critical);
     // Not asked for, nothing is started.
     let quiet = STARTED.replace(", startup = true", "");
@@ -117,7 +153,11 @@ fn a_start_up_that_fails_is_critical_and_one_that_needs_the_network_is_not_decid
     let report = check(&app(STARTED, &[("web.py", &asgi(text))]).unwrap());
     let finding = only(&report, "rehearsal.failed");
     assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
-    assert!(finding.message.contains("has no network, so this is not decided"));
+    assert!(
+        finding
+            .message
+            .contains("has no network, so this is not decided")
+    );
 }
 
 #[test]
@@ -126,7 +166,9 @@ fn a_start_up_writes_into_a_copy_and_misses_what_is_missing() {
         return;
     }
     let makes = asgi("import sqlite3; sqlite3.connect('app.db').execute('CREATE TABLE t (x)')");
-    let Some(good) = app(STARTED, &[("web.py", &makes)]) else { return };
+    let Some(good) = app(STARTED, &[("web.py", &makes)]) else {
+        return;
+    };
     let report = check(&good);
     assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
     assert!(!good.root().join("app.db").exists());
@@ -136,5 +178,8 @@ fn a_start_up_writes_into_a_copy_and_misses_what_is_missing() {
     let finding = only(&report, "rehearsal.failed");
     assert_eq!(finding.severity, Severity::Critical);
     let remedy = finding.remedy.as_deref().unwrap();
-    assert!(remedy.starts_with("make the directory var/data"), "{remedy}");
+    assert!(
+        remedy.starts_with("make the directory var/data"),
+        "{remedy}"
+    );
 }
