@@ -58,6 +58,8 @@ pub(super) enum SandboxCause {
     ReadOnly,
     /// Nobody answers over the network, which is not there.
     NoNetwork,
+    /// Its tables are made by what runs before it.
+    NoTables,
 }
 
 impl SandboxCause {
@@ -69,6 +71,10 @@ impl SandboxCause {
                 format!("a {run} can make no local (Unix) socket, so this is not decided")
             }
             Self::ReadOnly => format!("the {run} is read-only, which may be the cause"),
+            Self::NoTables => {
+                "its tables are made, or compared, elsewhere in this boot, so this is not decided"
+                    .to_owned()
+            }
             Self::NoNetwork => format!("a {run} has no network, so this is not decided"),
         }
     }
@@ -81,6 +87,7 @@ impl SandboxCause {
                 "let the {who} make its sockets when it runs and not while it is imported"
             )),
             Self::ReadOnly => None,
+            Self::NoTables => Some("see what the schema check says of its database".to_owned()),
             Self::NoNetwork => Some(format!(
                 "let the {who} connect when it runs and not while it starts, or see that what it needs is up; a dry run \
                  may connect with rehearse.network = true"
@@ -168,6 +175,31 @@ impl CheckContext<'_> {
     /// See [`application_view`].
     pub(super) fn view(&self) -> View {
         application_view(self.manifest, self.root, self.environment, self.state)
+    }
+
+    /// What a start-up that failed may lack only because nothing of the boot ran before it.
+    pub(super) fn start_cause(&self, raised: &Raised) -> Option<SandboxCause> {
+        const NO_TABLE: [&str; 6] = [
+            "no such table",
+            "no such column",
+            "UndefinedTable",
+            "UndefinedColumn",
+            "relation \"",
+            "doesn't exist",
+        ];
+        let messages = raised.chain.iter().map(|link| link.message.as_str());
+        let mut texts = std::iter::once(raised.message.as_str()).chain(messages);
+        let mut services = self
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        let is_made = !self.manifest.schemas.is_empty() || services.any(|service| service.oneshot);
+        if is_made && texts.any(|text| NO_TABLE.iter().any(|part| text.contains(part))) {
+            return Some(SandboxCause::NoTables);
+        }
+        // The dry run has no capability, and another user perhaps.
+        (raised.kind == "PermissionError").then_some(SandboxCause::ReadOnly)
     }
 
     /// What of the sandbox an exception may come from: what failed may work when the application runs.

@@ -124,9 +124,10 @@ impl LayerFailures<'_> {
         let (code, remedy) = if let Some(cause) = cause {
             let code = match cause {
                 SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
-                SandboxCause::Refused | SandboxCause::ReadOnly | SandboxCause::NoNetwork => {
-                    Code::RehearsalFailed
-                }
+                SandboxCause::Refused
+                | SandboxCause::ReadOnly
+                | SandboxCause::NoNetwork
+                | SandboxCause::NoTables => Code::RehearsalFailed,
             };
             let remedy = cause.remedy("layer").unwrap_or_else(|| {
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \

@@ -147,7 +147,8 @@ pub(super) fn rehearse_layer(
                     });
                 }
                 if let Some(raised) = &rehearsed.raised {
-                    let cause = context.sandbox_cause(raised);
+                    let start = || rehearsed.starting.then(|| context.start_cause(raised));
+                    let cause = context.sandbox_cause(raised).or_else(|| start().flatten());
                     run.outcome = match cause {
                         Some(_) => RehearsalOutcome::Degraded,
                         None => RehearsalOutcome::Failed,

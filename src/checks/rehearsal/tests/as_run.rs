@@ -100,8 +100,8 @@ fn a_script_is_rehearsed_as_a_script_up_to_its_guard() {
 fn a_file_that_hides_a_module_is_named() {
     let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n";
     let files = [
-        ("web.py", "import random\n"),
-        ("random.py", "from random import choice\n"),
+        ("web.py", "import colorsys\n"),
+        ("colorsys.py", "from colorsys import rgb_to_hsv\n"),
     ];
     let Some(app) = app(manifest, &files) else {
         return;
@@ -114,7 +114,7 @@ fn a_file_that_hides_a_module_is_named() {
         .unwrap();
     assert!(
         remedy.starts_with(
-            "rename random.py (and what imports it): it hides the module of the standard library"
+            "rename colorsys.py (and what imports it): it hides the module of the standard library"
         ),
         "{report:#?}"
     );
@@ -182,4 +182,29 @@ fn a_start_up_writes_into_a_copy_and_misses_what_is_missing() {
         remedy.starts_with("make the directory var/data"),
         "{remedy}"
     );
+}
+
+#[test]
+fn a_start_up_that_misses_its_tables_waits_for_the_migrations_that_run_before_it() {
+    let misses = "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); import sqlite3; \
+                  sqlite3.connect('app.db').execute('SELECT x FROM t')";
+    let files = [("web.py", asgi(misses))];
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    let Some(alone) = app(STARTED, &files) else {
+        return;
+    };
+    let report = check(&alone);
+    assert_eq!(
+        only(&report, "rehearsal.failed").severity,
+        Severity::Critical
+    );
+    let migrated = format!(
+        "[[layer]]\nname = 'tables'\n[[layer.service]]\nname = 'tables'\nrun = 'make-tables'\noneshot = true\n{STARTED}"
+    );
+    let report = check(&app(&migrated, &files).unwrap());
+    let finding = only(&report, "rehearsal.failed");
+    assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
 }
