@@ -1,7 +1,6 @@
 //! How a service will run, as far as a dry run can be the same: its own variables, its directory, what it starts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::context::CheckContext;
 use crate::manifest::{Layer, Service};
@@ -97,30 +96,15 @@ impl AsRun {
     fn starts_any(&self, modules: &[String]) -> bool {
         self.modules()
             .any(|started| modules.iter().any(|m| m == started))
-            || modules.iter().any(|module| self.is_script(module))
-    }
-
-    /// The module of the manifest is the script that the service runs: `app.main` is `python app/main.py`.
-    fn is_script(&self, module: &str) -> bool {
-        let file = format!("{}.py", module.replace('.', "/"));
-        let script = self.program.script.as_deref().map(Path::new);
-        let is_python = self.program.tool.ends_with(".py");
-        is_python
-            && script.is_some_and(|script| {
-                script.ends_with(&file)
-                    || (script.components().count() > 1 && Path::new(&file).ends_with(script))
-            })
+            || modules.iter().any(|module| self.program.is_script(module))
     }
 
     /// Those of the modules that the service runs as a script, with its path.
     pub(super) fn scripts(&self, modules: &[String]) -> BTreeMap<String, String> {
-        // Django's own script starts what `wsgi` and the settings say.
-        let script = self
-            .program
-            .script
-            .as_ref()
-            .filter(|_| self.program.tool != "manage.py");
-        let mine = modules.iter().filter(|module| self.is_script(module));
+        let script = self.program.script.as_ref();
+        let mine = modules
+            .iter()
+            .filter(|module| self.program.is_script(module));
         mine.filter_map(|module| Some((module.clone(), script?.clone())))
             .collect()
     }
@@ -165,15 +149,4 @@ impl AsRun {
             })
         })
     }
-}
-
-/// Whether a layer's services run this module as a script.
-pub(super) fn runs_as_script(layer: &Layer, module: &str) -> bool {
-    layer.services.iter().any(|service| {
-        let run = AsRun {
-            program: program(&service.run),
-            ..AsRun::default()
-        };
-        !run.scripts(&[module.to_owned()]).is_empty()
-    })
 }

@@ -10,11 +10,11 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::as_run::runs_as_script;
 use super::question::{PROBE_TIMEOUT_MS, frame};
 use crate::domain::finding::CheckName;
 use crate::manifest::{Expect, Manifest};
 use crate::sandbox::SandboxOutcome;
+use crate::source::program;
 
 /// The dry runs of one pre-flight that others may ask.
 #[derive(Debug, Default)]
@@ -39,7 +39,10 @@ impl SharedRuns {
             };
             // The others have no network and that much time.
             let fits = rehearse.call.is_none()
-                && !runs_as_script(layer, module)
+                && !layer
+                    .services
+                    .iter()
+                    .any(|service| program(&service.run).is_script(module))
                 && !rehearse.network
                 && rehearse.timeout_ms >= PROBE_TIMEOUT_MS;
             let wanted = askers(manifest, checks, module);

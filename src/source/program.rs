@@ -1,5 +1,7 @@
 //! What a command line starts: the application object, the modules that it loads, and its port.
 
+use std::path::Path;
+
 use crate::manifest::is_dotted;
 
 /// What is known about a command.
@@ -175,6 +177,20 @@ fn script(path: &str, arguments: &[String]) -> Program {
 }
 
 impl Program {
+    /// The module is the script that the command runs: `app.main` is `python app/main.py`. Django's own script starts
+    /// what `wsgi` and the settings say, and is not meant.
+    pub(crate) fn is_script(&self, module: &str) -> bool {
+        let file = format!("{}.py", module.replace('.', "/"));
+        let file = Path::new(&file);
+        let is_it = |script: &String| {
+            let script = Path::new(script);
+            script.ends_with(file) || (script.components().count() > 1 && file.ends_with(script))
+        };
+        self.tool.ends_with(".py")
+            && self.tool != "manage.py"
+            && self.script.as_ref().is_some_and(is_it)
+    }
+
     fn of(tool: &str) -> Self {
         Self {
             tool: tool.to_owned(),
@@ -430,6 +446,9 @@ mod tests {
         assert_eq!(shell.env, [pair("A", "1")]);
         assert_eq!(shell.directory.as_deref(), Some("web"));
         assert_eq!(of("dagster-daemon run -m jobs.all").modules, ["jobs.all"]);
+        let script = of("python app/main.py");
+        assert!(script.is_script("app.main") && script.is_script("src.app.main"));
+        assert!(!script.is_script("main.app") && !of("python manage.py x").is_script("manage"));
         assert_eq!(of("streamlit run ui/app.py").script.unwrap(), "ui/app.py");
     }
 
