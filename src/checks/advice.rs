@@ -87,9 +87,10 @@ fn hidden(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
         _ => "the installed package",
     };
     let (name, file) = (clean(name), clean(file));
-    let other = match file.ends_with("__init__.py") {
-        true => format!("the directory of {file}"),
-        false => file.clone(),
+    let other = if file.ends_with("__init__.py") {
+        format!("the directory of {file}")
+    } else {
+        file.clone()
     };
     Some(Advice::import(format!(
         "rename {other} (and what imports it): it hides {what} {name}, which is imported by the same name"

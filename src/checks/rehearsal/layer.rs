@@ -141,9 +141,10 @@ pub(super) fn rehearse_layer(
                     .extend(failures.side_effects(&run.seen.side_effects, more));
                 if rehearsed.undecided {
                     run.outcome = RehearsalOutcome::Degraded;
-                    run.findings.push(match rehearsed.starting {
-                        true => failures.slow_start(),
-                        false => failures.unguarded(&rehearsed.step),
+                    run.findings.push(if rehearsed.starting {
+                        failures.slow_start()
+                    } else {
+                        failures.unguarded(&rehearsed.step)
                     });
                 }
                 if let Some(raised) = &rehearsed.raised {
@@ -154,9 +155,10 @@ pub(super) fn rehearse_layer(
                         None => RehearsalOutcome::Failed,
                     };
                     let step = &rehearsed.step;
-                    let step = match rehearsed.starting {
-                        true => format!("the start-up of {step}"),
-                        false => step.clone(),
+                    let step = if rehearsed.starting {
+                        format!("the start-up of {step}")
+                    } else {
+                        step.clone()
                     };
                     let finding = failures.raised(&step, raised, cause.as_ref(), &ran.printed);
                     run.findings.push(finding);
