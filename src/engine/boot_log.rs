@@ -364,3 +364,73 @@ impl BootLog<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::plan::BootPlan;
+
+    fn boot_log(path: &std::path::Path) -> BootLog<'static> {
+        let log = Log::open(path).unwrap();
+        let reader = Reader::open(path).unwrap();
+        let mut boot_log = BootLog {
+            log,
+            reader,
+            boot: BootId(uuid::Uuid::now_v7()),
+            state: BootState::default(),
+            seen: Seq::default(),
+            observer: Box::new(|_, _| {}),
+            kept: None,
+            own: None,
+        };
+        let start = BootCommand::Start {
+            app: "app".to_owned(),
+            plan: BootPlan::default(),
+            rules: vec![],
+            terms: vec![],
+            needing: vec![],
+            supervisor: crate::domain::event::ProcessRef::default(),
+            fingerprint: Box::default(),
+        };
+        boot_log.command(vec![start]).unwrap();
+        boot_log
+    }
+
+    #[test]
+    fn what_is_kept_is_told_and_written_by_its_own_timer() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = boot_log(&dir.path().join("log.db"));
+        assert_eq!(log.not_written_since(), None);
+        let before = now();
+        log.trouble(&LogError::Stopped);
+        let since = log.not_written_since().unwrap();
+        assert!(since >= before && since <= now());
+        let by = "a person".to_owned();
+        let stop = BootCommand::RequestStop { by };
+        // What a person asks is done, although it cannot be written yet.
+        assert_eq!(log.request(stop).unwrap(), Ok(true));
+        let is_written = |log: &BootLog<'_>| {
+            let events = log.reader.events(EventFilter::default()).unwrap();
+            let kinds = events.map(|recorded| recorded.unwrap().kind);
+            kinds.collect::<Vec<_>>().contains(&"log_gap".to_owned())
+        };
+        assert!(!is_written(&log));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let written = async {
+            while log.not_written_since().is_some() {
+                log.kept_due().await;
+                log.pump().unwrap();
+            }
+            assert!(is_written(&log));
+            let idle = tokio::time::timeout(Duration::from_millis(10), log.kept_due());
+            assert!(idle.await.is_err(), "nothing is due");
+        };
+        runtime.block_on(async {
+            let timed = tokio::time::timeout(Duration::from_secs(20), written);
+            timed.await.expect("it wakes up by itself");
+        });
+    }
+}

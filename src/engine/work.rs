@@ -91,7 +91,15 @@ impl Work {
         check: CheckName,
         phase: CheckPhase,
     ) -> Result<(), EngineError> {
-        let manifest = (*app.manifest).clone();
+        let mut manifest = (*app.manifest).clone();
+        if phase == CheckPhase::Validation {
+            // What runs was started; starting it once more beside itself would prove nothing.
+            let rehearsed = manifest
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.rehearse.as_mut());
+            rehearsed.for_each(|rehearse| rehearse.startup = false);
+        }
         let process_env = app.process_env.clone();
         let scratch = app.scratch();
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
@@ -119,6 +127,7 @@ impl Work {
                     state: Some(&state_dir),
                     process_env: &process_env,
                     overrides,
+                    before_boot: phase == CheckPhase::Preflight,
                     earlier: &earlier,
                 },
                 &[check],

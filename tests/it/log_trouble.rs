@@ -230,10 +230,14 @@ fn a_log_that_another_process_holds_stops_no_service() {
         let now = services(&workspace);
         !now.is_empty() && now.iter().all(|pid| !first.contains(pid))
     });
+    let health = workspace.ubs(&["health", "--json"]).json();
+    assert!(health["log_not_written_since"].is_string(), "{health}");
     holder.execute_batch("ROLLBACK").unwrap();
     await_that("the gap is told", || {
         workspace.kinds().contains(&"log_gap".to_owned())
     });
+    let health = workspace.ubs(&["health", "--json"]).json();
+    assert!(health.get("log_not_written_since").is_none(), "{health}");
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
     workspace.ubs(&["log", "verify"]).expect(0);

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod boot;
+mod boots;
 mod circles;
 mod cli;
 mod control;
