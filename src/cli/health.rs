@@ -273,13 +273,17 @@ fn service_text(ui: &Ui, indent: &str, service: &ServiceHealth, more: &str) -> S
         Some(error) => format!(": {error}"),
         None => String::new(),
     };
+    let note = match &service.note {
+        Some(note) => format!(", {note}"),
+        None => String::new(),
+    };
     render::labelled(
         ui.paint,
         ui.width,
         indent,
         Tone::Dim,
         &format!(
-            "{} {}{pid}{restarts}{more}{error}",
+            "{} {}{pid}{restarts}{more}{error}{note}",
             service.name, service.status
         ),
     )

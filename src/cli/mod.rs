@@ -149,7 +149,7 @@ fn start_tracing(verbose: u8) {
     let default = if verbose >= 2 {
         "ubs=debug"
     } else {
-        "ubs=warn"
+        "ubs=warn,ubs::said=info"
     };
     let filter = EnvFilter::try_from_env("UBS_LOG").unwrap_or_else(|_| EnvFilter::new(default));
     // A second initialisation is harmless: the first one stays.

@@ -276,6 +276,12 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Warn,
             format!("{service}: not ready any more: {reason}"),
         ),
+        E::AnswerNotAttributed { service, why } => line(
+            Depth::Part,
+            "SERVICE",
+            Tone::Dim,
+            format!("{service}: answer not attributed: {why}"),
+        ),
         E::ServiceStable { service } => line(
             Depth::Part,
             "SERVICE",

@@ -14,6 +14,7 @@ use crate::database::postgres::user_rights::UserRights;
 use crate::database::sql::quote::identifier;
 use crate::database::sqlite::live;
 use crate::database::unreachable::Unreachable;
+use crate::database::url::{Database, is_postgres, parse_url};
 
 /// A database that answers.
 pub(crate) enum Live {
@@ -37,6 +38,33 @@ impl Live {
     pub(crate) fn postgres(url: &str) -> Result<Self, Unreachable> {
         let url = PostgresUrl::parse(url).map_err(Unreachable)?;
         Ok(Self::Postgres(Box::new(Postgres::connect(&url)?)))
+    }
+
+    /// Whether the database at the URL, as an application in `root` would open it, answers a question.
+    ///
+    /// # Errors
+    /// Why it does not, without user and password.
+    pub(crate) fn ping(url: &str, root: &Path) -> Result<(), Unreachable> {
+        let live = match parse_url(url, root) {
+            Database::File(path) if !path.exists() => {
+                return Err(Unreachable(format!("{} does not exist", path.display())));
+            }
+            Database::File(path) => Self::sqlite(&path)?,
+            Database::Memory => {
+                return Err(Unreachable("it is in the application's memory".to_owned()));
+            }
+            Database::Other if is_postgres(url) => Self::postgres(url)?,
+            Database::Other => {
+                let why = "neither a SQLite nor a PostgreSQL database can be asked at its URL";
+                return Err(Unreachable(why.to_owned()));
+            }
+        };
+        let question = match &live {
+            Self::Postgres(_) => "SELECT 1",
+            // Reads the file: SQLite answers `SELECT 1` without it.
+            Self::Sqlite { .. } => "SELECT count(*) FROM main.sqlite_schema",
+        };
+        live.column(question).map(drop)
     }
 
     /// All of the schema: on PostgreSQL what the search path leads to and what lies in the schemas
@@ -191,6 +219,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_is_a_database_answers() {
+        let dir = tempfile::tempdir().unwrap();
+        let ping = |url: &str| Live::ping(url, dir.path()).map_err(|why| why.to_string());
+        assert!(
+            ping("sqlite:///app.db")
+                .unwrap_err()
+                .contains("does not exist")
+        );
+        std::fs::write(
+            dir.path().join("app.db"),
+            "no database, but long enough to look at",
+        )
+        .unwrap();
+        assert!(
+            ping("sqlite:///app.db")
+                .unwrap_err()
+                .contains("no SQLite database")
+        );
+        std::fs::remove_file(dir.path().join("app.db")).unwrap();
+        let connection = Connection::open(dir.path().join("app.db")).unwrap();
+        connection.execute_batch("CREATE TABLE t (n INT)").unwrap();
+        assert_eq!(ping("sqlite:///app.db"), Ok(()));
+        assert!(ping("mysql://a:s3cr3t@b/c").is_err_and(|why| !why.contains("s3cr3t")));
+    }
+
+    #[test]
     fn a_small_table_of_a_real_server_is_read_and_a_server_that_is_not_there_says_so() {
         use crate::checks::testing::postgres::Server;
         let Some(server) = Server::start() else {
@@ -207,6 +261,7 @@ mod tests {
             server.url("postgres", "postgres") + "?sslmode=disable",
             socket,
         ] {
+            Live::ping(&url, Path::new("/")).unwrap_or_else(|why| panic!("{why}"));
             let live = Live::postgres(&url).unwrap_or_else(|why| panic!("{why}"));
             let rows = live.read_table("alembic_version", &["version_num", "n"], 9);
             assert_eq!(rows.unwrap(), Some(vec![vec![Some("a1".to_owned()), None]]));

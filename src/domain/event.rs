@@ -402,6 +402,13 @@ events! {
         /// Who: `a person (uid 1000)`.
         by: String,
     },
+    /// A service is ready, and nothing says that it was itself that answered its probe.
+    AnswerNotAttributed = "answer_not_attributed" {
+        /// Which service.
+        service: String,
+        /// Why not.
+        why: String,
+    },
     // --- the log itself ---------------------------------------------------------------------
     /// The log could not be written for a time: the events after this one were kept in memory
     /// meanwhile, and some may be lost.

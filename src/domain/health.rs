@@ -77,6 +77,8 @@ pub struct ServiceHealth {
     pub stable: bool,
     /// Why it was given up or skipped, or is not ready any more.
     pub error: Option<String>,
+    /// `answer not attributed`, and why: another program may have answered its probe.
+    pub note: Option<String>,
 }
 
 /// The newest result of one check.
@@ -410,6 +412,9 @@ fn layer_health(layer: &LayerState, roster: &Roster<'_>) -> LayerHealth {
                 restarts: usize::try_from(service.ends).unwrap_or(usize::MAX),
                 stable: service.is_stable() || service.status == ServiceStatus::Done,
                 error: some_text(&service.error),
+                note: (service.status == ServiceStatus::Ready
+                    && !service.not_attributed.is_empty())
+                .then(|| format!("answer not attributed: {}", service.not_attributed)),
             })
             .collect(),
     }

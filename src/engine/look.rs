@@ -195,6 +195,7 @@ async fn probe_all(services: &mut [LiveService], probes: &[LiveProbe]) {
         let asked = Asked {
             spec: &live.spec,
             leader: None,
+            signs: None,
         };
         if let Err(failure) = probe_once(&live.probe, timeout_ms, asked).await {
             service.failure = Some(failure.to_string());

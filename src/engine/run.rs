@@ -19,7 +19,7 @@ use super::orphans::collect_orphans;
 use super::plan::{plan_boot, plan_rules, plan_terms};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
-use super::signals::Signals;
+use super::signals::{Heard, Signals};
 use super::start::{Preparation, prepare};
 use super::work::{ABANDONED_GRACE_MS, WORK_ENDS_WITHIN, Work};
 use crate::control::{Ask, Door, Place, Refused, Snapshot, Steer, Steered};
@@ -30,9 +30,31 @@ use crate::domain::ids::At;
 use crate::kernel;
 use crate::log::now;
 use crate::manifest::{Environment, Stop};
+use crate::supervise::rotate_logs;
 
 /// How often it is looked at whether a stop that somebody wants may begin.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// What was asked for by a signal is said without `-v`.
+const SAID: &str = "ubs::said";
+
+/// How things stand, in one line.
+fn state_line(state: &BootState) -> String {
+    let services = state.layers.iter().flat_map(|layer| &layer.services);
+    let services: Vec<String> = services
+        .map(|service| {
+            let process = service.process.as_ref();
+            let process =
+                process.map_or_else(String::new, |process| format!(" (process {})", process.pid));
+            format!("{} {}{process}", service.plan.name, service.status.as_str())
+        })
+        .collect();
+    format!(
+        "SIGUSR1: the boot is {}; {}",
+        state.phase.as_str(),
+        services.join(", ")
+    )
+}
 
 impl Boot<'_> {
     /// Carries it out, to its end. `SIGINT` and `SIGTERM` stop it in order; a second one kills at once, a third
@@ -237,7 +259,13 @@ impl Engine<'_> {
                     self.receive(batch)?;
                     None
                 }
-                by = signals.next() => Some(by),
+                heard = signals.next() => match heard {
+                    Heard::Stop(by) => Some(by),
+                    asked => {
+                        self.answer(asked);
+                        None
+                    }
+                },
                 Some(ask) = questions.recv() => {
                     self.hear(ask)?;
                     None
@@ -340,6 +368,36 @@ impl Engine<'_> {
                 let why = format!("the environment cannot be read, so nothing was started: {why}");
                 let _ = steer.answer.send(Err(Refused::Failed(why)));
                 Ok(())
+            }
+        }
+    }
+
+    /// Does what a signal asks that stops nothing, and says so.
+    fn answer(&mut self, asked: Heard) {
+        match asked {
+            Heard::Stop(_) => {}
+            Heard::ReadEnvironment => {
+                match load_environment(&self.app.manifest, &self.app.process_env) {
+                    Ok(environment) => {
+                        self.app.use_environment(environment);
+                        self.services.forget_environment();
+                        tracing::info!(
+                            target: SAID,
+                            "SIGHUP: the environment files were read again; what is started from now on gets them"
+                        );
+                    }
+                    Err(error) => tracing::warn!(
+                        "SIGHUP: the environment stays as it was: its files cannot be read: {error}"
+                    ),
+                }
+            }
+            Heard::SayState => tracing::info!(target: SAID, "{}", state_line(&self.log.state)),
+            Heard::RotateLogs => {
+                rotate_logs();
+                tracing::info!(
+                    target: SAID,
+                    "SIGUSR2: the log file of each service is put aside before its next line"
+                );
             }
         }
     }

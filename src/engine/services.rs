@@ -12,13 +12,18 @@ use tokio::sync::watch;
 
 use super::mark::{BOOT_MARK, SERVICE_MARK};
 use super::report::{EngineReport, Reports};
+use crate::database::handle::Live;
 use crate::domain::boot::BootCommand;
 use crate::domain::event::{ExitKind, ProcessRef};
 use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
-use crate::manifest::{Environment, Manifest, Probe, ProbeKind, Service};
+use crate::manifest::{
+    Environment, HttpRequest, Manifest, Probe, ProbeKind, Service, add_env_file, compile_pattern,
+    secrets_among,
+};
 use crate::supervise::{
-    Asked, Readiness, RunningService, ServiceSpec, await_ready, ports_asked, probe_once, spawn,
+    Asked, Ping, Readiness, RunningService, ServiceSpec, Signs, ask_to_end, await_ready,
+    ports_asked, probe_once, spawn, why_not_attributed,
 };
 
 /// A port of this host that is taken answers at once: the kernel does both ends. The engine's thread waits
@@ -35,6 +40,16 @@ const ASKED_AGAIN_TRY_MS_MAX: u64 = 5_000;
 const ERROR_BYTES_MAX: usize = 4096;
 /// Bytes of output that a failure carries.
 const OUTPUT_BYTES_MAX: usize = 8 * 1024;
+
+/// What our own supervisor gave us and means us only (sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)).
+const FOR_US_ONLY: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+    "LISTEN_PID",
+    "LISTEN_FDS",
+    "LISTEN_FDNAMES",
+];
 
 /// An order to a service's task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +83,10 @@ struct Expanded {
     spec: ServiceSpec,
     ready: Option<Probe>,
     live: Option<Probe>,
+    /// Asks it to end in place of a signal; empty: none.
+    stop_command: Vec<String>,
+    /// What its own environment files add to the secrets.
+    secrets: Vec<String>,
 }
 
 impl Services {
@@ -122,9 +141,14 @@ impl Services {
             .service(name)
             .ok_or_else(|| "is no longer in the manifest".to_owned())?;
         let expanded = self.expand(service, environment)?;
-        for probe in expanded.ready.iter().filter(|probe| !probe.external) {
-            require_free(&probe.kind, &expanded.spec)?;
+        for probe in expanded
+            .ready
+            .iter()
+            .filter(|probe| !probe.external && probe.http.socket.is_none())
+        {
+            require_free(probe, &expanded.spec)?;
         }
+        let redactor = &self.redactor_of(&expanded, environment, redactor);
         let cleaner = Arc::clone(redactor);
         let lines = Mutex::new(LineRedactor::default());
         let running = spawn(
@@ -136,12 +160,14 @@ impl Services {
         )
         .map_err(|error| format!("cannot be started: {error}"))?;
         let process = running.process.clone();
+        let signs = running.signs();
         let (order, orders) = watch::channel(Order::Run);
         self.orders.borrow_mut().insert(name.to_owned(), order);
         let task = ServiceTask {
             service: service.clone(),
             expanded,
             running,
+            signs,
             orders,
             redactor: Arc::clone(redactor),
             reports: self.reports.clone(),
@@ -184,9 +210,12 @@ impl Services {
             .filter(|service| !service.oneshot && !service.disabled)
             .filter_map(|service| {
                 let expanded = self.expand(service, environment).ok()?;
-                let ready = expanded
-                    .ready
-                    .filter(|probe| !matches!(probe.kind, ProbeKind::Exec(_)));
+                let ready = expanded.ready.filter(|probe| {
+                    matches!(
+                        probe.kind,
+                        ProbeKind::Http(_) | ProbeKind::Tcp(_) | ProbeKind::Sql(_)
+                    )
+                });
                 Some(LiveProbe {
                     service: service.name.clone(),
                     probe: expanded.live.or(ready)?,
@@ -196,13 +225,108 @@ impl Services {
             .collect()
     }
 
-    fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {
-        let expand = |text: &String| {
-            environment
-                .expand(text)
-                .map_err(|e| format!("cannot be started: {e}"))
+    /// One that knows the secrets of the service's own environment files too.
+    fn redactor_of(
+        &self,
+        expanded: &Expanded,
+        environment: &Environment,
+        redactor: &Arc<Redactor>,
+    ) -> Arc<Redactor> {
+        if expanded.secrets.is_empty() {
+            return Arc::clone(redactor);
+        }
+        let mut secrets = environment.secret_values(&self.manifest);
+        secrets.extend(expanded.secrets.iter().cloned());
+        Arc::new(Redactor::new(secrets))
+    }
+
+    /// The variables of a service, and those values of its own environment files that are secret.
+    fn environment_of(
+        &self,
+        service: &Service,
+        environment: &Environment,
+    ) -> Result<(BTreeMap<String, String>, Vec<String>), String> {
+        let expand = |text: &str| expand(environment, text);
+        let shared = self.shared_environment(environment);
+        let mut env = if service.clean_env {
+            let mut env = environment.clean_env();
+            // With the interpreter's directory.
+            if let Some(path) = shared.get("PATH") {
+                env.insert("PATH".to_owned(), path.clone());
+            }
+            env
+        } else {
+            (*shared).clone()
         };
+        for name in FOR_US_ONLY {
+            env.remove(name);
+        }
+        if let Some(account) = service.user.as_deref().and_then(kernel::account) {
+            env.insert("HOME".to_owned(), account.home);
+            env.insert("USER".to_owned(), account.name.clone());
+            env.insert("LOGNAME".to_owned(), account.name);
+        }
+        let before = env.clone();
+        for file in &service.env_files {
+            let path = self.manifest.workspace.join(expand(&file.path)?);
+            let cannot = |why: &str| {
+                format!(
+                    "cannot be started: the environment file {} of service {} {why}",
+                    file.path, service.name
+                )
+            };
+            match add_env_file(&mut env, &path) {
+                Ok(true) => {}
+                Ok(false) if file.optional => {}
+                Ok(false) => {
+                    return Err(cannot(
+                        "does not exist; make it, or write `env_file = { path = \"...\", optional = true }`",
+                    ));
+                }
+                Err(why) => return Err(cannot(&format!("cannot be used: {why}"))),
+            }
+        }
+        let added = env
+            .iter()
+            .filter(|&(name, value)| before.get(name) != Some(value));
+        let secrets = secrets_among(added.map(|(name, value)| (name.as_str(), value.as_str())));
+        let secrets = secrets.collect();
+        for (name, value) in &service.env {
+            env.insert(name.clone(), expand(value)?);
+        }
+        // Not for a service to change: what is left of it after a crash is found by it.
+        env.insert(BOOT_MARK.to_owned(), self.mark.clone());
+        env.insert(SERVICE_MARK.to_owned(), service.name.clone());
+        Ok((env, secrets))
+    }
+
+    /// Asks the database of a schema.
+    fn ping(&self, schema: &str, environment: &Environment) -> Result<Ping, String> {
+        let schemas = &self.manifest.schemas;
+        let schema = schemas.iter().find(|known| known.name == schema);
+        let schema = schema.ok_or("cannot be started: its probe names a schema that is gone")?;
+        let url = environment
+            .expand_url(&schema.database)
+            .map_err(|e| format!("cannot be started: {e}"))?;
+        let root = self.manifest.workspace.clone();
+        Ok(Ping::new(move || {
+            Live::ping(&url, &root).map_err(|why| why.to_string())
+        }))
+    }
+
+    fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {
+        let expand = |text: &String| expand(environment, text);
         let all = |texts: &[String]| texts.iter().map(expand).collect::<Result<Vec<_>, _>>();
+        let http = |http: &HttpRequest| {
+            let headers = http.headers.iter();
+            let headers = headers.map(|(name, value)| Ok((name.clone(), expand(value)?)));
+            Ok::<_, String>(HttpRequest {
+                headers: headers.collect::<Result<_, String>>()?,
+                socket: http.socket.as_ref().map(expand).transpose()?,
+                ca_file: http.ca_file.as_ref().map(expand).transpose()?,
+                ..http.clone()
+            })
+        };
         let probe = |probe: &Option<Probe>| {
             probe
                 .as_ref()
@@ -211,31 +335,36 @@ impl Services {
                         ProbeKind::Http(url) => ProbeKind::Http(expand(url)?),
                         ProbeKind::Tcp(address) => ProbeKind::Tcp(expand(address)?),
                         ProbeKind::Exec(argv) => ProbeKind::Exec(all(argv)?),
+                        ProbeKind::File(path) => ProbeKind::File(expand(path)?),
+                        kind @ (ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_)) => {
+                            kind.clone()
+                        }
                     };
                     Ok::<_, String>(Probe {
                         kind,
+                        http: http(&probe.http)?,
                         ..probe.clone()
                     })
                 })
                 .transpose()
         };
-        let mut env = (*self.shared_environment(environment)).clone();
-        if let Some(account) = service.user.as_deref().and_then(kernel::account) {
-            env.insert("HOME".to_owned(), account.home);
-            env.insert("USER".to_owned(), account.name.clone());
-            env.insert("LOGNAME".to_owned(), account.name);
-        }
-        for (name, value) in &service.env {
-            env.insert(name.clone(), expand(value)?);
-        }
-        // Not for a service to change: what is left of it after a crash is found by it.
-        env.insert(BOOT_MARK.to_owned(), self.mark.clone());
-        env.insert(SERVICE_MARK.to_owned(), service.name.clone());
+        let (env, secrets) = self.environment_of(service, environment)?;
         let marks = [(BOOT_MARK, &self.mark), (SERVICE_MARK, &service.name)];
         let cwd = match &service.cwd {
             Some(cwd) => self.manifest.workspace.join(expand(cwd)?),
             None => self.manifest.workspace.clone(),
         };
+        let kinds = || [&service.ready, &service.live].into_iter().flatten();
+        let mut pings = BTreeMap::new();
+        for probe in kinds() {
+            if let ProbeKind::Sql(schema) = &probe.kind {
+                pings.insert(schema.clone(), self.ping(schema, environment)?);
+            }
+        }
+        let awaited_line = kinds().find_map(|probe| match &probe.kind {
+            ProbeKind::Log(pattern) => compile_pattern(pattern).ok(),
+            _ => None,
+        });
         Ok(Expanded {
             spec: ServiceSpec {
                 name: service.name.clone(),
@@ -243,6 +372,12 @@ impl Services {
                 cwd,
                 env,
                 user: service.user.clone(),
+                umask: service.umask,
+                limits: service.limits,
+                workspace: self.manifest.workspace.clone(),
+                awaited_line,
+                notifies: kinds().any(|probe| probe.kind == ProbeKind::Notify),
+                pings,
                 marks: marks
                     .map(|(name, value)| format!("{name}={value}"))
                     .to_vec(),
@@ -250,14 +385,23 @@ impl Services {
             },
             ready: probe(&service.ready)?,
             live: probe(&service.live)?,
+            stop_command: all(&service.stop.command)?,
+            secrets,
         })
     }
+}
+
+fn expand(environment: &Environment, text: &str) -> Result<String, String> {
+    environment
+        .expand(text)
+        .map_err(|e| format!("cannot be started: {e}"))
 }
 
 struct ServiceTask {
     service: Service,
     expanded: Expanded,
     running: RunningService,
+    signs: Signs,
     orders: watch::Receiver<Order>,
     /// A probe's URL and program are in its errors, and may hold `${TOKEN}`.
     redactor: Arc<Redactor>,
@@ -309,6 +453,7 @@ impl ServiceTask {
                     self.report(BootCommand::ServiceReady {
                         service: self.service.name.clone(),
                     });
+                    self.report_attribution();
                 }
                 Happened::Unready(why) => {
                     asks = Asks::WhetherReadyAgain;
@@ -359,10 +504,29 @@ impl ServiceTask {
         });
     }
 
-    async fn wait(&mut self, asks: Asks, watches: bool) -> Happened {
-        let Expanded { spec, ready, live } = &self.expanded;
+    /// An answer that was accepted though nobody knows whose it was is said.
+    fn report_attribution(&self) {
+        let Expanded { spec, ready, .. } = &self.expanded;
         let leader = Some(self.running.process.pid);
-        let asked = Asked { spec, leader };
+        let ready = ready.as_ref();
+        if let Some(why) = ready.and_then(|probe| why_not_attributed(probe, spec, leader)) {
+            self.report(BootCommand::AnswerNotAttributed {
+                service: self.service.name.clone(),
+                why,
+            });
+        }
+    }
+
+    async fn wait(&mut self, asks: Asks, watches: bool) -> Happened {
+        let Expanded {
+            spec, ready, live, ..
+        } = &self.expanded;
+        let leader = Some(self.running.process.pid);
+        let asked = Asked {
+            spec,
+            leader,
+            signs: Some(&self.signs),
+        };
         let timeout_ms = self.service.timeout_ms;
         let readiness = async {
             match (asks, ready.as_ref()) {
@@ -422,8 +586,19 @@ impl ServiceTask {
             }
             std::future::pending().await
         };
+        let (command, redactor) = (&self.expanded.stop_command, &self.redactor);
+        let stopped = async {
+            if !command.is_empty() {
+                let (running, spec) = (&mut self.running, &self.expanded.spec);
+                if let Err(failure) = ask_to_end(running, command, spec, stop.timeout_ms).await {
+                    let why = redactor.clean(&failure.to_string(), ERROR_BYTES_MAX);
+                    running.note_when_stopped(format!("ubs: the stop command: {why}"));
+                }
+            }
+            self.running.stop(signal, stop.timeout_ms).await
+        };
         tokio::select! {
-            exit = self.running.stop(signal, stop.timeout_ms) => return exit,
+            exit = stopped => return exit,
             () = killed => {}
         }
         self.running.kill().await
@@ -436,14 +611,15 @@ impl ServiceTask {
 
 /// Refuses to start a service whose port is taken: the other program would answer its probe, and the
 /// boot would take the service for ready. Only what listens on this host itself can be asked.
-fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
-    let address = match kind {
+fn require_free(probe: &Probe, spec: &ServiceSpec) -> Result<(), String> {
+    let address = match &probe.kind {
         ProbeKind::Tcp(address) => address.as_str(),
         ProbeKind::Http(url) => url
             .strip_prefix("http://")
+            .or_else(|| url.strip_prefix("https://"))
             .and_then(|rest| rest.split(['/', '?']).next())
             .unwrap_or(""),
-        ProbeKind::Exec(_) => return Ok(()),
+        _ => return Ok(()),
     };
     let local = address.replacen("localhost:", "127.0.0.1:", 1);
     let Ok(socket) = local.parse::<std::net::SocketAddr>() else {
@@ -455,7 +631,7 @@ fn require_free(kind: &ProbeKind, spec: &ServiceSpec) -> Result<(), String> {
         return Ok(());
     }
     let mark = spec.marks.first().map_or("", String::as_str);
-    let who = ports_asked(kind, spec)
+    let who = ports_asked(probe, spec)
         .first()
         .map(|(addresses, port)| kernel::listener(addresses, *port, None, mark));
     let who = match who {
@@ -473,23 +649,29 @@ fn asked_again_after(probe: &Probe) -> Duration {
 }
 
 async fn ask_again(probe: &Probe, asked: Asked<'_>) -> Result<(), String> {
-    let timeout_ms = probe.timeout_ms.min(ASKED_AGAIN_TRY_MS_MAX);
+    let timeout_ms = probe
+        .try_ms
+        .unwrap_or(probe.timeout_ms.min(ASKED_AGAIN_TRY_MS_MAX));
     probe_once(probe, timeout_ms, asked)
         .await
         .map_err(|failure| failure.to_string())
 }
 
-/// Waits until the readiness probe of a ready service has failed twice in a row; says why.
+/// Waits until the readiness probe of a ready service has failed often enough in a row; says why.
 async fn until_unready(probe: &Probe, asked: Asked<'_>) -> String {
+    if matches!(probe.kind, ProbeKind::Log(_) | ProbeKind::Notify) {
+        // What was said once is not asked again.
+        return std::future::pending().await;
+    }
     loop {
         tokio::time::sleep(asked_again_after(probe)).await;
-        if ask_again(probe, asked).await.is_ok() {
-            continue;
-        }
         // One answer that was lost is no news.
-        tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
-        if let Err(why) = ask_again(probe, asked).await {
-            return why;
+        for failures in 1.. {
+            match ask_again(probe, asked).await {
+                Ok(()) => break,
+                Err(why) if failures >= probe.failures_max => return why,
+                Err(_) => tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await,
+            }
         }
     }
 }
@@ -497,6 +679,7 @@ async fn until_unready(probe: &Probe, asked: Asked<'_>) -> String {
 /// Waits until the liveness probe has failed often enough in a row; says why.
 async fn until_unlive(probe: &Probe, asked: Asked<'_>) -> String {
     let mut failures = 0;
+    tokio::time::sleep(Duration::from_millis(probe.delay_ms)).await;
     loop {
         tokio::time::sleep(Duration::from_millis(probe.interval_ms)).await;
         match probe_once(probe, probe.timeout_ms, asked).await {

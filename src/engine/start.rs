@@ -68,7 +68,7 @@ pub(super) async fn prepare(
         })?;
     let by = tokio::select! {
         biased;
-        by = signals.next() => by,
+        by = signals.next_stop() => by,
         outcome = &mut prepared => {
             return outcome.unwrap_or_else(|_| Err(EngineError::Bug("the start panicked".to_owned())));
         }
@@ -76,7 +76,7 @@ pub(super) async fn prepare(
     stop.store(true, Ordering::SeqCst);
     tokio::select! {
         _ = prepared => {}
-        _ = signals.next() => {}
+        _ = signals.next_stop() => {}
         () = tokio::time::sleep(STOPS_WITHIN) => {}
     }
     Err(EngineError::Interrupted { by })

@@ -334,7 +334,7 @@ impl Work {
                 return;
             }
             tokio::select! {
-                _ = signals.next() => return,
+                _ = signals.next_stop() => return,
                 () = tokio::time::sleep(POLL) => {}
             }
         }
@@ -345,7 +345,7 @@ impl Work {
         let mut reaper = reap(service_mark(self.boot), grace_ms);
         while reaper.as_ref().is_some_and(|reaper| !reaper.is_finished()) {
             tokio::select! {
-                _ = signals.next() => reaper = reap(service_mark(self.boot), 0),
+                _ = signals.next_stop() => reaper = reap(service_mark(self.boot), 0),
                 () = tokio::time::sleep(POLL) => {}
             }
         }

@@ -1,15 +1,15 @@
 //! The client: one server, one connection that is kept while it serves, GET only.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{Builder, SendRequest};
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -107,6 +107,10 @@ pub(crate) struct Answer {
 /// A conversation with one server. Its connection ends with it.
 pub(crate) struct Client {
     target: Target,
+    /// Asked in place of the target's host.
+    socket: Option<PathBuf>,
+    /// The process that listens on `socket`, as far as that is known.
+    peer: Option<u32>,
     tls: Option<TlsConnector>,
     sender: Option<SendRequest<Empty<Bytes>>>,
     connections: JoinSet<()>,
@@ -116,24 +120,37 @@ impl Client {
     /// A client that trusts the authorities in `ca_file`, or those of the system.
     pub(crate) fn new(target: Target, ca_file: Option<&Path>) -> Result<Self, HttpError> {
         let tls = if target.tls {
-            Some(TlsConnector::from(Arc::new(tls_config(ca_file)?)))
+            Some(TlsConnector::from(tls_config(ca_file)?))
         } else {
             None
         };
         Ok(Self {
             target,
+            socket: None,
+            peer: None,
             tls,
             sender: None,
             connections: JoinSet::new(),
         })
     }
 
+    /// Asks a socket in the file system in place of the target's host.
+    pub(crate) fn over_socket(mut self, socket: Option<PathBuf>) -> Self {
+        self.socket = socket;
+        self
+    }
+
+    /// The process that answered over the socket (`SO_PEERCRED`: the one that began to listen).
+    pub(crate) fn peer(&self) -> Option<u32> {
+        self.peer
+    }
+
     /// GET of `path`, which begins with `/`, below the path of the address. Nothing is sent but `headers`, the host and
-    /// who asks.
+    /// who asks; a header that is given takes the place of ours.
     pub(crate) async fn get(
         &mut self,
         path: &str,
-        headers: &[(&'static str, HeaderValue)],
+        headers: &[(HeaderName, HeaderValue)],
         wanted: BodyLimit,
     ) -> Result<Answer, HttpError> {
         if let Some(sender) = &mut self.sender {
@@ -146,15 +163,15 @@ impl Client {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let mut request = Request::get(format!("{}{path}", self.target.prefix))
+        let request = Request::get(format!("{}{path}", self.target.prefix))
             .header("host", self.target.authority())
             .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")));
-        for (name, value) in headers {
-            request = request.header(*name, value);
-        }
-        let request = request
+        let mut request = request
             .body(Empty::new())
             .map_err(|error| HttpError::Invalid(format!("the request cannot be made: {error}")))?;
+        for (name, value) in headers {
+            request.headers_mut().insert(name, value.clone());
+        }
         let response = sender.send_request(request).await.map_err(http_error)?;
         let status = response.status().as_u16();
         let mut body = Zeroizing::new(Vec::new());
@@ -183,9 +200,23 @@ impl Client {
     }
 
     async fn connect(&mut self) -> Result<SendRequest<Empty<Bytes>>, HttpError> {
-        let stream = TcpStream::connect((self.target.host.as_str(), self.target.port))
-            .await
-            .map_err(|error| HttpError::Unreachable(format!("cannot connect: {error}")))?;
+        let refused =
+            |error: std::io::Error| HttpError::Unreachable(format!("cannot connect: {error}"));
+        if let Some(socket) = &self.socket {
+            let stream = UnixStream::connect(socket).await.map_err(refused)?;
+            let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
+            self.peer = peer.and_then(|pid| u32::try_from(pid).ok());
+            return self.talk_over(stream).await;
+        }
+        let host = (self.target.host.as_str(), self.target.port);
+        let stream = TcpStream::connect(host).await.map_err(refused)?;
+        self.talk_over(stream).await
+    }
+
+    async fn talk_over<S>(&mut self, stream: S) -> Result<SendRequest<Empty<Bytes>>, HttpError>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
         let Some(tls) = &self.tls else {
             return handshake(stream, &mut self.connections).await;
         };
@@ -242,7 +273,20 @@ fn tls_error(error: std::io::Error) -> HttpError {
     }
 }
 
-fn tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
+/// What a TLS connection needs. The authorities of the system are read once: a probe asks every second.
+fn tls_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, HttpError> {
+    static OF_THE_SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    if ca_file.is_some() {
+        return make_tls_config(ca_file).map(Arc::new);
+    }
+    if let Some(known) = OF_THE_SYSTEM.get() {
+        return Ok(Arc::clone(known));
+    }
+    let made = Arc::new(make_tls_config(None)?);
+    Ok(Arc::clone(OF_THE_SYSTEM.get_or_init(|| made)))
+}
+
+fn make_tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
     let mut roots = RootCertStore::empty();
     match ca_file {
         None => drop(roots.add_parsable_certificates(system_roots())),

@@ -106,6 +106,25 @@ fn find_owner(sockets: &BTreeSet<u64>, likely: Option<u32>, mark: &str) -> Liste
     })
 }
 
+/// Whose a process is that answered over a local socket (`SO_PEERCRED`, unix(7)). `mark` as for [`listener`].
+#[must_use]
+pub(crate) fn owner_of(pid: u32, mark: &str) -> Listener {
+    let name = mark.split_once('=').map_or("", |(name, _)| name);
+    let census = Census::take(&[name]);
+    let is_ours = census.carries(pid, mark) || census.descends_from(pid, std::process::id());
+    if is_ours {
+        return Listener::Ours;
+    }
+    if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        return Listener::Unknown;
+    }
+    Listener::Stranger(Stranger {
+        pid,
+        program: program_name(pid),
+        user: user_of(pid),
+    })
+}
+
 /// The inodes of the sockets that listen there, from a table as in `/proc/net/tcp`.
 fn listening(table: &str, addresses: &[IpAddr], port: u16) -> Vec<u64> {
     let socket = |line: &str| {

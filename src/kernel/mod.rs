@@ -21,12 +21,14 @@ mod listeners;
 mod lock_file;
 mod loopback;
 mod new_root;
+mod notify;
 mod open_files;
 mod orphans;
 mod plan;
 mod process;
 mod program;
 mod remove;
+mod service_limits;
 mod step;
 mod support;
 
@@ -42,10 +44,11 @@ pub(crate) use descriptor::{
 pub(crate) use file_watch::FileWatch;
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
-pub(crate) use listeners::{Listener, listener};
+pub(crate) use listeners::{Listener, listener, owner_of};
 pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;
 pub(crate) use new_root::{NewRoot, RootEntry};
+pub(crate) use notify::{Notice, NotifySocket, receive_notice};
 pub(crate) use open_files::{close_inherited_on_exec, raise_open_files, spawn_as_before};
 pub(crate) use orphans::{adopt_orphans, expect_child, forget_child, reap_orphans};
 pub(crate) use plan::Namespaces;
@@ -57,4 +60,5 @@ pub(crate) use process::{
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
 pub(crate) use program::find_program;
 pub(crate) use remove::{ScratchDirectory, remove_tree, sweep_scratch};
+pub(crate) use service_limits::limit_child;
 pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

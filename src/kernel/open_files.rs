@@ -48,8 +48,14 @@ pub(crate) fn spawn_as_before(command: &mut Command, newest: RawFd) -> io::Resul
         setrlimit(Resource::RLIMIT_NOFILE, raised, hard)?;
         return child;
     }
-    let lower = move || setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(io::Error::from);
-    // SAFETY: one system call on integers; nothing is allocated.
+    let lower = move || {
+        // A limit of the service's own, set before, stays.
+        if getrlimit(Resource::RLIMIT_NOFILE)? != (raised, hard) {
+            return Ok(());
+        }
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).map_err(io::Error::from)
+    };
+    // SAFETY: two system calls on integers; nothing is allocated.
     unsafe { command.pre_exec(lower) };
     command.spawn()
 }

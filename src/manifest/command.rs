@@ -3,9 +3,23 @@
 
 use super::interpolate::require_sound;
 use super::problem::{Fault, shown};
+use super::section::Section;
 
 /// Words that mean something to a shell only.
 const SHELL_OPERATORS: [&str; 10] = ["|", "||", "&", "&&", ";", ">", ">>", "<", "<<", "|&"];
+
+/// A command as one string or as a list of words.
+pub(super) fn read_command(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
+    let item = section.item(key)?;
+    if item.is_str() {
+        return section.parse_lines(key, split);
+    }
+    let words = section.list_of_lines(key)?;
+    if let Err(fault) = require_argv(&words) {
+        section.fault(key, fault);
+    }
+    Some(words)
+}
 
 /// Program and arguments of a command line.
 pub(super) fn split(text: &str) -> Result<Vec<String>, Fault> {

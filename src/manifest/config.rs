@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use super::keys::{CONFIG, VAR};
 use super::measure::duration_ms;
+use super::probe::pattern;
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
 use super::types::{Config, Var, VarKind};
-use super::value_check::compile;
 use super::words::{inside_or_absolute_path, inside_path, one_of, variable_name};
 
 /// Most declared variables.
@@ -155,23 +155,6 @@ fn read_var(section: &Section<'_>) -> Var {
     check_default(section, &var);
     check_secrecy(section, &var);
     var
-}
-
-fn pattern(text: &str) -> Result<String, Fault> {
-    match compile(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => {
-            // The library draws the pattern over several lines; the last one says what is wrong.
-            let why = error.to_string();
-            let why = why.lines().last().unwrap_or_default();
-            let why = shown(why.trim_start_matches("error: "));
-            Err(Fault::new(
-                "not a regular expression",
-                format!("the pattern cannot be used: {why}"),
-                "see https://docs.rs/regex for the syntax; in TOML, single quotes keep backslashes as they are",
-            ))
-        }
-    }
 }
 
 /// `min` or `max`: a number, for a duration also with its unit.

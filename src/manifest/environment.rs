@@ -18,6 +18,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const OWN_VARIABLES: [&str; 2] = ["UBS_CRASH_AT", "UBS_LOG"];
 /// What a program needs to find others and to speak the user's language.
 const BASIC_VARIABLES: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
+/// What a service with `clean_env` keeps of the environment of `ubs`.
+const KEPT_VARIABLES: [&str; 4] = ["PATH", "HOME", "LANG", "TZ"];
 /// Ends of names that say that the value is a secret.
 const SECRET_ENDINGS: [&str; 11] = [
     "_KEY",
@@ -231,6 +233,20 @@ impl Environment {
         self.select(|_, _| true)
     }
 
+    /// The environment of a service that gets nothing of ours but `PATH`, `HOME`, `LANG` and `TZ`: the variables of the
+    /// environment files, as those set them.
+    #[must_use]
+    pub(crate) fn clean_env(&self) -> BTreeMap<String, String> {
+        let kept = |name: &str| KEPT_VARIABLES.contains(&name);
+        let mut env = self.select(|name, origin| *origin == Origin::Process && kept(name));
+        // What we inherited may hide what a file says.
+        let in_files = self
+            .entries()
+            .filter(|(name, _)| !OWN_VARIABLES.contains(name));
+        env.extend(in_files.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        env
+    }
+
     /// The environment of a sandboxed check: variables of the environment files, declared variables,
     /// and `PATH`, `LANG`, `LC_ALL` and `TZ`; nothing else of the process environment.
     #[must_use]
@@ -291,6 +307,39 @@ impl Environment {
         secrets.retain(|secret| !secret.trim().is_empty());
         secrets.into_iter().collect()
     }
+}
+
+/// Adds what an environment file of one service says; `${NAME}` in it stands for what is in `env`. `false` if there
+/// is no such file.
+///
+/// # Errors
+/// The file cannot be read as one, or has a line that is no assignment.
+pub(crate) fn add_env_file(
+    env: &mut BTreeMap<String, String>,
+    path: &Path,
+) -> Result<bool, String> {
+    let text = read_file(path).map_err(|error| error.to_string())?;
+    let Some(text) = text else {
+        return Ok(false);
+    };
+    let file = EnvFile::parse(&text, &BTreeMap::new(), env);
+    if let Some((line, why)) = file.malformed.first() {
+        return Err(format!("{}:{line}: {why}", path.display()));
+    }
+    let entries = file.entries.into_iter();
+    env.extend(entries.map(|entry| (entry.name, entry.value)));
+    Ok(true)
+}
+
+/// The values in it that are secret by their names, and passwords in URLs.
+pub(crate) fn secrets_among<'e>(
+    entries: impl Iterator<Item = (&'e str, &'e str)>,
+) -> impl Iterator<Item = String> {
+    entries.flat_map(|(name, value)| {
+        let is_secret = sounds_secret(name) && value.len() >= GUESSED_SECRET_BYTES_MIN;
+        let whole = is_secret.then(|| value.to_owned());
+        whole.into_iter().chain(url_passwords(value))
+    })
 }
 
 /// The name of a variable says that its value is nobody's business.

@@ -50,14 +50,20 @@ tables! {
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "startup", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",
-        ["name", "run", "cwd", "env", "user", "ready", "live", "restart", "stop", "oneshot",
-         "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs", "disabled"];
-    READY = "layer.service.ready", "`ready`", ["http", "tcp", "exec", "interval", "timeout", "external"],
-        later ["file", "log", "notify", "sql"];
-    LIVE = "layer.service.live", "`live`", ["http", "tcp", "exec", "interval", "timeout", "failures", "external"],
-        later ["file", "log", "notify", "sql"];
+        ["name", "run", "cwd", "env", "env_file", "clean_env", "user", "umask", "limits", "ready", "live", "restart",
+         "stop", "oneshot", "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs",
+         "disabled"];
+    READY = "layer.service.ready", "`ready`",
+        ["http", "tcp", "exec", "file", "log", "notify", "sql", "delay", "interval", "timeout", "try_timeout",
+         "successes", "failures", "external", "ports", "status", "body", "headers", "socket", "ca_file"];
+    LIVE = "layer.service.live", "`live`",
+        ["http", "tcp", "exec", "file", "sql", "delay", "interval", "timeout", "failures", "external",
+         "ports", "status", "body", "headers", "socket", "ca_file"];
     RESTART = "layer.service.restart", "`restart`", ["policy", "max", "reset_after", "window", "backoff", "max_backoff", "jitter"];
-    STOP = "layer.service.stop", "`stop`", ["signal", "timeout"];
+    STOP = "layer.service.stop", "`stop`", ["signal", "command", "timeout"];
+    ENV_FILE = "layer.service.env_file", "`env_file`", ["path", "optional"];
+    SERVICE_LIMITS = "layer.service.limits", "`limits`",
+        ["open_files", "processes", "memory", "cpu_time", "core", "file_size"];
     HEAL = "heal", "[heal]",
         ["attempts", "backoff", "max_backoff", "breaker", "policy", "sandbox"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];

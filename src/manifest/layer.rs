@@ -1,16 +1,17 @@
 //! Reads `[[layer]]` and `[[layer.service]]`.
 
-use super::command::{require_argv, split};
+use super::command::read_command;
 use super::interpolate::require_sound;
-use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE, STOP};
+use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
+use super::probe::read_probe;
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
+use super::service_keys::{read_env_files, read_limits, read_stop, umask};
 use super::types::{
-    Layer, NeedCondition, OnEnd, OnFailure, Probe, ProbeKind, Rehearse, Restart, RestartCondition,
-    Service, Stop,
+    Layer, NeedCondition, OnEnd, OnFailure, Probe, Rehearse, Restart, RestartCondition, Service,
 };
 use super::words::{
-    did_you_mean, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
+    inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
 };
 
 /// Most layers.
@@ -19,10 +20,6 @@ pub(super) const LAYERS_MAX: usize = 1000;
 pub(super) const SERVICES_MAX: usize = 10_000;
 /// Most restarts before a service is given up; `"unlimited"` is more.
 const RESTARTS_MAX: u32 = 1000;
-/// Most failures of `live` in a row.
-const FAILURES_MAX: u32 = 1000;
-/// Shorter waits between two tries would only load the machine.
-const INTERVAL_MS_MIN: u64 = 10;
 
 const POLICIES: [(&str, RestartCondition); 4] = [
     ("on-failure", RestartCondition::OnFailure),
@@ -47,11 +44,6 @@ const CONDITIONS: [(&str, NeedCondition); 5] = [
     ("logged", NeedCondition::Logged),
 ];
 
-/// Signals that can ask a process to end.
-const SIGNALS: [&str; 9] = [
-    "TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "WINCH", "ABRT", "KILL",
-];
-
 /// A layer with the places of what other layers are compared with.
 pub(super) struct ReadLayer {
     pub layer: Layer,
@@ -63,12 +55,20 @@ pub(super) struct ReadLayer {
     pub needs: Vec<Vec<ReadNeed>>,
 }
 
+/// What services refer to that stands elsewhere in the manifest.
+pub(super) struct Elsewhere<'m> {
+    /// The `stable_after` of services that do not say.
+    pub stable_after_ms: u64,
+    /// Names of the schemas.
+    pub schemas: Vec<&'m str>,
+}
+
 /// Every `[[layer]]`, in the order of the file. `after` is not resolved yet.
-pub(super) fn read_layers(root: &Section<'_>, stable_after_ms: u64) -> Vec<ReadLayer> {
+pub(super) fn read_layers(root: &Section<'_>, elsewhere: &Elsewhere<'_>) -> Vec<ReadLayer> {
     let sections = root.sections("layer", &LAYER, LAYERS_MAX);
     let layers = sections.iter();
     layers
-        .map(|section| read_layer(section, stable_after_ms))
+        .map(|section| read_layer(section, elsewhere))
         .collect()
 }
 
@@ -83,14 +83,14 @@ pub(super) fn read_name(section: &Section<'_>, example: &str) -> Spanned<String>
     }
 }
 
-fn read_layer(section: &Section<'_>, stable_after_ms: u64) -> ReadLayer {
+fn read_layer(section: &Section<'_>, elsewhere: &Elsewhere<'_>) -> ReadLayer {
     let name = read_name(section, "database");
     let after = section.list("after", |text| Ok(text.to_owned()));
     let services = section.sections("service", &SERVICE, SERVICES_MAX);
     let critical = section.boolean("critical").unwrap_or(true);
     let services: Vec<_> = services
         .iter()
-        .map(|section| read_service(section, stable_after_ms, critical))
+        .map(|section| read_service(section, elsewhere, critical))
         .collect();
     ReadLayer {
         layer: Layer {
@@ -152,7 +152,7 @@ struct ReadService {
     needs: Vec<ReadNeed>,
 }
 
-fn read_service(section: &Section<'_>, stable_after_ms: u64, critical: bool) -> ReadService {
+fn read_service(section: &Section<'_>, elsewhere: &Elsewhere<'_>, critical: bool) -> ReadService {
     let name = read_name(section, "api");
     if !section.has("run") {
         section.missing("run", "\"program argument\"");
@@ -180,13 +180,17 @@ fn read_service(section: &Section<'_>, stable_after_ms: u64, critical: bool) -> 
             inside_or_absolute_path(text)
         }),
         env: read_env(section),
+        env_files: read_env_files(section),
+        clean_env: section.boolean("clean_env").unwrap_or(false),
         user: section.parse("user", user),
+        umask: section.parse("umask", umask),
+        limits: read_limits(section),
         ready: section
             .section("ready", &READY)
-            .map(|section| read_probe(&section, &Probe::READY_DEFAULT)),
+            .map(|section| read_probe(&section, &Probe::READY_DEFAULT, &elsewhere.schemas)),
         live: section
             .section("live", &LIVE)
-            .map(|section| read_probe(&section, &Probe::LIVE_DEFAULT)),
+            .map(|section| read_probe(&section, &Probe::LIVE_DEFAULT, &elsewhere.schemas)),
         restart: read_restart(section, oneshot || on_end == OnEnd::Stop),
         stop: read_stop(section),
         oneshot,
@@ -195,7 +199,7 @@ fn read_service(section: &Section<'_>, stable_after_ms: u64, critical: bool) -> 
             .unwrap_or(Service::MIN_UPTIME_MS_DEFAULT),
         stable_after_ms: section
             .duration("stable_after", 0)
-            .unwrap_or(stable_after_ms),
+            .unwrap_or(elsewhere.stable_after_ms),
         timeout_ms: section
             .duration("timeout", 1)
             .unwrap_or(Service::TIMEOUT_MS_DEFAULT),
@@ -301,19 +305,6 @@ fn refuse_for_oneshot(section: &Section<'_>) {
     }
 }
 
-/// A command as one string or as a list of words.
-fn read_command(section: &Section<'_>, key: &str) -> Option<Vec<String>> {
-    let item = section.item(key)?;
-    if item.is_str() {
-        return section.parse_lines(key, split);
-    }
-    let words = section.list_of_lines(key)?;
-    if let Err(fault) = require_argv(&words) {
-        section.fault(key, fault);
-    }
-    Some(words)
-}
-
 fn read_env(section: &Section<'_>) -> std::collections::BTreeMap<String, String> {
     let mut env = std::collections::BTreeMap::new();
     for (name, value) in section.texts("env") {
@@ -339,124 +330,6 @@ fn user(text: &str) -> Result<String, Fault> {
             "write the user's name, not a number, for example \"www-data\"",
         )
     })
-}
-
-fn read_probe(section: &Section<'_>, defaults: &Probe) -> Probe {
-    let found: Vec<&str> = ["http", "tcp", "exec"]
-        .into_iter()
-        .filter(|key| section.has(key))
-        .collect();
-    if found.len() != 1 {
-        let (label, message) = if found.is_empty() {
-            (
-                "tests nothing",
-                "a probe needs one of `http`, `tcp` and `exec`",
-            )
-        } else {
-            (
-                "several tests",
-                "a probe has one of `http`, `tcp` and `exec`, not several",
-            )
-        };
-        let help = "write for example { http = \"http://127.0.0.1:8000/health\" }, { tcp = \"127.0.0.1:5432\" } or { exec = [\"pg_isready\"] }";
-        let fault = Fault::new(label, message, help);
-        section.faults().report(section.span(), fault);
-    }
-    let http = || section.parse("http", http_url).map(ProbeKind::Http);
-    let tcp = || section.parse("tcp", host_port).map(ProbeKind::Tcp);
-    let exec = || read_command(section, "exec").map(ProbeKind::Exec);
-    // Each is read, so that each mistake is reported.
-    let kinds = [http(), tcp(), exec()];
-    Probe {
-        kind: kinds
-            .into_iter()
-            .flatten()
-            .next()
-            .unwrap_or_else(|| defaults.kind.clone()),
-        interval_ms: section
-            .duration("interval", INTERVAL_MS_MIN)
-            .unwrap_or(defaults.interval_ms),
-        timeout_ms: section
-            .duration("timeout", 1)
-            .unwrap_or(defaults.timeout_ms),
-        failures_max: section
-            .knows("failures")
-            .then(|| section.integer("failures", 1..=FAILURES_MAX))
-            .flatten()
-            .unwrap_or(defaults.failures_max),
-        external: section.boolean("external").unwrap_or(defaults.external),
-    }
-}
-
-/// The URL of something that answers over HTTP on this host or near it.
-pub(super) fn http_url(text: &str) -> Result<String, Fault> {
-    require_sound(text)?;
-    let wrong = |label: &str, message: &str, help: &str| Err(Fault::new(label, message, help));
-    let help = "write for example \"http://127.0.0.1:8000/health\"";
-    // What a variable holds is known only at run time.
-    if text.starts_with("${") {
-        return Ok(text.to_owned());
-    }
-    if text.starts_with("https://") {
-        return wrong(
-            "not supported in this version",
-            "URLs over https are not supported in this version",
-            "use the service's plain port, or a probe by `exec` with a program that speaks https",
-        );
-    }
-    let Some(rest) = text.strip_prefix("http://") else {
-        return wrong("not a URL", "the URL does not begin with http://", help);
-    };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if authority.is_empty() || text.contains(char::is_whitespace) {
-        return wrong("not a URL", "the URL names no host", help);
-    }
-    if authority.contains('@') && !authority.contains("${") {
-        return wrong(
-            "a user in the URL",
-            "no user and password is sent",
-            "use a path that needs none, or a probe by `exec`",
-        );
-    }
-    if !authority.contains("${") {
-        let port = authority
-            .rsplit_once(':')
-            .filter(|(_, port)| !port.ends_with(']'))
-            .map(|(_, port)| port);
-        if port.is_some_and(|port| !is_port(port)) {
-            return wrong("not a port", "the URL has no right port", help);
-        }
-    }
-    Ok(text.to_owned())
-}
-
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-fn host_port(text: &str) -> Result<String, Fault> {
-    require_sound(text)?;
-    if text.contains("${") {
-        return Ok(text.to_owned());
-    }
-    let help = if is_port(text) {
-        format!("write host and port: \"127.0.0.1:{text}\"")
-    } else {
-        "write host and port, for example \"127.0.0.1:5432\" or \"[::1]:5432\"".to_owned()
-    };
-    let right = text.rsplit_once(':').is_some_and(|(host, port)| {
-        let bracketed = host.starts_with('[') && host.ends_with(']');
-        let plain = !host.is_empty() && !host.contains([':', '/', ' ', '@']);
-        is_port(port) && (plain || bracketed)
-    });
-    if right {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new(
-        "not host:port",
-        format!("`{}` is not of the form host:port", shown(text)),
-        help,
-    ))
 }
 
 /// `once`: it is not started again, if nothing else is written.
@@ -525,32 +398,4 @@ pub(super) fn read_backoff(section: &Section<'_>, first: u64, longest: u64) -> (
         backoff.unwrap_or(first.min(max.unwrap_or(first))),
         max.unwrap_or(longest.max(backoff.unwrap_or(longest))),
     )
-}
-
-fn read_stop(service: &Section<'_>) -> Stop {
-    let defaults = Stop::default();
-    let Some(section) = service.section("stop", &STOP) else {
-        return defaults;
-    };
-    let faults = section.faults();
-    Stop {
-        signal: section
-            .parse("signal", |text| {
-                let upper = text.to_ascii_uppercase();
-                let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-                if SIGNALS.contains(&short) {
-                    return Ok(short.to_owned());
-                }
-                let near = did_you_mean(faults.suggest(short, SIGNALS));
-                Err(Fault::new(
-                    "not a signal that ends a process",
-                    format!("`{}` is not a signal for stopping{near}", shown(text)),
-                    format!("write one of {}", SIGNALS.join(", ")),
-                ))
-            })
-            .unwrap_or(defaults.signal),
-        timeout_ms: section
-            .duration("timeout", 0)
-            .unwrap_or(defaults.timeout_ms),
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::layer::{ReadLayer, ReadNeed};
 use super::problem::{Fault, shown};
 use super::section::Faults;
-use super::types::{NeedCondition, RestartCondition, Service};
+use super::types::{NeedCondition, ProbeKind, RestartCondition, Service};
 use super::words::did_you_mean;
 
 /// Parts of a circle that a message names.
@@ -73,6 +73,17 @@ fn unmeetable(need: &ReadNeed, needed: &Service) -> Option<Fault> {
             "a disabled service",
             format!("`{}` is disabled, so it can never be needed", needed.name),
             "take `disabled` out there, or the need out here",
+        ));
+    }
+    let has_line = needed
+        .ready
+        .as_ref()
+        .is_some_and(|ready| matches!(ready.kind, ProbeKind::Log(_)));
+    if need.condition == NeedCondition::Logged && !has_line {
+        return Some(Fault::new(
+            "waits for no line",
+            format!("`{}` has no readiness by a line of its output", needed.name),
+            "give that service `ready = { log = \"a pattern\" }`, or write \"ready\" here",
         ));
     }
     let waits_for_end = matches!(

@@ -10,9 +10,10 @@ use super::keys::{
     APP, EXPECTED_SERVICE, HEAL, LIMITS, POLICY, PYTHON, REGISTRATION, ROOT, SANDBOX, SANDBOX_VIEW,
     SCHEMA, VALIDATE,
 };
-use super::layer::{http_url, read_backoff, read_layers, read_name};
+use super::layer::{Elsewhere, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
+use super::probe::http_url;
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
@@ -67,6 +68,12 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     let faults = Faults::new(text);
     let root = Section::open(&faults, document.as_table(), 0..0, &ROOT);
     let (name, stable_after_ms) = read_app(&root);
+    let schemas = read_schemas(&root);
+    let elsewhere = Elsewhere {
+        stable_after_ms,
+        schemas: schemas.iter().map(|schema| schema.name.as_str()).collect(),
+    };
+    let layers = order_layers(&faults, read_layers(&root, &elsewhere));
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -75,9 +82,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         python: read_python(&root),
         config: read_config(&root),
         vault: read_vault(&root),
-        schemas: read_schemas(&root),
+        schemas,
         registration: read_registration(&root),
-        layers: order_layers(&faults, read_layers(&root, stable_after_ms)),
+        layers,
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),

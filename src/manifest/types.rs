@@ -336,8 +336,16 @@ pub(crate) struct Service {
     pub cwd: Option<String>,
     /// Variables added for this service, with `${VARIABLE}`.
     pub env: BTreeMap<String, String>,
+    /// Environment files of this service, later ones win; read at each start.
+    pub env_files: Vec<ServiceEnvFile>,
+    /// Of the environment of `ubs` it gets `PATH`, `HOME`, `LANG` and `TZ` only.
+    pub clean_env: bool,
     /// User to run as (name); needs privileges.
     pub user: Option<String>,
+    /// Permissions that its new files do not get (umask(2)).
+    pub umask: Option<u32>,
+    /// What each of its processes may use.
+    pub limits: ServiceLimits,
     /// When the service counts as ready; without it, after `min_uptime` (a one-shot: when it exits with 0).
     pub ready: Option<Probe>,
     /// Probed while it runs; failing often enough restarts the service.
@@ -415,17 +423,54 @@ pub(crate) enum NeedCondition {
     Logged,
 }
 
+/// `env_file`: one environment file of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServiceEnvFile {
+    /// Relative to the workspace or absolute, with `${VARIABLE}`.
+    pub path: String,
+    /// It may be missing.
+    pub optional: bool,
+}
+
+/// `limits` of a service (setrlimit(2)); `None`: that of `ubs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct ServiceLimits {
+    /// Open files of one process.
+    pub open_files: Option<u64>,
+    /// Processes and threads of its user.
+    pub processes: Option<u64>,
+    /// Address space of one process, bytes.
+    pub memory_bytes: Option<u64>,
+    /// CPU time of one process, seconds.
+    pub cpu_s: Option<u64>,
+    /// Largest core file, bytes.
+    pub core_bytes: Option<u64>,
+    /// Largest file that it may write, bytes.
+    pub file_bytes: Option<u64>,
+}
+
 /// `ready` and `live`: a test of a running service.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Probe {
     /// What is tested.
     pub kind: ProbeKind,
+    /// More about `http`.
+    pub http: HttpRequest,
+    /// Ports of this host that a command asks, if they are not in it; for telling whose the answer is.
+    pub ports: Vec<u16>,
+    /// Time before the first try. Default 0.
+    pub delay_ms: u64,
     /// Time between two tries. Default of `ready` 100 ms, of `live` 10 s.
     pub interval_ms: u64,
     /// `ready`: time until it counts as failed, default 30 s. `live`: time allowed for one try,
     /// default 5 s.
     pub timeout_ms: u64,
-    /// `live`: failures in a row before the service is restarted. Default 3.
+    /// `ready`: time allowed for one try. Default: what is left, over the network at most 10 s.
+    pub try_ms: Option<u64>,
+    /// `ready`: successes in a row before it is ready. Default 1.
+    pub successes_min: u32,
+    /// Failures in a row before a ready service is not ready any more (`ready`, default 2) or is restarted (`live`,
+    /// default 3).
     pub failures_max: u32,
     /// An answer of a process that is none of ours counts too. Default false.
     pub external: bool,
@@ -434,12 +479,45 @@ pub(crate) struct Probe {
 /// What a probe tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ProbeKind {
-    /// GET answers with a status from 200 to 399. `http://` only.
+    /// GET answers with a right status and body ([`HttpRequest`]).
     Http(String),
     /// A connection to `host:port` is accepted.
     Tcp(String),
     /// A command exits with 0.
     Exec(Vec<String>),
+    /// Something stands at this path.
+    File(String),
+    /// The service has printed a line that matches this regular expression since it was started.
+    Log(String),
+    /// The service has said `READY=1` (sd_notify(3)).
+    Notify,
+    /// The database of the schema of this name answers.
+    Sql(String),
+}
+
+/// What `http` asks for, and which answer is right.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct HttpRequest {
+    /// The right statuses; empty: 200 to 399.
+    pub statuses: Vec<u16>,
+    /// A regular expression that must match somewhere in the first 64 KiB of the body.
+    pub body: Option<String>,
+    /// Sent besides ours, with `${VARIABLE}` in the values.
+    pub headers: BTreeMap<String, String>,
+    /// A socket in the file system that is asked in place of the URL's host.
+    pub socket: Option<String>,
+    /// Certificates of the authorities that are trusted, in PEM form; without it those of the system.
+    pub ca_file: Option<String>,
+}
+
+impl HttpRequest {
+    const DEFAULT: Self = Self {
+        statuses: Vec::new(),
+        body: None,
+        headers: BTreeMap::new(),
+        socket: None,
+        ca_file: None,
+    };
 }
 
 /// `restart`.
@@ -480,6 +558,8 @@ pub(crate) enum RestartCondition {
 pub(crate) struct Stop {
     /// Signal name without `SIG`. Default `TERM`.
     pub signal: String,
+    /// Asks the service to end in place of the signal, which comes if that does not help; empty: none.
+    pub command: Vec<String>,
     /// Time until `SIGKILL`. Default 10 s.
     pub timeout_ms: u64,
 }
@@ -558,18 +638,28 @@ impl Rehearse {
 
 impl Probe {
     /// What `ready` is, but for the test itself, if the manifest does not say.
-    pub(super) const READY_DEFAULT: Self = Self {
+    pub(crate) const READY_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
+        http: HttpRequest::DEFAULT,
+        ports: Vec::new(),
+        delay_ms: 0,
         interval_ms: 100,
         timeout_ms: 30_000,
-        failures_max: 3,
+        try_ms: None,
+        successes_min: 1,
+        failures_max: 2,
         external: false,
     };
     /// What `live` is, but for the test itself, if the manifest does not say.
-    pub(super) const LIVE_DEFAULT: Self = Self {
+    pub(crate) const LIVE_DEFAULT: Self = Self {
         kind: ProbeKind::Exec(Vec::new()),
+        http: HttpRequest::DEFAULT,
+        ports: Vec::new(),
+        delay_ms: 0,
         interval_ms: 10_000,
         timeout_ms: 5_000,
+        try_ms: None,
+        successes_min: 1,
         failures_max: 3,
         external: false,
     };
@@ -592,6 +682,7 @@ impl Default for Stop {
     fn default() -> Self {
         Self {
             signal: "TERM".to_owned(),
+            command: Vec::new(),
             timeout_ms: 10_000,
         }
     }

@@ -61,7 +61,7 @@ impl Var {
 }
 
 /// A declared pattern.
-pub(super) fn compile(pattern: &str) -> Result<regex::Regex, regex::Error> {
+pub(crate) fn compile(pattern: &str) -> Result<regex::Regex, regex::Error> {
     regex::RegexBuilder::new(pattern)
         .size_limit(PATTERN_BYTES_MAX)
         .build()

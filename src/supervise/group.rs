@@ -180,7 +180,7 @@ impl GroupChild {
     }
 
     /// Waits until the leader has ended, without collecting it. Never returns where the kernel has no pidfd.
-    async fn leader_ended(&self) {
+    pub(super) async fn leader_ended(&self) {
         match &self.pidfd {
             Some(pidfd) => drop(pidfd.readable().await),
             None => std::future::pending().await,

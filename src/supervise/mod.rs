@@ -5,13 +5,20 @@
 //! and time enabled; polls nothing.
 
 mod attribution;
+mod command;
+mod failure;
 mod group;
+mod notify;
 mod output;
+mod ping;
 mod probe;
 mod process;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attribution::ports_asked;
+pub(crate) use attribution::{ports_asked, why_not_attributed};
+pub(crate) use command::ask_to_end;
+pub(crate) use output::rotate_logs;
+pub(crate) use ping::Ping;
 pub(crate) use probe::{Asked, Readiness, await_ready, fetch, fetch_up_to, probe_once};
-pub(crate) use process::{RunningService, ServiceSpec, spawn};
+pub(crate) use process::{RunningService, ServiceSpec, Signs, spawn};

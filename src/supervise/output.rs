@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use regex::Regex;
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
 /// Takes what must not be kept out of a line (redaction).
@@ -39,6 +41,23 @@ const CHUNK: usize = 8 << 10;
 /// Reads taken from the pipe after the service's end: a stray writer may not stop.
 const READS_AFTER_END: usize = 256;
 
+/// How often all log files were asked to be put aside.
+static ROTATIONS: AtomicU64 = AtomicU64::new(0);
+
+/// Each service's log file is put aside as `.1` before its next line.
+pub(crate) fn rotate_logs() {
+    ROTATIONS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A line that is waited for.
+#[derive(Debug)]
+pub(super) struct LineWatch {
+    /// What it matches, after redaction: as it is in the log.
+    pub pattern: Regex,
+    /// Told once.
+    pub seen: watch::Sender<bool>,
+}
+
 /// The output of one service.
 #[derive(Debug)]
 pub(crate) struct Output {
@@ -55,12 +74,18 @@ impl Output {
     }
 
     /// Reads the pipe in a task until [`Output::finish`], or until nobody holds it open for writing.
-    pub(super) fn start(pipe: pipe::Receiver, path: PathBuf, clean: Clean) -> Self {
+    pub(super) fn start(
+        pipe: pipe::Receiver,
+        path: PathBuf,
+        clean: Clean,
+        watch: Option<LineWatch>,
+    ) -> Self {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (stop, stopped) = oneshot::channel();
         let lines = LineWriter {
             log: OutputLog::new(path.clone()),
             clean,
+            watch,
             tail: Arc::clone(&tail),
             partial: Vec::new(),
             dropped: 0,
@@ -138,6 +163,8 @@ async fn read(pipe: pipe::Receiver, mut lines: LineWriter, mut stopped: oneshot:
 struct LineWriter {
     log: OutputLog,
     clean: Clean,
+    /// Until it is seen.
+    watch: Option<LineWatch>,
     tail: Arc<Mutex<VecDeque<String>>>,
     partial: Vec<u8>,
     dropped: usize,
@@ -171,6 +198,9 @@ impl LineWriter {
             self.dropped += text.len() - end;
             text.truncate(end);
         }
+        if let Some(watch) = self.watch.take_if(|watch| watch.pattern.is_match(&text)) {
+            watch.seen.send_replace(true);
+        }
         if self.dropped > 0 {
             text.push_str(&format!(" [{} bytes cut]", self.dropped));
             self.dropped = 0;
@@ -203,6 +233,8 @@ struct OutputLog {
     pending: Vec<u8>,
     pending_lines: u64,
     missing: Option<Missing>,
+    /// [`ROTATIONS`] when the file was last put aside.
+    rotations: u64,
 }
 
 /// Lines that could not be kept.
@@ -242,6 +274,7 @@ impl OutputLog {
             pending: Vec::new(),
             pending_lines: 0,
             missing: None,
+            rotations: ROTATIONS.load(Ordering::Relaxed),
         }
     }
 
@@ -295,13 +328,23 @@ impl OutputLog {
     }
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Deleted, or put aside by another program: what is written from now on belongs into a new file.
+        if self
+            .file
+            .as_ref()
+            .is_some_and(|file| !is_at(file, &self.path))
+        {
+            self.file = None;
+        }
         if self.file.is_none() {
             let file = open_log(&self.path)?;
             self.size = file.metadata()?.len();
             self.file = Some(file);
         }
         let length = bytes.len() as u64;
-        if self.size > 0 && self.size + length > FILE_MAX {
+        let rotations = ROTATIONS.load(Ordering::Relaxed);
+        let is_asked = std::mem::replace(&mut self.rotations, rotations) != rotations;
+        if self.size > 0 && (is_asked || self.size + length > FILE_MAX) {
             self.file = None;
             rotate(&self.path)?;
             self.size = 0;
@@ -314,6 +357,13 @@ impl OutputLog {
         self.size += length;
         Ok(())
     }
+}
+
+/// That very file stands at the path.
+fn is_at(file: &File, path: &Path) -> bool {
+    let id = |about: fs::Metadata| (about.dev(), about.ino());
+    let here = file.metadata().ok().map(id);
+    here.is_some() && here == fs::symlink_metadata(path).ok().map(id)
 }
 
 fn open_log(path: &Path) -> io::Result<File> {
@@ -350,4 +400,35 @@ fn rotate(path: &Path) -> io::Result<()> {
         }
     }
     fs::rename(path, aside(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_file_that_is_gone_is_written_anew_and_one_is_put_aside_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        let mut log = OutputLog::new(path.clone());
+        let mut print = |line: &str, is_asked: bool| {
+            // Not the counter itself, which other tests' files follow too.
+            log.rotations = log.rotations.wrapping_sub(u64::from(is_asked));
+            log.write(line);
+            log.flush();
+        };
+        print("first", false);
+        fs::remove_file(&path).unwrap();
+        print("second", false);
+        assert!(read("web.log").ends_with("second\n") && !read("web.log").contains("first"));
+        fs::rename(&path, dir.path().join("moved")).unwrap();
+        print("third", false);
+        print("fourth", false);
+        assert!(read("moved").ends_with("second\n"));
+        assert_eq!(read("web.log").lines().count(), 2);
+        print("fifth", true);
+        assert_eq!(read("web.log").lines().count(), 1);
+        assert_eq!(read("web.log.1").lines().count(), 2);
+    }
 }

@@ -1,48 +1,34 @@
 //! Asks a service whether it is ready, or still alive.
 
-use std::io::ErrorKind;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::Uri;
-use hyper::header::HeaderValue;
+use hyper::header::{CONNECTION, HeaderName, HeaderValue};
+use regex::Regex;
 use tokio::net::TcpStream;
-use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
-use super::attribution::require_ours;
-use super::group::GroupChild;
-use super::process::{CommandError, ServiceSpec, command_of};
+use super::attribution::{require_our_process, require_ours};
+use super::command::run;
+use super::failure::ProbeFailure;
+use super::process::{ServiceSpec, Signs};
 use crate::http::{BodyLimit, Client, Target};
-use crate::manifest::{Probe, ProbeKind};
+use crate::manifest::{HttpRequest, Probe, ProbeKind, compile_pattern};
 
 /// First bytes of a body that are kept.
 const BODY_MAX: usize = 64 << 10;
-
-/// Last bytes kept of a command's output.
-const OUTPUT_KEPT: usize = 4 << 10;
 
 /// Time allowed for one try over the network while waiting for readiness: a port that accepts and then says
 /// nothing must not use up the time of the tries to come.
 const NETWORK_TRY_MS_MAX: u64 = 10_000;
 
-/// Why a probe failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub(crate) struct ProbeFailure {
-    /// One sentence.
-    pub message: String,
-    /// The last output of a command; not redacted.
-    pub output: String,
-}
-
-impl ProbeFailure {
-    fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            output: String::new(),
-        }
-    }
-}
+/// The clock of a file system may be so far behind ours (a tick of the kernel).
+const FILE_CLOCK_BEHIND: Duration = Duration::from_millis(20);
 
 /// The service that is asked.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +37,8 @@ pub(crate) struct Asked<'a> {
     pub spec: &'a ServiceSpec,
     /// Its main process, if that is known: looked at first when the answer is attributed.
     pub leader: Option<u32>,
+    /// What it has shown since it was started; `None` where nobody looks.
+    pub signs: Option<&'a Signs>,
 }
 
 /// How the wait for readiness ended.
@@ -65,21 +53,39 @@ pub(crate) enum Readiness {
     },
 }
 
-/// Tries until one try succeeds or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
+/// Tries until enough tries in a row succeed or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
+/// The first one comes after `probe.delay_ms`, which is given besides.
 pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
+    tokio::time::sleep(Duration::from_millis(probe.delay_ms)).await;
     let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
     let mut last: Option<ProbeFailure> = None;
+    let mut successes = 0;
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let try_ms = match probe.kind {
-            ProbeKind::Exec(_) => left_ms,
-            ProbeKind::Http(_) | ProbeKind::Tcp(_) => left_ms.min(NETWORK_TRY_MS_MAX),
+        let try_ms = match (&probe.kind, probe.try_ms) {
+            (_, Some(try_ms)) => left_ms.min(try_ms),
+            (ProbeKind::Http(_) | ProbeKind::Tcp(_) | ProbeKind::Sql(_), None) => {
+                left_ms.min(NETWORK_TRY_MS_MAX)
+            }
+            _ => left_ms,
         };
         match probe_once(probe, try_ms.max(1), asked).await {
-            Ok(()) => return Readiness::Ready,
+            Ok(()) => {
+                successes += 1;
+                if successes >= probe.successes_min {
+                    return Readiness::Ready;
+                }
+                last = Some(ProbeFailure::new(format!(
+                    "{successes} of {} tries in a row succeeded",
+                    probe.successes_min
+                )));
+            }
             // A try that was cut short by the end knows less than the one before.
-            Err(failure) if last.is_none() || Instant::now() < end => last = Some(failure),
+            Err(failure) if last.is_none() || Instant::now() < end => {
+                successes = 0;
+                last = Some(failure);
+            }
             Err(_) => {}
         }
         let next = Instant::now() + Duration::from_millis(probe.interval_ms.max(1));
@@ -95,7 +101,8 @@ pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
 
 /// Tries once. An answer counts if it is ours ([`require_ours`]), or if the probe is `external`.
 ///
-/// HTTP: one GET without redirects and proxies; a status from 200 to 399 is good, and the body is not read.
+/// HTTP: one GET without redirects and proxies; a status from 200 to 399 is good unless others are named, and the body
+/// is read only to compare it.
 ///
 /// # Errors
 /// What was wrong, in one sentence, with a command's last output.
@@ -104,28 +111,94 @@ pub(crate) async fn probe_once(
     timeout_ms: u64,
     asked: Asked<'_>,
 ) -> Result<(), ProbeFailure> {
-    ask(&probe.kind, timeout_ms, asked.spec).await?;
+    let peer = ask(probe, timeout_ms, asked).await?;
     if probe.external {
         return Ok(());
     }
-    require_ours(&probe.kind, asked.spec, asked.leader).map_err(ProbeFailure::new)
+    let ours = if probe.http.socket.is_some() {
+        require_our_process(peer, asked.spec, asked.leader)
+    } else {
+        require_ours(probe, asked.spec, asked.leader)
+    };
+    ours.map_err(ProbeFailure::new)
 }
 
-async fn ask(kind: &ProbeKind, timeout_ms: u64, spec: &ServiceSpec) -> Result<(), ProbeFailure> {
+/// The process that answered, where the answer itself says it.
+async fn ask(
+    probe: &Probe,
+    timeout_ms: u64,
+    asked: Asked<'_>,
+) -> Result<Option<u32>, ProbeFailure> {
+    let spec = asked.spec;
     let limit = Duration::from_millis(timeout_ms);
     let late =
         |what: &str| ProbeFailure::new(format!("{what} did not answer within {timeout_ms} ms"));
-    match kind {
-        ProbeKind::Http(url) => tokio::time::timeout(limit, probe_http(url))
-            .await
-            .unwrap_or_else(|_| Err(late(&format!("GET {url}")))),
+    match &probe.kind {
+        ProbeKind::Http(url) => {
+            return tokio::time::timeout(limit, probe_http(url, &probe.http, &spec.workspace))
+                .await
+                .unwrap_or_else(|_| Err(late(&format!("GET {url}"))));
+        }
         ProbeKind::Tcp(address) => tokio::time::timeout(limit, TcpStream::connect(address))
             .await
             .map_err(|_| late(address))?
             .map(drop)
             .map_err(|e| ProbeFailure::new(format!("cannot connect to {address}: {e}"))),
         ProbeKind::Exec(argv) => run(argv, limit, spec).await,
+        ProbeKind::File(path) => {
+            let since = asked
+                .signs
+                .map(|signs| signs.started)
+                .filter(|_| !probe.external);
+            look_at_file(&spec.workspace.join(path), path, since)
+        }
+        ProbeKind::Log(pattern) => match asked.signs {
+            Some(signs) => tokio::time::timeout(limit, signs.line_seen())
+                .await
+                .map_err(|_| ProbeFailure::new(format!("no line of its output matches {pattern}"))),
+            None => Ok(()),
+        },
+        ProbeKind::Notify => match asked.signs {
+            Some(signs) => tokio::time::timeout(limit, signs.notified())
+                .await
+                .map_err(|_| ProbeFailure::new(signs.why_not_notified())),
+            None => Ok(()),
+        },
+        ProbeKind::Sql(schema) => match spec.pings.get(schema) {
+            Some(ping) => tokio::time::timeout(limit, ping.ask())
+                .await
+                .map_err(|_| late(&format!("the database of schema {schema}")))?
+                .map_err(|why| {
+                    ProbeFailure::new(format!("the database of schema {schema}: {why}"))
+                }),
+            None => Ok(()),
+        },
     }
+    .map(|()| None)
+}
+
+/// Something stands there, and came or changed since the service was started: what an earlier run left says nothing.
+fn look_at_file(path: &Path, shown: &str, since: Option<SystemTime>) -> Result<(), ProbeFailure> {
+    let about = std::fs::metadata(path).map_err(|error| {
+        ProbeFailure::new(match error.kind() {
+            io::ErrorKind::NotFound => format!("{shown} does not exist"),
+            _ => format!("{shown} cannot be looked at: {error}"),
+        })
+    })?;
+    let Some(since) = since else {
+        return Ok(());
+    };
+    let seconds = u64::try_from(about.ctime()).unwrap_or(0);
+    let nanos = u32::try_from(about.ctime_nsec()).unwrap_or(0);
+    // The time of the last change of any kind: a renamed file counts, and nobody can set it.
+    let changed = UNIX_EPOCH + Duration::new(seconds, nanos);
+    if changed + FILE_CLOCK_BEHIND >= since {
+        return Ok(());
+    }
+    Err(ProbeFailure::new(format!(
+        "{shown} is older than this start of the service; let the service write it anew, or write `external = true` in \
+         the probe if it is meant"
+    )))
 }
 
 /// Gets a URL: status and the first bytes of the body. HTTP without redirects and proxies.
@@ -155,83 +228,87 @@ pub(crate) async fn fetch_up_to(
 
 /// One GET; so many bytes of the body are read.
 async fn get(url: &str, body_max: usize) -> Result<(u16, String), ProbeFailure> {
+    let here = Path::new("");
+    let answered = request(url, &HttpRequest::default(), here, body_max).await?;
+    Ok((answered.status, answered.body))
+}
+
+struct Answered {
+    status: u16,
+    body: String,
+    peer: Option<u32>,
+}
+
+async fn request(
+    url: &str,
+    with: &HttpRequest,
+    workspace: &Path,
+    body_max: usize,
+) -> Result<Answered, ProbeFailure> {
     let wrong = |why: &str| ProbeFailure::new(format!("GET {url}: {why}"));
     let uri: Uri = url.parse().map_err(|e| wrong(&format!("not a URL: {e}")))?;
-    let (Some("http"), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
-        return Err(wrong("only http:// can be probed"));
+    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority())
+    else {
+        return Err(wrong("only http:// and https:// can be probed"));
     };
-    let target = Target::parse(&format!("http://{authority}")).map_err(wrong)?;
+    let target = Target::parse(&format!("{scheme}://{authority}")).map_err(wrong)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut client = Client::new(target, None).map_err(|error| wrong(&error.to_string()))?;
-    let close = [("connection", HeaderValue::from_static("close"))];
-    let answer = client.get(path, &close, BodyLimit::First(body_max)).await;
+    let ca_file = with.ca_file.as_ref().map(|file| workspace.join(file));
+    let socket: Option<PathBuf> = with.socket.as_ref().map(|socket| workspace.join(socket));
+    let client = Client::new(target, ca_file.as_deref());
+    let mut client = client
+        .map_err(|error| wrong(&error.to_string()))?
+        .over_socket(socket);
+    let mut headers = vec![(CONNECTION, HeaderValue::from_static("close"))];
+    for (name, value) in &with.headers {
+        let header = HeaderName::try_from(name.as_str()).ok();
+        let header = header.zip(HeaderValue::try_from(value.as_str()).ok());
+        headers.push(
+            header
+                .ok_or_else(|| wrong(&format!("the header {name} contains invalid characters")))?,
+        );
+    }
+    let answer = client.get(path, &headers, BodyLimit::First(body_max)).await;
     let answer = answer.map_err(|error| wrong(&error.to_string()))?;
-    Ok((
-        answer.status,
-        String::from_utf8_lossy(&answer.body).into_owned(),
-    ))
-}
-
-/// A status from 200 to 399 is good.
-async fn probe_http(url: &str) -> Result<(), ProbeFailure> {
-    match get(url, 0).await? {
-        (200..=399, _) => Ok(()),
-        (status, _) => Err(ProbeFailure::new(format!("GET {url}: status {status}"))),
-    }
-}
-
-async fn run(argv: &[String], limit: Duration, spec: &ServiceSpec) -> Result<(), ProbeFailure> {
-    let name = argv.first().cloned().unwrap_or_default();
-    let failed = |e: std::io::Error| ProbeFailure::new(format!("cannot run {name}: {e}"));
-    let command = command_of(argv, spec).map_err(|error| match error {
-        CommandError::Program(e) => failed(e),
-        CommandError::User(user, e) => {
-            ProbeFailure::new(format!("cannot run {name} as user {user}: {e}"))
-        }
-    })?;
-    let (mut child, pipe) = GroupChild::start(command, &[]).map_err(failed)?;
-    let mut output = Vec::new();
-    let exit = {
-        let ended = tokio::time::timeout(limit, child.wait());
-        tokio::pin!(ended);
-        let mut open = true;
-        loop {
-            tokio::select! {
-                biased;
-                exit = &mut ended => break exit.ok(),
-                ready = pipe.readable(), if open => open = ready.is_ok() && drain(&pipe, &mut output),
-            }
-        }
-    };
-    if exit.is_none() {
-        let _ = child.kill().await;
-    }
-    drain(&pipe, &mut output);
-    let message = match exit {
-        Some(exit) if exit.is_success() => return Ok(()),
-        Some(exit) => format!("{name} ended with {exit}"),
-        None => format!("{name} did not end within {} ms", limit.as_millis()),
-    };
-    Err(ProbeFailure {
-        message,
-        output: String::from_utf8_lossy(&output).trim_end().to_owned(),
+    Ok(Answered {
+        status: answer.status,
+        body: String::from_utf8_lossy(&answer.body).into_owned(),
+        peer: client.peer(),
     })
 }
 
-/// Takes what is in the pipe, and keeps the last bytes of all; `false` at its end.
-fn drain(pipe: &pipe::Receiver, kept: &mut Vec<u8>) -> bool {
-    let mut buffer = [0; 4096];
-    // Bounded, so that a command that prints for ever does not keep us from its timeout.
-    for _ in 0..64 {
-        match pipe.try_read(&mut buffer) {
-            Ok(n) if n > 0 => {
-                kept.extend_from_slice(&buffer[..n]);
-                kept.drain(..kept.len().saturating_sub(OUTPUT_KEPT));
-            }
-            Err(e) if e.kind() == ErrorKind::WouldBlock => return true,
-            Err(e) if e.kind() == ErrorKind::Interrupted => {}
-            Ok(_) | Err(_) => return false,
-        }
+async fn probe_http(
+    url: &str,
+    with: &HttpRequest,
+    workspace: &Path,
+) -> Result<Option<u32>, ProbeFailure> {
+    let body_max = if with.body.is_some() { BODY_MAX } else { 0 };
+    let Answered { status, body, peer } = request(url, with, workspace, body_max).await?;
+    let is_right = match with.statuses.as_slice() {
+        [] => (200..=399).contains(&status),
+        statuses => statuses.contains(&status),
+    };
+    if !is_right {
+        return Err(ProbeFailure::new(format!("GET {url}: status {status}")));
     }
-    true
+    match &with.body {
+        Some(pattern) if !matches(pattern, &body) => Err(ProbeFailure::new(format!(
+            "GET {url}: status {status}, and the body does not match {pattern}"
+        ))),
+        _ => Ok(peer),
+    }
+}
+
+/// Whether the pattern of a manifest matches. Each is compiled once: a probe asks every second.
+fn matches(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<BTreeMap<String, Option<Regex>>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if !compiled.contains_key(pattern) {
+            compiled.insert(pattern.to_owned(), compile_pattern(pattern).ok());
+        }
+        let regex = compiled.get(pattern).and_then(Option::as_ref);
+        regex.is_some_and(|regex| regex.is_match(text))
+    })
 }

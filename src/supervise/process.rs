@@ -4,15 +4,24 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use regex::Regex;
+use tokio::sync::watch;
 
 use super::group::GroupChild;
-use super::output::{Clean, Output, is_trouble};
+use super::notify::{Hearing, Said, hear, why_not};
+use super::output::{Clean, LineWatch, Output, is_trouble};
+use super::ping::Ping;
 use crate::domain::event::{ExitKind, ProcessRef};
-use crate::kernel::{self, MemoryKills, Signal};
+use crate::kernel::{self, MemoryKills, NotifySocket, Signal};
+use crate::manifest::ServiceLimits;
+
+/// Where sockets are made for what services say of themselves: a path of such a socket has 107 bytes at most.
+const NOTIFY_PARENTS: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
 
 /// What to run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct ServiceSpec {
     /// Name of the service.
     pub name: String,
@@ -24,6 +33,18 @@ pub(crate) struct ServiceSpec {
     pub env: BTreeMap<String, String>,
     /// User to run as; needs privileges.
     pub user: Option<String>,
+    /// Permissions that its new files do not get.
+    pub umask: Option<u32>,
+    /// What each of its processes may use.
+    pub limits: ServiceLimits,
+    /// Where relative paths of its probes begin.
+    pub workspace: PathBuf,
+    /// A line that its output is searched for.
+    pub awaited_line: Option<Regex>,
+    /// It says of itself when it is ready (sd_notify(3)).
+    pub notifies: bool,
+    /// Ask the databases of schemas, by name, whether they answer.
+    pub pings: BTreeMap<String, Ping>,
     /// Entries of `env` that no process but this service's carries: what left the group is found by them.
     pub marks: Vec<String>,
     /// Where its output is kept.
@@ -53,6 +74,16 @@ pub(crate) enum SpawnError {
         /// Why not.
         source: io::Error,
     },
+    /// It cannot be heard.
+    #[error(
+        "cannot make a socket for what service {service} says of itself (NOTIFY_SOCKET): {source}"
+    )]
+    Notify {
+        /// Which service.
+        service: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// Its output cannot be kept.
     #[error("cannot keep the output of service {service} in {}: {source}", path.display())]
     Log {
@@ -73,6 +104,48 @@ pub(crate) struct RunningService {
     group: GroupChild,
     output: Output,
     memory_kills: MemoryKills,
+    signs: Signs,
+    /// Written into its log when it has ended.
+    said_at_stop: Vec<String>,
+    _hearing: Option<Hearing>,
+}
+
+/// What a running service has shown of itself since it was started.
+#[derive(Debug, Clone)]
+pub(crate) struct Signs {
+    /// When it was started.
+    pub started: SystemTime,
+    line: Option<watch::Receiver<bool>>,
+    said: Option<watch::Receiver<Said>>,
+}
+
+impl Signs {
+    /// Returns once the awaited line was printed.
+    pub(super) async fn line_seen(&self) {
+        wait_until(self.line.clone(), |seen| *seen).await;
+    }
+
+    /// Returns once it has said that it is ready.
+    pub(super) async fn notified(&self) {
+        wait_until(self.said.clone(), |said| said.ready).await;
+    }
+
+    /// What it has said instead.
+    pub(super) fn why_not_notified(&self) -> String {
+        self.said
+            .as_ref()
+            .map_or_else(String::new, |said| why_not(&said.borrow()))
+    }
+}
+
+/// Never returns if nobody can say it any more: the service's end is told elsewhere.
+async fn wait_until<T>(told: Option<watch::Receiver<T>>, is_it: impl FnMut(&T) -> bool) {
+    if let Some(mut told) = told
+        && told.wait_for(is_it).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 /// Why a command cannot be made ready.
@@ -81,6 +154,8 @@ pub(super) enum CommandError {
     Program(io::Error),
     /// No such user.
     User(String, io::Error),
+    /// More than this process may give.
+    Limits(io::Error),
 }
 
 /// A command as the service runs its own: with its environment, in its directory, as its user.
@@ -95,6 +170,7 @@ pub(super) fn command_of(argv: &[String], spec: &ServiceSpec) -> Result<Command,
         .env_clear()
         .envs(&spec.env)
         .current_dir(&spec.cwd);
+    kernel::limit_child(&mut command, &spec.limits, spec.umask).map_err(CommandError::Limits)?;
     if let Some(user) = &spec.user {
         kernel::run_as(&mut command, user).map_err(|e| CommandError::User(user.clone(), e))?;
     }
@@ -115,8 +191,8 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         program: program.clone(),
         source,
     };
-    let command = command_of(&spec.argv, spec).map_err(|error| match error {
-        CommandError::Program(source) => failed(source),
+    let mut command = command_of(&spec.argv, spec).map_err(|error| match error {
+        CommandError::Program(source) | CommandError::Limits(source) => failed(source),
         CommandError::User(user, source) => SpawnError::User {
             service: spec.name.clone(),
             user,
@@ -134,6 +210,16 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         }
         _ => {}
     }
+    let unheard = |source| SpawnError::Notify {
+        service: spec.name.clone(),
+        source,
+    };
+    let socket = spec.notifies.then(|| notify_socket(spec)).transpose();
+    let socket = socket.map_err(unheard)?;
+    if let Some(socket) = &socket {
+        command.env("NOTIFY_SOCKET", &socket.path);
+    }
+    let started = SystemTime::now();
     let (group, pipe) =
         GroupChild::start(command, &spec.marks).map_err(|source| match &spec.user {
             Some(user) if source.kind() == io::ErrorKind::PermissionDenied => SpawnError::User {
@@ -148,14 +234,34 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         pid: group.id(),
         ..ProcessRef::default()
     });
-    let output = Output::start(pipe, spec.log_path.clone(), clean);
+    let heard = socket.map(|socket| hear(socket, group.id(), &spec.marks));
+    let (hearing, said) = heard.transpose().map_err(unheard)?.unzip();
+    let (seen, line) = watch::channel(false);
+    let awaited = spec.awaited_line.clone();
+    let line = awaited.is_some().then_some(line);
+    let watch = awaited.map(|pattern| LineWatch { pattern, seen });
+    let output = Output::start(pipe, spec.log_path.clone(), clean, watch);
     let memory_kills = MemoryKills::of(group.id());
     Ok(RunningService {
         process,
         group,
         output,
         memory_kills,
+        signs: Signs {
+            started,
+            line,
+            said,
+        },
+        said_at_stop: Vec::new(),
+        _hearing: hearing,
     })
+}
+
+fn notify_socket(spec: &ServiceSpec) -> io::Result<NotifySocket> {
+    let mut parents = vec![std::env::temp_dir()];
+    parents.extend(NOTIFY_PARENTS.map(PathBuf::from));
+    parents.extend(spec.log_path.parent().map(PathBuf::from));
+    NotifySocket::new(&parents, spec.user.as_deref())
 }
 
 impl RunningService {
@@ -182,6 +288,21 @@ impl RunningService {
         self.group.signal(signal)
     }
 
+    /// What it has shown since it was started.
+    pub(crate) fn signs(&self) -> Signs {
+        self.signs.clone()
+    }
+
+    /// Returns once the main process has ended; what it left may still run.
+    pub(super) async fn main_ended(&self) {
+        self.group.leader_ended().await;
+    }
+
+    /// Adds a line of ours to its output once it was stopped.
+    pub(crate) fn note_when_stopped(&mut self, line: String) {
+        self.said_at_stop.push(line);
+    }
+
     /// Signals the group and waits for all of it, and for what left it; kills what is left after `timeout_ms`.
     /// What had to be killed is written into the service's log, and the exit is then `SIGKILL`, whatever the main
     /// process said.
@@ -191,6 +312,9 @@ impl RunningService {
             .stop(signal, Duration::from_millis(timeout_ms))
             .await;
         self.output.finish().await;
+        for line in std::mem::take(&mut self.said_at_stop) {
+            self.output.note(&line);
+        }
         if stopped.killed.is_empty() {
             return stopped.exit;
         }

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::failure::ProbeFailure;
 use super::output::{Clean, FILE_MAX, LINE_MAX};
-use super::probe::ProbeFailure;
 use super::*;
 use crate::domain::event::ExitKind;
 use crate::kernel::{Signal, is_alive, process_ref, processes_with_env};
-use crate::manifest::{Probe, ProbeKind};
+use crate::manifest::{Probe, ProbeKind, ServiceLimits};
+
+mod gifts;
+mod probes;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -39,6 +42,12 @@ fn sh(dir: &Path, script: &str) -> ServiceSpec {
         cwd: dir.to_path_buf(),
         env: env(),
         user: None,
+        umask: None,
+        limits: ServiceLimits::default(),
+        workspace: dir.to_path_buf(),
+        awaited_line: None,
+        notifies: false,
+        pings: BTreeMap::new(),
         marks: vec![],
         log_path: dir.join("logs/web.log"),
     }
@@ -276,13 +285,13 @@ async fn probe(kind: ProbeKind, timeout_ms: u64) -> Result<(), ProbeFailure> {
         kind,
         interval_ms: 10,
         timeout_ms,
-        failures_max: 3,
-        external: false,
+        ..Probe::READY_DEFAULT
     };
     let spec = sh(Path::new("/"), "");
     let asked = Asked {
         spec: &spec,
         leader: None,
+        signs: None,
     };
     probe_once(&probe, timeout_ms, asked).await
 }
@@ -410,15 +419,14 @@ fn readiness_is_waited_for_and_bounded() {
         let asked = Asked {
             spec: &spec,
             leader: None,
+            signs: None,
         };
         let count = "echo x >> tries; test $(wc -l < tries) -ge 3";
         let kind = ProbeKind::Exec(["sh", "-c", count].map(str::to_owned).to_vec());
         let mut probe = Probe {
             kind,
             interval_ms: 10,
-            timeout_ms: 30_000,
-            failures_max: 3,
-            external: false,
+            ..Probe::READY_DEFAULT
         };
         assert_eq!(await_ready(&probe, asked).await, Readiness::Ready);
         assert_eq!(

@@ -122,6 +122,11 @@ fn readiness_that_is_lost_is_said_and_its_return_too() {
     )]);
     let running = workspace.start(&["boot"]);
     workspace.await_health(&["healthy"]);
+    let said = said_by(&workspace.ubs(&["health"]));
+    assert!(
+        said.contains("answer not attributed: no port that it asks is known"),
+        "{said}"
+    );
     std::fs::remove_file(workspace.path("ok")).unwrap();
     let health = workspace.await_health(&["degraded"]);
     let reason = health["reason"].as_str().unwrap_or("");
@@ -224,4 +229,74 @@ fn what_is_started_again_reads_the_environment_files_as_they_are_now() {
     workspace.await_health(&["degraded"]);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
+}
+
+#[test]
+fn a_service_gets_its_own_files_at_each_start_and_nothing_of_ours_if_that_is_asked() {
+    let services = [(
+        "api",
+        "env > env$N; echo token $API_TOKEN; test $N = 2 && exec sleep 1000; \
+         echo N=2 > own.env; echo API_TOKEN=s3cr3t-two >> own.env; exit 1",
+        "env_file = ['own.env', { path = 'none.env', optional = true }]\nclean_env = true\n\
+         env = { LAST = 'service' }\nmin_uptime = '50ms'\nrestart = { backoff = '10ms' }",
+    )];
+    let mut workspace = workspace(&services);
+    workspace.set_env("OURS", "inherited");
+    let run = workspace.ubs(&["boot", "--until-up"]).expect(1);
+    let said = said_by(&run);
+    assert!(
+        said.contains("the environment file own.env of service api does not exist"),
+        "{said}"
+    );
+    workspace.write("own.env", "N=1\nAPI_TOKEN=s3cr3t-one\nLAST=file\n");
+    workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(0);
+    let first = workspace.read("env1");
+    assert!(
+        first.contains("LAST=service\n") && first.contains("PATH="),
+        "{first}"
+    );
+    assert!(!first.contains("OURS="), "{first}");
+    assert!(workspace.read("env2").contains("API_TOKEN=s3cr3t-two"));
+    workspace.ubs(&["stop"]).expect(0);
+    await_that("the end", || workspace.leftovers().is_empty());
+    let log = workspace.read(".ubs/logs/api.log");
+    assert!(log.contains("token ") && !log.contains("s3cr3t"), "{log}");
+    workspace.expect_not_logged(&["s3cr3t-one", "s3cr3t-two"]);
+}
+
+#[test]
+fn services_are_ready_by_a_line_a_database_and_their_own_word_and_end_by_a_command() {
+    let says = "import os, socket, time\n\
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n\
+        s.sendto(b'READY=1', os.environ['NOTIFY_SOCKET'])\ntime.sleep(1000)\n";
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"truth\"\nstable_after = \"50ms\"\n\
+         [[schema]]\nname = \"main\"\ndatabase = \"sqlite:///app.db\"\nexpect = \"sql:*.sql\"\n\
+         [[layer]]\nname = \"all\"\n\
+         [[layer.service]]\nname = \"line\"\nrun = ['sh', '-c', '''trap 'echo ended > ended; exit 0' USR1; \
+         sleep 0.1; echo listening on 80; while :; do sleep 0.02; done''']\nready = { log = 'listening on \\d+' }\n\
+         stop = { command = ['sh', '-c', 'kill -USR1 $MAINPID'], timeout = '20s' }\n\
+         [[layer.service]]\nname = \"word\"\nrun = \"python3 says.py\"\nready = { notify = true }\n\
+         [[layer.service]]\nname = \"rows\"\nrun = \"sleep 1000\"\nready = { sql = 'main' }\n",
+    );
+    workspace.write("says.py", says);
+    workspace.write("t.sql", "CREATE TABLE t (n INT);");
+    rusqlite::Connection::open(workspace.path("app.db"))
+        .and_then(|database| database.execute_batch("CREATE TABLE t (n INT)"))
+        .expect("a database");
+    workspace
+        .ubs(&["boot", "--mode", "layered", "--detach", "--until-ready"])
+        .expect(0);
+    let health = workspace.ubs(&["health", "--json"]).json();
+    for at in 0..3 {
+        assert_eq!(
+            health["layers"][0]["services"][at]["status"], "ready",
+            "{health}"
+        );
+    }
+    workspace.ubs(&["stop"]).expect(0);
+    await_that("the end", || workspace.leftovers().is_empty());
+    assert_eq!(workspace.read("ended"), "ended\n");
 }

@@ -48,7 +48,7 @@ const STANDARD: [&str; 34] = [
     "READTHEDOCS",
 ];
 /// The same by how they begin.
-const STANDARD_BEGINNINGS: [&str; 8] = [
+const STANDARD_BEGINNINGS: [&str; 11] = [
     "PYTHON",
     "LC_",
     "XDG_",
@@ -57,6 +57,10 @@ const STANDARD_BEGINNINGS: [&str; 8] = [
     "GITHUB_",
     "UBS_",
     "COVERAGE_",
+    // What a supervisor sets for its services.
+    "NOTIFY_SOCKET",
+    "WATCHDOG_",
+    "LISTEN_",
 ];
 /// Read by packages, not by the application's own code.
 const OF_PACKAGES: [&str; 14] = [

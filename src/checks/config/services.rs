@@ -99,14 +99,26 @@ fn texts(service: &Service) -> Vec<(&'static str, &str)> {
     texts.extend(service.cwd.iter().map(|cwd| ("cwd", cwd.as_str())));
     texts.extend(service.env.values().map(|value| ("env", value.as_str())));
     for (key, probe) in [("ready", &service.ready), ("live", &service.live)] {
-        match probe.as_ref().map(|probe| &probe.kind) {
-            Some(ProbeKind::Http(text) | ProbeKind::Tcp(text)) => texts.push((key, text)),
-            Some(ProbeKind::Exec(argv)) => {
-                texts.extend(argv.iter().map(|word| (key, word.as_str())))
+        let Some(probe) = probe else { continue };
+        match &probe.kind {
+            ProbeKind::Http(text) | ProbeKind::Tcp(text) | ProbeKind::File(text) => {
+                texts.push((key, text));
             }
-            None => {}
+            ProbeKind::Exec(argv) => texts.extend(argv.iter().map(|word| (key, word.as_str()))),
+            ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_) => {}
         }
+        let http = &probe.http;
+        let more = http
+            .headers
+            .values()
+            .chain(&http.socket)
+            .chain(&http.ca_file);
+        texts.extend(more.map(|text| (key, text.as_str())));
     }
+    let words = service.stop.command.iter();
+    texts.extend(words.map(|word| ("stop", word.as_str())));
+    let files = service.env_files.iter();
+    texts.extend(files.map(|file| ("env_file", file.path.as_str())));
     texts
 }
 

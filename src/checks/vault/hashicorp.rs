@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hyper::header::HeaderValue;
+use hyper::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -56,16 +56,17 @@ struct Credentials {
 
 impl Credentials {
     /// The headers that say it; nothing secret is sent without them.
-    fn headers(&self) -> Result<Vec<(&'static str, HeaderValue)>, HttpError> {
+    fn headers(&self) -> Result<Vec<(HeaderName, HeaderValue)>, HttpError> {
         let value = |text: &str, what: &str| {
             HeaderValue::from_str(text)
                 .map_err(|_| HttpError::Invalid(format!("the {what} contains invalid characters")))
         };
         let mut token = value(&self.token, "token")?;
         token.set_sensitive(true);
-        let mut headers = vec![("x-vault-token", token)];
+        let mut headers = vec![(HeaderName::from_static("x-vault-token"), token)];
         if let Some(namespace) = &self.namespace {
-            headers.push(("x-vault-namespace", value(namespace, "namespace")?));
+            let name = HeaderName::from_static("x-vault-namespace");
+            headers.push((name, value(namespace, "namespace")?));
         }
         Ok(headers)
     }
@@ -243,7 +244,8 @@ impl Visit<'_> {
 
     async fn get(&mut self, path: &str, with_token: bool) -> Asking<Answer> {
         // The servers refuse requests that a browser was tricked into without it.
-        let mut headers = vec![("x-vault-request", HeaderValue::from_static("true"))];
+        let name = HeaderName::from_static("x-vault-request");
+        let mut headers = vec![(name, HeaderValue::from_static("true"))];
         let who = self.who.as_ref().filter(|_| with_token);
         let answer = match who.map_or(Ok(Vec::new()), Credentials::headers) {
             Ok(who) => {

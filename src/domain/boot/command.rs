@@ -83,6 +83,13 @@ pub(crate) enum BootCommand {
         /// What its probe said, redacted.
         reason: String,
     },
+    /// Nothing says that a ready service answered its probe itself.
+    AnswerNotAttributed {
+        /// Which.
+        service: String,
+        /// Why not.
+        why: String,
+    },
     /// Time passed: a service may have proved itself, be stable or be recovered.
     TimePassed,
     /// A service's process ended.

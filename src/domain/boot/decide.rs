@@ -2,12 +2,12 @@
 
 use super::attempt::{end_check_run, end_healing, require_checking, settle, start_attempt};
 use super::command::{BootCommand, BootRefusal};
-use super::draft::{BootDraft, late};
+use super::draft::{BootDraft, find_service, late};
 use super::layers::{pass_time, skip_lost, start_layer, tell};
 use super::state::{AfterStop, BootState, LayerState, LayerStatus, Phase};
 use super::steer::steer;
 use crate::domain::event::Event;
-use crate::domain::service::{Context, Report};
+use crate::domain::service::{Context, Report, ServiceStatus};
 
 /// What happens when the engine reports `command` to a boot in `state`.
 ///
@@ -117,6 +117,13 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
         C::ServiceReady { service } => tell(draft, &service, Report::Ready, String::new())?,
         C::ServiceUnready { service, reason } => {
             tell(draft, &service, Report::Unready(reason), String::new())?;
+        }
+        C::AnswerNotAttributed { service, why } => {
+            let (_, found) = find_service(state, &service)?;
+            if found.status != ServiceStatus::Ready {
+                return Err(late(state, "who answered a service's probe"));
+            }
+            draft.push(Event::AnswerNotAttributed { service, why });
         }
         C::TimePassed => pass_time(draft),
         C::ServiceExited {

@@ -166,6 +166,7 @@ pub(crate) fn evolve(
         Event::ServiceStarted { .. }
         | Event::ServiceReady { .. }
         | Event::ServiceUnready { .. }
+        | Event::AnswerNotAttributed { .. }
         | Event::ServiceStable { .. }
         | Event::ServiceRecovered { .. }
         | Event::ServiceExited { .. }
@@ -349,6 +350,7 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
     let (Event::ServiceStarted { service: name, .. }
     | Event::ServiceReady { service: name }
     | Event::ServiceUnready { service: name, .. }
+    | Event::AnswerNotAttributed { service: name, .. }
     | Event::ServiceStable { service: name }
     | Event::ServiceRecovered { service: name, .. }
     | Event::ServiceExited { service: name, .. }

@@ -23,6 +23,7 @@ pub(crate) fn evolve(service: &mut ServiceState, at: At, stopping: bool, event: 
             service.stable = false;
             service.error = reason.clone();
         }
+        Event::AnswerNotAttributed { why, .. } => service.not_attributed = why.clone(),
         Event::ServiceStable { .. } => service.stable = true,
         Event::ServiceRecovered { .. } => {
             service.ends = 0;
@@ -63,6 +64,7 @@ fn started(service: &mut ServiceState, at: At, process: &ProcessRef) {
     service.exit = None;
     service.stable = false;
     service.error.clear();
+    service.not_attributed.clear();
 }
 
 fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: bool) {

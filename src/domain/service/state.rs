@@ -86,6 +86,8 @@ pub struct ServiceState {
     pub held_by: Option<String>,
     /// A person started it again while it ran: it starts when its process has ended.
     pub again: bool,
+    /// Why it is not known that the service itself answered its probe; empty: it is, or nobody asks.
+    pub not_attributed: String,
 }
 
 impl ServiceState {
@@ -112,6 +114,7 @@ impl ServiceState {
             error: String::new(),
             held_by: None,
             again: false,
+            not_attributed: String::new(),
         }
     }
 

@@ -13,7 +13,8 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 10] = [
+const KINDS_SINCE_V1: [&str; 11] = [
+    "answer_not_attributed",
     "layer_skipped",
     "log_gap",
     "log_pruned",

@@ -608,6 +608,10 @@ fn base() -> Vec<Event> {
             order: ServiceOrder::Restart,
             by: text("a person (uid 1000)"),
         },
+        Event::AnswerNotAttributed {
+            service: "api".into(),
+            why: "no port is known".into(),
+        },
         Event::LogGap {
             kept: 12,
             lost: 3,

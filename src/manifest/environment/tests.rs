@@ -414,3 +414,41 @@ proptest! {
         prop_assert_eq!(&read.unwrap().value, &value);
     }
 }
+
+#[test]
+fn a_clean_environment_has_the_files_and_little_of_ours() {
+    let environment = Environment {
+        files: vec![(".env".into(), Some(file("A=file\nB=b\nUBS_LOG=x\n")))],
+        values: BTreeMap::from(
+            [
+                ("A", "ours"),
+                ("B", "b"),
+                ("SECRET", "s"),
+                ("PATH", "/bin"),
+                ("TZ", "UTC"),
+            ]
+            .map(|(name, value)| (name.to_owned(), (value.to_owned(), Origin::Process))),
+        ),
+    };
+    let expected = map(&[("A", "file"), ("B", "b"), ("PATH", "/bin"), ("TZ", "UTC")]);
+    assert_eq!(environment.clean_env(), expected);
+}
+
+#[test]
+fn a_services_own_file_is_put_over_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("own.env");
+    let mut env = map(&[("A", "old"), ("HOST", "db")]);
+    assert_eq!(add_env_file(&mut env, &path), Ok(false));
+    std::fs::write(&path, "A=new\nURL=postgres://ann:s3cr3t@${HOST}/${A}\n").unwrap();
+    assert_eq!(add_env_file(&mut env, &path), Ok(true));
+    assert_eq!(env["A"], "new");
+    assert_eq!(env["URL"], "postgres://ann:s3cr3t@db/new");
+    let secrets: Vec<String> =
+        secrets_among(env.iter().map(|(n, v)| (n.as_str(), v.as_str()))).collect();
+    assert_eq!(secrets, ["s3cr3t"]);
+    std::fs::write(&path, "A=1\nno assignment\n").unwrap();
+    let why = add_env_file(&mut env, &path).unwrap_err();
+    assert!(why.contains("own.env:2: "), "{why}");
+    assert_eq!(env["A"], "new", "all of it or nothing");
+}

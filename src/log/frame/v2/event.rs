@@ -207,6 +207,10 @@ mirror! {
             order: ServiceOrder,
             by: String,
         },
+        AnswerNotAttributed {
+            service: String,
+            why: String,
+        },
         LogGap {
             kept: u64,
             lost: u64,
