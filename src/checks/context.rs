@@ -31,6 +31,8 @@ pub(crate) struct CheckContext<'a> {
     pub shared: &'a SharedRuns,
     /// The static scan, made once for all checks of one pre-flight.
     pub sources: &'a Sources,
+    /// A boot is about to begin: what is in its way now is looked at.
+    pub before_boot: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }

@@ -13,6 +13,8 @@ use serde::Deserialize;
 
 use self::entries::{Reached, reached_files};
 use self::resolve::{Missing, ModuleIndex, ModuleOrigin};
+use super::advice::{standard_remedy, taken_away};
+use super::as_run::AsRun;
 use super::context::CheckContext;
 use super::packages::package_of;
 use super::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeProgram, run_probe};
@@ -20,7 +22,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
 use crate::domain::words::count;
-use crate::source::{Guard, Import, Place, SourceFacts};
+use crate::source::{Guard, IgnoredHandler, Import, Place, SourceFacts};
 
 /// First places of what could not be judged.
 const PLACES_SHOWN: usize = 3;
@@ -110,6 +112,13 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
             always: first.guard == Guard::Always,
         }
     }));
+    let not_aside = |handler: &&IgnoredHandler| !is_aside(&handler.place.file);
+    let ignored = facts.ignored_handlers.iter().filter(not_aside);
+    seen.extend(ignored.map(|handler| SourceFinding {
+        finding: ignored_handler(handler),
+        reached: Vec::new(),
+        always: false,
+    }));
     StaticFindings {
         seen,
         unjudged: unjudged(facts),
@@ -129,6 +138,7 @@ fn ask(context: &CheckContext<'_>, facts: &SourceFacts) -> BTreeMap<String, Modu
     let input = serde_json::json!({ "names": names });
     let ran = run_probe::<Known>(
         context,
+        &AsRun::default(),
         ProbeProgram::Interpreter,
         input,
         PROBE_TIMEOUT_MS,
@@ -238,8 +248,22 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         Guard::Conditional => " under a condition",
         _ => "",
     };
-    Finding::new(
-        Code::RehearsalMissingPackage,
+    let (code, remedy) = match (standard_remedy(&import.module), taken_away(&import.module)) {
+        (Some(remedy), _) => (Code::RehearsalImportError, remedy),
+        (None, Some((package, versions))) => (
+            Code::RehearsalMissingPackage,
+            format!("pin {package}{versions} in the requirements, or do without {top}"),
+        ),
+        (None, None) => (
+            Code::RehearsalMissingPackage,
+            format!(
+                "install {package} with the application's interpreter, and add it to its requirements"
+            ),
+        ),
+    };
+    let is_package = code == Code::RehearsalMissingPackage;
+    let finding = Finding::new(
+        code,
         ordinary(place, import.guard),
         top,
         format!(
@@ -248,14 +272,34 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         ),
     )
     .at(place.file.as_str(), place.line, place.column)
-    .remedy(format!(
-        "install {package} with the application's interpreter, and add it to its requirements"
-    ))
+    .remedy(remedy)
     .cause(Cause::Exception(format!(
         "ModuleNotFoundError: No module named '{top}'"
     )))
-    .fact("module", import.from.as_str())
-    .fact("package", package)
+    .fact("module", import.from.as_str());
+    if is_package {
+        finding.fact("package", package)
+    } else {
+        finding
+    }
+}
+
+/// Starlette takes either a lifespan or handlers (starlette, `Router.__init__`), and says nothing.
+fn ignored_handler(handler: &IgnoredHandler) -> Finding {
+    let IgnoredHandler {
+        place,
+        app,
+        function,
+    } = handler;
+    let message = format!(
+        "{app} of {} has a lifespan, so its on_event handler {function} is never called",
+        place.file
+    );
+    Finding::of(Code::RehearsalIgnoredHandler, function.as_str(), message)
+        .at(place.file.as_str(), place.line, place.column)
+        .remedy(format!(
+            "move what {function} does into the lifespan of {app}"
+        ))
 }
 
 fn unjudged(facts: &SourceFacts) -> Option<Finding> {

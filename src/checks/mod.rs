@@ -4,6 +4,7 @@
 //! changes nothing: application code runs only in the sandbox, databases are opened for reading.
 
 mod advice;
+mod as_run;
 mod config;
 mod context;
 mod earlier;

@@ -34,10 +34,20 @@ pub(super) struct Raised {
     pub read_only: bool,
     /// It failed because a dry run can make no local socket.
     pub refused: bool,
+    /// It failed because nobody answered over the network, which a dry run does not have.
+    pub network: bool,
+    /// A directory of the workspace that is not there, and in which a file was to be opened or made.
+    pub directory: String,
     /// What was to be written, outside of the workspace, and is not there.
     pub unwritten: Vec<String>,
     /// Files of its frames that were imported before, by another name.
     pub twice: Vec<String>,
+    /// The application's own module that hides another one: its name, its file, `standard` or `installed`.
+    pub hides: Vec<String>,
+    /// What pydantic says of each value: name, kind, message.
+    pub fields: Vec<(String, String, String)>,
+    /// The pydantic model.
+    pub title: String,
     /// The module whose code raised it: the application's, a package's, the library's.
     pub raised_in: String,
     pub raised_line: u32,

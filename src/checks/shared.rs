@@ -14,6 +14,7 @@ use super::question::{PROBE_TIMEOUT_MS, frame};
 use crate::domain::finding::CheckName;
 use crate::manifest::{Expect, Manifest};
 use crate::sandbox::SandboxOutcome;
+use crate::source::program;
 
 /// The dry runs of one pre-flight that others may ask.
 #[derive(Debug, Default)]
@@ -38,6 +39,10 @@ impl SharedRuns {
             };
             // The others have no network and that much time.
             let fits = rehearse.call.is_none()
+                && !layer
+                    .services
+                    .iter()
+                    .any(|service| program(&service.run).is_script(module))
                 && !rehearse.network
                 && rehearse.timeout_ms >= PROBE_TIMEOUT_MS;
             let wanted = askers(manifest, checks, module);

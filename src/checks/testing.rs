@@ -217,6 +217,7 @@ impl App {
             self.process.clone().into_iter(),
         )
         .unwrap();
+        let environment = environment.with_services(&self.manifest);
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
         let report = run_check(
             check,
@@ -230,6 +231,7 @@ impl App {
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),
+                before_boot: false,
                 earlier: &self.earlier,
             },
         );
@@ -244,6 +246,7 @@ pub(super) fn rehearse(imports: &[&str]) -> Rehearse {
     Rehearse {
         imports: imports.iter().map(|module| (*module).into()).collect(),
         call: None,
+        startup: false,
         command: vec![],
         timeout_ms: 30_000,
         network: false,

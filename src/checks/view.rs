@@ -56,6 +56,10 @@ pub(super) enum SandboxCause {
     Refused,
     /// Nothing may be written in the workspace.
     ReadOnly,
+    /// Nobody answers over the network, which is not there.
+    NoNetwork,
+    /// Its tables are made by what runs before it.
+    NoTables,
 }
 
 impl SandboxCause {
@@ -67,6 +71,11 @@ impl SandboxCause {
                 format!("a {run} can make no local (Unix) socket, so this is not decided")
             }
             Self::ReadOnly => format!("the {run} is read-only, which may be the cause"),
+            Self::NoTables => {
+                "its tables are made, or compared, elsewhere in this boot, so this is not decided"
+                    .to_owned()
+            }
+            Self::NoNetwork => format!("a {run} has no network, so this is not decided"),
         }
     }
 
@@ -78,6 +87,11 @@ impl SandboxCause {
                 "let the {who} make its sockets when it runs and not while it is imported"
             )),
             Self::ReadOnly => None,
+            Self::NoTables => Some("see what the schema check says of its database".to_owned()),
+            Self::NoNetwork => Some(format!(
+                "let the {who} connect when it runs and not while it starts, or see that what it needs is up; a dry run \
+                 may connect with rehearse.network = true"
+            )),
         }
     }
 }
@@ -163,6 +177,31 @@ impl CheckContext<'_> {
         application_view(self.manifest, self.root, self.environment, self.state)
     }
 
+    /// What a start-up that failed may lack only because nothing of the boot ran before it.
+    pub(super) fn start_cause(&self, raised: &Raised) -> Option<SandboxCause> {
+        const NO_TABLE: [&str; 6] = [
+            "no such table",
+            "no such column",
+            "UndefinedTable",
+            "UndefinedColumn",
+            "relation \"",
+            "doesn't exist",
+        ];
+        let messages = raised.chain.iter().map(|link| link.message.as_str());
+        let mut texts = std::iter::once(raised.message.as_str()).chain(messages);
+        let mut services = self
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        let is_made = !self.manifest.schemas.is_empty() || services.any(|service| service.oneshot);
+        if is_made && texts.any(|text| NO_TABLE.iter().any(|part| text.contains(part))) {
+            return Some(SandboxCause::NoTables);
+        }
+        // The dry run has no capability, and another user perhaps.
+        (raised.kind == "PermissionError").then_some(SandboxCause::ReadOnly)
+    }
+
     /// What of the sandbox an exception may come from: what failed may work when the application runs.
     pub(super) fn sandbox_cause(&self, raised: &Raised) -> Option<SandboxCause> {
         let messages = raised.chain.iter().map(|link| link.message.as_str());
@@ -170,10 +209,11 @@ impl CheckContext<'_> {
         if let Some(path) = self.not_shown_in(texts, &raised.unwritten) {
             return Some(SandboxCause::NotShown(path));
         }
-        match (raised.refused, raised.read_only) {
-            (true, _) => Some(SandboxCause::Refused),
-            (false, true) => Some(SandboxCause::ReadOnly),
-            (false, false) => None,
+        match (raised.refused, raised.read_only, raised.network) {
+            (true, ..) => Some(SandboxCause::Refused),
+            (false, true, _) => Some(SandboxCause::ReadOnly),
+            (false, false, true) => Some(SandboxCause::NoNetwork),
+            (false, false, false) => None,
         }
     }
 

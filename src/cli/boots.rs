@@ -38,6 +38,7 @@ fn text(ui: &Ui, boot: &BootSummary) -> String {
         Some("stopped") => ("stopped", Tone::Good),
         Some("failed") => ("FAILED", Tone::Bad),
         Some("interrupted") => ("INTERRUPTED", Tone::Bad),
+        _ if boot.known_until.is_some() => ("SUPERVISOR GONE", Tone::Bad),
         _ if boot.phase == "running" && boot.degraded => ("up, degraded", Tone::Warn),
         _ if boot.phase == "running" => ("up", Tone::Good),
         _ => (boot.phase.as_str(), Tone::Accent),
@@ -56,11 +57,17 @@ fn text(ui: &Ui, boot: &BootSummary) -> String {
         ui.paint.tone(tone, word)
     );
     let detail = format!(
-        "{}: {}, up after {}, ended after {}{}",
+        "{}: {}, up after {}, {} after {}{}",
         boot.app,
         render::count(boot.attempts as usize, "attempt"),
         took(boot.up_at),
-        took(boot.ended_at),
+        // What was between the last event and the finding of it, nobody knows.
+        if boot.known_until.is_some() {
+            "last heard of"
+        } else {
+            "ended"
+        },
+        took(boot.known_until.or(boot.ended_at)),
         if boot.reason.is_empty() {
             String::new()
         } else {

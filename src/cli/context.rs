@@ -474,9 +474,41 @@ pub(crate) fn moment_of(text: &str) -> Result<At, CliError> {
     }
 }
 
-/// The boot that a person names: `last`, an id, or the beginning of one.
+/// The boot that a person names: `last`, `last~1` (the one before it), `last-good`, an id, or the
+/// beginning of one.
 pub(crate) fn find_boot(reader: &Reader, name: &str) -> Result<BootId, CliError> {
-    let help = "`ubs boots` lists the boots; give an id, its beginning, or `last`";
+    let help =
+        "`ubs boots` lists the boots; give an id, its beginning, `last`, `last~1` or `last-good`";
+    if name == "last-good" {
+        return reader.last_good_boot()?.ok_or_else(|| {
+            CliError::usage(
+                "no boot here came up with everything and ended as asked",
+                help,
+            )
+        });
+    }
+    if let Some(back) = name.strip_prefix("last~") {
+        let back: u32 = back
+            .parse()
+            .ok()
+            .filter(|back| *back < u32::MAX)
+            .ok_or_else(|| {
+                CliError::usage(
+                    format!("`{name}` names no boot: a number follows `~`"),
+                    help,
+                )
+            })?;
+        let boots = reader.boots(back + 1)?;
+        return boots
+            .get(back as usize)
+            .map(|boot| boot.boot_id)
+            .ok_or_else(|| {
+                CliError::usage(
+                    format!("there is no boot `{name}`: the log has {}", boots.len()),
+                    help,
+                )
+            });
+    }
     if name == "last" {
         return reader
             .last_boot()?

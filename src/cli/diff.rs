@@ -16,7 +16,7 @@ use crate::log::{Reader, read_fixes};
 /// Show what was different between two boots: what they ran on, findings, timings, outcome.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The one: an id, its beginning, or `last`
+    /// The one: an id, its beginning, `last`, `last~1` or `last-good`
     boot_a: String,
     /// The other
     boot_b: String,

@@ -206,6 +206,16 @@ pub(crate) fn text(ui: &Ui, health: &Health, at: Option<At>) -> String {
             &format!("{status}, {}", check.summary),
         ));
     }
+    if let Some(since) = health.log_not_written_since {
+        let said = format!("not written since {}", render::moment(since));
+        text.push_str(&render::labelled(
+            ui.paint,
+            ui.width,
+            "  log: ",
+            Tone::Bad,
+            &said,
+        ));
+    }
     if health.missions_open > 0 {
         let open = usize::try_from(health.missions_open).unwrap_or(usize::MAX);
         let line = format!(

@@ -87,6 +87,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             state: Some(&place.state_dir),
             process_env: &AppPaths::process_env(),
             overrides: BTreeMap::new(),
+            before_boot: true,
             earlier: &earlier,
         },
         &checks,

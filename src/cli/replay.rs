@@ -22,7 +22,7 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 /// Show what happened in a boot, as a timeline, a state or events.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Which boot: an id, its beginning, or `last`
+    /// Which boot: an id, its beginning, `last`, `last~1` or `last-good`
     #[arg(default_value = "last", value_name = "BOOT")]
     boot: String,
     /// Only up to this event (its number) or moment (RFC 3339, or so long ago), and the state then
@@ -44,7 +44,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         Some(text) => until(text)?,
         None => EventFilter::default(),
     };
-    let mut replay = Replay::new(&reader, boot, filter)?;
+    let problem = reader.chain_problem()?;
     let mut show = Show {
         ui,
         events: args.events,
@@ -54,8 +54,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         start: None,
         state: BootState::default(),
         seen: Seq(0),
+        problem,
     };
+    show.head()?;
     show.fixes_before(&fixes_before(&reader, boot)?)?;
+    let mut replay = Replay::new(&reader, boot, filter)?;
     for step in &mut replay {
         let (recorded, state) = step?;
         show.event(&recorded, state)?;
@@ -125,6 +128,8 @@ struct Show<'a> {
     start: Option<At>,
     state: BootState,
     seen: Seq,
+    /// Where the log is not what was written.
+    problem: Option<String>,
 }
 
 /// What was applied between the boot before and this one: it belongs to its story.
@@ -151,6 +156,23 @@ impl Show<'_> {
             self.ui.print(&said)?;
         }
         Ok(())
+    }
+
+    /// Says first of all that what follows may not be what happened.
+    fn head(&self) -> Result<(), CliError> {
+        let Some(problem) = &self.problem else {
+            return Ok(());
+        };
+        let text =
+            format!("the log is not what was written: {problem}; `ubs log verify` tells all");
+        if self.ui.json || self.events {
+            self.ui.note(&format!("warning: {text}"));
+            return Ok(());
+        }
+        let (paint, width) = (self.ui.paint, self.ui.width);
+        let head = "[LOG] NOT INTACT: ";
+        self.ui
+            .print(&render::labelled(paint, width, head, Tone::Bad, &text))
     }
 
     fn event(&mut self, recorded: &Recorded, state: BootState) -> Result<(), CliError> {
@@ -189,11 +211,14 @@ impl Show<'_> {
         if self.lines {
             return Ok(exit::GOOD);
         }
-        let (open, need_person) = match with_state {
-            true => reader
+        // Those of then: only the newest boot, while it runs, has those of now.
+        let is_now = !with_state && !self.state.is_ended() && reader.last_boot()? == Some(boot);
+        let (open, need_person) = if is_now {
+            reader.mission_counts()?
+        } else {
+            reader
                 .health_at(self.state.updated_at)
-                .map(|h| (h.missions_open, h.missions_need_person))?,
-            false => reader.mission_counts()?,
+                .map(|h| (h.missions_open, h.missions_need_person))?
         };
         let alive = (!with_state).then(|| supervisor_lives(&self.state));
         let health = Health::of(boot, &self.state, alive, open, need_person);
@@ -201,6 +226,7 @@ impl Show<'_> {
             self.ui.print_json(&json!({
                 "boot_id": boot,
                 "fixes_before": self.fixes_before,
+                "log_problem": self.problem,
                 "timeline": self.document,
                 "state": health,
             }))?;
@@ -216,7 +242,8 @@ impl Show<'_> {
     }
 }
 
-/// `+0.012s   [LAYER] database: UP`, nested by attempt, layer and mission.
+/// `  17   +0.012s  [LAYER] database: UP`, nested by attempt, layer and mission; the number is the one that
+/// `--until` takes.
 fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> String {
     let line = describe(recorded, state);
     let indent = match line.depth {
@@ -224,7 +251,8 @@ fn timeline_line(ui: &Ui, recorded: &Recorded, state: &BootState, start: At) -> 
         Depth::Attempt => "  ",
         Depth::Part => "    ",
     };
-    let offset = format!("{:>9}  ", render::offset(recorded.at, start));
+    let offset = render::offset(recorded.at, start);
+    let offset = format!("{:>4} {offset:>9}  ", recorded.seq.0);
     let label = format!("{offset}{indent}[{}] ", line.label);
     let wrapped = render::wrap(&label, &line.text, ui.width);
     let rest = wrapped.strip_prefix(&label).unwrap_or(&wrapped);

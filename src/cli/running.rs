@@ -31,11 +31,9 @@ pub(crate) struct Now {
 pub(crate) fn now(place: &AppPaths) -> Result<Option<Now>, CliError> {
     let source = match ask(place) {
         Ok(told) => {
-            let (open, need_person) = (told.missions_open, told.missions_need_person);
-            let health = Health::of(told.boot_id, &told.state, Some(true), open, need_person);
             return Ok(Some(Now {
+                health: told.health(),
                 state: told.state,
-                health,
                 source: Source::Supervisor,
                 runs: true,
             }));

@@ -206,6 +206,40 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 ),
             )
         }
+        E::LogGap {
+            kept,
+            lost,
+            from,
+            to,
+            reason,
+        } => line(
+            Depth::Attempt,
+            "LOG",
+            if *lost > 0 { Tone::Bad } else { Tone::Warn },
+            format!(
+                "not written from {} to {}: {reason}; {kept} events were kept and follow, {}",
+                moment(*from),
+                moment(*to),
+                match lost {
+                    0 => "none is lost".to_owned(),
+                    n => format!("{n} older ones are LOST"),
+                }
+            ),
+        ),
+        E::LogPruned {
+            events,
+            last,
+            before,
+            ..
+        } => line(
+            Depth::Boot,
+            "LOG",
+            Tone::Warn,
+            format!(
+                "{events} events up to {last}, from before {}, were pruned",
+                moment(*before)
+            ),
+        ),
         E::LayerSkipped { layer, because } => line(
             Depth::Attempt,
             "LAYER",

@@ -5,7 +5,7 @@ use tokio::sync::oneshot;
 
 use crate::domain::boot::BootState;
 use crate::domain::event::ServiceOrder;
-use crate::domain::ids::BootId;
+use crate::domain::ids::{At, BootId};
 
 /// One question to the loop. There are at most as many at once as connections.
 pub(crate) enum Ask {
@@ -27,6 +27,8 @@ pub(crate) struct Snapshot {
     pub state: BootState,
     pub missions_open: u64,
     pub missions_need_person: u64,
+    /// Since when the log cannot be written.
+    pub log_not_written_since: Option<At>,
 }
 
 /// A person wants something of a service.

@@ -14,7 +14,7 @@ use super::ask::{Ask, Refused, Snapshot};
 use super::server::{Bounds, Door, Place};
 use super::socket::{NAME, ShortPath, Socket};
 use crate::domain::boot::BootState;
-use crate::domain::ids::BootId;
+use crate::domain::ids::{At, BootId};
 
 /// A workspace's state directory whose path has more bytes than a socket's address.
 fn long_directory(below: &Path) -> std::path::PathBuf {
@@ -30,6 +30,7 @@ fn snapshot() -> Box<Snapshot> {
         state: BootState::default(),
         missions_open: 0,
         missions_need_person: 0,
+        log_not_written_since: Some(At(7_000_000)),
     })
 }
 
@@ -125,6 +126,12 @@ fn paths_are_answered_and_orders_come_through() {
         ] {
             let answer = get(&dir, path).await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{path}: {answer}");
+        }
+        // Only the supervisor knows.
+        for path in ["/health", "/status", "/boots/current"] {
+            let answer = get(&dir, path).await;
+            let since = r#""log_not_written_since":"1970-01-01T00:00:07"#;
+            assert!(answer.contains(since), "{path}: {answer}");
         }
         let post = "POST /services/wbe/stop HTTP/1.1\r\nhost: ubs\r\nconnection: close\r\n\r\n";
         let unknown = say(&dir, post.as_bytes()).await;

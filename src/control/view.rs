@@ -34,18 +34,33 @@ pub(crate) struct CurrentBoot {
     pub boot_id: BootId,
     pub missions_open: u64,
     pub missions_need_person: u64,
+    #[serde(default)]
+    pub log_not_written_since: Option<At>,
     pub state: BootState,
 }
 
+impl CurrentBoot {
+    /// Its health, as the supervisor that runs knows it.
+    pub(crate) fn health(&self) -> Health {
+        let (open, need_person) = (self.missions_open, self.missions_need_person);
+        Health {
+            log_not_written_since: self.log_not_written_since,
+            ..Health::of(self.boot_id, &self.state, Some(true), open, need_person)
+        }
+    }
+}
+
 pub(super) fn health(snapshot: &Snapshot) -> Health {
-    let (open, need_person) = (snapshot.missions_open, snapshot.missions_need_person);
-    Health::of(
-        snapshot.boot,
-        &snapshot.state,
-        Some(true),
-        open,
-        need_person,
-    )
+    Health {
+        log_not_written_since: snapshot.log_not_written_since,
+        ..Health::of(
+            snapshot.boot,
+            &snapshot.state,
+            Some(true),
+            snapshot.missions_open,
+            snapshot.missions_need_person,
+        )
+    }
 }
 
 pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
@@ -53,6 +68,7 @@ pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
         boot_id: snapshot.boot,
         missions_open: snapshot.missions_open,
         missions_need_person: snapshot.missions_need_person,
+        log_not_written_since: snapshot.log_not_written_since,
         state: snapshot.state.clone(),
     }
 }
@@ -74,6 +90,7 @@ pub(super) fn status(snapshot: &Snapshot) -> Value {
         "up_at": state.up_at,
         "missions_open": snapshot.missions_open,
         "missions_need_person": snapshot.missions_need_person,
+        "log_not_written_since": snapshot.log_not_written_since,
         "supervisor": {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),

@@ -85,6 +85,9 @@ codes! {
     ConfigUnused = "config.unused", Info, "variable that nothing reads", "variables that nothing reads";
     ConfigUnjudged = "config.unjudged", Info, "read that cannot be judged", "reads that cannot be judged";
     ConfigProgramMissing = "config.program_missing", Warning, "missing program", "missing programs";
+    ConfigPortTaken = "config.port_taken", Warning, "port that is taken", "ports that are taken";
+    ConfigStaleFile = "config.stale_file", Warning, "file left behind by an earlier run", "files left behind by earlier runs";
+    ConfigDiskSpace = "config.disk_space", Warning, "file system that is nearly full", "file systems that are nearly full";
 
     VaultUnreachable = "vault.unreachable", Critical, "vault out of reach", "vaults out of reach";
     VaultSealed = "vault.sealed", Critical, "vault that cannot be opened", "vaults that cannot be opened";
@@ -141,6 +144,7 @@ codes! {
     RehearsalSideEffect = "rehearsal.side_effect", Warning, "side effect of an import", "side effects of imports";
     RehearsalSlowImport = "rehearsal.slow_import", Info, "slow import", "slow imports";
     RehearsalUnjudged = "rehearsal.unjudged", Info, "import that cannot be judged", "imports that cannot be judged";
+    RehearsalIgnoredHandler = "rehearsal.ignored_handler", Warning, "handler that is never called", "handlers that are never called";
 
     RegistrationMissingService = "registration.missing_service", Critical, "service without a route", "services without a route";
     RegistrationAppUnloadable = "registration.app_unloadable", Critical, "application that cannot be loaded", "applications that cannot be loaded",

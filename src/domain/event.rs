@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::finding::{CheckName, CheckReport, Decision};
-use super::ids::{At, MissionId, Signature};
+use super::ids::{At, Digest, MissionId, Signature};
 use super::mission::order::{Failure, Proposal};
 
 pub use super::fingerprint::{DatabasePrint, Fingerprint};
@@ -421,6 +421,32 @@ events! {
         by: String,
         /// What was put back, and what could not be.
         reason: String,
+    },
+    // --- the log itself ---------------------------------------------------------------------
+    /// The log could not be written for a time: the events after this one were kept in memory
+    /// meanwhile, and some may be lost.
+    LogGap = "log_gap" {
+        /// Events that were kept, and follow.
+        kept: u64,
+        /// Events that are lost: they were before those that were kept.
+        lost: u64,
+        /// When the log was first not written.
+        from: At,
+        /// When it was written again.
+        to: At,
+        /// Why it could not be written.
+        reason: String,
+    },
+    /// The beginning of the log was removed, as asked.
+    LogPruned = "log_pruned" {
+        /// Events that were removed.
+        events: u64,
+        /// Place of the last of them.
+        last: u64,
+        /// Its chain value, which the first event that is left continues.
+        chain: Digest,
+        /// What was older than this was to go.
+        before: At,
     },
 }
 

@@ -129,6 +129,9 @@ pub struct Health {
     pub missions_open: u64,
     /// Missions that need a person.
     pub missions_need_person: u64,
+    /// Since when the supervisor cannot write its log, so that the rest is of before; only it can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_not_written_since: Option<At>,
 }
 
 fn some_text(text: &str) -> Option<String> {
@@ -156,6 +159,7 @@ impl Health {
             checks: vec![],
             missions_open: 0,
             missions_need_person: 0,
+            log_not_written_since: None,
         }
     }
 
@@ -221,6 +225,7 @@ impl Health {
                 .collect(),
             missions_open,
             missions_need_person,
+            log_not_written_since: None,
         }
     }
 }

@@ -40,6 +40,9 @@ pub(crate) struct Supervisor {
     pub process: ProcessRef,
     /// Its boot.
     pub boot: BootId,
+    /// Place of the log's last event when it began.
+    #[serde(default)]
+    pub log_head: u64,
 }
 
 /// Held for as long as the supervisor lives; the system releases it when the process dies.
@@ -77,6 +80,12 @@ impl SupervisorLock {
     pub(crate) fn announce(&mut self, supervisor: &Supervisor) -> std::io::Result<()> {
         self.0.write_text(&serde_json::to_vec(supervisor)?)
     }
+
+    /// Takes the announcement back: the boot never began.
+    pub(super) fn retract(&mut self) {
+        // What is left of it is nobody's, as after a boot.
+        let _ = self.0.write_text(b"");
+    }
 }
 
 /// The supervisor that runs in this state directory, if one does.
@@ -85,4 +94,10 @@ pub(crate) fn supervisor_of(state_dir: &Path) -> Option<Supervisor> {
     let text = LockFile::text_of_holder(&path_of(state_dir))?;
     let holder: Supervisor = serde_json::from_str(&text).ok()?;
     is_alive(&holder.process).then_some(holder)
+}
+
+/// The supervisor that was last announced in this state directory, whether it still runs or not.
+#[must_use]
+pub(crate) fn last_supervisor(state_dir: &Path) -> Option<Supervisor> {
+    serde_json::from_str(&std::fs::read_to_string(path_of(state_dir)).ok()?).ok()
 }

@@ -113,6 +113,7 @@ impl Look {
                 state: Some(&self.state_dir),
                 process_env: &self.process_env,
                 overrides: self.overrides.clone(),
+                before_boot: false,
                 earlier: &Earlier::default(),
             },
             &[CheckName::Registration],

@@ -26,5 +26,5 @@ mod work;
 
 pub(crate) use boot::{Boot, BootEnd, Until, is_settled};
 pub(crate) use error::EngineError;
-pub(crate) use lock::supervisor_of;
+pub(crate) use lock::{last_supervisor, supervisor_of};
 pub(crate) use recover::end_interrupted;

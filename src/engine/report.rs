@@ -4,6 +4,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::error::EngineError;
 use crate::domain::boot::{BootCommand, Step};
+use crate::domain::ids::MissionId;
+use crate::log::LogError;
 use crate::manifest::Environment;
 
 /// One report.
@@ -16,6 +18,13 @@ pub(super) enum EngineReport {
     Environment(u64, Result<Box<Environment>, EngineError>),
     /// The failures are settled, or could not be.
     Settled(Result<Settling, EngineError>),
+    /// Work on a mission ended because the log cannot be written: it is done again later.
+    HealWaits {
+        /// Which mission.
+        mission: MissionId,
+        /// What the log says.
+        error: LogError,
+    },
 }
 
 /// What came of settling.

@@ -62,8 +62,8 @@ impl Boot<'_> {
     /// changes nothing.
     ///
     /// # Errors
-    /// The boot could not be carried out at all, or the log stopped taking events; then everything
-    /// that was started is stopped.
+    /// The boot could not be carried out at all, or met a bug; then everything that was started is stopped.
+    /// A log that cannot be written any more is no error: its events are kept in memory.
     pub(crate) fn run(self) -> Result<BootEnd, EngineError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -128,6 +128,8 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             state: BootState::default(),
             seen: prepared.head,
             observer: boot.observer,
+            kept: None,
+            own: None,
         },
         in_flight: HashSet::new(),
         door,
@@ -138,11 +140,11 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
-        _lock: prepared.lock,
+        lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode);
     let (terms, needing) = plan_terms(&engine.app.manifest);
-    engine.log.command(vec![BootCommand::Start {
+    let started = engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),
         plan,
         rules: plan_rules(&engine.app.manifest),
@@ -150,7 +152,11 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         needing,
         supervisor: prepared.supervisor,
         fingerprint: Box::new(prepared.fingerprint),
-    }])?;
+    }]);
+    if let Err(error) = started {
+        engine.lock.retract();
+        return Err(error);
+    }
     let outcome = engine.run(inbox, questions, &mut signals).await;
     drop(engine.door.take());
     if outcome.is_err() {
@@ -177,7 +183,7 @@ struct Engine<'a> {
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
-    _lock: SupervisorLock,
+    lock: SupervisorLock,
 }
 
 /// A stop that a signal asked for, and that the machine was not asked for yet.
@@ -215,6 +221,7 @@ impl Engine<'_> {
                 };
                 self.work.end_marked(signals, grace_ms).await;
                 self.log.pump()?;
+                self.log.write_last().await?;
                 return Ok(BootEnd {
                     boot: self.log.boot,
                     state: self.log.state.clone(),
@@ -231,7 +238,7 @@ impl Engine<'_> {
             if self.perform_steps()? {
                 continue;
             }
-            if !self.is_changing() {
+            if self.may_tend() {
                 let commands = self.aftercare.tend(&self.app, &self.log);
                 if !commands.is_empty() {
                     self.log.command(commands)?;
@@ -253,7 +260,7 @@ impl Engine<'_> {
                     continue;
                 }
             }
-            let changing = self.is_changing();
+            let may_tend = self.may_tend();
             let stopped_by = tokio::select! {
                 report = inbox.recv() => {
                     let mut batch: Vec<EngineReport> = report.into_iter().collect();
@@ -275,7 +282,8 @@ impl Engine<'_> {
                     None
                 }
                 () = watch.next() => None,
-                () = self.aftercare.wait(), if !changing => None,
+                () = self.aftercare.wait(), if may_tend => None,
+                () = self.log.kept_due() => None,
                 () = tokio::time::sleep(STOP_POLL), if stop_wanted.is_some() => None,
             };
             if let Some(by) = stopped_by {
@@ -323,6 +331,7 @@ impl Engine<'_> {
             state: self.log.state.clone(),
             missions_open,
             missions_need_person,
+            log_not_written_since: self.log.not_written_since(),
         })
     }
 
@@ -405,6 +414,11 @@ impl Engine<'_> {
         }
     }
 
+    /// What becomes of fixes is looked at while none is being tried, and the log takes what is found.
+    fn may_tend(&self) -> bool {
+        !self.is_changing() && self.log.not_written_since().is_none()
+    }
+
     /// Fixes are being tried, applied or taken back.
     fn is_changing(&self) -> bool {
         self.in_flight
@@ -430,16 +444,25 @@ impl Engine<'_> {
                 }
                 EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
-                    match settled? {
-                        Settling::Filed { .. } if self.read_since_settling => {}
-                        Settling::Filed { environment } => {
+                    match settled {
+                        Err(EngineError::Log(error)) if error.is_trouble() => {
+                            self.log.trouble(&error);
+                        }
+                        Err(error) => return Err(error),
+                        Ok(Settling::Filed { .. }) if self.read_since_settling => {}
+                        Ok(Settling::Filed { environment }) => {
                             self.app.use_environment(*environment);
                             self.services.forget_environment();
                         }
-                        Settling::RolledBack => {
+                        Ok(Settling::RolledBack) => {
                             commands.push(BootCommand::Settled { open: 0, closed: 0 });
                         }
                     }
+                }
+                EngineReport::HealWaits { mission, error } => {
+                    self.in_flight
+                        .retain(|s| !matches!(s, Step::Heal { mission: m, .. } if *m == mission));
+                    self.log.trouble(&error);
                 }
                 EngineReport::Due(step) => {
                     self.in_flight.remove(&step);
@@ -474,7 +497,9 @@ impl Engine<'_> {
     /// Performs what is to be done and not yet being done. True if the state may have changed.
     fn perform_steps(&mut self) -> Result<bool, EngineError> {
         let is_settling = self.in_flight.contains(&Step::Settle);
-        if is_settling && self.log.state.phase != Phase::Stopping {
+        // What waits for the log must not hold up a service.
+        let is_troubled = self.log.is_troubled();
+        if is_settling && !is_troubled && self.log.state.phase != Phase::Stopping {
             return Ok(false);
         }
         let steps = boot::next(&self.log.state);
@@ -487,6 +512,7 @@ impl Engine<'_> {
                 continue;
             }
             match step.clone() {
+                Step::Settle | Step::Heal { .. } if is_troubled => {}
                 Step::RunCheck { check, phase } => {
                     self.in_flight.insert(step);
                     commands.push(BootCommand::BeginCheck { check, phase });
@@ -575,7 +601,7 @@ impl Engine<'_> {
         }
     }
 
-    /// The log takes no more events: nothing may go on that nobody can record.
+    /// A bug: nothing may go on that nobody can record.
     async fn abandon(&mut self, signals: &mut Signals) {
         self.services.kill_all();
         self.work.end(signals, false).await;

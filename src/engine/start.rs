@@ -102,16 +102,17 @@ impl Preparation {
         let environment = environment?;
         let boot = BootId(uuid::Uuid::now_v7());
         let supervisor = kernel::process_ref(std::process::id()).unwrap_or_default();
+        let head = self.reader.head()?;
         lock.announce(&Supervisor {
             app: self.manifest.name.clone(),
             process: supervisor.clone(),
             boot,
+            log_head: head.0,
         })
         .map_err(|source| EngineError::Io {
             what: "write the supervisor's lock file",
             source,
         })?;
-        let head = self.reader.head()?;
         let fingerprint = fingerprint(&self.manifest, &environment, &self.state_dir);
         Ok(PreparedBoot {
             app: Application {

@@ -24,6 +24,7 @@ use crate::domain::code::Code;
 use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
+use crate::domain::mission::{MissionCommand, MissionState};
 use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks};
 use crate::kernel;
 use crate::log::Missions;
@@ -91,7 +92,15 @@ impl Work {
         check: CheckName,
         phase: CheckPhase,
     ) -> Result<(), EngineError> {
-        let manifest = (*app.manifest).clone();
+        let mut manifest = (*app.manifest).clone();
+        if phase == CheckPhase::Validation {
+            // What runs was started; starting it once more beside itself would prove nothing.
+            let rehearsed = manifest
+                .layers
+                .iter_mut()
+                .filter_map(|layer| layer.rehearse.as_mut());
+            rehearsed.for_each(|rehearse| rehearse.startup = false);
+        }
         let process_env = app.process_env.clone();
         let scratch = app.scratch();
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
@@ -119,6 +128,7 @@ impl Work {
                     state: Some(&state_dir),
                     process_env: &process_env,
                     overrides,
+                    before_boot: phase == CheckPhase::Preflight,
                     earlier: &earlier,
                 },
                 &[check],
@@ -206,10 +216,19 @@ impl Work {
                 reason,
             })
         };
+        let held = (
+            Missions::new(log.log.clone()).in_boot(self.boot),
+            worker_name(self.boot),
+        );
         let work = move || {
+            let (missions, name) = held;
+            give_back(&missions, mission, name);
             let (outcome, reason) = match worker.work(mission) {
                 Ok(worked) => (worked.outcome, worked.reason),
-                Err(error) => (HealOutcome::Rejected, error.to_string()),
+                Err(error) => match error.log_trouble() {
+                    Some(error) => return EngineReport::HealWaits { mission, error },
+                    None => (HealOutcome::Rejected, error.to_string()),
+                },
             };
             end(outcome, redactor.clean(&reason, ERROR_BYTES_MAX))
         };
@@ -354,6 +373,17 @@ impl Work {
                 () = tokio::time::sleep(POLL) => {}
             }
         }
+    }
+}
+
+/// Gives back what an earlier try of this boot still holds: it could not, for the log could not be written.
+fn give_back(missions: &Missions, mission: MissionId, worker: String) {
+    let is_held = |state: MissionState| state.lease.is_some_and(|lease| lease.worker == worker);
+    if missions.get(mission).is_ok_and(is_held) {
+        let reason = "the log could not be written meanwhile".to_owned();
+        let release = MissionCommand::Release { worker, reason };
+        // Refused: it is past that. Anything else the work itself meets too.
+        let _ = missions.command(mission, release);
     }
 }
 

@@ -720,6 +720,7 @@ impl Worker {
                 state: Some(&self.state_dir),
                 process_env: &self.process_env,
                 overrides: self.overrides.clone(),
+                before_boot: false,
                 earlier: &self.earlier(),
             },
             checks,

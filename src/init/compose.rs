@@ -7,10 +7,10 @@ use super::container::{built_command, context_of, port_of_image, published};
 use super::draft::{Note, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
-use super::program::program;
 use super::shell::from_compose;
 use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
 use super::yaml::{Node, Value, parse};
+use crate::source::program;
 
 /// Names of the file, the one that is taken first.
 pub(super) const NAMES: [&str; 4] = [

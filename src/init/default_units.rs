@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use super::code::{ApplicationCode, is_side};
 use super::draft::{LayerDraft, Note, Unit, VarDraft};
-use super::program::{Program, program};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
 use crate::source::{ApplicationObject, Framework};
+use crate::source::{Program, program};
 
 /// More applications than this are not started by one manifest.
 const DEFAULT_UNITS_MAX: usize = 20;

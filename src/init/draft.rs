@@ -110,6 +110,8 @@ pub(super) struct LayerDraft {
     /// Names of layers.
     pub after: Vec<String>,
     pub imports: Vec<String>,
+    /// The dry run tries the start-up too.
+    pub startup: bool,
     pub service: Option<Unit>,
     pub active: bool,
     pub notes: Vec<Note>,

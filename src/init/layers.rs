@@ -10,11 +10,11 @@ use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, words, wsgi_of};
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit};
-use super::program::{Program, program};
 use super::text::{name_of, plain, unique};
 use super::unit_order::{break_cycles, topological};
 use crate::manifest::is_dotted;
 use crate::source::{ApplicationObject, Framework};
+use crate::source::{Program, program};
 
 /// A path that says how the application is.
 static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
@@ -166,6 +166,7 @@ fn layer(
     }
     let program = program(&unit.run);
     layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
+    layer.startup = program.object.is_some() && program.serves && !layer.imports.is_empty();
     if unit.ready.is_none() && !unit.oneshot && program.serves {
         ready(
             code,

@@ -16,7 +16,6 @@ mod layers;
 mod probes;
 mod process_compose;
 mod procfile;
-mod program;
 mod routes;
 mod save;
 mod setting;
@@ -217,7 +216,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         .units
         .iter()
         .filter_map(|unit| {
-            let (_, attribute) = program::program(&unit.run).object?;
+            let (_, attribute) = crate::source::program(&unit.run).object?;
             let module = default_units::entries_of(&code, unit).into_iter().next()?;
             Some((module, attribute))
         })
@@ -317,7 +316,7 @@ fn read_units(files: &Files) -> (Units, Vec<String>) {
 fn built_unit(text: &str) -> Option<Units> {
     let built = container::dockerfile(text, None);
     let run = [built.entrypoint, built.command].concat();
-    let program = program::program(&run);
+    let program = crate::source::program(&run);
     // A base image's command, or a script inside the container, would not run here.
     let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
     let unit = draft::Unit {

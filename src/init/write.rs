@@ -350,8 +350,13 @@ fn layer_text(layer: &LayerDraft, lines: &[String]) -> String {
     }
     if !layer.imports.is_empty() {
         part.push_str(&format!(
-            "rehearse = {{ imports = {} }}\n",
-            quote_all(&layer.imports)
+            "rehearse = {{ imports = {}{} }}\n",
+            quote_all(&layer.imports),
+            if layer.startup {
+                ", startup = true"
+            } else {
+                ""
+            }
         ));
     }
     if let Some(unit) = &layer.service {

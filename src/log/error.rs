@@ -198,6 +198,19 @@ impl LogError {
         }
     }
 
+    /// Whether the log cannot be written or read now, and may be later. The others are bugs of ours, or of
+    /// what was to be written.
+    pub(crate) fn is_trouble(&self) -> bool {
+        !matches!(
+            self,
+            Self::TooLarge { .. }
+                | Self::Encode { .. }
+                | Self::Panicked { .. }
+                | Self::Incomplete
+                | Self::Reentrant
+        )
+    }
+
     /// For `map_err` on a file operation.
     pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();

@@ -32,6 +32,9 @@ use crate::kernel::crash_point_at_event;
 pub(super) const ANCHOR_IDLE: Duration = Duration::from_millis(50);
 /// A writer that is never idle writes the anchor in every commit of this number.
 pub(super) const ANCHOR_COMMITS_MAX: u32 = 1_024;
+/// The write-ahead log is copied into the file when the writer had nothing to do for this long, so that
+/// the file alone is near the truth.
+pub(super) const CHECKPOINT_IDLE: Duration = Duration::from_secs(1);
 /// How long writing the anchor waits for another process. Whoever writes meanwhile will write the
 /// anchor too, and nobody should have to wait for this one.
 const ANCHOR_BUSY: Duration = Duration::from_millis(100);
@@ -131,9 +134,56 @@ pub(super) struct Ledger {
     wrote: bool,
     buffer: Vec<u8>,
     commits: Arc<AtomicU64>,
+    #[cfg(test)]
+    faults: Option<Faults>,
+}
+
+/// Where a test may let the disk fail.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FaultAt {
+    Begin,
+    Insert,
+    Commit,
+}
+
+/// What the disk says there, and whether SQLite gives the transaction up.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    pub code: i32,
+    pub loses_transaction: bool,
+}
+
+/// Asked at each such place.
+#[cfg(test)]
+pub(super) struct Faults(pub Box<dyn FnMut(FaultAt) -> Option<Fault> + Send>);
+
+#[cfg(test)]
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Faults")
+    }
 }
 
 impl Ledger {
+    #[cfg(test)]
+    pub(super) fn with_faults(mut self, faults: Option<Faults>) -> Self {
+        self.faults = faults;
+        self
+    }
+
+    #[cfg(test)]
+    fn fail_at(&mut self, at: FaultAt) -> Result<(), LogError> {
+        let fault = self.faults.as_mut().and_then(|faults| (faults.0)(at));
+        let Some(fault) = fault else { return Ok(()) };
+        if fault.loses_transaction {
+            let _ = self.execute("ROLLBACK");
+        }
+        let code = rusqlite::ffi::Error::new(fault.code);
+        Err(self.error(rusqlite::Error::SqliteFailure(code, None)))
+    }
+
     /// Takes over an open connection; rebuilds the projections if another program version made them.
     pub(super) fn new(conn: Connection, path: &Path) -> Result<Self, LogError> {
         let mut ledger = Self {
@@ -149,6 +199,8 @@ impl Ledger {
             wrote: false,
             buffer: Vec::new(),
             commits: Arc::default(),
+            #[cfg(test)]
+            faults: None,
         };
         let found = ledger.look()?;
         if found.projection_format == PROJECTION_FORMAT {
@@ -271,6 +323,8 @@ impl Ledger {
 
     /// Begins a transaction, and drops what is kept in memory if another process wrote meanwhile.
     pub(super) fn begin(&mut self) -> Result<(), LogError> {
+        #[cfg(test)]
+        self.fail_at(FaultAt::Begin)?;
         self.execute("BEGIN IMMEDIATE")?;
         self.wrote = false;
         self.anchoring = None;
@@ -299,6 +353,8 @@ impl Ledger {
             self.write_anchor()?;
         }
         crash_point_at_event("before_commit", first, self.head.seq);
+        #[cfg(test)]
+        self.fail_at(FaultAt::Commit)?;
         self.execute("COMMIT")?;
         crash_point_at_event("after_commit", first, self.head.seq);
         self.unanchored = self.unanchored.saturating_add(1);
@@ -362,6 +418,17 @@ impl Ledger {
         }
     }
 
+    /// Copies what waits in the write-ahead log into the file, as far as nobody reads what is older. If
+    /// that fails, nobody is worse off.
+    pub(super) fn checkpoint(&mut self) {
+        let copied = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
+        if let Err(error) = copied {
+            tracing::debug!("the write-ahead log was not copied into the log: {error}");
+        }
+    }
+
     /// Ends a transaction that failed. SQLite may have ended it already; then this is refused, which
     /// is as good.
     pub(super) fn roll_back(&mut self) {
@@ -393,6 +460,8 @@ impl Ledger {
 
     /// Appends the row that is next, with its chain value.
     fn insert_row(&mut self, row: RawEvent<'_>) -> Result<Seq, LogError> {
+        #[cfg(test)]
+        self.fail_at(FaultAt::Insert)?;
         let chain = chain::link(&self.head.chain, &row, &mut self.buffer);
         let insert = || {
             self.conn
@@ -446,6 +515,37 @@ impl Ledger {
             payload,
             chain: Digest::default(),
         })
+    }
+
+    /// There is no event, and never was one.
+    pub(super) fn is_empty(&self) -> bool {
+        self.head == Head::genesis()
+    }
+
+    /// Lets the events begin after this place, in an empty log.
+    pub(super) fn start_after(&mut self, seq: u64, chain: Digest) {
+        self.head = Head { seq, chain };
+    }
+
+    /// Appends an event of another log, which has its place already. Gives the chain value that it gets
+    /// here.
+    pub(super) fn insert_as_it_was(&mut self, row: RawEvent<'_>) -> Result<Digest, LogError> {
+        self.insert_row(row)?;
+        Ok(self.head.chain)
+    }
+
+    /// Chain value of the last event.
+    pub(super) fn chain_end(&self) -> Digest {
+        self.head.chain
+    }
+
+    /// Removes the events up to `last`. Gives the last one's chain value.
+    pub(super) fn remove_up_to(&mut self, last: u64) -> Result<Digest, LogError> {
+        if !self.anchor_fits {
+            return Err(self.damaged("the anchored event is not in it, so nothing is pruned"));
+        }
+        self.wrote = true;
+        remove_up_to(&self.conn, last).map_err(|source| self.error(source))
     }
 
     /// Makes every projection anew, within the present transaction, and moves the anchor.
@@ -522,4 +622,23 @@ impl Ledger {
         let seqs = seqs?;
         ended.map(|()| seqs)
     }
+}
+
+/// Removes the events up to `last`, past the trigger that forbids it. Gives the last one's chain value.
+fn remove_up_to(conn: &Connection, last: u64) -> rusqlite::Result<Digest> {
+    let chain = conn.query_row(
+        "SELECT chain FROM events WHERE seq = ?1",
+        [to_sql(last)],
+        |row| row.get(0).map(Digest),
+    )?;
+    let name = "events_are_never_deleted";
+    let guard: String = conn.query_row(
+        "SELECT sql FROM sqlite_master WHERE type = 'trigger' AND name = ?1",
+        [name],
+        |row| row.get(0),
+    )?;
+    conn.execute_batch(&format!("DROP TRIGGER {name}"))?;
+    conn.execute("DELETE FROM events WHERE seq <= ?1", [to_sql(last)])?;
+    conn.execute_batch(&guard)?;
+    Ok(chain)
 }

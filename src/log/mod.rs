@@ -7,12 +7,14 @@
 //!
 //! May rely on `domain`. Knows nothing of checks, fixers or the engine.
 
+mod archive;
 mod chain;
 mod codec;
 mod error;
 mod events;
 mod find;
 mod frame;
+mod keep;
 mod layout;
 mod ledger;
 mod migrate;
@@ -31,12 +33,14 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use archive::ArchiveError;
 #[cfg(test)]
 pub(crate) use codec::FRAME_BYTES_MAX;
 pub(crate) use codec::FRAME_VERSION;
 pub use codec::{decode_frame, encode_frame};
 pub use error::{LogError, MissionsError};
 pub use events::{EventFilter, Events};
+pub(crate) use keep::{Kept, KeptBatch, unwritten};
 #[cfg(test)]
 pub(crate) use layout::{APPLICATION_ID, SCHEMA_VERSION};
 pub use queue::Missions;
@@ -44,6 +48,7 @@ pub(crate) use queue::{name_apart, read_fixes};
 pub use reader::{BootSummary, FixRecord, LogStats, Reader};
 pub use record::{Body, NewEvent, Recorded, now};
 pub use replay::Replay;
+pub(crate) use store::Appending;
 pub use store::Log;
 pub use tx::Tx;
 pub use verify::Verification;

@@ -13,9 +13,9 @@ use super::events::{EventFilter, Events};
 use super::layout::{PROJECTION_FORMAT, SCHEMA_VERSION};
 use super::migrate;
 use super::tables::{from_sql, load_boot, load_mission, load_missions, parts, placed};
-use crate::domain::boot::{self, BootState};
+use crate::domain::boot::{self, BootState, Outcome};
 use crate::domain::event::{Event, Verdict};
-use crate::domain::health::Health;
+use crate::domain::health::{Health, HealthStatus};
 use crate::domain::ids::{At, BootId, MissionId, Seq};
 use crate::domain::mission::{self, MissionState, MissionStatus};
 
@@ -52,6 +52,8 @@ pub struct BootSummary {
     pub up_at: Option<At>,
     /// When it ended.
     pub ended_at: Option<At>,
+    /// When it was last heard of, if its supervisor died; what was after that nobody knows.
+    pub known_until: Option<At>,
     /// Why it stands where it stands.
     pub reason: String,
     /// Its first event.
@@ -77,6 +79,7 @@ impl BootSummary {
             started_at: At(row.get(8)?),
             up_at: row.get::<_, Option<i64>>(9)?.map(At),
             ended_at: row.get::<_, Option<i64>>(10)?.map(At),
+            known_until: None,
             reason: row.get(11)?,
             seq_first: Seq(from_sql(row.get(12)?)),
             seq_last: Seq(from_sql(row.get(13)?)),
@@ -240,7 +243,50 @@ impl Reader {
             "SELECT {} FROM boots ORDER BY seq_first DESC LIMIT ?1",
             BootSummary::COLUMNS
         );
-        self.query(&sql, [limit], BootSummary::of_row)
+        let mut boots = self.query(&sql, [limit], BootSummary::of_row)?;
+        for boot in &mut boots {
+            let died = match boot.outcome.as_deref() {
+                Some(outcome) => outcome == Outcome::Interrupted.as_str(),
+                None => load_boot(&self.conn, &self.path, boot.boot_id)?
+                    .is_some_and(|row| is_orphaned(&row.state)),
+            };
+            if died {
+                boot.known_until = self.last_heard_of(boot.boot_id)?;
+            }
+        }
+        Ok(boots)
+    }
+
+    /// The newest boot that came up with everything and ended as asked, or still runs.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub(crate) fn last_good_boot(&self) -> Result<Option<BootId>, LogError> {
+        let candidates = self.query(
+            "SELECT boot_id FROM boots WHERE up_at IS NOT NULL AND NOT degraded \
+             AND (outcome = 'stopped' OR phase = 'running') ORDER BY seq_first DESC",
+            [],
+            |row| Ok(BootId(Uuid::from_bytes(row.get(0)?))),
+        )?;
+        for boot in candidates {
+            let row = load_boot(&self.conn, &self.path, boot)?;
+            if row.is_some_and(|row| !is_orphaned(&row.state)) {
+                return Ok(Some(boot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// When a boot itself last said something. What others did to its missions, and what a later
+    /// process found out about it, tells nothing of whether it lived.
+    fn last_heard_of(&self, boot: BootId) -> Result<Option<At>, LogError> {
+        let last = self.query_one(
+            "SELECT max(at) FROM events INDEXED BY events_of_boot \
+             WHERE boot_id = ?1 AND mission_id IS NULL AND kind <> 'boot_interrupted'",
+            [boot.0.as_bytes()],
+            |row| row.get::<_, Option<i64>>(0),
+        )?;
+        Ok(last.flatten().map(At))
     }
 
     /// Boots that have begun and not ended, oldest first.
@@ -376,7 +422,8 @@ impl Reader {
     }
 
     /// Health as it was at that moment: the newest boot that had begun by then, and the missions
-    /// that were open then, both folded from their events.
+    /// that were open then, both folded from their events. After the last event of a boot whose
+    /// supervisor died it is unknown.
     ///
     /// # Errors
     /// The log cannot be read.
@@ -403,7 +450,19 @@ impl Reader {
                 state = boot::evolve(state, recorded.at, recorded.mission, event);
             }
         }
-        Ok(Health::of(boot, &state, None, counts.0, counts.1))
+        let mut health = Health::of(boot, &state, None, counts.0, counts.1);
+        if !state.is_ended()
+            && let Some(now) = load_boot(&self.conn, &self.path, boot)?
+            && (now.state.outcome == Some(Outcome::Interrupted) || is_orphaned(&now.state))
+            && let Some(last) = self.last_heard_of(boot)?.filter(|last| *last < at)
+        {
+            health.status = HealthStatus::Unknown;
+            health.stable_at = None;
+            health.reason = Some(format!(
+                "the supervisor died and was last heard of at {last}; what was after that nobody recorded"
+            ));
+        }
+        Ok(health)
     }
 
     fn mission_counts_at(&self, at: At) -> Result<(u64, u64), LogError> {
@@ -466,6 +525,12 @@ impl Reader {
             kinds: kinds.into_iter().collect(),
         })
     }
+}
+
+/// The boot has not ended, and its supervisor is gone.
+fn is_orphaned(state: &BootState) -> bool {
+    let supervisor = state.supervisor.as_ref();
+    !state.is_ended() && !supervisor.is_some_and(crate::kernel::is_alive)
 }
 
 /// Health before the first boot, when there may be missions all the same.

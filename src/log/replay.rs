@@ -9,7 +9,7 @@ use super::events::{EventFilter, Events};
 use super::reader::Reader;
 use super::record::Recorded;
 use super::row::{Page, scan};
-use super::verify::{ChainCheck, PAGES_AHEAD, read_anchor};
+use super::verify::{Base, ChainCheck, PAGES_AHEAD, read_anchor, read_base};
 use crate::domain::boot::{BootState, evolve};
 use crate::domain::ids::{BootId, Digest, Seq};
 
@@ -123,7 +123,7 @@ impl Iterator for Replay<'_> {
 }
 
 enum Ahead {
-    Anchor(Option<(u64, Digest)>),
+    Anchor(Base, Option<(u64, Digest)>),
     Page(Page),
     Failed(LogError),
 }
@@ -161,7 +161,7 @@ impl Checked {
             empties,
             page: Page::default(),
             row: 0,
-            chain: ChainCheck::new(None),
+            chain: ChainCheck::new(Base::default(), None),
             ended: false,
         })
     }
@@ -216,7 +216,7 @@ impl Checked {
                 return None;
             }
             match self.ahead.recv() {
-                Ok(Ahead::Anchor(anchor)) => self.chain = ChainCheck::new(anchor),
+                Ok(Ahead::Anchor(base, anchor)) => self.chain = ChainCheck::new(base, anchor),
                 Ok(Ahead::Page(page)) => {
                     let read = std::mem::replace(&mut self.page, page);
                     self.row = 0;
@@ -248,7 +248,8 @@ fn read_ahead(
     let error = |source| Some(reader.error(source));
     let _snapshot = reader.snapshot().map_err(Some)?;
     let anchor = read_anchor(reader.conn()).map_err(error)?;
-    send.send(Ahead::Anchor(anchor)).map_err(|_| None)?;
+    let base = read_base(reader.conn()).map_err(error)?;
+    send.send(Ahead::Anchor(base, anchor)).map_err(|_| None)?;
     let mut page = Page::default();
     scan(reader.conn(), 0, error, |row| {
         page.push(row);

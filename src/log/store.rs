@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
 
 use super::error::LogError;
 use super::ledger::{Ledger, Prepared};
@@ -64,6 +65,18 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let (conn, path) = migrate::open_writer(path)?;
         let ledger = Ledger::new(conn, &path)?;
+        Self::serve(ledger, path)
+    }
+
+    /// On a disk that fails as the test says.
+    #[cfg(test)]
+    pub(super) fn open_on(path: &Path, faults: super::ledger::Faults) -> Result<Self, LogError> {
+        let (conn, path) = migrate::open_writer(path)?;
+        let ledger = Ledger::new(conn, &path)?.with_faults(Some(faults));
+        Self::serve(ledger, path)
+    }
+
+    fn serve(ledger: Ledger, path: PathBuf) -> Result<Self, LogError> {
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
         let writer = std::thread::Builder::new()
@@ -127,6 +140,61 @@ impl Log {
         answer.recv().unwrap_or(Err(LogError::Stopped))
     }
 
+    /// Gives events to the writer, and does not wait until they are durable.
+    ///
+    /// # Errors
+    /// They are not even queued.
+    pub(crate) fn append_later(&self, events: Vec<NewEvent>) -> Result<Appending, LogError> {
+        let events = events
+            .into_iter()
+            .map(Prepared::new)
+            .collect::<Result<_, _>>()?;
+        let (reply, answer) = bounded(1);
+        let Some(queue) = &self.shared.queue else {
+            return Err(LogError::Stopped);
+        };
+        match queue.try_send(Job::Append { events, reply }) {
+            Ok(()) => Ok(Appending { answer }),
+            Err(TrySendError::Full(_)) => Err(self.busy(Duration::ZERO)),
+            Err(TrySendError::Disconnected(_)) => Err(LogError::Stopped),
+        }
+    }
+
+    fn busy(&self, waited: Duration) -> LogError {
+        LogError::Busy {
+            path: self.shared.path.clone(),
+            waited_s: waited.as_secs(),
+        }
+    }
+
+    /// [`Self::transact`] for somebody who cannot wait for another process that holds the log: what has
+    /// not begun after `within` never begins, and is [`LogError::Busy`].
+    pub(crate) fn transact_within<T: Send + 'static>(
+        &self,
+        within: Duration,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let decided = Arc::new(AtomicBool::new(false));
+        let begun = Arc::clone(&decided);
+        let busy = self.busy(within);
+        let answer = self.transact_later(move |tx| {
+            // Whoever sets it first decides.
+            match begun.swap(true, Ordering::SeqCst) {
+                true => Err(busy),
+                false => work(tx),
+            }
+        })?;
+        let answered = match answer.recv_timeout(within) {
+            Err(RecvTimeoutError::Timeout) if !decided.swap(true, Ordering::SeqCst) => {
+                return Err(self.busy(within));
+            }
+            // It has begun: the rest is a sync of the disk.
+            Err(RecvTimeoutError::Timeout) => answer.recv().map_err(|_| LogError::Stopped),
+            answered => answered.map_err(|_| LogError::Stopped),
+        };
+        answered??
+    }
+
     /// Runs `work` inside one write transaction: all its events or none. Rolled back if it gives `Err`.
     ///
     /// `work` runs on the writer thread and every other append waits for it, so it decides and
@@ -139,6 +207,14 @@ impl Log {
         &self,
         work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, LogError> {
+        let answer = self.transact_later(work)?;
+        answer.recv().unwrap_or(Err(LogError::Stopped))
+    }
+
+    fn transact_later<T: Send + 'static, E: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Receiver<Transacted<T, E>>, LogError> {
         let (reply, answer) = bounded(1);
         let nothing = || WorkDone {
             keep: false,
@@ -168,7 +244,7 @@ impl Log {
                 }),
             }
         })))?;
-        answer.recv().unwrap_or(Err(LogError::Stopped))
+        Ok(answer)
     }
 
     /// A reader of the same file.
@@ -201,6 +277,26 @@ impl Log {
     /// Nothing was changed.
     pub fn rebuild(&self) -> Result<u64, LogError> {
         self.transact(|tx| tx.ledger.rebuild())?
+    }
+}
+
+/// What a transaction gave: whether it was made, then what the work said.
+type Transacted<T, E> = Result<Result<T, E>, LogError>;
+
+/// An append that nobody waits for.
+#[derive(Debug)]
+pub(crate) struct Appending {
+    answer: Receiver<Result<Vec<Seq>, LogError>>,
+}
+
+impl Appending {
+    /// What became of it; `None` if that is not decided yet.
+    pub(crate) fn outcome(&self) -> Option<Result<Vec<Seq>, LogError>> {
+        match self.answer.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(LogError::Stopped)),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! a few pages of rows, whatever the size of the log; the rebuilt projections are compared in a
 //! second database in memory.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crossbeam_channel::bounded;
@@ -16,9 +17,10 @@ use super::error::LogError;
 use super::layout::PROJECTION_FORMAT;
 use super::projection::Projector;
 use super::reader::Reader;
-use super::row::{Malformed, Page, RawEvent, scan};
+use super::row::{COLUMNS, Malformed, Page, RawEvent, scan};
 use super::tables::{from_sql, to_sql};
 use super::{chain, migrate};
+use crate::domain::event::Event;
 use crate::domain::ids::Digest;
 
 /// Problems that are told one by one; more are counted.
@@ -61,15 +63,16 @@ pub(super) struct ChainCheck {
 }
 
 impl ChainCheck {
-    pub(super) fn new(anchor: Option<(u64, Digest)>) -> Self {
+    /// Of a log that goes on after `base`.
+    pub(super) fn new(base: Base, anchor: Option<(u64, Digest)>) -> Self {
         Self {
-            seq: 0,
-            chain: *chain::GENESIS,
+            seq: base.seq,
+            chain: base.chain,
             gap: false,
             anchor,
             anchored: match anchor {
                 // Before the first event.
-                Some((0, _)) => Anchored::Seen(*chain::GENESIS),
+                Some((seq, _)) if seq == base.seq => Anchored::Seen(base.chain),
                 _ => Anchored::NotSeen,
             },
             buffer: Vec::with_capacity(4096),
@@ -135,6 +138,43 @@ impl ChainCheck {
             Anchored::Seen(_) | Anchored::Unreadable => Ok(()),
         }
     }
+}
+
+/// What comes before the first event: nothing, or what was pruned.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Base {
+    pub seq: u64,
+    pub chain: Digest,
+}
+
+impl Default for Base {
+    fn default() -> Self {
+        Self {
+            seq: 0,
+            chain: *chain::GENESIS,
+        }
+    }
+}
+
+/// What comes before the first event. The newest `log_pruned` says it, if the first event is not the first
+/// that was ever written.
+pub(super) fn read_base(conn: &Connection) -> rusqlite::Result<Base> {
+    let first: Option<i64> = conn.query_row("SELECT min(seq) FROM events", [], |row| row.get(0))?;
+    if first.is_none_or(|first| first <= 1) {
+        return Ok(Base::default());
+    }
+    let sql =
+        format!("SELECT {COLUMNS} FROM events WHERE kind = 'log_pruned' ORDER BY seq DESC LIMIT 1");
+    let pruned = conn
+        .query_row(&sql, [], |row| {
+            let raw = RawEvent::of_row(row)?;
+            Ok(raw.ok().and_then(|raw| raw.decode().ok()))
+        })
+        .optional()?;
+    Ok(match pruned.flatten() {
+        Some(Event::LogPruned { last, chain, .. }) => Base { seq: last, chain },
+        _ => Base::default(),
+    })
 }
 
 /// The anchor, from the head row.
@@ -213,8 +253,9 @@ impl Reader {
     pub fn verify(&self) -> Result<Verification, LogError> {
         let _snapshot = self.snapshot()?;
         let anchor = read_anchor(self.conn()).map_err(|source| self.error(source))?;
+        let base = read_base(self.conn()).map_err(|source| self.error(source))?;
         let fold = Fold {
-            chain: ChainCheck::new(anchor),
+            chain: ChainCheck::new(base, anchor),
             events: 0,
             opaque: 0,
             problems: Problems::default(),
@@ -253,6 +294,9 @@ impl Reader {
         for problem in self.compare_projections(&fold.scratch, last)? {
             problems.add(problem);
         }
+        for problem in self.compare_layout(&fold.scratch)? {
+            problems.add(problem);
+        }
         if problems.more > 0 {
             let more = format!("and {} more", problems.more);
             problems.told.push(more);
@@ -263,6 +307,32 @@ impl Reader {
             head: fold.chain.chain,
             problems: problems.told,
         })
+    }
+
+    /// What first shows that the events are not those that were written, if they are not. Looks at the
+    /// chain alone, which takes a fraction of [`Self::verify`]'s time.
+    ///
+    /// # Errors
+    /// The log cannot be read at all.
+    pub(crate) fn chain_problem(&self) -> Result<Option<String>, LogError> {
+        let error = |source| self.error(source);
+        let _snapshot = self.snapshot()?;
+        let anchor = read_anchor(self.conn()).map_err(error)?;
+        let base = read_base(self.conn()).map_err(error)?;
+        let mut chain = ChainCheck::new(base, anchor);
+        let to_error = |source| Err(self.error(source));
+        let scanned = scan(self.conn(), 0, to_error, |row| {
+            let problem = match row {
+                Ok(raw) => chain.check(&raw).err(),
+                Err(malformed) => Some(malformed.to_string()),
+            };
+            problem.map_or(Ok(()), |problem| Err(Ok(problem)))
+        });
+        match scanned {
+            Ok(()) => Ok(chain.check_end().err()),
+            Err(Ok(problem)) => Ok(Some(problem)),
+            Err(Err(error)) => Err(error),
+        }
     }
 
     /// SQLite's own check of the file's pages.
@@ -325,6 +395,31 @@ impl Reader {
             };
             Ok((fold, scanned.err().flatten()))
         })
+    }
+
+    /// What the file lacks of its tables, indexes and triggers, or has in another form.
+    fn compare_layout(&self, made: &Connection) -> Result<Vec<String>, LogError> {
+        let objects = |conn: &Connection| -> rusqlite::Result<BTreeMap<(String, String), String>> {
+            let sql = "SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL";
+            let mut statement = conn.prepare(sql)?;
+            let row = |row: &rusqlite::Row<'_>| Ok(((row.get(0)?, row.get(1)?), row.get(2)?));
+            statement.query_map([], row)?.collect()
+        };
+        let found = objects(self.conn()).map_err(|source| self.error(source))?;
+        let wanted = objects(made).map_err(|source| self.error(source))?;
+        let mut problems = Vec::new();
+        for ((kind, name), sql) in &wanted {
+            match found.get(&(kind.clone(), name.clone())) {
+                Some(other) if other == sql => {}
+                Some(_) => {
+                    problems.push(format!("the {kind} {name} is not the one that ubs makes"))
+                }
+                None => problems.push(format!("the {kind} {name} is missing: somebody dropped it")),
+            }
+        }
+        let more = found.keys().filter(|key| !wanted.contains_key(key));
+        problems.extend(more.map(|(kind, name)| format!("the {kind} {name} is not of ubs")));
+        Ok(problems)
     }
 
     /// Compares every row of every projection with a rebuilt one. `last` is where the log ends.

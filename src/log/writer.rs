@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::error::LogError;
-use super::ledger::{ANCHOR_IDLE, Ledger, Prepared};
+use super::ledger::{ANCHOR_IDLE, CHECKPOINT_IDLE, Ledger, Prepared};
 use super::tx::Tx;
 use crate::domain::ids::Seq;
 
@@ -142,38 +142,55 @@ impl Writer {
     }
 
     /// Serves jobs until the last sender is gone and the queue is empty. With nothing to do it
-    /// writes the anchor once, and then sleeps until there is a job.
+    /// writes the anchor, later copies the write-ahead log into the file, and then sleeps until there
+    /// is a job.
     pub(super) fn serve(mut self, queue: &Receiver<Job>) {
         let mut jobs = VecDeque::with_capacity(BATCH_JOBS_MAX);
         let mut told: Option<Told> = None;
-        let mut anchor_tried = false;
+        let mut idle = Idle::Settled;
         loop {
             jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX));
             if jobs.is_empty() {
                 // Nobody to share the time of a sync with.
                 told.take().into_iter().for_each(Told::tell);
-                let next = if anchor_tried || !self.ledger.anchor_lags() {
-                    queue.recv().map_err(|_| RecvTimeoutError::Disconnected)
-                } else {
-                    queue.recv_timeout(ANCHOR_IDLE)
+                let next = match idle {
+                    Idle::Unanchored => queue.recv_timeout(ANCHOR_IDLE),
+                    Idle::Anchored => queue.recv_timeout(CHECKPOINT_IDLE),
+                    Idle::Settled => queue.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 };
                 match next {
                     Ok(job) => jobs.push_back(job),
-                    Err(RecvTimeoutError::Timeout) => {
+                    Err(RecvTimeoutError::Timeout) if idle == Idle::Unanchored => {
                         self.ledger.anchor();
-                        anchor_tried = true;
+                        idle = Idle::Anchored;
                         continue;
                     }
-                    Err(RecvTimeoutError::Disconnected) => return self.ledger.anchor(),
+                    Err(RecvTimeoutError::Timeout) => {
+                        self.ledger.checkpoint();
+                        idle = Idle::Settled;
+                        continue;
+                    }
+                    Err(RecvTimeoutError::Disconnected) => {
+                        self.ledger.anchor();
+                        return self.ledger.checkpoint();
+                    }
                 }
                 jobs.extend(queue.try_iter().take(BATCH_JOBS_MAX - 1));
             }
-            anchor_tried = false;
+            idle = Idle::Unanchored;
             while !jobs.is_empty() {
                 told = self.run_batch(&mut jobs, told.take());
             }
         }
     }
+}
+
+/// What a writer without work has left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Idle {
+    Unanchored,
+    Anchored,
+    Settled,
 }
 
 /// Those who wait for a commit, and what became of it.

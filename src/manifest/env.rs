@@ -11,6 +11,8 @@ pub(crate) enum Origin {
     Process,
     /// An environment file, with the 1-based line.
     File(PathBuf, u32),
+    /// `env` of this service in the manifest: only that service gets it.
+    Service(String),
 }
 
 /// The variables of one application.
@@ -30,6 +32,8 @@ pub(crate) struct EnvFile {
     pub entries: Vec<EnvEntry>,
     /// Lines that are no assignment: 1-based line and what is wrong (never the value).
     pub malformed: Vec<(u32, String)>,
+    /// It begins with a byte-order mark.
+    pub has_mark: bool,
     /// Lines that `docker run --env-file` would read differently: 1-based line and what is in it (never the
     /// value).
     pub docker_differs: Vec<(u32, &'static str)>,

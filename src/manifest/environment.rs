@@ -134,6 +134,35 @@ impl Environment {
         Ok(environment)
     }
 
+    /// With the variables that services of the manifest set for themselves and that nobody else sets: what the checks
+    /// look at. Of several services that set one, the first counts. What cannot be expanded is left out.
+    #[must_use]
+    pub(crate) fn with_services(&self, manifest: &Manifest) -> Self {
+        let mut with = self.clone();
+        let services = manifest.layers.iter().flat_map(|layer| &layer.services);
+        for service in services {
+            for (name, text) in &service.env {
+                if with.values.contains_key(name) {
+                    continue;
+                }
+                if let Ok(value) = self.expand(text) {
+                    let origin = Origin::Service(service.name.clone());
+                    with.values.insert(name.clone(), (value, origin));
+                }
+            }
+        }
+        with
+    }
+
+    /// Without what [`Self::with_services`] added: what every service gets.
+    #[must_use]
+    pub(crate) fn of_all_services(&self) -> Self {
+        let mut all = self.clone();
+        all.values
+            .retain(|_, (_, origin)| !matches!(origin, Origin::Service(_)));
+        all
+    }
+
     /// `text` with each `${NAME}` and `${NAME:-default}` replaced; `$$` is a dollar sign.
     ///
     /// The default stands in for a variable that is unset or empty, as in a shell. A lone `$` and
@@ -223,8 +252,9 @@ impl Environment {
     #[must_use]
     pub(crate) fn declared_env(&self, manifest: &Manifest) -> BTreeMap<String, String> {
         let in_files: BTreeSet<&str> = self.entries().map(|(name, _)| name).collect();
-        self.select(|name, _| {
-            in_files.contains(name)
+        self.select(|name, origin| {
+            matches!(origin, Origin::Service(_))
+                || in_files.contains(name)
                 || manifest.config.vars.contains_key(name)
                 || BASIC_VARIABLES.contains(&name)
         })

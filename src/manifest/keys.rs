@@ -48,7 +48,7 @@ tables! {
     REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
-    REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "timeout", "network"];
+    REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "startup", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",
         ["name", "run", "cwd", "env", "env_file", "clean_env", "user", "umask", "limits", "ready", "live", "restart",
          "stop", "oneshot", "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs",

@@ -123,6 +123,7 @@ fn read_rehearse(section: &Section<'_>) -> Rehearse {
             module_attribute(text).map(|_| text.to_owned())
         }),
         command: read_command(section, "command").unwrap_or_default(),
+        startup: section.boolean("startup").unwrap_or(false),
         timeout_ms: section
             .duration("timeout", 1)
             .unwrap_or(Rehearse::TIMEOUT_MS_DEFAULT),

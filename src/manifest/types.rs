@@ -317,6 +317,8 @@ pub(crate) struct Rehearse {
     pub call: Option<String>,
     /// A command that must exit with 0.
     pub command: Vec<String>,
+    /// The start-up of the application object is tried too. Default false.
+    pub startup: bool,
     /// Wall time allowed. Default 30 s.
     pub timeout_ms: u64,
     /// The network is reachable. Default false.

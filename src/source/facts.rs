@@ -44,8 +44,21 @@ pub(crate) struct SourceFacts {
     pub scopes: Vec<ModuleScope>,
     /// Tables of SQLAlchemy, in the order of the files.
     pub tables: Vec<TableDefinition>,
+    /// Start-up handlers of applications that have a lifespan: with one, they are never called.
+    pub ignored_handlers: Vec<IgnoredHandler>,
     /// Calls of `create_all`: the application makes its tables itself.
     pub created: Vec<CreateAll>,
+}
+
+/// `@app.on_event(...)` beside `FastAPI(lifespan=...)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IgnoredHandler {
+    /// Where.
+    pub place: Place,
+    /// The name of the application in its module.
+    pub app: String,
+    /// The function that is not called.
+    pub function: String,
 }
 
 /// A call of `metadata.create_all(...)` that the application may reach.

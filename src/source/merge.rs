@@ -66,6 +66,7 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.unjudged.extend(file.unjudged);
         facts.imports.extend(file.imports);
         facts.routers.extend(file.web.routers);
+        facts.ignored_handlers.extend(file.web.ignored);
         facts.created.extend(file.created.created);
         if !is_aside(&file.scope.file) {
             called.extend(file.created.called);

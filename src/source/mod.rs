@@ -20,6 +20,7 @@ mod literals;
 mod merge;
 mod metadata;
 mod nesting;
+mod program;
 mod scope;
 mod settings;
 mod tables;
@@ -36,12 +37,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
-    ApplicationObject, CreateAll, EnvRead, Framework, Guard, Import, Include, ModuleScope, Place,
-    RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
+    ApplicationObject, CreateAll, EnvRead, Framework, Guard, IgnoredHandler, Import, Include,
+    ModuleScope, Place, RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};
+pub(crate) use program::{Program, program};
 use scope::FileName;
 
 /// Bounds of a pass, and what it knows beforehand.

@@ -191,7 +191,7 @@ impl<'a> Walker<'a> {
         self.scope.bind(name);
         self.tables.bind_meaning(&self.scope, name, Bound::Other);
         for decorator in &stmt.decorator_list {
-            self.web.endpoint(&decorator.expression);
+            self.web.endpoint(&self.scope, name, &decorator.expression);
             self.visit_decorator(decorator);
         }
         self.visit_parameters(&stmt.parameters);

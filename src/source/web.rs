@@ -3,7 +3,7 @@
 use ruff_python_ast::{Expr, ExprCall, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::facts::{ApplicationObject, Framework, Place, RouterDefinition};
+use super::facts::{ApplicationObject, Framework, IgnoredHandler, Place, RouterDefinition};
 use super::scope::Scope;
 
 /// `name = function(...)` in a module: an application, if the function makes one.
@@ -49,6 +49,7 @@ pub(super) struct WebFacts {
     pub assigned_calls: Vec<AssignedCall>,
     pub routers: Vec<RouterDefinition>,
     pub includes: Vec<IncludeCandidate>,
+    pub ignored: Vec<IgnoredHandler>,
 }
 
 /// A function that is being walked.
@@ -71,10 +72,17 @@ pub(super) struct WebCollector {
     facts: WebFacts,
     /// Those around the statement, outermost first.
     functions: Vec<Function>,
+    /// Applications of the module that have a lifespan.
+    with_lifespan: Vec<String>,
+    handlers: Vec<IgnoredHandler>,
 }
 
 impl WebCollector {
-    pub(super) fn finish(self) -> WebFacts {
+    pub(super) fn finish(mut self) -> WebFacts {
+        let with_lifespan = &self.with_lifespan;
+        self.handlers
+            .retain(|handler| with_lifespan.contains(&handler.app));
+        self.facts.ignored = self.handlers;
         self.facts
     }
 
@@ -86,6 +94,10 @@ impl WebCollector {
             if let Some(function) = self.functions.last_mut() {
                 function.made.push((name.to_owned(), framework));
             } else if scope.is_at_module_level() {
+                let lifespan = call.arguments.find_keyword("lifespan");
+                if lifespan.is_some_and(|given| !given.value.is_none_literal_expr()) {
+                    self.with_lifespan.push(name.to_owned());
+                }
                 self.facts.applications.push(ApplicationObject {
                     place,
                     framework,
@@ -128,7 +140,18 @@ impl WebCollector {
     }
 
     /// A decorator of a function: `@router.get("/")`.
-    pub(super) fn endpoint(&mut self, decorator: &Expr) {
+    pub(super) fn endpoint(&mut self, scope: &Scope<'_>, function: &str, decorator: &Expr) {
+        if let Expr::Call(call) = decorator
+            && let Expr::Attribute(method) = &*call.func
+            && method.attr.as_str() == "on_event"
+            && let Expr::Name(app) = &*method.value
+        {
+            self.handlers.push(IgnoredHandler {
+                place: scope.place(call.range()),
+                app: app.id.as_str().to_owned(),
+                function: function.to_owned(),
+            });
+        }
         if let Expr::Call(call) = decorator
             && let Expr::Attribute(method) = &*call.func
             && VERBS.contains(&method.attr.as_str())

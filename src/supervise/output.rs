@@ -231,9 +231,38 @@ struct OutputLog {
     file: Option<File>,
     size: u64,
     pending: Vec<u8>,
-    failed: bool,
+    pending_lines: u64,
+    missing: Option<Missing>,
     /// [`ROTATIONS`] when the file was last put aside.
     rotations: u64,
+}
+
+/// Lines that could not be kept.
+struct Missing {
+    lines: u64,
+    since: String,
+    reason: String,
+    /// Something of them may be in the file, without the end of its line.
+    is_torn: bool,
+}
+
+fn stamp() -> String {
+    chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+}
+
+fn push_stamped(bytes: &mut Vec<u8>, line: &str) {
+    bytes.extend_from_slice(stamp().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(line.as_bytes());
+    bytes.push(b'\n');
+}
+
+/// The disk or its file system refuses, and may not do so later.
+pub(super) fn is_trouble(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+    ) || error.raw_os_error() == Some(libc::EIO)
 }
 
 impl OutputLog {
@@ -243,35 +272,57 @@ impl OutputLog {
             file: None,
             size: 0,
             pending: Vec::new(),
-            failed: false,
+            pending_lines: 0,
+            missing: None,
             rotations: ROTATIONS.load(Ordering::Relaxed),
         }
     }
 
     fn write(&mut self, line: &str) {
-        let now = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true);
-        self.pending.extend_from_slice(now.as_bytes());
-        self.pending.push(b' ');
-        self.pending.extend_from_slice(line.as_bytes());
-        self.pending.push(b'\n');
+        push_stamped(&mut self.pending, line);
+        self.pending_lines += 1;
         if self.pending.len() >= LINE_MAX {
             self.flush();
         }
     }
 
+    /// A disk that is full or read-only must not end the service: its lines are counted, and when they can
+    /// be kept again that is said before the next one.
     fn flush(&mut self) {
-        let pending = std::mem::take(&mut self.pending);
+        let mut pending = std::mem::take(&mut self.pending);
+        let lines = std::mem::take(&mut self.pending_lines);
         if pending.is_empty() {
             return;
         }
-        // A full disk must not end the service: its output is lost, and that is said once.
+        if let Some(missing) = &self.missing {
+            let text = format!(
+                "[ubs: {} lines from {} on are missing here: {}]",
+                missing.lines, missing.since, missing.reason
+            );
+            let mut said = Vec::new();
+            // A line that was cut off by the full disk gets its end.
+            if missing.is_torn {
+                said.push(b'\n');
+            }
+            push_stamped(&mut said, &text);
+            said.append(&mut pending);
+            pending = said;
+        }
         match self.append(&pending) {
-            Ok(()) => self.failed = false,
+            Ok(()) => self.missing = None,
             Err(error) => {
-                self.file = None;
-                if !std::mem::replace(&mut self.failed, true) {
+                let is_torn = self.file.take().is_some();
+                if self.missing.is_none() {
                     tracing::warn!(path = %self.path.display(), %error, "the output of a service cannot be kept");
                 }
+                let missing = self.missing.get_or_insert_with(|| Missing {
+                    lines: 0,
+                    since: stamp(),
+                    reason: error.to_string(),
+                    is_torn: false,
+                });
+                missing.lines += lines;
+                missing.is_torn |= is_torn;
             }
         }
     }

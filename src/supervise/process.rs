@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::group::GroupChild;
 use super::notify::{Hearing, Said, hear, why_not};
-use super::output::{Clean, LineWatch, Output};
+use super::output::{Clean, LineWatch, Output, is_trouble};
 use super::ping::Ping;
 use crate::domain::event::{ExitKind, ProcessRef};
 use crate::kernel::{self, MemoryKills, NotifySocket, Signal};
@@ -199,11 +199,17 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
             source,
         },
     })?;
-    Output::prepare(&spec.log_path).map_err(|source| SpawnError::Log {
-        service: spec.name.clone(),
-        path: spec.log_path.clone(),
-        source,
-    })?;
+    match Output::prepare(&spec.log_path) {
+        // A disk that is full or read-only passes; a service that is not restarted meanwhile is down.
+        Err(source) if !is_trouble(&source) => {
+            return Err(SpawnError::Log {
+                service: spec.name.clone(),
+                path: spec.log_path.clone(),
+                source,
+            });
+        }
+        _ => {}
+    }
     let unheard = |source| SpawnError::Notify {
         service: spec.name.clone(),
         source,

@@ -331,6 +331,107 @@ fn an_edited_log_is_found_and_the_row_is_named() {
         "{}",
         run.stdout
     );
+    // Nobody reads a replay of it unwarned.
+    let replay = workspace.ubs(&["replay"]).expect(0).stdout;
+    assert!(replay.starts_with("[LOG] NOT INTACT: "), "{replay}");
+    let events = workspace.ubs(&["replay", "--events"]).expect(0);
+    assert!(events.stderr.contains("event 7 ("), "{}", events.stderr);
+    workspace.ubs(&["log", "prune", "--keep", "0s"]).expect(2);
+}
+
+#[test]
+fn boots_go_by_name_and_a_log_is_kept_elsewhere() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = 'good'\n[[layer]]\nname = 'a'\n[[layer.service]]\nname = 'a'\nrun = 'sleep 600'\n",
+    );
+    let boot = || workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    boot();
+    let other = |name: &str| {
+        std::fs::create_dir_all(workspace.path(name)).unwrap();
+        workspace.path(name).display().to_string()
+    };
+    // A log.db as it is without what its write-ahead log has of the next boot.
+    let behind = other("behind");
+    std::fs::copy(workspace.path(".ubs/log.db"), format!("{behind}/log.db")).unwrap();
+    boot();
+    let lock = format!("{behind}/supervisor.lock");
+    std::fs::copy(workspace.path(".ubs/supervisor.lock"), lock).unwrap();
+    let verified = workspace
+        .ubs(&["log", "verify", "--state", &behind])
+        .expect(1);
+    let words: Vec<&str> = verified.stdout.split_whitespace().collect();
+    let said = words.join(" ");
+    assert!(
+        said.contains("the write-ahead log is missing: supervisor.lock names boot"),
+        "{said}"
+    );
+
+    let boots = workspace.ubs(&["boots", "--json"]).json();
+    for (name, n) in [("last", 0), ("last~0", 0), ("last~1", 1), ("last-good", 0)] {
+        let replay = workspace.ubs(&["replay", name, "--json"]).expect(0).json();
+        assert_eq!(replay["boot_id"], boots[n]["boot_id"], "{name}");
+    }
+    for name in ["last~2", "last~", "last~x"] {
+        workspace.ubs(&["replay", name]).expect(2);
+    }
+    // Its timeline has the numbers that `--until` takes.
+    let replay = workspace.ubs(&["replay", "last"]).expect(0).stdout;
+    let seq = replay
+        .lines()
+        .next_back()
+        .unwrap()
+        .split_whitespace()
+        .next()
+        .unwrap();
+    let until = workspace
+        .ubs(&["replay", "last", "--until", seq])
+        .expect(0)
+        .stdout;
+    assert!(
+        until.contains(&format!("state after event {seq}:")),
+        "{until}"
+    );
+
+    let export = workspace.path("export").display().to_string();
+    workspace.ubs(&["log", "export", "-o", &export]).expect(0);
+    let imported = other("imported");
+    workspace
+        .ubs(&["log", "import", &export, "--state", &imported])
+        .expect(0);
+    workspace
+        .ubs(&["log", "import", &export, "--state", &imported])
+        .expect(2);
+    let head = |state: &str| {
+        workspace
+            .ubs(&["log", "verify", "--json", "--state", state])
+            .expect(0)
+            .json()["head"]
+            .clone()
+    };
+    let live = workspace.path(".ubs").display().to_string();
+    assert_eq!(head(&imported), head(&live));
+    let backup = format!("{}/log.db", other("backup"));
+    workspace.ubs(&["log", "backup", &backup]).expect(0);
+    workspace.ubs(&["log", "backup", &backup]).expect(2);
+    assert_eq!(head(&other("backup")), head(&live));
+    let pruned = workspace
+        .ubs(&["log", "prune", "--keep", "0s"])
+        .expect(0)
+        .stdout;
+    assert!(
+        pruned.contains("the newest boot, which begins with event"),
+        "{pruned}"
+    );
+    head(&live);
+    assert_eq!(
+        workspace
+            .ubs(&["boots", "--json"])
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 #[test]

@@ -5,6 +5,7 @@
 #![allow(unreachable_pub)]
 
 mod boot;
+mod boots;
 mod circles;
 mod cli;
 mod control;
@@ -15,6 +16,7 @@ mod fixes;
 mod init;
 mod interrupt;
 mod log_examples;
+mod log_trouble;
 mod migrations;
 mod no_namespaces;
 mod postgres;

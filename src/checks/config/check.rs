@@ -315,10 +315,22 @@ impl Variable<'_> {
     }
 
     fn remedy(&self) -> String {
-        let target = match self.context.manifest.config.files.last() {
+        let mut target = match self.context.manifest.config.files.last() {
             Some(file) => format!("in {file}"),
             None => "in the environment of ubs".to_owned(),
         };
+        let mut services = self
+            .context
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        if let Some(service) = services.find(|service| !service.env.is_empty()) {
+            target.push_str(&format!(
+                ", or in `env` of the service that reads it (as of {})",
+                service.name
+            ));
+        }
         let name = self.name;
         if self.var.secret && self.var.generate {
             format!("set {name} {target} to a random value")

@@ -7,6 +7,20 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::EnvFile;
 
+/// python-dotenv takes a byte-order mark for a part of the first name, also through pydantic-settings.
+fn mark(file: &str, parsed: &EnvFile) -> Option<Finding> {
+    let first = parsed.entries.first().filter(|_| parsed.has_mark)?;
+    let message = format!(
+        "{file} begins with a byte-order mark: what reads the file itself, like python-dotenv, takes it for a part of \
+         the first name and does not find {}",
+        first.name
+    );
+    let finding = Finding::of(Code::ConfigEnvFileSyntax, format!("{file}:1"), message);
+    Some(finding.at(file, 1, 0).remedy(format!(
+        "save {file} as UTF-8 without the mark (`sed -i '1s/^\\xEF\\xBB\\xBF//' {file}`)"
+    )))
+}
+
 /// What is wrong with the environment files themselves.
 pub(super) fn file_findings(
     context: &CheckContext<'_>,
@@ -20,6 +34,7 @@ pub(super) fn file_findings(
     let mut unused: BTreeMap<&str, (&str, u32)> = BTreeMap::new();
     for (file, parsed) in &context.environment.files {
         let Some(parsed) = parsed else { continue };
+        findings.extend(mark(file, parsed));
         for (line, why) in &parsed.malformed {
             findings.push(
                 Finding::of(

@@ -5,6 +5,7 @@
 
 mod check;
 mod files;
+mod obstacles;
 mod reads;
 mod services;
 mod value;

@@ -175,6 +175,11 @@ fn undeclared(
     if is_declared {
         return None;
     }
+    let near = manifest
+        .config
+        .vars
+        .keys()
+        .find(|known| is_near(known, name));
     let is_set = given(
         first,
         &mut context.environment.values.keys().map(String::as_str),
@@ -184,7 +189,14 @@ fn undeclared(
         .find(|read| read.required && matches!(read.guard, Guard::Always) && !is_set);
     let read = needed.unwrap_or(first);
     let place = &read.place;
-    let (severity, message) = if needed.is_some() {
+    let (severity, message) = if let Some(near) = near.filter(|_| !is_set) {
+        (
+            Severity::Warning,
+            format!(
+                "{name} is read by the code and not declared; {near}, one letter off, is declared"
+            ),
+        )
+    } else if needed.is_some() {
         (
             Severity::Warning,
             format!("{name} is read without a default, is not set, and is not declared"),
@@ -201,12 +213,25 @@ fn undeclared(
     Some(
         Finding::new(Code::ConfigUndeclaredRead, severity, name, message)
             .at(place.file.as_str(), place.line, place.column)
-            .remedy(format!(
-                "declare it as [config.vars.{name}] in {}{}",
-                context.manifest_name(),
-                if needed.is_some() { ", and set it" } else { "" }
-            )),
+            .remedy(match near {
+                Some(near) => format!("correct one of the two names, {name} and {near}"),
+                None => format!(
+                    "declare it as [config.vars.{name}] in {}{}",
+                    context.manifest_name(),
+                    if needed.is_some() { ", and set it" } else { "" }
+                ),
+            }),
     )
+}
+
+/// One letter more, less or other, or two that changed places; a number at the end makes another variable of it.
+fn is_near(a: &str, b: &str) -> bool {
+    const LETTERS_MIN: usize = 5;
+    let without_number = |text: &str| text.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+    a.len().min(b.len()) >= LETTERS_MIN
+        && without_number(a) == a.len()
+        && without_number(b) == b.len()
+        && strsim::osa_distance(a, b) == 1
 }
 
 fn service_variables<'a>(context: &'a CheckContext<'_>) -> impl Iterator<Item = &'a str> {

@@ -1,13 +1,18 @@
 //! What the services of the manifest ask of the environment: variables without a default, and programs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
+use super::obstacles::obstacles;
 use crate::checks::context::CheckContext;
 use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::manifest::{EnvironmentError, Layer, ProbeKind, Service};
+use crate::manifest::{Environment, EnvironmentError, Layer, ProbeKind, Service};
 use crate::sandbox::find_program_in_copy;
+
+/// The kernel reads no more of a script's first line (Linux, BINPRM_BUF_SIZE).
+const LINE_BYTES_MAX: u64 = 256;
 
 /// Variables that the manifest asks for and nobody sets, and programs that are nowhere.
 ///
@@ -17,8 +22,14 @@ pub(super) fn service_findings(
     reported: &BTreeSet<String>,
 ) -> Vec<Finding> {
     let mut missing: BTreeMap<String, Finding> = BTreeMap::new();
-    let mut ask = |text: &str, place: String, severity: Severity, line: u32| {
-        let Some(name) = unset(context, text) else {
+    // What one service sets for itself, `run` and probes of another do not get.
+    let of_all = context.environment.of_all_services();
+    let mut ask = |environment: &Environment,
+                   text: &str,
+                   place: String,
+                   severity: Severity,
+                   line: u32| {
+        let Some(name) = unset(context, environment, text) else {
             return;
         };
         if reported.contains(&name) {
@@ -39,7 +50,13 @@ pub(super) fn service_findings(
     };
     for schema in &context.manifest.schemas {
         let place = format!("the database of schema {}", schema.name);
-        ask(&schema.database, place, Severity::Critical, schema.line);
+        ask(
+            context.environment,
+            &schema.database,
+            place,
+            Severity::Critical,
+            schema.line,
+        );
     }
     let mut programs = Vec::new();
     let shared = service_environment(context.manifest, context.root, context.environment);
@@ -47,11 +64,16 @@ pub(super) fn service_findings(
         let severity = severity_of(layer);
         for (key, text) in texts(service) {
             let place = format!("`{key}` of service {}", service.name);
-            ask(text, place, severity, service.line);
+            ask(&of_all, text, place, severity, service.line);
         }
         programs.extend(program_missing(context, layer, service, &shared));
     }
-    missing.into_values().chain(programs).collect()
+    let obstacles = obstacles(context);
+    missing
+        .into_values()
+        .chain(programs)
+        .chain(obstacles)
+        .collect()
 }
 
 /// A layer that is not critical can fail, and the boot goes on.
@@ -101,13 +123,61 @@ fn texts(service: &Service) -> Vec<(&'static str, &str)> {
 }
 
 /// The first variable in the text that has no value and no default.
-fn unset(context: &CheckContext<'_>, text: &str) -> Option<String> {
-    match context.environment.expand(text) {
+fn unset(context: &CheckContext<'_>, environment: &Environment, text: &str) -> Option<String> {
+    match environment.expand(text) {
         Err(EnvironmentError::Unset { name }) if !context.overrides.contains_key(&name) => {
             Some(name)
         }
         _ => None,
     }
+}
+
+/// A script whose first line names an interpreter that is not there: most often one that ends in a carriage return.
+fn interpreter_line(
+    context: &CheckContext<'_>,
+    layer: &Layer,
+    service: &Service,
+    program: &Path,
+) -> Option<Finding> {
+    let mut first = Vec::new();
+    let file = std::fs::File::open(program).ok()?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, LINE_BYTES_MAX), &mut first).ok()?;
+    let line = first
+        .strip_prefix(b"#!")?
+        .split(|byte| *byte == b'\n')
+        .next()?;
+    let line = String::from_utf8_lossy(line).into_owned();
+    let interpreter = line.trim_start().split([' ', '\t']).next()?;
+    let ends_in_return = line.ends_with('\r');
+    // `env` looks its argument up itself, with the carriage return.
+    let is_missing = interpreter.starts_with('/') && !Path::new(interpreter).exists();
+    if !ends_in_return && !is_missing {
+        return None;
+    }
+    let shown = program
+        .strip_prefix(context.root)
+        .or_else(|_| program.strip_prefix(&context.manifest.workspace))
+        .unwrap_or(program)
+        .display();
+    let message = format!(
+        "{shown}, the program of service {}, cannot be started: its first line names the interpreter {:?}, which does \
+         not exist",
+        service.name,
+        line.trim_start()
+    );
+    let remedy = if ends_in_return {
+        format!("write {shown} with the line ends of Unix: `sed -i 's/\\r$//' {shown}`")
+    } else {
+        format!("install {interpreter}, or correct the first line of {shown}")
+    };
+    let severity = severity_of(layer);
+    let finding = Finding::new(
+        Code::ConfigProgramMissing,
+        severity,
+        service.name.as_str(),
+        message,
+    );
+    Some(finding.at(shown.to_string(), 1, 0).remedy(remedy))
 }
 
 /// A warning if the program of a service is nowhere; a one-shot task before it may still make it.
@@ -128,10 +198,13 @@ fn program_missing(
         None => context.root.to_owned(),
     };
     let live = &context.manifest.workspace;
-    if find_program_in_copy(&name, &env, &cwd, context.root, live).is_ok() {
-        return None;
+    if let Ok(found) = find_program_in_copy(&name, &env, &cwd, context.root, live) {
+        return interpreter_line(context, layer, service, &found);
     }
-    let why = if !cwd.is_dir() {
+    let not_executable = cwd.join(&name).is_file();
+    let why = if name.contains('/') && not_executable {
+        "the file is not executable (`chmod +x`)"
+    } else if !cwd.is_dir() {
         "its working directory does not exist"
     } else if name.contains('/') {
         "there is no such executable file"

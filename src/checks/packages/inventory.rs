@@ -82,6 +82,13 @@ impl Packages {
             })
     }
 
+    /// The installed version of a distribution.
+    pub(in crate::checks) fn version_of(&self, distribution: &str) -> Option<String> {
+        let name = PackageName::from_str(distribution).ok()?;
+        let found = self.installed.get(&name)?;
+        Some(found.version_text.clone())
+    }
+
     /// The distribution declares that it needs `package`, on any condition.
     pub(in crate::checks) fn needs(&self, distribution: &str, package: &str) -> bool {
         let (Ok(distribution), Ok(package)) = (

@@ -115,9 +115,21 @@ _faulthandler.dump_traceback_later(min(max(0.01, _hang_s), 1000000))
 
 
 def _set_import_path():
+    # Where the service runs, and what its program puts on the path.
+    base = _os.path.normpath(_os.path.join(_given["root"], _given.get("cwd") or ""))
+    if _given.get("cwd") and _os.path.isdir(base):
+        _os.chdir(base)
     paths = [_os.path.join(_given["root"], part) for part in _given["path"]]
+    if _given.get("script"):
+        # A script's own directory is first, and that of the service is not there at all (`python -h`, -P).
+        paths = [_os.path.dirname(_os.path.join(base, _given["script"]))]
+    elif _given.get("cwd"):
+        paths.insert(0, base)
+    if _given.get("directory"):
+        paths.insert(0, _os.path.join(base, _given["directory"]))
     # The services see this variable too.
-    paths += [part for part in _os.environ.get("PYTHONPATH", "").split(_os.pathsep) if part]
+    environ = _os.environ.get("PYTHONPATH", "").split(_os.pathsep)
+    paths += [_os.path.join(base, part) for part in environ if part]
     front = []
     for path in paths:
         path = _os.path.normpath(_os.path.join(_given["root"], path))
@@ -233,6 +245,7 @@ def _chain(error):
 
 
 _written = {}
+_opened = {}
 
 
 def _note_writes():
@@ -242,6 +255,11 @@ def _note_writes():
     places = {"open": 0, "os.mkdir": 0, "os.rename": 1, "os.symlink": 1}
 
     def hook(event, args):
+        if event == "sqlite3.connect" and args:
+            try:
+                _opened["sqlite"] = decode(fspath(args[0]))
+            except BaseException:
+                pass
         place = places.get(event)
         if place is None or len(_written) >= _WRITTEN_MAX:
             return
@@ -288,11 +306,161 @@ def _is_read_only(error):
             return True
         if type(error).__name__ == "OperationalError":
             message = _text(error)
-            told = ("readonly database", "unable to open database file", "disk is full")
+            told = ("readonly database", "disk is full")
             if any(text in message for text in told):
                 return True
+            # Where its directory may be written, or is not there, a file that cannot be made has another reason.
+            if "unable to open database file" in message:
+                opened = _os.path.normpath(_os.path.join(_os.getcwd(), _opened.get("sqlite") or ""))
+                directory = _os.path.dirname(opened)
+                if not _os.access(_root, _os.W_OK):
+                    return True
+                if _os.path.isdir(directory) and not _os.access(directory, _os.W_OK):
+                    return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _all_of(error):
+    """The exception and what led to it."""
+    found, waiting = [], [error]
+    while waiting and len(found) < _CHAIN_MAX:
+        error = waiting.pop(0)
+        if isinstance(error, BaseException) and not any(error is other for other in found):
+            found.append(error)
+            waiting += [other for _, other in _led_to(error)]
+    return found
+
+
+# How drivers say that nobody answered; most say it in a text, since they are not written in Python.
+_NOBODY_ANSWERED = (
+    "could not connect to server",
+    "could not translate host name",
+    "connection refused",
+    "connection to server",
+    "name or service not known",
+    "temporary failure in name resolution",
+    "failed to resolve",
+    "network is unreachable",
+    "no route to host",
+    "can't connect to",
+    "cannot connect to",
+    "all connection attempts failed",
+)
+_CONNECTION_ERRORS = {
+    "gaierror",
+    "herror",
+    "ConnectionError",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectTimeoutError",
+    "ConnectionTimeout",
+    "ServerSelectionTimeoutError",
+    "NoBrokersAvailable",
+    "KafkaConnectionError",
+    "ClientConnectorError",
+    "EndpointConnectionError",
+    "NoHostAvailable",
+    "AMQPConnectionError",
+}
+_NETWORK_ERRNOS = {
+    _errno.ECONNREFUSED,
+    _errno.ENETUNREACH,
+    _errno.EHOSTUNREACH,
+    _errno.ETIMEDOUT,
+    _errno.ENETDOWN,
+    _errno.EADDRNOTAVAIL,
+}
+
+
+def _is_network(error):
+    """It failed because nobody answered, as it must without a network."""
+    for one in _all_of(error):
+        names = {getattr(kind, "__name__", "") for kind in type(one).__mro__}
+        if names & _CONNECTION_ERRORS:
+            return True
+        if isinstance(one, OSError) and one.errno in _NETWORK_ERRNOS:
+            return True
+        text = _text(one).lower()
+        if "Error" in type(one).__name__ and any(part in text for part in _NOBODY_ANSWERED):
+            return True
+    return False
+
+
+def _missing_directory(error):
+    """A directory that is not there and in which a file was to be opened or made; relative to the workspace."""
+    for one in _all_of(error):
+        path = None
+        if isinstance(one, FileNotFoundError) and isinstance(one.filename, (str, bytes)):
+            path = _os.fsdecode(one.filename)
+        elif "unable to open database file" in _text(one):
+            path = _opened.get("sqlite")
+            if path and path.startswith("file:"):
+                path = path[5:].split("?")[0]
+        if not path:
+            continue
+        directory = _os.path.dirname(_os.path.normpath(_os.path.join(_os.getcwd(), path)))
+        if directory.startswith(_root + _os.sep) and not _os.path.lexists(directory):
+            return directory[len(_root) + 1 :]
+    return ""
+
+
+def _hides(error):
+    """The application's own top-level module that took part and hides another one: `[name, file, what it hides]`."""
+    name = getattr(error, "name", None)
+    names = {}
+    if isinstance(name, str) and name:
+        top = name.split(".")[0]
+        names[top] = getattr(sys.modules.get(top), "__file__", None)
+    # What failed while it was imported is no longer among the modules.
+    for frame, _ in _traceback.walk_tb(error.__traceback__):
+        inside = frame.f_globals.get("__name__")
+        if isinstance(inside, str) and "." not in inside:
+            names[inside] = frame.f_code.co_filename
+    standard = getattr(sys, "stdlib_module_names", ())
+    for name in names:
+        inside = relative(names[name])
+        if inside is None:
+            continue
+        if name in standard:
+            return [name, inside, "standard"]
+        import importlib.machinery
+
+        elsewhere = [path for path in sys.path if not _is_own_directory(path)]
+        if importlib.machinery.PathFinder.find_spec(name, elsewhere) is not None:
+            return [name, inside, "installed"]
+    return []
+
+
+def _is_own_directory(path):
+    return relative(_os.path.join(path, "x.py")) is not None if path else True
+
+
+def _fields(error):
+    """What pydantic says of each value, without the values: `[name, kind, message]`, and the model's name."""
+    for one in _all_of(error):
+        told = getattr(one, "errors", None)
+        if not callable(told) or not type(one).__module__.startswith("pydantic"):
+            continue
+        found = []
+        for field in told()[:_CHAIN_MAX]:
+            place = ".".join([_text(part) for part in field.get("loc", ())])
+            found.append([place[:200], _text(field.get("type", ""))[:100], _text(field.get("msg", ""))[:300]])
+        return found, _text(getattr(one, "title", "") or "")[:200]
+    return [], ""
+
+
+def _directory_in_text(error):
+    """`Directory 'static' does not exist`, as Starlette says it: relative to where the service runs."""
+    import re
+
+    for one in _all_of(error):
+        found = re.search("[Dd]irectory '([^']{1,500})' does not exist", _text(one)[:2000])
+        if found:
+            path = _os.path.normpath(_os.path.join(_os.getcwd(), found.group(1)))
+            if path.startswith(_root + _os.sep) and not _os.path.lexists(path):
+                return path[len(_root) + 1 :]
+    return ""
 
 
 def _imported_twice(error):
@@ -333,6 +501,8 @@ def _described(error):
         "frames": [],
         "read_only": _is_read_only(error),
         "refused": _is_refused(error),
+        "network": _is_network(error),
+        "directory": _missing_directory(error),
         "unwritten": _unwritten(),
         "twice": [],
     }
@@ -351,6 +521,9 @@ def _described(error):
                     }
                 )
         raised["twice"] = _imported_twice(error)
+        raised["hides"] = _hides(error)
+        raised["directory"] = raised["directory"] or _directory_in_text(error)
+        raised["fields"], raised["title"] = _fields(error)
         _, raised["raised_in"], raised["raised_line"] = _says_where(error)
         raised["chain"] = _chain(error)
         _strip(told, set())

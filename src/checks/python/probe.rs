@@ -13,6 +13,7 @@ use super::answer::{
     printed,
 };
 use super::program::{BOOT, PRELUDE, ProbeProgram};
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::interpreter::{NoInterpreter, interpreter};
 use crate::checks::question::frame;
@@ -58,6 +59,8 @@ pub(in crate::checks) struct ProbeRun<T> {
     pub host: Option<PythonHost>,
     /// What the application printed, standard error first; cleaned, the middle left out if it was long.
     pub printed: String,
+    /// It came to the start-up of the application.
+    pub has_started: bool,
 }
 
 /// A private directory for one run; gone when dropped.
@@ -70,9 +73,13 @@ pub(in crate::checks) fn run_directory(
     })
 }
 
-/// The environment of a sandboxed run: what the application declares.
-pub(in crate::checks) fn run_environment(context: &CheckContext<'_>) -> BTreeMap<String, String> {
+/// The environment of a sandboxed run: what the application declares, and what the service adds.
+pub(in crate::checks) fn run_environment(
+    context: &CheckContext<'_>,
+    as_run: &AsRun,
+) -> BTreeMap<String, String> {
     let mut env = context.environment.declared_env(context.manifest);
+    env.extend(as_run.env.clone());
     env.extend(context.overrides.clone());
     for name in ["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"] {
         env.insert(name.to_owned(), "1".to_owned());
@@ -83,6 +90,7 @@ pub(in crate::checks) fn run_environment(context: &CheckContext<'_>) -> BTreeMap
 /// Runs a probe program in the sandbox, or in a dry run that imports the same, and reads its answer.
 pub(in crate::checks) fn run_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
+    as_run: &AsRun,
     program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
@@ -99,20 +107,21 @@ pub(in crate::checks) fn run_probe<T: DeserializeOwned>(
     if let Some(ran) = shared {
         return Ok(ran);
     }
-    let (outcome, nonce) = execute(context, program, input, timeout_ms, network, None)?;
+    let (outcome, nonce) = execute(context, as_run, program, input, timeout_ms, network, None)?;
     Ok(read_run(&outcome, &nonce, timeout_ms, context))
 }
 
 /// A probe that also serves others: see [`crate::checks::shared`].
 pub(in crate::checks) fn run_hosting_probe<T: DeserializeOwned>(
     context: &CheckContext<'_>,
+    as_run: &AsRun,
     program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
     host: &Host,
 ) -> Result<ProbeRun<T>, ProbeError> {
     let more = host.take_reader();
-    let (outcome, nonce) = execute(context, program, input, timeout_ms, false, more)?;
+    let (outcome, nonce) = execute(context, as_run, program, input, timeout_ms, false, more)?;
     let mut ran = read_run(&outcome, &nonce, timeout_ms, context);
     let served: Option<ServingTime> = parse_marked(&outcome.result, &nonce, "~").ok();
     ran.duration_ms -= served.map_or(0, |s| s.serving_ms).min(ran.duration_ms);
@@ -135,7 +144,10 @@ fn hosted_answer<T: DeserializeOwned>(
     context: &CheckContext<'_>,
 ) -> Option<ProbeRun<T>> {
     let Hosted { outcome, nonce } = hosted;
+    let has_started = parse_marked::<serde::de::IgnoredAny>(&outcome.result, nonce, "+").is_ok();
     let answer = match parse_answer::<serde::de::IgnoredAny>(&outcome.result, nonce) {
+        // The import was done; what came after it is not what is asked here.
+        Err(NotAnswered::Silent) if has_started => return None,
         Err(NotAnswered::Silent) => ProbeAnswer::None(no_answer(outcome, timeout_ms, context)),
         Err(NotAnswered::Twice) => return None,
         Ok(_) => ProbeAnswer::Given(parse_marked(&outcome.result, nonce, mark).ok()?),
@@ -145,12 +157,14 @@ fn hosted_answer<T: DeserializeOwned>(
         duration_ms: outcome.duration_ms,
         isolation: outcome.isolation.clone(),
         host: None,
+        has_started: false,
         printed: String::new(),
     })
 }
 
 fn execute(
     context: &CheckContext<'_>,
+    as_run: &AsRun,
     program: ProbeProgram,
     input: serde_json::Value,
     timeout_ms: u64,
@@ -177,6 +191,9 @@ fn execute(
         "nonce": nonce,
         "root": context.seen_root(),
         "path": path,
+        "cwd": as_run.cwd,
+        "directory": as_run.program.directory,
+        "script": as_run.script_of(&input),
         "user_base": user_base.filter(|_| !is_in_venv(&interpreter)),
         "hang_at_ms": hang_at_ms,
         "input": input,
@@ -194,7 +211,7 @@ fn execute(
         .map(str::to_owned)
         .to_vec(),
         cwd: context.root.to_owned(),
-        env: run_environment(context),
+        env: run_environment(context, as_run),
         view: Some(context.view()),
         writable: Vec::new(),
         home: Some(directory.path().to_owned()),
@@ -230,6 +247,7 @@ fn read_run<T: DeserializeOwned>(
         duration_ms: outcome.duration_ms,
         host: parse_introduction(&outcome.result, nonce),
         printed: printed(outcome, context),
+        has_started: parse_marked::<serde::de::IgnoredAny>(&outcome.result, nonce, "+").is_ok(),
         isolation: outcome.isolation.clone(),
     }
 }

@@ -4,6 +4,10 @@ _EFFECTS_MAX = 64
 _SLOWEST = 5
 _STACK_MAX = 400
 _FILES_MAX = 5000
+# A script that nothing guards is a program; longer it is not watched.
+_SCRIPT_S = 5
+# For the end of an application that was started.
+_SHUTDOWN_S = 1
 # Who wants this import too has asked long before it is done, but for a very short one.
 _SERVE_S = 0.05
 # What of the audit events (PEP 578) counts as what.
@@ -256,6 +260,106 @@ def _files(library):
     return sorted(found)[:_FILES_MAX]
 
 
+class _TimeUp(BaseException):
+    """A script without a main guard ran for as long as it is given."""
+
+
+def _run_script(path):
+    """A script up to its main guard: no package, under the name that `multiprocessing` gives it in a child."""
+    import types
+
+    path = _os.path.join(_os.getcwd(), path)
+    with open(path, "rb") as file:
+        source = file.read()
+    module = types.ModuleType("__mp_main__")
+    module.__file__ = path
+    sys.modules["__main__"] = sys.modules["__mp_main__"] = module
+    sys.argv[:] = [path]
+    code = compile(source, path, "exec", dont_inherit=True)
+    if b"__main__" in source:
+        exec(code, module.__dict__)
+    else:
+        _within(_SCRIPT_S, exec, code, module.__dict__)
+
+
+def _load_celery(module):
+    """`celery -A x` takes `x`, or `x.celery` if `x` has no application."""
+    if module != given["celery"]:
+        return
+    names = vars(sys.modules[module])
+    if "app" not in names and "celery" not in names and "__path__" in names:
+        load(module + ".celery")
+
+
+class _StartFailed(Exception):
+    """The application says that it could not start, and raises nothing."""
+
+
+async def _lifespan(application):
+    """The start-up of an ASGI application and its end, as a server has them (ASGI, lifespan protocol)."""
+    import asyncio
+
+    said, told = asyncio.Queue(), asyncio.Queue()
+    told.put_nowait({"type": "lifespan.startup"})
+    scope = {"type": "lifespan", "asgi": {"version": "3.0", "spec_version": "2.0"}, "state": {}}
+    task = asyncio.ensure_future(application(scope, told.get, said.put))
+    answer = asyncio.ensure_future(said.get())
+    await asyncio.wait([task, answer], return_when=asyncio.FIRST_COMPLETED)
+    if not answer.done():
+        # An application without a lifespan returns, or refuses such a scope: servers go on then.
+        answer.cancel()
+        task.cancelled() or task.exception()
+        return
+    event = answer.result()
+    told.put_nowait({"type": "lifespan.shutdown"})
+    await asyncio.wait([task], timeout=_SHUTDOWN_S)
+    if event.get("type") == "lifespan.startup.failed":
+        error = task.exception() if task.done() and not task.cancelled() else None
+        raise error or _StartFailed(_text(event.get("message") or "the application gives no reason"))
+    task.done() and (task.cancelled() or task.exception())
+
+
+def _object_of(startup):
+    """The application object, found as its server finds it."""
+    module, name, factory = startup["module"], startup["attribute"], startup["factory"]
+    if name:
+        value = attribute_of(module, name)
+    else:
+        names = vars(load(module))
+        value = names.get("app", names.get("application"))
+        if value is None:
+            value = names.get("create_app", names.get("make_app"))
+            factory = value is not None
+    return value() if factory else value
+
+
+def _start_up(startup):
+    """What a server does with the application object before it answers."""
+    import inspect
+
+    value = _object_of(startup)
+    call = getattr(type(value), "__call__", None)
+    if startup["lifespan"] and (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
+        import asyncio
+
+        asyncio.run(_lifespan(value))
+
+
+def _within(seconds, work, *args):
+    """Does it, or raises `_TimeUp` after so long."""
+    import signal
+
+    def time_is_up(*_):
+        raise _TimeUp()
+
+    signal.signal(signal.SIGALRM, time_is_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        work(*args)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _rehearse():
     imports, effects = _Imports(), _Effects()
     rehearsed = {"times": [], "step": ""}
@@ -271,7 +375,13 @@ def _rehearse():
         for module in given["imports"]:
             rehearsed["step"] = module
             begun = clock()
-            load(module)
+            script = given["scripts"].get(module)
+            if script:
+                rehearsed["step"] = script
+                _run_script(script)
+            else:
+                load(module)
+                _load_celery(module)
             rehearsed["times"].append([module, int((clock() - begun) * 1000)])
         call = given["call"]
         if call:
@@ -286,6 +396,24 @@ def _rehearse():
 
                 asyncio.run(_wait())
         rehearsed["step"] = ""
+        startup = given["startup"]
+        if startup:
+            # What a start-up does beside is its business; only an import should do nothing else.
+            effects.watching = False
+            rehearsed["step"] = "%s:%s" % (startup["module"], startup["attribute"])
+            rehearsed["starting"] = True
+            _send("+", {})
+            _within(startup["seconds"], _start_up, startup)
+            rehearsed["step"] = ""
+    except _TimeUp:
+        rehearsed["undecided"] = True
+    except SystemExit as error:
+        effects.watching = False
+        # A script that ends well is done.
+        if given["scripts"] and error.code in (None, 0):
+            rehearsed["step"] = ""
+        else:
+            rehearsed["raised"] = describe(error)
     except BaseException as error:
         effects.watching = False
         rehearsed["raised"] = describe(error)
@@ -312,7 +440,7 @@ def _serve(rehearsed):
         asked = _read_frame(_more)
         if asked is None:
             break
-        if "raised" in rehearsed:
+        if "raised" in rehearsed and not rehearsed.get("starting"):
             _send(asked["mark"], {"raised": rehearsed["raised"]})
             continue
 

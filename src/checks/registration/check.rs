@@ -8,6 +8,7 @@ use super::routers::{
     RouterState, missing_service, serves, severity_of, unmounted_router, unmounted_routers,
 };
 use super::routes::{Route, duplicate_routes, is_mounted};
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
@@ -70,6 +71,7 @@ fn check_app(
         .collect();
     let ran = run_probe::<Routes>(
         context,
+        &AsRun::of_module(context, &app.module),
         ProbeProgram::Routes,
         probe_input(app, &routers),
         PROBE_TIMEOUT_MS,

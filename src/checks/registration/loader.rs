@@ -1,6 +1,8 @@
 //! What to say if the application object cannot be had.
 
 use super::routers::target;
+use crate::checks::advice::advise;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::NoAnswer;
@@ -41,7 +43,16 @@ impl Loader<'_> {
             Some(cause) => cause.remedy("application").unwrap_or_else(|| {
                 "let the application write when it runs and not while it is imported".to_owned()
             }),
-            None => format!("make `import {}` work: read the traceback", self.app.module),
+            None => advise(
+                self.context,
+                &AsRun::of_module(self.context, &self.app.module),
+                None,
+                raised,
+            )
+            .map_or_else(
+                || format!("make `import {}` work: read the traceback", self.app.module),
+                |advice| advice.remedy,
+            ),
         };
         let message = format!(
             "the application {} cannot be loaded: {}{place}{why}",

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::checks::advice::import_remedy;
+use crate::checks::advice::{Advice, advise, import_remedy};
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
@@ -10,6 +11,7 @@ use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
+use crate::domain::redact::Redactor;
 use crate::domain::remedy::Cause;
 use crate::manifest::Layer;
 
@@ -22,6 +24,8 @@ const SLOWEST_MAX: usize = 5;
 pub(super) struct LayerFailures<'a> {
     pub context: &'a CheckContext<'a>,
     pub layer: &'a Layer,
+    /// How its service runs.
+    pub as_run: &'a AsRun,
     /// What is installed, if the interpreter came so far as to say where.
     pub packages: Option<&'a Packages>,
 }
@@ -68,6 +72,28 @@ impl LayerFailures<'_> {
         finding
     }
 
+    /// The start-up took longer than it is watched.
+    pub(super) fn slow_start(&self) -> Finding {
+        self.finding(
+            Code::RehearsalUnjudged,
+            Severity::Info,
+            "its start-up did not end within 20 s, so this is not decided",
+        )
+        .remedy("look at what it waits for: the network is not reachable in a dry run; or take `startup` out")
+    }
+
+    /// A script without a main guard runs as a whole.
+    pub(super) fn unguarded(&self, script: &str) -> Finding {
+        let script = self.context.redactor.clean(script, 256);
+        let what = format!(
+            "{script} has no `if __name__ == \"__main__\"`, so all of it ran, and was stopped after 5 s: not decided"
+        );
+        self.finding(Code::RehearsalUnjudged, Severity::Info, &what)
+            .remedy(format!(
+                "put what {script} does when it is run behind a main guard"
+            ))
+    }
+
     pub(super) fn raised(
         &self,
         step: &str,
@@ -91,10 +117,17 @@ impl LayerFailures<'_> {
                  than those that are installed; see the traceback for which two meet there"
             )
         });
+        let advice = match cause {
+            Some(_) => None,
+            None => advise(self.context, self.as_run, self.packages, raised),
+        };
         let (code, remedy) = if let Some(cause) = cause {
             let code = match cause {
                 SandboxCause::NotShown(_) => Code::RehearsalOutsidePath,
-                SandboxCause::Refused | SandboxCause::ReadOnly => Code::RehearsalFailed,
+                SandboxCause::Refused
+                | SandboxCause::ReadOnly
+                | SandboxCause::NoNetwork
+                | SandboxCause::NoTables => Code::RehearsalFailed,
             };
             let remedy = cause.remedy("layer").unwrap_or_else(|| {
                 "the dry run is read-only: it may write nothing in the workspace; let the layer write \
@@ -114,6 +147,14 @@ impl LayerFailures<'_> {
                     "correct {step} in `rehearse` of the layer, or add its directory to python.path"
                 ),
             )
+        } else if let Some(advice) = &advice {
+            let code = match (&advice.code, missing) {
+                (Some(code), _) => code.clone(),
+                (None, Some(_)) => Code::RehearsalMissingPackage,
+                (None, None) if raised.kind.ends_with("ImportError") => Code::RehearsalImportError,
+                (None, None) => Code::RehearsalFailed,
+            };
+            (code, advice.remedy.clone())
         } else if let Some(module) = missing {
             (Code::RehearsalMissingPackage, self.install(module))
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
@@ -124,7 +165,7 @@ impl LayerFailures<'_> {
                     .unwrap_or_else(|| import_remedy(raised)),
             )
         } else {
-            let remedy = others.unwrap_or_else(|| format!("read the traceback; {step} fails"));
+            let remedy = others.unwrap_or_else(|| look_there(raised, &step, redactor));
             (Code::RehearsalFailed, remedy)
         };
         let mut finding = if let Some(cause) = cause {
@@ -140,9 +181,13 @@ impl LayerFailures<'_> {
                     |module| self.importer(raised, module),
                 )
                 .map_or_else(String::new, |who| format!("; {who}"));
-            self.failed(code, &format!("{line}{place}{importer}{root}"))
+            let more = match &advice {
+                Some(Advice { more, .. }) if !more.is_empty() => format!("; {more}"),
+                _ => String::new(),
+            };
+            self.failed(code, &format!("{line}{place}{more}{importer}{root}"))
         };
-        finding.location = location;
+        finding.location = advice.and_then(|advice| advice.place).or(location);
         finding.remedy = Some(remedy);
         finding.detail = raised.detail(redactor);
         if !printed.trim().is_empty() {
@@ -155,7 +200,9 @@ impl LayerFailures<'_> {
             .fact("module", step);
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
-        } else if let Some(module) = missing {
+        } else if let Some(module) =
+            missing.filter(|_| finding.code == Code::RehearsalMissingPackage)
+        {
             finding = finding.fact("package", self.package_of(&redactor.clean(module, 256)));
         }
         finding
@@ -281,6 +328,24 @@ impl LayerFailures<'_> {
         }
         let finding = self.finding(Code::RehearsalSlowImport, Severity::Info, &what);
         Some(finding.remedy("import rarely used modules where they are used"))
+    }
+}
+
+/// Where to look, if nothing else is known.
+fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
+    const CODE_BYTES_MAX: usize = 120;
+    let rest = "the whole traceback is in `detail` of `ubs preflight --json`";
+    match raised.frames.last() {
+        Some(frame) => {
+            let code = redactor.clean(frame.code.trim(), CODE_BYTES_MAX);
+            let file = redactor.clean(&frame.file, 256);
+            let function = redactor.clean(&frame.function, 128);
+            format!(
+                "look at {file}:{}, in {function}: `{code}`; {rest}",
+                frame.line
+            )
+        }
+        None => format!("{step} fails in code that is not the application's own; {rest}"),
     }
 }
 

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::effects::{self, ObservedEffect};
 use super::findings::LayerFailures;
+use crate::checks::as_run::{AsRun, STARTUP_S_MAX};
 use crate::checks::context::CheckContext;
 use crate::checks::packages::Packages;
 use crate::checks::python::{
@@ -18,6 +19,8 @@ use crate::domain::finding::{DryRun, Finding, RehearsalOutcome, Severity};
 use crate::manifest::{Layer, Rehearse};
 use crate::sandbox::{Isolation, SandboxSpec, run_sandboxed};
 
+/// A start-up that takes longer is not decided.
+const STARTUP_MS_MAX: u64 = STARTUP_S_MAX * 1000;
 /// Lines of what was printed that a report quotes.
 const PRINTED_LINES_MAX: usize = 10;
 /// Length of each.
@@ -39,6 +42,10 @@ struct Rehearsed {
     /// What was being done when it failed.
     step: String,
     raised: Option<Raised>,
+    /// The start-up began.
+    starting: bool,
+    /// Its time was up before anything was decided.
+    undecided: bool,
 }
 
 /// The dry run of one layer.
@@ -73,9 +80,11 @@ pub(super) fn rehearse_layer(
     rehearse: &Rehearse,
     packages: &OnceLock<Packages>,
 ) -> Result<LayerRun, ProbeError> {
+    let as_run = AsRun::of_layer(context, layer, &rehearse.imports);
     let mut failures = LayerFailures {
         context,
         layer,
+        as_run: &as_run,
         packages: None,
     };
     let mut run = LayerRun {
@@ -87,15 +96,30 @@ pub(super) fn rehearse_layer(
     };
     if !rehearse.imports.is_empty() || rehearse.call.is_some() {
         let host = context.shared.host_of(&layer.name);
+        let startup = rehearse.startup.then(|| as_run.startup(context)).flatten();
         let input = serde_json::json!({
             "imports": rehearse.imports,
             "call": rehearse.call.as_deref().unwrap_or(""),
             "serve": host.map_or(0, |host| host.wanted),
+            "scripts": as_run.scripts(&rehearse.imports),
+            "celery": as_run.celery_module(),
+            "startup": startup,
         });
-        let (program, timeout_ms) = (ProbeProgram::Rehearse, rehearse.timeout_ms);
+        let program = ProbeProgram::Rehearse;
+        let mut timeout_ms = rehearse.timeout_ms;
+        if startup.is_some() {
+            timeout_ms = timeout_ms.saturating_add(STARTUP_MS_MAX);
+        }
         let ran: ProbeRun<Rehearsed> = match host {
-            Some(host) => run_hosting_probe(context, program, input, timeout_ms, host)?,
-            None => run_probe(context, program, input, timeout_ms, rehearse.network)?,
+            Some(host) => run_hosting_probe(context, &as_run, program, input, timeout_ms, host)?,
+            None => run_probe(
+                context,
+                &as_run,
+                program,
+                input,
+                timeout_ms,
+                rehearse.network,
+            )?,
         };
         run.duration_ms = ran.duration_ms;
         run.isolation = Some(ran.isolation);
@@ -115,16 +139,34 @@ pub(super) fn rehearse_layer(
                 let more = rehearsed.effects_more;
                 run.findings
                     .extend(failures.side_effects(&run.seen.side_effects, more));
+                if rehearsed.undecided {
+                    run.outcome = RehearsalOutcome::Degraded;
+                    run.findings.push(if rehearsed.starting {
+                        failures.slow_start()
+                    } else {
+                        failures.unguarded(&rehearsed.step)
+                    });
+                }
                 if let Some(raised) = &rehearsed.raised {
-                    let cause = context.sandbox_cause(raised);
+                    let start = || rehearsed.starting.then(|| context.start_cause(raised));
+                    let cause = context.sandbox_cause(raised).or_else(|| start().flatten());
                     run.outcome = match cause {
                         Some(_) => RehearsalOutcome::Degraded,
                         None => RehearsalOutcome::Failed,
                     };
                     let step = &rehearsed.step;
-                    let finding = failures.raised(step, raised, cause.as_ref(), &ran.printed);
+                    let step = if rehearsed.starting {
+                        format!("the start-up of {step}")
+                    } else {
+                        step.clone()
+                    };
+                    let finding = failures.raised(&step, raised, cause.as_ref(), &ran.printed);
                     run.findings.push(finding);
                 }
+            }
+            ProbeAnswer::None(why) if ran.has_started && why.timed_out => {
+                run.outcome = RehearsalOutcome::Degraded;
+                run.findings.push(failures.slow_start());
             }
             ProbeAnswer::None(why) => {
                 run.outcome = RehearsalOutcome::Failed;
@@ -168,7 +210,7 @@ fn run_command(
     let outcome = run_sandboxed(&SandboxSpec {
         argv,
         cwd: context.root.to_owned(),
-        env: run_environment(context),
+        env: run_environment(context, failures.as_run),
         view: Some(context.view()),
         writable: Vec::new(),
         home: Some(directory.path().to_owned()),

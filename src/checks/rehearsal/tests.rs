@@ -1,5 +1,6 @@
 //! Real interpreters, honest and hostile applications.
 
+mod as_run;
 mod hostile;
 
 use std::path::Path;

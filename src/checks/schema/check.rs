@@ -22,11 +22,48 @@ use crate::database::unreachable::Unreachable;
 use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
+use crate::domain::remedy::Remedy;
 use crate::domain::words::count;
 use crate::manifest::{Expect, Schema};
 
 /// A `module:attribute`, in the words of a database.
 type Target<'a> = (&'a str, &'a str, Dialect);
+
+/// What a service of the boot migrates itself is no reason not to begin the boot.
+fn left_to_migrator(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    findings: Vec<Finding>,
+) -> Vec<Finding> {
+    let waits = |finding: &Finding| {
+        matches!(
+            finding.code,
+            Code::SchemaPendingMigration | Code::SchemaNotMigrated
+        ) && !matches!(finding.fix, Some(Remedy::ByHand { .. }))
+    };
+    let is_migrated = matches!(
+        schema.expect,
+        Expect::Alembic { .. } | Expect::Django { .. }
+    );
+    if !is_migrated || !findings.iter().any(waits) {
+        return findings;
+    }
+    let Some(migrator) = maker::migrator_of(context, schema) else {
+        return findings;
+    };
+    let left = |mut finding: Finding| {
+        if waits(&finding) {
+            finding.severity = Severity::Info;
+            finding.message.push_str(&format!(
+                "; {} brings it up to date when it starts",
+                migrator.shown
+            ));
+            finding.fix = None;
+        }
+        finding
+    };
+    findings.into_iter().map(left).collect()
+}
 
 /// Runs the check.
 pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
@@ -97,7 +134,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
             of_database,
         );
         live_tables.extend(compared.live);
-        findings.extend(held_back);
+        findings.extend(left_to_migrator(context, schema, held_back));
     }
     duplicate::require_live_columns(&mut findings, |table, columns| {
         let plain = table.rsplit('.').next().unwrap_or(table);

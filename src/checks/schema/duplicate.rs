@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::definitions::TableScan;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
@@ -386,7 +387,14 @@ fn add_edits(
         return Ok(());
     }
     let input = serde_json::json!({ "edits": wanted });
-    let ran = run_probe::<Edits>(context, ProbeProgram::Edit, input, PROBE_TIMEOUT_MS, false)?;
+    let ran = run_probe::<Edits>(
+        context,
+        &AsRun::default(),
+        ProbeProgram::Edit,
+        input,
+        PROBE_TIMEOUT_MS,
+        false,
+    )?;
     let ProbeAnswer::Given(Edits { edits }) = ran.answer else {
         return Ok(());
     };

@@ -8,6 +8,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::sql_files::sql_files;
+use crate::checks::advice::advise;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{
     NoAnswer, PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe,
@@ -54,6 +56,7 @@ pub(super) fn read_models(
     });
     let ran = run_probe::<ModelsAnswer>(
         context,
+        &AsRun::of_module(context, module),
         ProbeProgram::Models,
         input,
         PROBE_TIMEOUT_MS,
@@ -98,7 +101,14 @@ pub(super) fn raised_otherwise(
         None => (Severity::Critical, String::new()),
     };
     let remedy = cause
+        .as_ref()
         .and_then(|cause| cause.remedy("application"))
+        .or_else(|| {
+            let advice = cause
+                .is_none()
+                .then(|| advise(context, &AsRun::of_module(context, module), None, raised));
+            advice.flatten().map(|advice| advice.remedy)
+        })
         .unwrap_or_else(|| format!("make `import {module}` work: read the traceback"));
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,

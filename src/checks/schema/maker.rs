@@ -87,6 +87,11 @@ pub(super) fn maker_of(context: &CheckContext<'_>, schema: &Schema) -> Option<Ma
     }
 }
 
+/// The service that runs the application's own migrations when it starts, if there is one.
+pub(super) fn migrator_of(context: &CheckContext<'_>, schema: &Schema) -> Option<Maker> {
+    by_service(context, schema)
+}
+
 fn by_service(context: &CheckContext<'_>, schema: &Schema) -> Option<Maker> {
     let migrates = MIGRATES.as_ref()?;
     let layers = context.manifest.layers.iter();

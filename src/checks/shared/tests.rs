@@ -23,6 +23,7 @@ fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
             state: Some(&app.root().join(".ubs")),
             process_env: &app.process,
             overrides: BTreeMap::new(),
+            before_boot: false,
             earlier: &crate::checks::Earlier::default(),
         },
         checks,

@@ -466,8 +466,10 @@ fn a_fernet_vault_made_by_python_opens_with_its_key() {
         problems(&check(&app))
     };
     assert_eq!(of(key, token), ["vault.key_missing B"]);
+    // The token is random: what it has there must not be what is put there.
+    let other = if &token[40..41] == "A" { "B" } else { "A" };
     assert_eq!(
-        of(key, &format!("{}A{}", &token[..40], &token[41..])),
+        of(key, &format!("{}{other}{}", &token[..40], &token[41..])),
         ["vault.sealed vault"]
     );
     assert_eq!(of(key, &token[..40]), ["vault.sealed vault"]);

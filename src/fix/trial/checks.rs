@@ -24,6 +24,8 @@ pub(crate) struct CheckPlace<'a> {
     pub process_env: &'a BTreeMap<String, String>,
     /// Variables of the application that are replaced for this run.
     pub overrides: BTreeMap<String, String>,
+    /// See [`CheckContext`].
+    pub before_boot: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }
@@ -42,7 +44,7 @@ pub(crate) fn run_checks(
         Environment::load(place.manifest, root, process)
             .map_err(|error| TrialError::Environment(error.to_string()))
     };
-    let environment = load(place.root)?;
+    let environment = load(place.root)?.with_services(place.manifest);
     let mut secrets = environment.secret_values(place.manifest);
     // A copy may hold dummies; what a trial says must not have the live secrets either.
     if place.root != place.manifest.workspace {
@@ -67,6 +69,7 @@ pub(crate) fn run_checks(
                 overrides: place.overrides.clone(),
                 shared: &shared,
                 sources: &sources,
+                before_boot: place.before_boot,
                 earlier: place.earlier,
             },
         ))

@@ -140,6 +140,7 @@ pub(super) fn try_proposal(
         state: Some(&stage.state),
         process_env,
         overrides: stage.overrides.clone(),
+        before_boot: false,
         earlier,
     };
     let reports = run_checks(&place, &CheckName::ALL)?;

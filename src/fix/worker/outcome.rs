@@ -5,7 +5,7 @@ use crate::domain::mission::MissionState;
 use crate::fix::apply::ApplyError;
 use crate::fix::promote::PromoteError;
 use crate::fix::trial::TrialError;
-use crate::log::MissionsError;
+use crate::log::{LogError, MissionsError};
 
 /// Work on a mission could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,19 @@ pub enum WorkError {
         /// What to do.
         hint: &'static str,
     },
+}
+
+impl WorkError {
+    /// What the log says, if it could not be written.
+    pub(crate) fn log_trouble(&self) -> Option<LogError> {
+        let (Self::Missions(error) | Self::Promote(PromoteError::Missions(error))) = self else {
+            return None;
+        };
+        match error {
+            MissionsError::Log(error) if error.is_trouble() => Some(error.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// What came of work on a mission.

@@ -13,11 +13,13 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 11] = [
+const KINDS_SINCE_V1: [&str; 13] = [
     "answer_not_attributed",
     "fix_blessed",
     "fix_undone",
     "layer_skipped",
+    "log_gap",
+    "log_pruned",
     "rules_set",
     "service_recovered",
     "service_skipped",

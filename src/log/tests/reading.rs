@@ -266,6 +266,55 @@ fn health_of_a_past_moment_is_what_it_was() {
     assert_eq!(at(i64::MAX), (Some(2), "running", 1, 1));
 }
 
+/// The supervisor of boot 1 is a process that never was. It died, and boot 2 found out much later.
+#[test]
+fn after_the_last_word_of_a_dead_supervisor_nothing_is_known() {
+    let (_dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let (dead, lost) = (boot_id(1), boot_id(2));
+    log.append(vec![
+        of_boot(dead, 1_000, boot_started("grace")),
+        of_boot(dead, 2_000, Event::BootUp { degraded: false }),
+    ])
+    .unwrap();
+    let reader = log.reader().unwrap();
+    let at = |at| reader.health_at(At(at)).unwrap();
+    assert_eq!(at(2_000).status, HealthStatus::Healthy);
+    let unknown = at(2_001);
+    assert_eq!(unknown.status, HealthStatus::Unknown);
+    let reason = unknown.reason.unwrap();
+    assert!(
+        reason.contains("was last heard of at 1970-01-01T00:00:00.002"),
+        "{reason}"
+    );
+    let known = |n: usize| {
+        let boots = reader.boots(10).unwrap();
+        (boots[n].known_until, boots[n].ended_at)
+    };
+    assert_eq!(known(0), (Some(At(2_000)), None));
+    // What others do to its missions says nothing of it.
+    let interrupted = Event::BootInterrupted {
+        reason: "the supervisor died".into(),
+        reaped: 0,
+    };
+    log.append(vec![
+        NewEvent {
+            mission: Some(mission_id(9)),
+            ..of_boot(dead, 5_000, Event::FixVerified)
+        },
+        of_boot(dead, 9_000, interrupted),
+        of_boot(lost, 9_001, boot_started("grace")),
+        of_boot(lost, 9_002, Event::BootUp { degraded: false }),
+        of_boot(lost, 9_003, Event::BootStopped),
+    ])
+    .unwrap();
+    assert_eq!(at(6_000).status, HealthStatus::Unknown);
+    assert_eq!(at(9_000).status, HealthStatus::Unhealthy);
+    assert_eq!(known(1), (Some(At(2_000)), Some(At(9_000))));
+    assert_eq!(known(0), (None, Some(At(9_003))));
+    assert_eq!(reader.last_good_boot().unwrap(), Some(lost));
+}
+
 #[test]
 fn an_empty_log_has_answers_too() {
     let (_dir, path) = place();

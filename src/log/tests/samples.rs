@@ -619,5 +619,18 @@ fn base() -> Vec<Event> {
             by: text("ann"),
             reason: text("the old value is needed; .env is as it was"),
         },
+        Event::LogGap {
+            kept: 12,
+            lost: 3,
+            from: At(1_000_000),
+            to: At(9_000_000),
+            reason: "the disk is full".into(),
+        },
+        Event::LogPruned {
+            events: 40,
+            last: 40,
+            chain: Digest([7; 32]),
+            before: At(8_000_000),
+        },
     ]
 }

@@ -24,13 +24,7 @@ fn tampered(sql: &str) -> Vec<String> {
     log.append(notes.collect()).unwrap();
     drop(log);
     assert_sound(&path, 10);
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch(
-        "DROP TRIGGER events_are_never_updated; DROP TRIGGER events_are_never_deleted;",
-    )
-    .unwrap();
-    conn.execute_batch(sql).unwrap();
-    drop(conn);
+    change_behind_our_back(&path, sql);
     let reader = Reader::open(&path).unwrap();
     let problems = reader.verify().unwrap().problems;
     assert!(!problems.is_empty(), "{sql}");
@@ -171,12 +165,11 @@ fn a_tail_of_nobodys_that_was_cut_off_after_the_anchor_is_not_missed() {
         .unwrap()
         .append(vec![note("a"), note("b"), note("c")])
         .unwrap();
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch(
-        "DROP TRIGGER events_are_never_deleted; DELETE FROM events WHERE seq > 2;
+    change_behind_our_back(
+        &path,
+        "DELETE FROM events WHERE seq > 2;
          UPDATE head SET (seq, chain) = (SELECT seq, chain FROM events WHERE seq = 1)",
-    )
-    .unwrap();
+    );
     assert_sound(&path, 2);
 }
 
@@ -188,9 +181,7 @@ fn a_log_whose_end_was_cut_off_goes_on_after_the_anchor() {
         .unwrap()
         .append(vec![note("a"), note("b"), note("c")])
         .unwrap();
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TRIGGER events_are_never_deleted; DELETE FROM events WHERE seq > 1")
-        .unwrap();
+    change_behind_our_back(&path, "DELETE FROM events WHERE seq > 1");
     for seq in [4, 5] {
         let log = Log::open(&path).unwrap();
         assert_eq!(log.append(vec![note("next")]).unwrap(), vec![Seq(seq)]);
@@ -213,9 +204,7 @@ fn an_end_that_is_cut_off_beside_a_running_writer_is_missed() {
     let (_dir, path) = place();
     let log = Log::open(&path).unwrap();
     log.append(vec![note("a"), note("b"), note("c")]).unwrap();
-    let conn = Connection::open(&path).unwrap();
-    conn.execute_batch("DROP TRIGGER events_are_never_deleted; DELETE FROM events WHERE seq > 1")
-        .unwrap();
+    change_behind_our_back(&path, "DELETE FROM events WHERE seq > 1");
     drop(log);
     let problems = Reader::open(&path).unwrap().verify().unwrap().problems;
     assert_eq!(
@@ -265,6 +254,30 @@ fn a_changed_projection_is_found_and_a_rebuild_mends_it() {
     assert!(problems[0].contains("`ubs log rebuild`"), "{problems:#?}");
     let problems = tampered("INSERT INTO fix_memory VALUES ('s', 'eve', 9, 0, 0)");
     assert!(problems[0].contains("projection fix_memory differs") && problems[0].contains("s eve"));
+}
+
+#[test]
+fn what_was_dropped_of_the_layout_is_told() {
+    for (sql, expected) in [
+        (
+            "DROP TRIGGER events_are_never_updated",
+            "the trigger events_are_never_updated is missing: somebody dropped it",
+        ),
+        (
+            "DROP INDEX missions_slug",
+            "the index missions_slug is missing: somebody dropped it",
+        ),
+        (
+            "CREATE TRIGGER eve AFTER INSERT ON boots BEGIN SELECT 1; END",
+            "the trigger eve is not of ubs",
+        ),
+    ] {
+        let (_dir, path) = place();
+        Log::open(&path).unwrap().append(vec![note("x")]).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
+        let problems = Reader::open(&path).unwrap().verify().unwrap().problems;
+        assert_eq!(problems, [expected]);
+    }
 }
 
 #[test]

@@ -212,6 +212,23 @@ fn later_files_win_and_the_process_wins_over_all() {
 }
 
 #[test]
+fn what_a_service_sets_for_itself_is_seen_by_checks_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = manifest(
+        "[[layer]]\nname='a'\n[[layer.service]]\nname='x'\nrun='x'\nenv={ A='1', B='${P}2', C='${NOBODY}' }\n\
+         [[layer.service]]\nname='y'\nrun='y'\nenv={ A='2', P='q' }\n",
+    );
+    let environment = load(&manifest, dir.path(), &[("P", "p")]).unwrap();
+    let seen = environment.with_services(&manifest);
+    let at = |name: &str| seen.values[name].clone();
+    assert_eq!(at("A"), ("1".into(), Origin::Service("x".into())));
+    assert_eq!((at("B").0, at("P").1), ("p2".into(), Origin::Process));
+    assert!(!seen.values.contains_key("C"));
+    assert!(seen.declared_env(&manifest).contains_key("A"));
+    assert!(!seen.of_all_services().values.contains_key("A"));
+}
+
+#[test]
 fn a_password_in_a_url_stands_for_itself() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = manifest("");

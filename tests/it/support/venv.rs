@@ -59,13 +59,36 @@ pub fn application_python() -> Option<PathBuf> {
 
 /// The interpreter of an environment with these packages; see [`application_python`].
 pub fn python_with(packages: &[&str]) -> Option<PathBuf> {
+    python_of(Path::new("python3"), packages)
+}
+
+/// A program that is this version of Python (`3.12`): in `PATH`, or among the versions of pyenv.
+pub fn python_of_version(version: &str) -> Option<PathBuf> {
+    let name = format!("python{version}");
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".pyenv/versions"));
+    let installed = home.and_then(|versions| fs::read_dir(versions).ok());
+    let installed = installed.into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = installed
+        .map(|entry| entry.path().join("bin").join(&name))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found.insert(0, PathBuf::from(name));
+    found.into_iter().find(|program| {
+        let asked = Command::new(program).arg("-V").output();
+        asked.is_ok_and(|output| output.status.success())
+    })
+}
+
+/// [`python_with`], of another Python than `python3`.
+pub fn python_of(program: &Path, packages: &[&str]) -> Option<PathBuf> {
     // What failed once fails again, after as long a time.
     static KNOWN: Mutex<BTreeMap<String, Result<PathBuf, String>>> = Mutex::new(BTreeMap::new());
-    let list = packages.join(" ");
+    let list = format!("{} {}", program.display(), packages.join(" "));
     let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     let before = known().get(&list).cloned();
     // Not under the lock: others are built meanwhile.
-    let built = before.unwrap_or_else(|| build(packages));
+    let built = before.unwrap_or_else(|| build(program, packages));
     known().insert(list, built.clone());
     match built {
         Ok(python) => Some(python),
@@ -93,10 +116,9 @@ pub fn skipped(lack: &str, why: &str) {
     );
 }
 
-fn build(packages: &[&str]) -> Result<PathBuf, String> {
-    let version = run(
-        Command::new("python3").args(["-c", "import sys; print(sys.version, sys.base_prefix)"])
-    )?;
+fn build(program: &Path, packages: &[&str]) -> Result<PathBuf, String> {
+    let version =
+        run(Command::new(program).args(["-c", "import sys; print(sys.version, sys.base_prefix)"]))?;
     let mut hasher = DefaultHasher::new();
     (packages, &version).hash(&mut hasher);
     let base = cache()?;
@@ -114,7 +136,11 @@ fn build(packages: &[&str]) -> Result<PathBuf, String> {
         return Ok(python);
     }
     let _ = fs::remove_dir_all(&home);
-    run(Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    run(Command::new(program).args(["-m", "venv"]).arg(&home))?;
+    if packages.is_empty() {
+        fs::write(&ready, "").map_err(|e| e.to_string())?;
+        return Ok(python);
+    }
     run(Command::new(&python)
         .args([
             "-m",

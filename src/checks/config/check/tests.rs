@@ -137,6 +137,7 @@ fn placeholders_are_found_and_no_secret_is_ever_shown() {
         overrides: BTreeMap::new(),
         shared: &crate::checks::SharedRuns::default(),
         sources: &crate::checks::Sources::default(),
+        before_boot: false,
         earlier: &crate::checks::Earlier::default(),
     });
     let shown = format!("{:?}", bare.findings);
@@ -277,6 +278,51 @@ fn what_services_need_and_nobody_sets_is_said_before_the_boot() {
             "config.program_missing worker",
             "config.program_missing other"
         ]
+    );
+}
+
+#[test]
+fn a_script_whose_interpreter_ends_in_a_carriage_return_cannot_be_started() {
+    let text =
+        "[app]\nname='a'\n[[layer]]\nname='web'\n[[layer.service]]\nname='web'\nrun='./start.sh'\n";
+    let mut app = app();
+    app.manifest = Manifest::parse(text, &app.manifest.path).unwrap();
+    let app = app.file("start.sh", "#!/bin/sh\r\nexec true\r\n");
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(app.root().join("start.sh"), executable).unwrap();
+    let report = app.check(CheckName::Config);
+    let finding = &report.findings[0];
+    assert_eq!(finding.code, "config.program_missing");
+    assert_eq!(finding.severity, Severity::Critical);
+    assert!(
+        finding.message.contains(r#""/bin/sh\r""#),
+        "{}",
+        finding.message
+    );
+    assert_eq!(finding.location.as_ref().unwrap().to_string(), "start.sh:1");
+    let app = app.file("start.sh", "#!/bin/sh\nexec true\n");
+    assert_eq!(problems(&app.check(CheckName::Config)), [""; 0]);
+}
+
+#[test]
+fn a_byte_order_mark_and_a_name_one_letter_off_are_said() {
+    let app = app()
+        .file(".env", "\u{feff}API_KEY=k\n")
+        .file(
+            "app.py",
+            "import os\nos.environ.get('API_KEY')\nos.environ.get('DATABSE_URL')\n",
+        )
+        .var("API_KEY", Var::default())
+        .var("DATABASE_URL", Var::default());
+    let report = app.check(CheckName::Config);
+    let told = problems(&report);
+    assert_eq!(
+        told,
+        [
+            "config.env_file_syntax .env:1",
+            "config.undeclared_read DATABSE_URL"
+        ],
+        "{report:#?}"
     );
 }
 

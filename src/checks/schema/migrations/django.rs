@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::applied_migrations::AppliedMigrations;
 use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::status::Migrated;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
@@ -73,6 +74,7 @@ pub(super) fn examine(
     let input = serde_json::json!({"settings": settings, "database": database});
     let ran = run_probe::<Project>(
         context,
+        &AsRun::of_django(context),
         ProbeProgram::Django,
         input,
         PROBE_TIMEOUT_MS,

@@ -218,5 +218,18 @@ mirror! {
             by: String,
             reason: String,
         },
+        LogGap {
+            kept: u64,
+            lost: u64,
+            from: i64,
+            to: i64,
+            reason: String,
+        },
+        LogPruned {
+            events: u64,
+            last: u64,
+            chain: [u8; 32],
+            before: i64,
+        },
     }
 }

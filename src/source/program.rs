@@ -1,10 +1,12 @@
 //! What a command line starts: the application object, the modules that it loads, and its port.
 
+use std::path::Path;
+
 use crate::manifest::is_dotted;
 
 /// What is known about a command.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Program {
+pub(crate) struct Program {
     /// The program itself, without wrappers and `python -m`.
     pub tool: String,
     /// Module and attribute of an application object or a worker's object; the attribute may be empty.
@@ -15,6 +17,14 @@ pub(super) struct Program {
     pub run_module: Option<String>,
     /// A script: `python path/to.py`.
     pub script: Option<String>,
+    /// The object is a factory: it is called for the application.
+    pub is_factory: bool,
+    /// Directory that the program puts on its import path, or works in (`--app-dir`, `--chdir`).
+    pub directory: Option<String>,
+    /// Variables that the command itself sets: `env NAME=VALUE program`.
+    pub env: Vec<(String, String)>,
+    /// It runs the lifespan of an ASGI application.
+    pub has_lifespan: bool,
     /// It answers HTTP.
     pub serves: bool,
     /// Number or variable of the port.
@@ -40,13 +50,19 @@ const WRAPPERS: [(&str, usize); 14] = [
 ];
 
 /// Looks at a command.
-pub(super) fn program(words: &[String]) -> Program {
+pub(crate) fn program(words: &[String]) -> Program {
     program_within(words, 4)
 }
 
 fn program_within(words: &[String], depth: usize) -> Program {
     let mut words = words;
+    let mut env = Vec::new();
     while let Some(first) = words.first() {
+        if let Some(assignment) = assignment(first) {
+            env.push(assignment);
+            words = &words[1..];
+            continue;
+        }
         let wrapper = WRAPPERS.iter().find(|(name, _)| *name == base(first));
         match wrapper {
             Some((_, length)) if words.len() > *length => words = &words[*length..],
@@ -54,6 +70,23 @@ fn program_within(words: &[String], depth: usize) -> Program {
             _ => break,
         }
     }
+    let mut found = unwrapped(words, depth);
+    env.append(&mut found.env);
+    found.env = env;
+    found
+}
+
+/// `NAME=VALUE` in front of a program.
+fn assignment(word: &str) -> Option<(String, String)> {
+    let (name, value) = word.split_once('=')?;
+    let is_name = !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    is_name.then(|| (name.to_owned(), value.to_owned()))
+}
+
+/// A command without what is put in front of programs.
+fn unwrapped(words: &[String], depth: usize) -> Program {
     let Some(first) = words.first() else {
         return Program::default();
     };
@@ -144,6 +177,20 @@ fn script(path: &str, arguments: &[String]) -> Program {
 }
 
 impl Program {
+    /// The module is the script that the command runs: `app.main` is `python app/main.py`. Django's own script starts
+    /// what `wsgi` and the settings say, and is not meant.
+    pub(crate) fn is_script(&self, module: &str) -> bool {
+        let file = format!("{}.py", module.replace('.', "/"));
+        let file = Path::new(&file);
+        let is_it = |script: &String| {
+            let script = Path::new(script);
+            script.ends_with(file) || (script.components().count() > 1 && file.ends_with(script))
+        };
+        self.tool.ends_with(".py")
+            && self.tool != "manage.py"
+            && self.script.as_ref().is_some_and(is_it)
+    }
+
     fn of(tool: &str) -> Self {
         Self {
             tool: tool.to_owned(),
@@ -159,9 +206,13 @@ fn known(tool: &str, arguments: &[String]) -> Program {
         ..Program::of(tool)
     };
     let object = || arguments.iter().find_map(|word| object_of(word));
+    let has = |flag: &str| arguments.iter().any(|word| word == flag);
     match tool {
         "uvicorn" | "hypercorn" | "granian" => Program {
             object: object(),
+            is_factory: has("--factory"),
+            has_lifespan: option(arguments, &["--lifespan"]).as_deref() != Some("off"),
+            directory: option(arguments, &["--app-dir", "--working-dir"]),
             ..serves(&[], "8000")
         },
         "daphne" => Program {
@@ -169,6 +220,9 @@ fn known(tool: &str, arguments: &[String]) -> Program {
             ..serves(&["-p"], "8000")
         },
         "gunicorn" => Program {
+            directory: option(arguments, &["--chdir"]),
+            has_lifespan: option(arguments, &["-k", "--worker-class"])
+                .is_some_and(|class| class.contains("uvicorn")),
             object: object().or_else(|| {
                 let last = arguments.last().filter(|word| is_dotted(word))?;
                 Some((last.clone(), "application".to_owned()))
@@ -198,6 +252,7 @@ fn known(tool: &str, arguments: &[String]) -> Program {
             let path = arguments.iter().skip(1).find(|word| word.ends_with(".py"));
             Program {
                 object: path.and_then(|path| module_of(path)),
+                has_lifespan: true,
                 ..serves(&[], "8000")
             }
         }
@@ -209,6 +264,31 @@ fn known(tool: &str, arguments: &[String]) -> Program {
         "taskiq" | "faststream" => Program {
             object: object(),
             ..Program::of(tool)
+        },
+        "dagster" | "dagster-daemon" | "dagster-webserver" => Program {
+            modules: option(arguments, &["-m", "--module-name"])
+                .filter(|word| is_dotted(word))
+                .into_iter()
+                .collect(),
+            serves: tool == "dagster-webserver",
+            port: port(arguments, &["-p"]),
+            ..Program::of(tool)
+        },
+        // `-c settings`: a module of settings; what jobs import is named in the queue only.
+        "rq" => Program {
+            modules: option(arguments, &["-c", "--config"])
+                .filter(|word| is_dotted(word))
+                .into_iter()
+                .collect(),
+            ..Program::of(tool)
+        },
+        "streamlit" => Program {
+            script: arguments
+                .iter()
+                .skip(1)
+                .find(|word| word.ends_with(".py"))
+                .map(|path| path.trim_start_matches("./").to_owned()),
+            ..serves(&["--server.port"], "8501")
         },
         "dramatiq" => Program {
             modules: arguments
@@ -247,7 +327,7 @@ fn module_of(word: &str) -> Option<(String, String)> {
 }
 
 /// The value of an option, as the next word or behind `=`.
-pub(super) fn option(arguments: &[String], names: &[&str]) -> Option<String> {
+pub(crate) fn option(arguments: &[String], names: &[&str]) -> Option<String> {
     for (at, word) in arguments.iter().enumerate() {
         for name in names {
             if word == name {
@@ -278,7 +358,7 @@ fn port(arguments: &[String], short: &[&str]) -> Option<String> {
 }
 
 /// The port in `8000`, `host:8000`, `${PORT}` or `0.0.0.0:${PORT:-8000}`.
-pub(super) fn port_of(place: &str) -> Option<String> {
+pub(crate) fn port_of(place: &str) -> Option<String> {
     if place.starts_with("unix:") {
         return None;
     }
@@ -350,6 +430,26 @@ mod tests {
             of("gunicorn a:b --bind unix:/x").port.as_deref(),
             Some("8000")
         );
+    }
+
+    #[test]
+    fn variables_directories_and_factories_of_a_command() {
+        let words =
+            "env PYTHONPATH=.:cms A=b python -m uvicorn --factory cms.main:make --app-dir src";
+        let program = of(words);
+        assert_eq!(program.object.unwrap().0, "cms.main");
+        assert!(program.is_factory);
+        assert_eq!(program.directory.as_deref(), Some("src"));
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(program.env, [pair("PYTHONPATH", ".:cms"), pair("A", "b")]);
+        let shell = of("sh -c 'A=1 exec gunicorn --chdir web x.wsgi'");
+        assert_eq!(shell.env, [pair("A", "1")]);
+        assert_eq!(shell.directory.as_deref(), Some("web"));
+        assert_eq!(of("dagster-daemon run -m jobs.all").modules, ["jobs.all"]);
+        let script = of("python app/main.py");
+        assert!(script.is_script("app.main") && script.is_script("src.app.main"));
+        assert!(!script.is_script("main.app") && !of("python manage.py x").is_script("manage"));
+        assert_eq!(of("streamlit run ui/app.py").script.unwrap(), "ui/app.py");
     }
 
     #[test]

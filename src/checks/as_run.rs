@@ -1,0 +1,152 @@
+//! How a service will run, as far as a dry run can be the same: its own variables, its directory, what it starts.
+
+use std::collections::BTreeMap;
+
+use super::context::CheckContext;
+use crate::manifest::{Layer, Service};
+use crate::source::{Program, program};
+
+/// A start-up that takes longer is not decided, in seconds.
+pub(super) const STARTUP_S_MAX: u64 = 20;
+
+/// What a run in the sandbox takes over from a service; nothing by default.
+#[derive(Debug, Clone, Default)]
+pub(super) struct AsRun {
+    /// Its own variables; what cannot be expanded is left out, and is a finding of the config check.
+    pub env: BTreeMap<String, String>,
+    /// Its directory, relative to the workspace or absolute.
+    pub cwd: Option<String>,
+    /// What it starts.
+    pub program: Program,
+}
+
+impl AsRun {
+    pub(super) fn of_service(context: &CheckContext<'_>, service: &Service) -> Self {
+        let expand = |text: &String| context.environment.expand(text).ok();
+        let words: Vec<String> = service.run.iter().filter_map(expand).collect();
+        let program = program(&words);
+        let own = service.env.iter();
+        let mut env: BTreeMap<String, String> = own
+            .filter_map(|(name, text)| Some((name.clone(), expand(text)?)))
+            .collect();
+        env.extend(program.env.iter().cloned());
+        Self {
+            env,
+            cwd: service.cwd.as_ref().and_then(expand),
+            program,
+        }
+    }
+
+    /// The service of a layer that starts this module; else its first one.
+    pub(super) fn of_layer(context: &CheckContext<'_>, layer: &Layer, modules: &[String]) -> Self {
+        let mut all = layer
+            .services
+            .iter()
+            .map(|service| Self::of_service(context, service));
+        let found = all.clone().find(|run| run.starts_any(modules));
+        found.or_else(|| all.next()).unwrap_or_default()
+    }
+
+    /// The service that starts this module, else that of the layer that rehearses it, else one of the same package.
+    pub(super) fn of_module(context: &CheckContext<'_>, module: &str) -> Self {
+        let modules = [module.to_owned()];
+        let layers = &context.manifest.layers;
+        let rehearsing = layers.iter().find(|layer| {
+            let rehearse = layer.rehearse.as_ref();
+            rehearse.is_some_and(|rehearse| rehearse.imports.iter().any(|name| name == module))
+        });
+        if let Some(layer) = rehearsing {
+            return Self::of_layer(context, layer, &modules);
+        }
+        let runs = || {
+            let services = layers.iter().flat_map(|layer| &layer.services);
+            services.map(|service| Self::of_service(context, service))
+        };
+        let top = |name: &str| name.split('.').next().unwrap_or_default().to_owned();
+        let found = runs().find(|run| run.starts_any(&modules)).or_else(|| {
+            runs().find(|run| run.modules().any(|started| top(started) == top(module)))
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The service that runs a Django project: `manage.py`, or a `wsgi` or `asgi` module.
+    pub(super) fn of_django(context: &CheckContext<'_>) -> Self {
+        let services = context
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        let mut runs = services.map(|service| Self::of_service(context, service));
+        let is_django = |run: &Self| {
+            run.program.tool == "manage.py"
+                || run
+                    .modules()
+                    .any(|m| m.ends_with("wsgi") || m.ends_with("asgi"))
+        };
+        runs.find(is_django).unwrap_or_default()
+    }
+
+    /// The modules that its command names.
+    fn modules(&self) -> impl Iterator<Item = &str> {
+        let object = self.program.object.as_ref().map(|(module, _)| module);
+        let modules = self.program.modules.iter().chain(object);
+        modules.chain(&self.program.run_module).map(String::as_str)
+    }
+
+    fn starts_any(&self, modules: &[String]) -> bool {
+        self.modules()
+            .any(|started| modules.iter().any(|m| m == started))
+            || modules.iter().any(|module| self.program.is_script(module))
+    }
+
+    /// Those of the modules that the service runs as a script, with its path.
+    pub(super) fn scripts(&self, modules: &[String]) -> BTreeMap<String, String> {
+        let script = self.program.script.as_ref();
+        let mine = modules
+            .iter()
+            .filter(|module| self.program.is_script(module));
+        mine.filter_map(|module| Some((module.clone(), script?.clone())))
+            .collect()
+    }
+
+    /// The script of a dry run, whose directory is first on the import path.
+    pub(super) fn script_of(&self, input: &serde_json::Value) -> Option<String> {
+        let scripts = input["scripts"].as_object()?;
+        scripts.values().next()?.as_str().map(str::to_owned)
+    }
+
+    /// The module that `celery -A` names without its object.
+    pub(super) fn celery_module(&self) -> Option<&str> {
+        let (module, attribute) = self.program.object.as_ref()?;
+        (self.program.tool == "celery" && attribute.is_empty()).then_some(module)
+    }
+
+    /// What is started, if that is known: the object of the command, else of the registration check.
+    pub(super) fn startup(&self, context: &CheckContext<'_>) -> Option<serde_json::Value> {
+        let program = &self.program;
+        let registered = context.manifest.registration.as_ref();
+        let registered = registered.and_then(|registration| registration.app.as_ref());
+        let (module, attribute) = program.object.as_ref()?;
+        let mut factory = program.is_factory;
+        let mut attribute = attribute.as_str();
+        if let Some(call) = attribute.strip_suffix("()") {
+            (attribute, factory) = (call, true);
+        }
+        if let Some(app) = registered.filter(|app| app.module == *module && attribute.is_empty()) {
+            (attribute, factory) = (&app.attribute, app.factory);
+        }
+        // A call with arguments is the server's to understand.
+        let is_name = attribute
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_.".contains(c));
+        (program.serves && is_name).then(|| {
+            serde_json::json!({
+                "module": module,
+                "attribute": attribute,
+                "factory": factory,
+                "lifespan": program.has_lifespan,
+                "seconds": STARTUP_S_MAX,
+            })
+        })
+    }
+}

@@ -1,0 +1,210 @@
+//! A layer is rehearsed as its service will run, and its start-up too where asked.
+
+use super::check;
+use crate::checks::testing::{App, only};
+use crate::domain::finding::{CheckStatus, Severity};
+use crate::kernel::isolation_support;
+use crate::manifest::Manifest;
+
+/// An application of files without packages, with this manifest behind its first lines.
+fn app(manifest: &str, files: &[(&str, &str)]) -> Option<App> {
+    let mut app = App::plain()?;
+    let text = format!("[app]\nname = 'a'\n{manifest}");
+    app.manifest = Manifest::parse(&text, &app.manifest.path).unwrap();
+    for (path, text) in files {
+        app = app.file(path, text);
+    }
+    Some(app)
+}
+
+/// An ASGI application without a framework, whose start-up does this.
+fn asgi(start: &str) -> String {
+    format!(
+        "class Missing(Exception): pass\n\
+         async def app(scope, receive, send):\n    assert scope['type'] == 'lifespan'\n    await receive()\n    {start}\n    \
+         await send({{'type': 'lifespan.startup.complete'}})\n    await receive()\n    \
+         await send({{'type': 'lifespan.shutdown.complete'}})\n"
+    )
+}
+
+const STARTED: &str = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'], startup = true }\n\
+                       [[layer.service]]\nname = 'web'\nrun = 'uvicorn web:app --port 1'\n";
+
+#[test]
+fn a_layer_has_the_variables_the_directory_and_the_path_of_its_service() {
+    let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n[[layer.service]]\nname = 'web'\n\
+                    run = 'env MORE=2 python -m web'\ncwd = 'site'\nenv = { REGION = 'north', PYTHONPATH = '../extras' }\n\
+                    [[layer]]\nname = 'other'\nrehearse = { imports = ['other'] }\n[[layer.service]]\nname = 'other'\n\
+                    run = 'python -m other'\nenv = { REGION = 'south' }\n";
+    let web = "import os, pricing\nassert os.environ['REGION'] == 'north' and os.environ['MORE'] == '2'\n\
+               open('here.txt').close()\n";
+    let files = [
+        ("site/web.py", web),
+        ("site/here.txt", ""),
+        ("extras/pricing.py", ""),
+        (
+            "other.py",
+            "import os\nassert os.environ['REGION'] == 'south' and 'MORE' not in os.environ\n",
+        ),
+    ];
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
+    let report = check(&app);
+    assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+}
+
+#[test]
+fn a_module_of_the_workspace_is_never_installed() {
+    let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n";
+    let files = [
+        ("web.py", "import pricing\n"),
+        ("extras/pricing/__init__.py", ""),
+    ];
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
+    let report = check(&app);
+    let finding = only(&report, "rehearsal.import_error");
+    let remedy = finding.remedy.as_deref().unwrap();
+    assert!(remedy.contains("PYTHONPATH = \"extras\""), "{remedy}");
+    assert!(!finding.facts.contains_key("package"));
+}
+
+#[test]
+fn a_script_is_rehearsed_as_a_script_up_to_its_guard() {
+    let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['app.main'] }\n\
+                    [[layer.service]]\nname = 'web'\nrun = 'python app/main.py'\n";
+    let guarded = "import beside\nimport sys\nassert '__main__' in sys.modules\nif __name__ == '__main__':\n    1 / 0\n";
+    let files = [
+        ("app/__init__.py", ""),
+        ("app/main.py", guarded),
+        ("app/beside.py", ""),
+    ];
+    let Some(good) = app(manifest, &files) else {
+        return;
+    };
+    let report = check(&good);
+    assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+
+    let relative = "from .beside import x\nif __name__ == '__main__':\n    pass\n";
+    let bad = app(manifest, &files).unwrap().file("app/main.py", relative);
+    let report = check(&bad);
+    let finding = only(&report, "rehearsal.import_error");
+    let remedy = finding.remedy.as_deref().unwrap();
+    assert!(remedy.contains("`python -m app.main`"), "{remedy}");
+    assert_eq!(finding.severity, Severity::Critical);
+}
+
+#[test]
+fn a_file_that_hides_a_module_is_named() {
+    let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n";
+    let files = [
+        ("web.py", "import colorsys\n"),
+        ("colorsys.py", "from colorsys import rgb_to_hsv\n"),
+    ];
+    let Some(app) = app(manifest, &files) else {
+        return;
+    };
+    let report = check(&app);
+    let remedy = report
+        .findings
+        .iter()
+        .find_map(|f| f.remedy.as_deref())
+        .unwrap();
+    assert!(
+        remedy.starts_with(
+            "rename colorsys.py (and what imports it): it hides the module of the standard library"
+        ),
+        "{report:#?}"
+    );
+}
+
+#[test]
+fn a_start_up_that_fails_is_critical_and_one_that_needs_the_network_is_not_decided() {
+    let failing = asgi("raise Missing('no price list')");
+    let Some(bad) = app(STARTED, &[("web.py", &failing)]) else {
+        return;
+    };
+    let report = check(&bad);
+    // It says nothing before it raises: a server takes it for one without a lifespan.
+    assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+    let failing = asgi(
+        "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); raise Missing('no price list')",
+    );
+    let report = check(&app(STARTED, &[("web.py", &failing)]).unwrap());
+    let finding = only(&report, "rehearsal.failed");
+    assert!(
+        finding
+            .message
+            .contains("Missing: no price list (web.py:5)"),
+        "{finding:#?}"
+    );
+    assert_eq!(finding.severity, Severity::Critical);
+    // Not asked for, nothing is started.
+    let quiet = STARTED.replace(", startup = true", "");
+    let report = check(&app(&quiet, &[("web.py", &failing)]).unwrap());
+    assert_eq!(report.status, CheckStatus::Healthy);
+    if !isolation_support().namespaces.root {
+        return;
+    }
+    let text = "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); import socket; \
+                socket.create_connection(('127.0.0.1', 9))";
+    let report = check(&app(STARTED, &[("web.py", &asgi(text))]).unwrap());
+    let finding = only(&report, "rehearsal.failed");
+    assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
+    assert!(
+        finding
+            .message
+            .contains("has no network, so this is not decided")
+    );
+}
+
+#[test]
+fn a_start_up_writes_into_a_copy_and_misses_what_is_missing() {
+    if !isolation_support().namespaces.root {
+        return;
+    }
+    let makes = asgi("import sqlite3; sqlite3.connect('app.db').execute('CREATE TABLE t (x)')");
+    let Some(good) = app(STARTED, &[("web.py", &makes)]) else {
+        return;
+    };
+    let report = check(&good);
+    assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+    assert!(!good.root().join("app.db").exists());
+    let text = "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); import sqlite3; \
+                sqlite3.connect('var/data/app.db')";
+    let report = check(&app(STARTED, &[("web.py", &asgi(text))]).unwrap());
+    let finding = only(&report, "rehearsal.failed");
+    assert_eq!(finding.severity, Severity::Critical);
+    let remedy = finding.remedy.as_deref().unwrap();
+    assert!(
+        remedy.starts_with("make the directory var/data"),
+        "{remedy}"
+    );
+}
+
+#[test]
+fn a_start_up_that_misses_its_tables_waits_for_the_migrations_that_run_before_it() {
+    let misses = "await send({'type': 'lifespan.startup.failed', 'message': 'x'}); import sqlite3; \
+                  sqlite3.connect('app.db').execute('SELECT x FROM t')";
+    let files = [("web.py", asgi(misses))];
+    let files: Vec<(&str, &str)> = files
+        .iter()
+        .map(|(path, text)| (*path, text.as_str()))
+        .collect();
+    let Some(alone) = app(STARTED, &files) else {
+        return;
+    };
+    let report = check(&alone);
+    assert_eq!(
+        only(&report, "rehearsal.failed").severity,
+        Severity::Critical
+    );
+    let migrated = format!(
+        "[[layer]]\nname = 'tables'\n[[layer.service]]\nname = 'tables'\nrun = 'make-tables'\noneshot = true\n{STARTED}"
+    );
+    let report = check(&app(&migrated, &files).unwrap());
+    let finding = only(&report, "rehearsal.failed");
+    assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
+}

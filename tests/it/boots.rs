@@ -1,0 +1,448 @@
+//! Boots that failed somewhere in public: each directory of `tests/boots` has a `broken` application and its `fixed`
+//! control. `ubs init` writes the manifest, `ubs preflight` looks; the decision, the code, the place and the remedy are
+//! compared with the table below. `case.json` names the reports that each one is made after.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::support::postgres::Server;
+use crate::support::venv::{self, skipped};
+use crate::support::{Run, Workspace};
+
+/// One environment serves every case that needs nothing else.
+const MAIN: [&str; 8] = [
+    "fastapi==0.115.6",
+    "uvicorn==0.34.0",
+    "pydantic-settings==2.7.0",
+    "alembic==1.14.0",
+    "sqlalchemy==2.0.36",
+    "psycopg2-binary==2.9.10",
+    "celery==5.4.0",
+    "python-dotenv==1.0.1",
+];
+
+/// What is expected of the broken version.
+struct Case {
+    name: &'static str,
+    /// `go` or `no_go`.
+    decision: &'static str,
+    /// Code, place and a part of the remedy of one finding; none: nothing is expected to be said.
+    says: Option<(&'static str, &'static str, &'static str)>,
+    /// What nothing may say.
+    never: &'static str,
+}
+
+const fn case(
+    name: &'static str,
+    decision: &'static str,
+    code: &'static str,
+    place: &'static str,
+    remedy: &'static str,
+) -> Case {
+    Case {
+        name,
+        decision,
+        says: Some((code, place, remedy)),
+        never: "read the traceback",
+    }
+}
+
+const CASES: [Case; 22] = [
+    case(
+        "c01_settings_extra_forbidden",
+        "no_go",
+        "rehearsal.failed",
+        ".env:3",
+        "extra=\"ignore\" in the SettingsConfigDict of Settings, or take TRACKING_TOKEN out of .env:3",
+    ),
+    case(
+        "c02_passlib_bcrypt5",
+        "no_go",
+        "rehearsal.failed",
+        "app/main.py:12",
+        "pin bcrypt<4.1",
+    ),
+    case(
+        "c03_flask22_werkzeug3",
+        "no_go",
+        "rehearsal.import_error",
+        "shop.py:1",
+        "pin werkzeug<3",
+    ),
+    Case {
+        never: "install pkg_resources",
+        ..case(
+            "c05_pkg_resources_gone",
+            "no_go",
+            "rehearsal.missing_package",
+            "clock.py:3",
+            "pin setuptools<82",
+        )
+    },
+    Case {
+        never: "install cgi",
+        ..case(
+            "c06_cgi_python313",
+            "no_go",
+            "rehearsal.import_error",
+            "server.py:1",
+            "legacy-cgi",
+        )
+    },
+    case(
+        "c07_alembic_two_heads",
+        "no_go",
+        "schema.multiple_heads",
+        "migrations/versions/b001_length.py:4",
+        "alembic merge",
+    ),
+    case(
+        "c11_postgres_scheme",
+        "no_go",
+        "rehearsal.failed",
+        ".env:1",
+        "write postgresql:// instead of postgres:// in DATABASE_URL (.env:1)",
+    ),
+    case(
+        "c12_static_dir_missing",
+        "no_go",
+        "rehearsal.failed",
+        "app/main.py:5",
+        "make the directory tasks",
+    ),
+    case(
+        "c14_sqlite_dir_missing",
+        "no_go",
+        "rehearsal.failed",
+        "app/main.py:10",
+        "make the directory var/data",
+    ),
+    case(
+        "c15_models_imported_under_two_names",
+        "no_go",
+        "rehearsal.failed",
+        "cms/routes.py:3",
+        "by one name everywhere, cms.models",
+    ),
+    case(
+        "c16_celery_py_shadows",
+        "no_go",
+        "rehearsal.import_error",
+        "celery.py:3",
+        "rename celery.py",
+    ),
+    case(
+        "c18_celerybeat_stale_pid",
+        "go",
+        "config.stale_file",
+        "celerybeat.pid:1",
+        "remove celerybeat.pid",
+    ),
+    Case {
+        says: None,
+        ..case("c19_shell_wrapper_swallows_sigterm", "go", "", "", "")
+    },
+    case(
+        "c20_crlf_start_script",
+        "no_go",
+        "config.program_missing",
+        "start.sh:1",
+        "line ends of Unix",
+    ),
+    case(
+        "c21_on_event_beside_lifespan",
+        "go",
+        "rehearsal.ignored_handler",
+        "app/main.py:17",
+        "into the lifespan of app",
+    ),
+    case(
+        "c22_env_file_bom",
+        "go",
+        "config.env_file_syntax",
+        ".env:1",
+        "without the mark",
+    ),
+    case(
+        "c24_env_inline_comment_empty",
+        "go",
+        "config.env_file_syntax",
+        ".env:1",
+        "write it without",
+    ),
+    case(
+        "c25_relative_import_run_as_script",
+        "no_go",
+        "rehearsal.import_error",
+        "app/main.py:4",
+        "python -m app.main",
+    ),
+    case(
+        "c26_port_taken_by_a_stranger",
+        "go",
+        "config.port_taken",
+        "ubs.toml",
+        "another port",
+    ),
+    case(
+        "c29_workers_die_master_listens",
+        "no_go",
+        "rehearsal.failed",
+        "app/main.py:13",
+        "",
+    ),
+    case(
+        "c31_compose_environment",
+        "no_go",
+        "config.missing",
+        "ubs.toml",
+        "`env` of the service",
+    ),
+    Case {
+        never: "install pricing",
+        ..case(
+            "c32_pythonpath_of_service",
+            "no_go",
+            "rehearsal.import_error",
+            "app/main.py:3",
+            "PYTHONPATH = \"extras\"",
+        )
+    },
+];
+
+/// One of each kind, for the normal run; those without an environment of their own first.
+const REPRESENTATIVES: [&str; 6] = [
+    "c12_static_dir_missing",
+    "c16_celery_py_shadows",
+    "c20_crlf_start_script",
+    "c25_relative_import_run_as_script",
+    "c26_port_taken_by_a_stranger",
+    "c31_compose_environment",
+];
+
+#[test]
+fn a_broken_boot_of_each_kind_is_told_and_its_control_is_go() {
+    compare(|case| REPRESENTATIVES.contains(&case.name));
+}
+
+#[test]
+#[ignore = "long: every case, with eight environments"]
+fn every_broken_boot_is_told_and_its_control_is_go() {
+    compare(|_| true);
+}
+
+/// Runs the cases, prints the table, and fails if any line of it is not as expected.
+fn compare(wanted: impl Fn(&Case) -> bool) {
+    let mut table = String::new();
+    let mut failed = 0;
+    for case in CASES.iter().filter(|case| wanted(case)) {
+        let (broken, fixed) = (look(case, "broken"), look(case, "fixed"));
+        let (Some(broken), Some(fixed)) = (broken, fixed) else {
+            continue;
+        };
+        for (side, problem) in [("broken", case.differs(&broken)), ("fixed", not_go(&fixed))] {
+            failed += usize::from(problem.is_some());
+            let problem = problem.unwrap_or_else(|| "as expected".to_owned());
+            let _ = writeln!(table, "{:38} {side:6} {problem}", case.name);
+        }
+    }
+    println!("{table}");
+    assert_eq!(failed, 0, "\n{table}");
+}
+
+impl Case {
+    /// What is not as expected of the broken version.
+    fn differs(&self, report: &Value) -> Option<String> {
+        if report["decision"] != self.decision {
+            return Some(format!(
+                "{} instead of {}: {report:#}",
+                report["decision"], self.decision
+            ));
+        }
+        let findings = findings(report);
+        let told = |finding: &&Value| {
+            finding["remedy"]
+                .as_str()
+                .is_some_and(|r| r.contains(self.never))
+        };
+        if let Some(finding) = findings.iter().copied().find(|finding| told(finding)) {
+            return Some(format!("says {:?}: {finding:#}", self.never));
+        }
+        let (code, place, remedy) = self.says?;
+        let is_it = |finding: &Value| {
+            finding["code"] == code
+                && place_of(finding).starts_with(place)
+                && finding["remedy"]
+                    .as_str()
+                    .is_some_and(|r| r.contains(remedy))
+        };
+        if findings.iter().any(|finding| is_it(finding)) {
+            return None;
+        }
+        Some(format!("no {code} at {place} with {remedy:?}: {report:#}"))
+    }
+}
+
+fn findings(report: &Value) -> Vec<&Value> {
+    let checks = report["checks"].as_array().into_iter().flatten();
+    checks
+        .flat_map(|check| check["findings"].as_array().into_iter().flatten())
+        .collect()
+}
+
+fn place_of(finding: &Value) -> String {
+    let location = &finding["location"];
+    format!(
+        "{}:{}",
+        location["file"].as_str().unwrap_or(""),
+        location["line"]
+    )
+}
+
+/// What keeps the control from being GO.
+fn not_go(report: &Value) -> Option<String> {
+    let is_good = ["go", "go_unproven"]
+        .iter()
+        .any(|good| report["decision"] == *good);
+    let bad = |finding: &&Value| finding["severity"] == "critical";
+    (!is_good || findings(report).iter().any(bad)).then(|| format!("{report:#}"))
+}
+
+/// The report of a pre-flight of one side of a case; `None` after saying why it is skipped.
+fn look(case: &Case, side: &str) -> Option<Value> {
+    let from = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/boots")
+        .join(case.name);
+    let text = fs::read_to_string(from.join("case.json")).expect("a case");
+    let told: Value = serde_json::from_str(&text).expect("JSON");
+    let python = environment(&told, side)?;
+    let mut workspace = Workspace::new();
+    copy(&from.join(side), workspace.root());
+    let bin = python
+        .parent()
+        .expect("its directory")
+        .display()
+        .to_string();
+    let home = python
+        .ancestors()
+        .nth(2)
+        .expect("its environment")
+        .display()
+        .to_string();
+    workspace.set_env("PATH", &format!("{bin}:/usr/bin:/bin"));
+    workspace.set_env("VIRTUAL_ENV", &home);
+    let server = if told["postgres"] == true {
+        Some(Server::start()?)
+    } else {
+        None
+    };
+    if let Some(server) = &server {
+        let moved = format!("127.0.0.1:{}", server.port);
+        for file in [".env", "setup.sh"] {
+            let text = workspace.read(file).replace("127.0.0.1:55433", &moved);
+            workspace.write(file, &text);
+        }
+    }
+    if workspace.path("setup.sh").exists() {
+        let url = server.map(|server| {
+            let url = server.url("postgresql", "postgres");
+            (url, server)
+        });
+        let mut setup = Command::new("sh");
+        setup
+            .arg("setup.sh")
+            .current_dir(workspace.root())
+            .env("PATH", format!("{bin}:/usr/bin:/bin"));
+        if let Some((url, _)) = &url {
+            setup.env("PGURL", url);
+        }
+        let out = setup.output().expect("sh runs");
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        let stranger = stranger(&told, side, &workspace, &python);
+        let report = report_of(&workspace);
+        drop((url, stranger));
+        return Some(report);
+    }
+    let _stranger = stranger(&told, side, &workspace, &python);
+    Some(report_of(&workspace))
+}
+
+fn report_of(workspace: &Workspace) -> Value {
+    workspace.ubs(&["init"]).expect(0);
+    let run: Run = workspace.ubs(&["preflight", "--json"]);
+    run.json()
+}
+
+/// A process of the test; ended with it.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Who holds the port of the broken version.
+fn stranger(told: &Value, side: &str, workspace: &Workspace, python: &Path) -> Option<Ended> {
+    let script = told["stranger"].as_str().filter(|_| side == "broken")?;
+    let child = Command::new(python)
+        .arg(workspace.path(script))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let child = Ended(child);
+    let begun = Instant::now();
+    while TcpStream::connect("127.0.0.1:18126").is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody listens");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some(child)
+}
+
+/// The interpreter of the environment of one side.
+fn environment(told: &Value, side: &str) -> Option<PathBuf> {
+    let name = told["venv_fixed"].as_str().filter(|_| side == "fixed");
+    let name = name
+        .or_else(|| told["venv"].as_str())
+        .expect("an environment");
+    let web = &MAIN[..2];
+    let with = |more: &[&'static str]| [web, more].concat();
+    let packages: Vec<&str> = match name {
+        "main" => MAIN.to_vec(),
+        "bcrypt5" => with(&["passlib==1.7.4", "bcrypt==5.0.0"]),
+        "bcrypt4" => with(&["passlib==1.7.4", "bcrypt==4.0.1"]),
+        // What an install that pins Flask alone brought when the report was written.
+        "flask22w3" => vec!["flask==2.2.2", "werkzeug==3.0.1"],
+        "flask22w2" => vec!["flask==2.2.2", "werkzeug==2.3.8"],
+        "setuptools82" => vec!["apscheduler==3.9.1", "setuptools==82.0.0"],
+        "setuptools81" => vec!["apscheduler==3.9.1", "setuptools==81.0.0"],
+        "py313" => vec![],
+        other => panic!("no environment {other}"),
+    };
+    let version = told["python"].as_str().expect("a version");
+    let Some(program) = venv::python_of_version(version) else {
+        skipped(&format!("Python {version}"), "no such program");
+        return None;
+    };
+    venv::python_of(&program, &packages)
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(from.join("."))
+        .arg(to)
+        .status();
+    assert!(status.expect("cp runs").success());
+}
