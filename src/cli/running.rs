@@ -32,7 +32,8 @@ pub(crate) fn now(place: &AppPaths) -> Result<Option<Now>, CliError> {
     let source = match ask(place) {
         Ok(told) => {
             let (open, need_person) = (told.missions_open, told.missions_need_person);
-            let health = Health::of(told.boot_id, &told.state, Some(true), open, need_person);
+            let health = Health::of(told.boot_id, &told.state, Some(true), open, need_person)
+                .with_trouble(told.trouble.as_deref());
             return Ok(Some(Now {
                 state: told.state,
                 health,
@@ -60,10 +61,15 @@ pub(crate) fn now(place: &AppPaths) -> Result<Option<Now>, CliError> {
 
 /// What the supervisor says, or from where to take it instead.
 fn ask(place: &AppPaths) -> Result<CurrentBoot, Source> {
-    if supervisor_of(&place.state_dir).is_none() {
-        return Err(Source::Log);
-    }
-    let instead = |why: String| Source::LogInstead(why);
+    // One of another process namespace is not seen, and answers all the same.
+    let is_seen = supervisor_of(&place.state_dir).is_some();
+    let instead = |why: String| {
+        if is_seen {
+            Source::LogInstead(why)
+        } else {
+            Source::Log
+        }
+    };
     let client = Client::new(&place.state_dir).map_err(|error| instead(error.to_string()))?;
     let reply = client
         .get("/boots/current")

@@ -121,7 +121,7 @@ fn reached(order: ServiceOrder, service: &Value) -> Option<bool> {
     }
     match status {
         "ready" | "done" | "up (not probed)" => Some(true),
-        "failed" | "stopped" => Some(false),
+        "failed" | "stopped" | "skipped" => Some(false),
         _ => None,
     }
 }

@@ -12,6 +12,7 @@ use super::steer::unknown_service;
 use crate::control::unready_reasons;
 use crate::domain::boot::{BootState, Phase, ServiceState, ServiceStatus};
 use crate::domain::health::{HealthStatus, word_of};
+use crate::kernel;
 use crate::manifest::duration_of;
 
 /// Time between two looks.
@@ -111,9 +112,12 @@ fn look_at(
     what: For,
     ran: bool,
 ) -> Result<Look, CliError> {
+    let left = now
+        .filter(|now| !now.runs)
+        .and_then(|now| left_running(&now.state, service));
     let Some(now) = now.filter(|now| now.runs) else {
         return Ok(match what {
-            For::Stopped => Look::Reached,
+            For::Stopped => left.map_or(Look::Reached, Look::Never),
             _ if ran => Look::Never("the boot has ended; see `ubs replay last`".to_owned()),
             _ => Look::NotYet("nothing runs here; boot with `ubs boot --detach`".to_owned()),
         });
@@ -128,6 +132,19 @@ fn look_at(
         return Err(unknown_service(name, &names));
     };
     Ok(look_at_service(state, service, what))
+}
+
+/// A process that a supervisor that died left running, of this service or of any.
+fn left_running(state: &BootState, service: Option<&str>) -> Option<String> {
+    let services = state.layers.iter().flat_map(|layer| &layer.services);
+    let mut wanted = services.filter(|s| service.is_none_or(|name| s.plan.name == name));
+    wanted.find_map(|service| {
+        let process = service.process.as_ref().filter(|p| kernel::is_alive(p))?;
+        let (name, pid) = (&service.plan.name, process.pid);
+        Some(format!(
+            "the supervisor died, and service {name} still runs as process {pid}; `ubs stop` ends it"
+        ))
+    })
 }
 
 fn look_at_all(now: &Now, what: For) -> Look {
@@ -167,7 +184,7 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
     let reached = match what {
         For::Stopped => {
             !service.is_alive()
-                && matches!(status, S::Stopped | S::Done | S::Failed | S::Pending)
+                && !matches!(status, S::Starting | S::Restarting)
                 && !service.again
         }
         For::Ready => matches!(status, S::Ready | S::Done),
@@ -185,9 +202,10 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
             word_of(service)
         ),
     };
-    let is_over = !service.again && matches!(status, S::Failed | S::Stopped);
+    let is_over = !service.again && matches!(status, S::Failed | S::Stopped | S::Skipped);
     match what {
         For::Stopped => Look::NotYet(why),
+        _ if status == S::Disabled => Look::Never(why),
         // What heals it may start it again, while the boot is not up.
         _ if is_over && (state.phase == Phase::Running || service.is_held()) => Look::Never(why),
         _ if matches!(status, S::Unready) => Look::NotYet(why),

@@ -27,6 +27,8 @@ pub(crate) struct Snapshot {
     pub state: BootState,
     pub missions_open: u64,
     pub missions_need_person: u64,
+    /// What the log does not know: the environment is older than its files.
+    pub trouble: Option<String>,
 }
 
 /// A person wants something of a service.

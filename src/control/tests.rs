@@ -30,6 +30,7 @@ fn snapshot() -> Box<Snapshot> {
         state: BootState::default(),
         missions_open: 0,
         missions_need_person: 0,
+        trouble: None,
     })
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct CurrentBoot {
     pub boot_id: BootId,
     pub missions_open: u64,
     pub missions_need_person: u64,
+    /// What the log does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     pub state: BootState,
 }
 
@@ -46,6 +49,7 @@ pub(super) fn health(snapshot: &Snapshot) -> Health {
         open,
         need_person,
     )
+    .with_trouble(snapshot.trouble.as_deref())
 }
 
 pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
@@ -53,6 +57,7 @@ pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
         boot_id: snapshot.boot,
         missions_open: snapshot.missions_open,
         missions_need_person: snapshot.missions_need_person,
+        trouble: snapshot.trouble.clone(),
         state: snapshot.state.clone(),
     }
 }

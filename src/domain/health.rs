@@ -191,6 +191,7 @@ impl Health {
                 .as_ref()
                 .and_then(|running| running.reason.clone())
                 .or_else(|| some_text(&state.reason))
+                .or_else(|| starting_reason(state))
         };
         Self {
             status,
@@ -222,6 +223,22 @@ impl Health {
             missions_open,
             missions_need_person,
         }
+    }
+}
+
+impl Health {
+    /// With what the supervisor knows beside its log: something to mend, so that nothing is called healthy.
+    #[must_use]
+    pub(crate) fn with_trouble(mut self, trouble: Option<&str>) -> Self {
+        let Some(trouble) = trouble else { return self };
+        if self.status == HealthStatus::Healthy {
+            self.status = HealthStatus::Degraded;
+        }
+        self.reason = Some(match self.reason {
+            Some(reason) => format!("{reason}; {trouble}"),
+            None => trouble.to_owned(),
+        });
+        self
     }
 }
 
@@ -275,6 +292,28 @@ fn judge_running(state: &BootState) -> Running {
         },
         None => say(HealthStatus::Healthy, String::new()),
     }
+}
+
+/// What keeps layers from being up, where that is more than that they have only begun: a crash loop, then a wait.
+fn starting_reason(state: &BootState) -> Option<String> {
+    let services = || {
+        let layers = state.layers.iter();
+        let starting = layers.filter(|l| l.status == LayerStatus::Starting);
+        starting.flat_map(|layer| &layer.services)
+    };
+    if state.phase != Phase::Starting {
+        return None;
+    }
+    let crashed = services().find(|s| s.ends > 0 && !s.is_settled());
+    crashed.and_then(weak_reason).or_else(|| {
+        let roster = Roster::of(state);
+        services()
+            .filter(|s| s.status == ServiceStatus::Pending)
+            .find_map(|service| {
+                let need = roster.waits_for(service).first()?.to_string();
+                Some(format!("service {} waits for {need}", service.plan.name))
+            })
+    })
 }
 
 /// Why a service that the application needs is down, if it is.

@@ -311,6 +311,7 @@ impl Engine<'_> {
             state: self.log.state.clone(),
             missions_open,
             missions_need_person,
+            trouble: self.app.environment_trouble.clone(),
         })
     }
 
@@ -347,15 +348,12 @@ impl Engine<'_> {
         let Some(steer) = self.steers.remove(&ticket) else {
             return Ok(());
         };
-        match environment {
-            Ok(environment) => {
-                self.app.use_environment(*environment);
-                self.services.forget_environment();
+        match self.renew_environment(environment.map(|read| *read)) {
+            Ok(()) => {
                 self.read_since_settling = true;
                 self.steer(steer)
             }
-            Err(error) => {
-                let why = self.app.redactor.clean(&error.to_string(), 4096);
+            Err(why) => {
                 let why = format!("the environment cannot be read, so nothing was started: {why}");
                 let _ = steer.answer.send(Err(Refused::Failed(why)));
                 Ok(())
@@ -368,17 +366,14 @@ impl Engine<'_> {
         match asked {
             Heard::Stop(_) => {}
             Heard::ReadEnvironment => {
-                match load_environment(&self.app.manifest, &self.app.process_env) {
-                    Ok(environment) => {
-                        self.app.use_environment(environment);
-                        self.services.forget_environment();
-                        tracing::info!(
-                            target: SAID,
-                            "SIGHUP: the environment files were read again; what is started from now on gets them"
-                        );
-                    }
-                    Err(error) => tracing::warn!(
-                        "SIGHUP: the environment stays as it was: its files cannot be read: {error}"
+                let read = load_environment(&self.app.manifest, &self.app.process_env);
+                match self.renew_environment(read) {
+                    Ok(()) => tracing::info!(
+                        target: SAID,
+                        "SIGHUP: the environment files were read again; what is started from now on gets them"
+                    ),
+                    Err(why) => tracing::warn!(
+                        "SIGHUP: the environment stays as it was: its files cannot be used: {why}"
                     ),
                 }
             }
@@ -421,8 +416,7 @@ impl Engine<'_> {
                     match settled? {
                         Settling::Filed { .. } if self.read_since_settling => {}
                         Settling::Filed { environment } => {
-                            self.app.use_environment(*environment);
-                            self.services.forget_environment();
+                            self.read_environment(environment.map(|read| *read));
                         }
                         Settling::RolledBack => {
                             commands.push(BootCommand::Settled { open: 0, closed: 0 });
@@ -536,7 +530,8 @@ impl Engine<'_> {
     fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
         let service = service.to_owned();
         if self.services.was_started(&service) {
-            self.read_environment();
+            let read = load_environment(&self.app.manifest, &self.app.process_env);
+            self.read_environment(read);
         }
         match self
             .services
@@ -551,16 +546,19 @@ impl Engine<'_> {
         }
     }
 
-    /// What is started again gets the environment files as they are now; if they cannot be read, as they were.
-    fn read_environment(&mut self) {
-        match load_environment(&self.app.manifest, &self.app.process_env) {
-            Ok(environment) if environment != self.app.environment => {
-                self.app.use_environment(environment);
-                self.services.forget_environment();
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the environment files are used as they were"),
+    /// What is started again gets the environment files as they are now; if they cannot be used, as they were, and
+    /// the health says so.
+    fn read_environment(&mut self, read: Result<Environment, EngineError>) {
+        if let Err(why) = self.renew_environment(read) {
+            tracing::warn!(%why, "the environment files are used as they were");
         }
+    }
+
+    fn renew_environment(&mut self, read: Result<Environment, EngineError>) -> Result<(), String> {
+        if self.app.renew_environment(read)? {
+            self.services.forget_environment();
+        }
+        Ok(())
     }
 
     /// The log takes no more events: nothing may go on that nobody can record.
