@@ -183,9 +183,7 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
     let status = service.status;
     let reached = match what {
         For::Stopped => {
-            !service.is_alive()
-                && !matches!(status, S::Starting | S::Restarting)
-                && !service.again
+            !service.is_alive() && !matches!(status, S::Starting | S::Restarting) && !service.again
         }
         For::Ready => matches!(status, S::Ready | S::Done),
         For::Stable => status == S::Done || service.is_stable(),
@@ -210,5 +208,52 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
         _ if is_over && (state.phase == Phase::Running || service.is_held()) => Look::Never(why),
         _ if matches!(status, S::Unready) => Look::NotYet(why),
         _ => Look::Starting(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
+
+    fn look(phase: Phase, status: ServiceStatus, what: For) -> Look {
+        let plan = ServicePlan {
+            name: "api".into(),
+            oneshot: false,
+            restart: RestartPolicy::OnFailure,
+            restarts_max: 3,
+            restart_window_ms: 1_000,
+            restart_backoff_ms: 100,
+            restart_backoff_ms_max: 100,
+        };
+        let mut service =
+            ServiceState::fresh(&plan, ServiceRules::default(), ServiceTerms::default());
+        service.status = status;
+        let state = BootState {
+            phase,
+            ..BootState::default()
+        };
+        look_at_service(&state, &service, what)
+    }
+
+    #[test]
+    fn what_will_not_be_by_itself_is_not_waited_for() {
+        use ServiceStatus as S;
+        let is_never = |look: Look| matches!(look, Look::Never(_));
+        for status in [S::Failed, S::Stopped, S::Skipped, S::Disabled] {
+            assert!(
+                is_never(look(Phase::Running, status, For::Ready)),
+                "{status:?}"
+            );
+            let stopped = look(Phase::Running, status, For::Stopped);
+            assert_eq!(stopped, Look::Reached, "{status:?}");
+        }
+        assert!(is_never(look(Phase::Starting, S::Disabled, For::Ready)));
+        assert!(!is_never(look(Phase::Starting, S::Skipped, For::Ready)));
+        assert!(!is_never(look(Phase::Running, S::Restarting, For::Ready)));
+        assert_ne!(
+            look(Phase::Running, S::Restarting, For::Stopped),
+            Look::Reached
+        );
     }
 }

@@ -95,3 +95,46 @@ pub(super) fn load_environment(
     )
     .map_err(|error| EngineError::Environment(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_used_leave_the_environment_as_it_was_and_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let env_file = dir.path().join(".env");
+        let manifest = "[app]\nname = \"x\"\n[config]\nfiles = [\".env\"]\n";
+        std::fs::write(dir.path().join("ubs.toml"), manifest).unwrap();
+        std::fs::write(&env_file, "A=1\n").unwrap();
+        let manifest = Manifest::load(&dir.path().join("ubs.toml")).unwrap();
+        let read = || load_environment(&manifest, &BTreeMap::new());
+        let mut app = Application {
+            environment: read().unwrap(),
+            manifest: Arc::new(manifest.clone()),
+            state_dir: dir.path().join(".ubs"),
+            process_env: BTreeMap::new(),
+            redactor: Arc::default(),
+            environment_trouble: None,
+        };
+        let value = |app: &Application| app.environment.expand("${A}").unwrap();
+
+        std::fs::write(&env_file, "A=\"2\n").unwrap();
+        let why = app.renew_environment(read()).unwrap_err();
+        assert!(why.starts_with(".env:1: "), "{why}");
+        assert_eq!(value(&app), "1");
+        assert!(app.environment_trouble.as_ref().unwrap().contains(&why));
+
+        std::fs::remove_file(&env_file).unwrap();
+        std::fs::create_dir(&env_file).unwrap();
+        assert!(app.renew_environment(read()).is_err());
+        assert_eq!(value(&app), "1");
+
+        std::fs::remove_dir(&env_file).unwrap();
+        std::fs::write(&env_file, "A=3\n").unwrap();
+        assert_eq!(app.renew_environment(read()), Ok(true));
+        assert_eq!(value(&app), "3");
+        assert_eq!(app.environment_trouble, None);
+        assert_eq!(app.renew_environment(read()), Ok(false));
+    }
+}

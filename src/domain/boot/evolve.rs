@@ -265,8 +265,8 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
             layer.waits_for = None;
             for service in &mut layer.services {
                 // Only what failed or was stopped with its layer starts again, not what had ended by its own policy.
-                let is_over = service.status == ServiceStatus::Done
-                    || was_supervised && service.has_left();
+                let is_over =
+                    service.status == ServiceStatus::Done || was_supervised && service.has_left();
                 let keeps = service.is_held()
                     || again
                         && (service.is_alive() || is_over)

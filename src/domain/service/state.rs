@@ -141,10 +141,7 @@ impl ServiceState {
     /// It ended by its own policy, or was stopped with its layer, and nobody asked for it to run again.
     #[must_use]
     pub(crate) fn has_left(&self) -> bool {
-        self.status == ServiceStatus::Stopped
-            && !self.is_held()
-            && !self.again
-            && !self.is_alive()
+        self.status == ServiceStatus::Stopped && !self.is_held() && !self.again && !self.is_alive()
     }
 
     /// The layer has to wait for it no longer: it is there, a person does not want it, or it has left.
