@@ -6,14 +6,13 @@ use serde_json::json;
 
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
-use super::options::Global;
+use super::options::{Global, length_of_time};
 use super::running::{self, Now};
 use super::steer::unknown_service;
 use crate::control::unready_reasons;
 use crate::domain::boot::{BootState, Phase, ServiceState, ServiceStatus};
 use crate::domain::health::{HealthStatus, word_of};
 use crate::kernel;
-use crate::manifest::duration_of;
 
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(50);
@@ -30,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long = "for", value_enum, default_value_t = For::Ready, value_name = "WHAT")]
     what: For,
     /// How long, as 500ms, 60s or 5m
-    #[arg(long, default_value = "60s", value_name = "TIME")]
-    timeout: String,
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = length_of_time)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,13 +57,7 @@ enum Look {
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let within = duration_of(&args.timeout).ok_or_else(|| {
-        CliError::usage(
-            format!("--timeout: `{}` is not a length of time", args.timeout),
-            "give one such as 500ms, 60s or 5m",
-        )
-    })?;
-    let within = Duration::from_millis(within);
+    let within = args.timeout;
     let begun = Instant::now();
     let mut ran = false;
     let last = loop {
@@ -99,7 +92,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     } else if let Some(reason) = reason {
         ui.note(&match last {
             Look::Never(_) => format!("not reached: {reason}"),
-            _ => format!("not reached within {}: {reason}", args.timeout),
+            _ => format!("not reached within {within:?}: {reason}"),
         });
     }
     Ok(code)

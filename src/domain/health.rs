@@ -209,7 +209,9 @@ impl Health {
             layers: {
                 let roster = Roster::of(state);
                 let layers = state.layers.iter();
-                layers.map(|layer| layer_health(layer, &roster)).collect()
+                let waits = !state.is_ended() && state.phase != Phase::Stopping;
+                let of = |layer| layer_health(layer, waits.then_some(&roster));
+                layers.map(of).collect()
             },
             checks: state
                 .reports
@@ -406,12 +408,13 @@ fn is_exception(line: &str) -> bool {
         && named.iter().any(|end| last.ends_with(end))
 }
 
-fn layer_health(layer: &LayerState, roster: &Roster<'_>) -> LayerHealth {
+/// `roster`: what services may wait for; `None` once nothing is started any more.
+fn layer_health(layer: &LayerState, roster: Option<&Roster<'_>>) -> LayerHealth {
     let waits_for = |service: &ServiceState| {
         let may_start = layer.status.is_supervised() && service.status == ServiceStatus::Pending;
-        let needs = roster.waits_for(service).into_iter();
-        needs
-            .filter(|_| may_start)
+        let roster = roster.filter(|_| may_start).into_iter();
+        roster
+            .flat_map(|roster| roster.waits_for(service))
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     };
