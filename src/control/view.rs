@@ -125,7 +125,7 @@ fn view_of<'a>(layer: &'a LayerState, service: &'a ServiceState) -> ServiceView<
     }
 }
 
-/// Why the system is not ready now; empty if it is: every service that it needs is ready or done.
+/// Why the system is not ready now; empty if it is: every service that it needs is ready, done or not wanted (disabled).
 pub(crate) fn unready_reasons(state: &BootState) -> Vec<String> {
     if state.phase != Phase::Running {
         let why = match state.reason.as_str() {
@@ -136,10 +136,7 @@ pub(crate) fn unready_reasons(state: &BootState) -> Vec<String> {
     }
     let mut reasons = Vec::new();
     for layer in state.layers.iter().filter(|layer| layer.critical) {
-        let lacking = layer
-            .services
-            .iter()
-            .filter(|s| !matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done));
+        let lacking = layer.services.iter().filter(|s| !s.is_there());
         let before = reasons.len();
         reasons.extend(lacking.map(|service| {
             let why = match (&service.held_by, service.error.as_str()) {
