@@ -185,9 +185,11 @@ fn code_of(state: &BootState, strict: bool) -> u8 {
         return u8::try_from(code).unwrap_or(exit::BAD);
     }
     let good = match state.outcome {
-        // What the application needs, and was given up, is no good end either.
+        // What the application needs, and was given up or skipped, is no good end either.
         Some(Outcome::Stopped) | None => {
-            state.up_at.is_some() && state.critical_layer_failure().is_none()
+            state.up_at.is_some()
+                && state.critical_layer_failure().is_none()
+                && !state.is_needed_skipped()
         }
         Some(Outcome::Failed | Outcome::Interrupted) => false,
     };

@@ -1,8 +1,11 @@
 //! The options of every command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::ValueEnum;
+
+use crate::manifest::duration_of;
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,4 +50,30 @@ pub(crate) enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// A length of time on the command line: `500ms`, `60s`, `5m`; a number alone counts seconds.
+pub(crate) fn length_of_time(text: &str) -> Result<Duration, String> {
+    // Longer than a clock can be added to is as good as for ever.
+    let seconds = text
+        .parse()
+        .ok()
+        .map(|s: u64| Duration::from_secs(s.min(u64::from(u32::MAX))));
+    let with_unit = || duration_of(text).map(Duration::from_millis);
+    seconds
+        .or_else(with_unit)
+        .ok_or_else(|| "it is not a length of time; give one such as 500ms, 60s or 5m".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_of_time_has_a_unit_or_counts_seconds() {
+        assert_eq!(length_of_time("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(length_of_time("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(length_of_time("60"), Ok(Duration::from_secs(60)));
+        assert!(length_of_time("soon").is_err());
+    }
 }

@@ -58,10 +58,15 @@ pub(crate) fn now(place: &AppPaths) -> Result<Option<Now>, CliError> {
 
 /// What the supervisor says, or from where to take it instead.
 fn ask(place: &AppPaths) -> Result<CurrentBoot, Source> {
-    if supervisor_of(&place.state_dir).is_none() {
-        return Err(Source::Log);
-    }
-    let instead = |why: String| Source::LogInstead(why);
+    // One of another process namespace is not seen, and answers all the same.
+    let is_seen = supervisor_of(&place.state_dir).is_some();
+    let instead = |why: String| {
+        if is_seen {
+            Source::LogInstead(why)
+        } else {
+            Source::Log
+        }
+    };
     let client = Client::new(&place.state_dir).map_err(|error| instead(error.to_string()))?;
     let reply = client
         .get("/boots/current")

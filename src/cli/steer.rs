@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::context::{AppPaths, CliError, Ui, nearest};
 use super::exit;
-use super::options::Global;
+use super::options::{Global, length_of_time};
 use super::render::{self, Tone};
 use crate::control::{Client, ClientError, Reply};
 use crate::domain::event::ServiceOrder;
@@ -38,9 +38,9 @@ struct What {
     /// Which services
     #[arg(required = true, value_name = "SERVICE")]
     services: Vec<String>,
-    /// Seconds to wait until they are ready
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    timeout: u64,
+    /// How long to wait until they are ready, as 500ms, 60s or 5m
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = length_of_time)]
+    timeout: Duration,
     /// Return when the supervisor has taken the order
     #[arg(long)]
     no_wait: bool,
@@ -56,7 +56,7 @@ pub(crate) fn run_restart(ui: &Ui, global: &Global, args: RestartArgs) -> Result
 
 fn run(ui: &Ui, global: &Global, order: ServiceOrder, what: What) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let within = (!what.no_wait).then(|| Duration::from_secs(what.timeout));
+    let within = (!what.no_wait).then_some(what.timeout);
     steer(ui, &place, order, &what.services, within)
 }
 
@@ -121,7 +121,7 @@ fn reached(order: ServiceOrder, service: &Value) -> Option<bool> {
     }
     match status {
         "ready" | "done" | "up (not probed)" => Some(true),
-        "failed" | "stopped" => Some(false),
+        "failed" | "stopped" | "skipped" => Some(false),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
-use super::options::Global;
+use super::options::{Global, length_of_time};
 use super::steer::steer;
 use crate::domain::event::ServiceOrder;
 use crate::domain::words::count;
@@ -25,16 +25,16 @@ pub(crate) struct Args {
     /// Only these services; the rest goes on
     #[arg(value_name = "SERVICE")]
     services: Vec<String>,
-    /// Seconds to wait for its end
-    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
-    timeout: u64,
+    /// How long to wait for its end, as 500ms, 60s or 5m
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = length_of_time)]
+    timeout: Duration,
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     if !args.services.is_empty() {
-        let within = Duration::from_secs(args.timeout);
-        return steer(ui, &place, ServiceOrder::Stop, &args.services, Some(within));
+        let within = Some(args.timeout);
+        return steer(ui, &place, ServiceOrder::Stop, &args.services, within);
     }
     let Some(supervisor) = supervisor_of(&place.state_dir) else {
         return end_leftovers(ui, &place);
@@ -51,7 +51,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             "run this as the user who booted the application",
         ));
     }
-    let deadline = begun + Duration::from_secs(args.timeout);
+    let deadline = begun + args.timeout;
     while kernel::is_alive(&supervisor.process) {
         if Instant::now() >= deadline {
             if ui.json {
@@ -60,7 +60,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
                 )?;
             }
             ui.note(&format!(
-                "{} still runs after {} s; process {} supervises it",
+                "{} still runs after {:?}; process {} supervises it",
                 supervisor.app, args.timeout, supervisor.process.pid
             ));
             return Ok(exit::BAD);

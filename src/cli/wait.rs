@@ -6,13 +6,13 @@ use serde_json::json;
 
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
-use super::options::Global;
+use super::options::{Global, length_of_time};
 use super::running::{self, Now};
 use super::steer::unknown_service;
 use crate::control::unready_reasons;
 use crate::domain::boot::{BootState, Phase, ServiceState, ServiceStatus};
 use crate::domain::health::{HealthStatus, word_of};
-use crate::manifest::duration_of;
+use crate::kernel;
 
 /// Time between two looks.
 const POLL: Duration = Duration::from_millis(50);
@@ -29,8 +29,8 @@ pub(crate) struct Args {
     #[arg(long = "for", value_enum, default_value_t = For::Ready, value_name = "WHAT")]
     what: For,
     /// How long, as 500ms, 60s or 5m
-    #[arg(long, default_value = "60s", value_name = "TIME")]
-    timeout: String,
+    #[arg(long, default_value = "60s", value_name = "TIME", value_parser = length_of_time)]
+    timeout: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -57,13 +57,7 @@ enum Look {
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let within = duration_of(&args.timeout).ok_or_else(|| {
-        CliError::usage(
-            format!("--timeout: `{}` is not a length of time", args.timeout),
-            "give one such as 500ms, 60s or 5m",
-        )
-    })?;
-    let within = Duration::from_millis(within);
+    let within = args.timeout;
     let begun = Instant::now();
     let mut ran = false;
     let last = loop {
@@ -98,7 +92,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     } else if let Some(reason) = reason {
         ui.note(&match last {
             Look::Never(_) => format!("not reached: {reason}"),
-            _ => format!("not reached within {}: {reason}", args.timeout),
+            _ => format!("not reached within {within:?}: {reason}"),
         });
     }
     Ok(code)
@@ -111,9 +105,12 @@ fn look_at(
     what: For,
     ran: bool,
 ) -> Result<Look, CliError> {
+    let left = now
+        .filter(|now| !now.runs)
+        .and_then(|now| left_running(&now.state, service));
     let Some(now) = now.filter(|now| now.runs) else {
         return Ok(match what {
-            For::Stopped => Look::Reached,
+            For::Stopped => left.map_or(Look::Reached, Look::Never),
             _ if ran => Look::Never("the boot has ended; see `ubs replay last`".to_owned()),
             _ => Look::NotYet("nothing runs here; boot with `ubs boot --detach`".to_owned()),
         });
@@ -128,6 +125,19 @@ fn look_at(
         return Err(unknown_service(name, &names));
     };
     Ok(look_at_service(state, service, what))
+}
+
+/// A process that a supervisor that died left running, of this service or of any.
+fn left_running(state: &BootState, service: Option<&str>) -> Option<String> {
+    let services = state.layers.iter().flat_map(|layer| &layer.services);
+    let mut wanted = services.filter(|s| service.is_none_or(|name| s.plan.name == name));
+    wanted.find_map(|service| {
+        let process = service.process.as_ref().filter(|p| kernel::is_alive(p))?;
+        let (name, pid) = (&service.plan.name, process.pid);
+        Some(format!(
+            "the supervisor died, and service {name} still runs as process {pid}; `ubs stop` ends it"
+        ))
+    })
 }
 
 fn look_at_all(now: &Now, what: For) -> Look {
@@ -166,9 +176,7 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
     let status = service.status;
     let reached = match what {
         For::Stopped => {
-            !service.is_alive()
-                && matches!(status, S::Stopped | S::Done | S::Failed | S::Pending)
-                && !service.again
+            !service.is_alive() && !matches!(status, S::Starting | S::Restarting) && !service.again
         }
         For::Ready => matches!(status, S::Ready | S::Done),
         For::Stable => status == S::Done || service.is_stable(),
@@ -185,12 +193,60 @@ fn look_at_service(state: &BootState, service: &ServiceState, what: For) -> Look
             word_of(service)
         ),
     };
-    let is_over = !service.again && matches!(status, S::Failed | S::Stopped);
+    let is_over = !service.again && matches!(status, S::Failed | S::Stopped | S::Skipped);
     match what {
         For::Stopped => Look::NotYet(why),
+        _ if status == S::Disabled => Look::Never(why),
         // What heals it may start it again, while the boot is not up.
         _ if is_over && (state.phase == Phase::Running || service.is_held()) => Look::Never(why),
         _ if matches!(status, S::Unready) => Look::NotYet(why),
         _ => Look::Starting(why),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
+
+    fn look(phase: Phase, status: ServiceStatus, what: For) -> Look {
+        let plan = ServicePlan {
+            name: "api".into(),
+            oneshot: false,
+            restart: RestartPolicy::OnFailure,
+            restarts_max: 3,
+            restart_window_ms: 1_000,
+            restart_backoff_ms: 100,
+            restart_backoff_ms_max: 100,
+        };
+        let mut service =
+            ServiceState::fresh(&plan, ServiceRules::default(), ServiceTerms::default());
+        service.status = status;
+        let state = BootState {
+            phase,
+            ..BootState::default()
+        };
+        look_at_service(&state, &service, what)
+    }
+
+    #[test]
+    fn what_will_not_be_by_itself_is_not_waited_for() {
+        use ServiceStatus as S;
+        let is_never = |look: Look| matches!(look, Look::Never(_));
+        for status in [S::Failed, S::Stopped, S::Skipped, S::Disabled] {
+            assert!(
+                is_never(look(Phase::Running, status, For::Ready)),
+                "{status:?}"
+            );
+            let stopped = look(Phase::Running, status, For::Stopped);
+            assert_eq!(stopped, Look::Reached, "{status:?}");
+        }
+        assert!(is_never(look(Phase::Starting, S::Disabled, For::Ready)));
+        assert!(!is_never(look(Phase::Starting, S::Skipped, For::Ready)));
+        assert!(!is_never(look(Phase::Running, S::Restarting, For::Ready)));
+        assert_ne!(
+            look(Phase::Running, S::Restarting, For::Stopped),
+            Look::Reached
+        );
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Snapshot {
     pub missions_need_person: u64,
     /// Since when the log cannot be written.
     pub log_not_written_since: Option<At>,
+    /// What the log does not know: the environment is older than its files.
+    pub trouble: Option<String>,
 }
 
 /// A person wants something of a service.

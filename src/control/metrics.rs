@@ -7,7 +7,7 @@ use super::view;
 use crate::domain::boot::{ServiceState, ServiceStatus};
 use crate::domain::ids::At;
 
-const STATES: [ServiceStatus; 8] = [
+const STATES: [ServiceStatus; 10] = [
     ServiceStatus::Pending,
     ServiceStatus::Starting,
     ServiceStatus::Ready,
@@ -16,6 +16,8 @@ const STATES: [ServiceStatus; 8] = [
     ServiceStatus::Restarting,
     ServiceStatus::Failed,
     ServiceStatus::Stopped,
+    ServiceStatus::Skipped,
+    ServiceStatus::Disabled,
 ];
 
 /// All metrics of this moment.

@@ -11,9 +11,12 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc::unbounded_channel;
 
 use super::ask::{Ask, Refused, Snapshot};
+use super::metrics;
 use super::server::{Bounds, Door, Place};
 use super::socket::{NAME, ShortPath, Socket};
-use crate::domain::boot::BootState;
+use super::view::unready_reasons;
+use crate::domain::boot::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
+use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
 use crate::domain::ids::{At, BootId};
 
 /// A workspace's state directory whose path has more bytes than a socket's address.
@@ -31,6 +34,7 @@ fn snapshot() -> Box<Snapshot> {
         missions_open: 0,
         missions_need_person: 0,
         log_not_written_since: Some(At(7_000_000)),
+        trouble: None,
     })
 }
 
@@ -253,4 +257,47 @@ fn a_dead_supervisors_socket_is_replaced_and_a_live_one_never() {
     let error = Socket::bind(&dir).err().unwrap();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(dir.join(NAME)).unwrap(), "mine");
+}
+
+#[test]
+fn what_is_disabled_keeps_nothing_from_being_ready_and_has_a_state() {
+    let service = |name: &str, status| {
+        let plan = ServicePlan {
+            name: name.into(),
+            oneshot: false,
+            restart: RestartPolicy::Never,
+            restarts_max: 0,
+            restart_window_ms: 0,
+            restart_backoff_ms: 0,
+            restart_backoff_ms_max: 0,
+        };
+        let (rules, terms) = (ServiceRules::default(), ServiceTerms::default());
+        let mut service = ServiceState::fresh(&plan, rules, terms);
+        service.status = status;
+        service
+    };
+    let layer = LayerState {
+        name: "all".into(),
+        critical: true,
+        after: vec![],
+        needing: false,
+        status: LayerStatus::Up,
+        started_at: None,
+        up_at: None,
+        failure: None,
+        reason: String::new(),
+        waits_for: None,
+        services: vec![
+            service("a", ServiceStatus::Ready),
+            service("b", ServiceStatus::Disabled),
+        ],
+    };
+    let mut snapshot = snapshot();
+    snapshot.state.phase = Phase::Running;
+    snapshot.state.layers = vec![layer];
+    assert_eq!(unready_reasons(&snapshot.state), [""; 0]);
+    assert!(metrics::text(&snapshot).contains("service=\"b\",layer=\"all\",state=\"disabled\"} 1"));
+    snapshot.state.layers[0].services[1].status = ServiceStatus::Skipped;
+    assert_eq!(unready_reasons(&snapshot.state), ["service b is skipped"]);
+    assert!(metrics::text(&snapshot).contains("state=\"skipped\"} 1"));
 }

@@ -36,6 +36,9 @@ pub(crate) struct CurrentBoot {
     pub missions_need_person: u64,
     #[serde(default)]
     pub log_not_written_since: Option<At>,
+    /// What the log does not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
     pub state: BootState,
 }
 
@@ -47,6 +50,7 @@ impl CurrentBoot {
             log_not_written_since: self.log_not_written_since,
             ..Health::of(self.boot_id, &self.state, Some(true), open, need_person)
         }
+        .with_trouble(self.trouble.as_deref())
     }
 }
 
@@ -61,6 +65,7 @@ pub(super) fn health(snapshot: &Snapshot) -> Health {
             snapshot.missions_need_person,
         )
     }
+    .with_trouble(snapshot.trouble.as_deref())
 }
 
 pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
@@ -69,6 +74,7 @@ pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
         missions_open: snapshot.missions_open,
         missions_need_person: snapshot.missions_need_person,
         log_not_written_since: snapshot.log_not_written_since,
+        trouble: snapshot.trouble.clone(),
         state: snapshot.state.clone(),
     }
 }
@@ -137,7 +143,7 @@ fn view_of<'a>(layer: &'a LayerState, service: &'a ServiceState) -> ServiceView<
     }
 }
 
-/// Why the system is not ready now; empty if it is: every service that it needs is ready or done.
+/// Why the system is not ready now; empty if it is: every service that it needs is ready, done or not wanted (disabled).
 pub(crate) fn unready_reasons(state: &BootState) -> Vec<String> {
     if state.phase != Phase::Running {
         let why = match state.reason.as_str() {
@@ -148,10 +154,7 @@ pub(crate) fn unready_reasons(state: &BootState) -> Vec<String> {
     }
     let mut reasons = Vec::new();
     for layer in state.layers.iter().filter(|layer| layer.critical) {
-        let lacking = layer
-            .services
-            .iter()
-            .filter(|s| !matches!(s.status, ServiceStatus::Ready | ServiceStatus::Done));
+        let lacking = layer.services.iter().filter(|s| !s.is_there());
         let before = reasons.len();
         reasons.extend(lacking.map(|service| {
             let why = match (&service.held_by, service.error.as_str()) {

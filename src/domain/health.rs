@@ -195,6 +195,7 @@ impl Health {
                 .as_ref()
                 .and_then(|running| running.reason.clone())
                 .or_else(|| some_text(&state.reason))
+                .or_else(|| starting_reason(state))
         };
         Self {
             status,
@@ -212,7 +213,9 @@ impl Health {
             layers: {
                 let roster = Roster::of(state);
                 let layers = state.layers.iter();
-                layers.map(|layer| layer_health(layer, &roster)).collect()
+                let waits = !state.is_ended() && state.phase != Phase::Stopping;
+                let of = |layer| layer_health(layer, waits.then_some(&roster));
+                layers.map(of).collect()
             },
             checks: state
                 .reports
@@ -227,6 +230,22 @@ impl Health {
             missions_need_person,
             log_not_written_since: None,
         }
+    }
+}
+
+impl Health {
+    /// With what the supervisor knows beside its log: something to mend, so that nothing is called healthy.
+    #[must_use]
+    pub(crate) fn with_trouble(mut self, trouble: Option<&str>) -> Self {
+        let Some(trouble) = trouble else { return self };
+        if self.status == HealthStatus::Healthy {
+            self.status = HealthStatus::Degraded;
+        }
+        self.reason = Some(match self.reason {
+            Some(reason) => format!("{reason}; {trouble}"),
+            None => trouble.to_owned(),
+        });
+        self
     }
 }
 
@@ -280,6 +299,28 @@ fn judge_running(state: &BootState) -> Running {
         },
         None => say(HealthStatus::Healthy, String::new()),
     }
+}
+
+/// What keeps layers from being up, where that is more than that they have only begun: a crash loop, then a wait.
+fn starting_reason(state: &BootState) -> Option<String> {
+    let services = || {
+        let layers = state.layers.iter();
+        let starting = layers.filter(|l| l.status == LayerStatus::Starting);
+        starting.flat_map(|layer| &layer.services)
+    };
+    if state.phase != Phase::Starting {
+        return None;
+    }
+    let crashed = services().find(|s| s.ends > 0 && !s.is_settled());
+    crashed.and_then(weak_reason).or_else(|| {
+        let roster = Roster::of(state);
+        services()
+            .filter(|s| s.status == ServiceStatus::Pending)
+            .find_map(|service| {
+                let need = roster.waits_for(service).first()?.to_string();
+                Some(format!("service {} waits for {need}", service.plan.name))
+            })
+    })
 }
 
 /// Why a service that the application needs is down, if it is.
@@ -376,12 +417,13 @@ fn is_exception(line: &str) -> bool {
         && named.iter().any(|end| last.ends_with(end))
 }
 
-fn layer_health(layer: &LayerState, roster: &Roster<'_>) -> LayerHealth {
+/// `roster`: what services may wait for; `None` once nothing is started any more.
+fn layer_health(layer: &LayerState, roster: Option<&Roster<'_>>) -> LayerHealth {
     let waits_for = |service: &ServiceState| {
         let may_start = layer.status.is_supervised() && service.status == ServiceStatus::Pending;
-        let needs = roster.waits_for(service).into_iter();
-        needs
-            .filter(|_| may_start)
+        let roster = roster.filter(|_| may_start).into_iter();
+        roster
+            .flat_map(|roster| roster.waits_for(service))
             .map(ToString::to_string)
             .collect::<Vec<_>>()
     };

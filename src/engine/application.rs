@@ -8,6 +8,9 @@ use super::error::EngineError;
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
 
+/// Longest text about environment files that cannot be used.
+const TROUBLE_BYTES_MAX: usize = 4096;
+
 /// What a boot runs.
 pub(super) struct Application {
     pub manifest: Arc<Manifest>,
@@ -17,19 +20,67 @@ pub(super) struct Application {
     pub environment: Environment,
     /// Takes the environment's secrets out of what is shown and kept.
     pub redactor: Arc<Redactor>,
+    /// Why the environment is older than its files, if it is; for people, without secrets.
+    pub environment_trouble: Option<String>,
 }
 
 impl Application {
-    /// Takes an environment that was read again.
-    pub(super) fn use_environment(&mut self, environment: Environment) {
-        self.redactor = Arc::new(Redactor::new(environment.secret_values(&self.manifest)));
-        self.environment = environment;
+    /// Takes an environment that was read again, and says whether it is another one. Files that cannot be read, and
+    /// lines that are no assignments and were not there before, leave the environment as it was: a service that is
+    /// started again must not lose a variable because somebody is just writing the file.
+    ///
+    /// # Errors
+    /// Why it stays as it was.
+    pub(super) fn renew_environment(
+        &mut self,
+        read: Result<Environment, EngineError>,
+    ) -> Result<bool, String> {
+        let read = match read {
+            Ok(environment) => match newly_malformed(&self.environment, &environment) {
+                None => Ok(environment),
+                Some(why) => Err(why),
+            },
+            Err(error) => Err(error.to_string()),
+        };
+        match read {
+            Ok(environment) => {
+                self.environment_trouble = None;
+                let is_new = environment != self.environment;
+                if is_new {
+                    let secrets = environment.secret_values(&self.manifest);
+                    self.redactor = Arc::new(Redactor::new(secrets));
+                    self.environment = environment;
+                }
+                Ok(is_new)
+            }
+            Err(why) => {
+                let why = self.redactor.clean(&why, TROUBLE_BYTES_MAX);
+                self.environment_trouble = Some(format!(
+                    "the environment files cannot be used, so what starts again gets them as they were: {why}"
+                ));
+                Err(why)
+            }
+        }
     }
 
     /// Where checks put what they need for a while.
     pub(super) fn scratch(&self) -> PathBuf {
         self.state_dir.join("scratch")
     }
+}
+
+/// The first line that is no assignment, of a file that has more of them than before.
+fn newly_malformed(before: &Environment, now: &Environment) -> Option<String> {
+    let count_before = |name: &str| {
+        let file = before.files.iter().find(|(known, _)| known == name);
+        file.and_then(|(_, file)| file.as_ref())
+            .map_or(0, |file| file.malformed.len())
+    };
+    now.files.iter().find_map(|(name, file)| {
+        let malformed = &file.as_ref()?.malformed;
+        let (line, why) = malformed.first()?;
+        (malformed.len() > count_before(name)).then(|| format!("{name}:{line}: {why}"))
+    })
 }
 
 /// Reads the environment files.
@@ -43,4 +94,47 @@ pub(super) fn load_environment(
         process_env.clone().into_iter(),
     )
     .map_err(|error| EngineError::Environment(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_be_used_leave_the_environment_as_it_was_and_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let env_file = dir.path().join(".env");
+        let manifest = "[app]\nname = \"x\"\n[config]\nfiles = [\".env\"]\n";
+        std::fs::write(dir.path().join("ubs.toml"), manifest).unwrap();
+        std::fs::write(&env_file, "A=1\n").unwrap();
+        let manifest = Manifest::load(&dir.path().join("ubs.toml")).unwrap();
+        let read = || load_environment(&manifest, &BTreeMap::new());
+        let mut app = Application {
+            environment: read().unwrap(),
+            manifest: Arc::new(manifest.clone()),
+            state_dir: dir.path().join(".ubs"),
+            process_env: BTreeMap::new(),
+            redactor: Arc::default(),
+            environment_trouble: None,
+        };
+        let value = |app: &Application| app.environment.expand("${A}").unwrap();
+
+        std::fs::write(&env_file, "A=\"2\n").unwrap();
+        let why = app.renew_environment(read()).unwrap_err();
+        assert!(why.starts_with(".env:1: "), "{why}");
+        assert_eq!(value(&app), "1");
+        assert!(app.environment_trouble.as_ref().unwrap().contains(&why));
+
+        std::fs::remove_file(&env_file).unwrap();
+        std::fs::create_dir(&env_file).unwrap();
+        assert!(app.renew_environment(read()).is_err());
+        assert_eq!(value(&app), "1");
+
+        std::fs::remove_dir(&env_file).unwrap();
+        std::fs::write(&env_file, "A=3\n").unwrap();
+        assert_eq!(app.renew_environment(read()), Ok(true));
+        assert_eq!(value(&app), "3");
+        assert_eq!(app.environment_trouble, None);
+        assert_eq!(app.renew_environment(read()), Ok(false));
+    }
 }

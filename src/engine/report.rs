@@ -32,7 +32,7 @@ pub(super) enum Settling {
     /// Missions are filed and closed.
     Filed {
         /// As it is now: a fix may have changed an environment file.
-        environment: Box<Environment>,
+        environment: Result<Box<Environment>, EngineError>,
     },
     /// The last attempt's fixes were taken back.
     RolledBack,

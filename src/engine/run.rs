@@ -332,6 +332,7 @@ impl Engine<'_> {
             missions_open,
             missions_need_person,
             log_not_written_since: self.log.not_written_since(),
+            trouble: self.app.environment_trouble.clone(),
         })
     }
 
@@ -368,15 +369,12 @@ impl Engine<'_> {
         let Some(steer) = self.steers.remove(&ticket) else {
             return Ok(());
         };
-        match environment {
-            Ok(environment) => {
-                self.app.use_environment(*environment);
-                self.services.forget_environment();
+        match self.renew_environment(environment.map(|read| *read)) {
+            Ok(()) => {
                 self.read_since_settling = true;
                 self.steer(steer)
             }
-            Err(error) => {
-                let why = self.app.redactor.clean(&error.to_string(), 4096);
+            Err(why) => {
                 let why = format!("the environment cannot be read, so nothing was started: {why}");
                 let _ = steer.answer.send(Err(Refused::Failed(why)));
                 Ok(())
@@ -389,17 +387,14 @@ impl Engine<'_> {
         match asked {
             Heard::Stop(_) => {}
             Heard::ReadEnvironment => {
-                match load_environment(&self.app.manifest, &self.app.process_env) {
-                    Ok(environment) => {
-                        self.app.use_environment(environment);
-                        self.services.forget_environment();
-                        tracing::info!(
-                            target: SAID,
-                            "SIGHUP: the environment files were read again; what is started from now on gets them"
-                        );
-                    }
-                    Err(error) => tracing::warn!(
-                        "SIGHUP: the environment stays as it was: its files cannot be read: {error}"
+                let read = load_environment(&self.app.manifest, &self.app.process_env);
+                match self.renew_environment(read) {
+                    Ok(()) => tracing::info!(
+                        target: SAID,
+                        "SIGHUP: the environment files were read again; what is started from now on gets them"
+                    ),
+                    Err(why) => tracing::warn!(
+                        "SIGHUP: the environment stays as it was: its files cannot be used: {why}"
                     ),
                 }
             }
@@ -451,8 +446,7 @@ impl Engine<'_> {
                         Err(error) => return Err(error),
                         Ok(Settling::Filed { .. }) if self.read_since_settling => {}
                         Ok(Settling::Filed { environment }) => {
-                            self.app.use_environment(*environment);
-                            self.services.forget_environment();
+                            self.read_environment(environment.map(|read| *read));
                         }
                         Ok(Settling::RolledBack) => {
                             commands.push(BootCommand::Settled { open: 0, closed: 0 });
@@ -574,7 +568,8 @@ impl Engine<'_> {
     fn start_service(&mut self, service: &str, commands: &mut Vec<BootCommand>) {
         let service = service.to_owned();
         if self.services.was_started(&service) {
-            self.read_environment();
+            let read = load_environment(&self.app.manifest, &self.app.process_env);
+            self.read_environment(read);
         }
         match self
             .services
@@ -589,16 +584,19 @@ impl Engine<'_> {
         }
     }
 
-    /// What is started again gets the environment files as they are now; if they cannot be read, as they were.
-    fn read_environment(&mut self) {
-        match load_environment(&self.app.manifest, &self.app.process_env) {
-            Ok(environment) if environment != self.app.environment => {
-                self.app.use_environment(environment);
-                self.services.forget_environment();
-            }
-            Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the environment files are used as they were"),
+    /// What is started again gets the environment files as they are now; if they cannot be used, as they were, and
+    /// the health says so.
+    fn read_environment(&mut self, read: Result<Environment, EngineError>) {
+        if let Err(why) = self.renew_environment(read) {
+            tracing::warn!(%why, "the environment files are used as they were");
         }
+    }
+
+    fn renew_environment(&mut self, read: Result<Environment, EngineError>) -> Result<(), String> {
+        if self.app.renew_environment(read)? {
+            self.services.forget_environment();
+        }
+        Ok(())
     }
 
     /// A bug: nothing may go on that nobody can record.

@@ -116,6 +116,7 @@ impl Preparation {
         let fingerprint = fingerprint(&self.manifest, &environment, &self.state_dir);
         Ok(PreparedBoot {
             app: Application {
+                environment_trouble: None,
                 redactor: Arc::new(Redactor::new(environment.secret_values(&self.manifest))),
                 manifest: Arc::new(self.manifest),
                 state_dir: self.state_dir,

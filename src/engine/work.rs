@@ -299,7 +299,8 @@ impl Work {
             for mission in settled.closed {
                 worker.forget(mission);
             }
-            let environment = Box::new(load_environment(&manifest, &process_env)?);
+            // Files that cannot be read are no reason to end what runs.
+            let environment = load_environment(&manifest, &process_env).map(Box::new);
             Ok(Settling::Filed { environment })
         };
         let panicked = EngineError::Bug("settling panicked".to_owned());

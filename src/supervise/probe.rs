@@ -70,6 +70,7 @@ pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
             }
             _ => left_ms,
         };
+        let begun = Instant::now();
         match probe_once(probe, try_ms.max(1), asked).await {
             Ok(()) => {
                 successes += 1;
@@ -81,8 +82,12 @@ pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
                     probe.successes_min
                 )));
             }
-            // A try that was cut short by the end knows less than the one before.
-            Err(failure) if last.is_none() || Instant::now() < end => {
+            // A try that was cut short by the end knows less than the one before, unless it had its time.
+            Err(failure)
+                if last.is_none()
+                    || Instant::now() < end
+                    || begun.elapsed() >= Duration::from_millis(probe.timeout_ms / 4) =>
+            {
                 successes = 0;
                 last = Some(failure);
             }

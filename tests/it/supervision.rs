@@ -300,3 +300,40 @@ fn services_are_ready_by_a_line_a_database_and_their_own_word_and_end_by_a_comma
     await_that("the end", || workspace.leftovers().is_empty());
     assert_eq!(workspace.read("ended"), "ended\n");
 }
+
+#[test]
+fn what_is_missing_is_no_good_end_and_what_runs_is_not_called_stopped() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = \"truth\"\nstable_after = \"100ms\"\n\
+         [[layer]]\nname = \"tasks\"\ncritical = false\n[[layer.service]]\nname = \"task\"\nrun = 'false'\n\
+         oneshot = true\n[[layer]]\nname = \"app\"\n\
+         [[layer.service]]\nname = \"api\"\nrun = 'sleep 1000'\nneeds = { task = 'ready' }\n\
+         [[layer.service]]\nname = \"web\"\nrun = 'sleep 1000'\nmin_uptime = '50ms'\n",
+    );
+    let layered = ["boot", "--mode", "layered"];
+    let until_ready = [&layered[..], &["--until-ready"]].concat();
+    workspace.ubs(&until_ready).expect(1);
+    let running = workspace.start(&layered);
+    workspace.await_health(&["unhealthy"]);
+    // It will not be by itself, so nobody waits for it.
+    let waited = workspace.ubs(&["wait", "api"]).expect(1);
+    assert!(
+        waited.stderr.contains("api is skipped: it needs task"),
+        "{}",
+        waited.stderr
+    );
+    workspace
+        .ubs(&["wait", "api", "--for", "stopped"])
+        .expect(0);
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    let waited = workspace.ubs(&["wait", "--for", "stopped"]).expect(1);
+    assert!(
+        waited.stderr.contains("service web still runs as process"),
+        "{}",
+        waited.stderr
+    );
+    workspace.ubs(&["stop"]).expect(0);
+    workspace.ubs(&["wait", "--for", "stopped"]).expect(0);
+    assert!(workspace.leftovers().is_empty());
+}

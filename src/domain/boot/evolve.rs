@@ -262,16 +262,19 @@ fn evolve_layer(state: &mut BootState, at: At, event: &Event) {
     match event {
         Event::LayerStarted { .. } => {
             let again = layer.status != LayerStatus::Pending;
+            let was_supervised = layer.status.is_supervised();
             layer.status = LayerStatus::Starting;
             layer.started_at = Some(at);
             layer.failure = None;
             layer.reason.clear();
             layer.waits_for = None;
             for service in &mut layer.services {
-                // Only what failed or was stopped starts again.
+                // Only what failed or was stopped with its layer starts again, not what had ended by its own policy.
+                let is_over =
+                    service.status == ServiceStatus::Done || was_supervised && service.has_left();
                 let keeps = service.is_held()
                     || again
-                        && (service.is_alive() || service.status == ServiceStatus::Done)
+                        && (service.is_alive() || is_over)
                         && service.status != ServiceStatus::Failed;
                 if keeps || service.status == ServiceStatus::Disabled {
                     continue;

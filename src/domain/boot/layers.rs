@@ -35,11 +35,11 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
     Ok(())
 }
 
-/// The layer is up if all its services are ready, but for those that a person stopped.
+/// The layer is up if all its services are ready, but for those that a person stopped or that ended by their policy.
 pub(super) fn raise_layer(draft: &mut BootDraft, name: &str) {
     let up = draft.state.layer(name).is_some_and(|layer| {
-        let is_there = |s: &ServiceState| s.is_there() || s.is_held();
-        layer.status == LayerStatus::Starting && layer.services.iter().all(is_there)
+        let mut services = layer.services.iter();
+        layer.status == LayerStatus::Starting && services.all(ServiceState::is_settled)
     });
     if up {
         draft.push(Event::LayerUp {
@@ -80,7 +80,8 @@ pub(super) fn tell(
 fn surroundings(state: &BootState, layer: &LayerState) -> Surroundings {
     Surroundings {
         stopping: state.phase == Phase::Stopping || !layer.status.is_supervised(),
-        starting: layer.status == LayerStatus::Starting,
+        // Not while a sibling is being restarted in a layer that was up.
+        starting: layer.status == LayerStatus::Starting && layer.up_at.is_none(),
         fast: state.plan.mode == Mode::Fast,
         in_trial: state.is_fix_in_trial(&layer.name),
     }

@@ -216,7 +216,7 @@ impl LayerState {
             && self
                 .services
                 .iter()
-                .all(|s| is_skipped(s) || s.is_there() || s.status == ServiceStatus::Unready)
+                .all(|s| is_skipped(s) || s.is_settled() || s.status == ServiceStatus::Unready)
     }
 }
 
@@ -435,6 +435,16 @@ impl BootState {
             .iter()
             .filter(|l| l.critical)
             .find_map(|l| l.failure.as_ref().map(|f| (l, f)))
+    }
+
+    /// Something that the application needs was skipped: a critical layer, or a service of one.
+    #[must_use]
+    pub(crate) fn is_needed_skipped(&self) -> bool {
+        let is_skipped = |s: &ServiceState| s.status == ServiceStatus::Skipped;
+        let mut critical = self.layers.iter().filter(|layer| layer.critical);
+        critical.any(|layer| {
+            layer.status == LayerStatus::Skipped || layer.services.iter().any(is_skipped)
+        })
     }
 
     /// The attempt cannot go on: NO-GO, or a critical layer failed.

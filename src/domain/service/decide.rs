@@ -154,6 +154,16 @@ fn pass_time(service: &ServiceState, at: At) -> Vec<Event> {
     due
 }
 
+/// The shortest wait before the `restart`-th restart, however short the waits are meant to be: each restart is
+/// written to the log, and a crash loop that goes on for days must not fill the disk.
+fn crash_loop_wait_ms(restart: u32) -> u64 {
+    match restart {
+        0..=20 => 0,
+        21..=100 => 1_000,
+        _ => 10_000,
+    }
+}
+
 fn exited(
     service: &ServiceState,
     around: Surroundings,
@@ -185,7 +195,8 @@ fn exited(
         let service = plan.name.clone();
         return Ok(vec![ended(true), Event::ServiceReady { service }]);
     }
-    let ended_well = exit.is_success() && reason.is_none();
+    let is_ours = reason.is_some();
+    let ended_well = exit.is_success() && !is_ours;
     // A service that is done with its work, by its own policy.
     if ended_well && was_ready && !around.starting && !plan.restart.is_always() {
         return Ok(vec![ended(true)]);
@@ -220,7 +231,8 @@ fn exited(
             plan.restart_backoff_ms_max,
             service.terms.jitter_percent,
             context.random_per_mille,
-        );
+        )
+        .max(crash_loop_wait_ms(restart));
         Event::ServiceRestarting {
             service: service_name,
             restart,
@@ -241,5 +253,6 @@ fn exited(
             error,
         }
     };
-    Ok(vec![ended(false), then])
+    // What we ended ourselves, with a reason, did not end unasked.
+    Ok(vec![ended(is_ours), then])
 }

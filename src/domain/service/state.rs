@@ -148,6 +148,18 @@ impl ServiceState {
         )
     }
 
+    /// It ended by its own policy, or was stopped with its layer, and nobody asked for it to run again.
+    #[must_use]
+    pub(crate) fn has_left(&self) -> bool {
+        self.status == ServiceStatus::Stopped && !self.is_held() && !self.again && !self.is_alive()
+    }
+
+    /// The layer has to wait for it no longer: it is there, a person does not want it, or it has left.
+    #[must_use]
+    pub(crate) fn is_settled(&self) -> bool {
+        self.is_there() || self.is_held() || self.has_left()
+    }
+
     /// The next moment at which something is due by itself.
     #[must_use]
     pub(crate) fn next_moment(&self) -> Option<At> {

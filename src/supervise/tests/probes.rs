@@ -307,3 +307,20 @@ fn a_server_over_tls_is_probed_with_the_authority_that_is_named() {
         service.kill().await;
     });
 }
+
+#[test]
+fn a_last_try_that_hung_until_the_end_says_so_and_not_what_was_before() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let spec = sh(dir.path(), "exec sleep 600");
+        let mut service = spawn(&spec, plain()).unwrap();
+        // Refuses at first, hangs then.
+        let script = "test -e tried && exec sleep 600; touch tried; exit 7";
+        let argv = ["sh", "-c", script].map(str::to_owned);
+        let mut probe = ready(ProbeKind::Exec(argv.to_vec()));
+        probe.timeout_ms = 300;
+        let said = why(wait(&probe, &spec, &service).await);
+        assert!(said.contains("did not end within"), "{said}");
+        service.kill().await;
+    });
+}

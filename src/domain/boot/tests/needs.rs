@@ -382,3 +382,32 @@ fn what_failed_starts_again_once_its_mission_is_closed() {
     told.pass(2 * SECOND);
     assert_eq!(starts_of(&told, "b"), 2, "once for each mission");
 }
+
+#[test]
+fn a_need_that_is_skipped_in_a_critical_layer_is_no_good_end_and_a_wait_is_said() {
+    let mut optional = layer("tasks", &[], vec![oneshot("task")]);
+    optional.critical = false;
+    let layers = vec![optional, layer("app", &["tasks"], vec![service("api")])];
+    let needs = ready(&[("api", &["task"])]);
+    let mut told = Told::with(Mode::Layered, layers, |_| {}, needs, &[]);
+    assert!(!told.engine.state.is_needed_skipped());
+    told.end("task", ExitKind::Code(1));
+    told.pass(SECOND);
+    assert_eq!(told.status("api"), ServiceStatus::Skipped);
+    assert_eq!(told.health().status, HealthStatus::Unhealthy);
+    assert!(told.engine.state.is_needed_skipped());
+
+    let needs = vec![terms("api", vec![need("task", NeedCondition::Succeeded)])];
+    let services = vec![service("task"), service("api")];
+    let told = Told::with(
+        Mode::Layered,
+        vec![layer("one", &[], services)],
+        |_| {},
+        needs,
+        &[],
+    );
+    assert_eq!(
+        told.health().reason.as_deref(),
+        Some("service api waits for task (succeeded)")
+    );
+}

@@ -1,6 +1,7 @@
 //! What is said about a running system, told step by step: readiness, crash loops, and how far a failure reaches.
 
 use super::*;
+use crate::domain::event::ServiceOrder;
 use crate::domain::health::{Health, HealthStatus};
 use crate::domain::ids::BootId;
 
@@ -426,4 +427,100 @@ fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passe
     told.pass(11 * SECOND);
     let said = closes(&told).expect("closed");
     assert!(said.ends_with("layer one is up and stable"), "{said}");
+}
+
+#[test]
+fn what_ended_by_its_own_policy_stays_so_when_its_layer_starts_again_and_settles_it() {
+    let mut told = failing(OnFailure::Nothing);
+    told.end("a", ExitKind::Code(0));
+    assert_eq!(told.status("a"), ServiceStatus::Stopped);
+    let layer = "one".to_owned();
+    told.engine
+        .command(BootCommand::StartLayer { layer })
+        .unwrap();
+    told.start();
+    assert_eq!(told.status("a"), ServiceStatus::Stopped);
+    told.pass(2 * SECOND);
+    assert_eq!(told.status("b"), ServiceStatus::Ready);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+}
+
+#[test]
+fn a_sibling_may_end_by_its_own_policy_while_a_person_restarts_a_service() {
+    let services = vec![service("a"), service("b")];
+    let mut told = Told::begin(vec![layer("one", &[], services)], |_| {});
+    told.pass(2 * SECOND);
+    let restart = BootCommand::Steer {
+        service: "b".into(),
+        order: ServiceOrder::Restart,
+        by: "a person".into(),
+    };
+    told.engine.command(restart).unwrap();
+    told.end("b", ExitKind::Signal(15));
+    assert_eq!(told.layer("one"), LayerStatus::Starting);
+    told.end("a", ExitKind::Code(0));
+    assert_eq!(told.status("a"), ServiceStatus::Stopped, "it did not fail");
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+}
+
+#[test]
+fn a_crash_loop_while_the_system_starts_is_said_and_writes_a_bounded_log() {
+    let mut plan = service("a");
+    plan.restarts_max = u32::MAX;
+    (plan.restart_backoff_ms, plan.restart_backoff_ms_max) = (10, 100);
+    let mut told = Told::begin(vec![layer("one", &[], vec![plan])], |_| {});
+    assert_eq!(told.health().reason, None);
+    let begun = told.engine.clock;
+    let mut ends = 0_usize;
+    while told.engine.clock < begun + 3_600 * SECOND {
+        told.end("a", ExitKind::Code(3));
+        ends += 1;
+    }
+    assert!((300..600).contains(&ends), "{ends} in an hour");
+    assert!(told.engine.log.len() < 3 * ends + 20);
+    let health = told.health();
+    assert_eq!(health.status, HealthStatus::Starting);
+    let reason = health.reason.unwrap();
+    assert!(reason.contains("was restarted"), "{reason}");
+    assert!(reason.contains("exit status 3"), "{reason}");
+}
+
+#[test]
+fn what_we_ended_for_its_liveness_did_not_end_unasked() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    told.pass(2 * SECOND);
+    let ended = BootCommand::ServiceExited {
+        service: "a".into(),
+        exit: ExitKind::Signal(15),
+        reason: Some("liveness failed 3 times in a row".into()),
+        output: String::new(),
+    };
+    told.engine.command(ended).unwrap();
+    assert_eq!(told.status("a"), ServiceStatus::Restarting);
+    let unasked = |(_, _, event): &(At, Option<MissionId>, Event)| {
+        matches!(
+            event,
+            Event::ServiceExited {
+                expected: false,
+                ..
+            }
+        )
+    };
+    assert!(!told.engine.log.iter().any(unasked));
+    assert_eq!(told.health().status, HealthStatus::Degraded);
+}
+
+#[test]
+fn what_the_supervisor_knows_beside_its_log_makes_it_degraded() {
+    let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    told.pass(2 * SECOND);
+    told.pass(11 * SECOND);
+    assert_eq!(
+        told.health().with_trouble(None).status,
+        HealthStatus::Healthy
+    );
+    let health = told.health().with_trouble(Some(".env cannot be read"));
+    assert_eq!(health.status, HealthStatus::Degraded);
+    assert_eq!(health.reason.as_deref(), Some(".env cannot be read"));
 }
