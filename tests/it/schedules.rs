@@ -132,6 +132,8 @@ struct Schedule {
     /// Orders that were answered, so they are durable.
     taken: usize,
     truth: Truth,
+    /// Services that were called ready when the supervisor was asked last.
+    ready: Vec<String>,
     /// What was done, for who has to find out what went wrong.
     story: String,
     begun: Instant,
@@ -218,6 +220,7 @@ impl Schedule {
             killed: Vec::new(),
             taken: 0,
             truth,
+            ready: Vec::new(),
             story: format!("{mode}\n{manifest}"),
             begun: Instant::now(),
         }
@@ -274,12 +277,13 @@ impl Schedule {
         use nix::sys::signal::Signal::{SIGKILL, SIGSTOP};
         match act {
             Act::Kill(service) | Act::Freeze(service) => {
-                let signal = if matches!(act, Act::Kill(_)) {
-                    SIGKILL
-                } else {
-                    SIGSTOP
-                };
                 let name = self.services[service].name;
+                let signal = match act {
+                    Act::Kill(_) => SIGKILL,
+                    // Nothing asks whether it hangs before it was ready; it would be given up after half a minute.
+                    _ if !self.ready.iter().any(|ready| ready == name) => return,
+                    _ => SIGSTOP,
+                };
                 if let Some(pid) = self.truth.process_of(name) {
                     self.tell(&format!("{signal} to {pid} of {name}"));
                     truth::kill(pid, signal);
@@ -357,11 +361,13 @@ impl Schedule {
         }
         let truth = self.truth.look(&self.services);
         let said = truth::ask(&self.workspace, "GET", "/health").filter(|(code, _)| *code == 200);
+        self.ready.clear();
         let Some((_, document)) = said else {
             self.truth.unanswered();
             return None;
         };
         let said = Said::of(&document);
+        self.ready = said.ready();
         self.compare(&truth, &said);
         Some(said)
     }

@@ -192,6 +192,13 @@ pub(super) struct SaidOfOne {
 }
 
 impl Said {
+    /// The services that are called ready.
+    pub(super) fn ready(&self) -> Vec<String> {
+        let services = self.services.iter();
+        let ready = services.filter(|(_, service)| service.is_called_ready());
+        ready.map(|(name, _)| name.clone()).collect()
+    }
+
     /// By the document of health.
     pub(super) fn of(health: &Value) -> Self {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -216,6 +223,12 @@ impl Said {
     }
 }
 
+impl SaidOfOne {
+    fn is_called_ready(&self) -> bool {
+        matches!(self.status.as_str(), "ready" | "up (not probed)")
+    }
+}
+
 /// What is said and not true.
 pub(super) fn disagreements(
     services: &[Declared],
@@ -229,7 +242,7 @@ pub(super) fn disagreements(
         let Some(word) = said.services.get(name) else {
             continue;
         };
-        let is_called_ready = matches!(word.status.as_str(), "ready" | "up (not probed)");
+        let is_called_ready = word.is_called_ready();
         assert!(
             !is_called_ready || word.pid.is_some(),
             "{name} is {} without a process",
