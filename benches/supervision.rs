@@ -114,10 +114,15 @@ fn ratio(ours: Duration, bare: Duration) -> f64 {
 fn start(size: &Size) {
     for services in [size.services, size.services * TIMES] {
         let (mut bare, mut run, mut up) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut bare_ran, mut ran) = (Vec::new(), Vec::new());
         let mut memory = Memory::default();
         for _ in 0..size.rounds {
+            let before = ran_for("/proc/thread-self");
             bare.push(spawn_bare(services));
+            bare_ran.push(ran_for("/proc/thread-self").saturating_sub(before));
             let supervisor = Supervisor::boot(&sleepers(services), services);
+            let threads = threads(supervisor.pid());
+            ran.push(threads.iter().map(|thread| ran_for(thread)).sum());
             run.push(supervisor.all_run);
             up.push(supervisor.up);
             memory = Memory::of(supervisor.pid());
@@ -138,6 +143,11 @@ fn start(size: &Size) {
             "  ubs boot, all up and durable    {:>8.1} ms   ratio {:.2}",
             ms(up),
             ratio(up, bare)
+        );
+        println!(
+            "  processor time without children {:>8.1} ms, of the bare loop {:.1} ms",
+            ms(median(ran)),
+            ms(median(bare_ran))
         );
         println!(
             "  resident memory                 {:>8.1} MB (at most 20 at 200): {:.1} its own, {:.1} of mapped files",
@@ -498,6 +508,13 @@ fn processor_time(pid: u32) -> f64 {
     let fields: Vec<&str> = after_name.split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<f64>().expect("ticks");
     (ticks(11) + ticks(12)) / TICKS
+}
+
+/// How long a thread that lives had a processor; what others load the machine with does not count.
+fn ran_for(thread: &str) -> Duration {
+    let text = fs::read_to_string(format!("{thread}/schedstat")).unwrap_or_default();
+    let first = text.split(' ').next().and_then(|ns| ns.parse().ok());
+    Duration::from_nanos(first.unwrap_or(0))
 }
 
 /// Waits until the last line of the output is in the log file; how many lines before it are there without a gap.

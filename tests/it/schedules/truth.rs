@@ -22,6 +22,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_millis(100);
 pub(super) enum Rule {
     /// The process that runs is the one that is named.
     Process,
+    /// What is being stopped is, until nothing of it is left: its main process may end before.
+    Stopping,
     /// What is called ready answers.
     ReadyAnswers,
     /// What answers is called ready.
@@ -40,6 +42,8 @@ impl Rule {
         Duration::from_millis(match self {
             // An end and a start are told by the kernel.
             Self::Process => 700,
+            // After an end, all processes of the host are looked at, with a pause of four times what that costs.
+            Self::Stopping => 5_000,
             // Asked again each second; two failures in a row, 300 ms each.
             Self::ReadyAnswers | Self::Health => 2_500,
             Self::AnsweringIsReady => 2_000,
@@ -251,8 +255,12 @@ pub(super) fn disagreements(
         // A process that has just begun has not told us yet, so what is named may live.
         let is_beginning = is.pid.is_none() && word.pid.is_some_and(|pid| start_of(pid).is_some());
         if word.pid != is.pid && !is_beginning {
+            let rule = match word.status.as_str() {
+                "stopping" if is.pid.is_none() => Rule::Stopping,
+                _ => Rule::Process,
+            };
             broken.push((
-                Rule::Process,
+                rule,
                 format!(
                     "{name} is {:?} by {:?}, and runs as {:?}",
                     word.status, word.pid, is.pid
