@@ -265,7 +265,7 @@ impl Schedule {
         match self.random.below(12) {
             0..=2 => Act::Kill(service),
             3..=4 if self.services[service].watched => Act::Freeze(service),
-            3..=4 | 5 => Act::Order("restart", service),
+            3..=5 => Act::Order("restart", service),
             6 => Act::Order("stop", service),
             7 => Act::Order("start", service),
             8..=9 => Act::KillSupervisor,
