@@ -1,8 +1,10 @@
 //! Who listens on a port of this host, by `/proc/net/tcp` and the descriptors of processes (proc(5)).
 
-use std::collections::BTreeSet;
-use std::fs;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::census::{Census, program_name};
@@ -14,8 +16,26 @@ const LISTEN: &str = "0A";
 /// Most sockets that are remembered.
 const KNOWN_MAX: usize = 10_000;
 
-/// Sockets that were found to be ours, by mark and inode: a probe asks the same one again and again.
-static KNOWN: Mutex<BTreeSet<(String, u64)>> = Mutex::new(BTreeSet::new());
+/// What is asked for: a mark, addresses and a port.
+type Question = (String, Vec<IpAddr>, u16);
+
+/// Sockets that were found to be ours: a probe asks the same question again and again, and the table is long.
+static KNOWN: Mutex<BTreeMap<Question, Held>> = Mutex::new(BTreeMap::new());
+
+/// A descriptor by which a process holds a socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    /// `/proc/PID/fd/N`.
+    descriptor: PathBuf,
+    inode: u64,
+}
+
+impl Held {
+    /// It still is the same socket: the number of another one differs, whoever has the pid now.
+    fn is_held(&self) -> bool {
+        fs::read_link(&self.descriptor).is_ok_and(|target| inode_of(&target) == Some(self.inode))
+    }
+}
 
 /// A process that listens and is none of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,55 +75,57 @@ pub(crate) fn listener(
     likely: Option<u32>,
     mark: &str,
 ) -> Listener {
+    let question = (mark.to_owned(), addresses.to_vec(), port);
+    let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = known().get(&question).cloned();
+    if before.is_some_and(|held| held.is_held()) {
+        return Listener::Ours;
+    }
     let sockets: BTreeSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
         .iter()
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .flat_map(|table| listening(&table, addresses, port))
+        .filter_map(|path| File::open(path).ok())
+        .flat_map(|table| listening(BufReader::new(table), addresses, port))
         .collect();
     if sockets.is_empty() {
         return Listener::Unknown;
     }
-    let is_known = {
-        let known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        sockets
-            .iter()
-            .any(|inode| known.contains(&(mark.to_owned(), *inode)))
-    };
-    if is_known {
-        return Listener::Ours;
-    }
-    let found = find_owner(&sockets, likely, mark);
-    if found == Listener::Ours {
-        let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KNOWN_MAX {
-            known.clear();
+    match find_owner(&sockets, likely, mark) {
+        Ok(held) => {
+            let mut known = known();
+            if known.len() >= KNOWN_MAX {
+                known.clear();
+            }
+            known.insert(question, held);
+            Listener::Ours
         }
-        known.extend(sockets.into_iter().map(|inode| (mark.to_owned(), inode)));
+        Err(listener) => listener,
     }
-    found
 }
 
-fn find_owner(sockets: &BTreeSet<u64>, likely: Option<u32>, mark: &str) -> Listener {
-    if likely.is_some_and(|pid| holds(pid, sockets)) {
-        return Listener::Ours;
+/// By what one of ours holds one of the sockets, or else who does.
+fn find_owner(sockets: &BTreeSet<u64>, likely: Option<u32>, mark: &str) -> Result<Held, Listener> {
+    if let Some(held) = likely.and_then(|pid| held_by(pid, sockets)) {
+        return Ok(held);
     }
-    let owners: Vec<u32> = pids().filter(|&pid| holds(pid, sockets)).collect();
-    let Some(&first) = owners.first() else {
-        return Listener::Unknown;
+    let owners: Vec<(u32, Held)> = pids()
+        .filter_map(|pid| Some((pid, held_by(pid, sockets)?)))
+        .collect();
+    let Some(&(first, _)) = owners.first() else {
+        return Err(Listener::Unknown);
     };
     let own = std::process::id();
     let name = mark.split_once('=').map_or("", |(name, _)| name);
     let census = Census::take(&[name]);
     // A program that writes its title over its environment (PostgreSQL, nginx) is known by its parents.
-    let is_ours = |pid: &u32| census.carries(*pid, mark) || census.descends_from(*pid, own);
-    if owners.iter().any(is_ours) {
-        return Listener::Ours;
+    let is_ours = |pid: u32| census.carries(pid, mark) || census.descends_from(pid, own);
+    if let Some((_, held)) = owners.into_iter().find(|(pid, _)| is_ours(*pid)) {
+        return Ok(held);
     }
-    Listener::Stranger(Stranger {
+    Err(Listener::Stranger(Stranger {
         pid: first,
         program: program_name(first),
         user: user_of(first),
-    })
+    }))
 }
 
 /// Whose a process is that answered over a local socket (`SO_PEERCRED`, unix(7)). `mark` as for [`listener`].
@@ -125,20 +147,24 @@ pub(crate) fn owner_of(pid: u32, mark: &str) -> Listener {
     })
 }
 
-/// The inodes of the sockets that listen there, from a table as in `/proc/net/tcp`.
-fn listening(table: &str, addresses: &[IpAddr], port: u16) -> Vec<u64> {
-    let socket = |line: &str| {
+/// The inodes of the sockets that listen there, from a table as in `/proc/net/tcp`. The kernel lists those that listen
+/// first; behind them may come thousands of connections that have ended (TIME_WAIT).
+fn listening(table: impl BufRead, addresses: &[IpAddr], port: u16) -> Vec<u64> {
+    let socket = |line: &String| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (local, state, inode) = (fields.get(1)?, fields.get(3)?, fields.get(9)?);
+        let (local, inode) = (fields.get(1)?, fields.get(9)?);
         let (address, local_port) = local.split_once(':')?;
-        let is_there = u16::from_str_radix(local_port, 16).ok()? == port && *state == LISTEN;
+        let is_there = u16::from_str_radix(local_port, 16).ok()? == port;
         let address = parse_address(address)?;
         let address = address.to_canonical();
         (is_there && (address.is_unspecified() || addresses.contains(&address)))
             .then(|| inode.parse().ok())
             .flatten()
     };
-    table.lines().skip(1).filter_map(socket).collect()
+    let listens = |line: &String| line.split_ascii_whitespace().nth(3) == Some(LISTEN);
+    let lines = table.lines().map_while(Result::ok).skip(1);
+    let lines: Vec<String> = lines.take_while(listens).collect();
+    lines.iter().filter_map(socket).collect()
 }
 
 /// Words of 32 bits, each in the byte order of the host.
@@ -159,20 +185,21 @@ fn parse_address(hex: &str) -> Option<IpAddr> {
     }
 }
 
-fn holds(pid: u32, sockets: &BTreeSet<u64>) -> bool {
-    let entries = fs::read_dir(format!("/proc/{pid}/fd"))
-        .into_iter()
-        .flatten();
-    entries.flatten().any(|entry| {
-        let target = fs::read_link(entry.path()).unwrap_or_default();
-        let target = target.to_str().unwrap_or_default();
-        let inode = target
-            .strip_prefix("socket:[")
-            .and_then(|rest| rest.strip_suffix(']'));
-        inode
-            .and_then(|inode| inode.parse().ok())
-            .is_some_and(|inode| sockets.contains(&inode))
+fn held_by(pid: u32, sockets: &BTreeSet<u64>) -> Option<Held> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    entries.flatten().find_map(|entry| {
+        let descriptor = entry.path();
+        let inode = inode_of(&fs::read_link(&descriptor).ok()?)?;
+        sockets
+            .contains(&inode)
+            .then_some(Held { descriptor, inode })
     })
+}
+
+/// Of a descriptor that is a socket: `socket:[1234]`.
+fn inode_of(target: &Path) -> Option<u64> {
+    let target = target.to_str()?.strip_prefix("socket:[")?;
+    target.strip_suffix(']')?.parse().ok()
 }
 
 fn user_of(pid: u32) -> String {
@@ -209,10 +236,34 @@ mod tests {
             listener(&here, port, Some(own), "UBS_TEST=x"),
             Listener::Ours
         );
+        assert_eq!(
+            listener(&here, port, None, "UBS_TEST=x"),
+            Listener::Ours,
+            "it was found before"
+        );
         drop(socket);
         assert_eq!(
             listener(&here, port, Some(own), "UBS_TEST=x"),
-            Listener::Unknown
+            Listener::Unknown,
+            "a socket that is closed is not remembered"
         );
+    }
+
+    #[test]
+    fn the_table_is_read_as_far_as_sockets_listen() {
+        let line = |port: &str, state: &str, inode: u32| {
+            format!(
+                "0: 0100007F:{port} 00000000:0000 {state} 00000000:00000000 00:00000000 0 0 0 {inode} 1\n"
+            )
+        };
+        let table = format!(
+            "head\n{}{}{}{}",
+            line("1F90", LISTEN, 1),
+            line("1F91", LISTEN, 2),
+            line("1F90", "06", 3),
+            line("1F90", LISTEN, 4)
+        );
+        let here = [IpAddr::from(Ipv4Addr::LOCALHOST)];
+        assert_eq!(listening(table.as_bytes(), &here, 8080), [1]);
     }
 }

@@ -222,6 +222,7 @@ pub(super) fn open_reader(path: &Path) -> Result<(Connection, PathBuf), LogError
     let conn = connect_reader(&path, false)?;
     let (conn, found) = match layout(&conn) {
         Ok(found) => (conn, found),
+        Err(error) if is_half_made(&error) => return Err(LogError::Missing { path }),
         // A WAL-mode file in a directory that cannot be written: SQLite cannot make the shared
         // memory file. Nobody else can be writing there either, and without a WAL all is in the file.
         Err(error) if cannot_share(&error) && wal_bytes(&path) == 0 => {
@@ -249,6 +250,13 @@ fn cannot_share(error: &rusqlite::Error) -> bool {
     )
 }
 
+/// Whoever made it was killed: a rollback journal waits to be undone, which only a writer may do. A log has one until it
+/// is first in WAL mode, so there is no event in it yet.
+fn is_half_made(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
 /// A log whose `head` row or table is gone is damaged, whatever SQLite calls it.
 fn no_head(path: &Path, source: rusqlite::Error) -> LogError {
     match source {
@@ -274,13 +282,17 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, PathBuf), LogError
             // Through a connection that cannot write: closing one that can would fold a left-over
             // WAL into a file that may be too new for us.
             let conn = connect_reader(&path, false)?;
-            let found = match layout(&conn) {
+            match layout(&conn) {
+                // The connection that writes undoes the half, and `migrate` makes it anew.
+                Err(error) if is_half_made(&error) => {}
                 Err(error) if cannot_share(&error) => {
                     return Err(LogError::ReadOnly { path });
                 }
-                other => other.map_err(|source| no_head(&path, source))?,
-            };
-            require_not_newer(&path, found)?;
+                other => {
+                    let found = other.map_err(|source| no_head(&path, source))?;
+                    require_not_newer(&path, found)?;
+                }
+            }
         }
     }
     let error = |source| LogError::of(&path, source);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::unistd::{AccessFlags, access};
 use regex::Regex;
 use tokio::net::unix::pipe;
 use tokio::sync::{oneshot, watch};
@@ -68,9 +69,18 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Sees to it that the log can be written: its directory (mode 0700) and file (mode 0600) exist.
+    /// Sees to it that the log can be written: what is at the path is a file that can be, or the directory (mode 0700)
+    /// takes one. A silent service gets none: making files is what the start of many would wait for most.
     pub(super) fn prepare(path: &Path) -> io::Result<()> {
-        open_log(path).map(drop)
+        make_directory(path)?;
+        match fs::symlink_metadata(path) {
+            Ok(_) => open_log(path).map(drop),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let directory = path.parent().unwrap_or(Path::new("."));
+                Ok(access(directory, AccessFlags::W_OK | AccessFlags::X_OK)?)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads the pipe in a task until [`Output::finish`], or until nobody holds it open for writing.
@@ -366,13 +376,19 @@ fn is_at(file: &File, path: &Path) -> bool {
     here.is_some() && here == fs::symlink_metadata(path).ok().map(id)
 }
 
-fn open_log(path: &Path) -> io::Result<File> {
-    if let Some(dir) = path
-        .parent()
-        .filter(|d| !d.as_os_str().is_empty() && !d.exists())
-    {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+fn make_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent();
+    match directory.filter(|d| !d.as_os_str().is_empty() && !d.exists()) {
+        Some(missing) => DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(missing),
+        None => Ok(()),
     }
+}
+
+fn open_log(path: &Path) -> io::Result<File> {
+    make_directory(path)?;
     // Not through a link, and not waiting for a reader, should somebody have put a pipe there.
     let file = OpenOptions::new()
         .append(true)
@@ -405,6 +421,16 @@ fn rotate(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_that_can_be_written_is_made_with_the_first_line_and_one_that_cannot_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/web.log");
+        Output::prepare(&path).unwrap();
+        assert!(path.parent().unwrap().is_dir() && !path.exists());
+        fs::create_dir(&path).unwrap();
+        assert!(Output::prepare(&path).is_err());
+    }
 
     #[test]
     fn a_log_file_that_is_gone_is_written_anew_and_one_is_put_aside_when_asked() {

@@ -27,6 +27,12 @@ const BODY_MAX: usize = 64 << 10;
 /// nothing must not use up the time of the tries to come.
 const NETWORK_TRY_MS_MAX: u64 = 10_000;
 
+/// A first answer that is still missing is asked for again after so small a part of the time since the first try (one
+/// in so many), as long as that is less than the interval: waiting delays the start by little, and costs some fifty tries.
+const EARLY_PART: u32 = 8;
+/// The shortest such time.
+const EARLY_MIN: Duration = Duration::from_millis(1);
+
 /// The clock of a file system may be so far behind ours (a tick of the kernel).
 const FILE_CLOCK_BEHIND: Duration = Duration::from_millis(20);
 
@@ -53,13 +59,15 @@ pub(crate) enum Readiness {
     },
 }
 
-/// Tries until enough tries in a row succeed or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries.
+/// Tries until enough tries in a row succeed or `probe.timeout_ms` is over, with `probe.interval_ms` between two tries:
+/// less at first where a try costs the service nothing ([`early_wait`]).
 /// The first one comes after `probe.delay_ms`, which is given besides.
 pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
     tokio::time::sleep(Duration::from_millis(probe.delay_ms)).await;
     let end = Instant::now() + Duration::from_millis(probe.timeout_ms);
     let mut last: Option<ProbeFailure> = None;
     let mut successes = 0;
+    let first_at = Instant::now();
     loop {
         let left = end.saturating_duration_since(Instant::now());
         let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
@@ -93,7 +101,11 @@ pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
             }
             Err(_) => {}
         }
-        let next = Instant::now() + Duration::from_millis(probe.interval_ms.max(1));
+        let mut wait = Duration::from_millis(probe.interval_ms.max(1));
+        if successes == 0 {
+            wait = wait.min(early_wait(&probe.kind, first_at.elapsed()));
+        }
+        let next = Instant::now() + wait;
         if next >= end {
             tokio::time::sleep_until(end.min(next)).await;
             return Readiness::TimedOut {
@@ -101,6 +113,15 @@ pub(crate) async fn await_ready(probe: &Probe, asked: Asked<'_>) -> Readiness {
             };
         }
         tokio::time::sleep_until(next).await;
+    }
+}
+
+/// Most time until the next try for a first answer. A connection that is refused and a file that is missing cost nobody
+/// anything; a request or a command that fails costs the service, and comes at its interval.
+fn early_wait(kind: &ProbeKind, since_first: Duration) -> Duration {
+    match kind {
+        ProbeKind::Tcp(_) | ProbeKind::File(_) => (since_first / EARLY_PART).max(EARLY_MIN),
+        _ => Duration::MAX,
     }
 }
 
@@ -147,7 +168,7 @@ async fn ask(
         ProbeKind::Tcp(address) => tokio::time::timeout(limit, TcpStream::connect(address))
             .await
             .map_err(|_| late(address))?
-            .map(drop)
+            .and_then(require_other_end)
             .map_err(|e| ProbeFailure::new(format!("cannot connect to {address}: {e}"))),
         ProbeKind::Exec(argv) => run(argv, limit, spec).await,
         ProbeKind::File(path) => {
@@ -180,6 +201,15 @@ async fn ask(
         },
     }
     .map(|()| None)
+}
+
+/// A connection to a port where nobody listens can meet itself, if the kernel gives it that very port (RFC 9293, 3.5:
+/// simultaneous open). That is no answer.
+fn require_other_end(stream: TcpStream) -> io::Result<()> {
+    if stream.local_addr()? == stream.peer_addr()? {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
 }
 
 /// Something stands there, and came or changed since the service was started: what an earlier run left says nothing.
@@ -316,4 +346,27 @@ fn matches(pattern: &str, text: &str) -> bool {
         let regex = compiled.get(pattern).and_then(Option::as_ref);
         regex.is_some_and(|regex| regex.is_match(text))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_answer_is_asked_for_again_soon_where_that_costs_nothing() {
+        let wait = |kind: &ProbeKind, ms| early_wait(kind, Duration::from_millis(ms)).as_micros();
+        let tcp = ProbeKind::Tcp("127.0.0.1:1".to_owned());
+        assert_eq!((wait(&tcp, 0), wait(&tcp, 20)), (1_000, 2_500));
+        let http = ProbeKind::Http("http://127.0.0.1:1/".to_owned());
+        assert_eq!(early_wait(&http, Duration::ZERO), Duration::MAX);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_meets_itself_is_no_answer() {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let here = socket.local_addr().unwrap();
+        let met = socket.connect(here).await.unwrap();
+        assert!(require_other_end(met).is_err());
+    }
 }

@@ -24,6 +24,7 @@ mod proof;
 mod public_api;
 mod real;
 mod rooms;
+mod schedules;
 mod schema;
 mod server_migrations;
 mod siege;

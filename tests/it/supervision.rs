@@ -337,3 +337,43 @@ fn what_is_missing_is_no_good_end_and_what_runs_is_not_called_stopped() {
     workspace.ubs(&["wait", "--for", "stopped"]).expect(0);
     assert!(workspace.leftovers().is_empty());
 }
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn a_thousand_services_run_under_a_soft_limit_of_1024_open_files() {
+    const SERVICES: usize = 1_000;
+    let services: String = (0..SERVICES)
+        .map(|index| {
+            let run = match index {
+                999 => "['sh', '-c', 'ulimit -Sn > limit; exec sleep 1000']",
+                _ => "['sleep', '1000']",
+            };
+            format!(
+                "[[layer.service]]\nname = \"s{index}\"\nrun = {run}\nmin_uptime = \"0s\"\nstop = {{ signal = \"KILL\" }}\n"
+            )
+        })
+        .collect();
+    let workspace = Workspace::with_manifest(&format!(
+        "[app]\nname = \"many\"\nstable_after = \"0s\"\n[[layer]]\nname = \"all\"\n{services}"
+    ));
+    let program = crate::support::ubs_binary();
+    let script = format!(
+        "ulimit -Sn 1024; exec '{}' boot --mode layered",
+        program.display()
+    );
+    let mut boot = std::process::Command::new("sh");
+    boot.args(["-c", &script])
+        .current_dir(workspace.root())
+        .env("UBS_TEST_WORKSPACE", workspace.root())
+        .stdout(std::process::Stdio::null());
+    let mut boot = boot.spawn().expect("a shell");
+    let said = workspace.ubs(&["wait", "--for", "ready", "--timeout", "100s"]);
+    assert_eq!(said.code, 0, "{}{}", said.stdout, said.stderr);
+    // The supervisor itself carries the entry, too.
+    assert_eq!(workspace.leftovers().len(), SERVICES + 1);
+    await_that("its line", || workspace.path("limit").exists());
+    assert_eq!(workspace.read("limit"), "1024\n");
+    workspace.ubs(&["stop"]).expect(0);
+    assert!(boot.wait().expect("its end").success());
+    assert!(workspace.leftovers().is_empty());
+}

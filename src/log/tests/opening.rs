@@ -45,6 +45,42 @@ fn a_log() -> (tempfile::TempDir, std::path::PathBuf) {
 }
 
 #[test]
+fn a_log_whose_maker_was_killed_is_made_anew() {
+    let (dir, path) = place();
+    let half = dir.path().join("half.db");
+    let conn = Connection::open(&half).unwrap();
+    let id = Connection::open({
+        Log::open(&path).unwrap();
+        &path
+    })
+    .unwrap()
+    .pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))
+    .unwrap();
+    conn.pragma_update(None, "application_id", id).unwrap();
+    conn.execute_batch(
+        "CREATE TABLE half (x); INSERT INTO half VALUES (1);
+         PRAGMA cache_size = 1; BEGIN; DROP TABLE half; CREATE TABLE big (x);
+         INSERT INTO big WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 100)
+         SELECT randomblob(4000) FROM n;",
+    )
+    .unwrap();
+    // What `kill -9` leaves: pages that were written, and the journal that undoes them.
+    let killed = path.with_file_name("killed.db");
+    fs::copy(&half, &killed).unwrap();
+    fs::copy(
+        dir.path().join("half.db-journal"),
+        path.with_file_name("killed.db-journal"),
+    )
+    .unwrap();
+    assert!(matches!(
+        Reader::open(&killed),
+        Err(LogError::Missing { .. })
+    ));
+    let log = Log::open(&killed).unwrap();
+    log.append(vec![note("one")]).unwrap();
+}
+
+#[test]
 fn a_new_log_is_for_its_owner_only() {
     let (_dir, path) = place();
     let log = Log::open(&path).unwrap();
