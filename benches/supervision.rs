@@ -29,6 +29,9 @@ const OUTPUT_LINE: usize = 100;
 /// What a kernel counts processor time in, a second (`getconf CLK_TCK`).
 const TICKS: f64 = 100.0;
 
+/// Measures one thing, and prints it.
+type Part = fn(&Size);
+
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
@@ -43,7 +46,7 @@ fn main() {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [(&str, fn(&Size)); 5] = [
+    let parts: [(&str, Part); 5] = [
         ("start", start),
         ("chain", chain),
         ("idle", idle),
