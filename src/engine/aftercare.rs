@@ -1,7 +1,7 @@
 //! What a boot does about fixes after they were applied, and about missions that it leaves to others: it blesses a
 //! fix when its probation is over, names the fix that made things worse, and ends an offer that nobody took.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ pub(super) struct Aftercare {
     served_ms: BTreeMap<Seq, u64>,
     /// Fixes on probation at the last look.
     known: Vec<Fix>,
+    /// Fixes that are gone, for as long as something runs that was started with them, and since when.
+    gone: Vec<(Fix, At)>,
 }
 
 impl Aftercare {
@@ -80,7 +82,6 @@ impl Aftercare {
     ) -> Result<Vec<BootCommand>, PromoteError> {
         let missions = Missions::new(log.log.clone());
         let fixes = fixes_on_probation(&app.state_dir, &missions)?;
-        let mut changes: Vec<(Fix, At, &str)> = Vec::new();
         for known in std::mem::take(&mut self.known) {
             if fixes.iter().any(|fix| fix.id == known.id) {
                 continue;
@@ -89,31 +90,40 @@ impl Aftercare {
             let gone = now.into_iter().find(|fix| fix.id == known.id);
             let gone =
                 gone.filter(|fix| matches!(fix.status, FixStatus::TakenBack | FixStatus::Undone));
-            changes.extend(gone.map(|fix| {
-                (
-                    fix.clone(),
-                    fix.since,
-                    "without the fix that was taken back",
-                )
+            self.gone.extend(gone.map(|fix| {
+                let since = fix.since;
+                (fix, since)
             }));
         }
-        let applied = fixes
-            .iter()
-            .map(|fix| (fix.clone(), fix.applied_at, "with the fix"));
-        changes.extend(applied);
         self.known = fixes;
         if app.manifest.heal.restart == RestartAfterFix::Never {
+            self.gone.clear();
             return Ok(vec![]);
         }
-        let mut commands = Vec::new();
-        let mut named = BTreeSet::new();
-        for (fix, since, how) in changes {
-            for service in boot::affected(&log.state, &fix, since) {
-                if named.insert(service.clone()) {
-                    let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
-                    commands.push(BootCommand::Refresh { service, reason });
-                }
+        self.gone
+            .retain(|(fix, since)| !boot::affected(&log.state, fix, *since).is_empty());
+        let gone = self.gone.iter();
+        let gone = gone.map(|(fix, since)| (fix, *since, "without the fix that was taken back"));
+        let applied = self.known.iter();
+        let applied = applied.map(|fix| (fix, fix.applied_at, "with the fix"));
+        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+        for (fix, since, how) in gone.chain(applied) {
+            for service in boot::affected(&log.state, fix, since) {
+                let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
+                wanted.entry(service).or_insert(reason);
             }
+        }
+        let names: Vec<String> = wanted.keys().cloned().collect();
+        let mut commands = Vec::new();
+        for service in boot::due(&log.state, &names) {
+            if let Some(reason) = wanted.remove(&service) {
+                commands.push(BootCommand::Refresh { service, reason });
+            }
+        }
+        if !wanted.is_empty() {
+            // Their turn comes when those are ready, which is an event, or cannot be.
+            let again = Instant::now() + LOOK_INTERVAL;
+            self.due = Some(self.due.map_or(again, |due| due.min(again)));
         }
         Ok(commands)
     }
@@ -210,6 +220,35 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<Option<u64>, Missi
         }
     }
     Ok(next_ms)
+}
+
+/// The fixes on probation whose failure is back, newest first, and why they go.
+pub(super) fn find_failed(
+    log: &Log,
+    boot: BootId,
+    state_dir: &Path,
+) -> Result<Vec<(MissionId, String)>, PromoteError> {
+    let missions = Missions::new(log.clone());
+    let fixes = fixes_on_probation(state_dir, &missions)?;
+    if fixes.is_empty() {
+        return Ok(vec![]);
+    }
+    let reader = log.reader().map_err(MissionsError::from)?;
+    let state = reader.boot(boot).map_err(MissionsError::from)?;
+    let Some(state) = state.filter(|state| state.plan.mode == Mode::Resilient) else {
+        return Ok(vec![]);
+    };
+    let mut failed = Vec::new();
+    for fix in fixes.iter().rev() {
+        let mission = missions.get(fix.mission)?;
+        let is_open = !matches!(
+            mission.status,
+            MissionStatus::Applied | MissionStatus::Closed
+        );
+        let back = boot::came_back(&state, fix, is_open);
+        failed.extend(back.map(|why| (fix.mission, why)));
+    }
+    Ok(failed)
 }
 
 /// The newest fix on probation with which this boot is worse than the one before, and why it goes.

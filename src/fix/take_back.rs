@@ -16,7 +16,7 @@ use super::promote::{
     COMPARED_BYTES_MAX, PromoteError, forget, io_error, promotion_lock, undo_files,
 };
 use crate::domain::ids::{Digest, MissionId};
-use crate::domain::mission::{Fix, FixStatus, MissionCommand};
+use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::kernel::crash_point;
 use crate::log::{Missions, MissionsError, read_fixes};
@@ -86,9 +86,37 @@ pub(crate) fn recover_take_backs(
             .map_err(io_error("read the promotion's journal"))?;
         let Some(intent) = begun else { continue };
         let _lock = promotion_lock(state_dir)?;
+        if let Err(why) = require_on_probation(missions, fix.mission)? {
+            tracing::info!(slug = fix.slug, why, "a fix is not taken back any more");
+            continue;
+        }
         carry_out(workspace, state_dir, missions, fix.mission, &intent)?;
     }
     Ok(())
+}
+
+/// Under the lock: what somebody else did meanwhile counts, and nothing changes that the log will not take.
+fn require_on_probation(
+    missions: &Missions,
+    mission: MissionId,
+) -> Result<Result<Fix, String>, PromoteError> {
+    let Some(fix) = last_fix(missions, mission)? else {
+        return Ok(Err("its mission has no fix".to_owned()));
+    };
+    Ok(match fix.status {
+        FixStatus::Probation if missions.get(mission)?.status == MissionStatus::Promoting => {
+            Err("another fix for its mission is just being applied".to_owned())
+        }
+        FixStatus::Probation => Ok(fix),
+        FixStatus::Blessed => Err(format!(
+            "it is blessed since {}, and what was there before it is no longer kept; change it by hand",
+            fix.since
+        )),
+        status => Err(format!(
+            "it is {} already",
+            status.as_str().replace('_', " ")
+        )),
+    })
 }
 
 /// The intent, durable → what is put back → the event, durable → the journal goes.
@@ -151,7 +179,7 @@ pub(crate) fn bless(
 /// content, databases to which nobody has written since get their backup. The reason says what stays, and why.
 ///
 /// # Errors
-/// A file cannot be read or written, or the mission has no fix.
+/// A file cannot be read or written, or the mission has no fix on probation any more.
 pub(crate) fn roll_back(
     workspace: &Path,
     state_dir: &Path,
@@ -160,6 +188,9 @@ pub(crate) fn roll_back(
     why: &str,
 ) -> Result<String, PromoteError> {
     let _lock = promotion_lock(state_dir)?;
+    if let Err(why) = require_on_probation(missions, mission)? {
+        return Err(PromoteError::NotUndone(why));
+    }
     let intent = TakeBack {
         by: None,
         why: why.to_owned(),
@@ -182,24 +213,10 @@ pub(crate) fn undo_fix(
 ) -> Result<String, PromoteError> {
     let _lock = promotion_lock(state_dir)?;
     let refuse = |why: String| Err(PromoteError::NotUndone(why));
-    // Read again under the lock.
-    let Some(now) = last_fix(missions, fix.mission)?.filter(|now| now.id == fix.id) else {
-        return refuse(format!("mission {} has a later fix", fix.slug));
-    };
-    match now.status {
-        FixStatus::Probation => {}
-        FixStatus::Blessed => {
-            return refuse(format!(
-                "it is blessed since {}, and what was there before it is no longer kept; change it by hand",
-                now.since
-            ));
-        }
-        status => {
-            return refuse(format!(
-                "it is {} already",
-                status.as_str().replace('_', " ")
-            ));
-        }
+    match require_on_probation(missions, fix.mission)? {
+        Ok(now) if now.id == fix.id => {}
+        Ok(_) => return refuse(format!("mission {} has a later fix", fix.slug)),
+        Err(why) => return refuse(why),
     }
     let journal = Journal::of(state_dir, fix.mission);
     let plan = journal

@@ -89,6 +89,25 @@ pub(crate) fn suspect<'f>(
     })
 }
 
+/// The failure that a fix was for is back, in what ran with it: the fix did not hold.
+///
+/// `is_open`: the log says that the failure was seen again after the fix.
+#[must_use]
+pub(crate) fn came_back(state: &BootState, fix: &Fix, is_open: bool) -> Option<String> {
+    let failures = open_failures(state);
+    let back = failures
+        .iter()
+        .find(|signed| is_open && signed.signature == fix.signature)?;
+    let layer = back.failure.layer.as_deref();
+    let started = layer
+        .and_then(|name| state.layer(name))
+        .and_then(|layer| layer.started_at);
+    // Each attempt tries everything anew. What runs may still be what ran before the fix.
+    let ran_with_it =
+        state.phase == Phase::Settling || started.is_some_and(|started| started > fix.applied_at);
+    ran_with_it.then(|| format!("its failure came back: {}", back.failure.error))
+}
+
 /// What fails now was well before, in this boot or the one before.
 fn worked_before(state: &BootState, before: Option<&BootState>, failure: &Failure) -> bool {
     match failure.check {

@@ -292,3 +292,69 @@ fn a_crash_after_the_blessing_leaves_a_journal_that_the_next_look_removes() {
     assert!(!place.has_journal(&fix));
     assert_eq!(place.read("a.py"), "new\n");
 }
+
+#[test]
+fn whoever_comes_second_takes_nothing_back() {
+    let place = Place::new();
+    let fix = place.apply("one", vec![place.write("a.py", "new\n")]);
+    place.undo(&fix).unwrap();
+    let events = || {
+        let reader = place.missions.log().reader().unwrap();
+        reader
+            .events(crate::log::EventFilter::default())
+            .unwrap()
+            .count()
+    };
+    let before = events();
+    let worse = roll_back(
+        place.root(),
+        &place.state_dir(),
+        &place.missions,
+        fix.mission,
+        "it is worse",
+    );
+    assert!(worse.unwrap_err().to_string().contains("undone already"));
+    assert!(place.undo(&fix).is_err());
+    assert_eq!(events(), before, "nothing is logged of what was not done");
+    assert_eq!(place.status(&fix), FixStatus::Undone);
+}
+
+#[test]
+fn a_fix_is_taken_back_though_a_worker_holds_its_mission_again() {
+    let place = Place::new();
+    let claim = |fix: &Fix| {
+        let failure = place.missions.get(fix.mission).unwrap().failure.unwrap();
+        for command in [
+            MissionCommand::Recur { failure },
+            MissionCommand::Claim {
+                worker: "eve".into(),
+                lease_ms: 60_000,
+            },
+        ] {
+            place.missions.command(fix.mission, command).unwrap();
+        }
+    };
+    let undone = place.apply("one", vec![place.write("a.py", "new\n")]);
+    claim(&undone);
+    place.undo(&undone).unwrap();
+    let rolled = place.apply("two", vec![place.write("b.py", "new\n")]);
+    claim(&rolled);
+    roll_back(
+        place.root(),
+        &place.state_dir(),
+        &place.missions,
+        rolled.mission,
+        "worse",
+    )
+    .unwrap();
+    for (fix, status) in [
+        (&undone, FixStatus::Undone),
+        (&rolled, FixStatus::TakenBack),
+    ] {
+        assert_eq!(place.status(fix), status);
+        assert!(!place.has_journal(fix));
+        let state = place.missions.get(fix.mission).unwrap();
+        assert_eq!(state.lease.unwrap().worker, "eve");
+    }
+    assert!(!place.root().join("a.py").exists() && !place.root().join("b.py").exists());
+}
