@@ -21,6 +21,11 @@ use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::kernel::crash_point;
 use crate::log::{Missions, MissionsError, read_fixes};
 
+fn journal_error(verb: &str, journal: &Journal) -> impl FnOnce(std::io::Error) -> PromoteError {
+    let place = journal.directory().display().to_string();
+    io_error(format!("{verb} the promotion's journal {place}"))
+}
+
 /// The last fix of the mission.
 fn last_fix(missions: &Missions, mission: MissionId) -> Result<Option<Fix>, PromoteError> {
     let reader = missions.log().reader().map_err(MissionsError::from)?;
@@ -36,7 +41,10 @@ pub(crate) fn fixes_on_probation(
     state_dir: &Path,
     missions: &Missions,
 ) -> Result<Vec<Fix>, PromoteError> {
-    let kept = Journal::kept(state_dir).map_err(io_error("list the promotions' journals"))?;
+    let kept = Journal::kept(state_dir).map_err(io_error(format!(
+        "list the promotions' journals in {}",
+        state_dir.join("journal").display()
+    )))?;
     let mut fixes = Vec::new();
     for mission in kept {
         match last_fix(missions, mission)? {
@@ -81,9 +89,7 @@ pub(crate) fn recover_take_backs(
 ) -> Result<(), PromoteError> {
     for fix in fixes_on_probation(state_dir, missions)? {
         let journal = Journal::of(state_dir, fix.mission);
-        let begun = journal
-            .intent()
-            .map_err(io_error("read the promotion's journal"))?;
+        let begun = journal.intent().map_err(journal_error("read", &journal))?;
         let Some(intent) = begun else { continue };
         let _lock = promotion_lock(state_dir)?;
         if let Err(why) = require_on_probation(missions, fix.mission)? {
@@ -128,14 +134,12 @@ fn carry_out(
     intent: &TakeBack,
 ) -> Result<String, PromoteError> {
     let journal = Journal::of(state_dir, mission);
-    let plan = journal
-        .read()
-        .map_err(io_error("read the promotion's journal"))?;
+    let plan = journal.read().map_err(journal_error("read", &journal))?;
     let reason = match plan {
         Some(plan) => {
             journal
                 .intend(intent)
-                .map_err(io_error("write the promotion's journal"))?;
+                .map_err(journal_error("write", &journal))?;
             crash_point("take_back.begun");
             put_back(workspace, &journal, &plan, &intent.why)?
         }
@@ -219,9 +223,7 @@ pub(crate) fn undo_fix(
         Err(why) => return refuse(why),
     }
     let journal = Journal::of(state_dir, fix.mission);
-    let plan = journal
-        .read()
-        .map_err(io_error("read the promotion's journal"))?;
+    let plan = journal.read().map_err(journal_error("read", &journal))?;
     let Some(plan) = plan else {
         return refuse("its journal is gone, so what was there before it is not known".to_owned());
     };
