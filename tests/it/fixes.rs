@@ -27,7 +27,7 @@ name = "base"
 name = "web"
 run = ['sh', '-c', '''{web}''']
 ready = {{ exec = ['test', '-f', 'ran'], interval = '10ms' }}
-restart = { backoff = "10ms" }
+restart = {restart}
 
 [[layer]]
 name = "extra"
@@ -263,6 +263,7 @@ fn killed_while_promoting(point: &str, databases: usize) {
         assert!(begun.elapsed() < PATIENCE, "{point}: never applied");
         std::thread::sleep(std::time::Duration::from_millis(30));
     }
+    workspace.await_health(&["healthy", "degraded"]);
     boot.signal(nix::sys::signal::Signal::SIGTERM);
     boot.wait().expect(0);
     assert_eq!(workspace.read("engine"), "here\n", "{point}");
@@ -286,6 +287,7 @@ fn killed_while_blessing(point: &str, databases: usize) {
         assert!(begun.elapsed() < PATIENCE, "{point}: the journal stays");
         std::thread::sleep(std::time::Duration::from_millis(30));
     }
+    workspace.await_health(&["healthy", "degraded"]);
     boot.signal(nix::sys::signal::Signal::SIGTERM);
     boot.wait().expect(0);
     assert_eq!(events_of(&workspace, "fix_blessed"), 1, "{point}");
