@@ -205,6 +205,12 @@ fn import(ui: &Ui, place: &AppPaths, file: &Path) -> Result<u8, CliError> {
 
 fn prune(ui: &Ui, place: &AppPaths, reader: &Reader, keep: &str) -> Result<u8, CliError> {
     let before = moment_of(keep)?;
+    if before.0 < 0 {
+        return Err(CliError::usage(
+            format!("no log is as old as {keep}"),
+            "say how much to keep: 90d, 12h",
+        ));
+    }
     // What is pruned can no longer be checked.
     if let Some(problem) = reader.chain_problem()? {
         return Err(CliError::usage(

@@ -11,7 +11,7 @@ use crate::domain::boot::{self, BootCommand, BootState, Outcome, Phase};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
-use crate::fix::{PromoteError, bless, fixes_on_probation};
+use crate::fix::{PromoteError, bless, fixes_on_probation, is_going, recover_take_backs};
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now, read_fixes};
 use crate::manifest::RestartAfterFix;
 
@@ -34,6 +34,8 @@ pub(super) struct Aftercare {
     known: Vec<Fix>,
     /// Fixes that are gone, for as long as something runs that was started with them, and since when.
     gone: Vec<(Fix, At)>,
+    /// Finishes what was interrupted while it was taken back.
+    finishing: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Aftercare {
@@ -128,6 +130,24 @@ impl Aftercare {
         Ok(commands)
     }
 
+    /// What was interrupted while a fix was taken back is finished, beside the engine: it may wait for the lock.
+    fn finish_take_backs(&mut self, app: &Application, missions: &Missions) {
+        if self
+            .finishing
+            .as_ref()
+            .is_some_and(|work| !work.is_finished())
+        {
+            return;
+        }
+        let (workspace, state_dir) = (app.manifest.workspace.clone(), app.state_dir.clone());
+        let missions = missions.clone();
+        self.finishing = Some(std::thread::spawn(move || {
+            if let Err(error) = recover_take_backs(&workspace, &state_dir, &missions) {
+                tracing::warn!(%error, "a fix cannot be taken back yet");
+            }
+        }));
+    }
+
     /// Gives how long the next fix that may be blessed lacks, if all goes on as it is.
     fn bless_due(
         &mut self,
@@ -137,6 +157,12 @@ impl Aftercare {
         let mut next_ms: Option<u64> = None;
         let missions = Missions::new(log.log.clone()).in_boot(log.boot);
         for fix in fixes_on_probation(&app.state_dir, &missions)? {
+            if is_going(&app.state_dir, fix.mission) {
+                self.finish_take_backs(app, &missions);
+                next_ms =
+                    Some(next_ms.map_or(LOOK_AGAIN_AFTER_MS, |ms| ms.min(LOOK_AGAIN_AFTER_MS)));
+                continue;
+            }
             let served = match self.served_ms.get(&fix.id) {
                 Some(served) => *served,
                 None => {
@@ -158,7 +184,8 @@ impl Aftercare {
             }
             match bless(&app.state_dir, &missions, fix.mission, healthy_ms) {
                 // Its failure is back, or somebody took it back meanwhile.
-                Ok(()) | Err(PromoteError::Missions(MissionsError::Refused(_))) => {}
+                Ok(true) | Err(PromoteError::Missions(MissionsError::Refused(_))) => {}
+                Ok(false) => next_ms = Some(0),
                 Err(error) => return Err(error),
             }
         }

@@ -13,12 +13,12 @@ use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
 use super::promote::{
-    COMPARED_BYTES_MAX, PromoteError, forget, io_error, promotion_lock, undo_files,
+    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, promotion_lock, undo_files,
 };
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
-use crate::kernel::crash_point;
+use crate::kernel::{LockAttempt, LockFile, crash_point};
 use crate::log::{Missions, MissionsError, read_fixes};
 
 fn journal_error(verb: &str, journal: &Journal) -> impl FnOnce(std::io::Error) -> PromoteError {
@@ -163,7 +163,14 @@ fn carry_out(
     Ok(reason)
 }
 
-/// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes.
+/// Somebody is taking the fix back, or was when a crash or a full disk came in between.
+pub(crate) fn is_going(state_dir: &Path, mission: MissionId) -> bool {
+    // What cannot be read says that it was begun.
+    !matches!(Journal::of(state_dir, mission).intent(), Ok(None))
+}
+
+/// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes. False if
+/// that has to wait, because somebody is promoting or taking something back.
 ///
 /// # Errors
 /// The log cannot be written, or the fix is not on probation any more.
@@ -172,11 +179,20 @@ pub(crate) fn bless(
     missions: &Missions,
     mission: MissionId,
     healthy_ms: u64,
-) -> Result<(), PromoteError> {
+) -> Result<bool, PromoteError> {
+    let path = state_dir.join(PROMOTION_LOCK);
+    let lock = LockFile::try_take(&path).map_err(io_error(format!("lock {}", path.display())))?;
+    let LockAttempt::Taken(_lock) = lock else {
+        return Ok(false);
+    };
+    if is_going(state_dir, mission) {
+        return Ok(false);
+    }
     crash_point("bless.begun");
     missions.command(mission, MissionCommand::Bless { healthy_ms })?;
     crash_point("bless.recorded");
-    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))
+    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))?;
+    Ok(true)
 }
 
 /// Takes an applied fix back because the system is worse with it: files that are still as it left them get their old

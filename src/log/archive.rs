@@ -178,6 +178,12 @@ fn lines(
         path: path.to_owned(),
         source,
     };
+    // It is read twice, while everybody who writes waits: no pipe, no device.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        let source =
+            std::io::Error::other("it is no regular file; write the export into one first");
+        return Err(io(source));
+    }
     let mut file = BufReader::new(std::fs::File::open(path).map_err(io)?);
     let mut text = String::new();
     for line in 1.. {
@@ -215,10 +221,15 @@ fn base_of(path: &Path) -> Result<Base, ArchiveError> {
         }
         Ok(())
     })?;
-    Ok(match first {
-        Some(first) if first > 1 => base,
-        _ => Base::default(),
-    })
+    match first {
+        None => Err(ArchiveError::Line {
+            path: path.to_owned(),
+            line: 1,
+            why: "the file holds no event".to_owned(),
+        }),
+        Some(first) if first > 1 => Ok(base),
+        Some(_) => Ok(Base::default()),
+    }
 }
 
 impl Log {

@@ -363,6 +363,50 @@ fn a_fix_that_breaks_only_at_run_time_is_taken_back() {
 }
 
 #[test]
+fn a_fix_after_which_its_failure_comes_back_in_the_same_boot_is_taken_back() {
+    let _time = time::lock();
+    let workspace = application_of(STEADY, "", 0);
+    let manifest = workspace.read("ubs.toml").replace(
+        "rehearse = { command = ['test', '-f', 'engine'] }",
+        "rehearse = { command = ['true'] }\n\n[[layer.service]]\nname = 'job'\nrestart = 'never'\n\
+         run = ['sh', '-c', 'sleep 0.05; exit 3']\nready = { exec = ['false'], interval = '10ms' }",
+    );
+    workspace.write("ubs.toml", &manifest);
+    let boot = workspace.start(&["boot"]);
+    let begun = std::time::Instant::now();
+    let slug = loop {
+        let open = workspace.ubs(&["missions", "--json"]);
+        let open: Value = serde_json::from_str(&open.stdout).unwrap_or(Value::Null);
+        if let Some(slug) = open[0]["slug"].as_str() {
+            break slug.to_owned();
+        }
+        assert!(begun.elapsed() < PATIENCE, "no mission");
+        std::thread::sleep(std::time::Duration::from_millis(30));
+    };
+    workspace.write(
+        "fix.json",
+        r#"{"summary": "bring the engine", "changes": [{"write": {"path": "engine", "text": "here\n"}}]}"#,
+    );
+    let propose = [
+        "missions", "propose", &slug, "--worker", "ann", "--file", "fix.json",
+    ];
+    for command in [
+        &["missions", "claim", &slug, "--worker", "ann"][..],
+        &propose,
+        &["missions", "approve", &slug, "--by", "bob"],
+    ] {
+        workspace.ubs(command).expect(0);
+    }
+    let fix = await_status(&workspace, "taken_back");
+    let reason = fix["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("its failure came back"), "{reason}");
+    assert!(!workspace.path("engine").exists());
+    boot.signal(nix::sys::signal::Signal::SIGTERM);
+    boot.wait().expect(0);
+    workspace.ubs(&["log", "verify"]).expect(0);
+}
+
+#[test]
 fn two_people_undo_a_fix_beside_a_running_boot_and_one_does() {
     let _time = time::lock();
     let workspace = application_of(STEADY, "", 1);

@@ -1,6 +1,8 @@
 //! Promotions that are taken back: by the system, by a person, and after a crash in between.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::promote::{PromotionPlace, promote};
 use super::super::trial::{Databases, Trial};
@@ -29,10 +31,14 @@ fn verdict() -> Verdict {
 
 impl Place {
     fn new() -> Self {
+        Self::on_disk_that_fills(Arc::default())
+    }
+
+    fn on_disk_that_fills(is_full: Arc<AtomicBool>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join(".ubs");
         fs::create_dir(&state_dir).unwrap();
-        let log = Log::open(&state_dir.join("log.db")).unwrap();
+        let log = Log::open_on_disk_that_fills(&state_dir.join("log.db"), is_full).unwrap();
         let missions = Missions::new(log);
         Self { dir, missions }
     }
@@ -357,4 +363,22 @@ fn a_fix_is_taken_back_though_a_worker_holds_its_mission_again() {
         assert_eq!(state.lease.unwrap().worker, "eve");
     }
     assert!(!place.root().join("a.py").exists() && !place.root().join("b.py").exists());
+}
+
+#[test]
+fn a_log_that_fills_while_a_fix_is_taken_back_delays_the_end_of_it_and_no_blessing_comes_between() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let place = Place::on_disk_that_fills(Arc::clone(&is_full));
+    fs::write(place.root().join("a.py"), "old\n").unwrap();
+    let fix = place.apply("one", vec![place.write("a.py", "new\n")]);
+    is_full.store(true, Ordering::SeqCst);
+    assert!(place.undo(&fix).is_err());
+    assert!(is_going(&place.state_dir(), fix.mission));
+    is_full.store(false, Ordering::SeqCst);
+    let blessed = bless(&place.state_dir(), &place.missions, fix.mission, 1).unwrap();
+    assert!(!blessed, "its files are gone");
+    recover_take_backs(place.root(), &place.state_dir(), &place.missions).unwrap();
+    assert_eq!(place.read("a.py"), "old\n");
+    assert_eq!(place.status(&fix), FixStatus::Undone);
+    assert!(!place.has_journal(&fix));
 }

@@ -232,3 +232,22 @@ fn what_is_pruned_gives_its_room_back_while_the_log_is_open_and_a_fix_on_probati
     log.append(vec![note("later")]).unwrap();
     assert_sound(&path, pruned.left + 1);
 }
+
+#[test]
+fn what_is_no_file_with_events_is_not_imported() {
+    let (dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (file, why) in [
+        (empty.as_path(), "holds no event"),
+        (pipe.as_path(), "no regular file"),
+        (dir.path(), "no regular file"),
+    ] {
+        let error = log.import(file).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    assert_sound(&path, 0);
+}
