@@ -2,8 +2,8 @@
 //!
 //! The journal of its promotion is kept for as long as it is on probation. Order of taking back: the intent, durable
 //! → files → databases → the event, durable → the journal goes. After a crash in between the next boot finds the
-//! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event, durable → the journal goes; a journal that a crash left
-//! is removed by the next look.
+//! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event,
+//! durable → the journal goes; a journal that a crash left is removed by the next look.
 
 use std::fs;
 use std::path::Path;
