@@ -47,9 +47,12 @@ pub(crate) fn fixes_on_probation(
     )))?;
     let mut fixes = Vec::new();
     for mission in kept {
+        // Asked first: what is promoted meanwhile has a fix on probation then.
+        let is_settled = !is_promoting(missions, mission);
         match last_fix(missions, mission)? {
             Some(fix) if fix.status == FixStatus::Probation => fixes.push(fix),
-            Some(_) if !is_promoting(missions, mission) => {
+            // Also of a promotion that never began: its images may hold secrets.
+            _ if is_settled => {
                 forget(state_dir, mission).map_err(io_error("remove a promotion's journal"))?;
             }
             _ => {}

@@ -97,14 +97,14 @@ pub(crate) fn came_back(state: &BootState, fix: &Fix, is_open: bool) -> Option<S
     let failures = open_failures(state);
     let back = failures
         .iter()
-        .find(|signed| is_open && signed.signature == fix.signature)?;
+        .find(|signed| signed.signature == fix.signature)?;
     let layer = back.failure.layer.as_deref();
     let started = layer
         .and_then(|name| state.layer(name))
         .and_then(|layer| layer.started_at);
-    // Each attempt tries everything anew. What runs may still be what ran before the fix.
-    let ran_with_it =
-        state.phase == Phase::Settling || started.is_some_and(|started| started > fix.applied_at);
+    // What runs may still be what ran before the fix; each attempt tries everything anew.
+    let ran_with_it = started.is_some_and(|started| started > fix.applied_at)
+        || is_open && state.phase == Phase::Settling;
     ran_with_it.then(|| format!("its failure came back: {}", back.failure.error))
 }
 

@@ -382,3 +382,28 @@ fn a_log_that_fills_while_a_fix_is_taken_back_delays_the_end_of_it_and_no_blessi
     assert_eq!(place.status(&fix), FixStatus::Undone);
     assert!(!place.has_journal(&fix));
 }
+
+#[test]
+fn the_journal_of_a_promotion_that_never_began_goes_once_nobody_holds_its_mission() {
+    let place = Place::new();
+    let finding = Finding::new("config.missing", Severity::Critical, "x", "missing");
+    let failure = Failure::of_finding(CheckName::Config, &finding);
+    let filed = place.missions.file(Signature("x".into()), failure).unwrap();
+    let id = filed.id.unwrap();
+    let claim = MissionCommand::Claim {
+        worker: "ann".into(),
+        lease_ms: 60_000,
+    };
+    place.missions.command(id, claim).unwrap();
+    let directory = place.state_dir().join("journal").join(id.to_string());
+    fs::create_dir_all(&directory).unwrap();
+    fixes_on_probation(&place.state_dir(), &place.missions).unwrap();
+    assert!(directory.exists(), "somebody may be writing it");
+    let release = MissionCommand::Release {
+        worker: "ann".into(),
+        reason: "x".into(),
+    };
+    place.missions.command(id, release).unwrap();
+    fixes_on_probation(&place.state_dir(), &place.missions).unwrap();
+    assert!(!directory.exists());
+}
