@@ -16,6 +16,7 @@ use super::render::{self, Tone};
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::finding::Decision;
+use crate::domain::healing::OFFERED;
 use crate::domain::health::Health;
 use crate::domain::ids::{At, BootId, Seq};
 use crate::engine::{BootEnd, Until, supervisor_of};
@@ -219,6 +220,9 @@ pub(super) fn person_text(ui: &Ui, state: &BootState) -> String {
     let mut text = String::new();
     for mission in state.missions.iter().filter(|m| !m.closed) {
         let todo = match mission.outcome {
+            Some(HealOutcome::NeedsPerson) if mission.reason.starts_with(OFFERED) => {
+                mission.reason.as_str()
+            }
             Some(HealOutcome::NeedsPerson) => "needs a person",
             Some(HealOutcome::AwaitingApproval) => "waits for your approval",
             Some(HealOutcome::Rejected) => "no fix held so far",

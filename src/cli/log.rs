@@ -11,7 +11,8 @@ use super::exit;
 use super::options::Global;
 use super::render::{self, Tone};
 use crate::engine::{last_supervisor, supervisor_of};
-use crate::log::{ArchiveError, Reader, Recorded};
+use crate::fix::fixes_on_probation;
+use crate::log::{ArchiveError, Missions, Reader, Recorded, compact};
 
 /// The event log: verify, rebuild, export, import, backup, prune, stats.
 #[derive(Debug, clap::Args)]
@@ -204,6 +205,12 @@ fn import(ui: &Ui, place: &AppPaths, file: &Path) -> Result<u8, CliError> {
 
 fn prune(ui: &Ui, place: &AppPaths, reader: &Reader, keep: &str) -> Result<u8, CliError> {
     let before = moment_of(keep)?;
+    if before.0 < 0 {
+        return Err(CliError::usage(
+            format!("no log is as old as {keep}"),
+            "say how much to keep: 90d, 12h",
+        ));
+    }
     // What is pruned can no longer be checked.
     if let Some(problem) = reader.chain_problem()? {
         return Err(CliError::usage(
@@ -212,7 +219,18 @@ fn prune(ui: &Ui, place: &AppPaths, reader: &Reader, keep: &str) -> Result<u8, C
         ));
     }
     let good = reader.last_good_boot()?.map(|boot| boot.0);
-    let pruned = place.open_log()?.prune(before, good)?;
+    let log = place.open_log()?;
+    let fixes = fixes_on_probation(&place.state_dir, &Missions::new(log.clone()))?;
+    let on_probation = fixes.iter().map(|fix| fix.mission.0).collect();
+    let pruned = log.prune(before, good, on_probation)?;
+    let path = reader.path();
+    if pruned.events > 0
+        && let Err(error) = compact(path)
+    {
+        ui.note(&format!(
+            "the log is pruned, and its file stays as large as it was: {error}; the room is used by later events"
+        ));
+    }
     if ui.json {
         ui.print_json(&pruned)?;
         return Ok(exit::GOOD);

@@ -7,6 +7,7 @@ use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
 use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
+use crate::domain::healing::OFFERED;
 use crate::domain::health::last_words;
 use crate::domain::ids::MissionId;
 use crate::kernel::Signal;
@@ -148,12 +149,12 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 HealOutcome::HeldElsewhere => "not worked on here",
                 HealOutcome::Closed => "already closed",
             };
-            line(
-                Depth::Part,
-                "HEAL",
-                tone,
-                format!("{}: {word}: {reason}", slug_of(state, *mission)),
-            )
+            let slug = slug_of(state, *mission);
+            let text = match reason.starts_with(OFFERED) {
+                true => format!("{slug}: {reason}"),
+                false => format!("{slug}: {word}: {reason}"),
+            };
+            line(Depth::Part, "HEAL", tone, text)
         }
         E::Retried {
             attempt,

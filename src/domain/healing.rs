@@ -45,6 +45,9 @@ pub struct CheckChange {
     pub after: CheckStatus,
 }
 
+/// How the reason begins of a mission that is left to other workers for a while, before it needs a person.
+pub(crate) const OFFERED: &str = "offered to workers until ";
+
 /// How work on one mission ended, as the boot sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,7 @@
 //! What a boot does about fixes after they were applied, and about missions that it leaves to others: it blesses a
 //! fix when its probation is over, names the fix that made things worse, and ends an offer that nobody took.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::domain::boot::{self, BootCommand, BootState, Outcome, Phase};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
-use crate::fix::{PromoteError, bless, fixes_on_probation};
+use crate::fix::{PromoteError, bless, fixes_on_probation, is_going, recover_take_backs};
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now, read_fixes};
 use crate::manifest::RestartAfterFix;
 
@@ -32,6 +32,10 @@ pub(super) struct Aftercare {
     served_ms: BTreeMap<Seq, u64>,
     /// Fixes on probation at the last look.
     known: Vec<Fix>,
+    /// Fixes that are gone, for as long as something runs that was started with them, and since when.
+    gone: Vec<(Fix, At)>,
+    /// Finishes what was interrupted while it was taken back.
+    finishing: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Aftercare {
@@ -80,7 +84,6 @@ impl Aftercare {
     ) -> Result<Vec<BootCommand>, PromoteError> {
         let missions = Missions::new(log.log.clone());
         let fixes = fixes_on_probation(&app.state_dir, &missions)?;
-        let mut changes: Vec<(Fix, At, &str)> = Vec::new();
         for known in std::mem::take(&mut self.known) {
             if fixes.iter().any(|fix| fix.id == known.id) {
                 continue;
@@ -89,33 +92,60 @@ impl Aftercare {
             let gone = now.into_iter().find(|fix| fix.id == known.id);
             let gone =
                 gone.filter(|fix| matches!(fix.status, FixStatus::TakenBack | FixStatus::Undone));
-            changes.extend(gone.map(|fix| {
-                (
-                    fix.clone(),
-                    fix.since,
-                    "without the fix that was taken back",
-                )
+            self.gone.extend(gone.map(|fix| {
+                let since = fix.since;
+                (fix, since)
             }));
         }
-        let applied = fixes
-            .iter()
-            .map(|fix| (fix.clone(), fix.applied_at, "with the fix"));
-        changes.extend(applied);
         self.known = fixes;
         if app.manifest.heal.restart == RestartAfterFix::Never {
+            self.gone.clear();
             return Ok(vec![]);
         }
-        let mut commands = Vec::new();
-        let mut named = BTreeSet::new();
-        for (fix, since, how) in changes {
-            for service in boot::affected(&log.state, &fix, since) {
-                if named.insert(service.clone()) {
-                    let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
-                    commands.push(BootCommand::Refresh { service, reason });
-                }
+        self.gone
+            .retain(|(fix, since)| !boot::affected(&log.state, fix, *since).is_empty());
+        let gone = self.gone.iter();
+        let gone = gone.map(|(fix, since)| (fix, *since, "without the fix that was taken back"));
+        let applied = self.known.iter();
+        let applied = applied.map(|fix| (fix, fix.applied_at, "with the fix"));
+        let mut wanted: BTreeMap<String, String> = BTreeMap::new();
+        for (fix, since, how) in gone.chain(applied) {
+            for service in boot::affected(&log.state, fix, since) {
+                let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
+                wanted.entry(service).or_insert(reason);
             }
         }
+        let names: Vec<String> = wanted.keys().cloned().collect();
+        let mut commands = Vec::new();
+        for service in boot::due(&log.state, &names) {
+            if let Some(reason) = wanted.remove(&service) {
+                commands.push(BootCommand::Refresh { service, reason });
+            }
+        }
+        if !wanted.is_empty() {
+            // Their turn comes when those are ready, which is an event, or cannot be.
+            let again = Instant::now() + LOOK_INTERVAL;
+            self.due = Some(self.due.map_or(again, |due| due.min(again)));
+        }
         Ok(commands)
+    }
+
+    /// What was interrupted while a fix was taken back is finished, beside the engine: it may wait for the lock.
+    fn finish_take_backs(&mut self, app: &Application, missions: &Missions) {
+        if self
+            .finishing
+            .as_ref()
+            .is_some_and(|work| !work.is_finished())
+        {
+            return;
+        }
+        let (workspace, state_dir) = (app.manifest.workspace.clone(), app.state_dir.clone());
+        let missions = missions.clone();
+        self.finishing = Some(std::thread::spawn(move || {
+            if let Err(error) = recover_take_backs(&workspace, &state_dir, &missions) {
+                tracing::warn!(%error, "a fix cannot be taken back yet");
+            }
+        }));
     }
 
     /// Gives how long the next fix that may be blessed lacks, if all goes on as it is.
@@ -127,6 +157,12 @@ impl Aftercare {
         let mut next_ms: Option<u64> = None;
         let missions = Missions::new(log.log.clone()).in_boot(log.boot);
         for fix in fixes_on_probation(&app.state_dir, &missions)? {
+            if is_going(&app.state_dir, fix.mission) {
+                self.finish_take_backs(app, &missions);
+                next_ms =
+                    Some(next_ms.map_or(LOOK_AGAIN_AFTER_MS, |ms| ms.min(LOOK_AGAIN_AFTER_MS)));
+                continue;
+            }
             let served = match self.served_ms.get(&fix.id) {
                 Some(served) => *served,
                 None => {
@@ -148,7 +184,8 @@ impl Aftercare {
             }
             match bless(&app.state_dir, &missions, fix.mission, healthy_ms) {
                 // Its failure is back, or somebody took it back meanwhile.
-                Ok(()) | Err(PromoteError::Missions(MissionsError::Refused(_))) => {}
+                Ok(true) | Err(PromoteError::Missions(MissionsError::Refused(_))) => {}
+                Ok(false) => next_ms = Some(0),
                 Err(error) => return Err(error),
             }
         }
@@ -210,6 +247,35 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<Option<u64>, Missi
         }
     }
     Ok(next_ms)
+}
+
+/// The fixes on probation whose failure is back, newest first, and why they go.
+pub(super) fn find_failed(
+    log: &Log,
+    boot: BootId,
+    state_dir: &Path,
+) -> Result<Vec<(MissionId, String)>, PromoteError> {
+    let missions = Missions::new(log.clone());
+    let fixes = fixes_on_probation(state_dir, &missions)?;
+    if fixes.is_empty() {
+        return Ok(vec![]);
+    }
+    let reader = log.reader().map_err(MissionsError::from)?;
+    let state = reader.boot(boot).map_err(MissionsError::from)?;
+    let Some(state) = state.filter(|state| state.plan.mode == Mode::Resilient) else {
+        return Ok(vec![]);
+    };
+    let mut failed = Vec::new();
+    for fix in fixes.iter().rev() {
+        let mission = missions.get(fix.mission)?;
+        let is_open = !matches!(
+            mission.status,
+            MissionStatus::Applied | MissionStatus::Closed
+        );
+        let back = boot::came_back(&state, fix, is_open);
+        failed.extend(back.map(|why| (fix.mission, why)));
+    }
+    Ok(failed)
 }
 
 /// The newest fix on probation with which this boot is worse than the one before, and why it goes.

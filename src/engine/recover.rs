@@ -14,7 +14,7 @@ use super::settle::append_boot;
 use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::ids::BootId;
 use crate::domain::mission::MissionCommand;
-use crate::fix::{recover_promotions, recover_take_backs, sweep_sandboxes};
+use crate::fix::{PromoteError, recover_promotions, recover_take_backs, sweep_sandboxes};
 use crate::kernel;
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now};
 
@@ -106,7 +106,14 @@ pub(super) fn recover(
     go_on()?;
     let missions = Missions::new(log.clone());
     recover_promotions(workspace, state_dir, &missions, servers)?;
-    recover_take_backs(workspace, state_dir, &missions)?;
+    // What is left half-way is no reason not to boot: what fails because of it says so.
+    match recover_take_backs(workspace, state_dir, &missions) {
+        Ok(()) => {}
+        Err(PromoteError::Missions(error)) => return Err(error.into()),
+        Err(error) => tracing::warn!(
+            "a fix that was being taken back stays so: {error}; the next boot tries again (`ubs fixes` lists the fixes)"
+        ),
+    }
     // Nobody needs what lies there; it only takes room.
     if let Err(error) = sweep_sandboxes(state_dir) {
         tracing::warn!("what a trial left behind cannot be removed: {error}");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::aftercare::find_suspect;
+use super::aftercare::{find_failed, find_suspect};
 use super::application::{Application, load_environment};
 use super::boot_log::{BootLog, context};
 use super::error::EngineError;
@@ -197,17 +197,20 @@ impl Work {
         log: &BootLog<'_>,
         mission: MissionId,
     ) -> Result<(), EngineError> {
-        let baseline = log.state.reports.values().cloned().collect();
-        let worker = Worker::new(
+        let mut worker = Worker::new(
             worker_name(self.boot),
             (*app.manifest).clone(),
             &app.state_dir,
             Missions::new(log.log.clone()).in_boot(self.boot),
             app.process_env.clone(),
         )
-        .with_baseline(baseline)
         .with_variable(WORK_MARK, &self.boot.to_string())
         .cancelled_by(Arc::clone(&self.cancelled));
+        // What the checks found with a fix that is gone says nothing of what is there now.
+        let mut missions = log.state.missions.iter();
+        if !missions.any(|met| met.rolled_back && met.attempt == log.state.attempt) {
+            worker = worker.with_baseline(log.state.reports.values().cloned().collect());
+        }
         let redactor = Arc::clone(&app.redactor);
         let end = move |outcome, reason| {
             EngineReport::Command(BootCommand::EndHeal {
@@ -280,13 +283,22 @@ impl Work {
                 return Ok(Settling::RolledBack);
             }
             let settled = settle(&log, boot, context())?;
-            // After the filing: what fails from here on is settled anew.
+            // After the filing: what fails from here on is settled anew. What did not hold goes before another
+            // fix is made on top of it.
+            let mut going = find_failed(&log, boot, &state_dir).unwrap_or_else(|error| {
+                tracing::warn!(%error, "fixes on probation cannot be looked at");
+                vec![]
+            });
             if phase != Phase::Settling {
-                for (mission, why) in suspect() {
-                    let done = roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why);
-                    if let Err(error) = done {
-                        tracing::warn!(%mission, %error, "cannot take a fix back");
-                    }
+                let suspect = suspect().into_iter();
+                let is_new = |one: &(MissionId, String)| going.iter().all(|(id, _)| *id != one.0);
+                let suspect: Vec<_> = suspect.filter(is_new).collect();
+                going.extend(suspect);
+            }
+            for (mission, why) in going {
+                let done = roll_back(&manifest.workspace, &state_dir, &in_boot, mission, &why);
+                if let Err(error) = done {
+                    tracing::warn!(%mission, %error, "cannot take a fix back");
                 }
             }
             let worker = Worker::new(

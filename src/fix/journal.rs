@@ -110,6 +110,11 @@ impl Journal {
         }
     }
 
+    /// Where it lies.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The missions that have one: a promotion goes on, or its fix is on probation.
     pub(super) fn kept(state_dir: &Path) -> io::Result<Vec<MissionId>> {
         let entries = match fs::read_dir(state_dir.join("journal")) {

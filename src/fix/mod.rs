@@ -33,7 +33,9 @@ pub(crate) use promote::recover_promotions;
 pub use proposal::{ProposalError, parse_proposal};
 pub(crate) use sandboxes::sweep_sandboxes;
 pub(crate) use shown::{keep_shown, shown_files};
-pub(crate) use take_back::{bless, fixes_on_probation, recover_take_backs, roll_back, undo_fix};
+pub(crate) use take_back::{
+    bless, fixes_on_probation, is_going, recover_take_backs, roll_back, undo_fix,
+};
 pub use trial::TrialError;
 pub(crate) use trial::{CheckPlace, run_checks, run_in_trial, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -66,6 +66,8 @@ pub enum PromoteError {
 
 /// Bytes of a database up to which it is compared, to be put back from its backup.
 pub(super) const COMPARED_BYTES_MAX: u64 = 256 << 20;
+/// Held while something is promoted or taken back, below the state directory.
+pub(super) const PROMOTION_LOCK: &str = "promotion.lock";
 /// Where values that a promotion replaced are kept, below the state directory.
 const REPLACED: &str = "replaced";
 
@@ -95,7 +97,7 @@ pub(super) struct PromotionPlace<'a> {
 
 /// One promotion at a time in a workspace, across processes; released when dropped.
 pub(super) fn promotion_lock(state_dir: &Path) -> Result<LockFile, PromoteError> {
-    let path = state_dir.join("promotion.lock");
+    let path = state_dir.join(PROMOTION_LOCK);
     LockFile::wait_for(&path).map_err(io_error(format!("lock {}", path.display())))
 }
 

@@ -2,8 +2,8 @@
 //!
 //! The journal of its promotion is kept for as long as it is on probation. Order of taking back: the intent, durable
 //! → files → databases → the event, durable → the journal goes. After a crash in between the next boot finds the
-//! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event, durable → the journal goes; a journal that a crash left
-//! is removed by the next look.
+//! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event,
+//! durable → the journal goes; a journal that a crash left is removed by the next look.
 
 use std::fs;
 use std::path::Path;
@@ -13,13 +13,18 @@ use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
 use super::promote::{
-    COMPARED_BYTES_MAX, PromoteError, forget, io_error, promotion_lock, undo_files,
+    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, promotion_lock, undo_files,
 };
 use crate::domain::ids::{Digest, MissionId};
-use crate::domain::mission::{Fix, FixStatus, MissionCommand};
+use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
-use crate::kernel::crash_point;
+use crate::kernel::{LockAttempt, LockFile, crash_point};
 use crate::log::{Missions, MissionsError, read_fixes};
+
+fn journal_error(verb: &str, journal: &Journal) -> impl FnOnce(std::io::Error) -> PromoteError {
+    let place = journal.directory().display().to_string();
+    io_error(format!("{verb} the promotion's journal {place}"))
+}
 
 /// The last fix of the mission.
 fn last_fix(missions: &Missions, mission: MissionId) -> Result<Option<Fix>, PromoteError> {
@@ -36,12 +41,18 @@ pub(crate) fn fixes_on_probation(
     state_dir: &Path,
     missions: &Missions,
 ) -> Result<Vec<Fix>, PromoteError> {
-    let kept = Journal::kept(state_dir).map_err(io_error("list the promotions' journals"))?;
+    let kept = Journal::kept(state_dir).map_err(io_error(format!(
+        "list the promotions' journals in {}",
+        state_dir.join("journal").display()
+    )))?;
     let mut fixes = Vec::new();
     for mission in kept {
+        // Asked first: what is promoted meanwhile has a fix on probation then.
+        let is_settled = !is_promoting(missions, mission);
         match last_fix(missions, mission)? {
             Some(fix) if fix.status == FixStatus::Probation => fixes.push(fix),
-            Some(_) if !is_promoting(missions, mission) => {
+            // Also of a promotion that never began: its images may hold secrets.
+            _ if is_settled => {
                 forget(state_dir, mission).map_err(io_error("remove a promotion's journal"))?;
             }
             _ => {}
@@ -81,14 +92,40 @@ pub(crate) fn recover_take_backs(
 ) -> Result<(), PromoteError> {
     for fix in fixes_on_probation(state_dir, missions)? {
         let journal = Journal::of(state_dir, fix.mission);
-        let begun = journal
-            .intent()
-            .map_err(io_error("read the promotion's journal"))?;
+        let begun = journal.intent().map_err(journal_error("read", &journal))?;
         let Some(intent) = begun else { continue };
         let _lock = promotion_lock(state_dir)?;
+        if let Err(why) = require_on_probation(missions, fix.mission)? {
+            tracing::info!(slug = fix.slug, why, "a fix is not taken back any more");
+            continue;
+        }
         carry_out(workspace, state_dir, missions, fix.mission, &intent)?;
     }
     Ok(())
+}
+
+/// Under the lock: what somebody else did meanwhile counts, and nothing changes that the log will not take.
+fn require_on_probation(
+    missions: &Missions,
+    mission: MissionId,
+) -> Result<Result<Fix, String>, PromoteError> {
+    let Some(fix) = last_fix(missions, mission)? else {
+        return Ok(Err("its mission has no fix".to_owned()));
+    };
+    Ok(match fix.status {
+        FixStatus::Probation if missions.get(mission)?.status == MissionStatus::Promoting => {
+            Err("another fix for its mission is just being applied".to_owned())
+        }
+        FixStatus::Probation => Ok(fix),
+        FixStatus::Blessed => Err(format!(
+            "it is blessed since {}, and what was there before it is no longer kept; change it by hand",
+            fix.since
+        )),
+        status => Err(format!(
+            "it is {} already",
+            status.as_str().replace('_', " ")
+        )),
+    })
 }
 
 /// The intent, durable → what is put back → the event, durable → the journal goes.
@@ -100,14 +137,12 @@ fn carry_out(
     intent: &TakeBack,
 ) -> Result<String, PromoteError> {
     let journal = Journal::of(state_dir, mission);
-    let plan = journal
-        .read()
-        .map_err(io_error("read the promotion's journal"))?;
+    let plan = journal.read().map_err(journal_error("read", &journal))?;
     let reason = match plan {
         Some(plan) => {
             journal
                 .intend(intent)
-                .map_err(io_error("write the promotion's journal"))?;
+                .map_err(journal_error("write", &journal))?;
             crash_point("take_back.begun");
             put_back(workspace, &journal, &plan, &intent.why)?
         }
@@ -131,7 +166,14 @@ fn carry_out(
     Ok(reason)
 }
 
-/// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes.
+/// Somebody is taking the fix back, or was when a crash or a full disk came in between.
+pub(crate) fn is_going(state_dir: &Path, mission: MissionId) -> bool {
+    // What cannot be read says that it was begun.
+    !matches!(Journal::of(state_dir, mission).intent(), Ok(None))
+}
+
+/// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes. False if
+/// that has to wait, because somebody is promoting or taking something back.
 ///
 /// # Errors
 /// The log cannot be written, or the fix is not on probation any more.
@@ -140,18 +182,27 @@ pub(crate) fn bless(
     missions: &Missions,
     mission: MissionId,
     healthy_ms: u64,
-) -> Result<(), PromoteError> {
+) -> Result<bool, PromoteError> {
+    let path = state_dir.join(PROMOTION_LOCK);
+    let lock = LockFile::try_take(&path).map_err(io_error(format!("lock {}", path.display())))?;
+    let LockAttempt::Taken(_lock) = lock else {
+        return Ok(false);
+    };
+    if is_going(state_dir, mission) {
+        return Ok(false);
+    }
     crash_point("bless.begun");
     missions.command(mission, MissionCommand::Bless { healthy_ms })?;
     crash_point("bless.recorded");
-    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))
+    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))?;
+    Ok(true)
 }
 
 /// Takes an applied fix back because the system is worse with it: files that are still as it left them get their old
 /// content, databases to which nobody has written since get their backup. The reason says what stays, and why.
 ///
 /// # Errors
-/// A file cannot be read or written, or the mission has no fix.
+/// A file cannot be read or written, or the mission has no fix on probation any more.
 pub(crate) fn roll_back(
     workspace: &Path,
     state_dir: &Path,
@@ -160,6 +211,9 @@ pub(crate) fn roll_back(
     why: &str,
 ) -> Result<String, PromoteError> {
     let _lock = promotion_lock(state_dir)?;
+    if let Err(why) = require_on_probation(missions, mission)? {
+        return Err(PromoteError::NotUndone(why));
+    }
     let intent = TakeBack {
         by: None,
         why: why.to_owned(),
@@ -182,29 +236,13 @@ pub(crate) fn undo_fix(
 ) -> Result<String, PromoteError> {
     let _lock = promotion_lock(state_dir)?;
     let refuse = |why: String| Err(PromoteError::NotUndone(why));
-    // Read again under the lock.
-    let Some(now) = last_fix(missions, fix.mission)?.filter(|now| now.id == fix.id) else {
-        return refuse(format!("mission {} has a later fix", fix.slug));
-    };
-    match now.status {
-        FixStatus::Probation => {}
-        FixStatus::Blessed => {
-            return refuse(format!(
-                "it is blessed since {}, and what was there before it is no longer kept; change it by hand",
-                now.since
-            ));
-        }
-        status => {
-            return refuse(format!(
-                "it is {} already",
-                status.as_str().replace('_', " ")
-            ));
-        }
+    match require_on_probation(missions, fix.mission)? {
+        Ok(now) if now.id == fix.id => {}
+        Ok(_) => return refuse(format!("mission {} has a later fix", fix.slug)),
+        Err(why) => return refuse(why),
     }
     let journal = Journal::of(state_dir, fix.mission);
-    let plan = journal
-        .read()
-        .map_err(io_error("read the promotion's journal"))?;
+    let plan = journal.read().map_err(journal_error("read", &journal))?;
     let Some(plan) = plan else {
         return refuse("its journal is gone, so what was there before it is not known".to_owned());
     };

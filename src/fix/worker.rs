@@ -28,6 +28,7 @@ use crate::database::summary::PendingSummary;
 use crate::domain::boot::shown_running;
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
+use crate::domain::healing::OFFERED;
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
@@ -153,8 +154,11 @@ impl Worker {
         if let Some(until) = self.offered_until(&state, &failure)?
             && now() < until
         {
+            let moment = until.to_string();
+            // In UTC; the day is this one or the next.
+            let minute = moment.get(11..16).unwrap_or(&moment);
             let reason = format!(
-                "no built-in fixer knows this failure; other workers may claim it until {until}"
+                "{OFFERED}{minute} UTC, because no built-in fixer knows this failure; then it needs a person"
             );
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use serde::Deserialize;
 use uuid::Uuid;
 
@@ -25,6 +25,8 @@ use crate::domain::ids::{At, Digest};
 
 /// Pages that are copied at once.
 const BACKUP_PAGES: i32 = 4_096;
+/// How long giving room back waits for whoever writes.
+const COMPACT_WITHIN: Duration = Duration::from_secs(5);
 /// Longest line of an export: the largest frame in hexadecimal, and its payload as JSON.
 const LINE_BYTES_MAX: u64 = 128 << 20;
 
@@ -176,6 +178,12 @@ fn lines(
         path: path.to_owned(),
         source,
     };
+    // It is read twice, while everybody who writes waits: no pipe, no device.
+    if !std::fs::metadata(path).map_err(io)?.is_file() {
+        let source =
+            std::io::Error::other("it is no regular file; write the export into one first");
+        return Err(io(source));
+    }
     let mut file = BufReader::new(std::fs::File::open(path).map_err(io)?);
     let mut text = String::new();
     for line in 1.. {
@@ -213,10 +221,15 @@ fn base_of(path: &Path) -> Result<Base, ArchiveError> {
         }
         Ok(())
     })?;
-    Ok(match first {
-        Some(first) if first > 1 => base,
-        _ => Base::default(),
-    })
+    match first {
+        None => Err(ArchiveError::Line {
+            path: path.to_owned(),
+            line: 1,
+            why: "the file holds no event".to_owned(),
+        }),
+        Some(first) if first > 1 => Ok(base),
+        Some(_) => Ok(Base::default()),
+    }
 }
 
 impl Log {
@@ -285,12 +298,44 @@ impl Log {
     ///
     /// # Errors
     /// Nothing was changed.
-    pub(crate) fn prune(&self, before: At, last_good: Option<Uuid>) -> Result<Pruned, LogError> {
-        self.transact(move |tx| prune(tx, before, last_good))?
+    pub(crate) fn prune(
+        &self,
+        before: At,
+        last_good: Option<Uuid>,
+        on_probation: Vec<Uuid>,
+    ) -> Result<Pruned, LogError> {
+        self.transact(move |tx| prune(tx, before, last_good, &on_probation))?
     }
 }
 
-fn prune(tx: &mut Tx<'_>, before: At, last_good: Option<Uuid>) -> Result<Pruned, LogError> {
+/// Gives the room of what was pruned back to the disk. Needs as much free room as the log has left, and waits a few
+/// seconds for whoever writes; nothing is lost if it cannot be done. Gives the bytes of the file then.
+///
+/// # Errors
+/// The file stays as large as it is.
+pub(crate) fn compact(path: &Path) -> Result<u64, LogError> {
+    let error = |source| LogError::of(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags).map_err(error)?;
+    conn.busy_timeout(COMPACT_WITHIN).map_err(error)?;
+    conn.execute_batch("VACUUM").map_err(error)?;
+    // A reader that is in the way keeps the file as long as before; the next checkpoint shortens it.
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        .map_err(error)?;
+    let pages = |name: &str| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
+    let (count, size): (i64, i64) = (
+        pages("page_count").map_err(error)?,
+        pages("page_size").map_err(error)?,
+    );
+    Ok(from_sql(count.saturating_mul(size)))
+}
+
+fn prune(
+    tx: &mut Tx<'_>,
+    before: At,
+    last_good: Option<Uuid>,
+    on_probation: &[Uuid],
+) -> Result<Pruned, LogError> {
     tx.ledger.flush()?;
     let (found, first) = tx.ledger.read(|_, conn, path| {
         let error = |source| LogError::of(path, source);
@@ -298,7 +343,7 @@ fn prune(tx: &mut Tx<'_>, before: At, last_good: Option<Uuid>) -> Result<Pruned,
             row.get(0)
         });
         Ok((
-            prunable(conn, before, last_good).map_err(error)?,
+            prunable(conn, before, last_good, on_probation).map_err(error)?,
             from_sql(first.map_err(error)?),
         ))
     })?;
@@ -337,6 +382,7 @@ fn prunable(
     conn: &Connection,
     before: At,
     last_good: Option<Uuid>,
+    on_probation: &[Uuid],
 ) -> rusqlite::Result<(u64, Option<String>)> {
     let one = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
         conn.query_row(sql, values, |row| row.get::<_, Option<i64>>(0))
@@ -368,6 +414,16 @@ fn prunable(
         if let Some(first) = one(sql, values)?.filter(|first| *first <= last) {
             last = first - 1;
             held_by = Some(format!("{name}, which begins with event {first}"));
+        }
+    }
+    for mission in on_probation {
+        let sql = "SELECT min(seq_first) FROM missions WHERE mission_id = ?1";
+        let first = one(sql, &[&mission.as_bytes().to_vec()])?;
+        if let Some(first) = first.filter(|first| *first <= last) {
+            last = first - 1;
+            held_by = Some(format!(
+                "a fix on probation, whose mission begins with event {first}"
+            ));
         }
     }
     // What begins before the cut and ends after it is kept whole: its state cannot be made of a part.

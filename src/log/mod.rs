@@ -33,7 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use archive::ArchiveError;
+pub(crate) use archive::{ArchiveError, compact};
 #[cfg(test)]
 pub(crate) use codec::FRAME_BYTES_MAX;
 pub(crate) use codec::FRAME_VERSION;

@@ -12,8 +12,11 @@ use super::tx::Tx;
 use crate::domain::event::Event;
 use crate::domain::ids::{At, BootId, MissionId, Signature};
 use crate::domain::mission::{
-    self, Failure, Fix, FixFold, MissionCommand, MissionState, MissionStatus,
+    self, Failure, Fix, FixFold, LEASE_MS_MAX, MissionCommand, MissionState, MissionStatus,
 };
+
+/// Longest that heartbeats hold a mission after it was claimed: one day, as the longest lease.
+const HOLD_MS_MAX: u64 = LEASE_MS_MAX;
 
 /// The durable queue of missions.
 #[derive(Debug, Clone)]
@@ -67,6 +70,18 @@ impl Missions {
                 Some(state) => state,
                 None if files => MissionState::default(),
                 None => return Err(MissionsError::NotFound(mission.to_string())),
+            };
+            let command = match command {
+                MissionCommand::Heartbeat { worker, lease_ms } => {
+                    let left_ms = hold_left_ms(tx, mission)?;
+                    let lease_ms = match left_ms {
+                        // Too late by the lease itself.
+                        0 => lease_ms,
+                        left_ms => lease_ms.min(left_ms),
+                    };
+                    MissionCommand::Heartbeat { worker, lease_ms }
+                }
+                other => other,
             };
             // Another one has its failure by now: the closed one stays closed.
             let takes_back = matches!(
@@ -201,6 +216,12 @@ pub(crate) fn name_apart(tx: &mut Tx<'_>, events: &mut [Event]) -> Result<(), Lo
         }
     }
     Ok(())
+}
+
+/// For how long the mission's last claim may still be extended: whoever holds a mission for longer does not mend it.
+fn hold_left_ms(tx: &mut Tx<'_>, mission: MissionId) -> Result<u64, LogError> {
+    let claimed = tx.last_claimed_at(mission)?.unwrap_or_else(now);
+    Ok(claimed.plus_ms(HOLD_MS_MAX).ms_since(now()))
 }
 
 /// Every fix that was applied, or those of one mission, in the order of their application.

@@ -76,6 +76,22 @@ impl Log {
         Self::serve(ledger, path)
     }
 
+    /// On a disk that is full while `is_full` says so.
+    #[cfg(test)]
+    pub(crate) fn open_on_disk_that_fills(
+        path: &Path,
+        is_full: Arc<AtomicBool>,
+    ) -> Result<Self, LogError> {
+        let faults = super::ledger::Faults(Box::new(move |_| {
+            let full = is_full.load(Ordering::SeqCst);
+            full.then_some(super::ledger::Fault {
+                code: rusqlite::ffi::SQLITE_FULL,
+                loses_transaction: true,
+            })
+        }));
+        Self::open_on(path, faults)
+    }
+
     fn serve(ledger: Ledger, path: PathBuf) -> Result<Self, LogError> {
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);

@@ -1,11 +1,13 @@
 //! One write transaction: what the work inside it sees and appends.
 
+use rusqlite::OptionalExtension;
+
 use super::error::LogError;
 use super::ledger::{Ledger, Prepared};
 use super::record::NewEvent;
 use super::tables;
 use crate::domain::boot::BootState;
-use crate::domain::ids::{BootId, MissionId, Seq, Signature};
+use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
 use crate::domain::mission::MissionState;
 
 /// Inside one write transaction.
@@ -81,6 +83,17 @@ impl<'a> Tx<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// When the mission was last claimed.
+    pub(super) fn last_claimed_at(&mut self, mission: MissionId) -> Result<Option<At>, LogError> {
+        self.ledger.flush()?;
+        self.ledger.read(|_, conn, path| {
+            let sql = "SELECT at FROM events WHERE mission_id = ?1 AND kind = 'mission_claimed' \
+                 ORDER BY seq DESC LIMIT 1";
+            let found = conn.query_row(sql, [mission.0.as_bytes()], |row| row.get(0).map(At));
+            found.optional().map_err(|error| LogError::of(path, error))
+        })
     }
 
     /// Missions selected by the table's columns, oldest first.

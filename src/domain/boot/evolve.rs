@@ -484,7 +484,11 @@ fn meet_mission(
 
 /// A fix was taken back, also one of an earlier boot, whose mission this boot never met.
 fn take_back(state: &mut BootState, id: MissionId, reason: &str) {
-    if !state.missions.iter().any(|m| m.id == id) {
+    let met = state.missions.iter().find(|m| m.id == id);
+    // Its failure came back, and nobody has worked on that yet.
+    let is_due =
+        met.is_some_and(|m| m.outcome.is_none() && !m.closed && m.attempt == state.attempt);
+    if met.is_none() {
         state.missions.push(BootMission {
             id,
             slug: format!("mission {id}"),
@@ -509,7 +513,10 @@ fn take_back(state: &mut BootState, id: MissionId, reason: &str) {
         m.closed = false;
         m.layer_restarted = false;
         m.attempt = attempt;
-        m.outcome = Some(HealOutcome::Rejected);
+        m.outcome = match is_due {
+            true => None,
+            false => Some(HealOutcome::Rejected),
+        };
         m.reason = reason.to_owned();
     });
 }

@@ -37,9 +37,9 @@ pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};
 pub(crate) use needs::Roster;
 pub(crate) use next::{Step, next};
-pub(crate) use probation::{healthy_ms, is_healthy, suspect};
+pub(crate) use probation::{came_back, healthy_ms, is_healthy, suspect};
 pub(crate) use proof::shown_running;
-pub(crate) use refresh::affected;
+pub(crate) use refresh::{affected, due};
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
 };

@@ -11,6 +11,9 @@ use crate::domain::ids::{At, BootId, Signature};
 use crate::domain::mission::{Failure, Fix};
 use crate::domain::service::ServiceStatus;
 
+/// Findings that say that a database is not the one of before.
+const OTHER_DATABASE: [&str; 2] = ["schema.database_changed", "schema.foreign_database"];
+
 /// Since when all that is needed is ready and stable, or until its orderly end was.
 fn healthy_since(state: &BootState) -> Option<At> {
     let ended = match (state.phase, state.outcome) {
@@ -79,7 +82,14 @@ pub(crate) fn suspect<'f>(
         let failed = failures.iter().find(|signed| {
             let is_new = signed.signature == fix.signature
                 || filed(&signed.signature).is_none_or(|at| at > fix.applied_at);
-            is_new && worked_before(state, before.map(|(_, before)| before), &signed.failure)
+            // What it did to a database is gone with that database: that is not its doing.
+            let is_undone = signed.failure.check.is_some()
+                && signed.signature == fix.signature
+                && fix.files.is_empty()
+                && !fix.databases.is_empty();
+            is_new
+                && !is_undone
+                && worked_before(state, before.map(|(_, before)| before), &signed.failure)
         });
         let why = match failed {
             Some(signed) => signed.failure.error.clone(),
@@ -89,9 +99,30 @@ pub(crate) fn suspect<'f>(
     })
 }
 
+/// The failure that a fix was for is back, in what ran with it: the fix did not hold.
+///
+/// `is_open`: the log says that the failure was seen again after the fix.
+#[must_use]
+pub(crate) fn came_back(state: &BootState, fix: &Fix, is_open: bool) -> Option<String> {
+    let failures = open_failures(state);
+    let back = failures
+        .iter()
+        .find(|signed| signed.signature == fix.signature)?;
+    let layer = back.failure.layer.as_deref();
+    let started = layer
+        .and_then(|name| state.layer(name))
+        .and_then(|layer| layer.started_at);
+    // What runs may still be what ran before the fix; each attempt tries everything anew.
+    let ran_with_it = started.is_some_and(|started| started > fix.applied_at)
+        || is_open && state.phase == Phase::Settling;
+    ran_with_it.then(|| format!("its failure came back: {}", back.failure.error))
+}
+
 /// What fails now was well before, in this boot or the one before.
 fn worked_before(state: &BootState, before: Option<&BootState>, failure: &Failure) -> bool {
     match failure.check {
+        // Another database, or an emptied one: no fix does that, and none of them can be put back.
+        Some(_) if OTHER_DATABASE.contains(&failure.code.as_str()) => false,
         Some(check) => {
             state.phase == Phase::Settling
                 && state.decision == Some(Decision::NoGo)

@@ -8,7 +8,7 @@ use super::needs::Roster;
 use super::state::{BootState, LayerState, Phase};
 use crate::domain::ids::At;
 use crate::domain::mission::Fix;
-use crate::domain::service::{Report, ServiceState};
+use crate::domain::service::{Report, ServiceState, ServiceStatus};
 
 pub(super) fn refresh(
     draft: &mut BootDraft,
@@ -56,4 +56,43 @@ pub(crate) fn affected(state: &BootState, fix: &Fix, since: At) -> Vec<String> {
         })
         .map(|(_, service)| service.plan.name.clone())
         .collect()
+}
+
+/// Those of `wanted` whose turn it is: nothing that they need, and no layer before theirs, still has to start again or
+/// is on its way up. What cannot come up is not waited for.
+#[must_use]
+pub(crate) fn due(state: &BootState, wanted: &[String]) -> Vec<String> {
+    let is_wanted = |service: &ServiceState| wanted.contains(&service.plan.name);
+    let comes_up = |service: &ServiceState| {
+        let starts = matches!(
+            service.status,
+            ServiceStatus::Starting | ServiceStatus::Restarting
+        );
+        starts && service.ends == 0
+    };
+    let waits = |service: &ServiceState| {
+        let needs = service.terms.needs.iter();
+        let mut needed = needs.filter_map(|need| state.service(&need.service));
+        needed.any(|(_, needed)| is_wanted(needed) || comes_up(needed))
+    };
+    let layers = state.layers.iter();
+    for layer in layers.filter(|layer| layer.status.is_supervised()) {
+        let names = |may: &dyn Fn(&ServiceState) -> bool| -> Vec<String> {
+            let own = layer.services.iter().filter(|service| is_wanted(service));
+            own.filter(|service| may(service))
+                .map(|service| service.plan.name.clone())
+                .collect()
+        };
+        let due = names(&|service| !waits(service));
+        let any_comes_up = layer.services.iter().any(comes_up);
+        if !due.is_empty() || any_comes_up {
+            return due;
+        }
+        let all = names(&|_| true);
+        if !all.is_empty() {
+            // They wait for what comes later: nothing is gained by that.
+            return all;
+        }
+    }
+    vec![]
 }

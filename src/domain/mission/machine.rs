@@ -60,12 +60,18 @@ pub(crate) fn rejection_backoff_ms(attempts: u32) -> u64 {
     backoff_ms(attempts, REJECTION_BACKOFF_MS, REJECTION_BACKOFF_MS_MAX, 0)
 }
 
-/// Open, and nobody works on it.
-fn is_waiting(status: MissionStatus) -> bool {
+/// Open again, whoever works on it, and its fix is still there: what failed came back.
+fn is_open_again(status: MissionStatus) -> bool {
     use MissionStatus as S;
     matches!(
         status,
-        S::Filed | S::Rejected | S::Quarantined | S::AwaitingApproval
+        S::Filed
+            | S::Claimed
+            | S::Proposed
+            | S::Verified
+            | S::Rejected
+            | S::Quarantined
+            | S::AwaitingApproval
     )
 }
 
@@ -210,8 +216,7 @@ pub(crate) fn decide(
                 events.extend(rejection(state, at, reason));
                 Ok(events)
             }
-            // The failure came back, and the fix is still there.
-            status if is_waiting(status) => Ok(vec![Event::FixRolledBack { reason }]),
+            status if is_open_again(status) => Ok(vec![Event::FixRolledBack { reason }]),
             _ => Err(wrong(state, "rolled back")),
         },
         C::Bless { healthy_ms } => match state.status {
@@ -227,7 +232,7 @@ pub(crate) fn decide(
                     Event::MissionQuarantined { reason: quarantine },
                 ])
             }
-            status if is_waiting(status) => Ok(vec![Event::FixUndone { by, reason }]),
+            status if is_open_again(status) => Ok(vec![Event::FixUndone { by, reason }]),
             _ => Err(wrong(state, "undone")),
         },
         C::Quarantine { reason } => match state.status {

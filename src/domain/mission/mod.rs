@@ -14,6 +14,7 @@ mod machine;
 pub(crate) mod order;
 mod state;
 
+pub(crate) use command::LEASE_MS_MAX;
 pub use command::{MissionCommand, MissionRefusal};
 pub(crate) use fix::{Fix, FixFold, FixStatus};
 pub(crate) use gather::group_failures;

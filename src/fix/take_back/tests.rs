@@ -1,6 +1,8 @@
 //! Promotions that are taken back: by the system, by a person, and after a crash in between.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::super::promote::{PromotionPlace, promote};
 use super::super::trial::{Databases, Trial};
@@ -29,10 +31,14 @@ fn verdict() -> Verdict {
 
 impl Place {
     fn new() -> Self {
+        Self::on_disk_that_fills(Arc::default())
+    }
+
+    fn on_disk_that_fills(is_full: Arc<AtomicBool>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let state_dir = dir.path().join(".ubs");
         fs::create_dir(&state_dir).unwrap();
-        let log = Log::open(&state_dir.join("log.db")).unwrap();
+        let log = Log::open_on_disk_that_fills(&state_dir.join("log.db"), is_full).unwrap();
         let missions = Missions::new(log);
         Self { dir, missions }
     }
@@ -291,4 +297,113 @@ fn a_crash_after_the_blessing_leaves_a_journal_that_the_next_look_removes() {
     assert_eq!(waiting.len(), 0);
     assert!(!place.has_journal(&fix));
     assert_eq!(place.read("a.py"), "new\n");
+}
+
+#[test]
+fn whoever_comes_second_takes_nothing_back() {
+    let place = Place::new();
+    let fix = place.apply("one", vec![place.write("a.py", "new\n")]);
+    place.undo(&fix).unwrap();
+    let events = || {
+        let reader = place.missions.log().reader().unwrap();
+        reader
+            .events(crate::log::EventFilter::default())
+            .unwrap()
+            .count()
+    };
+    let before = events();
+    let worse = roll_back(
+        place.root(),
+        &place.state_dir(),
+        &place.missions,
+        fix.mission,
+        "it is worse",
+    );
+    assert!(worse.unwrap_err().to_string().contains("undone already"));
+    assert!(place.undo(&fix).is_err());
+    assert_eq!(events(), before, "nothing is logged of what was not done");
+    assert_eq!(place.status(&fix), FixStatus::Undone);
+}
+
+#[test]
+fn a_fix_is_taken_back_though_a_worker_holds_its_mission_again() {
+    let place = Place::new();
+    let claim = |fix: &Fix| {
+        let failure = place.missions.get(fix.mission).unwrap().failure.unwrap();
+        for command in [
+            MissionCommand::Recur { failure },
+            MissionCommand::Claim {
+                worker: "eve".into(),
+                lease_ms: 60_000,
+            },
+        ] {
+            place.missions.command(fix.mission, command).unwrap();
+        }
+    };
+    let undone = place.apply("one", vec![place.write("a.py", "new\n")]);
+    claim(&undone);
+    place.undo(&undone).unwrap();
+    let rolled = place.apply("two", vec![place.write("b.py", "new\n")]);
+    claim(&rolled);
+    roll_back(
+        place.root(),
+        &place.state_dir(),
+        &place.missions,
+        rolled.mission,
+        "worse",
+    )
+    .unwrap();
+    for (fix, status) in [
+        (&undone, FixStatus::Undone),
+        (&rolled, FixStatus::TakenBack),
+    ] {
+        assert_eq!(place.status(fix), status);
+        assert!(!place.has_journal(fix));
+        let state = place.missions.get(fix.mission).unwrap();
+        assert_eq!(state.lease.unwrap().worker, "eve");
+    }
+    assert!(!place.root().join("a.py").exists() && !place.root().join("b.py").exists());
+}
+
+#[test]
+fn a_log_that_fills_while_a_fix_is_taken_back_delays_the_end_of_it_and_no_blessing_comes_between() {
+    let is_full = Arc::new(AtomicBool::new(false));
+    let place = Place::on_disk_that_fills(Arc::clone(&is_full));
+    fs::write(place.root().join("a.py"), "old\n").unwrap();
+    let fix = place.apply("one", vec![place.write("a.py", "new\n")]);
+    is_full.store(true, Ordering::SeqCst);
+    assert!(place.undo(&fix).is_err());
+    assert!(is_going(&place.state_dir(), fix.mission));
+    is_full.store(false, Ordering::SeqCst);
+    let blessed = bless(&place.state_dir(), &place.missions, fix.mission, 1).unwrap();
+    assert!(!blessed, "its files are gone");
+    recover_take_backs(place.root(), &place.state_dir(), &place.missions).unwrap();
+    assert_eq!(place.read("a.py"), "old\n");
+    assert_eq!(place.status(&fix), FixStatus::Undone);
+    assert!(!place.has_journal(&fix));
+}
+
+#[test]
+fn the_journal_of_a_promotion_that_never_began_goes_once_nobody_holds_its_mission() {
+    let place = Place::new();
+    let finding = Finding::new("config.missing", Severity::Critical, "x", "missing");
+    let failure = Failure::of_finding(CheckName::Config, &finding);
+    let filed = place.missions.file(Signature("x".into()), failure).unwrap();
+    let id = filed.id.unwrap();
+    let claim = MissionCommand::Claim {
+        worker: "ann".into(),
+        lease_ms: 60_000,
+    };
+    place.missions.command(id, claim).unwrap();
+    let directory = place.state_dir().join("journal").join(id.to_string());
+    fs::create_dir_all(&directory).unwrap();
+    fixes_on_probation(&place.state_dir(), &place.missions).unwrap();
+    assert!(directory.exists(), "somebody may be writing it");
+    let release = MissionCommand::Release {
+        worker: "ann".into(),
+        reason: "x".into(),
+    };
+    place.missions.command(id, release).unwrap();
+    fixes_on_probation(&place.state_dir(), &place.missions).unwrap();
+    assert!(!directory.exists());
 }

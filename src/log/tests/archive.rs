@@ -116,7 +116,7 @@ fn what_is_pruned_leaves_an_anchor_and_a_log_that_is_whole() {
     let log = a_log(&path);
     let reader = log.reader().unwrap();
     // The newest boot stays, however old.
-    let pruned = log.prune(At(i64::MAX), None).unwrap();
+    let pruned = log.prune(At(i64::MAX), None, vec![]).unwrap();
     assert_eq!((pruned.events, pruned.left), (4, 5));
     assert_eq!(
         pruned.held_by.unwrap(),
@@ -167,16 +167,87 @@ fn what_is_open_or_good_is_never_pruned() {
     ])
     .unwrap();
     // The mission belongs to boot 2, which is therefore kept whole.
-    let pruned = log.prune(At(2_900), None).unwrap();
+    let pruned = log.prune(At(2_900), None, vec![]).unwrap();
     assert_eq!(pruned.events, 4);
     assert!(pruned.held_by.unwrap().starts_with("an open mission"));
     assert_sound(&path, 7);
     let (_dir, path) = place();
     let log = a_log(&path);
-    let kept = log.prune(At(1_900), Some(boot_id(1).0)).unwrap();
+    let kept = log.prune(At(1_900), Some(boot_id(1).0), vec![]).unwrap();
     assert_eq!((kept.events, kept.left), (0, 8));
     assert_eq!(
         kept.held_by.unwrap(),
         "the last good boot, which begins with event 1"
     );
+}
+
+#[test]
+fn what_is_pruned_gives_its_room_back_while_the_log_is_open_and_a_fix_on_probation_keeps_its_story()
+{
+    let (_dir, path) = place();
+    let log = a_log(&path);
+    let mission = mission_id(1);
+    let of_mission = |at, event| NewEvent {
+        mission: Some(mission),
+        ..of_boot(boot_id(1), at, event)
+    };
+    log.append(vec![
+        of_mission(
+            2_500,
+            Event::MissionFiled {
+                mission,
+                slug: "m".into(),
+                signature: signature("s"),
+                failure: failure("x"),
+            },
+        ),
+        of_mission(
+            2_501,
+            Event::MissionClosed {
+                slug: "m".into(),
+                resolution: "gone".into(),
+            },
+        ),
+    ])
+    .unwrap();
+    let long: Vec<_> = (0..2_000)
+        .map(|_| NewEvent {
+            at: At(2_600),
+            ..note(&"x".repeat(500))
+        })
+        .collect();
+    log.append(long).unwrap();
+    log.append(vec![of_boot(boot_id(3), 3_000, boot_started("grace"))])
+        .unwrap();
+    let kept = log.prune(At(2_900), None, vec![mission.0]).unwrap();
+    assert!(
+        kept.held_by.unwrap().starts_with("a fix on probation"),
+        "its events are needed to bless it or to take it back"
+    );
+    let pruned = log.prune(At(2_900), None, vec![]).unwrap();
+    assert!(pruned.events > 2_000);
+    compact(&path).unwrap();
+    let bytes = std::fs::metadata(&path).unwrap().len();
+    assert!(bytes < 300_000, "{bytes} bytes are left");
+    log.append(vec![note("later")]).unwrap();
+    assert_sound(&path, pruned.left + 1);
+}
+
+#[test]
+fn what_is_no_file_with_events_is_not_imported() {
+    let (dir, path) = place();
+    let log = Log::open(&path).unwrap();
+    let empty = dir.path().join("empty");
+    std::fs::write(&empty, "").unwrap();
+    let pipe = dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    for (file, why) in [
+        (empty.as_path(), "holds no event"),
+        (pipe.as_path(), "no regular file"),
+        (dir.path(), "no regular file"),
+    ] {
+        let error = log.import(file).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    assert_sound(&path, 0);
 }

@@ -408,3 +408,40 @@ fn one_slug_names_one_open_mission() {
     let fourth = missions.file(signature("v"), failure("a")).unwrap();
     assert_eq!(fourth.slug, first.slug);
 }
+
+#[test]
+fn heartbeats_hold_a_mission_for_one_day_at_most() {
+    let (_dir, missions) = queue();
+    let id = missions
+        .file(signature("s"), failure("a"))
+        .unwrap()
+        .id
+        .unwrap();
+    let day_ms = 24 * 60 * 60 * 1_000;
+    let claimed = NewEvent {
+        at: At(now().0 - 23 * 60 * 60 * 1_000_000),
+        mission: Some(id),
+        ..note("")
+    };
+    missions
+        .log()
+        .append(vec![NewEvent {
+            event: Event::MissionClaimed {
+                worker: "ann".into(),
+                until: now().plus_ms(60_000),
+            },
+            ..claimed
+        }])
+        .unwrap();
+    let held = missions
+        .command(
+            id,
+            MissionCommand::Heartbeat {
+                worker: "ann".into(),
+                lease_ms: day_ms,
+            },
+        )
+        .unwrap();
+    let left_ms = held.lease.unwrap().until.ms_since(now());
+    assert!(left_ms <= 60 * 60 * 1_000, "{left_ms} ms");
+}

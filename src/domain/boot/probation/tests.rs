@@ -227,3 +227,56 @@ fn a_crash_loop_since_the_fix_names_it_and_one_from_before_does_not() {
         None
     );
 }
+
+#[test]
+fn a_failure_that_came_back_in_what_ran_with_the_fix_names_it() {
+    let mut state = running();
+    fail_layer(&mut state);
+    let signature = open_failures(&state)[0].signature.clone();
+    let applied = |at| Fix {
+        signature: signature.clone(),
+        ..fix(1, at, Some(boot(1)))
+    };
+    // The layer was started in second 9.
+    assert!(came_back(&state, &applied(8), false).is_some());
+    assert!(came_back(&state, &applied(30), true).is_none(), "too old");
+    assert!(came_back(&state, &fix(2, 8, None), true).is_none());
+    // A new attempt tried everything anew.
+    state.phase = Phase::Settling;
+    assert!(came_back(&state, &applied(30), true).is_some());
+    let unseen = came_back(&state, &applied(30), false);
+    assert!(unseen.is_none(), "{unseen:?}");
+}
+
+#[test]
+fn affected_services_start_again_in_the_order_of_layers_and_needs() {
+    use crate::domain::boot::due;
+    use crate::domain::event::{Need, NeedCondition};
+    let mut state = running();
+    let named = |name: &str| {
+        let mut service = state.layers[0].services[0].clone();
+        service.plan.name = name.into();
+        service
+    };
+    let (db, mut api, later) = (named("db"), named("api"), named("later"));
+    api.terms.needs.push(Need {
+        service: "db".into(),
+        condition: NeedCondition::Ready,
+    });
+    let mut second = state.layers[0].clone();
+    second.name = "second".into();
+    second.services = vec![later];
+    state.layers[0].services = vec![api, db];
+    state.layers.push(second);
+    let names = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+    assert_eq!(due(&state, &names(&["api", "db", "later"])), ["db"]);
+    state.layers[0].services[1].status = ServiceStatus::Restarting;
+    assert!(due(&state, &names(&["api", "later"])).is_empty());
+    state.layers[0].services[1].status = ServiceStatus::Ready;
+    assert_eq!(due(&state, &names(&["api", "later"])), ["api"]);
+    assert_eq!(due(&state, &names(&["later"])), ["later"]);
+    // What cannot come up is not waited for.
+    state.layers[0].services[0].status = ServiceStatus::Restarting;
+    state.layers[0].services[0].ends = 2;
+    assert_eq!(due(&state, &names(&["later"])), ["later"]);
+}

@@ -223,3 +223,188 @@ fn rejections_back_off_and_end_in_quarantine() {
     assert_eq!(rejection_backoff_ms(3), 4_000);
     assert_eq!(rejection_backoff_ms(1_000), REJECTION_BACKOFF_MS_MAX);
 }
+
+/// What a worker, the boot or a person does next, in a week of simulated time.
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Claim,
+    Heartbeat,
+    /// The worker dies: whatever it holds, it never speaks of again.
+    Die,
+    Propose,
+    Judge {
+        holds: bool,
+        asks: bool,
+    },
+    Promote,
+    Finish {
+        well: bool,
+    },
+    Release,
+    GiveUp,
+    Recur,
+    RollBack,
+    Bless,
+    Undo,
+    Close,
+    Approve,
+    Requeue,
+    EndOffer,
+}
+
+fn any_act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => Just(Act::Claim),
+        2 => Just(Act::Heartbeat),
+        1 => Just(Act::Die),
+        4 => Just(Act::Propose),
+        4 => (any::<bool>(), any::<bool>()).prop_map(|(holds, asks)| Act::Judge { holds, asks }),
+        4 => Just(Act::Promote),
+        4 => any::<bool>().prop_map(|well| Act::Finish { well }),
+        1 => Just(Act::Release),
+        1 => Just(Act::GiveUp),
+        1 => Just(Act::Recur),
+        1 => Just(Act::RollBack),
+        1 => Just(Act::Bless),
+        1 => Just(Act::Undo),
+        1 => Just(Act::Close),
+        1 => Just(Act::Approve),
+        1 => Just(Act::Requeue),
+        1 => Just(Act::EndOffer),
+    ]
+}
+
+fn command_of(act: Act, worker: &str, lease_ms: u64) -> Option<MissionCommand> {
+    use MissionCommand as C;
+    let worker = worker.to_owned();
+    let reason = String::new;
+    Some(match act {
+        Act::Claim => C::Claim { worker, lease_ms },
+        Act::Heartbeat => C::Heartbeat { worker, lease_ms },
+        Act::Die => return None,
+        Act::Propose => C::Propose {
+            worker,
+            proposal: proposal(),
+        },
+        Act::Judge { holds, asks } => C::Judge {
+            worker,
+            verdict: Verdict {
+                holds,
+                reason: reason(),
+                checks: vec![],
+                isolation: vec![],
+                duration_ms: 1,
+            },
+            needs_approval: asks,
+        },
+        Act::Promote => C::StartPromotion {
+            files: vec![],
+            databases: vec![],
+        },
+        Act::Finish { well: true } => C::FinishPromotion,
+        Act::Finish { well: false } => C::UndoPromotion { reason: reason() },
+        Act::Release => C::Release {
+            worker,
+            reason: reason(),
+        },
+        Act::GiveUp => C::GiveUp {
+            worker,
+            reason: reason(),
+        },
+        Act::Recur => C::Recur { failure: failure() },
+        Act::RollBack => C::RollBack { reason: reason() },
+        Act::Bless => C::Bless { healthy_ms: 1 },
+        Act::Undo => C::Undo {
+            by: worker,
+            reason: reason(),
+        },
+        Act::Close => C::Close {
+            resolution: reason(),
+        },
+        Act::Approve => C::Approve { by: worker },
+        Act::Requeue => C::Requeue { by: worker },
+        Act::EndOffer => C::Quarantine { reason: reason() },
+    })
+}
+
+const WEEK_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+
+fn now_held_by(state: &MissionState, at: At) -> Option<String> {
+    let lease = state.lease.as_ref().filter(|lease| at < lease.until)?;
+    Some(lease.worker.clone())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_week_of_several_workers_loses_no_mission_and_promotes_nothing_twice(
+        acts in proptest::collection::vec((any_act(), 0usize..4, 1u64..6 * 60 * 60 * 1_000), 1..400),
+        leases in proptest::collection::vec(1u64..2 * 60 * 60 * 1_000, 4),
+    ) {
+        let mut state = MissionState::default();
+        let mut at = At(0);
+        let file = MissionCommand::File {
+            id: MissionId(Uuid::from_u128(3)),
+            signature: Signature("s".into()),
+            failure: failure(),
+        };
+        for event in decide(&state, at, file).unwrap() {
+            state = evolve(state, at, None, &event);
+        }
+        let (mut begun, mut ended) = (0_u32, 0_u32);
+        // A worker that died comes back under another name.
+        let mut lives = [0_u32; 4];
+        for (act, who, wait_ms) in acts {
+            at = at.plus_ms(wait_ms % (1 + WEEK_MS / 400));
+            if matches!(act, Act::Die) {
+                lives[who] += 1;
+                continue;
+            }
+            let name = format!("w{who}.{}", lives[who]);
+            let holder = now_held_by(&state, at);
+            let Some(command) = command_of(act, &name, leases[who]) else { continue };
+            let Ok(events) = decide(&state, at, command) else { continue };
+            // What only a holder does, only the holder did.
+            if matches!(act, Act::Heartbeat | Act::Propose | Act::Judge { .. } | Act::Release | Act::GiveUp) {
+                prop_assert_eq!(holder.as_deref(), Some(name.as_str()));
+            }
+            if matches!(act, Act::Claim) {
+                prop_assert_eq!(holder, None, "claimed from under somebody");
+            }
+            for event in &events {
+                match event {
+                    Event::PromotionStarted { .. } => {
+                        prop_assert_eq!(begun, ended, "promoted twice at once");
+                        begun += 1;
+                    }
+                    Event::FixApplied { .. } | Event::PromotionUndone { .. } => ended += 1,
+                    _ => {}
+                }
+                state = evolve(state, at, None, event);
+            }
+            prop_assert!(ended <= begun && begun - ended <= 1);
+            prop_assert_eq!(begun > ended, state.status == MissionStatus::Promoting);
+        }
+        // Everybody goes home: it is closed, or waits for a named thing that brings it to its end.
+        let mut steps = 0;
+        while !matches!(state.status, MissionStatus::Closed | MissionStatus::Quarantined) {
+            steps += 1;
+            prop_assert!(steps < 60, "{:?} leads nowhere", state.status);
+            at = at.plus_ms(LEASE_MS_MAX);
+            let act = match state.status {
+                MissionStatus::AwaitingApproval => Act::Approve,
+                MissionStatus::Verified if state.lease.is_none() => Act::Promote,
+                MissionStatus::Promoting => Act::Finish { well: true },
+                MissionStatus::Applied => Act::Close,
+                _ => Act::Claim,
+            };
+            let command = command_of(act, "last", 1).unwrap();
+            let events = decide(&state, at, command);
+            prop_assert!(events.is_ok(), "{:?} waits for nothing: {events:?}", state.status);
+            for event in events.unwrap() {
+                state = evolve(state, at, None, &event);
+            }
+        }
+    }
+}
