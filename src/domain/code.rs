@@ -152,6 +152,7 @@ codes! {
     RegistrationUnmountedRouter = "registration.unmounted_router", Warning, "router that is not mounted", "routers that are not mounted";
     RegistrationDuplicateRoute = "registration.duplicate_route", Warning, "route defined twice", "routes defined twice";
     RegistrationDuplicateOperation = "registration.duplicate_operation", Warning, "operation id used twice", "operation ids used twice";
+    RegistrationUnlistedService = "registration.unlisted_service", Warning, "router that no list names", "routers that no list names";
     RegistrationTooManyRoutes = "registration.too_many_routes", Info, "list of routes that is cut short", "lists of routes that are cut short";
     RegistrationServiceNotAlive = "registration.service_not_alive", Critical, "running service that does not answer", "running services that do not answer";
     RegistrationOpenapiUnreadable = "registration.openapi_unreadable", Warning, "OpenAPI document that cannot be read", "OpenAPI documents that cannot be read";

@@ -208,7 +208,10 @@ fn program_missing(
     if let Some(user) = service.user.as_deref()
         && kernel::account(user).is_none()
     {
-        let remedy = format!("make the user, or correct `user` of service {}", service.name);
+        let remedy = format!(
+            "make the user, or correct `user` of service {}",
+            service.name
+        );
         return finding(format!("the user {user}"), false, remedy);
     }
     let cwd = match &service.cwd {
