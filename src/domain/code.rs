@@ -118,6 +118,7 @@ codes! {
         masks Masks::WholeCheck;
     SchemaUnreachable = "schema.unreachable", Critical, "database out of reach", "databases out of reach",
         masks Masks::WholeCheck;
+    SchemaReadOnly = "schema.read_only", Warning, "database that cannot be written", "databases that cannot be written";
     SchemaUnsupportedDatabase = "schema.unsupported_database", Critical, "database of another kind", "databases of another kind";
     SchemaNotCompared = "schema.not_compared", Info, "database not compared", "databases not compared";
     SchemaPendingMigration = "schema.pending_migration", Critical, "database behind its migrations", "databases behind their migrations";

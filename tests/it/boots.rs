@@ -190,6 +190,8 @@ const CASES: [Case; 22] = [
         "ubs.toml",
         "another port",
     ),
+    // `case.json` is from before start-ups were rehearsed: that the workers die is told before the boot now. That the
+    // boot alone does not call it up has a test of its own below.
     case(
         "c29_workers_die_master_listens",
         "no_go",
@@ -248,7 +250,7 @@ fn a_control_boots_and_answers() {
 #[test]
 #[ignore = "long: every control is booted"]
 fn every_control_boots_and_answers() {
-    boot_controls(|case| case.name != "c26_port_taken_by_a_stranger");
+    boot_controls(|_| true);
 }
 
 /// Boots the repaired versions and asks what `case.json` asks; what is not as it says is listed.
@@ -285,6 +287,10 @@ fn boots(prepared: &Prepared) -> Option<String> {
         why = (!answers).then(|| format!("{url} does not answer"));
     }
     workspace.ubs(&["stop"]);
+    let in_order = || workspace.read("state.txt").contains("closed in order");
+    if why.is_none() && told["control"]["after_stop"].is_string() && !in_order() {
+        why = Some("it did not close in order".to_owned());
+    }
     why
 }
 

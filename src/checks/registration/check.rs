@@ -114,7 +114,7 @@ fn check_app(
             .iter()
             .map(|router| unmounted_router(app, router, None, Severity::Warning)),
     );
-    findings.extend(unlisted(registration, &routers, &routes.routes));
+    findings.extend(unlisted(registration, app, &routers, &routes.routes));
     findings.extend(duplicate_routes(&routes.routes));
     if routes.full {
         findings.push(Finding::new(
@@ -139,6 +139,7 @@ fn check_app(
 /// that nobody would miss.
 fn unlisted(
     registration: &Registration,
+    app: &AppObject,
     routers: &[&RouterDefinition],
     routes: &[Route],
 ) -> Vec<Finding> {
@@ -147,7 +148,8 @@ fn unlisted(
         return Vec::new();
     }
     let mut findings = Vec::new();
-    for router in routers {
+    // What lies beside the application itself did not hook in.
+    for router in routers.iter().filter(|r| r.module != app.module) {
         let is_its = |route: &&Route| !route.builtin && route.file == router.place.file;
         let mut its = routes.iter().filter(is_its).peekable();
         let Some(first) = its.peek().map(|route| route.path.clone()) else {

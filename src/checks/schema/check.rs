@@ -9,6 +9,7 @@ use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_tables};
+use super::requests::file_findings;
 use super::{caution, duplicate, maker, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
@@ -346,6 +347,7 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
+        let mut of_file = Vec::new();
         let (live, rights, database) = if is_postgres(&url) {
             let read = Live::postgres(&url).and_then(|live| {
                 let wanted: Vec<&str> = expected
@@ -413,6 +415,9 @@ impl Compared {
                     return unreachable(message, &remedy);
                 }
             };
+            if exists {
+                of_file = file_findings(name, &path, &shown);
+            }
             let database = if exists {
                 format!("database {name} ({shown})")
             } else {
@@ -433,7 +438,8 @@ impl Compared {
             locate: &|table| locate(scan, table),
         };
         let count = comparison.compared(expected).count();
-        let findings = differences(&comparison, expected);
+        let mut findings = differences(&comparison, expected);
+        findings.extend(of_file);
         let mut tables = live.tables;
         tables.retain(|table| !table.is_view && !table.is_partition);
         Self {

@@ -321,6 +321,7 @@ fn a_byte_order_mark_and_a_name_one_letter_off_are_said() {
     assert_eq!(
         told,
         [
+            "config.missing optional variables",
             "config.env_file_syntax .env:1",
             "config.undeclared_read DATABSE_URL"
         ],

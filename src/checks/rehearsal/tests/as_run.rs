@@ -7,7 +7,7 @@ use crate::kernel::isolation_support;
 use crate::manifest::Manifest;
 
 /// An application of files without packages, with this manifest behind its first lines.
-fn app(manifest: &str) -> Option<App> {
+fn app(manifest: &str, files: &[(&str, &str)]) -> Option<App> {
     let mut app = App::plain()?;
     let text = format!("[app]\nname = 'a'\n{manifest}");
     app.manifest = Manifest::parse(&text, &app.manifest.path).unwrap();
