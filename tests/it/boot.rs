@@ -476,17 +476,17 @@ fn layered_mode_checks_only_where_asked_and_does_not_heal() {
 fn a_database_that_is_not_there_yet_is_waited_for() {
     let text = manifest(&[layer("base", "", &[service("a", &noting("a"), "")])]);
     let mut workspace = Workspace::with_manifest(&format!(
-        "{text}\n[heal]\nattempts = 3\nbackoff = '10ms'\n[[schema]]\nname = 'main'\ndatabase = '${{URL}}'\n\
-         sql = ['s.sql']\n"
+        "{text}\n[[schema]]\nname = 'main'\ndatabase = '${{URL}}'\n\
+         expect = 'sql:s.sql'\n"
     ));
     workspace.write("s.sql", "CREATE TABLE a (x int);");
     workspace.set_env("URL", "postgresql://u:p@127.0.0.1:9/d");
     let run = workspace.ubs(&["boot", "--json"]).expect(1);
     let said = run.json().to_string();
-    assert!(said.contains("all 3 attempts are used up"), "{said}");
+    assert!(said.contains("all 2 attempts are used up"), "{said}");
     let attempts = workspace.kinds();
     let retried = attempts.iter().filter(|kind| *kind == "retried").count();
-    assert_eq!(retried, 2, "{attempts:?}");
+    assert_eq!(retried, 1, "{attempts:?}");
 }
 
 #[test]
