@@ -382,7 +382,9 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Depth::Boot,
             "VALIDATION",
             Tone::Dim,
-            format!("validation {validation} of the running system"),
+            format!(
+                "validation {validation} of the running system: configuration, schema, rehearsal, service health"
+            ),
         ),
         E::ValidationFinished {
             validation,
