@@ -50,18 +50,14 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
         let Some((scheme, _)) = value.split_once("://") else {
             continue;
         };
-        let severity = match declared {
-            Some(var) if var.required => Severity::Critical,
-            _ => Severity::Warning,
-        };
-        let found = wrong(context, &packages, scheme).map(|(why, remedy, is_certain)| {
-            let severity = if is_certain {
-                severity
-            } else {
-                Severity::Warning
-            };
+        let found = wrong(context, &packages, scheme).map(|(why, remedy)| {
             let message = format!("{name} begins with {scheme}://, {why}");
-            let finding = Finding::new(Code::ConfigInvalid, severity, name.as_str(), message);
+            let finding = Finding::new(
+                Code::ConfigInvalid,
+                Severity::Warning,
+                name.as_str(),
+                message,
+            );
             let finding = match origin {
                 Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
                 _ => finding.at(
@@ -77,17 +73,17 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Why a scheme will not do, what to do, and whether that is certain.
+/// Why a scheme will not do, and what to do. A warning: whether the application connects with it shows its dry run.
 fn wrong(
     context: &CheckContext<'_>,
     packages: &Packages,
     scheme: &str,
-) -> Option<(String, String, bool)> {
+) -> Option<(String, String)> {
     if scheme == "postgres" {
         let is_mended = mentions(context, b"postgres://");
         let why = "which SQLAlchemy 1.4 and later do not know".to_owned();
         let remedy = "write postgresql:// instead of postgres://".to_owned();
-        return (!is_mended).then_some((why, remedy, false));
+        return (!is_mended).then_some((why, remedy));
     }
     let (_, module, package, is_async) = DRIVERS.iter().find(|row| row.0 == scheme)?;
     if !packages.has(module) {
@@ -95,14 +91,14 @@ fn wrong(
         let remedy = format!(
             "install {package} and declare it, or name a driver that is installed in the URL"
         );
-        return Some((why, remedy, true));
+        return Some((why, remedy));
     }
     if *is_async && !packages.has("greenlet") {
         let why =
             "and SQLAlchemy needs greenlet for an asynchronous driver, which is not installed"
                 .to_owned();
         let remedy = "install sqlalchemy[asyncio], which brings greenlet".to_owned();
-        return Some((why, remedy, true));
+        return Some((why, remedy));
     }
     None
 }
@@ -201,13 +197,13 @@ mod tests {
             (
                 &["sqlalchemy"][..],
                 "postgresql+asyncpg://h/d",
-                Severity::Critical,
+                Severity::Warning,
                 "driver asyncpg",
             ),
             (
                 &["sqlalchemy", "asyncpg"],
                 "postgresql+asyncpg://h/d",
-                Severity::Critical,
+                Severity::Warning,
                 "greenlet",
             ),
             (
