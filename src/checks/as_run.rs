@@ -1,9 +1,11 @@
 //! How a service will run, as far as a dry run can be the same: its own variables, its directory, what it starts.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::context::CheckContext;
-use crate::manifest::{Layer, Service};
+use crate::kernel;
+use crate::manifest::{Layer, Service, add_env_file};
 use crate::source::{Program, program};
 
 /// A start-up that takes longer is not decided, in seconds.
@@ -18,6 +20,10 @@ pub(super) struct AsRun {
     pub cwd: Option<String>,
     /// What it starts.
     pub program: Program,
+    /// Nothing of the environment of `ubs`.
+    pub is_clean: bool,
+    /// The interpreter that its command names, or that belongs to the environment of the program it names.
+    pub interpreter: Option<PathBuf>,
 }
 
 impl AsRun {
@@ -25,15 +31,38 @@ impl AsRun {
         let expand = |text: &String| context.environment.expand(text).ok();
         let words: Vec<String> = service.run.iter().filter_map(expand).collect();
         let program = program(&words);
+        let mut env = BTreeMap::new();
+        if let Some(account) = service.user.as_deref().and_then(kernel::account) {
+            env.insert("USER".to_owned(), account.name.clone());
+            env.insert("LOGNAME".to_owned(), account.name);
+        }
+        for file in service
+            .env_files
+            .iter()
+            .filter_map(|file| expand(&file.path))
+        {
+            // One that is missing or broken is a finding of the config check.
+            let _ = add_env_file(&mut env, &context.root.join(file));
+        }
         let own = service.env.iter();
-        let mut env: BTreeMap<String, String> = own
-            .filter_map(|(name, text)| Some((name.clone(), expand(text)?)))
-            .collect();
+        env.extend(own.filter_map(|(name, text)| Some((name.clone(), expand(text)?))));
         env.extend(program.env.iter().cloned());
+        let cwd = service.cwd.as_ref().and_then(expand);
+        let place = context.root.join(cwd.as_deref().unwrap_or_default());
+        let live = context
+            .manifest
+            .workspace
+            .join(cwd.as_deref().unwrap_or_default());
+        let interpreter = words
+            .first()
+            .filter(|word| word.contains('/'))
+            .and_then(|word| interpreter_of(word, &[&place, &live]));
         Self {
             env,
-            cwd: service.cwd.as_ref().and_then(expand),
+            interpreter,
+            cwd,
             program,
+            is_clean: service.clean_env,
         }
     }
 
@@ -149,4 +178,22 @@ impl AsRun {
             })
         })
     }
+}
+
+/// The interpreter that a program's path names, or that lies beside the program in a virtual environment.
+fn interpreter_of(program: &str, places: &[&Path]) -> Option<PathBuf> {
+    let found = places.iter().find_map(|place| {
+        let path = place.join(program);
+        path.is_file().then_some(path)
+    })?;
+    let directory = found.parent()?;
+    if !directory.parent()?.join("pyvenv.cfg").exists() {
+        return None;
+    }
+    let name = found.file_name()?.to_str()?;
+    if name.starts_with("python") {
+        return Some(found);
+    }
+    let beside = directory.join("python");
+    beside.is_file().then_some(beside)
 }

@@ -8,6 +8,7 @@ mod as_run;
 mod config;
 mod context;
 mod earlier;
+mod gaps;
 mod imports;
 mod interpreter;
 mod outcome;
@@ -28,6 +29,7 @@ mod view;
 
 pub(crate) use context::CheckContext;
 pub(crate) use earlier::Earlier;
+pub(crate) use gaps::{Gap, gaps};
 pub(crate) use interpreter::{interpreter, service_environment};
 pub(crate) use registration::{LiveService, LiveSystem, check_running};
 pub(crate) use run::run_check;

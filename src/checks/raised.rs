@@ -36,6 +36,10 @@ pub(super) struct Raised {
     pub refused: bool,
     /// It failed because nobody answered over the network, which a dry run does not have.
     pub network: bool,
+    /// A database driver says that a table or a column is not there.
+    pub undefined: bool,
+    /// What the system denied: `file`, by its mode, or `capability`.
+    pub denied: String,
     /// A directory of the workspace that is not there, and in which a file was to be opened or made.
     pub directory: String,
     /// What was to be written, outside of the workspace, and is not there.

@@ -179,27 +179,19 @@ impl CheckContext<'_> {
 
     /// What a start-up that failed may lack only because nothing of the boot ran before it.
     pub(super) fn start_cause(&self, raised: &Raised) -> Option<SandboxCause> {
-        const NO_TABLE: [&str; 6] = [
-            "no such table",
-            "no such column",
-            "UndefinedTable",
-            "UndefinedColumn",
-            "relation \"",
-            "doesn't exist",
-        ];
-        let messages = raised.chain.iter().map(|link| link.message.as_str());
-        let mut texts = std::iter::once(raised.message.as_str()).chain(messages);
         let mut services = self
             .manifest
             .layers
             .iter()
             .flat_map(|layer| &layer.services);
         let is_made = !self.manifest.schemas.is_empty() || services.any(|service| service.oneshot);
-        if is_made && texts.any(|text| NO_TABLE.iter().any(|part| text.contains(part))) {
+        if is_made && raised.undefined {
             return Some(SandboxCause::NoTables);
         }
-        // The dry run has no capability, and another user perhaps.
-        (raised.kind == "PermissionError").then_some(SandboxCause::ReadOnly)
+        // The dry run has no capability. It runs as the owner of the workspace where a service of root's would be root.
+        let may_pass = raised.denied == "capability"
+            || (raised.denied == "file" && nix::unistd::geteuid().is_root());
+        may_pass.then_some(SandboxCause::ReadOnly)
     }
 
     /// What of the sandbox an exception may come from: what failed may work when the application runs.

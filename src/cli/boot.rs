@@ -35,6 +35,9 @@ pub(crate) struct Args {
     /// How much the boot does
     #[arg(long, value_enum, default_value_t = ModeArg::Resilient)]
     mode: ModeArg,
+    /// Check before a layered boot too
+    #[arg(long)]
+    preflight: bool,
     /// Supervise in the background; return when the system is up and stable and nothing is left to heal
     #[arg(long)]
     detach: bool,
@@ -57,7 +60,7 @@ pub(crate) struct Args {
 pub(crate) enum ModeArg {
     /// No pre-flight; the first error ends the boot
     Fast,
-    /// Pre-flight, layers, graceful degradation; no healing
+    /// Layers, boundaries, graceful degradation; no pre-flight (--preflight adds it), no healing
     Layered,
     /// Pre-flight, healing, retries, continuous validation
     Resilient,
@@ -79,6 +82,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     for name in &args.accept_new_database {
         accept_new_database(&place, &manifest, name)?;
     }
+    if args.preflight && args.mode == ModeArg::Fast {
+        return Err(CliError::usage(
+            "--preflight does not go with --mode fast, which checks nothing",
+            "use --mode layered --preflight, or --mode resilient",
+        ));
+    }
     if args.detach {
         return detach(ui, &place, &args);
     }
@@ -92,6 +101,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let end = place
         .boot(manifest)?
         .mode(args.mode.mode())
+        .preflight(args.preflight)
         .until(until)
         .observe(|recorded, state| progress.show(recorded, state))
         .on_settled(|state| settled(ui, state, until))
@@ -362,6 +372,7 @@ fn start_in_background(
     command
         .args(place.as_arguments())
         .args(["--color", "never", "boot", "--mode", mode.as_str()])
+        .args(args.preflight.then_some("--preflight"))
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);

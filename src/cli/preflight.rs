@@ -14,7 +14,7 @@ use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Measured, Severity,
     UNPROVEN, decide_go, grounds,
 };
-use crate::fix::{CheckPlace, read_earlier, run_checks};
+use crate::fix::{CheckPlace, list_gaps, read_earlier, run_checks};
 use crate::kernel::{ScratchDirectory, sweep_scratch};
 
 /// Run the checks and decide GO or NO-GO, without a boot.
@@ -79,19 +79,26 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         Some(reader) => read_earlier(&reader, &place.state_dir)?,
         None => Default::default(),
     };
-    let reports = run_checks(
-        &CheckPlace {
-            manifest: &manifest,
-            root: &manifest.workspace,
-            scratch: scratch.path(),
-            state: Some(&place.state_dir),
-            process_env: &AppPaths::process_env(),
-            overrides: BTreeMap::new(),
-            before_boot: true,
-            earlier: &earlier,
-        },
-        &checks,
-    )?;
+    let process_env = AppPaths::process_env();
+    let checked = CheckPlace {
+        manifest: &manifest,
+        root: &manifest.workspace,
+        scratch: scratch.path(),
+        state: Some(&place.state_dir),
+        process_env: &process_env,
+        overrides: BTreeMap::new(),
+        before_boot: true,
+        earlier: &earlier,
+    };
+    let reports = run_checks(&checked, &checks)?;
+    let gaps: Vec<NoLook> = list_gaps(&checked)
+        .into_iter()
+        .map(|gap| NoLook {
+            what: gap.what,
+            name: gap.name,
+            why: gap.why,
+        })
+        .collect();
     let decision = decide_go(&reports);
     if ui.json {
         ui.print_json(&PreflightReport {
@@ -102,12 +109,12 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
                 Decision::GoUnproven => vec![UNPROVEN.to_owned()],
                 _ => because(&reports),
             },
-            coverage: Coverage::of(&reports),
+            coverage: Coverage::of(&reports, &gaps),
             duration_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             checks: reports.iter().map(check_json).collect(),
         })?;
     } else {
-        ui.print(&text(ui, &manifest.name, &reports, decision))?;
+        ui.print(&text(ui, &manifest.name, &reports, &gaps, decision))?;
     }
     Ok(match decision {
         Decision::Go => exit::GOOD,
@@ -133,6 +140,15 @@ struct PreflightReport<'a> {
 struct Coverage<'a> {
     looked_at: Vec<&'static str>,
     not_looked_at: Vec<NotLookedAt<'a>>,
+    gaps: &'a [NoLook],
+}
+
+/// A service that nothing probes, a layer that is not rehearsed.
+#[derive(Serialize)]
+struct NoLook {
+    what: &'static str,
+    name: String,
+    why: String,
 }
 
 #[derive(Serialize)]
@@ -142,7 +158,7 @@ struct NotLookedAt<'a> {
 }
 
 impl<'a> Coverage<'a> {
-    fn of(reports: &'a [CheckReport]) -> Self {
+    fn of(reports: &'a [CheckReport], gaps: &'a [NoLook]) -> Self {
         let (skipped, looked): (Vec<_>, Vec<_>) = reports
             .iter()
             .partition(|report| report.status == CheckStatus::Skipped);
@@ -155,6 +171,7 @@ impl<'a> Coverage<'a> {
                     why: &report.summary,
                 })
                 .collect(),
+            gaps,
         }
     }
 }
@@ -169,7 +186,13 @@ fn because(reports: &[CheckReport]) -> Vec<String> {
         .collect()
 }
 
-fn text(ui: &Ui, app: &str, reports: &[CheckReport], decision: Decision) -> String {
+fn text(
+    ui: &Ui,
+    app: &str,
+    reports: &[CheckReport],
+    gaps: &[NoLook],
+    decision: Decision,
+) -> String {
     let mut text = String::new();
     if !ui.quiet {
         let rule = ui
@@ -192,6 +215,17 @@ fn text(ui: &Ui, app: &str, reports: &[CheckReport], decision: Decision) -> Stri
                 report,
                 ui.verbose,
             ));
+        }
+        if !gaps.is_empty() {
+            let all: Vec<String> = gaps
+                .iter()
+                .map(|gap| format!("{} {} ({})", gap.what, gap.name, gap.why))
+                .collect();
+            let line = format!("[COVERAGE] without a look: {}", all.join(", "));
+            let line = render::wrap("", &line, ui.width);
+            text.push('\n');
+            text.push_str(&ui.paint.tone(render::Tone::Dim, &line));
+            text.push('\n');
         }
         text.push('\n');
     }

@@ -3,7 +3,9 @@
 //! Everything that came from an application, a log or a worker is cleaned of control characters
 //! here once more, whoever wrote it.
 
-use crate::domain::finding::{CheckReport, CheckStatus, Decision, Finding, Severity};
+use crate::domain::finding::{
+    CheckReport, CheckStatus, Decision, Finding, Measured, Severity, VAULT_STATE,
+};
 use crate::domain::ids::At;
 use crate::domain::redact::sanitise;
 use crate::domain::remedy::Cause;
@@ -194,7 +196,7 @@ pub(crate) fn check(
     report: &CheckReport,
     verbose: bool,
 ) -> String {
-    use crate::domain::finding::{Measured, RehearsalOutcome};
+    use crate::domain::finding::RehearsalOutcome;
     let status = report.status.as_str().to_uppercase();
     let head = format!("[CHECK {number}/{of}] {}...", report.name.title());
     let mut text = format!(
@@ -203,9 +205,23 @@ pub(crate) fn check(
         paint.tone(tone_of_status(report.status), &status),
         paint.tone(Tone::Dim, &duration(report.duration_ms))
     );
-    if !report.summary.is_empty() {
-        text.push_str(&wrap("    ", &report.summary, width));
+    let (summary, vault) = report
+        .summary
+        .split_once(VAULT_STATE)
+        .map_or((report.summary.as_str(), None), |(summary, vault)| {
+            (summary, Some(vault))
+        });
+    if !summary.is_empty() {
+        text.push_str(&wrap("    ", summary, width));
         text.push('\n');
+    }
+    if let Some(vault) = vault {
+        let line = format!("[LINT] Secrets vault: {vault}");
+        text.push_str(&wrap("    ", &sanitise(&line), width));
+        text.push('\n');
+    }
+    if let Some(word) = well(report) {
+        text.push_str(&format!("    {}\n", paint.tone(Tone::Good, word)));
     }
     if let Measured::Rehearsal { layers, .. } = &report.measured {
         for layer in layers {
@@ -249,6 +265,18 @@ pub(crate) fn check(
     text
 }
 
+/// That all of it is well, in a word.
+fn well(report: &CheckReport) -> Option<&'static str> {
+    let is_healthy = report.status == CheckStatus::Healthy;
+    match &report.measured {
+        Measured::Config { .. } if is_healthy => Some("Config healthy"),
+        Measured::Registration {
+            expected, mounted, ..
+        } if is_healthy && *expected > 0 && mounted == expected => Some("All services registered"),
+        _ => None,
+    }
+}
+
 fn exception_of(finding: &Finding) -> Option<&str> {
     match &finding.cause {
         Some(Cause::Exception(text)) => Some(text),
@@ -276,12 +304,21 @@ fn group_by_exception<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<Ve
 
 /// The last lines of a pre-flight: the verdict, and what decided it.
 pub(crate) fn decision(paint: Paint, width: usize, decision: Decision, because: &str) -> String {
+    let tone = tone_of_decision(decision);
     let verdict = format!("DECISION: {}", decision.title());
-    let mut text = format!("{}\n", paint.tone(tone_of_decision(decision), &verdict));
-    if !because.is_empty() {
-        text.push_str(&wrap("    ", because, width));
-        text.push('\n');
-    }
+    let grounds = match decision {
+        Decision::Go if !because.is_empty() => format!(" ({because})"),
+        _ => String::new(),
+    };
+    let mut text = format!("{}{grounds}\n", paint.tone(tone, &verdict));
+    let last = match decision {
+        Decision::Go => "GO FOR BOOT: All critical checks passed".to_owned(),
+        Decision::GoDegraded => format!("GO FOR BOOT: All critical checks passed; {because}"),
+        Decision::GoUnproven => format!("GO FOR BOOT (unproven): {because}"),
+        Decision::NoGo => format!("NO-GO: {because}"),
+    };
+    text.push_str(&paint.tone(tone, &wrap("", &last, width)));
+    text.push('\n');
     text
 }
 

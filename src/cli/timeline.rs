@@ -204,7 +204,11 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 format!(
                     "{layer}: FAILED ({}): {error}{said}",
                     if needed { "critical" } else { "optional" }
-                ),
+                ) + if *critical {
+                    ""
+                } else {
+                    "; Boot continues (non-critical)"
+                },
             )
         }
         E::LogGap {
@@ -379,7 +383,9 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Depth::Boot,
             "VALIDATION",
             Tone::Dim,
-            format!("validation {validation} of the running system"),
+            format!(
+                "validation {validation} of the running system: configuration, schema, rehearsal, service health"
+            ),
         ),
         E::ValidationFinished {
             validation,
@@ -527,7 +533,25 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
             ),
         ),
         E::FixApplied { summary, .. } => {
-            say("AUTO-FIX", Tone::Good, format!(": APPLIED: {summary}"))
+            let is_schema = recorded
+                .mission
+                .and_then(|id| state.missions.iter().find(|m| m.id == id))
+                .is_some_and(|mission| {
+                    let findings = state.reports.values().flat_map(|r| &r.findings);
+                    findings
+                        .filter(|f| f.code.family() == "schema")
+                        .any(|f| crate::domain::signature::sign_finding(f) == mission.signature)
+                });
+            let schema = if is_schema {
+                " (Schema fixed automatically)"
+            } else {
+                ""
+            };
+            say(
+                "AUTO-FIX",
+                Tone::Good,
+                format!(": APPLIED: {summary}{schema}"),
+            )
         }
         E::PromotionUndone { reason } => say("AUTO-FIX", Tone::Warn, format!(": undone: {reason}")),
         E::FixRolledBack { reason } => {

@@ -36,7 +36,7 @@ impl Live {
 
     /// Connects to a PostgreSQL server.
     pub(crate) fn postgres(url: &str) -> Result<Self, Unreachable> {
-        let url = PostgresUrl::parse(url).map_err(Unreachable)?;
+        let url = PostgresUrl::parse(url).map_err(Unreachable::other)?;
         Ok(Self::Postgres(Box::new(Postgres::connect(&url)?)))
     }
 
@@ -47,16 +47,21 @@ impl Live {
     pub(crate) fn ping(url: &str, root: &Path) -> Result<(), Unreachable> {
         let live = match parse_url(url, root) {
             Database::File(path) if !path.exists() => {
-                return Err(Unreachable(format!("{} does not exist", path.display())));
+                return Err(Unreachable::other(format!(
+                    "{} does not exist",
+                    path.display()
+                )));
             }
             Database::File(path) => Self::sqlite(&path)?,
             Database::Memory => {
-                return Err(Unreachable("it is in the application's memory".to_owned()));
+                return Err(Unreachable::other(
+                    "it is in the application's memory".to_owned(),
+                ));
             }
             Database::Other if is_postgres(url) => Self::postgres(url)?,
             Database::Other => {
                 let why = "neither a SQLite nor a PostgreSQL database can be asked at its URL";
-                return Err(Unreachable(why.to_owned()));
+                return Err(Unreachable::other(why.to_owned()));
             }
         };
         let question = match &live {
@@ -72,8 +77,9 @@ impl Live {
     pub(crate) fn schema(&self, wanted: &[&str]) -> Result<DatabaseSchema, Unreachable> {
         match self {
             Self::Postgres(server) => schema::read_schema(server, wanted),
-            Self::Sqlite { connection, path } => live::read_schema(connection)
-                .map_err(|error| Unreachable(live::in_words(&error, path))),
+            Self::Sqlite { connection, path } => {
+                live::read_schema(connection).map_err(|error| live::unreachable(&error, path))
+            }
         }
     }
 
@@ -139,7 +145,7 @@ impl Live {
                 };
                 read()
                     .map(|rows| rows.into_iter().flatten().collect())
-                    .map_err(|error| Unreachable(live::in_words(&error, path)))
+                    .map_err(|error| live::unreachable(&error, path))
             }
         }
     }
@@ -179,7 +185,7 @@ impl Live {
             })?;
             rows.collect::<rusqlite::Result<_>>().map(Some)
         };
-        read().map_err(|error| Unreachable(live::in_words(&error, path)))
+        read().map_err(|error| live::unreachable(&error, path))
     }
 }
 

@@ -118,6 +118,7 @@ codes! {
         masks Masks::WholeCheck;
     SchemaUnreachable = "schema.unreachable", Critical, "database out of reach", "databases out of reach",
         masks Masks::WholeCheck;
+    SchemaReadOnly = "schema.read_only", Warning, "database that cannot be written", "databases that cannot be written";
     SchemaUnsupportedDatabase = "schema.unsupported_database", Critical, "database of another kind", "databases of another kind";
     SchemaNotCompared = "schema.not_compared", Info, "database not compared", "databases not compared";
     SchemaPendingMigration = "schema.pending_migration", Critical, "database behind its migrations", "databases behind their migrations";
@@ -152,6 +153,7 @@ codes! {
     RegistrationUnmountedRouter = "registration.unmounted_router", Warning, "router that is not mounted", "routers that are not mounted";
     RegistrationDuplicateRoute = "registration.duplicate_route", Warning, "route defined twice", "routes defined twice";
     RegistrationDuplicateOperation = "registration.duplicate_operation", Warning, "operation id used twice", "operation ids used twice";
+    RegistrationUnlistedService = "registration.unlisted_service", Warning, "router that no list names", "routers that no list names";
     RegistrationTooManyRoutes = "registration.too_many_routes", Info, "list of routes that is cut short", "lists of routes that are cut short";
     RegistrationServiceNotAlive = "registration.service_not_alive", Critical, "running service that does not answer", "running services that do not answer";
     RegistrationOpenapiUnreadable = "registration.openapi_unreadable", Warning, "OpenAPI document that cannot be read", "OpenAPI documents that cannot be read";

@@ -50,7 +50,7 @@ impl CheckName {
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
-            Self::Config => "Config & Secrets",
+            Self::Config => "Configuration & Secrets",
             Self::Schema => "Schema Integrity",
             Self::Rehearsal => "Boot Rehearsal",
             Self::Registration => "Service Registration",
@@ -442,6 +442,9 @@ pub(crate) fn decide_go<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) 
 /// What to add to the manifest where no check looked at anything.
 pub(crate) const UNPROVEN: &str = "no check looked at anything: declare variables ([config.vars]), databases \
     ([[schema]]), imports (`rehearse` of a layer) or routes ([registration])";
+
+/// What stands in front of the state of the vault in the summary of the config check.
+pub(crate) const VAULT_STATE: &str = "; secrets vault: ";
 
 /// What a decision rests on: `3 of 4 checks; not looked at: schema`.
 pub(crate) fn grounds(reports: &[CheckReport]) -> String {

@@ -10,7 +10,7 @@ use regex::Regex;
 
 use super::finding::Finding;
 use super::ids::{Digest, Signature};
-use super::remedy::Cause;
+use super::remedy::{Cause, WHY};
 
 struct SignatureRule {
     pattern: Regex,
@@ -81,7 +81,10 @@ pub(crate) fn sign_finding(finding: &Finding) -> Signature {
     match &finding.cause {
         Some(Cause::Exception(exception)) => sign(&["exception", &normalise(exception)]),
         Some(Cause::Pending(digest)) => sign(&["finding", code, subject, digest]),
-        None => sign(&["finding", code, subject]),
+        None => match finding.facts.get(WHY) {
+            Some(why) => sign(&["finding", code, subject, why]),
+            None => sign(&["finding", code, subject]),
+        },
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) struct Boot<'a> {
     pub(super) state_dir: PathBuf,
     pub(super) process_env: BTreeMap<String, String>,
     pub(super) mode: Mode,
+    pub(super) preflight: bool,
     pub(super) until: Until,
     pub(super) observer: Observer<'a>,
     pub(super) on_settled: Option<Hook<'a>>,
@@ -65,6 +66,7 @@ impl<'a> Boot<'a> {
             state_dir: state_dir.to_owned(),
             process_env,
             mode: Mode::default(),
+            preflight: false,
             until: Until::Stopped,
             observer: Box::new(|_, _| {}),
             on_settled: None,
@@ -75,6 +77,13 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub(crate) fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
+        self
+    }
+
+    /// Checked first, in a mode that asks for no pre-flight too.
+    #[must_use]
+    pub(crate) fn preflight(mut self, preflight: bool) -> Self {
+        self.preflight = preflight;
         self
     }
 

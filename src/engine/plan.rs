@@ -7,16 +7,16 @@ use crate::domain::event::{
 use crate::domain::finding::CheckName;
 use crate::manifest::{self, Layer, Manifest, Service};
 
-/// What a boot of this manifest in this mode will do.
+/// What a boot of this manifest in this mode will do; `preflight`: checked first, though the mode asks for none.
 #[must_use]
-pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode) -> BootPlan {
+pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode, preflight: bool) -> BootPlan {
     let resilient = mode == Mode::Resilient;
     BootPlan {
         mode,
-        checks: if mode == Mode::Fast {
-            vec![]
-        } else {
+        checks: if resilient || preflight {
             CheckName::ALL.to_vec()
+        } else {
+            vec![]
         },
         layers: manifest.layers.iter().map(plan_layer).collect(),
         attempts_max: if resilient { manifest.heal.attempts } else { 1 },

@@ -142,7 +142,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         on_settled: boot.on_settled,
         lock: prepared.lock,
     };
-    let plan = plan_boot(&engine.app.manifest, boot.mode);
+    let plan = plan_boot(&engine.app.manifest, boot.mode, boot.preflight);
     let (terms, needing) = plan_terms(&engine.app.manifest);
     let started = engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),

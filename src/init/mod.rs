@@ -12,6 +12,7 @@ mod databases;
 mod default_units;
 mod draft;
 mod files;
+mod installed;
 mod layers;
 mod probes;
 mod process_compose;
@@ -166,6 +167,7 @@ fn directories(units: &Units) -> Vec<String> {
 pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
     let files = Files::of(workspace);
     let (mut draft, found) = infer(&files, facts);
+    installed::rehearse_installed(workspace, &mut draft.layers);
     let written = write::write(&mut draft);
     Manifest::parse(
         &written.text,

@@ -141,14 +141,21 @@ impl Environment {
         let mut with = self.clone();
         let services = manifest.layers.iter().flat_map(|layer| &layer.services);
         for service in services {
+            let mut own = BTreeMap::new();
+            for file in &service.env_files {
+                if let Ok(path) = self.expand(&file.path) {
+                    // One that is missing or broken is a finding of its own.
+                    let _ = add_env_file(&mut own, &manifest.workspace.join(path));
+                }
+            }
             for (name, text) in &service.env {
-                if with.values.contains_key(name) {
-                    continue;
-                }
                 if let Ok(value) = self.expand(text) {
-                    let origin = Origin::Service(service.name.clone());
-                    with.values.insert(name.clone(), (value, origin));
+                    own.insert(name.clone(), value);
                 }
+            }
+            for (name, value) in own {
+                let origin = Origin::Service(service.name.clone());
+                with.values.entry(name).or_insert((value, origin));
             }
         }
         with

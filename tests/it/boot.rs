@@ -450,19 +450,43 @@ fn fast_mode_checks_nothing_and_stops_at_the_first_error() {
 }
 
 #[test]
-fn layered_mode_checks_and_degrades_but_does_not_heal() {
+fn layered_mode_checks_only_where_asked_and_does_not_heal() {
     let text = manifest(&[layer("base", "", &[service("a", &noting("a"), "")])]);
     let workspace = Workspace::with_manifest(&format!(
         "{text}\n[config]\nfiles = ['.env']\n[config.vars.KEY]\nrequired = true\nsecret = true\ngenerate = true\n"
     ));
     let run = workspace
-        .ubs(&["boot", "--mode", "layered", "--json"])
+        .ubs(&["boot", "--mode", "layered", "--preflight", "--json"])
         .expect(1);
     assert_eq!(run.json()["decision"], "no_go");
     let kinds = workspace.kinds();
     assert!(kinds.contains(&"mission_filed".to_owned()), "{kinds:?}");
     assert!(!kinds.contains(&"fix_proposed".to_owned()), "{kinds:?}");
     assert!(!workspace.path(".env").exists());
+    // No gate: what stands in the way shows where it stands.
+    let arguments = ["boot", "--mode", "layered", "--until-ready", "--json"];
+    let run = workspace.ubs(&arguments).expect(0);
+    assert_eq!(run.json()["decision"], "go");
+    let fast = ["boot", "--mode", "fast", "--preflight"];
+    let refused = workspace.ubs(&fast).expect(2);
+    assert!(refused.stderr.contains("--mode layered --preflight"));
+}
+
+#[test]
+fn a_database_that_is_not_there_yet_is_waited_for() {
+    let text = manifest(&[layer("base", "", &[service("a", &noting("a"), "")])]);
+    let mut workspace = Workspace::with_manifest(&format!(
+        "{text}\n[[schema]]\nname = 'main'\ndatabase = '${{URL}}'\n\
+         expect = 'sql:s.sql'\n"
+    ));
+    workspace.write("s.sql", "CREATE TABLE a (x int);");
+    workspace.set_env("URL", "postgresql://u:p@127.0.0.1:9/d");
+    let run = workspace.ubs(&["boot", "--json"]).expect(1);
+    let said = run.json().to_string();
+    assert!(said.contains("all 2 attempts are used up"), "{said}");
+    let attempts = workspace.kinds();
+    let retried = attempts.iter().filter(|kind| *kind == "retried").count();
+    assert_eq!(retried, 1, "{attempts:?}");
 }
 
 #[test]

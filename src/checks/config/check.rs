@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::drivers::driver_findings;
 use super::files::file_findings;
 use super::reads::read_findings;
 use super::services::service_findings;
@@ -10,7 +11,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::vault;
 use crate::domain::code::Code;
-use crate::domain::finding::{Finding, Measured, Severity};
+use crate::domain::finding::{Finding, Measured, Severity, VAULT_STATE};
 use crate::domain::redact::truncate;
 use crate::domain::remedy::{IN_USE, NEEDS_APPROVAL, Remedy};
 use crate::domain::words::count;
@@ -18,6 +19,8 @@ use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKi
 
 /// Longest value that is shown, in bytes.
 const VALUE_BYTES_MAX: usize = 60;
+/// Names in one message.
+const NAMES_MAX: usize = 12;
 /// Where an application shows which variables it reads.
 const EXAMPLE_FILES: [&str; 5] = [
     ".env.example",
@@ -48,10 +51,11 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
     }
     let is_well = !findings.iter().any(|f| f.severity >= Severity::Warning);
     let keys = count(declared.keys.len(), "key");
+    outcome.summary += VAULT_STATE;
     outcome.summary += &if is_well {
-        format!("; the vault has {keys}")
+        format!("Accessible ({keys})")
     } else {
-        "; the vault has problems".to_owned()
+        "has problems".to_owned()
     };
     outcome.findings.extend(findings);
     outcome
@@ -73,7 +77,8 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     let documented: BTreeSet<&str> = examples.keys().copied().collect();
     let read = read_findings(context, &documented);
     if config.vars.is_empty() && read.is_empty() {
-        let findings = service_findings(context, &BTreeSet::new());
+        let mut findings = driver_findings(context);
+        findings.extend(service_findings(context, &BTreeSet::new()));
         if findings.is_empty() {
             return CheckOutcome::skipped("the manifest declares no variables");
         }
@@ -85,6 +90,7 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     }
     let mut findings = Vec::new();
     let mut present = 0;
+    let mut absent: Vec<&str> = Vec::new();
     for (name, var) in &config.vars {
         let variable = Variable {
             context,
@@ -97,8 +103,13 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
         if value.is_some_and(|value| !value.is_empty() || !var.required) {
             present += 1;
         }
+        if value.is_none() && !var.required {
+            absent.push(name);
+            continue;
+        }
         findings.extend(variable.finding(value));
     }
+    findings.extend(optional(context, &absent));
     if !config.vars.is_empty() {
         findings.extend(file_findings(context, example.as_ref(), &examples));
     }
@@ -108,6 +119,10 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
             other.subject == finding.subject && other.code.masks_same_subject(&finding.code)
         })
     });
+    let of_drivers = driver_findings(context);
+    let is_new = |finding: &Finding| !findings.iter().any(|f| f.subject == finding.subject);
+    let of_drivers: Vec<Finding> = of_drivers.into_iter().filter(is_new).collect();
+    findings.extend(of_drivers);
     let reported = findings.iter().filter(|f| f.severity == Severity::Critical);
     let reported: BTreeSet<String> = reported.map(|finding| finding.subject.clone()).collect();
     findings.extend(service_findings(context, &reported));
@@ -138,6 +153,31 @@ fn read_example(context: &CheckContext<'_>, name: &str) -> Option<EnvFile> {
         .files
         .pop()?
         .1
+}
+
+/// Optional variables that are not set, once and together.
+fn optional(context: &CheckContext<'_>, absent: &[&str]) -> Option<Finding> {
+    let first = context.manifest.config.vars.get(*absent.first()?)?;
+    let mut names = absent[..absent.len().min(NAMES_MAX)].join(", ");
+    if absent.len() > NAMES_MAX {
+        names += &format!(" and {} more", absent.len() - NAMES_MAX);
+    }
+    let number = count(absent.len(), "optional variable");
+    let (verb, them) = if absent.len() == 1 {
+        ("is", "it")
+    } else {
+        ("are", "them")
+    };
+    let message = format!("{number} {verb} not set: {names}");
+    let severity = Severity::Warning;
+    let finding = Finding::new(Code::ConfigMissing, severity, "optional variables", message);
+    Some(
+        finding
+            .at(context.manifest_name(), first.line, 0)
+            .remedy(format!(
+                "set {them} where the default is not meant, or take {them} out of [config.vars]"
+            )),
+    )
 }
 
 /// One declared variable.
@@ -194,11 +234,7 @@ impl Variable<'_> {
             return Some(self.about(Code::ConfigMissing, Severity::Critical, message));
         }
         // An optional variable that is set to nothing was set to nothing on purpose.
-        if is_empty {
-            return None;
-        }
-        let message = format!("{} {state}; it is optional", self.name);
-        Some(self.about(Code::ConfigMissing, Severity::Info, message))
+        None
     }
 
     fn placeholder(&self, value: &str) -> Option<&'static str> {

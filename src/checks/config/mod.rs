@@ -4,6 +4,7 @@
 //! The value of a secret never leaves this file: findings say what is wrong with it, not what it is.
 
 mod check;
+mod drivers;
 mod files;
 mod obstacles;
 mod reads;

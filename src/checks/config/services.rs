@@ -8,6 +8,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::kernel;
 use crate::manifest::{Environment, EnvironmentError, Layer, ProbeKind, Service};
 use crate::sandbox::find_program_in_copy;
 
@@ -180,7 +181,8 @@ fn interpreter_line(
     Some(finding.at(shown.to_string(), 1, 0).remedy(remedy))
 }
 
-/// A warning if the program of a service is nowhere; a one-shot task before it may still make it.
+/// A user, a directory, an environment file or a program of a service that is nowhere: it will not start. What a one-shot
+/// task of an earlier layer may still make is a warning.
 fn program_missing(
     context: &CheckContext<'_>,
     layer: &Layer,
@@ -188,40 +190,87 @@ fn program_missing(
     shared: &BTreeMap<String, String>,
 ) -> Option<Finding> {
     let expand = |text: &str| context.environment.expand(text).ok();
-    let name = expand(service.run.first()?)?;
-    let mut env = shared.clone();
-    for (name, value) in &service.env {
-        env.insert(name.clone(), expand(value)?);
+    let finding = |what: String, may_be_made: bool, remedy: String| {
+        let severity = if may_be_made && has_maker(context, layer, service) {
+            Severity::Warning
+        } else {
+            severity_of(layer)
+        };
+        let message = format!("{what} of service {} is missing", service.name);
+        let (code, name) = (Code::ConfigProgramMissing, service.name.as_str());
+        let finding = Finding::new(code, severity, name, message);
+        Some(
+            finding
+                .at(context.manifest_name(), service.line, 0)
+                .remedy(remedy),
+        )
+    };
+    if let Some(user) = service.user.as_deref()
+        && kernel::account(user).is_none()
+    {
+        let remedy = format!(
+            "make the user, or correct `user` of service {}",
+            service.name
+        );
+        return finding(format!("the user {user}"), false, remedy);
     }
     let cwd = match &service.cwd {
         Some(cwd) => context.root.join(expand(cwd)?),
         None => context.root.to_owned(),
     };
+    if !cwd.is_dir() {
+        let shown = service.cwd.as_deref().unwrap_or(".");
+        let remedy = format!(
+            "make the directory, or correct `cwd` of service {}",
+            service.name
+        );
+        return finding(format!("the directory {shown}"), true, remedy);
+    }
+    for file in service.env_files.iter().filter(|file| !file.optional) {
+        if !context.root.join(expand(&file.path)?).is_file() {
+            let remedy = format!(
+                "make the file, or write `env_file = {{ path = \"{}\", optional = true }}`",
+                file.path
+            );
+            return finding(format!("the environment file {}", file.path), true, remedy);
+        }
+    }
+    let name = expand(service.run.first()?)?;
+    let mut env = shared.clone();
+    for (name, value) in &service.env {
+        env.insert(name.clone(), expand(value)?);
+    }
     let live = &context.manifest.workspace;
     if let Ok(found) = find_program_in_copy(&name, &env, &cwd, context.root, live) {
         return interpreter_line(context, layer, service, &found);
     }
-    let not_executable = cwd.join(&name).is_file();
-    let why = if name.contains('/') && not_executable {
+    let why = if name.contains('/') && cwd.join(&name).is_file() {
         "the file is not executable (`chmod +x`)"
-    } else if !cwd.is_dir() {
-        "its working directory does not exist"
     } else if name.contains('/') {
         "there is no such executable file"
     } else {
         "it is not in PATH"
     };
-    let message = format!(
-        "the program {name} of service {} is missing: {why}",
-        service.name
+    let remedy = format!(
+        "install {name}, or correct `run` of the service in layer {}",
+        layer.name
     );
-    let finding = Finding::of(Code::ConfigProgramMissing, service.name.as_str(), message);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(format!(
-                "install {name}, or correct `run` of the service in layer {}",
-                layer.name
-            )),
-    )
+    let mut found = finding(format!("the program {name}"), true, remedy)?;
+    found.message = format!("{}: {why}", found.message);
+    Some(found)
+}
+
+/// A one-shot task runs before it, and may make what it needs.
+fn has_maker(context: &CheckContext<'_>, layer: &Layer, service: &Service) -> bool {
+    let mut before = context
+        .manifest
+        .layers
+        .iter()
+        .take_while(|other| other.name != layer.name)
+        .flat_map(|other| &other.services);
+    let mut beside = layer
+        .services
+        .iter()
+        .take_while(|other| other.name != service.name);
+    before.any(|other| other.oneshot) || beside.any(|other| other.oneshot)
 }

@@ -362,6 +362,7 @@ _CONNECTION_ERRORS = {
     "EndpointConnectionError",
     "NoHostAvailable",
     "AMQPConnectionError",
+    "TimeoutError",
 }
 _NETWORK_ERRNOS = {
     _errno.ECONNREFUSED,
@@ -373,18 +374,70 @@ _NETWORK_ERRNOS = {
 }
 
 
+def _kinds(one):
+    """The classes of an exception that the application did not write, and their names."""
+    found = set()
+    for kind in type(one).__mro__:
+        module = getattr(kind, "__module__", None)
+        file = getattr(sys.modules.get(module), "__file__", None) if isinstance(module, str) else None
+        if module == "__main__" or isinstance(file, str) and "-packages" not in file and relative(file) is not None:
+            continue
+        found.add((module, getattr(kind, "__name__", "")))
+    return found
+
+
 def _is_network(error):
     """It failed because nobody answered, as it must without a network."""
     for one in _all_of(error):
-        names = {getattr(kind, "__name__", "") for kind in type(one).__mro__}
-        if names & _CONNECTION_ERRORS:
+        kinds = _kinds(one)
+        if {name for _, name in kinds} & _CONNECTION_ERRORS:
             return True
         if isinstance(one, OSError) and one.errno in _NETWORK_ERRNOS:
             return True
+        # The text of a driver; not what an application says in an exception of its own or of Python.
+        of_package = any(module not in ("builtins", None) for module, _ in kinds)
         text = _text(one).lower()
-        if "Error" in type(one).__name__ and any(part in text for part in _NOBODY_ANSWERED):
+        if (of_package or isinstance(one, OSError)) and any(part in text for part in _NOBODY_ANSWERED):
             return True
     return False
+
+
+# SQLSTATE of a table and of a column that is not there; MySQL's numbers of them.
+_UNDEFINED = {"42P01", "42703"}
+_UNDEFINED_NUMBERS = {1146, 1054}
+_UNDEFINED_NAMES = {"UndefinedTable", "UndefinedColumn", "UndefinedTableError", "UndefinedColumnError"}
+_MYSQL = {"pymysql", "MySQLdb", "mysql", "aiomysql", "asyncmy"}
+
+
+def _is_undefined(error):
+    """A driver says that a table or a column is not there."""
+    for one in _all_of(error):
+        kinds = _kinds(one)
+        modules = {module.split(".")[0] for module, _ in kinds if isinstance(module, str)}
+        state = getattr(one, "sqlstate", None) or getattr(one, "pgcode", None)
+        if modules & {"psycopg", "psycopg2", "asyncpg", "pg8000"} and (
+            state in _UNDEFINED or {name for _, name in kinds} & _UNDEFINED_NAMES
+        ):
+            return True
+        if ("sqlite3", "OperationalError") in kinds and _text(one).startswith(("no such table", "no such column")):
+            return True
+        if modules & _MYSQL and one.args and one.args[0] in _UNDEFINED_NUMBERS:
+            return True
+    return False
+
+
+def _denied(error):
+    """What the system denied: `file` (its mode), or `capability`, which a dry run has none of; a reason of its own."""
+    seen = 0
+    while error is not None and seen < 32:
+        seen += 1
+        if isinstance(error, PermissionError):
+            if error.errno == _errno.EACCES and error.filename is not None:
+                return "file"
+            if error.errno in (_errno.EPERM, _errno.EACCES):
+                return "capability"
+        error = error.__cause__
+    return ""
 
 
 def _missing_directory(error):
@@ -502,6 +555,8 @@ def _described(error):
         "read_only": _is_read_only(error),
         "refused": _is_refused(error),
         "network": _is_network(error),
+        "undefined": _is_undefined(error),
+        "denied": _denied(error),
         "directory": _missing_directory(error),
         "unwritten": _unwritten(),
         "twice": [],

@@ -78,7 +78,13 @@ pub(in crate::checks) fn run_environment(
     context: &CheckContext<'_>,
     as_run: &AsRun,
 ) -> BTreeMap<String, String> {
-    let mut env = context.environment.declared_env(context.manifest);
+    let mut env = if as_run.is_clean {
+        let mut env = context.environment.of_all_services().clean_env();
+        env.remove("HOME");
+        env
+    } else {
+        context.environment.declared_env(context.manifest)
+    };
     env.extend(as_run.env.clone());
     env.extend(context.overrides.clone());
     for name in ["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"] {
@@ -171,7 +177,10 @@ fn execute(
     network: bool,
     stdin_more: Option<Arc<OwnedFd>>,
 ) -> Result<(SandboxOutcome, String), ProbeError> {
-    let interpreter = interpreter(context.manifest, context.root, context.environment)?;
+    let interpreter = match &as_run.interpreter {
+        Some(own) => own.clone(),
+        None => interpreter(context.manifest, context.root, context.environment)?,
+    };
     let directory = run_directory(context)?;
     let nonce = random_nonce()?;
     let path = if context.manifest.python.path.is_empty() {

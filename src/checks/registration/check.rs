@@ -114,6 +114,7 @@ fn check_app(
             .iter()
             .map(|router| unmounted_router(app, router, None, Severity::Warning)),
     );
+    findings.extend(unlisted(registration, app, &routers, &routes.routes));
     findings.extend(duplicate_routes(&routes.routes));
     if routes.full {
         findings.push(Finding::new(
@@ -132,6 +133,54 @@ fn check_app(
         measured: coverage.measured(routes.routes.len()),
         skipped: false,
     })
+}
+
+/// Routers of the source whose routes are served and of which no listed service speaks: a new one that hooked in, and
+/// that nobody would miss.
+fn unlisted(
+    registration: &Registration,
+    app: &AppObject,
+    routers: &[&RouterDefinition],
+    routes: &[Route],
+) -> Vec<Finding> {
+    let services = &registration.services;
+    if services.is_empty() {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    // What lies beside the application itself did not hook in.
+    for router in routers.iter().filter(|r| r.module != app.module) {
+        let is_its = |route: &&Route| !route.builtin && route.file == router.place.file;
+        let mut its = routes.iter().filter(is_its).peekable();
+        let Some(first) = its.peek().map(|route| route.path.clone()) else {
+            continue;
+        };
+        let is_listed = its.any(|route| {
+            let one = std::slice::from_ref(route);
+            services.iter().any(|service| is_mounted(service, one))
+        });
+        let is_told = findings.iter().any(|finding: &Finding| {
+            let location = finding.location.as_ref();
+            location.is_some_and(|location| location.file == router.place.file)
+        });
+        if is_listed || is_told {
+            continue;
+        }
+        let message = format!(
+            "the router {} of {} serves {first}, and no service in the list of [registration] has that prefix",
+            router.name, router.module
+        );
+        let code = Code::RegistrationUnlistedService;
+        let finding = Finding::of(code, router.module.as_str(), message);
+        findings.push(
+            finding
+                .at(router.place.file.as_str(), router.place.line, 0)
+                .remedy(
+                    "add it to `services` of [registration], so that it is missed when it is gone",
+                ),
+        );
+    }
+    findings
 }
 
 fn probe_input(app: &AppObject, routers: &[&RouterDefinition]) -> serde_json::Value {

@@ -74,6 +74,7 @@ fn a_router_that_nobody_mounted_is_named_once() {
                 "registration.unmounted_router billing",
                 "registration.missing_service ghosts",
                 "registration.unmounted_router wrap",
+                "registration.unlisted_service api.nested",
             ]
         );
         assert_eq!(report.summary, "1 of 4 services mounted (25.0 %)");
@@ -135,7 +136,7 @@ fn factories_are_called_and_what_is_no_application_is_said() {
         )
         .file("broken.py", "import not_installed\n")
         .file("exits.py", "import os\nos._exit(1)\n");
-    let app = app.registration("factory:create", &["users"]);
+    let app = app.registration("factory:create", &["users", "deep"]);
     assert_eq!(check(&app).findings, vec![]);
     for (target, said) in [
         (

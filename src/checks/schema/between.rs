@@ -34,7 +34,7 @@ impl ExpectedSchema {
     /// # Errors
     /// Why the file cannot be read: it is missing, locked, damaged, or no database.
     pub fn of_database(path: &Path) -> Result<Self, String> {
-        let schema = read_live(path).map_err(|Unreachable(why)| why)?;
+        let schema = read_live(path).map_err(|found: Unreachable| found.why)?;
         Ok(Self(expected_of(schema)))
     }
 
@@ -45,7 +45,7 @@ impl ExpectedSchema {
     /// # Errors
     /// As for [`Self::of_database`].
     pub fn differences(&self, live: &Path) -> Result<Vec<Finding>, String> {
-        let found = read_live(live).map_err(|Unreachable(why)| why)?;
+        let found = read_live(live).map_err(|found: Unreachable| found.why)?;
         let comparison = Comparison {
             migration_tables: &[],
             schema: "live",

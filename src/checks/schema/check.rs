@@ -9,6 +9,7 @@ use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_tables};
+use super::requests::file_findings;
 use super::{caution, duplicate, maker, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
@@ -18,11 +19,11 @@ use crate::database::model::{DatabaseSchema, Dialect, Table};
 use crate::database::postgres::ddl::Rights;
 use crate::database::postgres::leftovers;
 use crate::database::postgres::url::PostgresUrl;
-use crate::database::unreachable::Unreachable;
+use crate::database::unreachable::{Unreachable, UnreachableKind};
 use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{MAY_PASS, Remedy, WHY};
 use crate::domain::words::count;
 use crate::manifest::{Expect, Schema};
 
@@ -323,6 +324,18 @@ impl Compared {
                 .remedy(remedy)
                 .fact("schema", name))
         };
+        let out_of_reach = |why: &str, kind: UnreachableKind| {
+            let message = format!("database {name} is out of reach: {why}");
+            let finding = Finding::of(Code::SchemaUnreachable, name, message)
+                .remedy(kind.remedy())
+                .fact("schema", name)
+                .fact(WHY, kind.as_str());
+            one(if kind.may_pass() {
+                finding.fact(MAY_PASS, "true")
+            } else {
+                finding
+            })
+        };
         let url = match context.environment.expand_url(&schema.database) {
             Ok(url) => url,
             Err(error) => {
@@ -334,6 +347,7 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
+        let mut of_file = Vec::new();
         let (live, rights, database) = if is_postgres(&url) {
             let read = Live::postgres(&url).and_then(|live| {
                 let wanted: Vec<&str> = expected
@@ -351,11 +365,8 @@ impl Compared {
                     server = Some(live);
                     (schema, rights, format!("database {name} ({shown})"))
                 }
-                Err(Unreachable(why)) => {
-                    return unreachable(
-                        format!("database {name} is out of reach: {why}"),
-                        "start the server, or correct the database's URL or the server's access rules",
-                    );
+                Err(Unreachable { why, kind }) => {
+                    return out_of_reach(&why, kind);
                 }
             }
         } else {
@@ -390,10 +401,23 @@ impl Compared {
             let exists = path.exists();
             let live = match read_or_empty(&path, exists) {
                 Ok(live) => live,
-                Err((why, remedy)) => {
-                    return unreachable(format!("database {name} is out of reach: {why}"), remedy);
+                Err(found) => {
+                    if let Some(Unreachable { why, kind }) = found {
+                        return out_of_reach(&why, kind);
+                    }
+                    let directory = path.parent().unwrap_or(&path).display();
+                    let message = format!(
+                        "database {name} is out of reach: {} does not exist, and neither does its directory",
+                        path.display()
+                    );
+                    let remedy =
+                        format!("create the directory {directory}, or correct the database's URL");
+                    return unreachable(message, &remedy);
                 }
             };
+            if exists {
+                of_file = file_findings(name, &path, &shown);
+            }
             let database = if exists {
                 format!("database {name} ({shown})")
             } else {
@@ -414,7 +438,8 @@ impl Compared {
             locate: &|table| locate(scan, table),
         };
         let count = comparison.compared(expected).count();
-        let findings = differences(&comparison, expected);
+        let mut findings = differences(&comparison, expected);
+        findings.extend(of_file);
         let mut tables = live.tables;
         tables.retain(|table| !table.is_view && !table.is_partition);
         Self {
@@ -444,27 +469,15 @@ fn dialect_of(context: &CheckContext<'_>, schema: &Schema) -> Dialect {
 }
 
 /// The live schema, or why there is none and what to do. A file that does not exist is empty.
-fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, (String, &'static str)> {
+fn read_or_empty(path: &Path, exists: bool) -> Result<DatabaseSchema, Option<Unreachable>> {
     if exists {
-        return Live::sqlite(path)
-            .and_then(|live| live.schema(&[]))
-            .map_err(|error| {
-                (
-                    error.to_string(),
-                    "make the file a database that the user of ubs can read, and stop the process that locks it",
-                )
-            });
+        let read = Live::sqlite(path).and_then(|live| live.schema(&[]));
+        return read.map_err(Some);
     }
     if path.parent().unwrap_or(path).is_dir() {
         return Ok(DatabaseSchema::default());
     }
-    Err((
-        format!(
-            "{} does not exist, and neither does its directory",
-            path.display()
-        ),
-        "create the directory, or correct the database's URL",
-    ))
+    Err(None)
 }
 
 /// Where a table is defined, if there is one place only.

@@ -223,12 +223,24 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                 .column(comparison.live.dialect, &column.name)
                 .is_none()
         {
+            // A row that the code adds has no value for it.
+            let is_lacking = !column.nullable
+                && !column.primary_key
+                && !column.generated
+                && column.identity.is_none()
+                && column.server_default.is_none();
+            let (severity, more) = if is_lacking {
+                let more = "; it is NOT NULL and has no default, so each INSERT of the code fails";
+                (Severity::Warning, more)
+            } else {
+                (Severity::Info, "")
+            };
             findings.push(comparison.finding(
                 Code::SchemaExtraColumn,
-                Severity::Info,
+                severity,
                 subject(&column.name),
                 format!(
-                    "column {} of table {} is in {}, but not in the code",
+                    "column {} of table {} is in {}, but not in the code{more}",
                     column.name, table.name, comparison.database
                 ),
             ));

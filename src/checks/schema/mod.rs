@@ -18,6 +18,7 @@ mod origin;
 mod pairs;
 mod proposed;
 mod rename;
+mod requests;
 mod rules;
 mod scratch;
 mod sql_files;

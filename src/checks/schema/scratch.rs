@@ -129,7 +129,7 @@ fn read_on_server(
     let read = applied.read(&session, &scratch);
     drop(session);
     read.map(Some)
-        .map_err(|Unreachable(why)| unmade(ServerError::new(why)))
+        .map_err(|found: Unreachable| unmade(ServerError::new(found.why)))
 }
 
 /// Why the files are not applied to their end.
@@ -200,7 +200,7 @@ impl AppliedScripts {
 
     /// The tables that came of it, as an expectation.
     fn read(&self, session: &Session, scratch: &OwnDatabase) -> Result<Vec<Table>, Unreachable> {
-        let reported = |error: ServerError| Unreachable(error.to_string());
+        let reported = |error: ServerError| Unreachable::other(error.to_string());
         // As the application sees it, not as the files left it.
         session
             .run("RESET search_path", ASK_MAX)

@@ -15,6 +15,7 @@ use super::asked::{Asked, block_on, key_name};
 use super::names::{Filled, Names};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::MAY_PASS;
 use crate::http::{Answer, BodyLimit, Client, HttpError, Target};
 use crate::manifest::{UnreadFile, VaultKey, VaultKind, percent_encoded, read_small};
 
@@ -221,7 +222,9 @@ impl Visit<'_> {
         let finding = self
             .asked
             .about(Code::VaultUnreachable, Severity::Critical, message);
-        finding.remedy("start the vault, or correct the address and the way to it")
+        finding
+            .remedy("start the vault, or correct the address and the way to it")
+            .fact(MAY_PASS, "true")
     }
 
     fn invalid(&self, why: &str) -> Box<Finding> {

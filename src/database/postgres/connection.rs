@@ -16,7 +16,7 @@ use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use crate::database::postgres::tls::Tls;
 use crate::database::postgres::url::{PostgresUrl, TlsMode};
 use crate::database::sql::quote::{identifier, literal};
-use crate::database::unreachable::Unreachable;
+use crate::database::unreachable::{Unreachable, UnreachableKind};
 
 /// How long the server may take to answer the first time.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -74,13 +74,13 @@ impl Postgres {
             ANSWER_TIMEOUT,
             self.client.batch_execute(sql),
         )
-        .map_err(|why| Unreachable(format!("{}: {why}", self.shown)))
+        .map_err(|why| why.of(&self.shown))
     }
 
     /// The rows of one statement, each value as text.
     pub(crate) fn rows(&self, sql: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
         let messages = bounded(&self.runtime, ANSWER_TIMEOUT, self.client.simple_query(sql))
-            .map_err(|why| Unreachable(format!("{}: {why}", self.shown)))?;
+            .map_err(|why| why.of(&self.shown))?;
         Ok(messages
             .into_iter()
             .filter_map(|message| match message {
@@ -107,7 +107,10 @@ impl Postgres {
             output: Vec<String>,
         }
         if self.is_exhausted() {
-            return Err(Unreachable(format!("{}: too many questions", self.shown)));
+            return Err(Unreachable::other(format!(
+                "{}: too many questions",
+                self.shown
+            )));
         }
         // In a statement of its own: of a text that cannot be parsed, nothing is run. It stays for all questions.
         if !self.has_savepoint.get() {
@@ -123,7 +126,7 @@ impl Postgres {
             Ok(rows) => rows,
             Err(why) => {
                 self.execute("ROLLBACK TO SAVEPOINT asked")?;
-                return if why.0.contains(NO_ANSWER) {
+                return if why.why.contains(NO_ANSWER) {
                     Err(why)
                 } else {
                     Ok(None)
@@ -182,8 +185,8 @@ pub(crate) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Unreachable(format!("{shown}: {error}")))?;
-    let tls = Tls::new(url).map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+        .map_err(|error| Unreachable::other(format!("{shown}: {error}")))?;
+    let tls = Tls::new(url).map_err(|why| Unreachable::other(format!("{shown}: {why}")))?;
     let mut config = login(url);
     if let Some(options) = &url.options {
         config.options(options);
@@ -199,8 +202,8 @@ pub(crate) fn open(url: &PostgresUrl) -> Result<(Runtime, Client), Unreachable> 
             Ok(client)
         }
     };
-    let client = bounded(&runtime, CONNECT_TIMEOUT * 2, connecting)
-        .map_err(|why| Unreachable(format!("{shown}: {why}")))?;
+    let client =
+        bounded(&runtime, CONNECT_TIMEOUT * 2, connecting).map_err(|why| why.of(&shown))?;
     Ok((runtime, client))
 }
 
@@ -231,8 +234,41 @@ fn bounded<T>(
     runtime: &Runtime,
     limit: Duration,
     answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, String> {
-    answered(runtime, limit, answer, in_words, |late| late)
+) -> Result<T, Unreachable> {
+    let late = |late| Unreachable::new(late, UnreachableKind::Server);
+    let refused = |error: &tokio_postgres::Error| Unreachable::new(in_words(error), kind_of(error));
+    answered(runtime, limit, answer, refused, late)
+}
+
+/// Of which kind it is: by the server's code (PostgreSQL, appendix A), else by what the system says.
+fn kind_of(error: &tokio_postgres::Error) -> UnreachableKind {
+    let Some(reported) = error.as_db_error() else {
+        let mut source = std::error::Error::source(error);
+        while let Some(found) = source {
+            if let Some(io) = found.downcast_ref::<std::io::Error>() {
+                // A name that cannot be resolved has neither number nor kind (getaddrinfo(3)).
+                let is_name = io.raw_os_error().is_none() && io.kind() == std::io::ErrorKind::Other;
+                return match io.kind() {
+                    _ if is_name || beneath(error).contains("lookup address") => {
+                        UnreachableKind::Host
+                    }
+                    std::io::ErrorKind::PermissionDenied => UnreachableKind::Right,
+                    _ => UnreachableKind::Server,
+                };
+            }
+            source = found.source();
+        }
+        return UnreachableKind::Other;
+    };
+    match reported.code().code() {
+        "28P01" | "28000" => UnreachableKind::Password,
+        "3D000" => UnreachableKind::NoDatabase,
+        "53300" => UnreachableKind::Connections,
+        "57P01" | "57P02" | "57P03" => UnreachableKind::Starting,
+        "55P03" | "57014" => UnreachableKind::Locked,
+        "42501" => UnreachableKind::Right,
+        _ => UnreachableKind::Other,
+    }
 }
 
 /// Waits for an answer, at most for `limit`; what went wrong is worded by `refused` or, too late, by `late`.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use crate::database::model::{Column, Constraint, DatabaseSchema, Dialect, Index, Rule, Table};
 use crate::database::sqlite::text::{IndexPart, TableText, index_part, index_text};
-use crate::database::unreachable::Unreachable;
+use crate::database::unreachable::{Unreachable, UnreachableKind};
 
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -18,30 +18,36 @@ const TABLES_MAX: usize = 10_000;
 /// Reads the schema of the database in `path`, which exists.
 pub(crate) fn read_live(path: &Path) -> Result<DatabaseSchema, Unreachable> {
     let connection = open(path)?;
-    read_schema(&connection).map_err(|error| Unreachable(in_words(&error, path)))
+    read_schema(&connection).map_err(|error| unreachable(&error, path))
 }
 
 pub(crate) fn open(path: &Path) -> Result<Connection, Unreachable> {
-    let cannot = |why: String| Unreachable(format!("{} {why}", path.display()));
+    let cannot = |why: String, kind| Unreachable::new(format!("{} {why}", path.display()), kind);
     if path.is_dir() {
-        return Err(cannot("is a directory".to_owned()));
+        let kind = UnreachableKind::NotADatabase;
+        return Err(cannot("is a directory".to_owned(), kind));
     }
     let mut uri = format!("file:{}?mode=ro", percent_encode(path));
     // A database in WAL mode that nobody has open has no log; reading it would leave one behind
     // (sqlite.org/wal.html, "Read-Only Databases").
-    if is_in_wal_mode(path).map_err(|error| cannot(format!("cannot be read: {error}")))?
-        && !sibling(path, "-wal").exists()
+    if is_in_wal_mode(path).map_err(|error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => UnreachableKind::Right,
+            _ => UnreachableKind::Other,
+        };
+        cannot(format!("cannot be read: {error}"), kind)
+    })? && !sibling(path, "-wal").exists()
     {
         uri.push_str("&immutable=1");
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_URI
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(uri, flags)
-        .map_err(|error| Unreachable(in_words(&error, path)))?;
+    let connection =
+        Connection::open_with_flags(uri, flags).map_err(|error| unreachable(&error, path))?;
     connection
         .busy_timeout(BUSY_TIMEOUT)
-        .map_err(|error| Unreachable(in_words(&error, path)))?;
+        .map_err(|error| unreachable(&error, path))?;
     Ok(connection)
 }
 
@@ -70,6 +76,19 @@ fn percent_encode(path: &Path) -> String {
             other => format!("%{other:02X}"),
         })
         .collect()
+}
+
+/// What a database that cannot be read says.
+pub(crate) fn unreachable(error: &rusqlite::Error, path: &Path) -> Unreachable {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => UnreachableKind::Locked,
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => UnreachableKind::NotADatabase,
+        Some(ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
+            UnreachableKind::Right
+        }
+        _ => UnreachableKind::Other,
+    };
+    Unreachable::new(in_words(error, path), kind)
 }
 
 pub(crate) fn in_words(error: &rusqlite::Error, path: &Path) -> String {

@@ -5,7 +5,10 @@ use super::draft::{BootDraft, late};
 use super::state::{BootState, Phase};
 use crate::domain::backoff::backoff_ms;
 use crate::domain::event::{CheckPhase, Event, HealOutcome, Mode};
-use crate::domain::finding::{CheckName, CheckReport, Decision, UNPROVEN, decide_go};
+use crate::domain::finding::{
+    CheckName, CheckReport, Decision, Finding, Severity, UNPROVEN, decide_go,
+};
+use crate::domain::remedy::MAY_PASS;
 
 pub(super) fn require_checking(
     state: &BootState,
@@ -63,7 +66,7 @@ pub(super) fn end_check_run(draft: &mut BootDraft, phase: CheckPhase) {
             .flat_map(|r| &r.findings)
             .filter(|f| {
                 if blocks {
-                    f.severity == crate::domain::finding::Severity::Critical
+                    f.severity == Severity::Critical
                 } else {
                     f.layer.is_some()
                 }
@@ -110,9 +113,11 @@ pub(super) fn settle(draft: &mut BootDraft, open: u32, closed: u32) -> Result<()
         return Ok(());
     }
     let breaker_max = draft.state.plan.breaker_max;
+    let waits = may_pass(&draft.state);
     let tripped = draft
         .state
         .blocking_missions()
+        .filter(|_| !waits)
         .filter_map(|m| draft.state.seen.get(&m.signature).map(|seen| (m, *seen)))
         .find(|(_, seen)| *seen >= breaker_max)
         .map(|(m, seen)| (m.signature.clone(), m.slug.clone(), seen));
@@ -125,6 +130,18 @@ pub(super) fn settle(draft: &mut BootDraft, open: u32, closed: u32) -> Result<()
     Ok(())
 }
 
+/// All that stands in the way is out of reach for the moment: a server that starts, a lock.
+fn may_pass(state: &BootState) -> bool {
+    let mut critical = state
+        .reports
+        .values()
+        .flat_map(|report| &report.findings)
+        .filter(|finding| finding.severity == Severity::Critical)
+        .peekable();
+    let passes = |finding: &Finding| finding.facts.contains_key(MAY_PASS);
+    state.critical_layer_failure().is_none() && critical.peek().is_some() && critical.all(passes)
+}
+
 fn blocked_reason(state: &BootState) -> String {
     match state.critical_layer_failure() {
         Some((layer, failure)) => format!("layer {} failed: {}", layer.name, failure.error),
@@ -133,7 +150,7 @@ fn blocked_reason(state: &BootState) -> String {
                 .reports
                 .values()
                 .flat_map(|r| &r.findings)
-                .filter(|f| f.severity == crate::domain::finding::Severity::Critical)
+                .filter(|f| f.severity == Severity::Critical)
                 .count();
             match findings {
                 0 => "NO-GO: a check could not be carried out".to_owned(),
@@ -167,7 +184,7 @@ pub(super) fn end_healing(draft: &mut BootDraft) {
         ))
     } else if rolled_back {
         Some("a fix was taken back".to_owned())
-    } else if ran && waiting == 0 {
+    } else if (ran && waiting == 0) || may_pass(state) {
         Some(format!("{}; it may pass", blocked_reason(state)))
     } else {
         None

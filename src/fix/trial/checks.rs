@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::error::{TrialError, make_directory};
-use crate::checks::{CheckContext, Earlier, SharedRuns, Sources, run_check};
+use crate::checks::{CheckContext, Earlier, Gap, SharedRuns, Sources, gaps, run_check};
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest};
@@ -28,6 +28,13 @@ pub(crate) struct CheckPlace<'a> {
     pub before_boot: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
+}
+
+/// What the manifest leaves without a look: what, its name, and why.
+pub(crate) fn list_gaps(place: &CheckPlace<'_>) -> Vec<Gap> {
+    let process = place.process_env.clone().into_iter();
+    let environment = Environment::load(place.manifest, place.root, process).unwrap_or_default();
+    gaps(place.manifest, &environment)
 }
 
 /// Runs the checks side by side and gives their reports in the order of the report.

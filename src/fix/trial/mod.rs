@@ -29,7 +29,7 @@ use crate::sandbox::has_own_root;
 use judge::{Judgement, compare, judge};
 use stage::Stage;
 
-pub(crate) use checks::{Baseline, CheckPlace, run_checks};
+pub(crate) use checks::{Baseline, CheckPlace, list_gaps, run_checks};
 pub(crate) use command::run_in_trial;
 pub use error::TrialError;
 pub(super) use judge::{is_reported, still_there};

@@ -66,7 +66,8 @@ fn a_missing_variable_carries_what_a_fixer_may_do() {
         [
             "config.missing EMPTY",
             "config.missing KEY",
-            "config.missing PORT"
+            "config.missing PORT",
+            "config.missing optional variables"
         ]
     );
     let [empty, key, port, optional] = report.findings.as_slice() else {
@@ -88,7 +89,8 @@ fn a_missing_variable_carries_what_a_fixer_may_do() {
         })
     );
     assert_eq!(facts(port), []);
-    assert_eq!(optional.severity, Severity::Info);
+    assert_eq!(optional.severity, Severity::Warning);
+    assert_eq!(optional.message, "1 optional variable is not set: OPTIONAL");
 }
 
 #[test]
@@ -319,6 +321,7 @@ fn a_byte_order_mark_and_a_name_one_letter_off_are_said() {
     assert_eq!(
         told,
         [
+            "config.missing optional variables",
             "config.env_file_syntax .env:1",
             "config.undeclared_read DATABSE_URL"
         ],

@@ -209,7 +209,10 @@ fn wrapped_and_mounted_applications_are_found() {
     let report = check(&app);
     assert_eq!(
         problems(&report),
-        ["registration.missing_service pages"],
+        [
+            "registration.missing_service pages",
+            "registration.unlisted_service shop.main"
+        ],
         "a literal segment is no parameter"
     );
     let services = &mut app.manifest.registration.as_mut().unwrap().services;

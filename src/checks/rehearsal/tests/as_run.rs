@@ -208,3 +208,70 @@ fn a_start_up_that_misses_its_tables_waits_for_the_migrations_that_run_before_it
     let finding = only(&report, "rehearsal.failed");
     assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
 }
+
+/// The severity of what a start-up of these statements comes to, behind a one-shot task that may make tables.
+fn severity_of_start(statements: &str) -> Option<Severity> {
+    let manifest = format!(
+        "[[layer]]\nname = 'tables'\n[[layer.service]]\nname = 'tables'\nrun = 'make-tables'\noneshot = true\n{STARTED}"
+    );
+    let text = asgi(&format!(
+        "await send({{'type': 'lifespan.startup.failed', 'message': 'x'}}); {statements}"
+    ));
+    let app = app(&manifest, &[("web.py", text.as_str())])?;
+    let report = check(&app);
+    Some(only(&report, "rehearsal.failed").severity)
+}
+
+#[test]
+fn what_a_start_up_lacks_is_told_by_types_and_not_by_texts() {
+    if !isolation_support().namespaces.root {
+        return;
+    }
+    for (statements, expected) in [
+        // What an application says is its own.
+        (
+            "raise RuntimeError('relation \"prices\" is wrong')",
+            Severity::Critical,
+        ),
+        (
+            "raise RuntimeError(\"the price of tea doesn't exist\")",
+            Severity::Critical,
+        ),
+        (
+            "raise RuntimeError('cannot connect to the dots')",
+            Severity::Critical,
+        ),
+        ("raise PermissionError('no licence')", Severity::Critical),
+        // What the system and the drivers say.
+        ("raise TimeoutError('no answer')", Severity::Warning),
+        (
+            "import sqlite3; sqlite3.connect(':memory:').execute('SELECT x FROM t')",
+            Severity::Warning,
+        ),
+        ("import os; os.setuid(12345)", Severity::Warning),
+        (
+            "raise Missing('x') from ConnectionRefusedError(111, 'refused')",
+            Severity::Warning,
+        ),
+    ] {
+        let Some(severity) = severity_of_start(statements) else {
+            return;
+        };
+        assert_eq!(severity, expected, "{statements}");
+    }
+}
+
+#[test]
+fn a_dry_run_has_the_environment_files_of_its_service_and_a_clean_environment_where_asked() {
+    let manifest = "[config]\nfiles = []\n[config.vars.HOST_ONLY]\n[[layer]]\nname = 'web'\n\
+                    rehearse = { imports = ['web'] }\n[[layer.service]]\nname = 'web'\nrun = 'python -m web'\n\
+                    env_file = 'web.env'\nclean_env = true\nenv = { B = '2' }\n";
+    let web = "import os\nassert os.environ['A'] == '1' and os.environ['B'] == '2'\n\
+               assert 'HOST_ONLY' not in os.environ\n";
+    let Some(mut app) = app(manifest, &[("web.py", web), ("web.env", "A=1\nB=1\n")]) else {
+        return;
+    };
+    app.process.insert("HOST_ONLY".into(), "1".into());
+    let report = check(&app);
+    assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+}

@@ -1,0 +1,245 @@
+//! The scheme of a database's URL against the drivers that are installed: what SQLAlchemy would fail for at its first
+//! `create_engine`, told at the line that sets the URL.
+
+use std::path::{Path, PathBuf};
+
+use crate::checks::context::CheckContext;
+use crate::checks::interpreter::interpreter;
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Severity};
+use crate::manifest::Origin;
+
+/// The driver in a URL of SQLAlchemy (`postgresql+asyncpg`), its module, its package, and whether it is asynchronous.
+const DRIVERS: [(&str, &str, &str, bool); 14] = [
+    ("postgresql+psycopg2", "psycopg2", "psycopg2-binary", false),
+    ("postgresql+psycopg", "psycopg", "psycopg[binary]", false),
+    ("postgresql+asyncpg", "asyncpg", "asyncpg", true),
+    ("postgresql+pg8000", "pg8000", "pg8000", false),
+    ("mysql+pymysql", "pymysql", "PyMySQL", false),
+    ("mysql+mysqldb", "MySQLdb", "mysqlclient", false),
+    ("mysql+aiomysql", "aiomysql", "aiomysql", true),
+    ("mysql+asyncmy", "asyncmy", "asyncmy", true),
+    ("mariadb+pymysql", "pymysql", "PyMySQL", false),
+    ("mariadb+mariadbconnector", "mariadb", "mariadb", false),
+    ("sqlite+aiosqlite", "aiosqlite", "aiosqlite", true),
+    ("mssql+pyodbc", "pyodbc", "pyodbc", false),
+    ("oracle+oracledb", "oracledb", "oracledb", false),
+    ("mssql+pymssql", "pymssql", "pymssql", false),
+];
+/// Files of sources in which a scheme that the application mends itself is looked for.
+const SOURCES_MAX: usize = 2_000;
+/// Larger ones are not looked at, in bytes.
+const SOURCE_BYTES_MAX: u64 = 512 << 10;
+
+/// What is wrong with the URLs of databases in the environment; nothing where SQLAlchemy is not installed, or where
+/// nobody can say what is.
+pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
+    let Some(packages) = packages(context) else {
+        return Vec::new();
+    };
+    if !packages.has("sqlalchemy") {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    for (name, (value, origin)) in &context.environment.values {
+        let declared = context.manifest.config.vars.get(name);
+        // What the host's own environment has may be another program's.
+        if *origin == Origin::Process && declared.is_none() {
+            continue;
+        }
+        let Some((scheme, _)) = value.split_once("://") else {
+            continue;
+        };
+        let found = wrong(context, &packages, scheme).map(|(why, remedy)| {
+            let message = format!("{name} begins with {scheme}://, {why}");
+            let finding = Finding::new(
+                Code::ConfigInvalid,
+                Severity::Warning,
+                name.as_str(),
+                message,
+            );
+            let finding = match origin {
+                Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
+                _ => finding.at(
+                    context.manifest_name(),
+                    declared.map_or(0, |var| var.line),
+                    0,
+                ),
+            };
+            finding.remedy(remedy)
+        });
+        findings.extend(found);
+    }
+    findings
+}
+
+/// Why a scheme will not do, and what to do. A warning: whether the application connects with it shows its dry run.
+fn wrong(
+    context: &CheckContext<'_>,
+    packages: &Packages,
+    scheme: &str,
+) -> Option<(String, String)> {
+    if scheme == "postgres" {
+        let is_mended = mentions(context, b"postgres://");
+        let why = "which SQLAlchemy 1.4 and later do not know".to_owned();
+        let remedy = "write postgresql:// instead of postgres://".to_owned();
+        return (!is_mended).then_some((why, remedy));
+    }
+    let (_, module, package, is_async) = DRIVERS.iter().find(|row| row.0 == scheme)?;
+    if !packages.has(module) {
+        let why = format!("and its driver {module} is not installed");
+        let remedy = format!(
+            "install {package} and declare it, or name a driver that is installed in the URL"
+        );
+        return Some((why, remedy));
+    }
+    if *is_async && !packages.has("greenlet") {
+        let why =
+            "and SQLAlchemy needs greenlet for an asynchronous driver, which is not installed"
+                .to_owned();
+        let remedy = "install sqlalchemy[asyncio], which brings greenlet".to_owned();
+        return Some((why, remedy));
+    }
+    None
+}
+
+/// The directories of packages of the application's virtual environment, and those of its own modules.
+struct Packages {
+    directories: Vec<PathBuf>,
+}
+
+impl Packages {
+    fn has(&self, module: &str) -> bool {
+        self.directories.iter().any(|directory| {
+            directory.join(module).is_dir()
+                || directory.join(format!("{module}.py")).is_file()
+                || has_extension(directory, module)
+        })
+    }
+}
+
+/// A module in one file of machine code: `NAME.cpython-312-x86_64-linux-gnu.so`.
+fn has_extension(directory: &Path, module: &str) -> bool {
+    let begin = format!("{module}.");
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).any(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with(&begin) && name.ends_with(".so")
+    })
+}
+
+/// `None` where packages lie outside of one virtual environment too.
+fn packages(context: &CheckContext<'_>) -> Option<Packages> {
+    let program = interpreter(context.manifest, context.root, context.environment).ok()?;
+    let home = program.parent()?.parent()?;
+    let config = std::fs::read_to_string(home.join("pyvenv.cfg")).ok()?;
+    let shares = config.lines().any(|line| {
+        let (key, value) = line.split_once('=').unwrap_or_default();
+        key.trim() == "include-system-site-packages" && value.trim() == "true"
+    });
+    let is_elsewhere = context.environment.values.contains_key("PYTHONPATH");
+    if shares || is_elsewhere {
+        return None;
+    }
+    let versions = std::fs::read_dir(home.join("lib")).ok()?.flatten();
+    let mut directories: Vec<PathBuf> = versions
+        .map(|version| version.path().join("site-packages"))
+        .filter(|directory| directory.is_dir())
+        .collect();
+    if directories.is_empty() {
+        return None;
+    }
+    directories.push(context.root.to_owned());
+    let own = context.manifest.python.path.iter();
+    directories.extend(own.map(|path| context.root.join(path)));
+    Some(Packages { directories })
+}
+
+/// The application's own sources have these bytes: it mends the scheme itself.
+fn mentions(context: &CheckContext<'_>, wanted: &[u8]) -> bool {
+    let files = context.facts().modules.iter().map(|(_, file)| file);
+    files.take(SOURCES_MAX).any(|file| {
+        let path = context.root.join(file);
+        let is_small = path.metadata().is_ok_and(|m| m.len() <= SOURCE_BYTES_MAX);
+        let text = is_small.then(|| std::fs::read(&path).ok()).flatten();
+        text.is_some_and(|text| text.windows(wanted.len()).any(|part| part == wanted))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checks::testing::{App, problems};
+    use crate::domain::finding::{CheckName, Severity};
+    use crate::manifest::Var;
+
+    fn app(packages: &[&str], url: &str) -> App {
+        let mut app = App::with_interpreter(None)
+            .file(".env", format!("# where\nDATABASE_URL={url}\n"))
+            .file(".venv/pyvenv.cfg", "include-system-site-packages = false\n")
+            .file(".venv/bin/python", "");
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(app.root().join(".venv/bin/python"), executable).unwrap();
+        for package in packages {
+            let path = format!(".venv/lib/python3.12/site-packages/{package}/__init__.py");
+            app = app.file(&path, "");
+        }
+        app.manifest.config.files = vec![".env".into()];
+        let var = Var {
+            required: true,
+            ..Var::default()
+        };
+        app.var("DATABASE_URL", var)
+    }
+
+    #[test]
+    fn a_scheme_without_its_driver_is_told_at_its_line() {
+        for (packages, url, severity, said) in [
+            (
+                &["sqlalchemy"][..],
+                "postgresql+asyncpg://h/d",
+                Severity::Warning,
+                "driver asyncpg",
+            ),
+            (
+                &["sqlalchemy", "asyncpg"],
+                "postgresql+asyncpg://h/d",
+                Severity::Warning,
+                "greenlet",
+            ),
+            (
+                &["sqlalchemy", "psycopg2"],
+                "postgres://h/d",
+                Severity::Warning,
+                "do not know",
+            ),
+        ] {
+            let report = app(packages, url).check(CheckName::Config);
+            let finding = report.findings.iter().find(|f| f.code == "config.invalid");
+            let finding = finding.unwrap_or_else(|| panic!("{url}: {report:#?}"));
+            assert!(finding.message.contains(said), "{finding:#?}");
+            assert_eq!(finding.location.as_ref().unwrap().to_string(), ".env:2");
+            assert_eq!(finding.severity, severity);
+        }
+    }
+
+    #[test]
+    fn what_works_or_is_not_known_is_not_told() {
+        let both = ["sqlalchemy", "asyncpg", "greenlet"];
+        let good = app(&both, "postgresql+asyncpg://h/d");
+        let mended = app(&["sqlalchemy"], "postgres://h/d").file(
+            "app.py",
+            "url = url.replace('postgres://', 'postgresql://')\n",
+        );
+        let without = app(&["asyncpg"], "postgres://h/d");
+        let shared = app(&["sqlalchemy"], "postgresql+asyncpg://h/d")
+            .file(".venv/pyvenv.cfg", "include-system-site-packages = true\n");
+        for app in [good, mended, without, shared] {
+            let report = app.check(CheckName::Config);
+            let problems = problems(&report);
+            assert!(
+                !problems.iter().any(|p| p.starts_with("config.invalid")),
+                "{report:#?}"
+            );
+        }
+    }
+}
