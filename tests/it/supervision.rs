@@ -245,7 +245,7 @@ fn a_service_gets_its_own_files_at_each_start_and_nothing_of_ours_if_that_is_ask
     let run = workspace.ubs(&["boot", "--until-up"]).expect(1);
     let said = said_by(&run);
     assert!(
-        said.contains("the environment file own.env of service api does not exist"),
+        said.contains("the environment file own.env of service api is missing"),
         "{said}"
     );
     workspace.write("own.env", "N=1\nAPI_TOKEN=s3cr3t-one\nLAST=file\n");

@@ -1,7 +1,7 @@
 //! Compares each database of the manifest with what the code expects of it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::comparison::Comparison;
@@ -146,6 +146,9 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
                     .all(|name| live.columns.iter().any(|found| found.name == *name))
         })
     });
+    // One cause is told once, whoever met it first.
+    let mut unreachable = BTreeSet::new();
+    findings.retain(|f| f.code != Code::SchemaUnreachable || unreachable.insert(f.subject.clone()));
     let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     Ok(CheckOutcome {
         summary: summary(is_known.then_some(tables_expected), tables_live, &findings),

@@ -217,7 +217,10 @@ fn wrapped_and_mounted_applications_are_found() {
     );
     let services = &mut app.manifest.registration.as_mut().unwrap().services;
     services[0].prefix = "/api/v1/pages".into();
-    assert_eq!(check(&app).findings, vec![]);
+    assert_eq!(
+        problems(&check(&app)),
+        ["registration.unlisted_service shop.main"]
+    );
     for (target, said) in [
         ("asgi:loop", "but asgi.Loop"),
         ("asgi:raises", "no routes today"),

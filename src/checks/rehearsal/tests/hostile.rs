@@ -234,7 +234,9 @@ fn memory_recursion_and_descriptors_may_run_out() {
             return;
         };
         let message = &failure(&report).message;
-        assert!(message.contains(said), "{text}: {message}");
+        // On a busy machine the bound on all memory may be met before Python has met its own.
+        let is_out = said == "MemoryError" && message.contains("of memory in total");
+        assert!(message.contains(said) || is_out, "{text}: {message}");
     }
 }
 
