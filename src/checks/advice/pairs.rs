@@ -105,7 +105,7 @@ const PAIRS: [Pair; 12] = [
         package: "importlib-metadata",
         with: "",
         pin: "importlib-metadata<5",
-        or: "take Celery 5.2.3 or later and kombu 5.2.3 or later",
+        or: "take Celery 5.3 or later and kombu 5.3 or later",
         source: "https://github.com/celery/kombu/issues/1600",
     },
     Pair {
