@@ -216,12 +216,12 @@ fn crash_around_events(point: &str, first: u64, step: usize) {
 
 #[test]
 fn killed_right_after_some_events() {
-    crash_around_events("after_commit", 1, 8);
+    crash_around_events("after_commit", 1, 12);
 }
 
 #[test]
 fn killed_right_before_some_events_are_durable() {
-    crash_around_events("before_commit", 5, 8);
+    crash_around_events("before_commit", 5, 14);
 }
 
 #[test]
