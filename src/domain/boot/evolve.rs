@@ -447,23 +447,16 @@ fn meet_mission(
         *state.seen.entry(signature.clone()).or_default() += 1;
     }
     let met = BootMission {
-        id,
         slug: slug.to_owned(),
         signature: signature.clone(),
         critical: failure.critical,
         layer: failure.layer.clone(),
         error: failure.error.clone(),
         remedy: failure.remedy.clone(),
-        attempt: state.attempt,
-        validation: state.validations,
-        outcome: None,
-        reason: String::new(),
-        rolled_back: false,
-        closed: false,
-        layer_restarted: false,
         found_live: state.phase == Phase::Running
             && state.validations > 0
             && failure.check.is_some(),
+        ..unknown_mission(state, id)
     };
     match state.missions.iter_mut().find(|m| m.id == id) {
         // While the system runs, a failure that is still there is no new work: what was found out
@@ -482,6 +475,27 @@ fn meet_mission(
     }
 }
 
+/// A mission of which nothing is known but that this boot has to do with it now.
+fn unknown_mission(state: &BootState, id: MissionId) -> BootMission {
+    BootMission {
+        id,
+        slug: format!("mission {id}"),
+        signature: Signature(String::new()),
+        critical: false,
+        layer: None,
+        error: String::new(),
+        remedy: None,
+        attempt: state.attempt,
+        validation: state.validations,
+        outcome: None,
+        reason: String::new(),
+        rolled_back: false,
+        closed: false,
+        layer_restarted: false,
+        found_live: false,
+    }
+}
+
 /// A fix was taken back, also one of an earlier boot, whose mission this boot never met.
 fn take_back(state: &mut BootState, id: MissionId, reason: &str) {
     let met = state.missions.iter().find(|m| m.id == id);
@@ -489,23 +503,11 @@ fn take_back(state: &mut BootState, id: MissionId, reason: &str) {
     let is_due =
         met.is_some_and(|m| m.outcome.is_none() && !m.closed && m.attempt == state.attempt);
     if met.is_none() {
-        state.missions.push(BootMission {
-            id,
-            slug: format!("mission {id}"),
-            signature: Signature(String::new()),
-            critical: false,
-            layer: None,
+        let met = BootMission {
             error: "a fix of an earlier boot made this one worse".to_owned(),
-            remedy: None,
-            attempt: state.attempt,
-            validation: state.validations,
-            outcome: None,
-            reason: String::new(),
-            rolled_back: false,
-            closed: false,
-            layer_restarted: false,
-            found_live: false,
-        });
+            ..unknown_mission(state, id)
+        };
+        state.missions.push(met);
     }
     let attempt = state.attempt;
     with_mission(state, id, |m| {

@@ -151,6 +151,9 @@ fn supervise(state: &BootState) -> Vec<Step> {
 
 fn run(state: &BootState) -> Vec<Step> {
     let mut steps = supervise(state);
+    let start = |layer: &LayerState| Step::StartLayer {
+        layer: layer.name.clone(),
+    };
     // What was stopped because of another layer starts when that is up, healed or by itself.
     let freed = state.layers.iter().filter(|l| {
         let up = |name: &String| {
@@ -166,9 +169,7 @@ fn run(state: &BootState) -> Vec<Step> {
             })
             && unmet_layer(state, &l.name).is_none()
     });
-    steps.extend(freed.map(|l| Step::StartLayer {
-        layer: l.name.clone(),
-    }));
+    steps.extend(freed.map(start));
     if state.validating {
         steps.extend(run_checks(state, CheckPhase::Validation));
         return steps;
@@ -184,40 +185,30 @@ fn run(state: &BootState) -> Vec<Step> {
     if let Some(at) = state.validation_due {
         steps.push(Step::Validate { at });
     }
-    let freed = state
-        .layers
-        .iter()
-        .filter(|l| l.waits_for.is_none() && l.may_start_again() && is_cause_gone(state, &l.name));
-    steps.extend(freed.map(|l| Step::StartLayer {
-        layer: l.name.clone(),
-    }));
+    // Of what may start again, those wait for no other layer.
+    let may_start = |l: &LayerState| l.waits_for.is_none() && l.may_start_again();
+    let layers = state.layers.iter();
+    let freed = layers.filter(|l| may_start(l) && is_cause_gone(state, &l.name));
+    steps.extend(freed.map(start));
     if state.plan.mode != Mode::Resilient {
         return steps;
     }
     // Behind the running system: first the layer that a fix freed, then the next mission.
-    let healed = state.missions.iter().find(|m| {
-        m.outcome == Some(HealOutcome::Applied)
-            && !m.layer_restarted
-            && m.layer
-                .as_deref()
-                .and_then(|l| state.layer(l))
-                .is_some_and(|l| l.may_start_again() && l.waits_for.is_none())
+    let is_applied =
+        |m: &&BootMission| m.outcome == Some(HealOutcome::Applied) && !m.layer_restarted;
+    let healed = state.missions.iter().filter(is_applied).find_map(|m| {
+        let layer = state.layer(m.layer.as_deref()?)?;
+        may_start(layer).then_some(layer)
     });
     // With a fix taken back, what failed may run again.
-    let is_freed = |m: &&BootMission| m.rolled_back && !m.layer_restarted && !m.closed;
-    let freed = state
-        .layers
-        .iter()
-        .find(|l| l.status == LayerStatus::Failed && l.may_start_again() && l.waits_for.is_none());
-    let freed = freed.filter(|_| state.missions.iter().any(|m| is_freed(&m)));
-    if let Some(layer) = healed.and_then(|m| m.layer.clone()) {
-        let step = Step::StartLayer { layer };
-        if !steps.contains(&step) {
-            steps.push(step);
-        }
-    } else if let Some(layer) = freed {
-        let layer = layer.name.clone();
-        let step = Step::StartLayer { layer };
+    let is_taken_back = |m: &BootMission| m.rolled_back && !m.layer_restarted && !m.closed;
+    let freed = || {
+        let mut layers = state.layers.iter();
+        let failed = layers.find(|l| l.status == LayerStatus::Failed && may_start(l));
+        failed.filter(|_| state.missions.iter().any(is_taken_back))
+    };
+    if let Some(layer) = healed.or_else(freed) {
+        let step = start(layer);
         if !steps.contains(&step) {
             steps.push(step);
         }
