@@ -227,14 +227,10 @@ fn end_offers(app: &Application, log: &BootLog<'_>) -> Result<Option<u64>, Missi
         .filter(|m| left(m.outcome) && !m.closed)
     {
         let state = missions.get(met.id)?;
-        let until = state
-            .filed_at
-            .max(state.not_before)
-            .plus_ms(app.manifest.heal.offer_ms);
         if state.status != MissionStatus::Filed {
             continue;
         }
-        let left_ms = until.ms_since(now());
+        let left_ms = state.offer_ends(app.manifest.heal.offer_ms).ms_since(now());
         if left_ms > 0 {
             next_ms = Some(next_ms.map_or(left_ms, |ms| ms.min(left_ms)));
             continue;

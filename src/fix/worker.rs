@@ -197,8 +197,7 @@ impl Worker {
         if is_ours || self.propose(state, failure)?.is_some() {
             return Ok(None);
         }
-        let since = state.filed_at.max(state.not_before);
-        Ok(Some(since.plus_ms(self.manifest.heal.offer_ms)))
+        Ok(Some(state.offer_ends(self.manifest.heal.offer_ms)))
     }
 
     /// What this worker holds and could not work on, another one may have at once.

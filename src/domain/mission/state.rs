@@ -109,3 +109,12 @@ pub struct MissionState {
     /// Fixers whose proposal was rejected, so that the next claim tries another.
     pub fixers_failed: Vec<String>,
 }
+
+impl MissionState {
+    /// Until when a mission that no built-in fixer knows is left to other workers: for so long since it was filed or
+    /// put back into the queue.
+    #[must_use]
+    pub(crate) fn offer_ends(&self, offer_ms: u64) -> At {
+        self.filed_at.max(self.not_before).plus_ms(offer_ms)
+    }
+}
