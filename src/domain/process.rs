@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The variable that marks every process of a boot; its value is the boot's id.
+pub(crate) const BOOT_MARK: &str = "UBS_BOOT_ID";
+
 /// The supervisor process, so that a later one can tell whether it still runs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ProcessRef {

@@ -1,9 +1,8 @@
 //! The variables that mark what a boot runs, so that a later boot can find what was left.
 
 use crate::domain::ids::BootId;
+pub(super) use crate::domain::process::BOOT_MARK;
 
-/// Marks every process of a boot.
-pub(super) const BOOT_MARK: &str = "UBS_BOOT_ID";
 /// Names the service that a process of a boot belongs to.
 pub(super) const SERVICE_MARK: &str = "UBS_SERVICE";
 /// Marks what a boot runs beside its services: checks and trials.

@@ -8,28 +8,26 @@ use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
+use crate::domain::process::BOOT_MARK;
 use crate::kernel::{Listener, listener};
 use crate::manifest::{ProbeKind, Service};
 
 /// Less free space than this lets databases and logs fail soon, in bytes.
 const FREE_BYTES_MIN: u64 = 100 << 20;
-/// Set for every process of a boot.
-const BOOT_MARK: &[u8] = b"UBS_BOOT_ID=";
 /// A file with the number of a process is no longer.
 const PID_BYTES_MAX: u64 = 64;
 
-/// Findings about the host as it is now; none unless a boot is about to begin.
-pub(super) fn obstacles(context: &CheckContext<'_>) -> Vec<Finding> {
+/// Findings about the host as it is now, for the services that are going to be started; none unless a boot is about to
+/// begin.
+pub(super) fn obstacles<'m>(
+    context: &CheckContext<'m>,
+    services: impl Iterator<Item = &'m Service>,
+) -> Vec<Finding> {
     if !context.before_boot {
         return Vec::new();
     }
     let mut findings = Vec::new();
     let mut ports: BTreeMap<u16, &Service> = BTreeMap::new();
-    let services = context
-        .manifest
-        .layers
-        .iter()
-        .flat_map(|layer| &layer.services);
     for service in services {
         let run = AsRun::of_service(context, service);
         for port in ports_of(context, service, &run) {
@@ -105,7 +103,8 @@ fn is_of_a_boot(context: &CheckContext<'_>, pid: u32) -> bool {
     let variables = std::fs::read(process.join("environ")).unwrap_or_default();
     let is_marked = variables
         .split(|byte| *byte == 0)
-        .any(|entry| entry.starts_with(BOOT_MARK));
+        .filter_map(|entry| entry.strip_prefix(BOOT_MARK.as_bytes()))
+        .any(|value| value.starts_with(b"="));
     let directory = std::fs::read_link(process.join("cwd")).unwrap_or_default();
     is_marked && directory.starts_with(&context.manifest.workspace)
 }

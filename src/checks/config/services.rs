@@ -69,7 +69,7 @@ pub(super) fn service_findings(
         }
         programs.extend(program_missing(context, layer, service, &shared));
     }
-    let obstacles = obstacles(context);
+    let obstacles = obstacles(context, services(context).map(|(_, service)| service));
     missing
         .into_values()
         .chain(programs)

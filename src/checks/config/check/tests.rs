@@ -307,6 +307,38 @@ fn a_script_whose_interpreter_ends_in_a_carriage_return_cannot_be_started() {
 }
 
 #[test]
+fn a_pid_file_of_another_program_is_in_the_way_of_a_service_that_is_started() {
+    let own = std::process::id().to_string();
+    let mut app = app().file("celerybeat.pid", own);
+    let stale = |app: &App| {
+        let environment =
+            Environment::load(&app.manifest, app.root(), app.process.clone().into_iter()).unwrap();
+        let report = check(&CheckContext {
+            manifest: &app.manifest,
+            root: app.root(),
+            environment: &environment,
+            redactor: &Redactor::default(),
+            scratch: app.root(),
+            state: None,
+            overrides: BTreeMap::new(),
+            shared: &crate::checks::SharedRuns::default(),
+            sources: &crate::checks::Sources::default(),
+            before_boot: true,
+            earlier: &crate::checks::Earlier::default(),
+        });
+        let codes = report.findings.iter().map(|f| f.code.clone());
+        codes.filter(|code| *code == "config.stale_file").count()
+    };
+    for (more, wanted) in [("", 1), ("disabled = true", 0)] {
+        let text = format!(
+            "[app]\nname='a'\n[[layer]]\nname='jobs'\n[[layer.service]]\nname='beat'\nrun='celery -A app beat'\n{more}\n"
+        );
+        app.manifest = Manifest::parse(&text, &app.manifest.path).unwrap();
+        assert_eq!(stale(&app), wanted, "{more}");
+    }
+}
+
+#[test]
 fn a_byte_order_mark_and_a_name_one_letter_off_are_said() {
     let app = app()
         .file(".env", "\u{feff}API_KEY=k\n")
