@@ -47,7 +47,7 @@ pub(crate) struct Args {
     /// As --until-up, and with --detach too, but do not wait for services that are ready to be stable
     #[arg(long)]
     until_ready: bool,
-    /// Exit with 3 if something optional is missing
+    /// Exit with 3 if something optional is missing, or no check looked at anything
     #[arg(long)]
     strict: bool,
     /// Begin anew with the database of this `[[schema]]`, although it is empty or another one than the last boot's

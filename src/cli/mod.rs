@@ -87,7 +87,7 @@ enum Command {
     Worker(worker::Args),
     /// Run a command in the sandbox, or show what this host isolates
     Sandbox(sandbox::Args),
-    /// The event log: verify, rebuild, export, stats
+    /// The event log: verify, rebuild, export, import, backup, prune, stats
     Log(log::Args),
 }
 

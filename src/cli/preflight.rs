@@ -23,7 +23,7 @@ pub(crate) struct Args {
     /// Only these checks: config, schema, rehearsal, registration
     #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
     only: Vec<CheckArg>,
-    /// Exit with 3 if the decision is GO (degraded)
+    /// Exit with 3 if the decision is GO (degraded) or GO (unproven)
     #[arg(long)]
     strict: bool,
 }
