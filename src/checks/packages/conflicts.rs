@@ -192,9 +192,10 @@ fn needs_of_extras<'a>(
     })
 }
 
-/// The installed packages that the declared ones lead to.
+/// The installed packages that the declared and the imported ones lead to.
 pub(super) fn reached(
     declared: &[Declared],
+    imported: &[&PackageName],
     installed: &Installed,
     markers: &MarkerEnvironment,
 ) -> BTreeSet<PackageName> {
@@ -204,6 +205,7 @@ pub(super) fn reached(
         .filter(|one| !one.constraint && one.need.evaluate_markers(markers, &[]))
         .map(|one| (&one.need.name, one.need.extras.as_slice()))
         .collect();
+    waiting.extend(imported.iter().map(|name| (*name, [].as_slice())));
     let mut seen: BTreeSet<(&PackageName, &[ExtraName])> = waiting.iter().copied().collect();
     while let Some((name, extras)) = waiting.pop() {
         let Some(distribution) = installed.get(name) else {

@@ -1,6 +1,6 @@
 //! What an interpreter has, against what the workspace wants.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, PackageName};
@@ -10,13 +10,16 @@ use super::installed::{self, Distribution};
 use super::{conflicts, names};
 use crate::checks::context::CheckContext;
 use crate::checks::python::PythonHost;
-use crate::domain::finding::{Finding, Severity};
+use crate::domain::finding::Finding;
+use crate::source::{Guard, SourceFacts};
 
 /// What an interpreter has, and what the workspace wants.
 pub(in crate::checks) struct Packages {
     /// By normalised name; of several with one name the first on the path counts.
     installed: BTreeMap<PackageName, Distribution>,
     declared: Vec<Declared>,
+    /// Top-level names that the sources import.
+    imported: BTreeSet<String>,
     /// `None` if the interpreter does not say what it is.
     markers: Option<MarkerEnvironment>,
     /// Others use the interpreter too.
@@ -29,6 +32,7 @@ impl Packages {
         Self {
             installed: installed::read(&host.path),
             declared: declared::read(context),
+            imported: imported(context.facts()),
             markers: marker_environment(&host.markers),
             shared: host.shared,
         }
@@ -40,18 +44,30 @@ impl Packages {
             return Vec::new();
         };
         let mut findings = conflicts::of_declared(&self.declared, &self.installed, markers);
-        let reached = conflicts::reached(&self.declared, &self.installed, markers);
-        for (name, mut finding) in conflicts::of_installed(&self.installed, markers) {
-            // In an interpreter that others use, their packages are not this application's concern.
-            if self.shared && !reached.contains(&name) {
-                if !self.declared.is_empty() {
-                    continue;
-                }
-                finding.severity = Severity::Info;
-            }
-            findings.push(finding);
+        let mut unfit = conflicts::of_installed(&self.installed, markers);
+        // In an interpreter that others use, their packages are not this application's concern.
+        if self.shared && !unfit.is_empty() {
+            let used =
+                conflicts::reached(&self.declared, &self.imported(), &self.installed, markers);
+            unfit.retain(|(name, _)| used.contains(name));
         }
+        findings.extend(unfit.into_iter().map(|(_, finding)| finding));
         findings
+    }
+
+    /// The installed packages whose modules the sources import.
+    fn imported(&self) -> Vec<&PackageName> {
+        let is_imported = |name: &PackageName, distribution: &Distribution| {
+            // A distribution without a list of its files is known by its name alone.
+            self.imported
+                .contains(&name.as_dist_info_name().to_string())
+                || !distribution.modules().is_disjoint(&self.imported)
+        };
+        self.installed
+            .iter()
+            .filter(|(name, distribution)| is_imported(name, distribution))
+            .map(|(name, _)| name)
+            .collect()
     }
 
     /// What to install for a module that is missing, in the spelling of who declares it.
@@ -103,6 +119,18 @@ impl Packages {
     }
 }
 
+/// Top-level names that the sources import when they run.
+fn imported(facts: &SourceFacts) -> BTreeSet<String> {
+    facts
+        .imports
+        .iter()
+        .filter(|import| import.guard != Guard::TypeChecking)
+        .filter_map(|import| import.module.split('.').next())
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 /// `None` if a value is missing or is no version.
 fn marker_environment(values: &BTreeMap<String, String>) -> Option<MarkerEnvironment> {
     let value = |name: &str| values.get(name).map(String::as_str);
@@ -127,4 +155,62 @@ fn marker_environment(values: &BTreeMap<String, String>) -> Option<MarkerEnviron
         sys_platform: value("sys_platform")?,
     })
     .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks at an interpreter with one package that lacks another.
+    fn told(shared: bool, imported: &[&str]) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let info = dir.path().join("Desk_Kit-1.0.dist-info");
+        std::fs::create_dir(&info).unwrap();
+        let metadata =
+            "Metadata-Version: 2.1\nName: Desk-Kit\nVersion: 1.0\nRequires-Dist: drawing\n";
+        std::fs::write(info.join("METADATA"), metadata).unwrap();
+        std::fs::write(info.join("RECORD"), "desk/__init__.py,,\n").unwrap();
+        let packages = Packages {
+            installed: installed::read(&[dir.path().to_string_lossy().into_owned()]),
+            declared: Vec::new(),
+            imported: imported.iter().map(|name| (*name).to_owned()).collect(),
+            markers: marker_environment(&markers()),
+            shared,
+        };
+        let findings = packages.findings();
+        findings
+            .into_iter()
+            .map(|finding| finding.subject)
+            .collect()
+    }
+
+    fn markers() -> BTreeMap<String, String> {
+        let values = [
+            ("implementation_name", "cpython"),
+            ("implementation_version", "3.11.2"),
+            ("os_name", "posix"),
+            ("platform_machine", "x86_64"),
+            ("platform_python_implementation", "CPython"),
+            ("platform_release", "6.1"),
+            ("platform_system", "Linux"),
+            ("platform_version", "#1"),
+            ("python_full_version", "3.11.2"),
+            ("python_version", "3.11"),
+            ("sys_platform", "linux"),
+        ];
+        values
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+    }
+
+    #[test]
+    fn what_others_installed_and_the_application_does_not_import_is_theirs() {
+        let broken = vec!["Desk-Kit -> drawing".to_owned()];
+        assert_eq!(told(true, &["json"]), Vec::<String>::new());
+        // By the list of its files, and by its name.
+        assert_eq!(told(true, &["desk"]), broken);
+        assert_eq!(told(true, &["desk_kit"]), broken);
+        // An environment of its own is the application's.
+        assert_eq!(told(false, &["json"]), broken);
+    }
 }
