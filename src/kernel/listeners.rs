@@ -1,4 +1,4 @@
-//! Who listens on a port of this host, by `/proc/net/tcp` and the descriptors of processes (proc(5)).
+//! Who listens on a port of this host, by what the kernel says of its sockets and the descriptors of processes (proc(5)).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::census::{Census, program_name};
 use super::process::pids;
+use super::sock_diag::{Listening, listening_on};
 
 /// State of a listening socket.
 const LISTEN: &str = "0A";
@@ -81,10 +82,14 @@ pub(crate) fn listener(
     if before.is_some_and(|held| held.is_held()) {
         return Listener::Ours;
     }
-    let sockets: BTreeSet<u64> = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| File::open(path).ok())
-        .flat_map(|table| listening(BufReader::new(table), addresses, port))
+    let sockets: BTreeSet<u64> = listening_on(port)
+        .unwrap_or_else(|_| listed(port))
+        .into_iter()
+        .filter(|(address, _)| {
+            let address = address.to_canonical();
+            address.is_unspecified() || addresses.contains(&address)
+        })
+        .map(|(_, inode)| inode)
         .collect();
     if sockets.is_empty() {
         return Listener::Unknown;
@@ -147,19 +152,25 @@ pub(crate) fn owner_of(pid: u32, mark: &str) -> Listener {
     })
 }
 
-/// The inodes of the sockets that listen there, from a table as in `/proc/net/tcp`. The kernel lists those that listen
+/// What the tables of the kernel list, where it cannot be asked otherwise.
+fn listed(port: u16) -> Vec<Listening> {
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| File::open(path).ok())
+        .flat_map(|table| listening(BufReader::new(table), port))
+        .collect()
+}
+
+/// The sockets that listen on the port, from a table as in `/proc/net/tcp`. The kernel lists those that listen
 /// first; behind them may come thousands of connections that have ended (TIME_WAIT).
-fn listening(table: impl BufRead, addresses: &[IpAddr], port: u16) -> Vec<u64> {
+fn listening(table: impl BufRead, port: u16) -> Vec<Listening> {
     let socket = |line: &String| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
         let (local, inode) = (fields.get(1)?, fields.get(9)?);
         let (address, local_port) = local.split_once(':')?;
         let is_there = u16::from_str_radix(local_port, 16).ok()? == port;
         let address = parse_address(address)?;
-        let address = address.to_canonical();
-        (is_there && (address.is_unspecified() || addresses.contains(&address)))
-            .then(|| inode.parse().ok())
-            .flatten()
+        is_there.then_some((address, inode.parse().ok()?))
     };
     let listens = |line: &String| line.split_ascii_whitespace().nth(3) == Some(LISTEN);
     let lines = table.lines().map_while(Result::ok).skip(1);
@@ -263,7 +274,18 @@ mod tests {
             line("1F90", "06", 3),
             line("1F90", LISTEN, 4)
         );
-        let here = [IpAddr::from(Ipv4Addr::LOCALHOST)];
-        assert_eq!(listening(table.as_bytes(), &here, 8080), [1]);
+        let here = IpAddr::from(Ipv4Addr::LOCALHOST);
+        assert_eq!(listening(table.as_bytes(), 8080), [(here, 1)]);
+    }
+
+    #[test]
+    fn both_ways_of_asking_agree() {
+        let sockets: Vec<_> = ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"]
+            .map(|address| std::net::TcpListener::bind(address).unwrap())
+            .into();
+        for socket in sockets {
+            let port = socket.local_addr().unwrap().port();
+            assert_eq!(listening_on(port).unwrap(), listed(port));
+        }
     }
 }

@@ -29,6 +29,7 @@ mod process;
 mod program;
 mod remove;
 mod service_limits;
+mod sock_diag;
 mod step;
 mod support;
 
