@@ -186,20 +186,10 @@ impl BootLog<'_> {
         let refused = self.log.transact_within(
             APPEND_WITHIN,
             move |tx| -> Result<Option<BootRefusal>, LogError> {
-                let mut state = tx.boot(boot)?.unwrap_or_default();
-                for command in to_write {
-                    match boot::decide(&state, context, command) {
-                        Ok(events) => {
-                            for event in &events {
-                                state = boot::evolve(state, context.at, None, event);
-                            }
-                            append_boot(tx, boot, context, events)?;
-                        }
-                        Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
-                        Err(refusal) => return Ok(Some(refusal)),
-                    }
-                }
-                Ok(None)
+                let state = tx.boot(boot)?.unwrap_or_default();
+                let (events, refusal) = boot::decide_each(&state, context, to_write);
+                append_boot(tx, boot, context, events)?;
+                Ok(refusal)
             },
         );
         let refused = match refused {

@@ -24,6 +24,40 @@ pub(crate) fn decide(
         events: Vec::new(),
         context,
     };
+    take(&mut draft, command)?;
+    Ok(draft.events)
+}
+
+/// The same for several commands, one after the other: their events, and the bug that kept the rest from being asked.
+/// What is harmless to refuse is left out. The state of a large boot is copied once, and not for each command.
+pub(crate) fn decide_each(
+    state: &BootState,
+    context: Context,
+    commands: Vec<BootCommand>,
+) -> (Vec<Event>, Option<BootRefusal>) {
+    let mut draft = BootDraft {
+        state: state.clone(),
+        events: Vec::new(),
+        context,
+    };
+    for command in commands {
+        let before = draft.events.len();
+        match take(&mut draft, command) {
+            Ok(()) => {}
+            Err(refusal) => {
+                if draft.events.len() > before {
+                    draft.go_back(state, before);
+                }
+                if !matches!(refusal, BootRefusal::Late { .. } | BootRefusal::Ended) {
+                    return (draft.events, Some(refusal));
+                }
+            }
+        }
+    }
+    (draft.events, None)
+}
+
+fn take(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal> {
     if let BootCommand::Start {
         app,
         plan,
@@ -34,7 +68,7 @@ pub(crate) fn decide(
         fingerprint,
     } = command
     {
-        if state.phase != Phase::New {
+        if draft.state.phase != Phase::New {
             return Err(BootRefusal::AlreadyStarted);
         }
         draft.push(Event::BootStarted {
@@ -49,11 +83,11 @@ pub(crate) fn decide(
         if !terms.is_empty() || !needing.is_empty() {
             draft.push(Event::TermsSet { terms, needing });
         }
-        start_attempt(&mut draft, 1);
-        complete(&mut draft);
-        return Ok(draft.events);
+        start_attempt(draft, 1);
+        complete(draft);
+        return Ok(());
     }
-    match state.phase {
+    match draft.state.phase {
         Phase::Ended => return Err(BootRefusal::Ended),
         Phase::New => {
             return Err(BootRefusal::Impossible {
@@ -63,9 +97,9 @@ pub(crate) fn decide(
         }
         _ => {}
     }
-    handle(&mut draft, command)?;
-    complete(&mut draft);
-    Ok(draft.events)
+    handle(draft, command)?;
+    complete(draft);
+    Ok(())
 }
 
 fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal> {

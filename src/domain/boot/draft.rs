@@ -19,6 +19,14 @@ impl BootDraft {
         self.state = evolve(state, self.context.at, None, &event);
         self.events.push(event);
     }
+
+    /// Forgets all but the first `kept` events, which `from` leads from.
+    pub(super) fn go_back(&mut self, from: &BootState, kept: usize) {
+        self.events.truncate(kept);
+        self.state = self.events.iter().fold(from.clone(), |state, event| {
+            evolve(state, self.context.at, None, event)
+        });
+    }
 }
 
 pub(super) fn late(state: &BootState, what: &'static str) -> BootRefusal {

@@ -32,7 +32,7 @@ mod tests;
 pub(crate) use crate::domain::service::Context;
 pub use crate::domain::service::{ServiceState, ServiceStatus};
 pub(crate) use command::{BootCommand, BootRefusal};
-pub(crate) use decide::decide;
+pub(crate) use decide::{decide, decide_each};
 pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};
 pub(crate) use needs::Roster;

@@ -452,6 +452,50 @@ proptest! {
         }
     }
 
+    /// Whatever is refused in between.
+    #[test]
+    fn several_commands_lead_where_each_after_the_other_does(
+        mode in any_mode(),
+        bytes in proptest::collection::vec(any::<u8>(), 0..200),
+        steps in 0_usize..30,
+        picks in proptest::collection::vec(0_usize..8, 1..8),
+    ) {
+        let engine = run(mode, 3, bytes, steps);
+        let context = Context { at: At(engine.clock + 1_000), random_per_mille: 500 };
+        let commands: Vec<BootCommand> = picks
+            .iter()
+            .map(|pick| match pick {
+                0 => BootCommand::BackoffElapsed,
+                1 => BootCommand::BeginValidation,
+                2 => BootCommand::RequestStop { by: "x".into() },
+                3 => BootCommand::Interrupt { reason: "x".into(), reaped: 0 },
+                4 => BootCommand::StartLayer { layer: "layer0".into() },
+                5 => BootCommand::ServiceReady { service: "service0-0".into() },
+                6 => BootCommand::ServiceReady { service: "nobody".into() },
+                _ => BootCommand::Settled { open: 0, closed: 0 },
+            })
+            .collect();
+        let (mut state, mut events, mut bug) = (engine.state.clone(), Vec::new(), None);
+        for command in commands.clone() {
+            match decide(&state, context, command) {
+                Ok(more) => {
+                    for event in more {
+                        state = evolve(state, context.at, None, &event);
+                        events.push(event);
+                    }
+                }
+                Err(BootRefusal::Late { .. } | BootRefusal::Ended) => {}
+                Err(refusal) => {
+                    bug = Some(refusal.to_string());
+                    break;
+                }
+            }
+        }
+        let (together, refusal) = decide_each(&engine.state, context, commands);
+        prop_assert_eq!(together, events);
+        prop_assert_eq!(refusal.map(|refusal| refusal.to_string()), bug);
+    }
+
     #[test]
     fn the_end_is_final(
         mode in any_mode(),
