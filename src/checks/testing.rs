@@ -70,6 +70,7 @@ impl App {
             vault: None,
             schemas: vec![],
             registration: None,
+            checks: vec![],
             layers: vec![],
             sandbox: crate::manifest::SandboxView::default(),
             heal: Heal {
@@ -232,6 +233,7 @@ impl App {
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),
                 before_boot: false,
+                is_live: false,
                 earlier: &self.earlier,
             },
         );

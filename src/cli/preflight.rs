@@ -88,6 +88,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         process_env: &process_env,
         overrides: BTreeMap::new(),
         before_boot: true,
+        is_live: false,
         earlier: &earlier,
     };
     let reports = run_checks(&checked, &checks)?;
@@ -287,6 +288,7 @@ pub(crate) fn check_json(report: &CheckReport) -> Value {
             "routes": routes,
             "coverage_percent": f64::from(*coverage_per_mille) / 10.0,
         }),
+        Measured::Declared { checks } => json!({ "checks": checks }),
     };
     check[report.name.as_str()] = measured;
     check

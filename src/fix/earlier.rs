@@ -47,6 +47,13 @@ pub(crate) fn read_earlier(reader: &Reader, state_dir: &Path) -> Result<Earlier,
         Some(Measured::Schema { tables_live, .. }) => *tables_live,
         _ => 0,
     };
+    let declared_results = match state.reports.get(&CheckName::Declared).map(|r| &r.measured) {
+        Some(Measured::Declared { checks }) => {
+            let named = checks.iter().map(|run| (run.name.clone(), run.results));
+            named.filter(|(_, results)| *results > 0).collect()
+        }
+        _ => BTreeMap::new(),
+    };
     let accepted = read_accepted(state_dir)
         .into_iter()
         .filter(|(_, accepted)| last.up_at.is_none_or(|up_at| accepted.at > up_at))
@@ -57,6 +64,7 @@ pub(crate) fn read_earlier(reader: &Reader, state_dir: &Path) -> Result<Earlier,
         up_at: state.up_at,
         databases: state.fingerprint.databases,
         tables_seen,
+        declared_results,
         variables: state.fingerprint.variables,
         accepted,
     })

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml_edit::Document;
 
+use super::check::read_checks;
 use super::config::read_config;
 use super::interpolate::require_sound;
 use super::keys::{
@@ -79,6 +80,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         schemas: schemas.iter().map(|schema| schema.name.as_str()).collect(),
     };
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
+    let checks = read_checks(&root, &layers);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -89,6 +91,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         vault: read_vault(&root),
         schemas,
         registration: read_registration(&root),
+        checks,
         layers,
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),
@@ -228,7 +231,7 @@ fn table_pattern(text: &str) -> Result<String, Fault> {
     glob_pattern(text, "write a table's name, with `*` for any characters")
 }
 
-fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
+pub(super) fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
     match glob::Pattern::new(text) {
         Ok(_) if !text.is_empty() => Ok(text.to_owned()),
         Ok(_) => Err(Fault::new("empty", "the pattern is empty", help)),
