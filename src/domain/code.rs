@@ -193,7 +193,12 @@ impl Code {
             let is_plain = c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
             if is_plain { c } else { '_' }
         };
-        let rule: String = rule.trim().chars().take(RULE_CHARS_MAX).map(plain).collect();
+        let rule: String = rule
+            .trim()
+            .chars()
+            .take(RULE_CHARS_MAX)
+            .map(plain)
+            .collect();
         let rule = rule.trim_matches('.');
         let rule = if rule.is_empty() { "failed" } else { rule };
         Self::Other(format!("check.{name}.{rule}"))
@@ -354,7 +359,10 @@ mod tests {
         for nothing in ["", " ", ".."] {
             assert_eq!(code(nothing), "check.django.failed");
         }
-        assert_eq!(code(&"x".repeat(1000)).as_str().len(), "check.django.".len() + 64);
+        assert_eq!(
+            code(&"x".repeat(1000)).as_str().len(),
+            "check.django.".len() + 64
+        );
         assert_eq!(code("a.b").declared_check(), Some("django"));
         assert_eq!(Code::CheckError.declared_check(), None);
         assert_eq!(Code::from("schema.a.b").declared_check(), None);

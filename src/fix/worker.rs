@@ -20,8 +20,8 @@ use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
 use super::take_back::forget_if_settled;
 use super::trial::{
-    Baseline, CheckPlace, Databases, Trial, TrialError, checks_of, databases, is_reported, run_checks,
-    still_there, try_proposal,
+    Baseline, CheckPlace, Databases, Trial, TrialError, checks_of, databases, is_reported,
+    run_checks, still_there, try_proposal,
 };
 use crate::checks::Earlier;
 use crate::database::summary::PendingSummary;

@@ -2,9 +2,7 @@
 
 use super::command::read_command;
 use super::interpolate::require_sound;
-use super::keys::{
-    CHECK, CHECK_CERTIFICATE, CHECK_CLOCK, CHECK_DISK, CHECK_FILE, CHECK_LIMITS,
-};
+use super::keys::{CHECK, CHECK_CERTIFICATE, CHECK_CLOCK, CHECK_DISK, CHECK_FILE, CHECK_LIMITS};
 use super::layer::read_name;
 use super::measure::size_bytes;
 use super::order::require_unique;
@@ -30,7 +28,15 @@ const SKEW_MS_DEFAULT: u64 = 5_000;
 
 /// Each names what is looked at; one of them stands in a check.
 const KINDS: [&str; 9] = [
-    "run", "tcp", "http", "dns", "disk", "file", "clock", "limits", "certificate",
+    "run",
+    "tcp",
+    "http",
+    "dns",
+    "disk",
+    "file",
+    "clock",
+    "limits",
+    "certificate",
 ];
 const FORMATS: [(&str, CheckFormat); 7] = [
     ("exit", CheckFormat::Exit),
@@ -61,7 +67,10 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
         if name.value.contains('.') {
             let fault = Fault::new(
                 "has a dot",
-                format!("`{}` has a dot, and a check's name is a part of codes", shown(&name.value)),
+                format!(
+                    "`{}` has a dot, and a check's name is a part of codes",
+                    shown(&name.value)
+                ),
                 "use letters, digits, `_` and `-`",
             );
             section.faults().report(name.span.clone(), fault);
@@ -83,10 +92,12 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
             severity: section
                 .parse("severity", |text| one_of(text, &SEVERITIES))
                 .unwrap_or(CheckSeverity::Critical),
-            inputs: inputs.into_iter().flatten().map(|input| input.value).collect(),
-            timeout_ms: section
-                .duration("timeout", 1)
-                .unwrap_or(TIMEOUT_MS_DEFAULT),
+            inputs: inputs
+                .into_iter()
+                .flatten()
+                .map(|input| input.value)
+                .collect(),
+            timeout_ms: section.duration("timeout", 1).unwrap_or(TIMEOUT_MS_DEFAULT),
             network: section.boolean("network").unwrap_or(false),
             needs: needs.into_iter().flatten().map(|need| need.value).collect(),
             remedy: section.parse("remedy", |text| Ok(text.to_owned())),
@@ -118,9 +129,13 @@ fn read_kind(section: &Section<'_>) -> CheckKind {
         let (label, message) = if found.is_empty() {
             ("looks at nothing", format!("a check needs one of {choice}"))
         } else {
-            ("looks at several things", format!("a check has one of {choice}, not several"))
+            (
+                "looks at several things",
+                format!("a check has one of {choice}, not several"),
+            )
         };
-        let help = "write for example run = [\"alembic\", \"check\"], or split it into several checks";
+        let help =
+            "write for example run = [\"alembic\", \"check\"], or split it into several checks";
         section
             .faults()
             .report(section.span(), Fault::new(label, message, help));
@@ -148,10 +163,18 @@ fn read_kind(section: &Section<'_>) -> CheckKind {
         section.parse("tcp", host_port).map(CheckKind::Tcp),
         section.parse("http", probe_url).map(CheckKind::Http),
         section.parse("dns", host).map(CheckKind::Dns),
-        section.section("disk", &CHECK_DISK).map(|disk| read_disk(&disk)),
-        section.section("file", &CHECK_FILE).map(|file| read_file(&file)),
-        section.section("clock", &CHECK_CLOCK).map(|clock| read_clock(&clock)),
-        section.section("limits", &CHECK_LIMITS).map(|limits| read_limits(&limits)),
+        section
+            .section("disk", &CHECK_DISK)
+            .map(|disk| read_disk(&disk)),
+        section
+            .section("file", &CHECK_FILE)
+            .map(|file| read_file(&file)),
+        section
+            .section("clock", &CHECK_CLOCK)
+            .map(|clock| read_clock(&clock)),
+        section
+            .section("limits", &CHECK_LIMITS)
+            .map(|limits| read_limits(&limits)),
         section
             .section("certificate", &CHECK_CERTIFICATE)
             .map(|certificate| read_certificate(&certificate)),
@@ -198,13 +221,14 @@ fn read_file(section: &Section<'_>) -> CheckKind {
         path: read_path(section),
         mode: section.parse("mode", |text| {
             let mode = u32::from_str_radix(text, 8).ok();
-            mode.filter(|mode| *mode <= 0o7777 && text.len() <= 5).ok_or_else(|| {
-                Fault::new(
-                    "not a mode",
-                    format!("`{}` is not a mode", shown(text)),
-                    "write the permissions in octal, for example \"0640\"",
-                )
-            })
+            mode.filter(|mode| *mode <= 0o7777 && text.len() <= 5)
+                .ok_or_else(|| {
+                    Fault::new(
+                        "not a mode",
+                        format!("`{}` is not a mode", shown(text)),
+                        "write the permissions in octal, for example \"0640\"",
+                    )
+                })
         }),
         owner: section.parse("owner", |text| Ok(text.to_owned())),
         max_age_ms: section.duration("max_age", 1000),
@@ -263,7 +287,9 @@ fn read_certificate(section: &Section<'_>) -> CheckKind {
                 ca_file,
             },
         },
-        days: section.integer("days", 0..=DAYS_MAX).unwrap_or(DAYS_DEFAULT),
+        days: section
+            .integer("days", 0..=DAYS_MAX)
+            .unwrap_or(DAYS_DEFAULT),
     }
 }
 
@@ -308,20 +334,32 @@ mod tests {
     fn what_is_wrong_with_a_check_is_said() {
         let run = "[[check]]\nname='a'\nrun='x'\n";
         for (checks, says) in [
-            ("[[check]]\nname='a'".to_owned(), "a check needs one of `run`"),
+            (
+                "[[check]]\nname='a'".to_owned(),
+                "a check needs one of `run`",
+            ),
             (format!("{run}tcp='a:1'"), "not several"),
             ("[[check]]\nname='a.b'\nrun='x'".to_owned(), "has a dot"),
             (format!("{run}{run}"), "two checks are called `a`"),
-            (format!("{run}needs=['a']"), "no check above it is called `a`"),
+            (
+                format!("{run}needs=['a']"),
+                "no check above it is called `a`",
+            ),
             (format!("{run}layer='wbe'"), "did you mean `web`"),
             (format!("{run}format='xml'"), "`xml` is not allowed"),
             (format!("{run}when='now'"), "`now` is not allowed"),
             (format!("{run}severity='fatal'"), "`fatal` is not allowed"),
             (format!("{run}inputs=['../x']"), "../x"),
-            ("[[check]]\nname='a'\ntcp='a:1'\nformat='json'".to_owned(), "with `run` only"),
+            (
+                "[[check]]\nname='a'\ntcp='a:1'\nformat='json'".to_owned(),
+                "with `run` only",
+            ),
             ("[[check]]\nname='a'\ntcp='nowhere'".to_owned(), "host:port"),
             ("[[check]]\nname='a'\ndisk={path='/'}".to_owned(), "`free`"),
-            ("[[check]]\nname='a'\nfile={path='/x',mode='9'}".to_owned(), "not a mode"),
+            (
+                "[[check]]\nname='a'\nfile={path='/x',mode='9'}".to_owned(),
+                "not a mode",
+            ),
             ("[[check]]\nname='a'\nlimits={}".to_owned(), "`open_files`"),
             ("[[check]]\nname='a'\ncertificate={}".to_owned(), "`file`"),
             (

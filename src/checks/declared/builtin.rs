@@ -28,7 +28,10 @@ const DAY_S: i64 = 24 * 60 * 60;
 /// Looks. The reason of an error is the rest of a sentence that begins with the check.
 pub(super) fn look(context: &CheckContext<'_>, check: &DeclaredCheck) -> Result<Answer, String> {
     let expand = |text: &str| {
-        context.environment.expand(text).map_err(|error| format!("cannot look: {error}"))
+        context
+            .environment
+            .expand(text)
+            .map_err(|error| format!("cannot look: {error}"))
     };
     let place = |text: &str| expand(text).map(|path| context.root.join(path));
     let timeout_ms = check.timeout_ms;
@@ -43,7 +46,13 @@ pub(super) fn look(context: &CheckContext<'_>, check: &DeclaredCheck) -> Result<
             mode,
             owner,
             max_age_ms,
-        } => file(&place(path)?, &expand(path)?, *mode, owner.as_deref(), *max_age_ms)?,
+        } => file(
+            &place(path)?,
+            &expand(path)?,
+            *mode,
+            owner.as_deref(),
+            *max_age_ms,
+        )?,
         CheckKind::Clock { server, skew_ms } => clock(&expand(server)?, *skew_ms, timeout_ms)?,
         CheckKind::Limits {
             open_files,
@@ -61,7 +70,11 @@ pub(super) fn look(context: &CheckContext<'_>, check: &DeclaredCheck) -> Result<
             };
             match certificate {
                 Ok(certificate) => ends(&subject, &certificate, *days)?,
-                Err((rule, why)) => vec![Found::new(rule, subject.clone(), format!("{subject} {why}"))],
+                Err((rule, why)) => vec![Found::new(
+                    rule,
+                    subject.clone(),
+                    format!("{subject} {why}"),
+                )],
             }
         }
     };
@@ -76,7 +89,9 @@ fn within<T>(timeout_ms: u64, what: impl Future<Output = T>) -> Result<Option<T>
         .build()
         .map_err(|error| format!("cannot start an event loop: {error}"))?;
     let ended = runtime.block_on(async {
-        tokio::time::timeout(Duration::from_millis(timeout_ms), what).await.ok()
+        tokio::time::timeout(Duration::from_millis(timeout_ms), what)
+            .await
+            .ok()
     });
     // A look-up of a name cannot be stopped.
     runtime.shutdown_background();
@@ -94,7 +109,10 @@ fn tcp(address: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
 }
 
 fn http(url: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
-    let (base, path) = match url.find("://").and_then(|at| url[at + 3..].find('/').map(|to| at + 3 + to)) {
+    let (base, path) = match url
+        .find("://")
+        .and_then(|at| url[at + 3..].find('/').map(|to| at + 3 + to))
+    {
         Some(at) => url.split_at(at),
         None => (url, "/"),
     };
@@ -109,7 +127,10 @@ fn http(url: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
         Some(Ok(answer)) if (200..400).contains(&answer.status) => return Ok(Vec::new()),
         Some(Ok(answer)) => ("status", format!("answers with status {}", answer.status)),
         Some(Err(error)) => ("unreachable", format!("gives no answer: {error}")),
-        None => ("unreachable", format!("gives no answer within {timeout_ms} ms")),
+        None => (
+            "unreachable",
+            format!("gives no answer within {timeout_ms} ms"),
+        ),
     };
     Ok(vec![Found::new(rule, &shown, format!("GET {shown} {why}"))])
 }
@@ -130,13 +151,20 @@ fn dns(name: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
 fn disk(path: &Path, shown: &str, wanted: u64) -> Result<Vec<Found>, String> {
     // What is not there yet will lie where its directory lies.
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    let found = nix::sys::statvfs::statvfs(there).map_err(|error| format!("cannot look at {shown}: {error}"))?;
-    let free = found.blocks_available().saturating_mul(found.fragment_size());
+    let found = nix::sys::statvfs::statvfs(there)
+        .map_err(|error| format!("cannot look at {shown}: {error}"))?;
+    let free = found
+        .blocks_available()
+        .saturating_mul(found.fragment_size());
     if free >= wanted {
         return Ok(Vec::new());
     }
     let mib = |bytes: u64| bytes >> 20;
-    let message = format!("{shown} has {} MiB free, and needs {}", mib(free), mib(wanted));
+    let message = format!(
+        "{shown} has {} MiB free, and needs {}",
+        mib(free),
+        mib(wanted)
+    );
     Ok(vec![Found::new("full", shown, message)])
 }
 
@@ -169,14 +197,18 @@ fn file(
             .map_err(|error| format!("cannot look up the user {owner}: {error}"))?;
         let message = match user {
             None => Some(format!("there is no user {owner}, who has to own {shown}")),
-            Some(user) if user.uid.as_raw() != file.uid() => {
-                Some(format!("{shown} belongs to user {}, and not to {owner}", file.uid()))
-            }
+            Some(user) if user.uid.as_raw() != file.uid() => Some(format!(
+                "{shown} belongs to user {}, and not to {owner}",
+                file.uid()
+            )),
             Some(_) => None,
         };
         found.extend(message.map(|message| Found::new("owner", shown, message)));
     }
-    let age = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    let age = file
+        .modified()
+        .ok()
+        .and_then(|at| SystemTime::now().duration_since(at).ok());
     if let Some(most) = max_age_ms.map(Duration::from_millis)
         && let Some(age) = age.filter(|age| *age > most)
     {
@@ -192,14 +224,18 @@ fn clock(server: &str, skew_ms: u64, timeout_ms: u64) -> Result<Vec<Found>, Stri
     let address = match server.rsplit_once(':') {
         _ if bare.parse::<IpAddr>().is_ok() => (bare.to_owned(), NTP_PORT),
         Some((host, port)) => {
-            let port = port.parse().map_err(|_| format!("cannot ask {server}: its port is no number"))?;
+            let port = port
+                .parse()
+                .map_err(|_| format!("cannot ask {server}: its port is no number"))?;
             (host.trim_matches(['[', ']']).to_owned(), port)
         }
         None => (server.to_owned(), NTP_PORT),
     };
     let asked = async {
         let mut addresses = tokio::net::lookup_host((address.0.as_str(), address.1)).await?;
-        let at = addresses.next().ok_or_else(|| std::io::Error::other("it has no address"))?;
+        let at = addresses
+            .next()
+            .ok_or_else(|| std::io::Error::other("it has no address"))?;
         ask_time(at).await
     };
     let offset_ms = match within(timeout_ms, asked)? {
@@ -252,13 +288,19 @@ async fn ask_time(server: SocketAddr) -> std::io::Result<i64> {
 }
 
 fn now_ms() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(now.as_millis()).unwrap_or(i64::MAX / 4)
 }
 
 /// Seconds and fractions as NTP writes them, in milliseconds since 1970.
 fn ntp_ms(bytes: &[u8]) -> i64 {
-    let number = |bytes: &[u8]| bytes.iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte));
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .fold(0_u64, |n, byte| n << 8 | u64::from(*byte))
+    };
     let (mut seconds, fraction) = (number(&bytes[..4]), number(&bytes[4..8]));
     // The count began anew in 2036.
     if seconds < NTP_TO_UNIX_S {
@@ -271,16 +313,25 @@ fn ntp_ms(bytes: &[u8]) -> i64 {
 fn limits(open_files: Option<u32>, processes: Option<u32>) -> Result<Vec<Found>, String> {
     let mut found = Vec::new();
     for (rule, what, resource, wanted) in [
-        ("open_files", "open files", Resource::RLIMIT_NOFILE, open_files),
+        (
+            "open_files",
+            "open files",
+            Resource::RLIMIT_NOFILE,
+            open_files,
+        ),
         ("processes", "processes", Resource::RLIMIT_NPROC, processes),
     ] {
         let Some(wanted) = wanted else { continue };
-        let (soft, hard) = getrlimit(resource).map_err(|error| format!("cannot look at {what}: {error}"))?;
+        let (soft, hard) =
+            getrlimit(resource).map_err(|error| format!("cannot look at {what}: {error}"))?;
         if soft >= u64::from(wanted) {
             continue;
         }
-        let message = format!("{soft} {what} are allowed (at most {hard}), and {wanted} are needed");
-        let remedy = format!("set `limits = {{ {rule} = {wanted} }}` for the service, or raise the limit of ubs");
+        let message =
+            format!("{soft} {what} are allowed (at most {hard}), and {wanted} are needed");
+        let remedy = format!(
+            "set `limits = {{ {rule} = {wanted} }}` for the service, or raise the limit of ubs"
+        );
         found.push(Found {
             remedy: Some(remedy),
             ..Found::new(rule, what, message)
@@ -302,26 +353,38 @@ fn certificate_in(path: &PathBuf) -> Certificate {
     }
 }
 
-fn certificate_at(address: &str, ca_file: Option<PathBuf>, timeout_ms: u64) -> Result<Certificate, String> {
-    let target = Target::parse(&format!("https://{address}")).map_err(|why| format!("cannot look: its address {why}"))?;
+fn certificate_at(
+    address: &str,
+    ca_file: Option<PathBuf>,
+    timeout_ms: u64,
+) -> Result<Certificate, String> {
+    let target = Target::parse(&format!("https://{address}"))
+        .map_err(|why| format!("cannot look: its address {why}"))?;
     let asked = server_certificate(&target, ca_file.as_deref());
     match within(timeout_ms, asked)? {
         Some(Ok(certificate)) => Ok(Ok(certificate)),
-        Some(Err(HttpError::Untrusted(why))) => Ok(Err(("untrusted", format!("cannot be trusted: {why}")))),
+        Some(Err(HttpError::Untrusted(why))) => {
+            Ok(Err(("untrusted", format!("cannot be trusted: {why}"))))
+        }
         Some(Err(error)) => Err(format!("cannot look at {address}: {error}")),
         None => Err(format!("got no answer of {address} within {timeout_ms} ms")),
     }
 }
 
 fn ends(subject: &str, der: &[u8], days: u32) -> Result<Vec<Found>, String> {
-    let ends_at = ends_at(der).ok_or_else(|| format!("cannot read the certificate of {subject}"))?;
+    let ends_at =
+        ends_at(der).ok_or_else(|| format!("cannot read the certificate of {subject}"))?;
     let left_s = (ends_at - Utc::now()).num_seconds();
     if left_s >= i64::from(days) * DAY_S {
         return Ok(Vec::new());
     }
     let on = ends_at.format("%Y-%m-%d");
     let (rule, severity, message) = if left_s <= 0 {
-        ("expired", None, format!("the certificate of {subject} ended on {on}"))
+        (
+            "expired",
+            None,
+            format!("the certificate of {subject} ended on {on}"),
+        )
     } else {
         let left = left_s / DAY_S;
         let message = format!("the certificate of {subject} ends on {on}, in {left} days");

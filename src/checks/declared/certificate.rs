@@ -54,7 +54,10 @@ fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
             return None;
         }
         let (bytes, rest) = rest.split_at_checked(count)?;
-        (bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte)), rest)
+        (
+            bytes.iter().fold(0, |n, byte| n << 8 | usize::from(*byte)),
+            rest,
+        )
     };
     let (content, rest) = rest.split_at_checked(length)?;
     Some((tag, content, rest))

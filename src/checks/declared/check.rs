@@ -32,8 +32,15 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> (CheckOutcome, boo
         .filter(|check| program::is_due(check, context.is_live))
         .collect();
     if due.is_empty() {
-        let when = if context.is_live { "while the system runs" } else { "before a boot" };
-        return (CheckOutcome::skipped(&format!("no [[check]] is for a look {when}")), false);
+        let when = if context.is_live {
+            "while the system runs"
+        } else {
+            "before a boot"
+        };
+        return (
+            CheckOutcome::skipped(&format!("no [[check]] is for a look {when}")),
+            false,
+        );
     }
     let mut done: BTreeMap<&str, Run> = BTreeMap::new();
     let mut waiting = due.clone();
@@ -73,14 +80,18 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> (CheckOutcome, boo
             done.insert(&check.name, run);
         }
     }
-    let runs: Vec<Run> = due.iter().filter_map(|check| done.remove(check.name.as_str())).collect();
+    let runs: Vec<Run> = due
+        .iter()
+        .filter_map(|check| done.remove(check.name.as_str()))
+        .collect();
     together(context, runs)
 }
 
 /// The check that it needs and that did not pass. One that is not due now is not asked.
 fn failed_need(check: &DeclaredCheck, done: &BTreeMap<&str, Run>) -> Option<String> {
     let did_fail = |need: &&String| {
-        done.get(need.as_str()).is_some_and(|need| need.run.status != CheckStatus::Healthy)
+        done.get(need.as_str())
+            .is_some_and(|need| need.run.status != CheckStatus::Healthy)
     };
     check.needs.iter().find(did_fail).cloned()
 }
@@ -120,10 +131,18 @@ fn run_one(context: &CheckContext<'_>, check: &DeclaredCheck) -> Run {
             let why = context.redactor.clean(&why, SUMMARY_BYTES_MAX);
             let message = format!("the check {} could not be carried out: {why}", check.name);
             let code = Code::of_declared(&check.name, "error");
-            let mut finding = Finding::new(code, severity, &check.name, message)
-                .at(context.manifest_name(), check.line, 0);
+            let mut finding = Finding::new(code, severity, &check.name, message).at(
+                context.manifest_name(),
+                check.line,
+                0,
+            );
             finding.layer = check.layer.clone();
-            (CheckStatus::Error, 0, format!("could not be carried out: {why}"), vec![finding])
+            (
+                CheckStatus::Error,
+                0,
+                format!("could not be carried out: {why}"),
+                vec![finding],
+            )
         }
         Ok(answer) => {
             let results = answer.results.unwrap_or(0);
@@ -133,15 +152,23 @@ fn run_one(context: &CheckContext<'_>, check: &DeclaredCheck) -> Run {
                 .map(|found| finding(context, check, worst, found))
                 .collect();
             if answer.more > 0 {
-                let message = format!("{} more findings of {} are not listed", answer.more, check.name);
+                let message = format!(
+                    "{} more findings of {} are not listed",
+                    answer.more, check.name
+                );
                 findings.push(Finding::of(Code::CheckMore, &check.name, message));
             }
             let status = CheckStatus::of(&findings);
-            let did_not_look = answer.skipped.or_else(|| {
-                (answer.results == Some(0)).then(|| "no results".to_owned())
-            });
+            let did_not_look = answer
+                .skipped
+                .or_else(|| (answer.results == Some(0)).then(|| "no results".to_owned()));
             match did_not_look.filter(|_| findings.is_empty()) {
-                Some(why) => (CheckStatus::Skipped, 0, format!("looked at nothing: {why}"), findings),
+                Some(why) => (
+                    CheckStatus::Skipped,
+                    0,
+                    format!("looked at nothing: {why}"),
+                    findings,
+                ),
                 None => (status, results, said(status, &findings, is_known), findings),
             }
         }
@@ -159,7 +186,9 @@ fn run_one(context: &CheckContext<'_>, check: &DeclaredCheck) -> Run {
             status,
             duration_ms,
             results,
-            summary: context.redactor.clean(&summary.replace(['\n', '\t'], " "), SUMMARY_BYTES_MAX),
+            summary: context
+                .redactor
+                .clean(&summary.replace(['\n', '\t'], " "), SUMMARY_BYTES_MAX),
         },
         findings,
     }
@@ -179,7 +208,12 @@ fn ask(context: &CheckContext<'_>, check: &DeclaredCheck) -> Result<Answer, Stri
         CheckKind::Program { run, format } => program::run(context, check, run, *format)?,
         _ => builtin::look(context, check)?,
     };
-    let before = context.earlier.declared_results.get(&check.name).copied().unwrap_or(0);
+    let before = context
+        .earlier
+        .declared_results
+        .get(&check.name)
+        .copied()
+        .unwrap_or(0);
     let has_none = answer.results.unwrap_or(0) == 0 && answer.found.is_empty();
     if before > 0 && has_none {
         return Err(format!("gave no results, and {before} in the last boot"));
@@ -194,16 +228,39 @@ fn worst(context: &CheckContext<'_>, check: &DeclaredCheck) -> Severity {
         CheckSeverity::Warning => Severity::Warning,
         CheckSeverity::Info => Severity::Info,
     };
-    let of_layer = |name: &String| context.manifest.layers.iter().find(|layer| layer.name == *name);
-    let is_optional = check.layer.as_ref().and_then(of_layer).is_some_and(|layer| !layer.critical);
-    if is_optional { declared.min(Severity::Warning) } else { declared }
+    let of_layer = |name: &String| {
+        context
+            .manifest
+            .layers
+            .iter()
+            .find(|layer| layer.name == *name)
+    };
+    let is_optional = check
+        .layer
+        .as_ref()
+        .and_then(of_layer)
+        .is_some_and(|layer| !layer.critical);
+    if is_optional {
+        declared.min(Severity::Warning)
+    } else {
+        declared
+    }
 }
 
-fn finding(context: &CheckContext<'_>, check: &DeclaredCheck, worst: Severity, found: Found) -> Finding {
+fn finding(
+    context: &CheckContext<'_>,
+    check: &DeclaredCheck,
+    worst: Severity,
+    found: Found,
+) -> Finding {
     // A code goes where nothing is redacted any more.
     let is_secret = context.redactor.redact(&found.rule) != found.rule;
     let rule = if is_secret { "failed" } else { &found.rule };
-    let subject = if found.subject.trim().is_empty() { &check.name } else { &found.subject };
+    let subject = if found.subject.trim().is_empty() {
+        &check.name
+    } else {
+        &found.subject
+    };
     let severity = found.severity.unwrap_or(worst).min(worst);
     let code = Code::of_declared(&check.name, rule);
     let mut finding = Finding::new(code, severity, subject.as_str(), found.message);
@@ -218,9 +275,15 @@ fn together(context: &CheckContext<'_>, runs: Vec<Run>) -> (CheckOutcome, bool) 
     let mut checks = Vec::new();
     let mut findings = Vec::new();
     let mut is_lost = false;
-    for Run { run, findings: found } in runs {
+    for Run {
+        run,
+        findings: found,
+    } in runs
+    {
         is_lost |= run.status == CheckStatus::Error
-            && found.iter().any(|finding| finding.severity == Severity::Critical);
+            && found
+                .iter()
+                .any(|finding| finding.severity == Severity::Critical);
         checks.push(run);
         findings.extend(found);
     }

@@ -118,8 +118,9 @@ fn json_value(value: &Value) -> Result<Answer, String> {
     if !value.is_object() {
         return Err(format!("{} is no finding", value));
     }
-    let is_summary =
-        ["findings", "results", "skipped"].iter().any(|key| value.get(key).is_some());
+    let is_summary = ["findings", "results", "skipped"]
+        .iter()
+        .any(|key| value.get(key).is_some());
     if !is_summary {
         return json_finding(value).map(|found| Answer::of(vec![found]));
     }
@@ -135,7 +136,10 @@ fn json_value(value: &Value) -> Result<Answer, String> {
             Some(results.ok_or("`results` is no number")?)
         }
     };
-    let skipped = value.get("skipped").and_then(Value::as_str).map(str::to_owned);
+    let skipped = value
+        .get("skipped")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
     Ok(Answer {
         results,
         skipped,
@@ -156,7 +160,10 @@ fn json_finding(value: &Value) -> Result<Found, String> {
     };
     let code = text(value, &["code", "rule"]);
     // The code in full is as good as its last part.
-    let rule = match code.strip_prefix("check.").and_then(|rest| rest.split_once('.')) {
+    let rule = match code
+        .strip_prefix("check.")
+        .and_then(|rest| rest.split_once('.'))
+    {
         Some((_, rule)) => rule,
         None => code,
     };
@@ -179,7 +186,11 @@ fn json_finding(value: &Value) -> Result<Found, String> {
             number(place, "line"),
             number(place, "column"),
         ),
-        None => found.at(text(value, &["file"]), number(value, "line"), number(value, "column")),
+        None => found.at(
+            text(value, &["file"]),
+            number(value, "line"),
+            number(value, "column"),
+        ),
     })
 }
 
@@ -278,16 +289,25 @@ fn goss(answer: &str) -> Result<Answer, String> {
         if successful || is_skipped {
             continue;
         }
-        let (kind, property) = (text(result, &["resource-type"]), text(result, &["property"]));
+        let (kind, property) = (
+            text(result, &["resource-type"]),
+            text(result, &["property"]),
+        );
         let message = text(result, &["summary-line", "summary-line-compact", "title"]);
-        let message = if message.is_empty() { "it failed" } else { message };
+        let message = if message.is_empty() {
+            "it failed"
+        } else {
+            message
+        };
         found.push(Found::new(
             &format!("{}.{property}", kind.to_ascii_lowercase()),
             text(result, &["resource-id"]),
             message,
         ));
     }
-    let counted = document.pointer("/summary/failed-count").and_then(Value::as_u64);
+    let counted = document
+        .pointer("/summary/failed-count")
+        .and_then(Value::as_u64);
     if counted.is_some_and(|failed| failed > found.len() as u64) {
         return Err("its summary counts more failures than its results have".to_owned());
     }
@@ -307,9 +327,12 @@ fn tap(answer: &str) -> Result<Answer, String> {
         }
         if let Some(plan) = line.strip_prefix("1..") {
             let (count, directive) = plan.split_once('#').unwrap_or((plan, ""));
-            planned = Some(count.trim().parse().map_err(|_| {
-                format!("what it printed is not TAP: {}", shown(line))
-            })?);
+            planned = Some(
+                count
+                    .trim()
+                    .parse()
+                    .map_err(|_| format!("what it printed is not TAP: {}", shown(line)))?,
+            );
             let directive = directive.trim();
             if planned == Some(0) && directive.to_ascii_lowercase().starts_with("skip") {
                 skipped = Some(directive[4..].trim().to_owned());
@@ -340,10 +363,20 @@ fn tap(answer: &str) -> Result<Answer, String> {
         if !is_failing {
             continue;
         }
-        let title = title.trim_start().trim_start_matches(|c: char| c.is_ascii_digit());
+        let title = title
+            .trim_start()
+            .trim_start_matches(|c: char| c.is_ascii_digit());
         let title = title.trim_start_matches([' ', '-']).trim();
-        let title = if title.is_empty() { format!("test {ran}") } else { title.to_owned() };
-        found.push(Found::new("not_ok", title.clone(), format!("not ok: {title}")));
+        let title = if title.is_empty() {
+            format!("test {ran}")
+        } else {
+            title.to_owned()
+        };
+        found.push(Found::new(
+            "not_ok",
+            title.clone(),
+            format!("not ok: {title}"),
+        ));
     }
     match planned {
         None => Err("what it printed is not TAP, or it ended early: there is no plan".to_owned()),
@@ -359,14 +392,22 @@ fn tap(answer: &str) -> Result<Answer, String> {
 
 /// A plugin for Nagios and its relatives, <https://nagios-plugins.org/doc/guidelines.html>.
 fn nagios(printed: Printed<'_>) -> Result<Answer, String> {
-    let (line, detail) = printed.answer.trim().split_once('\n').unwrap_or((printed.answer, ""));
+    let (line, detail) = printed
+        .answer
+        .trim()
+        .split_once('\n')
+        .unwrap_or((printed.answer, ""));
     let message = line.split('|').next().unwrap_or_default().trim();
     let (rule, severity) = match printed.status {
         0 => return Ok(Answer::with_results(Vec::new(), 1)),
         1 => ("warning", Severity::Warning),
         2 => ("critical", Severity::Critical),
         3 => return Err(format!("it does not know: {message}")),
-        other => return Err(format!("exited with {other}, which is no state of a plugin: {message}")),
+        other => {
+            return Err(format!(
+                "exited with {other}, which is no state of a plugin: {message}"
+            ));
+        }
     };
     let found = Found {
         severity: Some(severity),

@@ -40,7 +40,10 @@ pub(super) fn read(answer: &str) -> Result<Answer, String> {
             }) => {
                 let attribute = |key| attribute(attributes, key).unwrap_or_default();
                 if !seen_root && !matches!(name, "testsuites" | "testsuite") {
-                    return Err(not_xml(&format!("it begins with <{}>", name.escape_debug())));
+                    return Err(not_xml(&format!(
+                        "it begins with <{}>",
+                        name.escape_debug()
+                    )));
                 }
                 if open.is_empty() {
                     if seen_root {

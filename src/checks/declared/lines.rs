@@ -20,7 +20,10 @@ static DJANGO: LazyLock<Regex> = LazyLock::new(|| {
 
 /// The last line with something in it.
 pub(super) fn last(text: &str) -> Option<&str> {
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty())
+    text.lines()
+        .rev()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
 }
 
 /// An exit status is an answer by itself: 0 is good. Of another, the lines that name a place or a rule are the
@@ -29,7 +32,12 @@ pub(super) fn exit(printed: Printed<'_>) -> Answer {
     if printed.status == 0 {
         return Answer::with_results(Vec::new(), 1);
     }
-    let mut found: Vec<Found> = printed.all.lines().filter_map(problem).take(10 * FOUND_MAX).collect();
+    let mut found: Vec<Found> = printed
+        .all
+        .lines()
+        .filter_map(problem)
+        .take(10 * FOUND_MAX)
+        .collect();
     if found.is_empty() {
         let why = last(printed.all).map_or(String::new(), |line| format!(": {line}"));
         found.push(Found {
@@ -54,7 +62,12 @@ fn problem(line: &str) -> Option<Found> {
         ));
     }
     let parts = PLACED.captures(line)?;
-    let number = |name| parts.name(name).and_then(|n| n.as_str().parse().ok()).unwrap_or(0);
+    let number = |name| {
+        parts
+            .name(name)
+            .and_then(|n| n.as_str().parse().ok())
+            .unwrap_or(0)
+    };
     let rule = parts.name("rule").map_or("failed", |rule| rule.as_str());
     let file = &parts["file"];
     Some(Found::new(rule, file, &parts["message"]).at(file, number("line"), number("column")))

@@ -67,7 +67,11 @@ impl Inputs {
                 }
                 let bytes = read_small(&path, left).ok()?;
                 left -= (bytes.len() as u64).min(left);
-                add(path.strip_prefix(context.root).ok()?.as_os_str().as_encoded_bytes());
+                add(path
+                    .strip_prefix(context.root)
+                    .ok()?
+                    .as_os_str()
+                    .as_encoded_bytes());
                 add(&bytes);
             }
         }

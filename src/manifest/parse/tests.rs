@@ -59,6 +59,7 @@ fn the_smallest_manifest_has_every_default() {
         vault: None,
         schemas: vec![],
         registration: None,
+        checks: vec![],
         layers: vec![],
         sandbox: SandboxView::default(),
         heal: Heal {
