@@ -36,6 +36,8 @@ pub(super) struct App {
     pub process: BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
     pub earlier: Earlier,
+    /// The state directory, if the checks have one.
+    pub state: Option<PathBuf>,
 }
 
 impl App {
@@ -95,6 +97,7 @@ impl App {
             process,
             overrides: BTreeMap::new(),
             earlier: Earlier::default(),
+            state: None,
         }
     }
 
@@ -228,7 +231,7 @@ impl App {
                 environment: &environment,
                 redactor: &redactor,
                 scratch: &scratch,
-                state: None,
+                state: self.state.as_deref(),
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),

@@ -296,8 +296,13 @@ mod tests {
     use super::*;
 
     /// Names of files and of keys of the manifest that look like a code.
-    const NOT_CODES: [&str; 15] = [
+    const NOT_CODES: [&str; 20] = [
+        "check.certificate",
+        "check.clock",
         "check.defect",
+        "check.disk",
+        "check.file",
+        "check.limits",
         "check.sh",
         "config.example",
         "config.files",

@@ -25,6 +25,10 @@ pub(super) fn read(format: CheckFormat, printed: Printed<'_>) -> Result<Answer, 
         let why = lines::last(printed.all).unwrap_or("a program of it cannot be run");
         return Err(format!("exited with {}: {why}", printed.status));
     }
+    // And of one that a signal ended.
+    if let signal @ 129..=159 = printed.status {
+        return Err(format!("was ended by signal {}", signal - 128));
+    }
     let is_silent = printed.answer.trim().is_empty();
     if is_silent && format != CheckFormat::Exit {
         return Err(match lines::last(printed.all) {

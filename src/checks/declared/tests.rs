@@ -401,7 +401,7 @@ fn a_hostile_program_is_an_error_and_says_no_secret() {
             "format = 'json'",
         ),
         script("hangs", "sleep 60 & sleep 60", "timeout = '300ms'"),
-        script("killed", "kill -9 $$", ""),
+        script("killed", "sh -c 'kill -9 $$$$'; exit $?", ""),
         script(
             "escapes",
             "printf \"\\033[31mred $TOKEN\\033[0m\\007\\n\" >&2; exit 1",
@@ -437,10 +437,10 @@ fn a_hostile_program_is_an_error_and_says_no_secret() {
     assert!(!all.contains("\\u{1b}") && !all.contains("\\u{7}"), "{all}");
     for (name, status, says) in [
         ("silent", CheckStatus::Error, "printed nothing"),
-        ("absent", CheckStatus::Error, "127"),
+        ("absent", CheckStatus::Error, "127: "),
         ("huge", CheckStatus::Error, "more than 256 KiB"),
         ("hangs", CheckStatus::Error, "did not finish within 300 ms"),
-        ("killed", CheckStatus::Error, "was killed by"),
+        ("killed", CheckStatus::Error, "signal 9"),
         ("escapes", CheckStatus::Critical, ""),
         ("rule", CheckStatus::Critical, ""),
         ("garbage", CheckStatus::Error, "token=[redacted]"),
@@ -472,6 +472,42 @@ fn no_results_where_there_were_some_is_an_error_and_else_no_look() {
         said.ends_with("gave no results, and 7 in the last boot"),
         "{said}"
     );
+}
+
+#[test]
+fn what_passed_on_the_same_inputs_does_not_run_again() {
+    let says = "grep -q good data/*.txt || { echo bad; exit 1; }; test ! -e /proc/1/no";
+    let more = "inputs = ['data/*.txt', 'gone/**']";
+    let Some(mut app) = app(&script("slow", says, more)) else {
+        return;
+    };
+    let state = tempfile::tempdir().unwrap();
+    app.state = Some(state.path().to_owned());
+    let app = app.file("data/a.txt", "good");
+    let said = |app: &App| {
+        let report = app.check(CheckName::Declared);
+        let run = &runs(&report)[0];
+        format!("{} {}", run.status.as_str(), run.summary)
+    };
+    assert_eq!(said(&app), "healthy passed");
+    let again = "healthy passed on the same inputs before";
+    assert_eq!(said(&app), again);
+    let app = app.file("data/a.txt", "changed");
+    assert_eq!(said(&app), "critical 1 finding (critical)");
+    assert_eq!(
+        said(&app),
+        "critical 1 finding (critical)",
+        "what failed runs again"
+    );
+    let app = app.file("data/a.txt", "good");
+    assert_eq!(
+        said(&app),
+        "healthy passed",
+        "a pass that was forgotten is none"
+    );
+    let mut app = app;
+    app.manifest.checks[0].timeout_ms += 1;
+    assert_eq!(said(&app), "healthy passed", "another check is another one");
 }
 
 /// Answers one connection.
