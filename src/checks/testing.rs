@@ -73,6 +73,7 @@ impl App {
             schemas: vec![],
             registration: None,
             checks: vec![],
+            acknowledged: vec![],
             layers: vec![],
             sandbox: crate::manifest::SandboxView::default(),
             heal: Heal {

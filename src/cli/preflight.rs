@@ -133,6 +133,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             what: gap.what,
             name: gap.name,
             why: gap.why,
+            acknowledged: gap.acknowledged,
         })
         .collect();
     let decision = decide_go(&reports);
@@ -188,6 +189,8 @@ struct NoLook {
     what: &'static str,
     name: String,
     why: String,
+    /// Not shown in text any more.
+    acknowledged: bool,
 }
 
 #[derive(Serialize)]
@@ -265,8 +268,9 @@ fn text(
                 ui.verbose,
             ));
         }
-        if !gaps.is_empty() {
-            let all: Vec<String> = gaps
+        let unknown: Vec<&NoLook> = gaps.iter().filter(|gap| !gap.acknowledged).collect();
+        if !unknown.is_empty() {
+            let all: Vec<String> = unknown
                 .iter()
                 .map(|gap| format!("{} {} ({})", gap.what, gap.name, gap.why))
                 .collect();

@@ -295,14 +295,16 @@ mod tests {
 
     use super::*;
 
-    /// Names of files and of keys of the manifest that look like a code.
-    const NOT_CODES: [&str; 20] = [
+    /// Names of files, of keys of the manifest and of checks that look like a code.
+    const NOT_CODES: [&str; 22] = [
+        "check.after",
         "check.certificate",
         "check.clock",
         "check.defect",
         "check.disk",
         "check.file",
         "check.limits",
+        "check.queues",
         "check.sh",
         "config.example",
         "config.files",

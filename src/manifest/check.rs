@@ -2,7 +2,9 @@
 
 use super::command::read_command;
 use super::interpolate::require_sound;
-use super::keys::{CHECK, CHECK_CERTIFICATE, CHECK_CLOCK, CHECK_DISK, CHECK_FILE, CHECK_LIMITS};
+use super::keys::{
+    CHECK, CHECK_CERTIFICATE, CHECK_CLOCK, CHECK_DISK, CHECK_FILE, CHECK_LIMITS, COVERAGE,
+};
 use super::layer::read_name;
 use super::measure::size_bytes;
 use super::order::require_unique;
@@ -108,6 +110,31 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
     }
     require_unique(root.faults(), "check", names.iter());
     checks
+}
+
+/// `coverage.acknowledge`: gaps of the coverage that are known.
+pub(super) fn read_acknowledged(root: &Section<'_>, layers: &[Layer]) -> Vec<String> {
+    let Some(section) = root.section("coverage", &COVERAGE) else {
+        return Vec::new();
+    };
+    let services = layers.iter().flat_map(|layer| &layer.services);
+    let names: Vec<String> = layers
+        .iter()
+        .map(|layer| format!("layer {}", layer.name))
+        .chain(services.map(|service| format!("service {}", service.name)))
+        .collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let read = |text: &str| {
+        known("layer or service", text, &names).map_err(|fault| Fault {
+            help: "write for example \"layer cache\" or \"service worker\"".to_owned(),
+            ..fault
+        })
+    };
+    let list = section.list("acknowledge", read);
+    list.into_iter()
+        .flatten()
+        .map(|entry| entry.value)
+        .collect()
 }
 
 fn known(what: &str, text: &str, names: &[&str]) -> Result<String, Fault> {
@@ -327,6 +354,17 @@ mod tests {
                 layer: None,
                 line: 3,
             }]
+        );
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_a_layer_or_a_service() {
+        let manifest = parse("[coverage]\nacknowledge = ['layer web']").unwrap();
+        assert_eq!(manifest.acknowledged, ["layer web"]);
+        let said = parse("[coverage]\nacknowledge = ['layer wbe']").unwrap_err();
+        assert!(
+            said.contains("no layer or service is called `layer wbe`; did you mean"),
+            "{said}"
         );
     }
 

@@ -35,7 +35,7 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "check", "heal", "sandbox", "validate", "vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault"];
     APP = "app", "[app]", ["name", "stable_after"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
@@ -50,6 +50,7 @@ tables! {
     CHECK = "check", "[[check]]",
         ["name", "run", "format", "tcp", "http", "dns", "disk", "file", "clock", "limits", "certificate", "when",
          "severity", "inputs", "timeout", "network", "needs", "remedy", "layer"];
+    COVERAGE = "coverage", "[coverage]", ["acknowledge"];
     CHECK_DISK = "check.disk", "`disk`", ["path", "free"];
     CHECK_FILE = "check.file", "`file`", ["path", "mode", "owner", "max_age"];
     CHECK_CLOCK = "check.clock", "`clock`", ["server", "skew"];

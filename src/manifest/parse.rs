@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml_edit::Document;
 
-use super::check::read_checks;
+use super::check::{read_acknowledged, read_checks};
 use super::config::read_config;
 use super::interpolate::require_sound;
 use super::keys::{
@@ -81,6 +81,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     };
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
     let checks = read_checks(&root, &layers);
+    let acknowledged = read_acknowledged(&root, &layers);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -92,6 +93,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         schemas,
         registration: read_registration(&root),
         checks,
+        acknowledged,
         layers,
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),

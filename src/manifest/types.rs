@@ -29,6 +29,8 @@ pub struct Manifest {
     pub(crate) registration: Option<Registration>,
     /// `[[check]]`, in the order of the file.
     pub(crate) checks: Vec<DeclaredCheck>,
+    /// `coverage.acknowledge`: `layer NAME` and `service NAME` that nothing looks at, which is known.
+    pub(crate) acknowledged: Vec<String>,
     /// `[[layer]]`, in the order of the file.
     pub(crate) layers: Vec<Layer>,
     /// `[heal]`.

@@ -263,7 +263,17 @@ fn finding(
     };
     let severity = found.severity.unwrap_or(worst).min(worst);
     let code = Code::of_declared(&check.name, rule);
-    let mut finding = Finding::new(code, severity, subject.as_str(), found.message);
+    // What it is about is in our own messages; others rely on it standing beside them.
+    let is_said = *subject == check.name || found.message.contains(subject.as_str());
+    let is_place = found
+        .location
+        .as_ref()
+        .is_some_and(|at| at.file == *subject);
+    let message = match is_said || is_place {
+        true => found.message,
+        false => format!("{subject}: {}", found.message),
+    };
+    let mut finding = Finding::new(code, severity, subject.as_str(), message);
     finding.location = found.location;
     finding.remedy = found.remedy.or_else(|| check.remedy.clone());
     finding.detail = found.detail;

@@ -88,6 +88,7 @@ fn heading(path: &str) -> &'static str {
         "schema" => "`[[schema]]`",
         "registration" => "`[registration]`",
         "check" => "`[[check]]`",
+        "coverage" => "`[coverage]`",
         path if path.starts_with("check.") => "Built-in checks",
         "layer" => "`[[layer]]`",
         "layer.rehearse" => "`rehearse`",
