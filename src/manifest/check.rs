@@ -8,14 +8,13 @@ use super::keys::{
 use super::layer::read_name;
 use super::measure::size_bytes;
 use super::order::require_unique;
-use super::parse::glob_pattern;
 use super::probe::{host_port, path, probe_url};
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
 use super::types::{
     CertificateOf, CheckFormat, CheckKind, CheckSeverity, CheckWhen, DeclaredCheck, Layer,
 };
-use super::words::{did_you_mean, inside_path, nearest, one_of};
+use super::words::{did_you_mean, glob_pattern, inside_path, nearest, one_of};
 
 /// Most declared checks.
 const CHECKS_MAX: usize = 100;

@@ -23,7 +23,9 @@ use super::types::{
     RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
-use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
+use super::words::{
+    did_you_mean, glob_pattern, inside_path, module, module_attribute, name, nearest, one_of,
+};
 
 /// Largest manifest.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -231,18 +233,6 @@ fn database_url(text: &str) -> Result<String, Fault> {
 
 fn table_pattern(text: &str) -> Result<String, Fault> {
     glob_pattern(text, "write a table's name, with `*` for any characters")
-}
-
-pub(super) fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
-    match glob::Pattern::new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        Ok(_) => Err(Fault::new("empty", "the pattern is empty", help)),
-        Err(error) => Err(Fault::new(
-            "not a pattern",
-            format!("`{}` is not a pattern: {}", shown(text), error.msg),
-            help,
-        )),
-    }
 }
 
 /// The models beside a migration environment.

@@ -5,6 +5,15 @@ use crate::domain::finding::{Location, Severity};
 /// Findings of one declared check that are kept.
 pub(super) const FOUND_MAX: usize = 100;
 
+/// What a program left: its exit status and what it printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Printed<'a> {
+    pub status: i32,
+    pub answer: &'a str,
+    /// Both streams, for a person.
+    pub all: &'a str,
+}
+
 /// One thing that a check found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Found {

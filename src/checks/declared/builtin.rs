@@ -343,7 +343,7 @@ fn limits(open_files: Option<u32>, processes: Option<u32>) -> Result<Vec<Found>,
 /// A certificate, or what is wrong with it.
 type Certificate = Result<Vec<u8>, (&'static str, String)>;
 
-fn certificate_in(path: &PathBuf) -> Certificate {
+fn certificate_in(path: &Path) -> Certificate {
     match certificates_of(path) {
         Ok(certificates) => certificates
             .first()

@@ -4,19 +4,10 @@
 
 use serde_json::Value;
 
-use super::answer::{Answer, Found, severity_of};
+use super::answer::{Answer, Found, Printed, severity_of};
 use super::{junit, lines};
 use crate::domain::finding::Severity;
 use crate::manifest::CheckFormat;
-
-/// What a program left: its exit status and what it printed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Printed<'a> {
-    pub status: i32,
-    pub answer: &'a str,
-    /// Both streams, for a person.
-    pub all: &'a str,
-}
 
 /// Reads the answer of a program.
 pub(super) fn read(format: CheckFormat, printed: Printed<'_>) -> Result<Answer, String> {

@@ -4,8 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::answer::{Answer, FOUND_MAX, Found};
-use super::formats::Printed;
+use super::answer::{Answer, FOUND_MAX, Found, Printed};
 
 /// `app/main.py:3:8: DEP001 'x' imported but missing`, `.env:2 DuplicatedKey: The FOO key is duplicated`.
 static PLACED: LazyLock<Regex> = LazyLock::new(|| {

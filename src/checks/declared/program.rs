@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::answer::Answer;
-use super::formats::{Printed, read};
+use super::answer::{Answer, Printed};
+use super::formats::read;
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{ProbeError, no_answer, run_directory, run_environment};

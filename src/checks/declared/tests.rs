@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
-use super::answer::Answer;
-use super::formats::{Printed, read};
+use super::answer::{Answer, Printed};
+use super::formats::read;
 use crate::checks::testing::{App, only, problems};
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, DeclaredRun, Measured, Severity,
@@ -451,7 +451,7 @@ fn a_hostile_program_is_an_error_and_says_no_secret() {
     }
     assert_eq!(
         only(&report, "check.escapes.failed").message,
-        "exited with 1: red [redacted]"
+        "exited with 1: red [redacted]\u{fffd}"
     );
     assert_eq!(only(&report, "check.rule.failed").subject, "[redacted]");
 }
