@@ -60,8 +60,8 @@ pub use domain::event::{
 pub use checks::ExpectedSchema;
 pub use domain::code::Code;
 pub use domain::finding::{
-    CheckName, CheckReport, CheckStatus, Decision, DryRun, Finding, LayerRehearsal, Location,
-    Measured, ModuleTime, RehearsalOutcome, Severity, SideEffect,
+    CheckName, CheckReport, CheckStatus, Decision, DeclaredRun, DryRun, Finding, LayerRehearsal,
+    Location, Measured, ModuleTime, RehearsalOutcome, Severity, SideEffect,
 };
 pub use domain::remedy::{Cause, MigrationTool, Remedy};
 

@@ -33,6 +33,8 @@ pub(crate) struct CheckContext<'a> {
     pub sources: &'a Sources,
     /// A boot is about to begin: what is in its way now is looked at.
     pub before_boot: bool,
+    /// The system runs: what is declared for it is looked at, and what is declared for a pre-flight only is not.
+    pub is_live: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }

@@ -20,6 +20,8 @@ pub(crate) struct Earlier {
     pub databases: BTreeMap<String, DatabasePrint>,
     /// Tables that all databases had when that boot looked last.
     pub tables_seen: u32,
+    /// Results that each declared check gave.
+    pub declared_results: BTreeMap<String, u32>,
     /// Digests of the values of the application's variables.
     pub variables: BTreeMap<String, String>,
     /// Databases that a person said to begin anew with since: digest of the URL by name of the `[[schema]]`.

@@ -10,10 +10,18 @@ pub(crate) struct Gap {
     pub what: &'static str,
     pub name: String,
     pub why: String,
+    /// The manifest says that it is known.
+    pub acknowledged: bool,
 }
 
 /// The gaps of a manifest, in its order.
 pub(crate) fn gaps(manifest: &Manifest, environment: &Environment) -> Vec<Gap> {
+    let is_known = |what: &str, name: &str| {
+        manifest
+            .acknowledged
+            .iter()
+            .any(|known| *known == format!("{what} {name}"))
+    };
     let mut found = Vec::new();
     for layer in &manifest.layers {
         let services = || layer.services.iter().filter(|service| !service.disabled);
@@ -30,6 +38,7 @@ pub(crate) fn gaps(manifest: &Manifest, environment: &Environment) -> Vec<Gap> {
                 what: "layer",
                 name: layer.name.clone(),
                 why,
+                acknowledged: is_known("layer", &layer.name),
             });
         }
         let without = services().filter(|service| !service.oneshot && service.ready.is_none());
@@ -37,6 +46,7 @@ pub(crate) fn gaps(manifest: &Manifest, environment: &Environment) -> Vec<Gap> {
             what: "service",
             name: service.name.clone(),
             why: "not probed: no `ready`".to_owned(),
+            acknowledged: is_known("service", &service.name),
         }));
     }
     found
@@ -72,7 +82,7 @@ mod tests {
 
     #[test]
     fn what_nothing_looks_at_is_listed() {
-        let text = "[app]\nname = 'a'\n[[layer]]\nname = 'cache'\n[[layer.service]]\nname = 'cache'\n\
+        let text = "[app]\nname = 'a'\n[coverage]\nacknowledge = ['service web']\n[[layer]]\nname = 'cache'\n[[layer.service]]\nname = 'cache'\n\
                     run = 'redis-server'\nready = { tcp = '127.0.0.1:1' }\n[[layer]]\nname = 'web'\n\
                     rehearse = { imports = ['web'] }\n[[layer.service]]\nname = 'web'\nrun = 'uvicorn web:app'\n\
                     [[layer]]\nname = 'tables'\n[[layer.service]]\nname = 'tables'\nrun = 'python -m tables'\n\
@@ -81,13 +91,16 @@ mod tests {
         let found = gaps(&manifest, &Environment::default());
         let found: Vec<String> = found
             .iter()
-            .map(|gap| format!("{} {}: {}", gap.what, gap.name, gap.why))
+            .map(|gap| {
+                let known = if gap.acknowledged { " (known)" } else { "" };
+                format!("{} {}: {}{known}", gap.what, gap.name, gap.why)
+            })
             .collect();
         assert_eq!(
             found,
             [
                 "layer cache: not rehearsed: unknown command (redis-server)",
-                "service web: not probed: no `ready`",
+                "service web: not probed: no `ready` (known)",
                 "layer tables: not rehearsed: no `rehearse`",
             ]
         );

@@ -7,6 +7,7 @@ mod advice;
 mod as_run;
 mod config;
 mod context;
+mod declared;
 mod earlier;
 mod gaps;
 mod imports;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::context::CheckContext;
 use super::outcome::{CheckOutcome, finish_report};
 use super::python::ProbeError;
-use super::{config, registration, rehearsal, schema};
+use super::{config, declared, registration, rehearsal, schema};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding};
 
@@ -13,14 +13,20 @@ use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding};
 #[must_use]
 pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckReport {
     let begun = Instant::now();
+    let mut could_not = false;
     let outcome = match check {
         CheckName::Config => Ok(config::check(context)),
         CheckName::Schema => schema::check(context),
         CheckName::Rehearsal => rehearsal::check(context),
         CheckName::Registration => registration::check(context),
+        CheckName::Declared => {
+            let (outcome, is_lost) = declared::check(context);
+            could_not = is_lost;
+            Ok(outcome)
+        }
     };
     let (outcome, failed) = match outcome {
-        Ok(outcome) => (outcome, false),
+        Ok(outcome) => (outcome, could_not),
         Err(error) => (cannot_be_carried_out(check, &error), true),
     };
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -36,6 +36,8 @@ pub(super) struct App {
     pub process: BTreeMap<String, String>,
     pub overrides: BTreeMap<String, String>,
     pub earlier: Earlier,
+    /// The state directory, if the checks have one.
+    pub state: Option<PathBuf>,
 }
 
 impl App {
@@ -70,6 +72,8 @@ impl App {
             vault: None,
             schemas: vec![],
             registration: None,
+            checks: vec![],
+            acknowledged: vec![],
             layers: vec![],
             sandbox: crate::manifest::SandboxView::default(),
             heal: Heal {
@@ -94,6 +98,7 @@ impl App {
             process,
             overrides: BTreeMap::new(),
             earlier: Earlier::default(),
+            state: None,
         }
     }
 
@@ -227,11 +232,12 @@ impl App {
                 environment: &environment,
                 redactor: &redactor,
                 scratch: &scratch,
-                state: None,
+                state: self.state.as_deref(),
                 overrides: self.overrides.clone(),
                 shared: &SharedRuns::default(),
                 sources: &super::Sources::default(),
                 before_boot: false,
+                is_live: false,
                 earlier: &self.earlier,
             },
         );

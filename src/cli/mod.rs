@@ -2,6 +2,7 @@
 
 mod boot;
 mod boots;
+mod ci;
 mod context;
 mod demo;
 mod diff;

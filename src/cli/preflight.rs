@@ -6,6 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::ci::{Format, for_ci};
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
@@ -14,38 +15,76 @@ use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Measured, Severity,
     UNPROVEN, decide_go, grounds,
 };
-use crate::fix::{CheckPlace, list_gaps, read_earlier, run_checks};
+use crate::fix::{CheckPlace, checks_of, list_gaps, read_earlier, run_checks};
 use crate::kernel::{ScratchDirectory, sweep_scratch};
+use crate::manifest::Manifest;
 
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these checks: config, schema, rehearsal, registration
+    /// Only these checks: config, schema, rehearsal, registration, declared, or the name of a [[check]]
     #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
-    only: Vec<CheckArg>,
+    only: Vec<String>,
+    /// All checks but these
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_name = "CHECK,...",
+        conflicts_with = "only"
+    )]
+    skip: Vec<String>,
+    /// Print the findings for a CI: sarif (2.1.0), junit (XML) or github (annotations)
+    #[arg(long, value_enum, conflicts_with = "json", value_name = "FORMAT")]
+    format: Option<Format>,
     /// Exit with 3 if the decision is GO (degraded) or GO (unproven)
     #[arg(long)]
     strict: bool,
 }
 
-/// A check's name on the command line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum CheckArg {
-    Config,
-    Schema,
-    Rehearsal,
-    Registration,
-}
-
-impl CheckArg {
-    fn name(self) -> CheckName {
-        match self {
-            Self::Config => CheckName::Config,
-            Self::Schema => CheckName::Schema,
-            Self::Rehearsal => CheckName::Rehearsal,
-            Self::Registration => CheckName::Registration,
+/// Leaves in the manifest the `[[check]]`s that run, and gives the checks that do.
+fn choose(manifest: &mut Manifest, args: &Args) -> Result<Vec<CheckName>, CliError> {
+    let all = checks_of(manifest);
+    let known = || {
+        let built_in = all.iter().map(|check| check.as_str());
+        built_in.chain(manifest.checks.iter().map(|check| check.name.as_str()))
+    };
+    for name in args.only.iter().chain(&args.skip) {
+        if !known().any(|known| known == name) {
+            let names: Vec<&str> = known().collect();
+            return Err(CliError::usage(
+                format!("there is no check {name:?}"),
+                format!("the checks here are: {}", names.join(", ")),
+            ));
         }
     }
+    let is_wanted = |name: &str, whole: bool| {
+        let is_in = |list: &[String]| {
+            list.iter().any(|listed| listed == name)
+                || !whole
+                    && list
+                        .iter()
+                        .any(|listed| listed == CheckName::Declared.as_str())
+        };
+        (args.only.is_empty() || is_in(&args.only)) && !is_in(&args.skip)
+    };
+    manifest
+        .checks
+        .retain(|check| is_wanted(&check.name, false));
+    let has_declared = !manifest.checks.is_empty();
+    let checks: Vec<CheckName> = all
+        .into_iter()
+        .filter(|check| match check {
+            CheckName::Declared => has_declared,
+            built_in => is_wanted(built_in.as_str(), true),
+        })
+        .collect();
+    if checks.is_empty() {
+        return Err(CliError::usage(
+            "no check is left to run",
+            "take a name out of --skip",
+        ));
+    }
+    Ok(checks)
 }
 
 /// What the names of our temporary directories begin with.
@@ -53,12 +92,8 @@ const SCRATCH: &str = "ubs-preflight-";
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let manifest = place.manifest()?;
-    let only: Vec<CheckName> = args.only.iter().map(|check| check.name()).collect();
-    let checks: Vec<CheckName> = CheckName::ALL
-        .into_iter()
-        .filter(|check| only.is_empty() || only.contains(check))
-        .collect();
+    let mut manifest = place.manifest()?;
+    let checks = choose(&mut manifest, &args)?;
     let temporary = std::env::temp_dir();
     sweep_scratch(&temporary, SCRATCH);
     let scratch = ScratchDirectory::new_in(&temporary, SCRATCH).map_err(|error| {
@@ -88,6 +123,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         process_env: &process_env,
         overrides: BTreeMap::new(),
         before_boot: true,
+        is_live: false,
         earlier: &earlier,
     };
     let reports = run_checks(&checked, &checks)?;
@@ -97,10 +133,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             what: gap.what,
             name: gap.name,
             why: gap.why,
+            acknowledged: gap.acknowledged,
         })
         .collect();
     let decision = decide_go(&reports);
-    if ui.json {
+    if let Some(format) = args.format {
+        ui.print(&for_ci(format, &manifest.name, &reports, decision))?;
+    } else if ui.json {
         ui.print_json(&PreflightReport {
             app: &manifest.name,
             workspace: manifest.workspace.display().to_string(),
@@ -138,7 +177,8 @@ struct PreflightReport<'a> {
 /// What the decision rests on.
 #[derive(Serialize)]
 struct Coverage<'a> {
-    looked_at: Vec<&'static str>,
+    /// Names; of a declared check, `check.NAME`.
+    looked_at: Vec<String>,
     not_looked_at: Vec<NotLookedAt<'a>>,
     gaps: &'a [NoLook],
 }
@@ -149,30 +189,42 @@ struct NoLook {
     what: &'static str,
     name: String,
     why: String,
+    /// Not shown in text any more.
+    acknowledged: bool,
 }
 
 #[derive(Serialize)]
 struct NotLookedAt<'a> {
-    check: &'static str,
+    check: String,
     why: &'a str,
 }
 
 impl<'a> Coverage<'a> {
     fn of(reports: &'a [CheckReport], gaps: &'a [NoLook]) -> Self {
-        let (skipped, looked): (Vec<_>, Vec<_>) = reports
-            .iter()
-            .partition(|report| report.status == CheckStatus::Skipped);
-        Self {
-            looked_at: looked.iter().map(|report| report.name.as_str()).collect(),
-            not_looked_at: skipped
-                .into_iter()
-                .map(|report| NotLookedAt {
-                    check: report.name.as_str(),
-                    why: &report.summary,
-                })
-                .collect(),
+        let mut coverage = Self {
+            looked_at: Vec::new(),
+            not_looked_at: Vec::new(),
             gaps,
+        };
+        let mut add = |check: String, status, why| match status {
+            CheckStatus::Skipped => coverage.not_looked_at.push(NotLookedAt { check, why }),
+            _ => coverage.looked_at.push(check),
+        };
+        for report in reports {
+            match &report.measured {
+                Measured::Declared { checks } => {
+                    for run in checks {
+                        add(
+                            format!("check.{}", run.name),
+                            run.status,
+                            run.summary.as_str(),
+                        );
+                    }
+                }
+                _ => add(report.name.to_string(), report.status, &report.summary),
+            }
         }
+        coverage
     }
 }
 
@@ -216,8 +268,9 @@ fn text(
                 ui.verbose,
             ));
         }
-        if !gaps.is_empty() {
-            let all: Vec<String> = gaps
+        let unknown: Vec<&NoLook> = gaps.iter().filter(|gap| !gap.acknowledged).collect();
+        if !unknown.is_empty() {
+            let all: Vec<String> = unknown
                 .iter()
                 .map(|gap| format!("{} {} ({})", gap.what, gap.name, gap.why))
                 .collect();
@@ -287,6 +340,7 @@ pub(crate) fn check_json(report: &CheckReport) -> Value {
             "routes": routes,
             "coverage_percent": f64::from(*coverage_per_mille) / 10.0,
         }),
+        Measured::Declared { checks } => json!({ "checks": checks }),
     };
     check[report.name.as_str()] = measured;
     check

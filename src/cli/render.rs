@@ -238,6 +238,26 @@ pub(crate) fn check(
             ));
         }
     }
+    if let Measured::Declared { checks } = &report.measured {
+        for run in checks {
+            let word = match run.status {
+                CheckStatus::Healthy => "PASS".to_owned(),
+                other => other.as_str().to_uppercase(),
+            };
+            let line = format!(
+                "{}: {} {}",
+                sanitise(&run.name),
+                paint.tone(tone_of_status(run.status), &word),
+                paint.tone(Tone::Dim, &duration(run.duration_ms))
+            );
+            text.push_str(&format!("    [DECLARED] {line}\n"));
+            if matches!(run.status, CheckStatus::Skipped) {
+                let why = wrap("      ", &sanitise(&run.summary), width);
+                text.push_str(&paint.tone(Tone::Dim, &why));
+                text.push('\n');
+            }
+        }
+    }
     let shown = report
         .findings
         .iter()

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::severity::Severity;
 
+/// Characters of a rule's name in the code of a declared check.
+const RULE_CHARS_MAX: usize = 64;
+
 /// What a finding hides. That something hidden is not reported proves nothing.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Masks {
@@ -182,6 +185,32 @@ impl Code {
         text.split_once('.').map_or(text, |(family, _)| family)
     }
 
+    /// The code of a finding of a `[[check]]`: `check.NAME.RULE`. The rule is what a program said: what cannot be part
+    /// of a code becomes `_`.
+    #[must_use]
+    pub(crate) fn of_declared(name: &str, rule: &str) -> Self {
+        let plain = |c: char| {
+            let is_plain = c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            if is_plain { c } else { '_' }
+        };
+        let rule: String = rule
+            .trim()
+            .chars()
+            .take(RULE_CHARS_MAX)
+            .map(plain)
+            .collect();
+        let rule = rule.trim_matches('.');
+        let rule = if rule.is_empty() { "failed" } else { rule };
+        Self::Other(format!("check.{name}.{rule}"))
+    }
+
+    /// The name of the `[[check]]` that gave it: `prisma` of `check.prisma.failed`.
+    #[must_use]
+    pub(crate) fn declared_check(&self) -> Option<&str> {
+        let Self::Other(text) = self else { return None };
+        Some(text.strip_prefix("check.")?.split_once('.')?.0)
+    }
+
     /// How bad such a finding is where nothing says otherwise.
     #[must_use]
     pub fn severity(&self) -> Severity {
@@ -266,9 +295,16 @@ mod tests {
 
     use super::*;
 
-    /// Names of files and of keys of the manifest that look like a code.
-    const NOT_CODES: [&str; 15] = [
+    /// Names of files, of keys of the manifest and of checks that look like a code.
+    const NOT_CODES: [&str; 22] = [
+        "check.after",
+        "check.certificate",
+        "check.clock",
         "check.defect",
+        "check.disk",
+        "check.file",
+        "check.limits",
+        "check.queues",
         "check.sh",
         "config.example",
         "config.files",
@@ -320,6 +356,23 @@ mod tests {
         );
         assert!(Code::ConfigUndeclaredRead.masks_same_subject(&Code::ConfigUnused));
         assert!(!Code::ConfigUnused.masks_same_subject(&Code::ConfigUndeclaredRead));
+    }
+
+    #[test]
+    fn the_code_of_a_declared_check_has_its_name_and_what_it_said() {
+        let code = |rule: &str| Code::of_declared("django", rule);
+        assert_eq!(code("security.W004"), "check.django.security.W004");
+        assert_eq!(code(" a b\u{1b}[31m/c "), "check.django.a_b__31m_c");
+        for nothing in ["", " ", ".."] {
+            assert_eq!(code(nothing), "check.django.failed");
+        }
+        assert_eq!(
+            code(&"x".repeat(1000)).as_str().len(),
+            "check.django.".len() + 64
+        );
+        assert_eq!(code("a.b").declared_check(), Some("django"));
+        assert_eq!(Code::CheckError.declared_check(), None);
+        assert_eq!(Code::from("schema.a.b").declared_check(), None);
     }
 
     fn files_below(directory: &Path, endings: &[&str], files: &mut Vec<PathBuf>) {

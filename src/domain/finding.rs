@@ -24,10 +24,13 @@ pub enum CheckName {
     Rehearsal,
     /// Routes that the application serves against the services declared.
     Registration,
+    /// The `[[check]]`s of the manifest, together. Part of a plan if the manifest has one.
+    // Last: frames hold the positions.
+    Declared,
 }
 
 impl CheckName {
-    /// All four, in the order of the report.
+    /// The four that every manifest has, in the order of the report.
     pub const ALL: [Self; 4] = [
         Self::Config,
         Self::Schema,
@@ -43,6 +46,7 @@ impl CheckName {
             Self::Schema => "schema",
             Self::Rehearsal => "rehearsal",
             Self::Registration => "registration",
+            Self::Declared => "declared",
         }
     }
 
@@ -54,6 +58,7 @@ impl CheckName {
             Self::Schema => "Schema Integrity",
             Self::Rehearsal => "Boot Rehearsal",
             Self::Registration => "Service Registration",
+            Self::Declared => "Declared Checks",
         }
     }
 }
@@ -347,6 +352,28 @@ pub enum Measured {
         /// `mounted / expected` in thousandths (integer, so that frames compare exactly).
         coverage_per_mille: u32,
     },
+    /// `declared`.
+    // Last: frames hold the positions.
+    Declared {
+        /// Each `[[check]]` of this run, in the order of the manifest.
+        checks: Vec<DeclaredRun>,
+    },
+}
+
+/// What one `[[check]]` came to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct DeclaredRun {
+    /// Its name.
+    pub name: String,
+    /// What it concluded.
+    pub status: CheckStatus,
+    /// Wall time.
+    pub duration_ms: u64,
+    /// Results that it gave: tests, lines, runs; 0 if it did not say.
+    pub results: u32,
+    /// One line for a person.
+    pub summary: String,
 }
 
 /// The result of one check.
@@ -378,6 +405,17 @@ impl CheckReport {
             .iter()
             .filter(|l| l.outcome == RehearsalOutcome::Failed)
             .map(|l| l.layer.as_str())
+    }
+
+    /// The declared check whose findings have this code came to a result here.
+    pub(crate) fn has_asked(&self, code: &Code) -> bool {
+        let Measured::Declared { checks } = &self.measured else {
+            return false;
+        };
+        checks.iter().any(|run| {
+            code.declared_check() == Some(run.name.as_str())
+                && !matches!(run.status, CheckStatus::Skipped | CheckStatus::Error)
+        })
     }
 }
 

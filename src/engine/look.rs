@@ -114,6 +114,7 @@ impl Look {
                 process_env: &self.process_env,
                 overrides: self.overrides.clone(),
                 before_boot: false,
+                is_live: true,
                 earlier: &Earlier::default(),
             },
             &[CheckName::Registration],

@@ -4,7 +4,7 @@ use crate::domain::event::{
     BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServicePlan,
     ServiceRules, ServiceTerms,
 };
-use crate::domain::finding::CheckName;
+use crate::fix::checks_of;
 use crate::manifest::{self, Layer, Manifest, Service};
 
 /// What a boot of this manifest in this mode will do; `preflight`: checked first, though the mode asks for none.
@@ -14,7 +14,7 @@ pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode, preflight: bool) -> Boo
     BootPlan {
         mode,
         checks: if resilient || preflight {
-            CheckName::ALL.to_vec()
+            checks_of(manifest)
         } else {
             vec![]
         },

@@ -129,6 +129,7 @@ impl Work {
                     process_env: &process_env,
                     overrides,
                     before_boot: phase == CheckPhase::Preflight,
+                    is_live: phase == CheckPhase::Validation,
                     earlier: &earlier,
                 },
                 &[check],

@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::checks::Earlier;
 use crate::database::summary::identity;
-use crate::domain::finding::{CheckName, Measured};
+use crate::domain::boot::BootState;
+use crate::domain::event::Event;
+use crate::domain::finding::{CheckName, CheckReport, Measured};
 use crate::domain::ids::At;
-use crate::log::{LogError, Reader, now};
+use crate::log::{BootSummary, EventFilter, LogError, Reader, now};
 
 /// Key of the digests in fingerprints.
 const KEY: &str = "fingerprint.key";
@@ -47,6 +49,7 @@ pub(crate) fn read_earlier(reader: &Reader, state_dir: &Path) -> Result<Earlier,
         Some(Measured::Schema { tables_live, .. }) => *tables_live,
         _ => 0,
     };
+    let declared_results = declared_results(reader, &last, &state)?;
     let accepted = read_accepted(state_dir)
         .into_iter()
         .filter(|(_, accepted)| last.up_at.is_none_or(|up_at| accepted.at > up_at))
@@ -57,9 +60,40 @@ pub(crate) fn read_earlier(reader: &Reader, state_dir: &Path) -> Result<Earlier,
         up_at: state.up_at,
         databases: state.fingerprint.databases,
         tables_seen,
+        declared_results,
         variables: state.fingerprint.variables,
         accepted,
     })
+}
+
+/// Results of each declared check: before that boot, or in its last look at the running system.
+fn declared_results(
+    reader: &Reader,
+    last: &BootSummary,
+    state: &BootState,
+) -> Result<BTreeMap<String, u32>, LogError> {
+    let mut results = BTreeMap::new();
+    if !state.plan.checks.contains(&CheckName::Declared) {
+        return Ok(results);
+    }
+    let mut add = |report: &CheckReport| {
+        if let Measured::Declared { checks } = &report.measured {
+            let named = checks.iter().filter(|run| run.results > 0);
+            results.extend(named.map(|run| (run.name.clone(), run.results)));
+        }
+    };
+    let before = EventFilter {
+        boot: Some(last.boot_id),
+        until_at: last.up_at,
+        ..EventFilter::default()
+    };
+    for recorded in reader.events(before)? {
+        if let Some(Event::CheckFinished { report, .. }) = recorded?.event() {
+            add(report);
+        }
+    }
+    state.reports.values().for_each(add);
+    Ok(results)
 }
 
 /// Notes that the database of this `[[schema]]` may be empty or new from now on. It holds for this URL, until a boot

@@ -37,5 +37,5 @@ pub(crate) use take_back::{
     bless, fixes_on_probation, is_going, recover_take_backs, roll_back, undo_fix,
 };
 pub use trial::TrialError;
-pub(crate) use trial::{CheckPlace, list_gaps, run_checks, run_in_trial, server_urls};
+pub(crate) use trial::{CheckPlace, checks_of, list_gaps, run_checks, run_in_trial, server_urls};
 pub use worker::{WorkError, Worked, Worker};

@@ -20,8 +20,8 @@ use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
 use super::take_back::forget_if_settled;
 use super::trial::{
-    Baseline, CheckPlace, Databases, Trial, TrialError, databases, is_reported, run_checks,
-    still_there, try_proposal,
+    Baseline, CheckPlace, Databases, Trial, TrialError, checks_of, databases, is_reported,
+    run_checks, still_there, try_proposal,
 };
 use crate::checks::Earlier;
 use crate::database::summary::PendingSummary;
@@ -372,7 +372,7 @@ impl Worker {
     ) -> Result<Trial, TrialError> {
         let baseline = match &self.baseline {
             Some(baseline) => baseline.clone(),
-            None => self.reports_now(mission, &CheckName::ALL)?,
+            None => self.reports_now(mission, &checks_of(&self.manifest))?,
         };
         let (end, ended) = crossbeam_channel::bounded::<()>(0);
         std::thread::scope(|scope| {
@@ -446,7 +446,7 @@ impl Worker {
         };
         // What holds now is what counts, not what held when the fix was proposed.
         let _held = self.hold_sandbox(mission)?;
-        let reports = self.reports_now(mission, &CheckName::ALL)?;
+        let reports = self.reports_now(mission, &checks_of(&self.manifest))?;
         // The code of migrations lies in the workspace, and is not a part of what was approved by name.
         let runs_code = proposal.runs_migrations();
         if runs_code && failure.check.is_some() && !is_reported(&signature, &reports) {
@@ -724,6 +724,7 @@ impl Worker {
                 process_env: &self.process_env,
                 overrides: self.overrides.clone(),
                 before_boot: false,
+                is_live: false,
                 earlier: &self.earlier(),
             },
             checks,

@@ -227,6 +227,31 @@ impl Client {
     }
 }
 
+/// The certificate that a server shows, in DER, if it is trusted.
+///
+/// # Errors
+/// There is no connection, or it is not trusted.
+pub(crate) async fn server_certificate(
+    target: &Target,
+    ca_file: Option<&Path>,
+) -> Result<Vec<u8>, HttpError> {
+    let unreachable =
+        |error: std::io::Error| HttpError::Unreachable(format!("cannot connect: {error}"));
+    let connector = TlsConnector::from(tls_config(ca_file)?);
+    let stream = TcpStream::connect((target.host.as_str(), target.port))
+        .await
+        .map_err(unreachable)?;
+    let name = ServerName::try_from(target.host.clone())
+        .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
+    let stream = connector.connect(name, stream).await.map_err(tls_error)?;
+    let (_, session) = stream.get_ref();
+    let shown = session.peer_certificates().unwrap_or_default();
+    shown
+        .first()
+        .map(|certificate| certificate.to_vec())
+        .ok_or_else(|| HttpError::Invalid("it shows no certificate".to_owned()))
+}
+
 async fn handshake<S>(
     stream: S,
     connections: &mut JoinSet<()>,

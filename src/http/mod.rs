@@ -6,5 +6,5 @@
 mod client;
 mod roots;
 
-pub(crate) use client::{Answer, BodyLimit, Client, HttpError, Target};
+pub(crate) use client::{Answer, BodyLimit, Client, HttpError, Target, server_certificate};
 pub(crate) use roots::{certificates_of, system_roots};

@@ -35,7 +35,7 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "heal", "sandbox", "validate", "vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault"];
     APP = "app", "[app]", ["name", "stable_after"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
@@ -47,6 +47,15 @@ tables! {
     SCHEMA = "schema", "[[schema]]", ["name", "database", "expect", "models", "ignore"];
     REGISTRATION = "registration", "[registration]", ["app", "openapi", "services", "min_coverage"];
     EXPECTED_SERVICE = "registration.services", "an expected service", ["name", "prefix"];
+    CHECK = "check", "[[check]]",
+        ["name", "run", "format", "tcp", "http", "dns", "disk", "file", "clock", "limits", "certificate", "when",
+         "severity", "inputs", "timeout", "network", "needs", "remedy", "layer"];
+    COVERAGE = "coverage", "[coverage]", ["acknowledge"];
+    CHECK_DISK = "check.disk", "`disk`", ["path", "free"];
+    CHECK_FILE = "check.file", "`file`", ["path", "mode", "owner", "max_age"];
+    CHECK_CLOCK = "check.clock", "`clock`", ["server", "skew"];
+    CHECK_LIMITS = "check.limits", "`limits`", ["open_files", "processes"];
+    CHECK_CERTIFICATE = "check.certificate", "`certificate`", ["file", "server", "days", "ca_file"];
     LAYER = "layer", "[[layer]]", ["name", "critical", "after", "rehearse", "service"];
     REHEARSE = "layer.rehearse", "`rehearse`", ["imports", "call", "command", "startup", "timeout", "network"];
     SERVICE = "layer.service", "[[layer.service]]",

@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml_edit::Document;
 
+use super::check::{read_acknowledged, read_checks};
 use super::config::read_config;
 use super::interpolate::require_sound;
 use super::keys::{
@@ -22,7 +23,9 @@ use super::types::{
     RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
-use super::words::{did_you_mean, inside_path, module, module_attribute, name, nearest, one_of};
+use super::words::{
+    did_you_mean, glob_pattern, inside_path, module, module_attribute, name, nearest, one_of,
+};
 
 /// Largest manifest.
 pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -79,6 +82,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         schemas: schemas.iter().map(|schema| schema.name.as_str()).collect(),
     };
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
+    let checks = read_checks(&root, &layers);
+    let acknowledged = read_acknowledged(&root, &layers);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -89,6 +94,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         vault: read_vault(&root),
         schemas,
         registration: read_registration(&root),
+        checks,
+        acknowledged,
         layers,
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),
@@ -226,18 +233,6 @@ fn database_url(text: &str) -> Result<String, Fault> {
 
 fn table_pattern(text: &str) -> Result<String, Fault> {
     glob_pattern(text, "write a table's name, with `*` for any characters")
-}
-
-fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
-    match glob::Pattern::new(text) {
-        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        Ok(_) => Err(Fault::new("empty", "the pattern is empty", help)),
-        Err(error) => Err(Fault::new(
-            "not a pattern",
-            format!("`{}` is not a pattern: {}", shown(text), error.msg),
-            help,
-        )),
-    }
 }
 
 /// The models beside a migration environment.

@@ -262,7 +262,7 @@ pub(super) fn http_url(text: &str) -> Result<String, Fault> {
 }
 
 /// The same, over TLS too.
-fn probe_url(text: &str) -> Result<String, Fault> {
+pub(super) fn probe_url(text: &str) -> Result<String, Fault> {
     require_sound(text)?;
     let wrong = |label: &str, message: &str, help: &str| Err(Fault::new(label, message, help));
     let help = "write for example \"http://127.0.0.1:8000/health\"";
@@ -301,7 +301,7 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn host_port(text: &str) -> Result<String, Fault> {
+pub(super) fn host_port(text: &str) -> Result<String, Fault> {
     require_sound(text)?;
     if text.contains("${") {
         return Ok(text.to_owned());

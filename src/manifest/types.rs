@@ -27,6 +27,10 @@ pub struct Manifest {
     pub(crate) schemas: Vec<Schema>,
     /// `[registration]`.
     pub(crate) registration: Option<Registration>,
+    /// `[[check]]`, in the order of the file.
+    pub(crate) checks: Vec<DeclaredCheck>,
+    /// `coverage.acknowledge`: `layer NAME` and `service NAME` that nothing looks at, which is known.
+    pub(crate) acknowledged: Vec<String>,
     /// `[[layer]]`, in the order of the file.
     pub(crate) layers: Vec<Layer>,
     /// `[heal]`.
@@ -286,6 +290,137 @@ pub(crate) struct ExpectedService {
     pub name: String,
     /// Path prefix that at least one route must have; by default `/api/NAME`.
     pub prefix: String,
+}
+
+/// `[[check]]`: a check that the manifest declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeclaredCheck {
+    /// Unique among the checks; without a dot, because it is a part of codes.
+    pub name: String,
+    /// What is looked at.
+    pub kind: CheckKind,
+    /// When it runs. Default before the boot.
+    pub when: CheckWhen,
+    /// How bad a finding is that does not say, and the most that one can be. Default critical.
+    pub severity: CheckSeverity,
+    /// Patterns of files below the workspace: a program that passed does not run again while they are the same.
+    pub inputs: Vec<String>,
+    /// Wall time allowed. Default 30 s.
+    pub timeout_ms: u64,
+    /// The network is reachable for the program. Default false.
+    pub network: bool,
+    /// Checks above it that have to pass first.
+    pub needs: Vec<String>,
+    /// What to do about a finding that does not say.
+    pub remedy: Option<String>,
+    /// The layer that cannot do without it; of one that is not critical, findings are warnings.
+    pub layer: Option<String>,
+    /// Line in the manifest, 1-based.
+    pub line: u32,
+}
+
+/// What a declared check looks at. Texts may have `${VARIABLE}`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CheckKind {
+    /// `run`: a program that says what it found.
+    Program {
+        /// Program and arguments.
+        run: Vec<String>,
+        /// How its answer is read.
+        format: CheckFormat,
+    },
+    /// `tcp`: a connection to host:port is accepted.
+    Tcp(String),
+    /// `http`: GET answers with a status from 200 to 399.
+    Http(String),
+    /// `dns`: the name has an address.
+    Dns(String),
+    /// `disk`: so much is free where the path lies.
+    Disk {
+        /// The path.
+        path: String,
+        /// Bytes.
+        free_bytes: u64,
+    },
+    /// `file`: it is there, and is as it should be.
+    File {
+        /// The path.
+        path: String,
+        /// Permissions that it may have at most.
+        mode: Option<u32>,
+        /// Name of its owner.
+        owner: Option<String>,
+        /// Written within this time.
+        max_age_ms: Option<u64>,
+    },
+    /// `clock`: the clock agrees with a time server (SNTP, RFC 4330).
+    Clock {
+        /// `host` or `host:port`.
+        server: String,
+        /// Most milliseconds apart.
+        skew_ms: u64,
+    },
+    /// `limits`: what this process, and so a service, may use at least.
+    Limits {
+        /// Open files.
+        open_files: Option<u32>,
+        /// Processes of the user.
+        processes: Option<u32>,
+    },
+    /// `certificate`: it is valid for so many days more.
+    Certificate {
+        /// Where it is.
+        of: CertificateOf,
+        /// Days. Default 14.
+        days: u32,
+    },
+}
+
+/// Where a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CertificateOf {
+    /// A file in PEM form.
+    File(String),
+    /// A server, `host:port`, that is asked over TLS.
+    Server {
+        /// The address.
+        address: String,
+        /// Authorities that are trusted; without it those of the system.
+        ca_file: Option<String>,
+    },
+}
+
+/// How the answer of a program is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub(crate) enum CheckFormat {
+    Exit,
+    Json,
+    Sarif,
+    Junit,
+    Tap,
+    Nagios,
+    Goss,
+}
+
+/// When a declared check runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CheckWhen {
+    /// Before a boot and in a trial.
+    Preflight,
+    /// While the system runs.
+    Live,
+    /// Both.
+    Both,
+}
+
+/// How bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub(crate) enum CheckSeverity {
+    Critical,
+    Warning,
+    Info,
 }
 
 /// `[[layer]]`: an ordered stage of the boot.

@@ -209,3 +209,16 @@ fn plain_path(text: &str) -> Result<String, Fault> {
     };
     Err(Fault::new("not a path", why, "write the path itself"))
 }
+
+/// A pattern of names of files or of tables.
+pub(super) fn glob_pattern(text: &str, help: &str) -> Result<String, Fault> {
+    match glob::Pattern::new(text) {
+        Ok(_) if !text.is_empty() => Ok(text.to_owned()),
+        Ok(_) => Err(Fault::new("empty", "the pattern is empty", help)),
+        Err(error) => Err(Fault::new(
+            "not a pattern",
+            format!("`{}` is not a pattern: {}", shown(text), error.msg),
+            help,
+        )),
+    }
+}

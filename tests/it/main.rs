@@ -11,6 +11,7 @@ mod cli;
 mod control;
 mod corpus;
 mod crash;
+mod declared;
 mod demo;
 mod fixes;
 mod init;

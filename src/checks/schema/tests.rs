@@ -754,6 +754,7 @@ fn a_real_postgresql_server_is_compared_in_its_own_terms() {
             process: app.process.clone(),
             overrides: app.overrides.clone(),
             earlier: crate::checks::Earlier::default(),
+            state: None,
         }
         .file("models.py", WIDE);
         let report = check(&report);

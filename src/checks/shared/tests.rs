@@ -24,6 +24,7 @@ fn run(app: &App, checks: &[CheckName]) -> Vec<CheckReport> {
             process_env: &app.process,
             overrides: BTreeMap::new(),
             before_boot: false,
+            is_live: false,
             earlier: &crate::checks::Earlier::default(),
         },
         checks,

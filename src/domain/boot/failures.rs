@@ -98,7 +98,11 @@ pub(crate) fn closable(
     match failure.check {
         Some(check) => {
             let report = state.reports.get(&check)?;
-            let looked = report.status != CheckStatus::Skipped && !is_masked(report);
+            // One declared check says nothing of another.
+            let looked = match check {
+                CheckName::Declared => report.has_asked(&failure.code),
+                _ => report.status != CheckStatus::Skipped && !is_masked(report),
+            };
             looked.then(|| {
                 if still_open
                     .iter()

@@ -1,4 +1,4 @@
-//! The four checks, on a workspace or on the copy of a trial.
+//! The checks, on a workspace or on the copy of a trial.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,6 +26,8 @@ pub(crate) struct CheckPlace<'a> {
     pub overrides: BTreeMap<String, String>,
     /// See [`CheckContext`].
     pub before_boot: bool,
+    /// See [`CheckContext`].
+    pub is_live: bool,
     /// What the last boot that was up ran on.
     pub earlier: &'a Earlier,
 }
@@ -35,6 +37,15 @@ pub(crate) fn list_gaps(place: &CheckPlace<'_>) -> Vec<Gap> {
     let process = place.process_env.clone().into_iter();
     let environment = Environment::load(place.manifest, place.root, process).unwrap_or_default();
     gaps(place.manifest, &environment)
+}
+
+/// The checks that this manifest has.
+pub(crate) fn checks_of(manifest: &Manifest) -> Vec<CheckName> {
+    let mut checks = CheckName::ALL.to_vec();
+    if !manifest.checks.is_empty() {
+        checks.push(CheckName::Declared);
+    }
+    checks
 }
 
 /// Runs the checks side by side and gives their reports in the order of the report.
@@ -77,6 +88,7 @@ pub(crate) fn run_checks(
                 shared: &shared,
                 sources: &sources,
                 before_boot: place.before_boot,
+                is_live: place.is_live,
                 earlier: place.earlier,
             },
         ))

@@ -121,6 +121,14 @@ pub(super) fn judge(
             doubts: Vec::new(),
         },
         None => {
+            if failure.check == Some(CheckName::Declared)
+                && !reports.iter().any(|report| report.has_asked(&failure.code))
+            {
+                doubts.push(format!(
+                    "the check that reported {} does not run in a trial",
+                    failure.code
+                ));
+            }
             doubts.extend(less_looked_at(baseline, reports));
             Judgement {
                 holds: true,
@@ -432,6 +440,19 @@ fn less_looked_at(baseline: &Baseline, reports: &[CheckReport]) -> Vec<String> {
             ) => {
                 fewer("services", *b, *a);
                 fewer("routes", *routes_b, *routes_a);
+            }
+            (Measured::Declared { checks: b }, Measured::Declared { checks: a }) => {
+                for run in b.iter().filter(|run| run.status != CheckStatus::Skipped) {
+                    let now = a.iter().find(|now| now.name == run.name);
+                    // One that is skipped now looks at nothing.
+                    let looks = now.is_some_and(|now| now.status != CheckStatus::Skipped);
+                    let what = format!("declared checks called {}", run.name);
+                    fewer(&what, 1, u32::from(looks));
+                    if let Some(now) = now.filter(|_| looks) {
+                        let what = format!("results of {}", run.name);
+                        fewer(&what, run.results, now.results);
+                    }
+                }
             }
             _ => {}
         }

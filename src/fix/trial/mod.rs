@@ -20,7 +20,6 @@ use super::dummies::replace_secrets;
 use super::migrate::MigratedImage;
 use crate::checks::Earlier;
 use crate::domain::event::{CheckChange, Verdict};
-use crate::domain::finding::CheckName;
 use crate::domain::ids::{Digest, Signature};
 use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
@@ -29,7 +28,7 @@ use crate::sandbox::has_own_root;
 use judge::{Judgement, compare, judge};
 use stage::Stage;
 
-pub(crate) use checks::{Baseline, CheckPlace, list_gaps, run_checks};
+pub(crate) use checks::{Baseline, CheckPlace, checks_of, list_gaps, run_checks};
 pub(crate) use command::run_in_trial;
 pub use error::TrialError;
 pub(super) use judge::{is_reported, still_there};
@@ -141,9 +140,10 @@ pub(super) fn try_proposal(
         process_env,
         overrides: stage.overrides.clone(),
         before_boot: false,
+        is_live: false,
         earlier,
     };
-    let reports = run_checks(&place, &CheckName::ALL)?;
+    let reports = run_checks(&place, &checks_of(&stage.manifest))?;
     let changes = compare(baseline, &reports);
     let Judgement {
         holds,

@@ -9,8 +9,8 @@ use crate::domain::event::{
     ServiceTerms, Verdict,
 };
 use crate::domain::finding::{
-    CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Location, Measured,
-    RehearsalOutcome, Severity,
+    CheckName, CheckReport, CheckStatus, Decision, DeclaredRun, Finding, LayerRehearsal, Location,
+    Measured, RehearsalOutcome, Severity,
 };
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal, Risk};
@@ -374,6 +374,19 @@ fn base() -> Vec<Event> {
             },
         ),
         finished(CheckName::Config, CheckStatus::Skipped, Measured::Nothing),
+        finished(
+            CheckName::Declared,
+            CheckStatus::Critical,
+            Measured::Declared {
+                checks: vec![DeclaredRun {
+                    name: "prisma".into(),
+                    status: CheckStatus::Critical,
+                    duration_ms: 640,
+                    results: 3,
+                    summary: "1 finding (critical)".into(),
+                }],
+            },
+        ),
         decided(Decision::NoGo),
         decided(Decision::Go),
         decided(Decision::GoDegraded),

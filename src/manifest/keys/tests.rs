@@ -87,6 +87,9 @@ fn heading(path: &str) -> &'static str {
         "vault" => "`[vault]`",
         "schema" => "`[[schema]]`",
         "registration" => "`[registration]`",
+        "check" => "`[[check]]`",
+        "coverage" => "`[coverage]`",
+        path if path.starts_with("check.") => "Built-in checks",
         "layer" => "`[[layer]]`",
         "layer.rehearse" => "`rehearse`",
         "layer.service" => "`[[layer.service]]`",
@@ -204,6 +207,9 @@ fn the_documented_example_is_right_and_has_every_key() {
     found.remove("layer.service.needs");
     found.remove("layer.service.ready.headers");
     found.remove("layer.service.live.headers");
+    // A certificate is in a file or at a server.
+    let certificate = found.get_mut("check.certificate").unwrap();
+    certificate.extend(["server", "ca_file"].map(str::to_owned));
     // The former name of `reset_after`.
     let restart = found.get_mut("layer.service.restart").unwrap();
     restart.insert("window".to_owned());

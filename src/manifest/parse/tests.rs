@@ -59,6 +59,8 @@ fn the_smallest_manifest_has_every_default() {
         vault: None,
         schemas: vec![],
         registration: None,
+        checks: vec![],
+        acknowledged: vec![],
         layers: vec![],
         sandbox: SandboxView::default(),
         heal: Heal {

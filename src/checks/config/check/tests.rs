@@ -140,6 +140,7 @@ fn placeholders_are_found_and_no_secret_is_ever_shown() {
         shared: &crate::checks::SharedRuns::default(),
         sources: &crate::checks::Sources::default(),
         before_boot: false,
+        is_live: false,
         earlier: &crate::checks::Earlier::default(),
     });
     let shown = format!("{:?}", bare.findings);
@@ -324,6 +325,7 @@ fn a_pid_file_of_another_program_is_in_the_way_of_a_service_that_is_started() {
             shared: &crate::checks::SharedRuns::default(),
             sources: &crate::checks::Sources::default(),
             before_boot: true,
+            is_live: false,
             earlier: &crate::checks::Earlier::default(),
         });
         let codes = report.findings.iter().map(|f| f.code.clone());

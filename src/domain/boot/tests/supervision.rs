@@ -430,6 +430,58 @@ fn an_applied_mission_closes_when_its_layer_is_stable_and_not_when_a_check_passe
 }
 
 #[test]
+fn a_mission_of_a_declared_check_closes_when_that_check_ran_and_no_other() {
+    use crate::domain::code::Code;
+    use crate::domain::finding::{DeclaredRun, Finding};
+    use crate::domain::mission::{Failure, MissionState, MissionStatus};
+    use crate::domain::signature::sign_finding;
+    let told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    let code = Code::of_declared("prisma", "drift");
+    let finding = Finding::new(
+        code,
+        crate::domain::finding::Severity::Critical,
+        "users",
+        "differs",
+    );
+    let mission = MissionState {
+        signature: Some(sign_finding(&finding)),
+        failure: Some(Failure::of_finding(CheckName::Declared, &finding)),
+        status: MissionStatus::Filed,
+        ..MissionState::default()
+    };
+    for (name, status, closes) in [
+        ("prisma", CheckStatus::Healthy, true),
+        ("prisma", CheckStatus::Skipped, false),
+        ("prisma", CheckStatus::Error, false),
+        ("live", CheckStatus::Healthy, false),
+    ] {
+        let mut state = told.engine.state.clone();
+        let run = DeclaredRun {
+            name: name.to_owned(),
+            status,
+            duration_ms: 1,
+            results: 1,
+            summary: String::new(),
+        };
+        let report = CheckReport {
+            name: CheckName::Declared,
+            // Another check that failed hides nothing of this one.
+            status: CheckStatus::Error,
+            duration_ms: 1,
+            summary: String::new(),
+            findings: vec![],
+            measured: Measured::Declared { checks: vec![run] },
+        };
+        state.reports.insert(report.name, report);
+        assert_eq!(
+            closable(&state, &[], &mission).is_some(),
+            closes,
+            "{name} {status:?}"
+        );
+    }
+}
+
+#[test]
 fn what_ended_by_its_own_policy_stays_so_when_its_layer_starts_again_and_settles_it() {
     let mut told = failing(OnFailure::Nothing);
     told.end("a", ExitKind::Code(0));

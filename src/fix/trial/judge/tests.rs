@@ -249,3 +249,41 @@ fn less_coverage_is_a_doubt_that_says_what_is_missing() {
         ]
     );
 }
+
+#[test]
+fn a_declared_check_that_no_longer_runs_is_a_doubt() {
+    let declared = |status| {
+        let run = crate::domain::finding::DeclaredRun {
+            name: "prisma".into(),
+            status,
+            duration_ms: 1,
+            results: 1,
+            summary: String::new(),
+        };
+        CheckReport {
+            measured: Measured::Declared { checks: vec![run] },
+            ..report(CheckName::Declared, vec![])
+        }
+    };
+    let finding = broken("check.prisma.drift", "users");
+    let failure = Failure::of_finding(CheckName::Declared, &finding);
+    let mut before = declared(CheckStatus::Critical);
+    before.findings.push(finding.clone());
+    let judged = |after| {
+        judge(
+            &sign_finding(&finding),
+            &failure,
+            &vec![before.clone()],
+            &[declared(after)],
+        )
+        .doubts
+    };
+    assert_eq!(judged(CheckStatus::Healthy), [""; 0]);
+    assert_eq!(
+        judged(CheckStatus::Skipped),
+        [
+            "the check that reported check.prisma.drift does not run in a trial",
+            "the declared check looks at 0 declared checks called prisma instead of 1",
+        ]
+    );
+}

@@ -8,7 +8,7 @@ use crate::domain::finding;
 use crate::log::frame::mirror::Mirror;
 
 mirror! {
-    enum CheckName of finding { Config, Schema, Rehearsal, Registration }
+    enum CheckName of finding { Config, Schema, Rehearsal, Registration, Declared }
 
     enum Severity of finding { Info, Warning, Critical }
 
@@ -63,6 +63,15 @@ mirror! {
             isolation: Vec<String>,
         },
         Registration { expected: u32, mounted: u32, routes: u32, coverage_per_mille: u32 },
+        Declared { checks: Vec<DeclaredRun> },
+    }
+
+    struct DeclaredRun of finding {
+        name: String,
+        status: CheckStatus,
+        duration_ms: u64,
+        results: u32,
+        summary: String,
     }
 
     struct CheckReport of finding {
