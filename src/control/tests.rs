@@ -1,6 +1,8 @@
 //! The door, asked by raw bytes; what stands behind it is a loop that knows one boot.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
@@ -10,14 +12,31 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::ask::{Ask, Refused, Snapshot};
+use super::ask::{Ask, Refused, Reloaded, Snapshot};
+use super::gate::Tcp;
 use super::metrics;
-use super::server::{Bounds, Door, Place};
+use super::server::{Bounds, CONNECTIONS_MAX, Door, Place};
 use super::socket::{NAME, ShortPath, Socket};
 use super::view::unready_reasons;
 use crate::domain::boot::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
 use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
 use crate::domain::ids::{At, BootId};
+
+const TOKEN: &str = "open-sesame-open-sesame";
+
+/// In place of `ubs`: says how it was called, and fails as it does.
+const PROGRAM: &str = "/bin/sh";
+const SCRIPT: &str = r#"
+    case "$*" in
+        *show*nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
+        *fail*) echo '{"error":{"code":"refused","message":"it is not claimed"}}'; exit 2;;
+        *complete*) echo '{"outcome":"rejected"}'; exit 1;;
+        *claim*) echo null; exit 1;;
+        *broken) echo nothing; exit 1;;
+        *propose*) read -r text; echo "{\"proposal\": $text}";;
+        *) echo '{"done": true}';;
+    esac
+"#;
 
 /// A workspace's state directory whose path has more bytes than a socket's address.
 fn long_directory(below: &Path) -> std::path::PathBuf {
@@ -35,6 +54,7 @@ fn snapshot() -> Box<Snapshot> {
         missions_need_person: 0,
         log_not_written_since: Some(At(7_000_000)),
         trouble: None,
+        probes: BTreeMap::new(),
     })
 }
 
@@ -56,7 +76,7 @@ async fn get(dir: &Path, path: &str) -> String {
 
 /// Runs a test beside an open door in a directory with a long path; gives the orders that came through.
 fn beside_a_door<F: Future<Output = ()>>(
-    test: impl FnOnce(std::path::PathBuf) -> F,
+    test: impl FnOnce(std::path::PathBuf, SocketAddr) -> F,
 ) -> Vec<String> {
     let below = tempfile::tempdir().unwrap();
     let dir = long_directory(below.path());
@@ -72,12 +92,20 @@ fn beside_a_door<F: Future<Output = ()>>(
         let place = Place {
             state_dir: dir.clone(),
             log: dir.join("log.db"),
+            program: vec![PROGRAM.into(), "-c".into(), SCRIPT.into()],
+            tcp: Some(Tcp {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                token: Some(TOKEN.to_owned()),
+                hosts: vec![],
+            }),
         };
         let bounds = Bounds {
             head: Duration::from_millis(300),
             request: Duration::from_millis(300),
         };
-        let door = Door::open_with(&place, asks, bounds).unwrap();
+        let opened = Door::open_with(&place, asks, bounds);
+        assert!(opened.no_socket.is_none() && opened.no_tcp.is_none());
+        let (door, at) = (opened.door, opened.tcp.unwrap());
         tokio::task::spawn_local(async move {
             while let Some(ask) = questions.recv().await {
                 match ask {
@@ -85,6 +113,21 @@ fn beside_a_door<F: Future<Output = ()>>(
                     Ask::Wake(answer) => {
                         heard.borrow_mut().push("wake".to_owned());
                         let _ = answer.send(());
+                    }
+                    Ask::Signal(wanted) => {
+                        let (service, signal, by) = (wanted.service, wanted.signal, wanted.by);
+                        heard.borrow_mut().push(format!("{signal} {service} {by}"));
+                        let _ = wanted.answer.send(match signal.as_str() {
+                            "HUP" => Ok("SIGHUP"),
+                            _ => Err(Refused::Senseless("it is no signal".to_owned())),
+                        });
+                    }
+                    Ask::Reload(wanted) => {
+                        let dry_run = wanted.dry_run;
+                        let _ = wanted.answer.send(Ok(Reloaded {
+                            dry_run,
+                            ..Reloaded::default()
+                        }));
                     }
                     Ask::Steer(steer) => {
                         let order = steer.order.as_str();
@@ -98,7 +141,7 @@ fn beside_a_door<F: Future<Output = ()>>(
                 }
             }
         });
-        test(dir.clone()).await;
+        test(dir.clone(), at).await;
         drop(door);
         assert!(!dir.join(NAME).exists(), "the socket goes with the door");
     });
@@ -108,7 +151,7 @@ fn beside_a_door<F: Future<Output = ()>>(
 
 #[test]
 fn paths_are_answered_and_orders_come_through() {
-    let heard = beside_a_door(|dir| async move {
+    let heard = beside_a_door(|dir, _| async move {
         let mode = std::fs::metadata(dir.join(NAME))
             .unwrap()
             .permissions()
@@ -159,7 +202,7 @@ fn paths_are_answered_and_orders_come_through() {
 
 #[test]
 fn hostile_requests_are_refused_and_the_door_stays_open() {
-    let heard = beside_a_door(|dir| async move {
+    let heard = beside_a_door(|dir, _| async move {
         let close = "connection: close\r\n\r\n";
         let big = 70_000;
         for (request, wanted) in [
@@ -221,10 +264,10 @@ fn hostile_requests_are_refused_and_the_door_stays_open() {
 
 #[test]
 fn there_are_only_so_many_connections() {
-    beside_a_door(|dir| async move {
+    beside_a_door(|dir, _| async move {
         let short = ShortPath::of(&dir).unwrap();
         let mut open = Vec::new();
-        for _ in 0..64 {
+        for _ in 0..CONNECTIONS_MAX {
             open.push(UnixStream::connect(short.to(NAME)).await.unwrap());
         }
         let refused = get(&dir, "/livez").await;
@@ -296,8 +339,11 @@ fn what_is_disabled_keeps_nothing_from_being_ready_and_has_a_state() {
     snapshot.state.phase = Phase::Running;
     snapshot.state.layers = vec![layer];
     assert_eq!(unready_reasons(&snapshot.state), [""; 0]);
-    assert!(metrics::text(&snapshot).contains("service=\"b\",layer=\"all\",state=\"disabled\"} 1"));
+    assert!(
+        metrics::text(&snapshot, &BTreeMap::new())
+            .contains("service=\"b\",layer=\"all\",state=\"disabled\"} 1")
+    );
     snapshot.state.layers[0].services[1].status = ServiceStatus::Skipped;
     assert_eq!(unready_reasons(&snapshot.state), ["service b is skipped"]);
-    assert!(metrics::text(&snapshot).contains("state=\"skipped\"} 1"));
+    assert!(metrics::text(&snapshot, &BTreeMap::new()).contains("state=\"skipped\"} 1"));
 }

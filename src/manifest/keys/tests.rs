@@ -101,6 +101,7 @@ fn heading(path: &str) -> &'static str {
         "heal.sandbox.limits" => "`heal.sandbox.limits`",
         "sandbox" => "`[sandbox]`",
         "validate" => "`[validate]`",
+        "api" => "`[api]`",
         _ => panic!("{path} has no heading in docs/manifest.md"),
     }
 }
