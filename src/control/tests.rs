@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::ask::{Ask, Refused, Reloaded, Snapshot};
+use super::ask::{Ask, Refused, Reloaded, Snapshot, Steered};
 use super::gate::Tcp;
 use super::metrics;
 use super::server::{Bounds, CONNECTIONS_MAX, Door, Place};
@@ -47,15 +47,51 @@ fn long_directory(below: &Path) -> std::path::PathBuf {
 }
 
 fn snapshot() -> Box<Snapshot> {
+    let state = BootState {
+        layers: vec![layer(vec![service("web", ServiceStatus::Ready)])],
+        ..BootState::default()
+    };
     Box::new(Snapshot {
         boot: BootId(uuid::Uuid::nil()),
-        state: BootState::default(),
+        state,
         missions_open: 0,
         missions_need_person: 0,
         log_not_written_since: Some(At(7_000_000)),
         trouble: None,
         probes: BTreeMap::new(),
     })
+}
+
+fn service(name: &str, status: ServiceStatus) -> ServiceState {
+    let plan = ServicePlan {
+        name: name.into(),
+        oneshot: false,
+        restart: RestartPolicy::Never,
+        restarts_max: 0,
+        restart_window_ms: 0,
+        restart_backoff_ms: 0,
+        restart_backoff_ms_max: 0,
+    };
+    let (rules, terms) = (ServiceRules::default(), ServiceTerms::default());
+    let mut service = ServiceState::fresh(&plan, rules, terms);
+    service.status = status;
+    service
+}
+
+fn layer(services: Vec<ServiceState>) -> LayerState {
+    LayerState {
+        name: "all".into(),
+        critical: true,
+        after: vec![],
+        needing: false,
+        status: LayerStatus::Up,
+        started_at: None,
+        up_at: None,
+        failure: None,
+        reason: String::new(),
+        waits_for: None,
+        services,
+    }
 }
 
 /// Sends these bytes, and reads what comes until the other side closes.
@@ -134,9 +170,14 @@ fn beside_a_door<F: Future<Output = ()>>(
                         heard
                             .borrow_mut()
                             .push(format!("{order} {} {}", steer.service, steer.by));
-                        drop(steer.answer.send(Err(Refused::Unknown {
-                            near: Some("web".to_owned()),
-                        })));
+                        let changed = true;
+                        let snapshot = snapshot();
+                        drop(steer.answer.send(match steer.service.as_str() {
+                            "web" => Ok(Steered { changed, snapshot }),
+                            _ => Err(Refused::Unknown {
+                                near: Some("web".to_owned()),
+                            }),
+                        }));
                     }
                 }
             }
@@ -304,37 +345,10 @@ fn a_dead_supervisors_socket_is_replaced_and_a_live_one_never() {
 
 #[test]
 fn what_is_disabled_keeps_nothing_from_being_ready_and_has_a_state() {
-    let service = |name: &str, status| {
-        let plan = ServicePlan {
-            name: name.into(),
-            oneshot: false,
-            restart: RestartPolicy::Never,
-            restarts_max: 0,
-            restart_window_ms: 0,
-            restart_backoff_ms: 0,
-            restart_backoff_ms_max: 0,
-        };
-        let (rules, terms) = (ServiceRules::default(), ServiceTerms::default());
-        let mut service = ServiceState::fresh(&plan, rules, terms);
-        service.status = status;
-        service
-    };
-    let layer = LayerState {
-        name: "all".into(),
-        critical: true,
-        after: vec![],
-        needing: false,
-        status: LayerStatus::Up,
-        started_at: None,
-        up_at: None,
-        failure: None,
-        reason: String::new(),
-        waits_for: None,
-        services: vec![
-            service("a", ServiceStatus::Ready),
-            service("b", ServiceStatus::Disabled),
-        ],
-    };
+    let layer = layer(vec![
+        service("a", ServiceStatus::Ready),
+        service("b", ServiceStatus::Disabled),
+    ]);
     let mut snapshot = snapshot();
     snapshot.state.phase = Phase::Running;
     snapshot.state.layers = vec![layer];
@@ -347,3 +361,5 @@ fn what_is_disabled_keeps_nothing_from_being_ready_and_has_a_state() {
     assert_eq!(unready_reasons(&snapshot.state), ["service b is skipped"]);
     assert!(metrics::text(&snapshot, &BTreeMap::new()).contains("state=\"skipped\"} 1"));
 }
+
+mod openapi;
