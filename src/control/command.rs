@@ -36,6 +36,8 @@ pub(super) struct Line {
     pub arguments: Vec<String>,
     /// Its standard input.
     pub input: Option<String>,
+    /// It only names a thing: one that is called wrongly is not there.
+    pub names: bool,
 }
 
 /// What a command said, and its exit code.
@@ -63,13 +65,14 @@ impl Commands {
             );
         };
         let program = Arc::clone(&self.program);
+        let names = line.names;
         let ran = tokio::task::spawn_blocking(move || {
             let said = run(&program, line);
             drop(permit);
             said
         });
         match ran.await {
-            Ok(Ok(said)) => answer_of(said),
+            Ok(Ok(said)) => answer_of(said, names),
             Ok(Err(why)) => failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", why),
             Err(error) => failure(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -127,7 +130,7 @@ fn run(program: &[OsString], line: Line) -> Result<Said, String> {
     Ok(Said { code, document })
 }
 
-fn answer_of(said: Said) -> Response {
+fn answer_of(said: Said, names: bool) -> Response {
     let error = said.document.get("error").and_then(Value::as_object);
     let Some(error) = error else {
         return match said.code {
@@ -149,6 +152,7 @@ fn answer_of(said: Said) -> Response {
     };
     match (text("code"), said.code) {
         ("not_found", _) => failure(StatusCode::NOT_FOUND, "not_found", message),
+        ("", Some(2)) if names => failure(StatusCode::NOT_FOUND, "not_found", message),
         ("refused", _) => failure(StatusCode::CONFLICT, "refused", message),
         (_, Some(2)) => failure(StatusCode::BAD_REQUEST, "bad_request", message),
         _ => failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", message),

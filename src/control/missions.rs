@@ -128,7 +128,8 @@ pub(super) fn show(mission: &str) -> Line {
     arguments.push(mission.to_owned());
     Line {
         arguments,
-        input: None,
+        names: true,
+        ..Line::default()
     }
 }
 
@@ -146,7 +147,7 @@ fn line(deed: &Deed, mission: Option<&str>, body: &[u8], who: &str) -> Result<Li
     }
     let mut line = Line {
         arguments: vec!["missions".to_owned(), deed.name.to_owned()],
-        input: None,
+        ..Line::default()
     };
     for Field {
         key,

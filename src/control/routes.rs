@@ -432,7 +432,8 @@ async fn one_boot(State(shared): State<Shared>, boot: Name) -> Response {
             let arguments = ["replay", "--", &boot.replace('\0', "")].map(str::to_owned);
             let line = Line {
                 arguments: arguments.to_vec(),
-                input: None,
+                names: true,
+                ..Line::default()
             };
             shared.commands.answer(line).await
         }

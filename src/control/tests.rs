@@ -28,6 +28,7 @@ const TOKEN: &str = "open-sesame-open-sesame";
 const PROGRAM: &str = "/bin/sh";
 const SCRIPT: &str = r#"
     case "$*" in
+        *replay*nobody) echo '{"error":{"message":"no boot is called so"}}'; exit 2;;
         *show*nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
         *fail*) echo '{"error":{"code":"refused","message":"it is not claimed"}}'; exit 2;;
         *complete*) echo '{"outcome":"rejected"}'; exit 1;;
