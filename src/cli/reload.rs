@@ -38,7 +38,11 @@ fn text(ui: &Ui, reloaded: &Value, dry_run: bool) -> String {
     let would = if dry_run { "would be " } else { "is " };
     let labels = [
         ("restart", format!("{would}restarted: "), Tone::Good),
-        ("at_next_start", "gets it at its next start: ".to_owned(), Tone::Dim),
+        (
+            "at_next_start",
+            "gets it at its next start: ".to_owned(),
+            Tone::Dim,
+        ),
         ("left", "takes a new boot: ".to_owned(), Tone::Warn),
     ];
     let mut text = String::new();

@@ -166,7 +166,9 @@ pub(super) fn silent(error: ClientError) -> CliError {
 
 pub(super) fn require_good(reply: Reply) -> Result<Reply, CliError> {
     match reply.error() {
-        Some(message) if reply.status == 404 => Err(CliError::usage(message, "see `ubs status`")),
+        Some(message) if matches!(reply.status, 400 | 404) => {
+            Err(CliError::usage(message, "see `ubs status`"))
+        }
         Some(message) => Err(CliError::failed(message, "see `ubs status`")),
         None => Ok(reply),
     }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::unbounded_channel;
 use super::ask::{Ask, Refused, Reloaded, Snapshot, Steered};
 use super::gate::Tcp;
 use super::metrics;
+use super::routes::FOLLOWERS_MAX;
 use super::server::{Bounds, CONNECTIONS_MAX, Door, Place};
 use super::socket::{NAME, ShortPath, Socket};
 use super::view::unready_reasons;
@@ -302,6 +303,95 @@ fn hostile_requests_are_refused_and_the_door_stays_open() {
         assert!(!slow.starts_with("HTTP/1.1 200"), "{slow}");
     });
     assert_eq!(heard, [""; 0]);
+}
+
+async fn say_over_tcp(at: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn over_tcp_the_token_and_our_own_name_are_needed() {
+    let heard = beside_a_door(|dir, at| async move {
+        let right = format!("host: {at}\r\nauthorization: Bearer {TOKEN}");
+        for (headers, wanted) in [
+            (right.clone(), "200"),
+            (format!("{right}\r\norigin: http://{at}"), "200"),
+            (format!("host: {at}"), "401"),
+            (
+                format!("host: {at}\r\nauthorization: Bearer {TOKEN}x"),
+                "401",
+            ),
+            (format!("{right}\r\nauthorization: Bearer {TOKEN}"), "401"),
+            (right.replace(&at.to_string(), "evil.example.com"), "403"),
+            (right.replace("host:", "x-host:"), "403"),
+            (
+                format!("{right}\r\norigin: https://evil.example.com"),
+                "403",
+            ),
+        ] {
+            let request =
+                format!("GET /services HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+            let answer = say_over_tcp(at, request.as_bytes()).await;
+            let start = format!("HTTP/1.1 {wanted} ");
+            assert!(answer.starts_with(&start), "{headers}: {answer}");
+            assert_eq!(
+                answer.contains("web"),
+                wanted == "200",
+                "{headers}: {answer}"
+            );
+        }
+        // A wrong token gives no order, and what it sends is not read.
+        let order = format!(
+            "POST /services/web/stop HTTP/1.1\r\nhost: {at}\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
+        );
+        let refused = say_over_tcp(at, order.as_bytes()).await;
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+        // A head that never ends is not waited for, and the socket answers meanwhile.
+        let slow = say_over_tcp(at, b"GET /livez HTTP/1.1\r\nx: ").await;
+        assert!(!slow.starts_with("HTTP/1.1 200"), "{slow}");
+        assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
+        let good =
+            format!("POST /services/web/stop HTTP/1.1\r\n{right}\r\nconnection: close\r\n\r\n");
+        say_over_tcp(at, good.as_bytes()).await;
+    });
+    assert_eq!(heard, ["stop web a person (from 127.0.0.1)"]);
+}
+
+#[test]
+fn there_are_only_so_many_followers_and_each_gets_every_event() {
+    beside_a_door(|dir, _| async move {
+        drop(crate::log::Log::open(&dir.join("log.db")).unwrap());
+        let short = ShortPath::of(&dir).unwrap();
+        let mut open = Vec::new();
+        for path in ["/events", "/services/web/logs?follow=true"] {
+            for _ in 0..FOLLOWERS_MAX / 2 {
+                let mut stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+                let request = format!("GET {path} HTTP/1.1\r\nhost: ubs\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut head = [0; 15];
+                stream.read_exact(&mut head).await.unwrap();
+                assert_eq!(&head, b"HTTP/1.1 200 OK");
+                open.push(stream);
+            }
+        }
+        let refused = get(&dir, "/events").await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("too_many_followers"), "{refused}");
+        // Others get in.
+        assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
+        open.pop();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+        let request = "GET /events HTTP/1.1\r\nhost: ubs\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK", "one that went away made room");
+    });
 }
 
 #[test]

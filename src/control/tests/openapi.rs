@@ -74,8 +74,14 @@ fn fault(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<St
                 let mut entries = value.as_array().into_iter().flatten();
                 entries.find_map(|entry| fault(document, rule, entry, &format!("{at}[]")))
             }
-            "required" | "properties" | "additionalProperties" | "description" | "format"
-            | "default" | "minimum" | "maximum" => None,
+            "required"
+            | "properties"
+            | "additionalProperties"
+            | "description"
+            | "format"
+            | "default"
+            | "minimum"
+            | "maximum" => None,
             other => panic!("the checker does not know {other}"),
         };
         if fault.is_some() {
@@ -95,11 +101,21 @@ fn the_checker_finds_what_is_wrong() {
     let check = |value: Value| fault(&none, &schema, &value, "it").unwrap_or_default();
     assert_eq!(check(json!({ "a": null, "b": [1] })), "");
     assert_eq!(check(json!({ "b": [1] })), "it has no \"a\"");
-    assert_eq!(check(json!({ "a": 1 })), "it.a is integer, not [\"string\",\"null\"]");
+    assert_eq!(
+        check(json!({ "a": 1 })),
+        "it.a is integer, not [\"string\",\"null\"]"
+    );
     assert_eq!(check(json!({ "a": "", "c": 1 })), "it has c too");
-    assert_eq!(check(json!({ "a": "", "b": [2] })), "it.b[] is 2, not of [1]");
+    assert_eq!(
+        check(json!({ "a": "", "b": [2] })),
+        "it.b[] is 2, not of [1]"
+    );
     let either = json!({ "anyOf": [{ "type": "null" }, { "type": "string" }] });
-    assert!(fault(&none, &either, &json!(1), "it").unwrap().contains("; or "));
+    assert!(
+        fault(&none, &either, &json!(1), "it")
+            .unwrap()
+            .contains("; or ")
+    );
 }
 
 #[test]
@@ -167,7 +183,12 @@ const ASKED: [(&str, &str, &str, u16); 49] = [
     ("POST", "/missions/claim", r#"{"lease":"x"}"#, 400),
     ("POST", "/missions/m/claim", "", 404),
     ("POST", "/missions/m/heartbeat", "[]", 400),
-    ("POST", "/missions/m/propose", r#"{"proposal":{"summary":"s"}}"#, 200),
+    (
+        "POST",
+        "/missions/m/propose",
+        r#"{"proposal":{"summary":"s"}}"#,
+        200,
+    ),
     ("POST", "/missions/m/propose", "{}", 400),
     ("POST", "/missions/m/complete", "", 409),
     ("POST", "/missions/m/fail", r#"{"reason":"no"}"#, 409),
@@ -201,7 +222,10 @@ fn every_path_answers_as_the_document_says() {
             );
             let answer = say(&dir, request.as_bytes()).await;
             let (head, text) = answer.split_once("\r\n\r\n").expect(path);
-            assert!(head.starts_with(&format!("HTTP/1.1 {wanted} ")), "{path}: {answer}");
+            assert!(
+                head.starts_with(&format!("HTTP/1.1 {wanted} ")),
+                "{path}: {answer}"
+            );
             let of_router = routes().into_iter().find(|(m, pattern, _)| {
                 *m == method && matches(pattern, path.split('?').next().unwrap())
             });
@@ -210,7 +234,9 @@ fn every_path_answers_as_the_document_says() {
             let operation = &document["paths"][&pattern][method.to_lowercase()];
             let status = wanted.to_string();
             let response = resolved(&document, &operation["responses"][&status]);
-            let kind = head.lines().find_map(|line| line.strip_prefix("content-type: "));
+            let kind = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-type: "));
             let kind = kind.unwrap().split(';').next().unwrap();
             let schema = &response["content"][kind]["schema"];
             assert!(schema.is_object(), "{method} {path}: no {status} of {kind}");
