@@ -26,6 +26,9 @@ use ubs::{Event, Log, NewEvent, now};
 /// In front of the moment, in microseconds, at which an event was given to the log.
 const MARK: &str = "sent=";
 
+/// One of so many readers looks at what it gets; the others take it.
+const LOOKS_AT_ONE_IN: usize = 20;
+
 struct Size {
     readers: usize,
     idle_readers: usize,
@@ -196,7 +199,11 @@ async fn read_all(
             held.push(stream);
         } else {
             let stopped = stopped.clone();
-            all.push(tokio::task::spawn_local(read(stream, begun, stopped)));
+            // This program would be too slow if it looked at all of it.
+            let looks = number % LOOKS_AT_ONE_IN == 0;
+            all.push(tokio::task::spawn_local(read(
+                stream, begun, stopped, looks,
+            )));
         }
     }
     let mut late = Vec::new();
@@ -206,7 +213,12 @@ async fn read_all(
     late
 }
 
-async fn read(mut stream: UnixStream, begun: Instant, stopped: Arc<AtomicBool>) -> Vec<f32> {
+async fn read(
+    mut stream: UnixStream,
+    begun: Instant,
+    stopped: Arc<AtomicBool>,
+    looks: bool,
+) -> Vec<f32> {
     let (mut late, mut text) = (Vec::new(), Vec::new());
     while !stopped.load(Ordering::SeqCst) {
         let reading = stream.read_buf(&mut text);
@@ -217,23 +229,21 @@ async fn read(mut stream: UnixStream, begun: Instant, stopped: Arc<AtomicBool>) 
             Err(_) => continue,
         }
         let now = begun.elapsed().as_micros() as u64;
-        let mut rest = &text[..];
+        if !looks {
+            text.clear();
+            continue;
+        }
+        // What this program sends is ASCII; `find` is fast however this is compiled.
+        let known = std::str::from_utf8(&text).unwrap();
         let mut whole = 0;
-        while let Some(at) = rest
-            .windows(MARK.len())
-            .position(|part| part == MARK.as_bytes())
-        {
-            let number = &rest[at + MARK.len()..];
-            let Some(end) = number.iter().position(|byte| *byte == b';') else {
+        while let Some(at) = known[whole..].find(MARK) {
+            let number = &known[whole + at + MARK.len()..];
+            let Some(end) = number.find(';') else {
                 break;
             };
-            let sent: u64 = std::str::from_utf8(&number[..end])
-                .unwrap()
-                .parse()
-                .unwrap();
+            let sent: u64 = number[..end].parse().unwrap();
             late.push(now.saturating_sub(sent) as f32 / 1e3);
-            rest = &number[end..];
-            whole = text.len() - rest.len();
+            whole += at + MARK.len() + end;
         }
         text.drain(..whole);
     }
@@ -258,12 +268,13 @@ fn wait_for(socket: &Path) {
 
 fn say(what: &str, size: &Size, mut late: Vec<f32>) {
     late.sort_by(f32::total_cmp);
-    let wanted = size.readers * (size.events_a_second * size.seconds) as usize;
+    let wanted =
+        size.readers.div_ceil(LOOKS_AT_ONE_IN) * (size.events_a_second * size.seconds) as usize;
     let at = |part: f64| late[((late.len() - 1) as f64 * part) as usize];
     println!(
-        "{what}: {} of {wanted} events at {} readers; p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
-        late.len(),
+        "{what}: {} readers, {} of {wanted} events at those that look; p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
         size.readers,
+        late.len(),
         at(0.5),
         at(0.99),
         at(1.0)

@@ -204,7 +204,9 @@ impl Engine<'_> {
         loop {
             self.log.pump()?;
             if let Some(door) = &self.door {
-                door.tell(self.log.seen);
+                // What belongs to no boot, or to another one, is not folded here, and followed all the same.
+                let head = self.log.reader.head();
+                door.tell(head.unwrap_or(self.log.seen));
             }
             if self.log.state.is_ended() {
                 drop(self.door.take());
