@@ -8,8 +8,8 @@ use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
@@ -109,7 +109,9 @@ fn ours(size: &Size, dir: &Path) {
     let log = Log::open(&root.join(".ubs/log.db")).unwrap();
     let before = memory_mb(supervisor.id(), "VmRSS");
     let ticks = ticks(supervisor.id());
-    let send = move |text: String| {
+    let commits = Mutex::new(Vec::new());
+    let send = |text: String| {
+        let begun = Instant::now();
         let event = Event::Note { text };
         let event = NewEvent {
             at: now(),
@@ -118,9 +120,18 @@ fn ours(size: &Size, dir: &Path) {
             event,
         };
         log.append(vec![event]).unwrap();
+        let took = begun.elapsed().as_micros() as f32 / 1e3;
+        commits.lock().unwrap().push(took);
     };
     let late = measure(size, &socket, Instant::now(), &send);
     say("ubs", size, late);
+    let mut commits = commits.into_inner().unwrap();
+    commits.sort_by(f32::total_cmp);
+    println!(
+        "  until an event is durable alone: p50 {:.1} ms, p99 {:.1} ms",
+        commits[commits.len() / 2],
+        commits[commits.len() * 99 / 100]
+    );
     let used = (self::ticks(supervisor.id()) - ticks) as f64 / 100.0 / size.seconds as f64;
     println!(
         "  the supervisor: {before:.1} MB before, {:.1} MB at most; {:.0} % of a core",

@@ -46,6 +46,9 @@ const BOOTS_MAX: u32 = 10_000;
 /// What describes all of this.
 const OPENAPI: &str = include_str!("../../schema/openapi.json");
 
+/// What processes use, and when that was looked at.
+type Looked = (Instant, BTreeMap<u32, Usage>);
+
 /// What every request may use.
 #[derive(Clone)]
 pub(super) struct Shared {
@@ -56,7 +59,7 @@ pub(super) struct Shared {
     events: Arc<Source>,
     followers: Arc<Semaphore>,
     commands: Commands,
-    usage: Arc<Mutex<Option<(Instant, BTreeMap<u32, Usage>)>>>,
+    usage: Arc<Mutex<Option<Looked>>>,
 }
 
 impl Shared {

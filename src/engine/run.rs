@@ -455,7 +455,8 @@ impl Engine<'_> {
             at_next_start,
             left: change.left,
         };
-        if !wanted.dry_run && !(reloaded.restart.is_empty() && reloaded.at_next_start.is_empty()) {
+        let touches = !reloaded.restart.is_empty() || !reloaded.at_next_start.is_empty();
+        if touches && !wanted.dry_run {
             if let Err(why) = self.renew_environment(Ok(environment)) {
                 let why = format!("the environment cannot be read, so nothing was changed: {why}");
                 let _ = wanted.answer.send(Err(Refused::Failed(why)));

@@ -356,7 +356,7 @@ impl Work {
             move || {
                 let read = || {
                     let mut manifest = Manifest::load(&running.path).map_err(|error| {
-                        let problems = error.problems().into_iter();
+                        let problems = error.problems().iter();
                         let problems =
                             problems.map(|p| format!("; line {}: {}", p.line, p.message));
                         format!("{error}{}", problems.collect::<String>())

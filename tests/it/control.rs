@@ -237,8 +237,22 @@ fn the_api_over_tcp_does_what_the_command_line_does() {
     });
 
     // Missions, from the filing to the end, by the same rules as the commands.
+    let mut events = UnixStream::connect(workspace.path(".ubs/control.sock")).expect("a socket");
+    write!(events, "GET /events HTTP/1.1\r\nHost: ubs\r\n\r\n").expect("a request");
+    let mut start = [0; 15];
+    events.read_exact(&mut start).expect("an answer");
     let (code, filed) = ask("POST /missions", r#"{"subject":"queue","error":"is full"}"#);
     assert_eq!(code, 200, "{filed}");
+    // It belongs to no boot, and those who follow hear of it all the same.
+    let patience = Some(std::time::Duration::from_secs(20));
+    events
+        .set_read_timeout(patience)
+        .expect("a socket's option");
+    let (mut told, mut part) = (String::new(), [0; 4096]);
+    while !told.contains("mission_filed") {
+        let read = events.read(&mut part).expect("the event comes");
+        told.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
     let (_, missions) = ask("GET /missions", "");
     let slug = missions[0]["slug"].as_str().expect("a mission").to_owned();
     assert_eq!(
