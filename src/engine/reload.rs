@@ -224,7 +224,11 @@ mod tests {
                 "\"sleep 2\"\nready = { tcp = \"localhost:1\" }",
                 "`ready`",
             ),
-            ("\"sleep 2\"", "\"sleep 2\"\nneeds = [\"a\"]", "`needs`"),
+            (
+                "\"sleep 2\"",
+                "\"sleep 2\"\nneeds = { a = \"ready\" }",
+                "`needs`",
+            ),
             ("\"all\"\n", "\"all\"\ncritical = false\n", "layer all: "),
             ("\"x\"\n", "\"y\"\n", "[app] is fixed"),
         ] {
