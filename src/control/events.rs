@@ -8,6 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use futures_util::stream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
 
 use super::query::query_of;
 use crate::domain::ids::Seq;
@@ -24,8 +25,9 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 const PAGES_KEPT: usize = 16;
 /// Bytes of the pages that are kept.
 const PAGES_BYTES_MAX: usize = 4 << 20;
-/// After a page so much may gather for the next one: many writes are then one for each reader.
-const GATHER: Duration = Duration::from_millis(5);
+/// Between two pages so much may gather: many events are then one write for each reader. One that comes alone is not
+/// held up.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The log, read once for all who follow.
 pub(super) struct Source(Mutex<Pages>);
@@ -108,6 +110,8 @@ pub(super) struct Follow {
     after: Seq,
     head: watch::Receiver<Seq>,
     begun: bool,
+    /// When the last page was sent.
+    sent: Instant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -135,6 +139,7 @@ impl Follow {
             after: after.unwrap_or(now),
             head,
             begun: false,
+            sent: Instant::now(),
             _permit: permit,
         })
     }
@@ -158,6 +163,7 @@ impl Follow {
             match page {
                 Ok(Some(page)) => {
                     self.after = page.last;
+                    self.sent = Instant::now();
                     return Some(page.text);
                 }
                 Ok(None) => {}
@@ -167,7 +173,7 @@ impl Follow {
                 }
             }
             match tokio::time::timeout(SIGN_OF_LIFE, self.head.changed()).await {
-                Ok(Ok(())) => tokio::time::sleep(GATHER).await,
+                Ok(Ok(())) => tokio::time::sleep_until(self.sent + GATHER).await,
                 // The supervisor ends.
                 Ok(Err(_)) => return None,
                 Err(_) => return Some(": alive\n\n".into()),
