@@ -95,7 +95,7 @@ fn bare(size: &Size, dir: &Path) {
 fn ours(size: &Size, dir: &Path) {
     let root = dir.join("app");
     fs::create_dir(&root).unwrap();
-    let manifest = "[app]\nname = \"bench\"\n[[layer]]\nname = \"all\"\n\
+    let manifest = "[app]\nname = \"bench\"\nstable_after = \"100ms\"\n[[layer]]\nname = \"all\"\n\
                     [[layer.service]]\nname = \"one\"\nrun = \"sleep 1000\"\n";
     fs::write(root.join("ubs.toml"), manifest).unwrap();
     let mut supervisor = Command::new(env!("CARGO_BIN_EXE_ubs"))
@@ -106,6 +106,13 @@ fn ours(size: &Size, dir: &Path) {
         .unwrap();
     let socket = root.join(".ubs/control.sock");
     wait_for(&socket);
+    // Then it writes nothing itself.
+    let stable = Command::new(env!("CARGO_BIN_EXE_ubs"))
+        .args(["wait", "--for", "stable"])
+        .current_dir(&root)
+        .stdout(Stdio::null())
+        .status();
+    assert!(stable.unwrap().success());
     let log = Log::open(&root.join(".ubs/log.db")).unwrap();
     let before = memory_mb(supervisor.id(), "VmRSS");
     let ticks = ticks(supervisor.id());

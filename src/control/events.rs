@@ -22,7 +22,7 @@ const PAGE_BYTES: usize = 256 << 10;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
 /// Pages that are kept for those who follow at the log's end: most of them want the same.
-const PAGES_KEPT: usize = 16;
+const PAGES_KEPT: usize = 32;
 /// Bytes of the pages that are kept.
 const PAGES_BYTES_MAX: usize = 4 << 20;
 /// Between two pages so much may gather: many events are then one write for each reader. One that comes alone is not
@@ -71,11 +71,33 @@ impl Pages {
 
     /// What comes after this place; `None` if nothing does.
     fn after(&mut self, after: Seq) -> Result<Option<Page>, LogError> {
-        if let Some(page) = self.kept.iter().find(|page| page.after == after) {
-            return Ok(Some(page.clone()));
+        if let Some(at) = self.kept.iter().position(|page| page.after == after) {
+            // Who comes behind wants it too.
+            let page = self.kept.remove(at);
+            self.kept.extend(page.clone());
+            return Ok(page);
         }
+        // Pages end at the same places for all, so that those who are late read together.
+        let end = Seq((after.0 / PAGE as u64 + 1) * PAGE as u64);
+        let page = match self.read(after, Some(end))? {
+            // Nothing is left there: pruned.
+            None => self.read(after, None)?,
+            page => page,
+        };
+        self.kept.extend(page.clone());
+        let bytes = |kept: &VecDeque<Page>| kept.iter().map(|page| page.text.len()).sum::<usize>();
+        while self.kept.len() > PAGES_KEPT
+            || (self.kept.len() > 1 && bytes(&self.kept) > PAGES_BYTES_MAX)
+        {
+            self.kept.pop_front();
+        }
+        Ok(page)
+    }
+
+    fn read(&mut self, after: Seq, until: Option<Seq>) -> Result<Option<Page>, LogError> {
         let filter = EventFilter {
             after: Some(after),
+            until,
             ..EventFilter::default()
         };
         let (mut text, mut last) = (String::new(), after);
@@ -92,15 +114,7 @@ impl Pages {
             return Ok(None);
         }
         let text = Bytes::from(text);
-        let page = Page { after, last, text };
-        self.kept.push_back(page.clone());
-        let bytes = |kept: &VecDeque<Page>| kept.iter().map(|page| page.text.len()).sum::<usize>();
-        while self.kept.len() > PAGES_KEPT
-            || (self.kept.len() > 1 && bytes(&self.kept) > PAGES_BYTES_MAX)
-        {
-            self.kept.pop_front();
-        }
-        Ok(Some(page))
+        Ok(Some(Page { after, last, text }))
     }
 }
 
