@@ -87,6 +87,7 @@ impl App {
                 ..Heal::default()
             },
             validate_every_ms: None,
+            api: None,
         };
         let process = ["PATH", "HOME"]
             .into_iter()

@@ -93,7 +93,7 @@ impl CliError {
         }
     }
 
-    /// As programs read it: `{"error": {message, help, problems}}`.
+    /// As programs read it: `{"error": {code, message, help, problems}}`.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let (help, problems) = match self {
             Self::Usage { help, .. } | Self::Failed { help, .. } => (Some(help.clone()), None),
@@ -101,8 +101,27 @@ impl CliError {
             _ => (None, None),
         };
         serde_json::json!({
-            "error": { "message": chain_of(self), "help": help, "problems": problems },
+            "error": {
+                "code": self.code(),
+                "message": chain_of(self),
+                "help": help,
+                "problems": problems,
+            },
         })
+    }
+
+    /// What kind of error it is, where a program has to tell: there is no such thing, or its state does not allow it.
+    fn code(&self) -> Option<&'static str> {
+        let missions = match self {
+            Self::Missions(error) | Self::Work(WorkError::Missions(error)) => error,
+            Self::Work(WorkError::NotNow { .. }) => return Some("refused"),
+            _ => return None,
+        };
+        match missions {
+            MissionsError::NotFound(_) => Some("not_found"),
+            MissionsError::Refused(_) => Some("refused"),
+            _ => None,
+        }
     }
 
     /// 2 for what the user can mend by calling differently, 1 for what failed.

@@ -1,5 +1,8 @@
 //! `ubs health` and `ubs status`: the health projection, now or at a past moment.
 
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use super::context::{AppPaths, CliError, Ui, moment_of, supervisor_lives};
 use super::exit;
 use super::options::Global;
@@ -10,6 +13,9 @@ use crate::control::service_json;
 use crate::domain::health::{Health, HealthStatus, LayerHealth, ServiceHealth};
 use crate::domain::ids::At;
 use crate::log::now;
+
+/// Time between two looks with `--watch`.
+const WATCH_EVERY: Duration = Duration::from_millis(500);
 
 /// Show the health projection, also of a past moment.
 ///
@@ -33,6 +39,9 @@ pub(crate) struct StatusArgs {
     /// Only this service
     #[arg(value_name = "SERVICE")]
     service: Option<String>,
+    /// Go on: show it again when it changes, until Ctrl-C or until nothing runs here any more
+    #[arg(short, long)]
+    watch: bool,
     /// Exit with 3 if the system is degraded
     #[arg(long)]
     strict: bool,
@@ -67,7 +76,32 @@ fn now_or_log(ui: &Ui, place: &AppPaths) -> Result<(Health, Option<Now>), CliErr
 
 pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let (health, now) = now_or_log(ui, &place)?;
+    if !args.watch {
+        return show_status(ui, &place, &args);
+    }
+    let is_terminal = std::io::stdout().is_terminal() && !ui.json;
+    let mut shown: Option<Health> = None;
+    loop {
+        let now = running::now(&place)?;
+        let runs = now.as_ref().is_some_and(|now| now.runs);
+        let health = now.map_or_else(Health::unknown, |now| now.health);
+        if shown.as_ref() != Some(&health) {
+            if is_terminal {
+                // The screen of a terminal is cleared; a file gets one after the other.
+                ui.print("\x1b[H\x1b[2J\x1b[3J")?;
+            }
+            let code = show_status(ui, &place, &args)?;
+            if !runs {
+                return Ok(code);
+            }
+            shown = Some(health);
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn show_status(ui: &Ui, place: &AppPaths, args: &StatusArgs) -> Result<u8, CliError> {
+    let (health, now) = now_or_log(ui, place)?;
     if !ui.json && !ui.quiet {
         let says = match now.as_ref().map(|now| &now.source) {
             Some(Source::Supervisor) => ", which says:",
@@ -84,8 +118,8 @@ pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u
         };
         ui.print(&supervisor)?;
     }
-    match (args.service, now) {
-        (Some(name), Some(now)) => show_service(ui, &now, &name, args.strict),
+    match (&args.service, now) {
+        (Some(name), Some(now)) => show_service(ui, &now, name, args.strict),
         (Some(_), None) => Err(CliError::failed(
             "nothing was booted here yet",
             "`ubs boot` boots it; -C DIR says where the application is",

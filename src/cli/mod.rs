@@ -17,10 +17,12 @@ mod options;
 mod pager;
 mod preflight;
 mod progress;
+mod reload;
 mod render;
 mod replay;
 mod running;
 mod sandbox;
+mod signal;
 mod steer;
 mod stop;
 mod timeline;
@@ -68,6 +70,10 @@ enum Command {
     Stop(stop::Args),
     /// Stop services and start them again, with the environment as it is now
     Restart(steer::RestartArgs),
+    /// Send a signal to the main process of a service
+    Signal(signal::Args),
+    /// Read the manifest again, and restart the services that its changes touch
+    Reload(reload::Args),
     /// Wait until the system or a service is ready, stable or stopped
     Wait(wait::Args),
     /// Print what a service printed
@@ -119,6 +125,8 @@ pub fn run() -> ExitCode {
         Command::Start(args) => steer::run_start(&ui, &cli.global, args),
         Command::Stop(args) => stop::run(&ui, &cli.global, args),
         Command::Restart(args) => steer::run_restart(&ui, &cli.global, args),
+        Command::Signal(args) => signal::run(&ui, &cli.global, args),
+        Command::Reload(args) => reload::run(&ui, &cli.global, args),
         Command::Wait(args) => wait::run(&ui, &cli.global, args),
         Command::Logs(args) => logs::run(&ui, &cli.global, args),
         Command::Health(args) => health::run(&ui, &cli.global, args),

@@ -147,7 +147,7 @@ fn line(ui: &Ui, service: &Value, good: bool, changed: bool) -> String {
 }
 
 /// The supervisor that runs here.
-fn supervisor(place: &AppPaths) -> Result<Client, CliError> {
+pub(super) fn supervisor(place: &AppPaths) -> Result<Client, CliError> {
     if supervisor_of(&place.state_dir).is_none() {
         return Err(CliError::failed(
             "nothing runs here",
@@ -157,16 +157,18 @@ fn supervisor(place: &AppPaths) -> Result<Client, CliError> {
     Client::new(&place.state_dir).map_err(silent)
 }
 
-fn silent(error: ClientError) -> CliError {
+pub(super) fn silent(error: ClientError) -> CliError {
     CliError::failed(
         error.to_string(),
         "it may just be starting or ending: try again, and see `ubs status`",
     )
 }
 
-fn require_good(reply: Reply) -> Result<Reply, CliError> {
+pub(super) fn require_good(reply: Reply) -> Result<Reply, CliError> {
     match reply.error() {
-        Some(message) if reply.status == 404 => Err(CliError::usage(message, "see `ubs status`")),
+        Some(message) if matches!(reply.status, 400 | 404) => {
+            Err(CliError::usage(message, "see `ubs status`"))
+        }
         Some(message) => Err(CliError::failed(message, "see `ubs status`")),
         None => Ok(reply),
     }

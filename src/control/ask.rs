@@ -1,11 +1,15 @@
 //! What a request asks of the engine's loop, and what that answers.
 
+use std::collections::BTreeMap;
+
+use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
 
 use crate::domain::boot::BootState;
 use crate::domain::event::ServiceOrder;
 use crate::domain::ids::{At, BootId};
+use crate::domain::probes::ProbeTimes;
 
 /// One question to the loop. There are at most as many at once as connections.
 pub(crate) enum Ask {
@@ -13,6 +17,10 @@ pub(crate) enum Ask {
     Look(oneshot::Sender<Box<Snapshot>>),
     /// Start, stop or restart a service.
     Steer(Steer),
+    /// Send a signal to a service's main process.
+    Signal(SignalWanted),
+    /// Read the manifest again.
+    Reload(ReloadWanted),
     /// Another process wrote to the log.
     Wake(oneshot::Sender<()>),
 }
@@ -31,6 +39,8 @@ pub(crate) struct Snapshot {
     pub log_not_written_since: Option<At>,
     /// What the log does not know: the environment is older than its files.
     pub trouble: Option<String>,
+    /// What the probes of each service took.
+    pub probes: BTreeMap<String, ProbeTimes>,
 }
 
 /// A person wants something of a service.
@@ -40,6 +50,39 @@ pub(crate) struct Steer {
     /// Who.
     pub by: String,
     pub answer: oneshot::Sender<Result<Steered, Refused>>,
+}
+
+/// A person wants a service to get a signal.
+pub(crate) struct SignalWanted {
+    pub service: String,
+    /// Its name, with or without `SIG`.
+    pub signal: String,
+    /// Who.
+    pub by: String,
+    /// The signal's full name.
+    pub answer: oneshot::Sender<Result<&'static str, Refused>>,
+}
+
+/// A person wants the manifest read again.
+pub(crate) struct ReloadWanted {
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// Who.
+    pub by: String,
+    pub answer: oneshot::Sender<Result<Reloaded, Refused>>,
+}
+
+/// What a changed manifest means for the running boot.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub(crate) struct Reloaded {
+    /// Nothing was done: it was asked what would be.
+    pub dry_run: bool,
+    /// Services that are restarted, since what they are started with has changed.
+    pub restart: Vec<String>,
+    /// Services that get what has changed at their next start: they do not run.
+    pub at_next_start: Vec<String>,
+    /// What takes a new boot, each with why.
+    pub left: Vec<String>,
 }
 
 /// What came of it.
@@ -56,6 +99,8 @@ pub(crate) struct Steered {
 pub(crate) enum Refused {
     /// The boot has no such service; the name of one that is near.
     Unknown { near: Option<String> },
+    /// It makes no sense, and why.
+    Senseless(String),
     /// Not now, and why.
     Conflict(String),
     /// It could not be done.

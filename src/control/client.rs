@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::{Method, Request};
@@ -71,14 +71,25 @@ impl Client {
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Reply, ClientError> {
-        self.ask(Method::GET, path, ANSWER_WITHIN)
+        self.ask(Method::GET, path, None, ANSWER_WITHIN)
     }
 
     pub(crate) fn post(&self, path: &str) -> Result<Reply, ClientError> {
-        self.ask(Method::POST, path, ANSWER_WITHIN)
+        self.ask(Method::POST, path, None, ANSWER_WITHIN)
     }
 
-    fn ask(&self, method: Method, path: &str, within: Duration) -> Result<Reply, ClientError> {
+    pub(crate) fn post_json(&self, path: &str, body: &Value) -> Result<Reply, ClientError> {
+        self.ask(Method::POST, path, Some(body), ANSWER_WITHIN)
+    }
+
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        within: Duration,
+    ) -> Result<Reply, ClientError> {
+        let body = body.map_or_else(Bytes::new, |body| Bytes::from(body.to_string()));
         let silent = |error: hyper::Error| ClientError::Silent(error.to_string());
         let asked = async {
             let socket = self.dir.to(NAME);
@@ -91,7 +102,8 @@ impl Client {
                 .uri(path)
                 .header("host", "ubs")
                 .header("connection", "close")
-                .body(Empty::<Bytes>::new())
+                .header("content-type", "application/json")
+                .body(Full::new(body))
                 .map_err(|error| ClientError::Silent(error.to_string()))?;
             let answered = async {
                 let response = sender.send_request(request).await.map_err(silent)?;
@@ -142,6 +154,6 @@ fn absent(error: io::Error) -> ClientError {
 pub(crate) fn poke(state_dir: &Path) {
     // Without it the supervisor finds out by itself, later.
     if let Ok(client) = Client::new(state_dir) {
-        let _ = client.ask(Method::POST, "/wake", POKE_WITHIN);
+        let _ = client.ask(Method::POST, "/wake", None, POKE_WITHIN);
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::ask::Snapshot;
-use super::view;
+use super::view::{self, Usages};
 use crate::domain::boot::{ServiceState, ServiceStatus};
 use crate::domain::ids::At;
 
@@ -21,7 +21,7 @@ const STATES: [ServiceStatus; 10] = [
 ];
 
 /// All metrics of this moment.
-pub(super) fn text(snapshot: &Snapshot) -> String {
+pub(super) fn text(snapshot: &Snapshot, usage: &Usages) -> String {
     let state = &snapshot.state;
     let mut text = String::new();
     let ready = view::unready_reasons(state).is_empty();
@@ -86,9 +86,51 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
         "When the service's process started, in seconds since 1970.",
     );
     let mut stable = Family::new("ubs_service_stable", "1 if the service is stable.");
+    let counter = |name, help| Family {
+        kind: "counter",
+        ..Family::new(name, help)
+    };
+    let mut cpu = counter(
+        "ubs_service_cpu_seconds_total",
+        "Processor time of the service's processes; it begins anew with each start.",
+    );
+    let mut memory = Family::new(
+        "ubs_service_memory_bytes",
+        "Resident memory of the service's processes.",
+    );
+    let mut processes = Family::new("ubs_service_processes", "Processes of the service.");
+    let mut probe_last = Family::new(
+        "ubs_service_probe_seconds",
+        "What the last try of a probe took.",
+    );
+    let mut probe_time = counter(
+        "ubs_service_probe_seconds_total",
+        "What all tries of its probes took since its start.",
+    );
+    let mut probe_tries = counter(
+        "ubs_service_probe_tries_total",
+        "Tries of its probes since its start.",
+    );
+    let mut probe_failures = counter(
+        "ubs_service_probe_failures_total",
+        "Tries of its probes that failed since its start.",
+    );
     for layer in &state.layers {
         for service in &layer.services {
             let labels = labels_of(&layer.name, service);
+            let pid = service.process.as_ref().map(|process| process.pid);
+            if let Some(used) = pid.and_then(|pid| usage.get(&pid)) {
+                cpu = cpu.with(&labels, used.cpu_ms as f64 / 1e3);
+                memory = memory.with(&labels, count(used.memory_bytes));
+                processes = processes.with(&labels, f64::from(used.processes));
+            }
+            let probes = snapshot.probes.get(&service.plan.name);
+            if let Some(probes) = probes.filter(|probes| probes.tries > 0) {
+                probe_last = probe_last.with(&labels, probes.last_us as f64 / 1e6);
+                probe_time = probe_time.with(&labels, probes.total_us as f64 / 1e6);
+                probe_tries = probe_tries.with(&labels, count(probes.tries));
+                probe_failures = probe_failures.with(&labels, count(probes.failures));
+            }
             for status in STATES {
                 let labels = format!("{labels},state=\"{}\"", status.as_str());
                 states = states.with(&labels, number(service.status == status));
@@ -100,7 +142,20 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
             }
         }
     }
-    for family in [states, restarts, stable, starts] {
+    let all = [
+        states,
+        restarts,
+        stable,
+        starts,
+        cpu,
+        memory,
+        processes,
+        probe_last,
+        probe_time,
+        probe_tries,
+        probe_failures,
+    ];
+    for family in all {
         family.write(&mut text);
     }
     text
@@ -109,6 +164,7 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
 struct Family {
     name: &'static str,
     help: &'static str,
+    kind: &'static str,
     samples: Vec<(String, f64)>,
 }
 
@@ -118,6 +174,7 @@ impl Family {
         Self {
             name,
             help,
+            kind: "gauge",
             samples,
         }
     }
@@ -130,7 +187,8 @@ impl Family {
     fn write(&self, text: &mut String) {
         let name = self.name;
         // Writing to a string cannot fail.
-        let _ = write!(text, "# HELP {name} {}\n# TYPE {name} gauge\n", self.help);
+        let (help, kind) = (self.help, self.kind);
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         for (labels, value) in &self.samples {
             let _ = match labels.as_str() {
                 "" => writeln!(text, "{name} {value}"),

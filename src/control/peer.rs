@@ -1,27 +1,44 @@
 //! Who is at the other end of a connection.
 
+use std::net::SocketAddr;
+
 use tokio::net::UnixStream;
 
-/// The process that asks, as the kernel knows it.
+/// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Peer {
-    pub uid: u32,
+pub(super) enum Peer {
+    /// A process of this host, as the kernel knows it.
+    User {
+        /// As whom it runs.
+        uid: u32,
+    },
+    /// Somebody over TCP.
+    Remote {
+        /// From where.
+        from: SocketAddr,
+    },
 }
 
 impl Peer {
     pub(super) fn of(stream: &UnixStream) -> std::io::Result<Self> {
         let uid = stream.peer_cred()?.uid();
-        Ok(Self { uid })
+        Ok(Self::User { uid })
     }
 
-    /// It is the user whose supervisor this is, or root.
+    /// On the socket: it is the user whose supervisor this is, or root. Over TCP the token decides.
     pub(super) fn may_ask(self, own: u32) -> bool {
-        self.uid == own || self.uid == 0
+        match self {
+            Self::User { uid } => uid == own || uid == 0,
+            Self::Remote { .. } => true,
+        }
     }
 
     /// As the log names it.
     pub(super) fn name(self) -> String {
-        format!("a person (uid {})", self.uid)
+        match self {
+            Self::User { uid } => format!("a person (uid {uid})"),
+            Self::Remote { from } => format!("a person (from {})", from.ip()),
+        }
     }
 }
 
@@ -36,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_same_user_and_root_may_ask() {
-        let may = |uid: u32, own| Peer { uid }.may_ask(own);
+        let may = |uid: u32, own| Peer::User { uid }.may_ask(own);
         assert!(may(1000, 1000) && may(0, 1000) && may(0, 0));
         assert!(!may(1001, 1000) && !may(1000, 0));
     }

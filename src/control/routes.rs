@@ -1,39 +1,53 @@
 //! The paths.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Router};
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::ask::{Ask, Asks, Refused, Snapshot, Steer};
-use super::events::{self, Follow};
+use super::answer::{Answer, EVENT_STREAM, bad_request, document, failure, flat, quoted, reply};
+use super::ask::{Ask, Asks, Refused, ReloadWanted, SignalWanted, Snapshot, Steer};
+use super::command::{Commands, Line};
+use super::events::{self, Follow, Source};
+use super::logs::{self, FollowLog};
 use super::peer::Peer;
-use super::{metrics, view};
+use super::query::{number, query_of, switch};
+use super::{metrics, missions, view};
 use crate::domain::event::ServiceOrder;
 use crate::domain::ids::Seq;
-use crate::domain::redact::sanitise;
+use crate::kernel::{Usage, usage_of};
+use crate::log::{LogError, Reader};
 
 /// The loop answers within so long, or the supervisor hangs.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Connections that may follow events at a time: others must get in too.
-const FOLLOWERS_MAX: usize = 32;
-/// Bytes of a name or path that a message repeats.
-const NAME_BYTES_MAX: usize = 100;
-/// What streams of events are.
-const EVENT_STREAM: &str = "text/event-stream";
-/// Every path, for who asks for another one.
-const PATHS: &str = "/livez, /readyz, /health, /status, /services, /services/NAME, \
-     POST /services/NAME/{start,stop,restart}, /boots/current, /events, /metrics, POST /wake";
+/// Connections that may follow events or output at a time: others must get in too.
+pub(super) const FOLLOWERS_MAX: usize = 256;
+/// What processes use is looked at again after so long.
+const USAGE_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of the body of a request.
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a request that proposes a fix.
+const PROPOSAL_BYTES_MAX: usize = 1 << 20;
+/// Boots that are listed where no number is given, and at most.
+const BOOTS_DEFAULT: u32 = 20;
+const BOOTS_MAX: u32 = 10_000;
+/// What describes all of this.
+const OPENAPI: &str = include_str!("../../schema/openapi.json");
+
+/// What processes use, and when that was looked at.
+type Looked = (Instant, BTreeMap<u32, Usage>);
 
 /// What every request may use.
 #[derive(Clone)]
@@ -41,16 +55,30 @@ pub(super) struct Shared {
     asks: Asks,
     head: watch::Receiver<Seq>,
     log: PathBuf,
+    state_dir: PathBuf,
+    events: Arc<Source>,
     followers: Arc<Semaphore>,
+    commands: Commands,
+    usage: Arc<Mutex<Option<Looked>>>,
 }
 
 impl Shared {
-    pub(super) fn new(asks: Asks, head: watch::Receiver<Seq>, log: &FilePath) -> Self {
+    pub(super) fn new(
+        asks: Asks,
+        head: watch::Receiver<Seq>,
+        log: &FilePath,
+        state_dir: &FilePath,
+        program: Vec<OsString>,
+    ) -> Self {
         Self {
             asks,
             head,
             log: log.to_owned(),
+            state_dir: state_dir.to_owned(),
+            events: Arc::new(Source::new(log)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
+            commands: Commands::new(program),
+            usage: Arc::default(),
         }
     }
 
@@ -74,82 +102,119 @@ impl Shared {
     async fn look(&self) -> Result<Box<Snapshot>, Response> {
         self.ask(Ask::Look).await
     }
+
+    /// What the processes of each service use, by the pid of the main one; at most a second old.
+    async fn usage(&self, snapshot: &Snapshot) -> BTreeMap<u32, Usage> {
+        if let Some(known) = self.known_usage() {
+            return known;
+        }
+        let services = snapshot.state.layers.iter().flat_map(|l| &l.services);
+        let leaders: Vec<u32> = services
+            .filter_map(|service| Some(service.process.as_ref()?.pid))
+            .collect();
+        // Not in the supervisor's own thread.
+        let looked = tokio::task::spawn_blocking(move || usage_of(&leaders)).await;
+        let usage = looked.unwrap_or_default();
+        let mut known = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some((Instant::now(), usage.clone()));
+        usage
+    }
+
+    fn known_usage(&self) -> Option<BTreeMap<u32, Usage>> {
+        let known = self.usage.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, usage) = known.as_ref()?;
+        (at.elapsed() < USAGE_EVERY).then(|| usage.clone())
+    }
+
+    /// Reads the log in a thread of its own.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, LogError> + Send + 'static,
+    ) -> Result<T, Response> {
+        let log = self.log.clone();
+        let read = move || read(&Reader::open(&log)?);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(no_log(&error.to_string())),
+            Err(error) => Err(no_log(&error.to_string())),
+        }
+    }
+}
+
+type Handler = MethodRouter<Shared>;
+
+/// Every path with its method; the OpenAPI document has the same.
+pub(super) fn routes() -> Vec<(Method, String, Handler)> {
+    let gets: [(&str, Handler); 15] = [
+        ("/livez", get(livez)),
+        ("/readyz", get(readyz)),
+        ("/health", get(health)),
+        ("/status", get(status)),
+        ("/services", get(services)),
+        ("/services/{name}", get(service)),
+        ("/services/{name}/logs", get(service_logs)),
+        ("/boots", get(boots)),
+        ("/boots/current", get(current_boot)),
+        ("/boots/{boot}", get(one_boot)),
+        ("/missions", get(list_missions)),
+        ("/missions/{mission}", get(one_mission)),
+        ("/events", get(follow)),
+        ("/metrics", get(scrape)),
+        ("/openapi.json", get(openapi)),
+    ];
+    let posts: [(&str, Handler); 8] = [
+        ("/services/{name}/start", post(start)),
+        ("/services/{name}/stop", post(stop)),
+        ("/services/{name}/restart", post(restart)),
+        ("/services/{name}/signal", post(signal)),
+        ("/missions", post(file_mission)),
+        ("/missions/claim", post(claim_mission)),
+        ("/reload", post(reload)),
+        ("/wake", post(wake)),
+    ];
+    let of = |method: Method, (path, handler): (&str, Handler)| (method, path.to_owned(), handler);
+    let deeds = missions::deeds().map(|deed| {
+        let handler = move |shared: State<Shared>, peer: Extension<Peer>, mission, body| {
+            act_on_mission(deed, shared, peer, mission, body)
+        };
+        let path = format!("/missions/{{mission}}/{deed}");
+        (Method::POST, path, post(handler))
+    });
+    gets.into_iter()
+        .map(|route| of(Method::GET, route))
+        .chain(posts.into_iter().map(|route| of(Method::POST, route)))
+        .chain(deeds)
+        .collect()
 }
 
 pub(super) fn router(shared: Shared) -> Router {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .route("/health", get(health))
-        .route("/status", get(status))
-        .route("/services", get(services))
-        .route("/services/{name}", get(service))
-        .route("/services/{name}/start", post(start))
-        .route("/services/{name}/stop", post(stop))
-        .route("/services/{name}/restart", post(restart))
-        .route("/boots/current", get(current_boot))
-        .route("/events", get(follow))
-        .route("/metrics", get(scrape))
-        .route("/wake", post(wake))
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (_, path, handler)| {
+            router.route(&path, handler)
+        })
         .fallback(no_path)
         .method_not_allowed_fallback(no_method)
         .with_state(shared)
 }
 
-/// What may be answered, or the answer that says why not.
-type Answer = Result<Response, Response>;
-
-fn flat(answer: Answer) -> Response {
-    answer.unwrap_or_else(|response| response)
-}
-
-fn document(status: StatusCode, value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(text) => reply(status, "application/json", Body::from(text + "\n")),
-        Err(error) => failure(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "bug",
-            format!("the answer cannot be written: {error}"),
-        ),
+/// Most bytes of this request's body.
+pub(super) fn body_bytes_max(request: &Parts) -> usize {
+    if request.uri.path().ends_with("/propose") {
+        PROPOSAL_BYTES_MAX
+    } else {
+        BODY_BYTES_MAX
     }
 }
 
-fn reply(status: StatusCode, kind: &'static str, body: Body) -> Response {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+/// A trial of a fix may take minutes; it has bounds of its own.
+pub(super) fn may_take_long(request: &Parts) -> bool {
+    request.method == Method::POST && request.uri.path().starts_with("/missions")
 }
 
-/// The body of an answer that something is wrong.
-pub(super) fn error_text(code: &str, message: &str) -> String {
-    let mut text = json!({ "error": { "code": code, "message": message } }).to_string();
-    text.push('\n');
-    text
-}
-
-/// An answer that something is wrong.
-pub(super) fn failure(status: StatusCode, code: &str, message: impl AsRef<str>) -> Response {
-    let text = error_text(code, message.as_ref());
-    reply(status, "application/json", Body::from(text))
-}
-
-/// It goes on for as long as its reader wants.
-pub(super) fn is_endless(response: &Response) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind == EVENT_STREAM)
-}
-
-/// A name or path that somebody gave, as a message repeats it.
-fn quoted(text: &str) -> String {
-    let mut end = text.len().min(NAME_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let more = if end < text.len() { "..." } else { "" };
-    format!("`{}{more}`", sanitise(&text[..end]))
+fn no_log(why: &str) -> Response {
+    let message = format!("the log cannot be read: {why}");
+    failure(StatusCode::SERVICE_UNAVAILABLE, "no_log", message)
 }
 
 async fn livez(State(shared): State<Shared>) -> Response {
@@ -180,8 +245,12 @@ async fn health(State(shared): State<Shared>) -> Response {
 }
 
 async fn status(State(shared): State<Shared>) -> Response {
-    let snapshot = shared.look().await;
-    flat(snapshot.map(|found| document(StatusCode::OK, &view::status(&found))))
+    let told = async {
+        let snapshot = shared.look().await?;
+        let usage = shared.usage(&snapshot).await;
+        Ok(document(StatusCode::OK, &view::status(&snapshot, &usage)))
+    };
+    flat(told.await)
 }
 
 async fn services(State(shared): State<Shared>) -> Response {
@@ -198,10 +267,17 @@ async fn current_boot(State(shared): State<Shared>) -> Response {
 }
 
 async fn scrape(State(shared): State<Shared>) -> Response {
-    flat(shared.look().await.map(|snapshot| {
-        let body = Body::from(metrics::text(&snapshot));
-        reply(StatusCode::OK, "text/plain; version=0.0.4", body)
-    }))
+    let scraped = async {
+        let snapshot = shared.look().await?;
+        let usage = shared.usage(&snapshot).await;
+        let body = Body::from(metrics::text(&snapshot, &usage));
+        Ok(reply(StatusCode::OK, "text/plain; version=0.0.4", body))
+    };
+    flat(scraped.await)
+}
+
+async fn openapi() -> Response {
+    reply(StatusCode::OK, "application/json", Body::from(OPENAPI))
 }
 
 type Name = Result<Path<String>, PathRejection>;
@@ -211,11 +287,7 @@ type Name = Result<Path<String>, PathRejection>;
 fn name_of(name: Name) -> Result<String, Response> {
     match name {
         Ok(Path(name)) => Ok(name),
-        Err(error) => Err(failure(
-            StatusCode::BAD_REQUEST,
-            "bad_request",
-            error.body_text(),
-        )),
+        Err(error) => Err(bad_request(error.body_text())),
     }
 }
 
@@ -259,19 +331,200 @@ async fn steer(shared: Shared, peer: Peer, name: Name, order: ServiceOrder) -> A
             answer,
         })
     };
-    match shared.ask(ask).await? {
-        Ok(steered) => Ok(document(
-            StatusCode::OK,
-            &json!({
-                "order": order.as_str(),
-                "changed": steered.changed,
-                "service": view::service(&steered.snapshot.state, &service),
-            }),
-        )),
-        Err(Refused::Unknown { near }) => Err(unknown_service(&service, near.as_deref())),
-        Err(Refused::Conflict(why)) => Err(failure(StatusCode::CONFLICT, "not_now", why)),
-        Err(Refused::Failed(why)) => Err(failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", why)),
+    let steered = shared.ask(ask).await?;
+    let steered = steered.map_err(|refused| refusal(&service, refused))?;
+    Ok(document(
+        StatusCode::OK,
+        &json!({
+            "order": order.as_str(),
+            "changed": steered.changed,
+            "service": view::service(&steered.snapshot.state, &service),
+        }),
+    ))
+}
+
+fn refusal(service: &str, refused: Refused) -> Response {
+    match refused {
+        Refused::Unknown { near } => unknown_service(service, near.as_deref()),
+        Refused::Senseless(why) => bad_request(why),
+        Refused::Conflict(why) => failure(StatusCode::CONFLICT, "not_now", why),
+        Refused::Failed(why) => failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", why),
     }
+}
+
+async fn signal(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    name: Name,
+    body: Bytes,
+) -> Response {
+    let signalled = async {
+        let service = name_of(name)?;
+        let given: Option<Value> = serde_json::from_slice(&body).ok();
+        let given = given.as_ref().and_then(Value::as_object);
+        let signal = given
+            .filter(|given| given.len() == 1)
+            .and_then(|given| given.get("signal")?.as_str());
+        let signal = signal.ok_or_else(|| bad_request("the body is {\"signal\": \"HUP\"}"))?;
+        let (wanted, signal, by) = (service.clone(), signal.to_owned(), peer.name());
+        let ask = |answer| {
+            Ask::Signal(SignalWanted {
+                service: wanted,
+                signal,
+                by,
+                answer,
+            })
+        };
+        let sent = shared.ask(ask).await?;
+        let sent = sent.map_err(|refused| refusal(&service, refused))?;
+        Ok(document(
+            StatusCode::OK,
+            &json!({ "service": service, "signal": sent }),
+        ))
+    };
+    flat(signalled.await)
+}
+
+async fn service_logs(State(shared): State<Shared>, name: Name, uri: Uri) -> Response {
+    let told = async {
+        let name = name_of(name)?;
+        let query = query_of(uri.query().unwrap_or(""), &["lines", "follow"]);
+        let wanted = query.and_then(|query| {
+            let lines = number(&query, "lines", logs::LINES_DEFAULT, logs::LINES_MAX)?;
+            Ok((lines, switch(&query, "follow")?))
+        });
+        let (lines, follows) = wanted.map_err(bad_request)?;
+        let snapshot = shared.look().await?;
+        // Only names of services: nothing that somebody sends becomes a path.
+        if snapshot.state.service(&name).is_none() {
+            return Err(unknown_service(&name, snapshot.nearest(&name).as_deref()));
+        }
+        let path = logs::path_of(&shared.state_dir, &name);
+        let cannot = |error: std::io::Error| {
+            let message = format!("the output of {name} cannot be read: {error}");
+            failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)
+        };
+        if follows {
+            let permit = follower(&shared)?;
+            let follow = FollowLog::open(path, lines, permit).map_err(cannot)?;
+            return Ok(reply(StatusCode::OK, EVENT_STREAM, follow.into_body()));
+        }
+        let (lines, _) = logs::tail(&path, lines).map_err(cannot)?;
+        Ok(document(
+            StatusCode::OK,
+            &json!({ "service": name, "lines": lines }),
+        ))
+    };
+    flat(told.await)
+}
+
+async fn boots(State(shared): State<Shared>, uri: Uri) -> Response {
+    let told = async {
+        let query = query_of(uri.query().unwrap_or(""), &["number"]);
+        let limit = query.and_then(|query| number(&query, "number", BOOTS_DEFAULT, BOOTS_MAX));
+        let limit = limit.map_err(bad_request)?;
+        let boots = shared.read(move |reader| reader.boots(limit)).await?;
+        Ok(document(StatusCode::OK, &boots))
+    };
+    flat(told.await)
+}
+
+async fn one_boot(State(shared): State<Shared>, boot: Name) -> Response {
+    match name_of(boot) {
+        Ok(boot) => {
+            let arguments = ["replay", "--", &boot.replace('\0', "")].map(str::to_owned);
+            let line = Line {
+                arguments: arguments.to_vec(),
+                names: true,
+                ..Line::default()
+            };
+            shared.commands.answer(line).await
+        }
+        Err(response) => response,
+    }
+}
+
+async fn list_missions(State(shared): State<Shared>, uri: Uri) -> Response {
+    let told = async {
+        let query = query_of(uri.query().unwrap_or(""), &["all"]);
+        let all = query.and_then(|query| switch(&query, "all"));
+        let all = all.map_err(bad_request)?;
+        let missions = shared.read(move |reader| reader.missions(all)).await?;
+        Ok(document(StatusCode::OK, &missions))
+    };
+    flat(told.await)
+}
+
+async fn one_mission(State(shared): State<Shared>, mission: Name) -> Response {
+    match name_of(mission) {
+        Ok(mission) => {
+            let line = missions::show(&mission.replace('\0', ""));
+            shared.commands.answer(line).await
+        }
+        Err(response) => response,
+    }
+}
+
+async fn file_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
+    match missions::file(&body, &peer.name()) {
+        Ok(line) => shared.commands.answer(line).await,
+        Err(why) => bad_request(why),
+    }
+}
+
+async fn claim_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
+    answer_deed(&shared, "claim", None, &body, &peer.name()).await
+}
+
+async fn act_on_mission(
+    deed: &'static str,
+    shared: State<Shared>,
+    peer: Extension<Peer>,
+    mission: Name,
+    body: Bytes,
+) -> Response {
+    match name_of(mission) {
+        Ok(mission) => answer_deed(&shared, deed, Some(&mission), &body, &peer.name()).await,
+        Err(response) => response,
+    }
+}
+
+async fn answer_deed(
+    shared: &Shared,
+    deed: &str,
+    mission: Option<&str>,
+    body: &[u8],
+    who: &str,
+) -> Response {
+    match missions::act(deed, mission, body, who) {
+        Some(Ok(line)) => shared.commands.answer(line).await,
+        Some(Err(why)) => bad_request(why),
+        None => bad_request("nothing of that name can be done with a mission"),
+    }
+}
+
+async fn reload(
+    State(shared): State<Shared>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+) -> Response {
+    let reloaded = async {
+        let query = query_of(uri.query().unwrap_or(""), &["dry_run"]);
+        let dry_run = query.and_then(|query| switch(&query, "dry_run"));
+        let dry_run = dry_run.map_err(bad_request)?;
+        let by = peer.name();
+        let ask = |answer| {
+            Ask::Reload(ReloadWanted {
+                dry_run,
+                by,
+                answer,
+            })
+        };
+        let reloaded = shared.ask(ask).await?;
+        let reloaded = reloaded.map_err(|refused| refusal("", refused))?;
+        Ok(document(StatusCode::OK, &reloaded))
+    };
+    flat(reloaded.await)
 }
 
 async fn wake(State(shared): State<Shared>) -> Response {
@@ -279,40 +532,47 @@ async fn wake(State(shared): State<Shared>) -> Response {
     flat(woken.map(|()| document(StatusCode::OK, &json!({ "woken": true }))))
 }
 
+// The error is the answer, and goes on as it is.
+#[allow(clippy::result_large_err)]
+fn follower(shared: &Shared) -> Result<tokio::sync::OwnedSemaphorePermit, Response> {
+    let permit = Arc::clone(&shared.followers).try_acquire_owned();
+    permit.map_err(|_| {
+        failure(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too_many_followers",
+            format!("{FOLLOWERS_MAX} readers follow already; close one, or try again"),
+        )
+    })
+}
+
 async fn follow(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Response {
     let last_id = headers.get("last-event-id");
     let last_id = last_id.map(|id| id.to_str().unwrap_or("no text"));
     let after = match events::after_of(uri.query().unwrap_or(""), last_id) {
         Ok(after) => after,
-        Err(message) => return failure(StatusCode::BAD_REQUEST, "bad_request", message),
+        Err(message) => return bad_request(message),
     };
-    let Ok(permit) = shared.followers.try_acquire_owned() else {
-        return failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "too_many_followers",
-            format!("{FOLLOWERS_MAX} readers follow the events already; close one, or try again"),
-        );
+    let permit = match follower(&shared) {
+        Ok(permit) => permit,
+        Err(refused) => return refused,
     };
-    match Follow::open(&shared.log, after, shared.head, permit) {
+    match Follow::open(&shared.events, after, shared.head, permit) {
         Ok(events) => reply(StatusCode::OK, EVENT_STREAM, events.into_body()),
-        Err(error) => failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no_log",
-            format!("the log cannot be read: {error}"),
-        ),
+        Err(error) => no_log(&error.to_string()),
     }
 }
 
 async fn no_path(uri: Uri) -> Response {
-    let message = format!("there is no path {}; there are {PATHS}", quoted(uri.path()));
+    let path = quoted(uri.path());
+    let message = format!("there is no path {path}; /openapi.json has all of them");
     failure(StatusCode::NOT_FOUND, "not_found", message)
 }
 
 async fn no_method(method: Method, uri: Uri) -> Response {
     let message = format!(
-        "{} is not for {}; there are {PATHS}",
-        quoted(uri.path()),
-        quoted(method.as_str())
+        "{} is not for {}; /openapi.json has all paths",
+        quoted(method.as_str()),
+        quoted(uri.path())
     );
     failure(
         StatusCode::METHOD_NOT_ALLOWED,

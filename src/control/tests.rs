@@ -1,6 +1,8 @@
 //! The door, asked by raw bytes; what stands behind it is a loop that knows one boot.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::rc::Rc;
@@ -10,14 +12,33 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::ask::{Ask, Refused, Snapshot};
+use super::ask::{Ask, Refused, Reloaded, Snapshot, Steered};
+use super::gate::Tcp;
 use super::metrics;
-use super::server::{Bounds, Door, Place};
+use super::routes::FOLLOWERS_MAX;
+use super::server::{Bounds, CONNECTIONS_MAX, Door, Place};
 use super::socket::{NAME, ShortPath, Socket};
 use super::view::unready_reasons;
 use crate::domain::boot::{BootState, LayerState, LayerStatus, Phase, ServiceState, ServiceStatus};
 use crate::domain::event::{RestartPolicy, ServicePlan, ServiceRules, ServiceTerms};
 use crate::domain::ids::{At, BootId};
+
+const TOKEN: &str = "open-sesame-open-sesame";
+
+/// In place of `ubs`: says how it was called, and fails as it does.
+const PROGRAM: &str = "/bin/sh";
+const SCRIPT: &str = r#"
+    case "$*" in
+        *replay*nobody) echo '{"error":{"message":"no boot is called so"}}'; exit 2;;
+        *show*nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
+        *fail*) echo '{"error":{"code":"refused","message":"it is not claimed"}}'; exit 2;;
+        *complete*) echo '{"outcome":"rejected"}'; exit 1;;
+        *claim*) echo null; exit 1;;
+        *broken) echo nothing; exit 1;;
+        *propose*) read -r text; echo "{\"proposal\": $text}";;
+        *) echo '{"done": true}';;
+    esac
+"#;
 
 /// A workspace's state directory whose path has more bytes than a socket's address.
 fn long_directory(below: &Path) -> std::path::PathBuf {
@@ -28,14 +49,51 @@ fn long_directory(below: &Path) -> std::path::PathBuf {
 }
 
 fn snapshot() -> Box<Snapshot> {
+    let state = BootState {
+        layers: vec![layer(vec![service("web", ServiceStatus::Ready)])],
+        ..BootState::default()
+    };
     Box::new(Snapshot {
         boot: BootId(uuid::Uuid::nil()),
-        state: BootState::default(),
+        state,
         missions_open: 0,
         missions_need_person: 0,
         log_not_written_since: Some(At(7_000_000)),
         trouble: None,
+        probes: BTreeMap::new(),
     })
+}
+
+fn service(name: &str, status: ServiceStatus) -> ServiceState {
+    let plan = ServicePlan {
+        name: name.into(),
+        oneshot: false,
+        restart: RestartPolicy::Never,
+        restarts_max: 0,
+        restart_window_ms: 0,
+        restart_backoff_ms: 0,
+        restart_backoff_ms_max: 0,
+    };
+    let (rules, terms) = (ServiceRules::default(), ServiceTerms::default());
+    let mut service = ServiceState::fresh(&plan, rules, terms);
+    service.status = status;
+    service
+}
+
+fn layer(services: Vec<ServiceState>) -> LayerState {
+    LayerState {
+        name: "all".into(),
+        critical: true,
+        after: vec![],
+        needing: false,
+        status: LayerStatus::Up,
+        started_at: None,
+        up_at: None,
+        failure: None,
+        reason: String::new(),
+        waits_for: None,
+        services,
+    }
 }
 
 /// Sends these bytes, and reads what comes until the other side closes.
@@ -56,7 +114,7 @@ async fn get(dir: &Path, path: &str) -> String {
 
 /// Runs a test beside an open door in a directory with a long path; gives the orders that came through.
 fn beside_a_door<F: Future<Output = ()>>(
-    test: impl FnOnce(std::path::PathBuf) -> F,
+    test: impl FnOnce(std::path::PathBuf, SocketAddr) -> F,
 ) -> Vec<String> {
     let below = tempfile::tempdir().unwrap();
     let dir = long_directory(below.path());
@@ -72,12 +130,20 @@ fn beside_a_door<F: Future<Output = ()>>(
         let place = Place {
             state_dir: dir.clone(),
             log: dir.join("log.db"),
+            program: vec![PROGRAM.into(), "-c".into(), SCRIPT.into()],
+            tcp: Some(Tcp {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                token: Some(TOKEN.to_owned()),
+                hosts: vec![],
+            }),
         };
         let bounds = Bounds {
             head: Duration::from_millis(300),
             request: Duration::from_millis(300),
         };
-        let door = Door::open_with(&place, asks, bounds).unwrap();
+        let opened = Door::open_with(&place, asks, bounds);
+        assert!(opened.no_socket.is_none() && opened.no_tcp.is_none());
+        let (door, at) = (opened.door, opened.tcp.unwrap());
         tokio::task::spawn_local(async move {
             while let Some(ask) = questions.recv().await {
                 match ask {
@@ -86,19 +152,39 @@ fn beside_a_door<F: Future<Output = ()>>(
                         heard.borrow_mut().push("wake".to_owned());
                         let _ = answer.send(());
                     }
+                    Ask::Signal(wanted) => {
+                        let (service, signal, by) = (wanted.service, wanted.signal, wanted.by);
+                        heard.borrow_mut().push(format!("{signal} {service} {by}"));
+                        let _ = wanted.answer.send(match signal.as_str() {
+                            "HUP" => Ok("SIGHUP"),
+                            _ => Err(Refused::Senseless("it is no signal".to_owned())),
+                        });
+                    }
+                    Ask::Reload(wanted) => {
+                        let dry_run = wanted.dry_run;
+                        let _ = wanted.answer.send(Ok(Reloaded {
+                            dry_run,
+                            ..Reloaded::default()
+                        }));
+                    }
                     Ask::Steer(steer) => {
                         let order = steer.order.as_str();
                         heard
                             .borrow_mut()
                             .push(format!("{order} {} {}", steer.service, steer.by));
-                        drop(steer.answer.send(Err(Refused::Unknown {
-                            near: Some("web".to_owned()),
-                        })));
+                        let changed = true;
+                        let snapshot = snapshot();
+                        drop(steer.answer.send(match steer.service.as_str() {
+                            "web" => Ok(Steered { changed, snapshot }),
+                            _ => Err(Refused::Unknown {
+                                near: Some("web".to_owned()),
+                            }),
+                        }));
                     }
                 }
             }
         });
-        test(dir.clone()).await;
+        test(dir.clone(), at).await;
         drop(door);
         assert!(!dir.join(NAME).exists(), "the socket goes with the door");
     });
@@ -108,7 +194,7 @@ fn beside_a_door<F: Future<Output = ()>>(
 
 #[test]
 fn paths_are_answered_and_orders_come_through() {
-    let heard = beside_a_door(|dir| async move {
+    let heard = beside_a_door(|dir, _| async move {
         let mode = std::fs::metadata(dir.join(NAME))
             .unwrap()
             .permissions()
@@ -159,7 +245,7 @@ fn paths_are_answered_and_orders_come_through() {
 
 #[test]
 fn hostile_requests_are_refused_and_the_door_stays_open() {
-    let heard = beside_a_door(|dir| async move {
+    let heard = beside_a_door(|dir, _| async move {
         let close = "connection: close\r\n\r\n";
         let big = 70_000;
         for (request, wanted) in [
@@ -219,12 +305,101 @@ fn hostile_requests_are_refused_and_the_door_stays_open() {
     assert_eq!(heard, [""; 0]);
 }
 
+async fn say_over_tcp(at: SocketAddr, bytes: &[u8]) -> String {
+    let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
+    let _ = stream.write_all(bytes).await;
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 #[test]
-fn there_are_only_so_many_connections() {
-    beside_a_door(|dir| async move {
+fn over_tcp_the_token_and_our_own_name_are_needed() {
+    let heard = beside_a_door(|dir, at| async move {
+        let right = format!("host: {at}\r\nauthorization: Bearer {TOKEN}");
+        for (headers, wanted) in [
+            (right.clone(), "200"),
+            (format!("{right}\r\norigin: http://{at}"), "200"),
+            (format!("host: {at}"), "401"),
+            (
+                format!("host: {at}\r\nauthorization: Bearer {TOKEN}x"),
+                "401",
+            ),
+            (format!("{right}\r\nauthorization: Bearer {TOKEN}"), "401"),
+            (right.replace(&at.to_string(), "evil.example.com"), "403"),
+            (right.replace("host:", "x-host:"), "403"),
+            (
+                format!("{right}\r\norigin: https://evil.example.com"),
+                "403",
+            ),
+        ] {
+            let request =
+                format!("GET /services HTTP/1.1\r\n{headers}\r\nconnection: close\r\n\r\n");
+            let answer = say_over_tcp(at, request.as_bytes()).await;
+            let start = format!("HTTP/1.1 {wanted} ");
+            assert!(answer.starts_with(&start), "{headers}: {answer}");
+            assert_eq!(
+                answer.contains("web"),
+                wanted == "200",
+                "{headers}: {answer}"
+            );
+        }
+        // A wrong token gives no order, and what it sends is not read.
+        let order = format!(
+            "POST /services/web/stop HTTP/1.1\r\nhost: {at}\r\ncontent-length: 9\r\nconnection: close\r\n\r\n"
+        );
+        let refused = say_over_tcp(at, order.as_bytes()).await;
+        assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+        // A head that never ends is not waited for, and the socket answers meanwhile.
+        let slow = say_over_tcp(at, b"GET /livez HTTP/1.1\r\nx: ").await;
+        assert!(!slow.starts_with("HTTP/1.1 200"), "{slow}");
+        assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
+        let good =
+            format!("POST /services/web/stop HTTP/1.1\r\n{right}\r\nconnection: close\r\n\r\n");
+        say_over_tcp(at, good.as_bytes()).await;
+    });
+    assert_eq!(heard, ["stop web a person (from 127.0.0.1)"]);
+}
+
+#[test]
+fn there_are_only_so_many_followers_and_each_gets_every_event() {
+    beside_a_door(|dir, _| async move {
+        drop(crate::log::Log::open(&dir.join("log.db")).unwrap());
         let short = ShortPath::of(&dir).unwrap();
         let mut open = Vec::new();
-        for _ in 0..64 {
+        for path in ["/events", "/services/web/logs?follow=true"] {
+            for _ in 0..FOLLOWERS_MAX / 2 {
+                let mut stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+                let request = format!("GET {path} HTTP/1.1\r\nhost: ubs\r\n\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let mut head = [0; 15];
+                stream.read_exact(&mut head).await.unwrap();
+                assert_eq!(&head, b"HTTP/1.1 200 OK");
+                open.push(stream);
+            }
+        }
+        let refused = get(&dir, "/events").await;
+        assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+        assert!(refused.contains("too_many_followers"), "{refused}");
+        // Others get in.
+        assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
+        open.pop();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+        let request = "GET /events HTTP/1.1\r\nhost: ubs\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK", "one that went away made room");
+    });
+}
+
+#[test]
+fn there_are_only_so_many_connections() {
+    beside_a_door(|dir, _| async move {
+        let short = ShortPath::of(&dir).unwrap();
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS_MAX {
             open.push(UnixStream::connect(short.to(NAME)).await.unwrap());
         }
         let refused = get(&dir, "/livez").await;
@@ -261,43 +436,21 @@ fn a_dead_supervisors_socket_is_replaced_and_a_live_one_never() {
 
 #[test]
 fn what_is_disabled_keeps_nothing_from_being_ready_and_has_a_state() {
-    let service = |name: &str, status| {
-        let plan = ServicePlan {
-            name: name.into(),
-            oneshot: false,
-            restart: RestartPolicy::Never,
-            restarts_max: 0,
-            restart_window_ms: 0,
-            restart_backoff_ms: 0,
-            restart_backoff_ms_max: 0,
-        };
-        let (rules, terms) = (ServiceRules::default(), ServiceTerms::default());
-        let mut service = ServiceState::fresh(&plan, rules, terms);
-        service.status = status;
-        service
-    };
-    let layer = LayerState {
-        name: "all".into(),
-        critical: true,
-        after: vec![],
-        needing: false,
-        status: LayerStatus::Up,
-        started_at: None,
-        up_at: None,
-        failure: None,
-        reason: String::new(),
-        waits_for: None,
-        services: vec![
-            service("a", ServiceStatus::Ready),
-            service("b", ServiceStatus::Disabled),
-        ],
-    };
+    let layer = layer(vec![
+        service("a", ServiceStatus::Ready),
+        service("b", ServiceStatus::Disabled),
+    ]);
     let mut snapshot = snapshot();
     snapshot.state.phase = Phase::Running;
     snapshot.state.layers = vec![layer];
     assert_eq!(unready_reasons(&snapshot.state), [""; 0]);
-    assert!(metrics::text(&snapshot).contains("service=\"b\",layer=\"all\",state=\"disabled\"} 1"));
+    assert!(
+        metrics::text(&snapshot, &BTreeMap::new())
+            .contains("service=\"b\",layer=\"all\",state=\"disabled\"} 1")
+    );
     snapshot.state.layers[0].services[1].status = ServiceStatus::Skipped;
     assert_eq!(unready_reasons(&snapshot.state), ["service b is skipped"]);
-    assert!(metrics::text(&snapshot).contains("state=\"skipped\"} 1"));
+    assert!(metrics::text(&snapshot, &BTreeMap::new()).contains("state=\"skipped\"} 1"));
 }
+
+mod openapi;

@@ -1,5 +1,7 @@
 //! What is answered, made of a snapshot.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use crate::domain::boot::{BootState, LayerState, LayerStatus, Phase, ServiceStat
 use crate::domain::event::ExitKind;
 use crate::domain::health::{Health, word_of};
 use crate::domain::ids::{At, BootId};
+use crate::kernel::Usage;
 
 /// One service as programs read it. Fields are added, never renamed.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -79,7 +82,10 @@ pub(super) fn boot(snapshot: &Snapshot) -> CurrentBoot {
     }
 }
 
-pub(super) fn status(snapshot: &Snapshot) -> Value {
+/// What the processes of each service use, by the pid of its main one.
+pub(super) type Usages = BTreeMap<u32, Usage>;
+
+pub(super) fn status(snapshot: &Snapshot, usage: &Usages) -> Value {
     let health = health(snapshot);
     let state = &snapshot.state;
     json!({
@@ -101,8 +107,39 @@ pub(super) fn status(snapshot: &Snapshot) -> Value {
             "pid": std::process::id(),
             "version": env!("CARGO_PKG_VERSION"),
         },
-        "services": services(state),
+        "services": services_with_usage(snapshot, usage),
     })
+}
+
+/// Each service with what it uses and what its probes took.
+fn services_with_usage(snapshot: &Snapshot, usage: &Usages) -> Vec<Value> {
+    let services = services(&snapshot.state).into_iter();
+    let full =
+        services.map(|service| {
+            let used = service.pid.and_then(|pid| usage.get(&pid));
+            let probes = snapshot.probes.get(service.name);
+            let mut document = json!(service);
+            document["usage"] = json!(used.map(|used| json!({
+                "cpu_ms": used.cpu_ms,
+                "memory_bytes": used.memory_bytes,
+                "processes": used.processes,
+            })));
+            document["probes"] = json!(probes.filter(|probes| probes.tries > 0).map(
+                |probes| json!({
+                    "tries": probes.tries,
+                    "failures": probes.failures,
+                    "last_ms": ms(probes.last_us),
+                    "total_ms": ms(probes.total_us),
+                })
+            ));
+            document
+        });
+    full.collect()
+}
+
+/// Milliseconds with three digits after the point.
+fn ms(us: u64) -> f64 {
+    us as f64 / 1e3
 }
 
 pub(super) fn services(state: &BootState) -> Vec<ServiceView<'_>> {

@@ -14,6 +14,7 @@ pub(crate) mod health;
 pub(crate) mod ids;
 pub(crate) mod mission;
 pub(crate) mod plan;
+pub(crate) mod probes;
 pub(crate) mod process;
 pub(crate) mod redact;
 pub(crate) mod remedy;

@@ -6,7 +6,7 @@ use super::error::EngineError;
 use crate::domain::boot::{BootCommand, Step};
 use crate::domain::ids::MissionId;
 use crate::log::LogError;
-use crate::manifest::Environment;
+use crate::manifest::{Environment, Manifest};
 
 /// One report.
 pub(super) enum EngineReport {
@@ -16,6 +16,8 @@ pub(super) enum EngineReport {
     Due(Step),
     /// The environment files were read again, for who asked with this ticket, or could not be.
     Environment(u64, Result<Box<Environment>, EngineError>),
+    /// The manifest was read again with its environment, for who asked with this ticket, or why it could not be.
+    Manifest(u64, Result<Box<(Manifest, Environment)>, String>),
     /// The failures are settled, or could not be.
     Settled(Result<Settling, EngineError>),
     /// Work on a mission ended because the log cannot be written: it is done again later.

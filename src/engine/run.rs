@@ -13,28 +13,35 @@ use super::aftercare::Aftercare;
 use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::BootLog;
+use super::door::open_door;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
 use super::log_watch::LogWatch;
 use super::orphans::collect_orphans;
 use super::plan::{plan_boot, plan_rules, plan_terms};
+use super::reload::compare;
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::{Heard, Signals};
 use super::start::{Preparation, prepare};
 use super::work::{ABANDONED_GRACE_MS, WORK_ENDS_WITHIN, Work};
-use crate::control::{Ask, Door, Place, Refused, Snapshot, Steer, Steered};
-use crate::domain::boot::{self, BootCommand, BootRefusal, BootState, Phase, Step};
+use crate::control::{
+    Ask, Door, Refused, ReloadWanted, Reloaded, SignalWanted, Snapshot, Steer, Steered,
+};
+use crate::domain::boot::{self, BootCommand, BootRefusal, BootState, Phase, ServiceStatus, Step};
 use crate::domain::event::{CheckPhase, ServiceOrder};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::At;
 use crate::kernel;
 use crate::log::now;
-use crate::manifest::{Environment, Stop};
+use crate::manifest::{Environment, Manifest, Stop};
 use crate::supervise::rotate_logs;
 
 /// How often it is looked at whether a stop that somebody wants may begin.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// Longest text about a manifest that cannot be used.
+const RELOAD_BYTES_MAX: usize = 8192;
 
 /// What was asked for by a signal is said without `-v`.
 const SAID: &str = "ubs::said";
@@ -97,21 +104,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     let prepared = prepare(preparation, &mut signals).await?;
     let (reports, inbox) = unbounded_channel();
     let (asks, questions) = unbounded_channel();
-    let place = Place {
-        state_dir: prepared.app.state_dir.clone(),
-        log: prepared.log.path().to_owned(),
-    };
-    let door = match Door::open(&place, asks) {
-        Ok(door) => Some(door),
-        // The services matter more.
-        Err(error) => {
-            tracing::warn!(
-                "no control socket in {}, so `ubs start`, `stop SERVICE` and `restart` do not work: {error}",
-                place.state_dir.display()
-            );
-            None
-        }
-    };
+    let (door, door_trouble) = open_door(&prepared.app, prepared.log.path(), asks);
     let mut engine = Engine {
         services: Services::new(
             Arc::clone(&prepared.app.manifest),
@@ -132,8 +125,10 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             own: None,
         },
         in_flight: HashSet::new(),
-        door,
+        door: Some(door),
+        door_trouble,
         steers: BTreeMap::new(),
+        reloads: BTreeMap::new(),
         tickets: 0,
         read_since_settling: false,
         aftercare: Aftercare::default(),
@@ -172,10 +167,14 @@ struct Engine<'a> {
     work: Work,
     /// Steps that are being performed.
     in_flight: HashSet<Step>,
-    /// Where others ask; `None` if it could not be opened, or the boot is over.
+    /// Where others ask; `None` if the boot is over.
     door: Option<Door>,
+    /// Why it is not where the manifest says.
+    door_trouble: Option<String>,
     /// What people asked for that waits for the environment to be read, by its ticket.
     steers: BTreeMap<u64, Steer>,
+    /// Those who wait for the manifest to be read, by their tickets.
+    reloads: BTreeMap<u64, ReloadWanted>,
     tickets: u64,
     /// The environment was read for somebody since the last settling began: what that read is older.
     read_since_settling: bool,
@@ -205,7 +204,9 @@ impl Engine<'_> {
         loop {
             self.log.pump()?;
             if let Some(door) = &self.door {
-                door.tell(self.log.seen);
+                // What belongs to no boot, or to another one, is not folded here, and followed all the same.
+                let head = self.log.reader.head();
+                door.tell(head.unwrap_or(self.log.seen));
             }
             if self.log.state.is_ended() {
                 drop(self.door.take());
@@ -311,6 +312,12 @@ impl Engine<'_> {
                 // Who asked may be gone.
                 let _ = answer.send(self.snapshot());
             }
+            Ask::Signal(wanted) => self.signal(wanted),
+            Ask::Reload(wanted) => {
+                self.tickets += 1;
+                self.reloads.insert(self.tickets, wanted);
+                self.work.read_manifest(&self.app, self.tickets)?;
+            }
             Ask::Steer(steer) if steer.order == ServiceOrder::Stop => self.steer(steer)?,
             // What starts reads the environment as it is now.
             Ask::Steer(steer) => {
@@ -332,7 +339,11 @@ impl Engine<'_> {
             missions_open,
             missions_need_person,
             log_not_written_since: self.log.not_written_since(),
-            trouble: self.app.environment_trouble.clone(),
+            trouble: match (&self.app.environment_trouble, &self.door_trouble) {
+                (Some(first), Some(second)) => Some(format!("{first}; {second}")),
+                (one, other) => one.clone().or_else(|| other.clone()),
+            },
+            probes: self.services.probe_times(),
         })
     }
 
@@ -380,6 +391,96 @@ impl Engine<'_> {
                 Ok(())
             }
         }
+    }
+
+    fn signal(&self, wanted: SignalWanted) {
+        let SignalWanted {
+            service,
+            signal,
+            by,
+            answer,
+        } = wanted;
+        let sent = || {
+            let Some((_, found)) = self.log.state.service(&service) else {
+                let near = self.snapshot().nearest(&service);
+                return Err(Refused::Unknown { near });
+            };
+            let signal = kernel::parse_signal(&signal).ok_or_else(|| {
+                let example = "give one such as HUP, USR1 or TERM";
+                Refused::Senseless(format!("{signal:?} is no signal; {example}"))
+            })?;
+            let none = || Refused::Conflict(format!("no process of service {service} runs"));
+            let process = found.process.as_ref().filter(|_| found.is_alive());
+            let process = process.ok_or_else(none)?;
+            self.services.note_signal(&service, signal, &by);
+            if !kernel::signal_process(process, signal) {
+                return Err(none());
+            }
+            tracing::info!(target: SAID, "{signal} was sent to service {service} by {by}");
+            Ok(signal.as_str())
+        };
+        // Who asked may be gone.
+        let _ = answer.send(sent());
+    }
+
+    /// The manifest was read for somebody who changed it.
+    fn reload_with(
+        &mut self,
+        ticket: u64,
+        read: Result<Box<(Manifest, Environment)>, String>,
+    ) -> Result<(), EngineError> {
+        let Some(wanted) = self.reloads.remove(&ticket) else {
+            return Ok(());
+        };
+        let (manifest, environment) = match read {
+            Ok(read) => *read,
+            Err(why) => {
+                let why = self.app.redactor.clean(&why, RELOAD_BYTES_MAX);
+                let why = format!("the manifest cannot be used, so nothing was changed: {why}");
+                let _ = wanted.answer.send(Err(Refused::Senseless(why)));
+                return Ok(());
+            }
+        };
+        let change = compare(&self.app.manifest, &manifest);
+        let is_running = |name: &String| {
+            let found = self.log.state.service(name);
+            found.is_some_and(|(_, service)| {
+                service.is_alive() || service.status == ServiceStatus::Failed
+            })
+        };
+        let (restart, at_next_start) = change.services.into_iter().partition(is_running);
+        let mut reloaded = Reloaded {
+            dry_run: wanted.dry_run,
+            restart,
+            at_next_start,
+            left: change.left,
+        };
+        let touches = !reloaded.restart.is_empty() || !reloaded.at_next_start.is_empty();
+        if touches && !wanted.dry_run {
+            if let Err(why) = self.renew_environment(Ok(environment)) {
+                let why = format!("the environment cannot be read, so nothing was changed: {why}");
+                let _ = wanted.answer.send(Err(Refused::Failed(why)));
+                return Ok(());
+            }
+            self.app.manifest = Arc::new(change.manifest);
+            self.services.use_manifest(&self.app.manifest);
+            self.services.forget_environment();
+            let by = format!("{}, by a reload", wanted.by);
+            for service in std::mem::take(&mut reloaded.restart) {
+                let command = BootCommand::Steer {
+                    service: service.clone(),
+                    order: ServiceOrder::Restart,
+                    by: by.clone(),
+                };
+                // Not now: it gets what is new when it starts.
+                match self.log.request(command)? {
+                    Ok(true) => reloaded.restart.push(service),
+                    Ok(false) | Err(_) => reloaded.at_next_start.push(service),
+                }
+            }
+        }
+        let _ = wanted.answer.send(Ok(reloaded));
+        Ok(())
     }
 
     /// Does what a signal asks that stops nothing, and says so.
@@ -437,6 +538,7 @@ impl Engine<'_> {
                 EngineReport::Environment(ticket, environment) => {
                     self.steer_with(ticket, environment)?;
                 }
+                EngineReport::Manifest(ticket, read) => self.reload_with(ticket, read)?,
                 EngineReport::Settled(settled) => {
                     self.in_flight.remove(&Step::Settle);
                     match settled {

@@ -15,6 +15,7 @@ use super::report::{EngineReport, Reports};
 use crate::database::handle::Live;
 use crate::domain::boot::BootCommand;
 use crate::domain::event::{ExitKind, ProcessRef};
+use crate::domain::probes::ProbeTimes;
 use crate::domain::redact::{LineRedactor, Redactor};
 use crate::kernel;
 use crate::manifest::{
@@ -59,6 +60,8 @@ enum Order {
     Kill,
 }
 
+type Sent = Rc<RefCell<BTreeMap<String, (kernel::Signal, String)>>>;
+
 /// Starts and stops the services of one boot.
 pub(super) struct Services {
     manifest: Arc<Manifest>,
@@ -66,6 +69,10 @@ pub(super) struct Services {
     mark: String,
     reports: Reports,
     orders: Rc<RefCell<BTreeMap<String, watch::Sender<Order>>>>,
+    /// What each service has shown since its last start.
+    signs: BTreeMap<String, Signs>,
+    /// The last signal that a person sent to a service, and how it is named.
+    signals: Sent,
     /// What every service gets, made once for many: looking for the interpreter costs more than
     /// starting a process.
     environment: RefCell<Option<Rc<BTreeMap<String, String>>>>,
@@ -102,8 +109,31 @@ impl Services {
             mark,
             reports,
             orders: Rc::default(),
+            signs: BTreeMap::new(),
+            signals: Rc::default(),
             environment: RefCell::default(),
         }
+    }
+
+    /// What is started from now on is as this manifest says.
+    pub(super) fn use_manifest(&mut self, manifest: &Arc<Manifest>) {
+        self.manifest = Arc::clone(manifest);
+    }
+
+    /// What the probes of each service took since its last start.
+    pub(super) fn probe_times(&self) -> BTreeMap<String, ProbeTimes> {
+        let signs = self.signs.iter();
+        signs
+            .map(|(name, signs)| (name.clone(), signs.probe_times()))
+            .collect()
+    }
+
+    /// The main process of this service gets a signal that a person sent: its end may come from that.
+    pub(super) fn note_signal(&self, name: &str, signal: kernel::Signal, by: &str) {
+        let said = format!("{signal}, sent by {by}");
+        self.signals
+            .borrow_mut()
+            .insert(name.to_owned(), (signal, said));
     }
 
     /// It was started before in this boot.
@@ -131,7 +161,7 @@ impl Services {
 
     /// Starts a service. The process runs when this returns; all else is reported.
     pub(super) fn start(
-        &self,
+        &mut self,
         name: &str,
         environment: &Environment,
         redactor: &Arc<Redactor>,
@@ -163,12 +193,15 @@ impl Services {
         let signs = running.signs();
         let (order, orders) = watch::channel(Order::Run);
         self.orders.borrow_mut().insert(name.to_owned(), order);
+        self.signs.insert(name.to_owned(), signs.clone());
+        self.signals.borrow_mut().remove(name);
         let task = ServiceTask {
             service: service.clone(),
             expanded,
             running,
             signs,
             orders,
+            signals: Rc::clone(&self.signals),
             redactor: Arc::clone(redactor),
             reports: self.reports.clone(),
         };
@@ -403,6 +436,7 @@ struct ServiceTask {
     running: RunningService,
     signs: Signs,
     orders: watch::Receiver<Order>,
+    signals: Sent,
     /// A probe's URL and program are in its errors, and may hold `${TOKEN}`.
     redactor: Arc<Redactor>,
     reports: Reports,
@@ -490,7 +524,13 @@ impl ServiceTask {
             Some(exit) => exit,
             None => {
                 let exit = self.running.wait().await;
-                if exit == ExitKind::Signal(kernel::Signal::SIGKILL as i32) {
+                let signals = self.signals.borrow();
+                let sent = signals.get(&self.service.name);
+                if let Some((signal, said)) = sent
+                    && exit == ExitKind::Signal(*signal as i32)
+                {
+                    reason = Some(said.clone());
+                } else if exit == ExitKind::Signal(kernel::Signal::SIGKILL as i32) {
                     reason = Some(self.running.why_killed().to_owned());
                 }
                 exit

@@ -28,6 +28,7 @@ use crate::domain::mission::{MissionCommand, MissionState};
 use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks};
 use crate::kernel;
 use crate::log::Missions;
+use crate::manifest::Manifest;
 
 /// How long a boot that ends waits for its checks and trials, after they were killed.
 pub(super) const WORK_ENDS_WITHIN: Duration = Duration::from_secs(30);
@@ -340,6 +341,36 @@ impl Work {
                 EngineReport::Environment(ticket, environment.map(Box::new))
             },
             EngineReport::Environment(ticket, Err(panicked)),
+        )
+    }
+
+    /// Reads the manifest and its environment again, for who asked with this ticket.
+    pub(super) fn read_manifest(
+        &mut self,
+        app: &Application,
+        ticket: u64,
+    ) -> Result<(), EngineError> {
+        let running = Arc::clone(&app.manifest);
+        let process_env = app.process_env.clone();
+        self.spawn(
+            "manifest",
+            move || {
+                let read = || {
+                    let mut manifest = Manifest::load(&running.path).map_err(|error| {
+                        let problems = error.problems().iter();
+                        let problems =
+                            problems.map(|p| format!("; line {}: {}", p.line, p.message));
+                        format!("{error}{}", problems.collect::<String>())
+                    })?;
+                    manifest.workspace.clone_from(&running.workspace);
+                    // What says which files are its environment is fixed in a boot.
+                    let environment = load_environment(&running, &process_env);
+                    let environment = environment.map_err(|error| error.to_string())?;
+                    Ok(Box::new((manifest, environment)))
+                };
+                EngineReport::Manifest(ticket, read())
+            },
+            EngineReport::Manifest(ticket, Err("reading it panicked".to_owned())),
         )
     }
 

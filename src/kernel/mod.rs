@@ -32,6 +32,7 @@ mod service_limits;
 mod sock_diag;
 mod step;
 mod support;
+mod usage;
 
 pub(crate) use census::{Census, program_name};
 pub(crate) use confine::{
@@ -63,3 +64,4 @@ pub(crate) use program::find_program;
 pub(crate) use remove::{ScratchDirectory, remove_tree, sweep_scratch};
 pub(crate) use service_limits::limit_child;
 pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};
+pub(crate) use usage::{Usage, usage_of};

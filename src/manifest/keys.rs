@@ -35,7 +35,7 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault"];
+        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault", "api"];
     APP = "app", "[app]", ["name", "stable_after"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
@@ -80,6 +80,7 @@ tables! {
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];
     SANDBOX_VIEW = "sandbox", "[sandbox]", ["read"];
     VALIDATE = "validate", "[validate]", ["every"];
+    API = "api", "[api]", ["listen", "token_file", "token_env", "hosts"];
 }
 
 #[cfg(test)]

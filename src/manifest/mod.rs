@@ -4,6 +4,7 @@
 //! ([`Manifest::parse`], `section`, one file a table) to plain data (`types`); every mistake of a file
 //! is reported at once, with its place and what to do (`problem`). Nothing here starts a process.
 
+mod api;
 mod check;
 mod command;
 mod config;

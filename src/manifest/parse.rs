@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use toml_edit::Document;
 
+use super::api::read_api;
 use super::check::{read_acknowledged, read_checks};
 use super::config::read_config;
 use super::interpolate::require_sound;
@@ -100,6 +101,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         heal: read_heal(&root),
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
+        api: read_api(&root),
     };
     let found = faults.into_found();
     if found.is_empty() {

@@ -4,6 +4,7 @@
 //! workspace), every `${VARIABLE}` is still unexpanded, because its value is known only at run time.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// One application, validated.
@@ -40,6 +41,28 @@ pub struct Manifest {
     /// `[validate]`: time between two validations of the live system; `None` switches them off
     /// (`every = "0"`).
     pub(crate) validate_every_ms: Option<u64>,
+    /// `[api]`: the control interface over TCP too.
+    pub(crate) api: Option<Api>,
+}
+
+/// `[api]`: where the control interface listens beside its socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Api {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Whoever has it may ask. Off loopback there is one.
+    pub token: Option<ApiToken>,
+    /// Further names under which it is reached.
+    pub hosts: Vec<String>,
+}
+
+/// Where the token of `[api]` is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ApiToken {
+    /// In a file, relative to the workspace.
+    File(String),
+    /// In a variable.
+    Variable(String),
 }
 
 /// `[python]`: how the application's own interpreter is found.

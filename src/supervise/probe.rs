@@ -137,7 +137,12 @@ pub(crate) async fn probe_once(
     timeout_ms: u64,
     asked: Asked<'_>,
 ) -> Result<(), ProbeFailure> {
-    let peer = ask(probe, timeout_ms, asked).await?;
+    let begun = Instant::now();
+    let answer = ask(probe, timeout_ms, asked).await;
+    if let Some(signs) = asked.signs {
+        signs.note_probe(begun.elapsed(), answer.is_ok());
+    }
+    let peer = answer?;
     if probe.external {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use regex::Regex;
@@ -14,6 +15,7 @@ use super::notify::{Hearing, Said, hear, why_not};
 use super::output::{Clean, LineWatch, Output, is_trouble};
 use super::ping::Ping;
 use crate::domain::event::{ExitKind, ProcessRef};
+use crate::domain::probes::ProbeTimes;
 use crate::kernel::{self, MemoryKills, NotifySocket, Signal};
 use crate::manifest::ServiceLimits;
 
@@ -117,9 +119,22 @@ pub(crate) struct Signs {
     pub started: SystemTime,
     line: Option<watch::Receiver<bool>>,
     said: Option<watch::Receiver<Said>>,
+    probes: Arc<Mutex<ProbeTimes>>,
 }
 
 impl Signs {
+    /// A probe was tried.
+    pub(super) fn note_probe(&self, took: Duration, good: bool) {
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        probes.note(us, good);
+    }
+
+    /// What its probes took so far.
+    pub(crate) fn probe_times(&self) -> ProbeTimes {
+        *self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns once the awaited line was printed.
     pub(super) async fn line_seen(&self) {
         wait_until(self.line.clone(), |seen| *seen).await;
@@ -251,6 +266,7 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
             started,
             line,
             said,
+            probes: Arc::default(),
         },
         said_at_stop: Vec::new(),
         _hearing: hearing,

@@ -55,11 +55,11 @@ fn services_are_stopped_started_and_restarted_by_command_and_by_http() {
     workspace.ubs(&["wait", "--for", "stable"]).expect(0);
     let (status, ready) = ask(&workspace, "GET", "/readyz");
     assert_eq!((status, &ready["ready"]), (200, &Value::Bool(true)));
-    let (_, health) = ask(&workspace, "GET", "/health");
-    assert_eq!(
-        health,
-        workspace.ubs(&["health", "--json"]).expect(0).json()
-    );
+    // A last event may come between two looks.
+    await_that("both say the same", || {
+        let (_, health) = ask(&workspace, "GET", "/health");
+        health == workspace.ubs(&["health", "--json"]).expect(0).json()
+    });
     let unknown = workspace.ubs(&["stop", "wroker"]).expect(2);
     assert!(
         unknown.stderr.contains("did you mean `worker`?"),
@@ -175,4 +175,172 @@ fn another_user_is_refused_and_a_long_path_is_no_matter() {
     outer.ubs(&["-C", &dir, "stop"]).expect(0);
     running.wait().expect("its end");
     await_that("the end", || outer.leftovers().is_empty());
+}
+
+/// One request over TCP; its status and its body.
+fn ask_over_tcp(port: u16, token: &str, request: &str, body: &str) -> (u16, Value) {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let length = body.len();
+    write!(
+        stream,
+        "{request} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )
+    .expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.get(9..12).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (
+        status.unwrap_or(0),
+        serde_json::from_str(body).unwrap_or(Value::Null),
+    )
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("its address").port()
+}
+
+const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+
+fn api_manifest(port: u16, run: &str) -> String {
+    format!(
+        "[app]\nname = \"door\"\n[api]\nlisten = \"127.0.0.1:{port}\"\ntoken_env = \"API_TOKEN\"\n\
+         [[layer]]\nname = \"all\"\n\
+         [[layer.service]]\nname = \"api\"\nrun = ['sh', '-c', '{run}']\nmin_uptime = \"50ms\"\n\
+         [[layer.service]]\nname = \"worker\"\nrun = \"sleep 1000\"\nmin_uptime = \"50ms\"\n"
+    )
+}
+
+#[test]
+fn the_api_over_tcp_does_what_the_command_line_does() {
+    let port = free_port();
+    let first = "trap \"echo hup\" HUP; echo first; while :; do sleep 0.05; done";
+    let mut workspace = Workspace::with_manifest(&api_manifest(port, first));
+    workspace.set_env("API_TOKEN", TOKEN);
+    let running = workspace.start(&["boot", "--mode", "layered"]);
+    workspace.ubs(&["wait"]).expect(0);
+    let ask = |request: &str, body: &str| ask_over_tcp(port, TOKEN, request, body);
+    assert_eq!(ask_over_tcp(port, "x", "GET /status", "").0, 401);
+
+    // What it uses, and what it printed.
+    let (_, status) = ask("GET /status", "");
+    let api = &status["services"][0];
+    assert!(api["usage"]["memory_bytes"].as_u64() > Some(0), "{api}");
+    workspace.ubs(&["signal", "api", "hup"]).expect(0);
+    workspace.ubs(&["signal", "api", "nothing"]).expect(2);
+    await_that("the signal is heard", || {
+        let (_, output) = ask("GET /services/api/logs?lines=5", "");
+        let lines = output["lines"].as_array().expect("lines");
+        lines.iter().any(|line| line["text"] == "hup")
+    });
+
+    // Missions, from the filing to the end, by the same rules as the commands.
+    let mut events = UnixStream::connect(workspace.path(".ubs/control.sock")).expect("a socket");
+    write!(events, "GET /events HTTP/1.1\r\nHost: ubs\r\n\r\n").expect("a request");
+    let mut start = [0; 15];
+    events.read_exact(&mut start).expect("an answer");
+    let (code, filed) = ask("POST /missions", r#"{"subject":"queue","error":"is full"}"#);
+    assert_eq!(code, 200, "{filed}");
+    // It belongs to no boot, and those who follow hear of it all the same.
+    let patience = Some(std::time::Duration::from_secs(20));
+    events
+        .set_read_timeout(patience)
+        .expect("a socket's option");
+    let (mut told, mut part) = (String::new(), [0; 4096]);
+    while !told.contains("mission_filed") {
+        let read = events.read(&mut part).expect("the event comes");
+        told.push_str(&String::from_utf8_lossy(&part[..read]));
+    }
+    let (_, missions) = ask("GET /missions", "");
+    let slug = missions[0]["slug"].as_str().expect("a mission").to_owned();
+    assert_eq!(
+        missions,
+        workspace.ubs(&["missions", "--json"]).expect(0).json()
+    );
+    let (code, claimed) = ask(&format!("POST /missions/{slug}/claim"), r#"{"worker":"w"}"#);
+    assert_eq!(
+        (code, &claimed["status"]),
+        (200, &"claimed".into()),
+        "{claimed}"
+    );
+    let other = ask(
+        &format!("POST /missions/{slug}/fail"),
+        r#"{"worker":"x","reason":"r"}"#,
+    );
+    assert_eq!(
+        (other.0, &other.1["error"]["code"]),
+        (409, &"refused".into())
+    );
+    assert_eq!(ask("POST /missions/nobody/requeue", "").0, 404);
+    let (_, boots) = ask("GET /boots", "");
+    assert_eq!(boots, workspace.ubs(&["boots", "--json"]).expect(0).json());
+    let (code, boot) = ask("GET /boots/last", "");
+    assert_eq!((code, &boot["boot_id"]), (200, &boots[0]["boot_id"]));
+    assert_eq!(ask("GET /boots/zzz", "").0, 404);
+
+    // A reload restarts what it touches, and nothing else.
+    let pids = || -> Vec<Value> {
+        let (_, services) = ask("GET /services", "");
+        let services = services["services"].as_array().expect("services").clone();
+        services
+            .iter()
+            .map(|service| service["pid"].clone())
+            .collect()
+    };
+    let before = pids();
+    workspace.write("ubs.toml", "[app\n");
+    workspace.ubs(&["reload"]).expect(2);
+    let second = first.replace("first", "second");
+    workspace.write("ubs.toml", &api_manifest(port, &second));
+    let shown = workspace.ubs(&["reload", "--dry-run"]).expect(0);
+    assert!(
+        shown.stdout.contains("would be restarted: api"),
+        "{}",
+        shown.stdout
+    );
+    assert_eq!(pids(), before);
+    let (_, reloaded) = ask("POST /reload", "");
+    assert_eq!(
+        reloaded["restart"],
+        serde_json::json!(["api"]),
+        "{reloaded}"
+    );
+    workspace.ubs(&["wait", "api"]).expect(0);
+    let after = pids();
+    assert!(
+        after[0] != before[0] && after[1] == before[1],
+        "{before:?} {after:?}"
+    );
+    assert!(workspace.read(".ubs/logs/api.log").contains("second"));
+    let told = workspace.ubs(&["replay", "--events"]).expect(0);
+    assert!(told.stdout.contains("by a reload"), "{}", told.stdout);
+
+    // Its end is told with who asked for it.
+    workspace.ubs(&["signal", "worker", "KILL"]).expect(0);
+    await_that("the end is told", || {
+        let told = workspace.ubs(&["replay", "--events"]).expect(0);
+        told.stdout.contains("SIGKILL, sent by a person (uid")
+    });
+    workspace.ubs(&["stop"]).expect(0);
+    drop(running);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_and_the_boot_goes_on() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = taken.local_addr().expect("its address").port();
+    let mut workspace = Workspace::with_manifest(&api_manifest(port, "exec sleep 1000"));
+    workspace.set_env("API_TOKEN", TOKEN);
+    let running = workspace.start(&["boot", "--mode", "layered"]);
+    workspace.ubs(&["wait"]).expect(0);
+    let health = workspace.ubs(&["health", "--json"]).json();
+    let reason = health["reason"].as_str().unwrap_or("");
+    assert!(
+        reason.contains("the API does not listen on 127.0.0.1:"),
+        "{health}"
+    );
+    workspace.ubs(&["stop"]).expect(0);
+    drop(running);
 }

@@ -16,7 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("database", &["domain", "http", "kernel", "manifest"]),
     ("sandbox", &["domain", "kernel", "manifest"]),
     ("supervise", &["domain", "http", "kernel", "manifest"]),
-    ("control", &["domain", "log"]),
+    ("control", &["domain", "kernel", "log"]),
     (
         "checks",
         &[

@@ -104,6 +104,7 @@ fn heading(path: &str) -> &'static str {
         "heal.sandbox.limits" => "`heal.sandbox.limits`",
         "sandbox" => "`[sandbox]`",
         "validate" => "`[validate]`",
+        "api" => "`[api]`",
         _ => panic!("{path} has no heading in docs/manifest.md"),
     }
 }
@@ -203,6 +204,7 @@ fn the_documented_example_is_right_and_has_every_key() {
     }
     // A token is in a variable or in a file.
     vault.insert("token_file".to_owned());
+    found.get_mut("api").unwrap().insert("token_env".to_owned());
     found.remove("layer.service.env");
     found.remove("layer.service.needs");
     found.remove("layer.service.ready.headers");

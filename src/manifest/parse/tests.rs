@@ -82,6 +82,7 @@ fn the_smallest_manifest_has_every_default() {
             sandbox_limits: SandboxLimits::default(),
         },
         validate_every_ms: Some(3_600_000),
+        api: None,
     };
     assert_eq!(manifest, expected);
 }

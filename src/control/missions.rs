@@ -1,0 +1,243 @@
+//! What can be done with missions: each request becomes the command line of `ubs missions` that does it.
+
+use serde_json::{Map, Value};
+
+use super::command::Line;
+
+/// What one thing that can be done with a mission is, and what it takes.
+struct Deed {
+    name: &'static str,
+    fields: &'static [Field],
+}
+
+/// A key of the request's document.
+struct Field {
+    key: &'static str,
+    kind: Kind,
+    required: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// `--KEY=TEXT`.
+    Text,
+    /// `--KEY=TEXT`; who asks, if it is not said.
+    Who,
+    /// `--KEY=NUMBER`.
+    Number,
+    /// Standard input, as `--OPTION=-` reads it.
+    Input(&'static str),
+}
+
+const fn may(key: &'static str, kind: Kind) -> Field {
+    let required = false;
+    Field {
+        key,
+        kind,
+        required,
+    }
+}
+
+const fn must(key: &'static str, kind: Kind) -> Field {
+    let required = true;
+    Field {
+        key,
+        kind,
+        required,
+    }
+}
+
+const WORKER: Field = may("worker", Kind::Who);
+const LEASE: Field = may("lease", Kind::Number);
+const BY: Field = may("by", Kind::Who);
+
+const FILE: Deed = Deed {
+    name: "file",
+    fields: &[
+        must("subject", Kind::Text),
+        must("error", Kind::Text),
+        may("layer", Kind::Text),
+        may("traceback", Kind::Input("traceback")),
+    ],
+};
+
+const DEEDS: [Deed; 9] = [
+    Deed {
+        name: "claim",
+        fields: &[WORKER, LEASE],
+    },
+    Deed {
+        name: "heartbeat",
+        fields: &[WORKER, LEASE],
+    },
+    Deed {
+        name: "propose",
+        fields: &[WORKER, must("proposal", Kind::Input("file"))],
+    },
+    Deed {
+        name: "complete",
+        fields: &[WORKER, may("resolution", Kind::Text)],
+    },
+    Deed {
+        name: "fail",
+        fields: &[WORKER, must("reason", Kind::Text)],
+    },
+    Deed {
+        name: "approve",
+        fields: &[BY],
+    },
+    Deed {
+        name: "reject",
+        fields: &[BY, must("reason", Kind::Text)],
+    },
+    Deed {
+        name: "release",
+        fields: &[WORKER, may("reason", Kind::Text)],
+    },
+    Deed {
+        name: "requeue",
+        fields: &[BY],
+    },
+];
+
+/// Names of everything that can be done with one mission.
+pub(super) fn deeds() -> impl Iterator<Item = &'static str> {
+    DEEDS.iter().map(|deed| deed.name)
+}
+
+/// The command line that files a mission.
+pub(super) fn file(body: &[u8], who: &str) -> Result<Line, String> {
+    line(&FILE, None, body, who)
+}
+
+/// The command line that does this with a mission; `claim` without one takes the oldest. `None`: nothing of that
+/// name can be done.
+pub(super) fn act(
+    name: &str,
+    mission: Option<&str>,
+    body: &[u8],
+    who: &str,
+) -> Option<Result<Line, String>> {
+    let deed = DEEDS.iter().find(|deed| deed.name == name)?;
+    Some(line(deed, mission, body, who))
+}
+
+/// The command line that shows a mission.
+pub(super) fn show(mission: &str) -> Line {
+    let mut arguments = Vec::from(["missions", "show", "--"].map(str::to_owned));
+    arguments.push(mission.to_owned());
+    Line {
+        arguments,
+        names: true,
+        ..Line::default()
+    }
+}
+
+fn line(deed: &Deed, mission: Option<&str>, body: &[u8], who: &str) -> Result<Line, String> {
+    let given: Map<String, Value> = if body.is_empty() {
+        Map::new()
+    } else {
+        serde_json::from_slice(body)
+            .map_err(|error| format!("the body is no JSON object: {error}"))?
+    };
+    let keys = || -> Vec<&str> { deed.fields.iter().map(|field| field.key).collect() };
+    if let Some(key) = given.keys().find(|key| !keys().contains(&key.as_str())) {
+        let (key, keys) = (super::answer::quoted(key), keys().join("`, `"));
+        return Err(format!("{} takes `{keys}`, and not {key}", deed.name));
+    }
+    let mut line = Line {
+        arguments: vec!["missions".to_owned(), deed.name.to_owned()],
+        ..Line::default()
+    };
+    for Field {
+        key,
+        kind,
+        required,
+    } in deed.fields
+    {
+        let value = match (given.get(*key), kind) {
+            (None | Some(Value::Null), Kind::Who) => who.to_owned(),
+            (None | Some(Value::Null), _) if *required => {
+                return Err(format!("`{key}` is missing"));
+            }
+            (None | Some(Value::Null), _) => continue,
+            // A proposal is a document itself.
+            (Some(document @ Value::Object(_)), Kind::Input(_)) => document.to_string(),
+            (Some(Value::String(text)), Kind::Text | Kind::Who | Kind::Input(_)) => text.clone(),
+            (Some(Value::Number(number)), Kind::Number) if number.is_u64() => number.to_string(),
+            (Some(_), Kind::Number) => return Err(format!("`{key}` is a whole number")),
+            (Some(_), _) => return Err(format!("`{key}` is text")),
+        };
+        if let Kind::Input(option) = kind {
+            line.arguments.push(format!("--{option}=-"));
+            line.input = Some(value);
+        } else if value.contains('\0') {
+            return Err(format!("`{key}` holds a null character"));
+        } else {
+            line.arguments.push(format!("--{key}={value}"));
+        }
+    }
+    if let Some(mission) = mission {
+        line.arguments
+            .extend(["--".to_owned(), mission.replace('\0', "")]);
+    }
+    Ok(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(name: &str, mission: Option<&str>, body: &str) -> Result<String, String> {
+        let line = act(name, mission, body.as_bytes(), "me").expect("it can be done")?;
+        let input = line
+            .input
+            .map_or_else(String::new, |text| format!(" < {text}"));
+        Ok(format!("{}{input}", line.arguments.join(" ")))
+    }
+
+    #[test]
+    fn a_request_becomes_a_command_line() {
+        for (name, mission, body, wanted) in [
+            ("claim", None, "", "missions claim --worker=me"),
+            (
+                "claim",
+                Some("-x"),
+                r#"{"worker":"--json","lease":60}"#,
+                "missions claim --worker=--json --lease=60 -- -x",
+            ),
+            (
+                "propose",
+                Some("m"),
+                r#"{"proposal":{"summary":"s"}}"#,
+                r#"missions propose --worker=me --file=- -- m < {"summary":"s"}"#,
+            ),
+            (
+                "reject",
+                Some("m"),
+                r#"{"by":"Ann","reason":"no"}"#,
+                "missions reject --by=Ann --reason=no -- m",
+            ),
+        ] {
+            assert_eq!(arguments(name, mission, body).as_deref(), Ok(wanted));
+        }
+        assert_eq!(act("destroy", None, b"", "me"), None);
+    }
+
+    #[test]
+    fn what_is_no_such_document_is_refused() {
+        for (name, body, wanted) in [
+            ("reject", "{}", "`reason` is missing"),
+            ("fail", "[]", "the body is no JSON object"),
+            ("fail", "{", "the body is no JSON object"),
+            ("claim", r#"{"lease":"x"}"#, "`lease` is a whole number"),
+            ("claim", r#"{"lease":-1}"#, "`lease` is a whole number"),
+            ("claim", r#"{"worker":7}"#, "`worker` is text"),
+            ("claim", r#"{"state":"/"}"#, "and not `state`"),
+            ("requeue", r#"{"by":"a\u0000"}"#, "a null character"),
+        ] {
+            let error = arguments(name, Some("m"), body).unwrap_err();
+            assert!(error.contains(wanted), "{name} {body}: {error}");
+        }
+    }
+}

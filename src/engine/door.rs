@@ -1,0 +1,153 @@
+//! Opens the control interface where the manifest says.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::application::Application;
+use crate::control::{Ask, Door, Place, Tcp};
+use crate::manifest::{Api, ApiToken};
+
+/// A shorter token can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+/// A longer one is something else.
+const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Opens it, and says why it is not everywhere that it should be: over TCP for the health too. The services matter more
+/// than any door.
+pub(super) fn open_door(
+    app: &Application,
+    log: &Path,
+    asks: UnboundedSender<Ask>,
+) -> (Door, Option<String>) {
+    let api = app.manifest.api.as_ref();
+    let mut trouble = None;
+    let tcp = api.and_then(|api| match tcp_of(api, app) {
+        Ok(tcp) => Some(tcp),
+        Err(why) => {
+            trouble = Some(format!("the API does not listen on {}: {why}", api.listen));
+            None
+        }
+    });
+    let place = Place {
+        state_dir: app.state_dir.clone(),
+        log: log.to_owned(),
+        program: program_of(app),
+        tcp,
+    };
+    let opened = Door::open(&place, asks);
+    if let Some(error) = opened.no_socket {
+        tracing::warn!(
+            "no control socket in {}, so `ubs start`, `stop SERVICE` and `restart` do not work: {error}",
+            place.state_dir.display()
+        );
+    }
+    if let (Some(error), Some(api)) = (opened.no_tcp, api) {
+        trouble = Some(format!(
+            "the API does not listen on {}: {error}",
+            api.listen
+        ));
+    }
+    if let Some(trouble) = &trouble {
+        tracing::warn!("{trouble}");
+    }
+    (opened.door, trouble)
+}
+
+/// This very program, though its file was replaced meanwhile, and what leads it to this application.
+fn program_of(app: &Application) -> Vec<OsString> {
+    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut program: Vec<OsString> = vec!["/proc/self/exe".into()];
+    for (option, path) in [
+        ("--workspace", app.manifest.workspace.as_path()),
+        ("--manifest", app.manifest.path.as_path()),
+        ("--state", app.state_dir.as_path()),
+    ] {
+        program.extend([option.into(), absolute(path).into_os_string()]);
+    }
+    program
+}
+
+fn tcp_of(api: &Api, app: &Application) -> Result<Tcp, String> {
+    let token = match &api.token {
+        None => None,
+        Some(ApiToken::Variable(name)) => {
+            let value = app.environment.expand(&format!("${{{name}}}"));
+            let value =
+                value.map_err(|_| format!("the variable {name} with its token is not set"))?;
+            Some(sound_token(&value)?)
+        }
+        Some(ApiToken::File(path)) => {
+            let text = read_token(&app.manifest.workspace.join(path));
+            let text = text.map_err(|error| format!("the token file {path}: {error}"))?;
+            Some(sound_token(text.lines().next().unwrap_or(""))?)
+        }
+    };
+    Ok(Tcp {
+        listen: api.listen,
+        token,
+        hosts: api.hosts.clone(),
+    })
+}
+
+fn read_token(path: &Path) -> io::Result<String> {
+    let file = File::open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if found.mode() & 0o077 != 0 {
+        return Err(io::Error::other(
+            "others may read or write it; take that away (chmod 600)",
+        ));
+    }
+    let mut text = String::new();
+    file.take(TOKEN_BYTES_MAX as u64)
+        .read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// What a header can hold, and what cannot be guessed.
+fn sound_token(text: &str) -> Result<String, String> {
+    let token = text.trim();
+    if token.len() < TOKEN_BYTES_MIN {
+        return Err(format!(
+            "its token has less than {TOKEN_BYTES_MIN} characters; `openssl rand -hex 32` makes one"
+        ));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err("its token holds other characters than ASCII without spaces".to_owned());
+    }
+    Ok(token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_token_is_long_and_its_file_is_for_its_owner_only() {
+        assert!(sound_token("short").is_err());
+        assert!(sound_token("sixteen chars and").is_err());
+        assert_eq!(
+            sound_token(" 0123456789abcdef\n").as_deref(),
+            Ok("0123456789abcdef")
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("token");
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o644);
+        let error = read_token(&path).unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        mode(0o600);
+        assert_eq!(read_token(&path).unwrap(), "0123456789abcdef\n");
+        assert!(read_token(dir.path()).is_err());
+    }
+}
