@@ -109,6 +109,14 @@ pub enum ApplyError {
     /// One proposal changes a database in two ways.
     #[error("database {0} is changed twice: by migrations, and by statements or other migrations")]
     ChangedTwice(String),
+    /// Packages cannot be installed.
+    #[error("packages cannot be installed into {environment}: {why}")]
+    Packages {
+        /// Relative to the workspace.
+        environment: String,
+        /// Why, in words.
+        why: String,
+    },
     /// Not how far migrations can go.
     #[error("{0} is no target of migrations")]
     Target(String),
@@ -273,7 +281,33 @@ pub(super) fn require_sound(
                     .iter()
                     .try_for_each(|edit| require_clean(&edit.text))?;
             }
-            Change::Packages { .. } => {}
+            Change::Packages {
+                environment,
+                install,
+            } => {
+                resolve(root, environment)?;
+                let is_exact = |one: &String| {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
+                    one.split_once("==").is_some_and(|(name, version)| {
+                        [name, version].iter().all(|part| {
+                            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                                && part.chars().all(plain)
+                        })
+                    })
+                };
+                if install.is_empty() || !install.iter().all(is_exact) {
+                    return Err(ApplyError::Packages {
+                        environment: environment.escape_debug().to_string(),
+                        why: "each has to be given as name==version".to_owned(),
+                    });
+                }
+                if !root.join(environment).join("pyvenv.cfg").is_file() {
+                    return Err(ApplyError::Packages {
+                        environment: environment.escape_debug().to_string(),
+                        why: "it is no virtual environment of the workspace".to_owned(),
+                    });
+                }
+            }
             Change::SetVariable { path, value, .. } => {
                 resolve(root, path)?;
                 require_carried(path)?;
