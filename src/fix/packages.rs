@@ -83,7 +83,8 @@ impl Installer<'_> {
         })?;
         let text = fs::read(&report).map_err(said)?;
         let report: Report = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
-        let entry = |entry: ReportEntry| format!("{}=={}", entry.metadata.name, entry.metadata.version);
+        let entry =
+            |entry: ReportEntry| format!("{}=={}", entry.metadata.name, entry.metadata.version);
         Ok(report.install.into_iter().map(entry).collect())
     }
 
@@ -187,7 +188,10 @@ fn run(mut command: Command) -> Result<(), String> {
     let errors: Vec<&str> = lines.filter(|line| line.starts_with("ERROR")).collect();
     let last = errors.last().copied().unwrap_or("it says nothing");
     // An index URL may have a password.
-    Err(format!("pip: {}", without_passwords(&Redactor::default().clean(last, 600))))
+    Err(format!(
+        "pip: {}",
+        without_passwords(&Redactor::default().clean(last, 600))
+    ))
 }
 
 fn without_passwords(text: &str) -> String {
@@ -261,7 +265,10 @@ impl JournalPackages {
         journal: &Path,
         process_env: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        let (begun, done) = (journal.join("packages-begun"), journal.join("packages-done"));
+        let (begun, done) = (
+            journal.join("packages-begun"),
+            journal.join("packages-done"),
+        );
         if done.exists() {
             return Ok(());
         }
@@ -375,7 +382,11 @@ pub(super) fn refusal(environment: &str, why: String) -> ApplyError {
 
 /// The requirement for `name` in a line of a requirements file or of `pyproject.toml` is exactly that version: the
 /// bytes to replace, and by what.
-pub(super) fn pin(line: &str, name: &str, version: &str) -> Option<(std::ops::Range<usize>, String)> {
+pub(super) fn pin(
+    line: &str,
+    name: &str,
+    version: &str,
+) -> Option<(std::ops::Range<usize>, String)> {
     static REQUIREMENT: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
         regex::Regex::new(
             r#"^\s*["']?(?<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?(?<spec>\s*\(?(?:(?:[<>=!~]=?=?)\s*[A-Za-z0-9.*+!_-]+\s*,?\s*)*\)?)"#,
@@ -408,9 +419,15 @@ mod tests {
         };
         for (line, expected) in [
             ("flask-x", Some("flask-x==1.2")),
-            ("flask.x[a,b] >=1,<3  # why", Some("flask.x[a,b]==1.2  # why")),
+            (
+                "flask.x[a,b] >=1,<3  # why",
+                Some("flask.x[a,b]==1.2  # why"),
+            ),
             ("    \"Flask-X~=2.0\",", Some("    \"Flask-X==1.2\",")),
-            ("flask-x>2; python_version > '3'", Some("flask-x==1.2; python_version > '3'")),
+            (
+                "flask-x>2; python_version > '3'",
+                Some("flask-x==1.2; python_version > '3'"),
+            ),
             ("flask-x @ https://host/x.whl", None),
             ("flask-xy", None),
             ("-e ./flask-x", None),

@@ -15,12 +15,12 @@ use crate::domain::finding::{Finding, Severity};
 /// What an interpreter has, and what the workspace wants.
 pub(in crate::checks) struct Packages {
     /// By normalised name; of several with one name the first on the path counts.
-    installed: BTreeMap<PackageName, Distribution>,
-    declared: Vec<Declared>,
+    pub(super) installed: BTreeMap<PackageName, Distribution>,
+    pub(super) declared: Vec<Declared>,
     /// `None` if the interpreter does not say what it is.
-    markers: Option<MarkerEnvironment>,
+    pub(super) markers: Option<MarkerEnvironment>,
     /// Others use the interpreter too.
-    shared: bool,
+    pub(super) shared: bool,
 }
 
 impl Packages {
@@ -28,7 +28,7 @@ impl Packages {
     pub(in crate::checks) fn read(context: &CheckContext<'_>, host: &PythonHost) -> Self {
         Self {
             installed: installed::read(&host.path),
-            declared: declared::read(context),
+            declared: declared::read(context.root, context.manifest),
             markers: marker_environment(&host.markers),
             shared: host.shared,
         }

@@ -245,7 +245,11 @@ impl Stage {
                 .and_then(|()| installer.overlay(install, &wheels, &overlay))
                 .map_err(|why| refusal(environment, why))?;
             let before = process_env.get("PYTHONPATH").map(|path| format!(":{path}"));
-            path = Some(format!("{}{}", overlay.display(), before.unwrap_or_default()));
+            path = Some(format!(
+                "{}{}",
+                overlay.display(),
+                before.unwrap_or_default()
+            ));
         }
         Ok(path)
     }
