@@ -186,7 +186,7 @@ fn run(mut command: Command) -> Result<(), String> {
     let said = String::from_utf8_lossy(&said);
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let errors: Vec<&str> = lines.filter(|line| line.starts_with("ERROR")).collect();
-    let last = errors.last().copied().unwrap_or("it says nothing");
+    let last = errors.first().copied().unwrap_or("it says nothing");
     // An index URL may have a password.
     Err(format!(
         "pip: {}",

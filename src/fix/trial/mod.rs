@@ -111,14 +111,13 @@ pub(super) fn try_proposal(
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
     }
-    let mut process_env = process_env.clone();
-    match stage.install(proposal, &process_env, directory) {
+    match stage.install(proposal, process_env, directory) {
         Ok(path) => {
-            process_env.extend(path.map(|path| ("PYTHONPATH".to_owned(), path)));
+            let path = path.map(|path| ("PYTHONPATH".to_owned(), path));
+            stage.overrides.extend(path);
         }
         Err(error) => return Ok(refused(&error)),
     }
-    let process_env = &process_env;
     // After the proposal, which may change the same files.
     let environment = Environment::load(
         &stage.manifest,

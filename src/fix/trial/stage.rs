@@ -22,6 +22,8 @@ use crate::sandbox::{WorkspaceCopy, clone_database, prepare_copy};
 
 /// Where the wheels of a trial lie, below its directory.
 pub(super) const WHEELS: &str = "wheels";
+/// Where they are unpacked, in the copy.
+const OVERLAY: &str = ".ubs-packages/site-packages";
 
 /// The database of each `[[schema]]` of the manifest.
 #[derive(Default)]
@@ -239,17 +241,15 @@ impl Stage {
                 environment,
                 process_env,
             };
-            let (wheels, overlay) = (directory.join(WHEELS), directory.join("packages"));
+            // Seen by the trial, and not taken for the application's own.
+            let (wheels, overlay) = (directory.join(WHEELS), self.copy.root().join(OVERLAY));
             installer
                 .download(install, &wheels)
                 .and_then(|()| installer.overlay(install, &wheels, &overlay))
                 .map_err(|why| refusal(environment, why))?;
-            let before = process_env.get("PYTHONPATH").map(|path| format!(":{path}"));
-            path = Some(format!(
-                "{}{}",
-                overlay.display(),
-                before.unwrap_or_default()
-            ));
+            // Where the trial sees its copy: at the workspace's own path, or, without a root of its own, where it is.
+            let seen = self.manifest.workspace.join(OVERLAY);
+            path = Some(format!("{}:{}", seen.display(), overlay.display()));
         }
         Ok(path)
     }

@@ -76,7 +76,9 @@ impl Worker {
             let exact = match installer.resolve(&wanted, &constraints, &scratch) {
                 Ok(exact) => exact,
                 Err(why) => {
-                    last = why;
+                    if last.is_empty() {
+                        last = why;
+                    }
                     break;
                 }
             };
