@@ -9,9 +9,8 @@ use ruff_python_ast::{self as ast, ExceptHandler, Expr, ExprContext, Identifier,
 use ruff_python_parser::parse_module;
 use ruff_text_size::{Ranged, TextRange};
 
-use super::STACK_BYTES;
 use super::lines::Lines;
-use super::nesting::measure;
+use super::nesting::{STACK_BYTES, measure};
 
 /// Bytes to replace, and by what.
 pub(crate) type Edit = (Range<usize>, String);

@@ -50,6 +50,7 @@ use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};
 pub(crate) use mount::{Sibling, differing_part, mount_like};
+pub(crate) use nesting::STACK_BYTES;
 pub(crate) use program::{Program, program};
 use scope::FileName;
 
@@ -81,8 +82,6 @@ impl Default for ScanOptions {
     }
 }
 
-/// Walks over trees need stack; the depth of a tree is bounded before it is made (`nesting`).
-pub(crate) const STACK_BYTES: usize = 64 << 20;
 const THREADS_MAX: usize = 4;
 
 /// Reads every Python source below `roots`, directories relative to `workspace` (none: the workspace).
