@@ -511,12 +511,22 @@ fn base() -> Vec<Event> {
         Event::FixProposed {
             worker: worker(),
             proposal: Proposal {
+                changes: vec![Change::Migrate {
+                    schema: "main".into(),
+                    tool: MigrationTool::Alembic,
+                    target: "heads".into(),
+                }],
+                ..proposal("migrate", Risk::Additive)
+            },
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: proposal("bot", Risk::Guarded),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: Proposal {
                 changes: vec![
-                    Change::Migrate {
-                        schema: "main".into(),
-                        tool: MigrationTool::Alembic,
-                        target: "heads".into(),
-                    },
                     Change::Edit {
                         path: "requirements.txt".into(),
                         before: Digest::of(b"before"),
@@ -531,12 +541,8 @@ fn base() -> Vec<Event> {
                         install: texts(&["dep==1.1"]),
                     },
                 ],
-                ..proposal("migrate", Risk::Additive)
+                ..proposal("install_packages", Risk::Edit)
             },
-        },
-        Event::FixProposed {
-            worker: worker(),
-            proposal: proposal("bot", Risk::Guarded),
         },
         Event::FixTried {
             verdict: verdict(true),
