@@ -25,6 +25,10 @@ const BOOTS_MAX: u32 = 200;
 /// The fixes on probation of a running boot.
 #[derive(Debug, Default)]
 pub(super) struct Aftercare {
+    /// Services wait for their turn to start again.
+    waits: bool,
+    /// The last look was a moment ago: what happened since is not seen yet.
+    looks_soon: bool,
     looked: Option<Instant>,
     /// When the next look is due by itself; what others do wakes the engine in any case.
     due: Option<Instant>,
@@ -44,13 +48,16 @@ impl Aftercare {
     pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) -> Vec<BootCommand> {
         if log.state.phase != Phase::Running {
             self.due = None;
+            (self.waits, self.looks_soon) = (false, false);
             return vec![];
         }
         let soonest = self.looked.map(|looked| looked + LOOK_INTERVAL);
         if let Some(soonest) = soonest.filter(|soonest| *soonest > Instant::now()) {
             self.due = Some(soonest);
+            self.looks_soon = true;
             return vec![];
         }
+        self.looks_soon = false;
         self.looked = Some(Instant::now());
         let blessing = self.bless_due(app, log).unwrap_or_else(|error| {
             tracing::warn!(%error, "fixes on probation cannot be looked at");
@@ -66,6 +73,11 @@ impl Aftercare {
             tracing::warn!(%error, "fixes on probation cannot be looked at");
             vec![]
         })
+    }
+
+    /// Services still have to start again with a fix, or nobody has looked yet.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.waits || self.looks_soon
     }
 
     /// Waits until the next look is due; for ever if none is. May be dropped and called again.
@@ -100,6 +112,7 @@ impl Aftercare {
         self.known = fixes;
         if app.manifest.heal.restart == RestartAfterFix::Never {
             self.gone.clear();
+            self.waits = false;
             return Ok(vec![]);
         }
         self.gone
@@ -116,6 +129,7 @@ impl Aftercare {
             }
         }
         let names: Vec<String> = wanted.keys().cloned().collect();
+        self.waits = !wanted.is_empty();
         let mut commands = Vec::new();
         for service in boot::due(&log.state, &names) {
             if let Some(reason) = wanted.remove(&service) {

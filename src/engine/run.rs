@@ -246,7 +246,7 @@ impl Engine<'_> {
                     continue;
                 }
             }
-            if is_settled(&self.log.state) {
+            if is_settled(&self.log.state) && !self.aftercare.is_restarting() {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
                 }

@@ -12,6 +12,7 @@ use super::guarded::not_carried;
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
+use crate::domain::remedy::TextEdit;
 use crate::kernel::read_unless_database;
 use crate::manifest::{self, Existing, set_variable};
 
@@ -108,6 +109,14 @@ pub enum ApplyError {
     /// One proposal changes a database in two ways.
     #[error("database {0} is changed twice: by migrations, and by statements or other migrations")]
     ChangedTwice(String),
+    /// Packages cannot be installed.
+    #[error("packages cannot be installed into {environment}: {why}")]
+    Packages {
+        /// Relative to the workspace.
+        environment: String,
+        /// Why, in words.
+        why: String,
+    },
     /// Not how far migrations can go.
     #[error("{0} is no target of migrations")]
     Target(String),
@@ -265,6 +274,40 @@ pub(super) fn require_sound(
                 require_carried(path)?;
                 require_clean(text)?;
             }
+            Change::Edit { path, edits, .. } => {
+                resolve(root, path)?;
+                require_carried(path)?;
+                edits
+                    .iter()
+                    .try_for_each(|edit| require_clean(&edit.text))?;
+            }
+            Change::Packages {
+                environment,
+                install,
+            } => {
+                resolve(root, environment)?;
+                let is_exact = |one: &String| {
+                    let plain = |c: char| c.is_ascii_alphanumeric() || "._-+!".contains(c);
+                    one.split_once("==").is_some_and(|(name, version)| {
+                        [name, version].iter().all(|part| {
+                            part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                                && part.chars().all(plain)
+                        })
+                    })
+                };
+                if install.is_empty() || !install.iter().all(is_exact) {
+                    return Err(ApplyError::Packages {
+                        environment: environment.escape_debug().to_string(),
+                        why: "each has to be given as name==version".to_owned(),
+                    });
+                }
+                if !root.join(environment).join("pyvenv.cfg").is_file() {
+                    return Err(ApplyError::Packages {
+                        environment: environment.escape_debug().to_string(),
+                        why: "it is no virtual environment of the workspace".to_owned(),
+                    });
+                }
+            }
             Change::SetVariable { path, value, .. } => {
                 resolve(root, path)?;
                 require_carried(path)?;
@@ -311,7 +354,7 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
     let mut files: Vec<PlannedFile> = Vec::new();
     for change in &proposal.changes {
         match change {
-            Change::Sql { .. } | Change::Migrate { .. } => {}
+            Change::Sql { .. } | Change::Migrate { .. } | Change::Packages { .. } => {}
             Change::Insert {
                 path,
                 before,
@@ -325,6 +368,21 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
                     return Err(ApplyError::Changed { path: path.clone() });
                 }
                 file.after.splice(offset..offset, text.bytes());
+            }
+            Change::Edit {
+                path,
+                before,
+                edits,
+            } => {
+                let file = planned(&mut files, root, path)?;
+                require_digest(file, Some(*before))?;
+                let read = file.before.clone().unwrap_or_default();
+                if file.after != read {
+                    // Its places are those of the file as it was read.
+                    return Err(ApplyError::Changed { path: path.clone() });
+                }
+                file.after = edited(&read, edits)
+                    .ok_or_else(|| ApplyError::Changed { path: path.clone() })?;
             }
             Change::Write { path, before, text } => {
                 let file = planned(&mut files, root, path)?;
@@ -350,6 +408,22 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
         });
     }
     Ok(files)
+}
+
+/// The bytes with these parts replaced; `None` if they are not in order, or not in the file.
+fn edited(read: &[u8], edits: &[TextEdit]) -> Option<Vec<u8>> {
+    let mut result = Vec::with_capacity(read.len());
+    let mut done = 0;
+    for edit in edits {
+        let from = usize::try_from(edit.offset).ok()?;
+        let to = from.checked_add(usize::try_from(edit.length).ok()?)?;
+        result.extend_from_slice(read.get(done..from)?);
+        result.extend_from_slice(edit.text.as_bytes());
+        read.get(from..to)?;
+        done = to;
+    }
+    result.extend_from_slice(read.get(done..)?);
+    Some(result)
 }
 
 fn planned<'a>(

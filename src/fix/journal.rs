@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{PlannedFile, write_atomically};
+use super::packages::JournalPackages;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::Risk;
@@ -39,6 +40,9 @@ pub(super) struct JournalPlan {
     pub files: Vec<JournalFile>,
     /// Databases, in order, after the files.
     pub databases: Vec<JournalDatabase>,
+    /// Packages, before everything else.
+    #[serde(default)]
+    pub packages: Vec<JournalPackages>,
     /// Databases of servers, after those.
     #[serde(default)]
     pub servers: Vec<JournalServer>,

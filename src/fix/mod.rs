@@ -15,6 +15,7 @@ mod guarded;
 mod journal;
 mod migrate;
 mod migration_run;
+mod packages;
 mod patch;
 mod postgres;
 mod promote;

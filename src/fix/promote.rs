@@ -18,6 +18,7 @@ use super::journal::{
     Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
 };
 use super::migrate::replace_contents;
+use super::packages::{JournalPackages, refusal};
 use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
@@ -127,6 +128,7 @@ pub(super) fn promote(
     let mut plan = JournalPlan {
         files: files.iter().map(journal_file).collect(),
         databases: Vec::new(),
+        packages: planned_packages(proposal),
         servers: Vec::new(),
     };
     let mut images = Vec::new();
@@ -184,6 +186,18 @@ pub(super) fn promote(
     journal
         .write(&plan, &files, &kept)
         .map_err(io_error("write the promotion's journal"))?;
+    for packages in &plan.packages {
+        let kept = match &trial.wheels {
+            Some(wheels) => packages.keep(place.workspace, journal.directory(), &wheels.0),
+            None => Err("the trial left no wheels".to_owned()),
+        };
+        if let Err(why) = kept {
+            journal
+                .remove()
+                .map_err(io_error("remove the promotion's journal"))?;
+            return Err(refusal(&packages.environment, why).into());
+        }
+    }
     crate::kernel::crash_point("promote.journaled");
     place.missions.command(
         mission,
@@ -203,6 +217,7 @@ pub(super) fn promote(
         }
         Err(error) => {
             undo_files(place.workspace, &journal, &plan)?;
+            put_packages_back(place.workspace, &journal, &plan)?;
             let mut reason = format!("undone: {error}");
             for left in left_changed(&plan) {
                 reason = format!("{reason}; {left}");
@@ -373,6 +388,14 @@ fn carry_out(
     plan: &JournalPlan,
     servers: &BTreeMap<String, String>,
 ) -> Result<(), PromoteError> {
+    for packages in &plan.packages {
+        let process_env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        packages
+            .carry_out(workspace, journal.directory(), &process_env)
+            .map_err(|why| refusal(&packages.environment, why))?;
+    }
     for (index, file) in plan.files.iter().enumerate() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
         if now == Some(file.change.after) {
@@ -425,6 +448,34 @@ fn carry_out(
         })
         .map_err(ApplyError::from)?;
         crate::kernel::crash_point("promote.database_changed");
+    }
+    Ok(())
+}
+
+fn planned_packages(proposal: &Proposal) -> Vec<JournalPackages> {
+    let of_change = |change: &Change| match change {
+        Change::Packages {
+            environment,
+            install,
+        } => Some(JournalPackages {
+            environment: environment.clone(),
+            install: install.clone(),
+        }),
+        _ => None,
+    };
+    proposal.changes.iter().filter_map(of_change).collect()
+}
+
+/// Environments are as they were before.
+pub(super) fn put_packages_back(
+    workspace: &Path,
+    journal: &Journal,
+    plan: &JournalPlan,
+) -> Result<(), PromoteError> {
+    for packages in &plan.packages {
+        packages
+            .put_back(workspace, journal.directory())
+            .map_err(|why| refusal(&packages.environment, why))?;
     }
     Ok(())
 }
@@ -505,6 +556,7 @@ fn recover(
             Ok(()) => Ok(()),
             Err(error) => {
                 undo_files(place.workspace, &journal, plan)?;
+                put_packages_back(place.workspace, &journal, plan)?;
                 Err(error.to_string())
             }
         },

@@ -12,6 +12,7 @@ use super::apply::read_file;
 use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
+use super::packages::refusal;
 use super::promote::{
     COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, promotion_lock, undo_files,
 };
@@ -265,6 +266,14 @@ pub(crate) fn undo_fix(
             ));
         }
     }
+    for packages in &plan.packages {
+        if !packages.is_unchanged(workspace, journal.directory()) {
+            return refuse(format!(
+                "other packages were installed into {} since; change it by hand",
+                packages.environment
+            ));
+        }
+    }
     let intent = TakeBack {
         by: Some(by.to_owned()),
         why: why.to_owned(),
@@ -284,6 +293,20 @@ fn put_back(
         reason.push_str(&format!("; {path} stays, because it was changed since"));
     }
     undo_files(workspace, journal, plan)?;
+    for packages in &plan.packages {
+        let environment = &packages.environment;
+        let is_begun = journal.directory().join("packages-done").exists();
+        if is_begun && !packages.is_unchanged(workspace, journal.directory()) {
+            reason.push_str(&format!(
+                "; the packages of {environment} stay, because others were installed since"
+            ));
+            continue;
+        }
+        packages
+            .put_back(workspace, journal.directory())
+            .map_err(|why| refusal(environment, why))?;
+        reason.push_str(&format!("; the packages of {environment} are as they were"));
+    }
     crash_point("take_back.files");
     for (index, database) in plan.databases.iter().enumerate() {
         let said = match put_database_back(journal, index, database) {

@@ -3,6 +3,7 @@
 
 mod outcome;
 mod risk;
+mod versions;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -251,6 +252,21 @@ impl Worker {
                 },
             )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
+        };
+        let found = match &state.signature {
+            Some(signature) => self.with_versions(mission, signature, failure, proposal)?,
+            None => Ok(proposal),
+        };
+        let proposal = match found {
+            Ok(proposal) => proposal,
+            Err(why) => {
+                let reason = format!("not automatic, because {why}");
+                let quarantine = MissionCommand::Quarantine {
+                    reason: reason.clone(),
+                };
+                self.missions.command(mission, quarantine)?;
+                return Ok(worked(HealOutcome::NeedsPerson, reason));
+            }
         };
         self.offer_as(mission, proposal, Author::BuiltIn)
             .map(|(worked, _)| worked)

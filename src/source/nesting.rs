@@ -4,6 +4,9 @@
 use ruff_python_ast::token::TokenKind;
 use ruff_python_parser::{Mode, lexer::lex};
 
+/// Walks over trees need stack; the depth of a tree is bounded before it is made (`nesting`).
+pub(crate) const STACK_BYTES: usize = 64 << 20;
+
 /// `MAXLEVEL` of Python's tokenizer.
 const BRACKETS_MAX: usize = 200;
 /// `MAXINDENT` of Python's tokenizer.

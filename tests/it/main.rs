@@ -20,6 +20,7 @@ mod log_examples;
 mod log_trouble;
 mod migrations;
 mod no_namespaces;
+mod packages;
 mod postgres;
 mod proof;
 mod public_api;

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::need::Need;
-use crate::checks::context::CheckContext;
+use crate::manifest::Manifest;
 
 /// Longest file that is read.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -31,8 +31,8 @@ pub(in crate::checks) struct Declared {
 }
 
 /// Everything that the workspace declares.
-pub(super) fn read(context: &CheckContext<'_>) -> Vec<Declared> {
-    let Ok(root) = context.root.canonicalize() else {
+pub(super) fn read(base: &Path, manifest: &Manifest) -> Vec<Declared> {
+    let Ok(root) = base.canonicalize() else {
         return Vec::new();
     };
     let mut reader = RequirementsReader {
@@ -40,12 +40,9 @@ pub(super) fn read(context: &CheckContext<'_>) -> Vec<Declared> {
         seen: BTreeSet::new(),
         found: Vec::new(),
     };
-    let named = context.manifest.python.requirements.as_deref();
-    reader.requirements(
-        &context.root.join(named.unwrap_or("requirements.txt")),
-        false,
-    );
-    reader.project(&context.root.join("pyproject.toml"));
+    let named = manifest.python.requirements.as_deref();
+    reader.requirements(&base.join(named.unwrap_or("requirements.txt")), false);
+    reader.project(&base.join("pyproject.toml"));
     reader.found.truncate(DECLARED_MAX);
     reader.found
 }

@@ -16,14 +16,14 @@ use crate::source::{Guard, SourceFacts};
 /// What an interpreter has, and what the workspace wants.
 pub(in crate::checks) struct Packages {
     /// By normalised name; of several with one name the first on the path counts.
-    installed: BTreeMap<PackageName, Distribution>,
-    declared: Vec<Declared>,
+    pub(super) installed: BTreeMap<PackageName, Distribution>,
+    pub(super) declared: Vec<Declared>,
     /// Top-level names that the sources import.
     imported: BTreeSet<String>,
     /// `None` if the interpreter does not say what it is.
-    markers: Option<MarkerEnvironment>,
+    pub(super) markers: Option<MarkerEnvironment>,
     /// Others use the interpreter too.
-    shared: bool,
+    pub(super) shared: bool,
 }
 
 impl Packages {
@@ -31,7 +31,7 @@ impl Packages {
     pub(in crate::checks) fn read(context: &CheckContext<'_>, host: &PythonHost) -> Self {
         Self {
             installed: installed::read(&host.path),
-            declared: declared::read(context),
+            declared: declared::read(context.root, context.manifest),
             imported: imported(context.facts()),
             markers: marker_environment(&host.markers),
             shared: host.shared,

@@ -10,8 +10,10 @@ mod installed;
 mod inventory;
 mod names;
 mod need;
+mod remedy;
 #[cfg(test)]
 mod tests;
 
 pub(super) use inventory::Packages;
 pub(super) use names::{normalise, package_of};
+pub(crate) use remedy::{DeclaredPackage, declared_packages};

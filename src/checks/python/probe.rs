@@ -86,7 +86,14 @@ pub(in crate::checks) fn run_environment(
         context.environment.declared_env(context.manifest)
     };
     env.extend(as_run.env.clone());
+    let path = env.remove("PYTHONPATH");
     env.extend(context.overrides.clone());
+    // The packages of a trial stand before what the service names itself.
+    if let Some(path) = path {
+        let named = env.entry("PYTHONPATH".to_owned()).or_default();
+        let between = if named.is_empty() { "" } else { ":" };
+        named.push_str(&format!("{between}{path}"));
+    }
     for name in ["PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED"] {
         env.insert(name.to_owned(), "1".to_owned());
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::checks::advice::{Advice, advise, import_remedy};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
+use crate::checks::edits::raised_fix;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
@@ -12,7 +13,7 @@ use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::redact::Redactor;
-use crate::domain::remedy::Cause;
+use crate::domain::remedy::{Cause, Remedy};
 use crate::manifest::Layer;
 
 /// Imports that take longer are worth a word.
@@ -198,6 +199,14 @@ impl LayerFailures<'_> {
         finding = finding
             .cause(Cause::Exception(raised.text(redactor)))
             .fact("module", step);
+        if cause.is_none()
+            && !is_named_in_manifest
+            && let Some(fix) = raised_fix(self.context, raised)
+        {
+            finding = fix.add_to(finding);
+        } else if cause.is_none() && missing.is_none() {
+            finding.fix = self.other_version_fix(raised);
+        }
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
         } else if let Some(module) =
@@ -280,6 +289,29 @@ impl LayerFailures<'_> {
                  for and pin it in the requirements, or import what that one has"
             ),
         })
+    }
+
+    /// An installed package that others, or the application, cannot live with in this version: the one that lacks a
+    /// name, else the one that raised.
+    fn other_version_fix(&self, raised: &Raised) -> Option<Remedy> {
+        let packages = self.packages?;
+        let kinds = ["ImportError", "AttributeError", "TypeError"];
+        if !kinds.contains(&raised.kind.as_str()) {
+            return None;
+        }
+        let lacking = match raised.kind.as_str() {
+            "ImportError" => raised.name.clone(),
+            "AttributeError" => {
+                let rest = raised.message.strip_prefix("module '");
+                rest.and_then(|rest| Some(rest.split_once('\'')?.0.to_owned()))
+            }
+            _ => None,
+        };
+        let raiser = Some(raised.raised_in.clone());
+        let modules = [lacking, raiser].into_iter().flatten();
+        modules
+            .filter(|module| !module.is_empty() && !self.is_in_workspace(module))
+            .find_map(|module| packages.vary_fix(self.context, &module))
     }
 
     /// The module's first part lies on the application's import path.

@@ -94,7 +94,7 @@ fn closing_words(ui: &Ui, directory: &std::path::Path, end: &BootEnd) -> String 
     for (command, what) in [
         ("replay last", "the whole boot, event by event"),
         ("health", "how it is, and why"),
-        ("missions", "what is left for a person, and how to close it"),
+        ("missions list --all", "what was broken, and what healed it"),
         (
             "boot",
             "boot it again, until Ctrl-C; what was healed stays healed",

@@ -201,7 +201,7 @@ fn complete(draft: &mut BootDraft) {
             let degraded = state.layers.iter().any(|l| l.status != LayerStatus::Up);
             draft.push(Event::BootUp { degraded });
         }
-        Phase::Healing if state.blocking_missions().all(|m| m.outcome.is_some()) => {
+        Phase::Healing if state.to_heal().is_none() => {
             end_healing(draft);
         }
         Phase::Stopping if !state.any_alive() => match state.after_stop.clone() {

@@ -74,8 +74,7 @@ pub(crate) fn next(state: &BootState) -> Vec<Step> {
         Phase::Preflight => run_checks(state, CheckPhase::Preflight),
         Phase::Settling => vec![Step::Settle],
         Phase::Healing => state
-            .blocking_missions()
-            .find(|m| m.outcome.is_none())
+            .to_heal()
             .map(|m| Step::Heal {
                 mission: m.id,
                 attempt: m.attempt,

@@ -112,8 +112,10 @@ pub(crate) fn came_back(state: &BootState, fix: &Fix, is_open: bool) -> Option<S
     let started = layer
         .and_then(|name| state.layer(name))
         .and_then(|layer| layer.started_at);
-    // What runs may still be what ran before the fix; each attempt tries everything anew.
-    let ran_with_it = started.is_some_and(|started| started > fix.applied_at)
+    // What runs may still be what ran before the fix; each attempt tries everything anew. What a check reported before
+    // the fix says nothing of a layer that was started with it.
+    let is_newer = back.failure.check.is_none() || is_open;
+    let ran_with_it = is_newer && started.is_some_and(|started| started > fix.applied_at)
         || is_open && state.phase == Phase::Settling;
     ran_with_it.then(|| format!("its failure came back: {}", back.failure.error))
 }

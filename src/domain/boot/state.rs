@@ -494,6 +494,23 @@ impl BootState {
         })
     }
 
+    /// The mission to heal next before the next attempt: one that blocks it; where one of those was healed, so that
+    /// everything is tried anew, also one that does not.
+    pub(crate) fn to_heal(&self) -> Option<&BootMission> {
+        let mut blocking = self.blocking_missions();
+        let is_healed = |m: &BootMission| m.outcome == Some(HealOutcome::Applied);
+        let others = || {
+            let mut others = self.missions.iter();
+            let is_due = |m: &&BootMission| !m.closed && m.attempt == self.attempt;
+            others.find(|m| is_due(m) && m.outcome.is_none())
+        };
+        blocking.find(|m| m.outcome.is_none()).or_else(|| {
+            let retries = self.attempt < self.plan.attempts_max;
+            let helps = retries && self.blocking_missions().any(is_healed);
+            helps.then(others).flatten()
+        })
+    }
+
     /// Missions that block the present attempt.
     pub fn blocking_missions(&self) -> impl Iterator<Item = &BootMission> {
         self.missions

@@ -4,6 +4,7 @@
 
 mod config;
 mod migrate;
+mod packages;
 mod schema;
 mod source;
 
@@ -21,9 +22,11 @@ pub(super) trait Fixer {
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 7] = [
+pub(super) const FIXERS: [&dyn Fixer; 9] = [
     &migrate::Migrate,
     &source::ExtendExisting,
+    &source::EditText,
+    &packages::InstallPackages,
     &schema::CreateTable,
     &schema::AddColumn,
     &schema::CreateIndex,

@@ -95,6 +95,7 @@ impl Place {
             definitions: std::collections::BTreeMap::new(),
             migrated: std::collections::BTreeMap::new(),
             servers: std::collections::BTreeMap::new(),
+            wheels: None,
             risk: Risk::Additive,
             side_effects: vec![],
             doubts: vec![],

@@ -11,7 +11,7 @@ mod judge;
 mod stage;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::apply::ApplyError;
@@ -26,7 +26,7 @@ use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::has_own_root;
 use judge::{Judgement, compare, judge};
-use stage::Stage;
+use stage::{Stage, WHEELS};
 
 pub(crate) use checks::{Baseline, CheckPlace, checks_of, list_gaps, run_checks};
 pub(crate) use command::run_in_trial;
@@ -44,6 +44,8 @@ pub(super) struct Trial {
     pub migrated: BTreeMap<String, MigratedImage>,
     /// The catalog of each PostgreSQL database that the proposal changes.
     pub servers: BTreeMap<String, ServerOutcome>,
+    /// The wheels of the packages that it installs; removed with this.
+    pub wheels: Option<Wheels>,
     /// What the proposal really risks, as measured.
     pub risk: Risk,
     /// What migrations lose or change besides what they add.
@@ -100,12 +102,20 @@ pub(super) fn try_proposal(
         definitions: BTreeMap::new(),
         migrated: BTreeMap::new(),
         servers: BTreeMap::new(),
+        wheels: None,
         risk: proposal.risk,
         side_effects: Vec::new(),
         doubts: Vec::new(),
     };
     if let Err(error) = stage.carry_out(proposal) {
         return Ok(refused(&error));
+    }
+    match stage.install(proposal, process_env, directory) {
+        Ok(path) => {
+            let path = path.map(|path| ("PYTHONPATH".to_owned(), path));
+            stage.overrides.extend(path);
+        }
+        Err(error) => return Ok(refused(&error)),
     }
     // After the proposal, which may change the same files.
     let environment = Environment::load(
@@ -193,10 +203,36 @@ pub(super) fn try_proposal(
         definitions,
         migrated,
         servers,
+        wheels: keep_wheels(directory).map_err(|source| TrialError::Io {
+            path: directory.join(WHEELS),
+            source,
+        })?,
         risk,
         side_effects,
         doubts,
     })
+}
+
+/// A directory of wheels, removed when this is dropped.
+pub(super) struct Wheels(pub PathBuf);
+
+impl Drop for Wheels {
+    fn drop(&mut self) {
+        let _ = crate::kernel::remove_tree(&self.0);
+    }
+}
+
+/// The trial's directory goes; its wheels are needed for the promotion. Their name is that of an image of the mission,
+/// which a sweep removes.
+fn keep_wheels(directory: &Path) -> std::io::Result<Option<Wheels>> {
+    let wheels = directory.join(WHEELS);
+    if !wheels.exists() {
+        return Ok(None);
+    }
+    let kept = directory.with_extension("wheels");
+    crate::kernel::remove_tree(&kept)?;
+    std::fs::rename(&wheels, &kept)?;
+    Ok(Some(Wheels(kept)))
 }
 
 fn owned((name, value): (&String, &String)) -> (String, String) {

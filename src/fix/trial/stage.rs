@@ -13,11 +13,17 @@ use crate::fix::apply::{ApplyError, plan_files, write_files};
 use crate::fix::database::apply_statements;
 use crate::fix::migrate::{MigratedImage, migrate};
 use crate::fix::migration_run::{MigrationRun, Upgrade};
+use crate::fix::packages::{Installer, refusal};
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
 use crate::fix::postgres::statements::try_on_clone;
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{WorkspaceCopy, clone_database, prepare_copy};
+
+/// Where the wheels of a trial lie, below its directory.
+pub(super) const WHEELS: &str = "wheels";
+/// Where they are unpacked, in the copy.
+const OVERLAY: &str = ".ubs-packages/site-packages";
 
 /// The database of each `[[schema]]` of the manifest.
 #[derive(Default)]
@@ -211,6 +217,41 @@ impl Stage {
                 schema.database = reached;
             }
         }
+    }
+
+    /// Unpacks the packages of the proposal beside the copy: the variable that puts them on the import path, before
+    /// what is installed. The wheels stay in `wheels`.
+    pub(crate) fn install(
+        &self,
+        proposal: &Proposal,
+        process_env: &BTreeMap<String, String>,
+        directory: &Path,
+    ) -> Result<Option<String>, ApplyError> {
+        let mut path = None;
+        for change in &proposal.changes {
+            let Change::Packages {
+                environment,
+                install,
+            } = change
+            else {
+                continue;
+            };
+            let installer = Installer {
+                workspace: &self.manifest.workspace,
+                environment,
+                process_env,
+            };
+            // Seen by the trial, and not taken for the application's own.
+            let (wheels, overlay) = (directory.join(WHEELS), self.copy.root().join(OVERLAY));
+            installer
+                .download(install, &wheels)
+                .and_then(|()| installer.overlay(install, &wheels, &overlay))
+                .map_err(|why| refusal(environment, why))?;
+            // Where the trial sees its copy: at the workspace's own path, or, without a root of its own, where it is.
+            let seen = self.manifest.workspace.join(OVERLAY);
+            path = Some(format!("{}:{}", seen.display(), overlay.display()));
+        }
+        Ok(path)
     }
 
     /// The copy is complete: application code may run in it.

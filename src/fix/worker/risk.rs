@@ -27,11 +27,14 @@ pub(super) fn effective_risk(
         (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
             Risk::Open
         }
+        // Installed code runs with everything the application may.
+        (Change::Packages { .. }, Author::Other) => Risk::Guarded,
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,
         (
             Change::Insert { path, .. }
+            | Change::Edit { path, .. }
             | Change::Write { path, .. }
             | Change::SetVariable { path, .. }
             | Change::GenerateSecret { path, .. },
@@ -39,7 +42,8 @@ pub(super) fn effective_risk(
         ) if guards(path, manifest).is_some() => Risk::Guarded,
         (_, Author::Other) => Risk::Open,
         (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
-        (Change::Insert { .. } | Change::Write { .. }, _) => Risk::Edit,
+        (Change::Packages { .. }, _) => Risk::Additive,
+        (Change::Insert { .. } | Change::Edit { .. } | Change::Write { .. }, _) => Risk::Edit,
     };
     let changes = proposal.changes.iter().map(of_change);
     changes.max().unwrap_or(Risk::Additive).max(proposal.risk)

@@ -14,7 +14,7 @@ use crate::domain::finding::{
 };
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal, Risk};
-use crate::domain::remedy::{Cause, MigrationTool, Remedy};
+use crate::domain::remedy::{Cause, MigrationTool, Remedy, TextEdit};
 
 const AT: At = At(1_764_000_000_123_456);
 
@@ -281,6 +281,29 @@ fn filed_remedies() -> Vec<Event> {
             },
             None,
         ),
+        filed(
+            Remedy::EditText {
+                file: "app/text.py".into(),
+                before: Some(Digest::of(b"before")),
+                edits: vec![TextEdit {
+                    offset: 17,
+                    length: 5,
+                    text: "parse".into(),
+                }],
+                what: "import parse instead of pasre".into(),
+            },
+            Some(Cause::Exception("ImportError: pasre".into())),
+        ),
+        filed(
+            Remedy::Packages {
+                environment: ".venv".into(),
+                requirements: texts(&["dep>=1"]),
+                vary: Some("dep==2.0".into()),
+                module: "dep".into(),
+                what: "take the newest version of dep that works".into(),
+            },
+            None,
+        ),
     ]
 }
 
@@ -512,6 +535,27 @@ fn base() -> Vec<Event> {
         Event::FixProposed {
             worker: worker(),
             proposal: proposal("bot", Risk::Guarded),
+        },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: Proposal {
+                changes: vec![
+                    Change::Edit {
+                        path: "requirements.txt".into(),
+                        before: Digest::of(b"before"),
+                        edits: vec![TextEdit {
+                            offset: 3,
+                            length: 2,
+                            text: "==1.1".into(),
+                        }],
+                    },
+                    Change::Packages {
+                        environment: ".venv".into(),
+                        install: texts(&["dep==1.1"]),
+                    },
+                ],
+                ..proposal("install_packages", Risk::Edit)
+            },
         },
         Event::FixTried {
             verdict: verdict(true),

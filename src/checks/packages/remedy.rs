@@ -1,0 +1,122 @@
+//! What a fixer may install: what the workspace declares, or what lies below that, into an environment of its own.
+
+use std::str::FromStr;
+
+use pep508_rs::{PackageName, VersionOrUrl};
+
+use super::declared::{self, Declared};
+use super::inventory::Packages;
+use super::need::Need;
+use super::{conflicts, normalise};
+use crate::checks::context::CheckContext;
+use crate::checks::interpreter::interpreter;
+use crate::domain::remedy::Remedy;
+use crate::manifest::Manifest;
+
+/// A package that the workspace declares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeclaredPackage {
+    /// As it is declared.
+    pub name: String,
+    /// Which versions, as pip's constraints say it; none if any does.
+    pub constraint: Option<String>,
+    /// Relative to the workspace.
+    pub file: String,
+    /// 1-based.
+    pub line: u32,
+}
+
+/// The packages that the workspace of the manifest declares.
+pub(crate) fn declared_packages(manifest: &Manifest) -> Vec<DeclaredPackage> {
+    let of_one = |one: Declared| {
+        let has_versions = matches!(
+            one.need.version_or_url,
+            Some(VersionOrUrl::VersionSpecifier(_))
+        );
+        let name = one.need.name.to_string();
+        let plain = Need {
+            extras: Vec::new(),
+            ..one.need
+        };
+        DeclaredPackage {
+            name,
+            constraint: has_versions.then(|| plain.to_string()),
+            file: one.file,
+            line: one.line,
+        }
+    };
+    let all = declared::read(&manifest.workspace, manifest);
+    all.into_iter().map(of_one).collect()
+}
+
+/// The virtual environment of the application's interpreter, if it lies in the workspace and is its own.
+fn own_environment(context: &CheckContext<'_>) -> Option<String> {
+    let python = interpreter(context.manifest, context.root, context.environment).ok()?;
+    let environment = python.parent()?.parent()?;
+    let inside = environment.strip_prefix(&context.manifest.workspace).ok()?;
+    let is_own = environment.join("pyvenv.cfg").is_file()
+        && !environment.is_symlink()
+        && !inside.as_os_str().is_empty();
+    is_own.then(|| inside.to_str().map(str::to_owned))?
+}
+
+impl Packages {
+    /// Installs a package that is missing, if the workspace declares it, or a package that it declares needs it.
+    pub(in crate::checks) fn install_fix(
+        &self,
+        context: &CheckContext<'_>,
+        package: &str,
+    ) -> Option<Remedy> {
+        let environment = own_environment(context).filter(|_| !self.shared)?;
+        let name = PackageName::from_str(package).ok()?;
+        let markers = self.markers.as_ref()?;
+        let is_wanted = |need: &Need| need.name == name && need.evaluate_markers(markers, &[]);
+        let declared = self
+            .declared
+            .iter()
+            .find(|one| !one.constraint && is_wanted(&one.need));
+        let below = || {
+            let reached = conflicts::reached(&self.declared, &[], &self.installed, markers);
+            self.installed
+                .iter()
+                .filter(|(name, _)| reached.contains(*name))
+                .find_map(|(_, d)| d.needs.iter().find(|need| is_wanted(need)))
+        };
+        let need = declared.map(|one| &one.need).or_else(below)?;
+        if matches!(need.version_or_url, Some(VersionOrUrl::Url(_))) {
+            return None;
+        }
+        Some(Remedy::Packages {
+            what: format!("install {package}, which is declared, into {environment}"),
+            environment,
+            requirements: vec![need.to_string()],
+            vary: None,
+            module: package.to_owned(),
+        })
+    }
+
+    /// Takes an older version of an installed package with which an import fails.
+    pub(in crate::checks) fn vary_fix(
+        &self,
+        context: &CheckContext<'_>,
+        module: &str,
+    ) -> Option<Remedy> {
+        let environment = own_environment(context).filter(|_| !self.shared)?;
+        let (name, version) = self.owner_of(module)?;
+        // What nobody declares, and nothing that is declared needs, is not the workspace's.
+        let markers = self.markers.as_ref()?;
+        let reached = conflicts::reached(&self.declared, &[], &self.installed, markers);
+        if !reached.contains(&PackageName::from_str(name).ok()?) {
+            return None;
+        }
+        Some(Remedy::Packages {
+            what: format!(
+                "take the newest version of {name} below {version} that works, in {environment}"
+            ),
+            environment,
+            requirements: Vec::new(),
+            vary: Some(format!("{}=={version}", normalise(name))),
+            module: module.to_owned(),
+        })
+    }
+}

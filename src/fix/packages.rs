@@ -1,0 +1,446 @@
+//! Packages: which exact distributions mend an environment, their wheels, and the change of the live environment.
+//!
+//! The resolver is pip, with the index that the environment is configured for (its `pip.conf`, `PIP_*`). Only wheels are
+//! downloaded and unpacked, so nothing of them runs. The live environment is copied before it is changed, and that
+//! copy takes its place again if the change is taken back or was interrupted.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::ApplyError;
+use crate::domain::redact::Redactor;
+use crate::kernel::remove_tree;
+
+/// How long pip may take for one step.
+const STEP_WITHIN: Duration = Duration::from_secs(90);
+/// A larger environment is not copied, so it is not changed either.
+const ENVIRONMENT_BYTES_MAX: u64 = 1 << 30;
+/// Of what pip says.
+const SAID_BYTES_MAX: u64 = 1 << 20;
+
+/// An environment of the workspace, and what pip inherits.
+#[derive(Debug, Clone)]
+pub(super) struct Installer<'a> {
+    pub workspace: &'a Path,
+    /// Relative to the workspace.
+    pub environment: &'a str,
+    pub process_env: &'a BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Report {
+    install: Vec<ReportEntry>,
+}
+
+#[derive(Deserialize)]
+struct ReportEntry {
+    metadata: ReportMetadata,
+}
+
+#[derive(Deserialize)]
+struct ReportMetadata {
+    name: String,
+    version: String,
+}
+
+/// What pip says when a distribution has no wheel: its own code would have to run.
+const NO_WHEEL: &str = "no version of it comes as a wheel, and a source distribution runs its own code: \
+                        install it by hand";
+
+impl Installer<'_> {
+    fn place(&self) -> PathBuf {
+        self.workspace.join(self.environment)
+    }
+
+    /// The exact distributions, as `name==version`, that pip would install for the requirements within the constraints.
+    pub(super) fn resolve(
+        &self,
+        requirements: &[String],
+        constraints: &[String],
+        scratch: &Path,
+    ) -> Result<Vec<String>, String> {
+        let said = |error: io::Error| format!("{} cannot be used: {error}", scratch.display());
+        fs::create_dir_all(scratch).map_err(said)?;
+        let limits = scratch.join("constraints.txt");
+        let report = scratch.join("report.json");
+        fs::write(&limits, constraints.join("\n") + "\n").map_err(said)?;
+        let mut pip = self.pip(&["install", "--dry-run", "--quiet", "--only-binary", ":all:"])?;
+        pip.arg("--constraint").arg(&limits);
+        pip.arg("--report").arg(&report);
+        pip.arg("--").args(requirements);
+        run(pip).map_err(|why| {
+            if why.contains("No matching distribution") {
+                format!("{why}; or {NO_WHEEL}")
+            } else {
+                why
+            }
+        })?;
+        let text = fs::read(&report).map_err(said)?;
+        let report: Report = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+        let entry =
+            |entry: ReportEntry| format!("{}=={}", entry.metadata.name, entry.metadata.version);
+        Ok(report.install.into_iter().map(entry).collect())
+    }
+
+    /// The wheels of exact distributions.
+    pub(super) fn download(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
+        pip.arg("--dest").arg(wheels).arg("--").args(exact);
+        run(pip)
+    }
+
+    /// Unpacks the wheels into a directory that stands before the environment on the import path.
+    pub(super) fn overlay(&self, exact: &[String], wheels: &Path, to: &Path) -> Result<(), String> {
+        let mut pip = self.pip(&INSTALL)?;
+        pip.arg("--target").arg(to);
+        pip.arg("--find-links").arg(wheels).arg("--").args(exact);
+        run(pip)
+    }
+
+    /// Installs the wheels into the live environment.
+    pub(super) fn install(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        let mut pip = self.pip(&INSTALL)?;
+        pip.arg("--find-links").arg(wheels).arg("--").args(exact);
+        run(pip)
+    }
+
+    /// Pip of the environment, else another one that is told which environment.
+    fn pip(&self, arguments: &[&str]) -> Result<Command, String> {
+        let python = self.place().join("bin/python");
+        let has_pip = self.lists("pip-");
+        let mut command = if has_pip {
+            let mut command = Command::new(&python);
+            command.args(["-m", "pip"]);
+            command
+        } else {
+            let mut command = Command::new("python3");
+            command.args(["-m", "pip", "--python"]).arg(&python);
+            command
+        };
+        command
+            .args(arguments)
+            .env_clear()
+            .envs(self.process_env)
+            .env_remove("PYTHONPATH")
+            .env_remove("PYTHONHOME")
+            .env("PIP_NO_INPUT", "1")
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+            .current_dir(self.workspace)
+            .stdin(Stdio::null());
+        Ok(command)
+    }
+
+    fn lists(&self, start: &str) -> bool {
+        installed(&self.place()).is_ok_and(|all| all.iter().any(|name| name.starts_with(start)))
+    }
+}
+
+const INSTALL: [&str; 6] = [
+    "install",
+    "--quiet",
+    "--no-deps",
+    "--no-index",
+    "--only-binary",
+    ":all:",
+];
+
+/// Runs pip to its end, within a bound; if it fails, the last line that says why.
+fn run(mut command: Command) -> Result<(), String> {
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("pip cannot be started: {error}"))?;
+    let stderr = child.stderr.take();
+    let reader = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _ = stderr.by_ref().take(SAID_BYTES_MAX).read_to_end(&mut said);
+            let _ = io::copy(&mut stderr, &mut io::sink());
+        }
+        said
+    });
+    let until = Instant::now() + STEP_WITHIN;
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("pip took longer than {} s", STEP_WITHIN.as_secs()));
+            }
+            Err(error) => return Err(error.to_string()),
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let said = reader.join().unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let errors: Vec<&str> = lines.filter(|line| line.starts_with("ERROR")).collect();
+    let last = errors.first().copied().unwrap_or("it says nothing");
+    // An index URL may have a password.
+    Err(format!(
+        "pip: {}",
+        without_passwords(&Redactor::default().clean(last, 600))
+    ))
+}
+
+fn without_passwords(text: &str) -> String {
+    let words = text.split(' ').map(|word| match word.split_once("://") {
+        Some((scheme, rest)) if rest.contains('@') => {
+            let (_, host) = rest.rsplit_once('@').unwrap_or(("", rest));
+            format!("{scheme}://{host}")
+        }
+        _ => word.to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// Names of the metadata directories of an environment, sorted: what is installed there.
+pub(super) fn installed(environment: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for python in fs::read_dir(environment.join("lib"))? {
+        let packages = python?.path().join("site-packages");
+        let Ok(entries) = fs::read_dir(packages) else {
+            continue;
+        };
+        for entry in entries {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if name.ends_with(".dist-info") {
+                names.push(name);
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What a promotion does to an environment; the wheels and the copy of before lie in the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct JournalPackages {
+    /// Relative to the workspace.
+    pub environment: String,
+    /// As `name==version`.
+    pub install: Vec<String>,
+}
+
+impl JournalPackages {
+    fn live(&self, workspace: &Path) -> PathBuf {
+        workspace.join(&self.environment)
+    }
+
+    /// Copies the environment and takes the wheels over; before anything is changed.
+    pub(super) fn keep(
+        &self,
+        workspace: &Path,
+        journal: &Path,
+        wheels: &Path,
+    ) -> Result<(), String> {
+        let live = self.live(workspace);
+        let said = |error: io::Error| error.to_string();
+        if bytes_of(&live, ENVIRONMENT_BYTES_MAX).map_err(said)? > ENVIRONMENT_BYTES_MAX {
+            return Err(format!(
+                "{} has more than 1 GiB, so no copy of it is kept and it is not changed; install {} by hand",
+                self.environment,
+                self.install.join(" ")
+            ));
+        }
+        copy(wheels, &journal.join("wheels"))?;
+        copy(&live, &journal.join("environment"))
+    }
+
+    /// Installs what is to be installed; what an interrupted run left is put back first. Idempotent.
+    pub(super) fn carry_out(
+        &self,
+        workspace: &Path,
+        journal: &Path,
+        process_env: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
+        let (begun, done) = (
+            journal.join("packages-begun"),
+            journal.join("packages-done"),
+        );
+        if done.exists() {
+            return Ok(());
+        }
+        if begun.exists() {
+            self.put_back(workspace, journal)?;
+        }
+        mark(&begun, "")?;
+        crate::kernel::crash_point("promote.packages_begun");
+        let installer = Installer {
+            workspace,
+            environment: &self.environment,
+            process_env,
+        };
+        installer.install(&self.install, &journal.join("wheels"))?;
+        crate::kernel::crash_point("promote.packages_installed");
+        let all = installed(&self.live(workspace)).map_err(|error| error.to_string())?;
+        mark(&done, &all.join("\n"))
+    }
+
+    /// The environment has what the promotion left there.
+    pub(super) fn is_unchanged(&self, workspace: &Path, journal: &Path) -> bool {
+        let left = fs::read_to_string(journal.join("packages-done"));
+        let now = installed(&self.live(workspace));
+        matches!((left, now), (Ok(left), Ok(now)) if left == now.join("\n"))
+    }
+
+    /// The copy of before takes the environment's place again. Idempotent, and whole after any interruption.
+    pub(super) fn put_back(&self, workspace: &Path, journal: &Path) -> Result<(), String> {
+        let said = |error: io::Error| format!("{} cannot be put back: {error}", self.environment);
+        let (begun, kept) = (journal.join("packages-begun"), journal.join("environment"));
+        let live = self.live(workspace);
+        let beside = |end: &str| live.with_file_name(format!(".ubs-environment-{end}"));
+        let (fresh, old) = (beside("before"), beside("after"));
+        if !begun.exists() {
+            return Ok(());
+        }
+        // Moved aside, and interrupted before the copy took its place: it is complete then.
+        if !live.exists() && fresh.exists() {
+            fs::rename(&fresh, &live).map_err(said)?;
+        } else {
+            remove_tree(&fresh).map_err(said)?;
+            remove_tree(&old).map_err(said)?;
+            copy(&kept, &fresh)?;
+            fs::rename(&live, &old).map_err(said)?;
+            crate::kernel::crash_point("take_back.environment_aside");
+            fs::rename(&fresh, &live).map_err(said)?;
+        }
+        remove_tree(&old).map_err(said)?;
+        for mark in [journal.join("packages-done"), begun] {
+            match fs::remove_file(mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(said(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn mark(path: &Path, text: &str) -> Result<(), String> {
+    super::apply::write_atomically(path, text.as_bytes(), 0o600).map_err(|error| error.to_string())
+}
+
+/// A copy with modes, times and links as they are; never a hard link.
+fn copy(from: &Path, to: &Path) -> Result<(), String> {
+    let output = Command::new("cp")
+        .arg("-a")
+        .arg("--")
+        .args([from, to])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("cp cannot be started: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(format!(
+        "{} cannot be copied: {}",
+        from.display(),
+        Redactor::default().clean(said.trim(), 400)
+    ))
+}
+
+/// Bytes of the files below a directory, counted up to a bound.
+fn bytes_of(directory: &Path, max: u64) -> io::Result<u64> {
+    let mut bytes = 0;
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(directory) = waiting.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let about = entry.metadata()?;
+            if about.is_dir() {
+                waiting.push(entry.path());
+            } else {
+                bytes += about.len();
+            }
+            if bytes > max {
+                return Ok(bytes);
+            }
+        }
+    }
+    Ok(bytes)
+}
+
+/// A refusal, as a proposal that cannot be carried out says it.
+pub(super) fn refusal(environment: &str, why: String) -> ApplyError {
+    ApplyError::Packages {
+        environment: environment.to_owned(),
+        why,
+    }
+}
+
+/// The requirement for `name` in a line of a requirements file or of `pyproject.toml` is exactly that version: the
+/// bytes to replace, and by what.
+pub(super) fn pin(
+    line: &str,
+    name: &str,
+    version: &str,
+) -> Option<(std::ops::Range<usize>, String)> {
+    static REQUIREMENT: std::sync::LazyLock<regex::Regex> = std::sync::LazyLock::new(|| {
+        regex::Regex::new(
+            r#"^\s*["']?(?<name>[A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?(?<spec>\s*\(?(?:(?:[<>=!~]=?=?)\s*[A-Za-z0-9.*+!_-]+\s*,?\s*)*\)?)"#,
+        )
+        .unwrap_or_else(|error| panic!("the pattern is sound: {error}"))
+    });
+    let found = REQUIREMENT.captures(line)?;
+    let plain = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
+    if plain(&found["name"]) != plain(name) {
+        return None;
+    }
+    let spec = found.name("spec")?;
+    let end = spec.start() + spec.as_str().trim_end().len();
+    let rest = line.get(end..)?.trim_start();
+    let ends = rest.is_empty() || rest.starts_with([';', '#', '"', '\'']);
+    ends.then(|| (spec.start()..end, format!("=={version}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_requirement_is_pinned_where_it_stands() {
+        let pinned = |line: &str| {
+            let (range, text) = pin(line, "Flask_X", "1.2")?;
+            let mut line = line.to_owned();
+            line.replace_range(range, &text);
+            Some(line)
+        };
+        for (line, expected) in [
+            ("flask-x", Some("flask-x==1.2")),
+            (
+                "flask.x[a,b] >=1,<3  # why",
+                Some("flask.x[a,b]==1.2  # why"),
+            ),
+            ("    \"Flask-X~=2.0\",", Some("    \"Flask-X==1.2\",")),
+            (
+                "flask-x>2; python_version > '3'",
+                Some("flask-x==1.2; python_version > '3'"),
+            ),
+            ("flask-x @ https://host/x.whl", None),
+            ("flask-xy", None),
+            ("-e ./flask-x", None),
+        ] {
+            assert_eq!(pinned(line).as_deref(), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_an_index_says_shows_no_password() {
+        assert_eq!(
+            without_passwords("at https://me:pw@host/simple/ x"),
+            "at https://host/simple/ x"
+        );
+    }
+}
