@@ -65,6 +65,24 @@ pub struct Worker {
     cancelled: Arc<AtomicBool>,
 }
 
+/// A proposal that may be tried, for this failure.
+struct Sound {
+    failure: Failure,
+    signature: Signature,
+    databases: Databases,
+    proposal: Proposal,
+}
+
+/// What a trial showed that changed nothing.
+#[derive(Debug)]
+pub(crate) struct Rehearsed {
+    pub verdict: Verdict,
+    /// As measured.
+    pub risk: Risk,
+    /// What policy would do with it.
+    pub policy: Policy,
+}
+
 impl Worker {
     /// A worker called `name` for the application of `manifest`, whose missions are `missions`.
     ///
@@ -271,12 +289,43 @@ impl Worker {
         self.offer_as(mission, Proposal { fixer, ..proposal }, Author::Other)
     }
 
-    fn offer_as(
+    /// Tries a proposal and only says what came of it: nothing is recorded, and nothing moves into the workspace. Who
+    /// holds the mission does not matter.
+    ///
+    /// # Errors
+    /// The proposal is not sound, or nothing could be tried.
+    pub(crate) fn rehearse(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+    ) -> Result<Rehearsed, WorkError> {
+        let fixer = self.name.clone();
+        let proposal = Proposal { fixer, ..proposal };
+        let Sound {
+            failure,
+            signature,
+            proposal,
+            ..
+        } = self.require_sound(mission, proposal, Author::Other)?;
+        if proposal.changes.is_empty() {
+            return Err(MissionsError::from(MissionRefusal::EmptyProposal).into());
+        }
+        let _held = self.hold_sandbox(mission)?;
+        let trial = self.try_on_a_copy(mission, &signature, &failure, &proposal)?;
+        Ok(Rehearsed {
+            policy: policy_of(&self.manifest.heal.policy, trial.risk),
+            risk: trial.risk,
+            verdict: trial.verdict,
+        })
+    }
+
+    /// The proposal with the risk that it really has, if it may be tried.
+    fn require_sound(
         &self,
         mission: MissionId,
         proposal: Proposal,
         author: Author,
-    ) -> Result<(Worked, Option<Verdict>), WorkError> {
+    ) -> Result<Sound, WorkError> {
         let state = self.missions.get(mission)?;
         let (Some(failure), Some(signature)) = (state.failure.clone(), state.signature.clone())
         else {
@@ -300,6 +349,26 @@ impl Worker {
             let difference = redactor.redact(&sanitise(&difference));
             return Err(ApplyError::Meanwhile { path, difference }.into());
         }
+        Ok(Sound {
+            failure,
+            signature,
+            databases,
+            proposal,
+        })
+    }
+
+    fn offer_as(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+        author: Author,
+    ) -> Result<(Worked, Option<Verdict>), WorkError> {
+        let Sound {
+            failure,
+            signature,
+            databases,
+            proposal,
+        } = self.require_sound(mission, proposal, author)?;
         if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
                 "policy for {} changes is report; proposed: {}",

@@ -629,6 +629,17 @@ pub(crate) enum Policy {
     Report,
 }
 
+impl Policy {
+    /// As the manifest and JSON say it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Approve => "approve",
+            Self::Report => "report",
+        }
+    }
+}
+
 /// `heal.sandbox.limits`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SandboxLimits {

@@ -30,6 +30,12 @@ mirror! {
         GenerateSecret { path: String, name: String, bytes: u32 },
         Sql { schema: String, statements: Vec<String> },
         Migrate { schema: String, tool: MigrationTool, target: String },
+        Delete { path: String, before: [u8; 32] },
+        MakeDirectory { path: String },
+        AddMode { path: String, bits: u32 },
+        MoveAside { path: String },
+        Run { command: Vec<String> },
+        Wait { ms: u64 },
     }
 
     struct Proposal of mission {
