@@ -9,6 +9,7 @@ use super::packages::Packages;
 use super::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::Location;
+use crate::source::near_names;
 
 pub(super) use standard::{standard_remedy, taken_away};
 
@@ -354,6 +355,13 @@ pub(super) fn import_remedy(raised: &Raised) -> String {
         return format!(
             "{module} is still being imported when {wanted} is taken from it: break the circle, for \
              example by importing inside of the function that needs it"
+        );
+    }
+    let near = near_names(wanted, raised.names.iter().map(String::as_str));
+    if near.len() > 1 {
+        return format!(
+            "{module} has no {wanted}, but {}: import the one that is meant",
+            near.join(" and ")
         );
     }
     let nearest = raised

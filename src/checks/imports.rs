@@ -16,6 +16,7 @@ use self::resolve::{Missing, ModuleIndex, ModuleOrigin};
 use super::advice::{standard_remedy, taken_away};
 use super::as_run::AsRun;
 use super::context::CheckContext;
+use super::edits::{module_fix, name_fix};
 use super::packages::package_of;
 use super::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeProgram, run_probe};
 use crate::domain::code::Code;
@@ -89,7 +90,7 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
             None => {}
             Some(Missing::Package(top)) => packages.entry(top).or_default().push(import),
             Some(missing) => seen.push(SourceFinding {
-                finding: local_finding(import, &missing),
+                finding: with_fix(context, import, &missing, local_finding(import, &missing)),
                 reached: reach(&import.place.file),
                 always: import.guard == Guard::Always,
             }),
@@ -234,6 +235,27 @@ fn local_finding(import: &Import, missing: &Missing<'_>) -> Finding {
     .remedy(remedy)
     .cause(Cause::Exception(exception))
     .fact("module", import.from.as_str())
+}
+
+/// The finding with the edit that mends it, if there is one beyond doubt.
+fn with_fix(
+    context: &CheckContext<'_>,
+    import: &Import,
+    missing: &Missing<'_>,
+    finding: Finding,
+) -> Finding {
+    let (file, line) = (import.place.file.as_str(), import.place.line);
+    let fix = match missing {
+        Missing::Module(module) => module_fix(context, file, line, module),
+        Missing::Name { module, name, .. } => {
+            name_fix(context, file, line, (module, name), std::iter::empty())
+        }
+        Missing::Package(_) => None,
+    };
+    match fix {
+        Some(fix) => fix.add_to(finding),
+        None => finding,
+    }
 }
 
 fn package_finding(top: &str, import: &Import, places: usize) -> Finding {

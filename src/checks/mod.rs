@@ -8,6 +8,7 @@ mod as_run;
 mod config;
 mod context;
 mod earlier;
+mod edits;
 mod gaps;
 mod imports;
 mod interpreter;

@@ -73,6 +73,41 @@ pub enum Remedy {
         /// The statements for a person, if they are known.
         statements: Option<String>,
     },
+    /// Replace parts of a source file, or make one; every other byte stays.
+    EditText {
+        /// File, relative to the workspace.
+        file: String,
+        /// Digest of the file that was read; `None` if it must not exist.
+        before: Option<Digest>,
+        /// What is replaced, in the order of the file.
+        edits: Vec<TextEdit>,
+        /// What that does, in a few words.
+        what: String,
+    },
+    /// Install exact versions into the environment of the application's interpreter.
+    Packages {
+        /// Directory of the environment, relative to the workspace.
+        environment: String,
+        /// What has to be there, as pip's requirements.
+        requirements: Vec<String>,
+        /// The distribution whose version is varied, if one is installed and does not do.
+        vary: Option<String>,
+        /// The module whose import failed.
+        module: String,
+        /// What that does, in a few words.
+        what: String,
+    },
+}
+
+/// Bytes of a file that are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TextEdit {
+    /// Byte offset in the file as it was read.
+    pub offset: u64,
+    /// Bytes that go.
+    pub length: u64,
+    /// What comes there.
+    pub text: String,
 }
 
 impl Remedy {
@@ -88,6 +123,24 @@ impl Remedy {
                 let mut fields = vec![reason];
                 fields.extend(statements);
                 (fields, &[])
+            }
+            Self::EditText {
+                file, edits, what, ..
+            } => {
+                let mut fields = vec![file, what];
+                fields.extend(edits.iter().map(|edit| &edit.text));
+                (fields, &[])
+            }
+            Self::Packages {
+                environment,
+                requirements,
+                vary,
+                module,
+                what,
+            } => {
+                let mut fields = vec![environment, module, what];
+                fields.extend(vary);
+                (fields, requirements)
             }
         };
         fields.into_iter().chain(list).map(String::as_str)
@@ -154,6 +207,8 @@ impl fmt::Display for Remedy {
                     None => Ok(()),
                 }
             }
+            Self::EditText { file, what, .. } => write!(f, "in {file}, {what}"),
+            Self::Packages { what, .. } => f.write_str(what),
         }
     }
 }

@@ -12,6 +12,7 @@ use super::guarded::not_carried;
 use crate::domain::ids::Digest;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
+use crate::domain::remedy::TextEdit;
 use crate::kernel::read_unless_database;
 use crate::manifest::{self, Existing, set_variable};
 
@@ -313,6 +314,14 @@ pub(super) fn require_sound(
                 require_carried(path)?;
                 require_clean(text)?;
             }
+            Change::Edit { path, edits, .. } => {
+                resolve(root, path)?;
+                require_carried(path)?;
+                edits
+                    .iter()
+                    .try_for_each(|edit| require_clean(&edit.text))?;
+            }
+            Change::Packages { .. } => {}
             Change::SetVariable { path, value, .. } => {
                 resolve(root, path)?;
                 require_carried(path)?;
@@ -381,6 +390,7 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
         match change {
             Change::Sql { .. }
             | Change::Migrate { .. }
+            | Change::Packages { .. }
             | Change::MakeDirectory { .. }
             | Change::AddMode { .. }
             | Change::MoveAside { .. }
@@ -406,6 +416,21 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
                 }
                 file.after.splice(offset..offset, text.bytes());
             }
+            Change::Edit {
+                path,
+                before,
+                edits,
+            } => {
+                let file = planned(&mut files, root, path)?;
+                require_digest(file, Some(*before))?;
+                let read = file.before.clone().unwrap_or_default();
+                if file.after != read {
+                    // Its places are those of the file as it was read.
+                    return Err(ApplyError::Changed { path: path.clone() });
+                }
+                file.after = edited(&read, edits)
+                    .ok_or_else(|| ApplyError::Changed { path: path.clone() })?;
+            }
             Change::Write { path, before, text } => {
                 let file = planned(&mut files, root, path)?;
                 require_digest(file, *before)?;
@@ -430,6 +455,22 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
         });
     }
     Ok(files)
+}
+
+/// The bytes with these parts replaced; `None` if they are not in order, or not in the file.
+fn edited(read: &[u8], edits: &[TextEdit]) -> Option<Vec<u8>> {
+    let mut result = Vec::with_capacity(read.len());
+    let mut done = 0;
+    for edit in edits {
+        let from = usize::try_from(edit.offset).ok()?;
+        let to = from.checked_add(usize::try_from(edit.length).ok()?)?;
+        result.extend_from_slice(read.get(done..from)?);
+        result.extend_from_slice(edit.text.as_bytes());
+        read.get(from..to)?;
+        done = to;
+    }
+    result.extend_from_slice(read.get(done..)?);
+    Some(result)
 }
 
 fn planned<'a>(

@@ -42,7 +42,7 @@ pub(crate) fn proposal_diff(
     let mut done: Vec<&str> = Vec::new();
     for change in &proposal.changes {
         match change {
-            Change::Insert { path, .. } | Change::Write { path, .. } => {
+            Change::Insert { path, .. } | Change::Edit { path, .. } | Change::Write { path, .. } => {
                 if !done.contains(&path.as_str()) {
                     done.push(path);
                     text.push_str(&file_diff(place, path, files.get(path), proposal));
@@ -98,6 +98,15 @@ pub(crate) fn proposal_diff(
                 "--- database {schema}\n+++ database {schema}\n@@ the application's own migrations @@\n+{} {target}\n",
                 program_of(*tool)
             )),
+            Change::Packages {
+                environment,
+                install,
+            } => {
+                text.push_str(&format!(
+                    "--- environment {environment}\n+++ environment {environment}\n@@ installed packages @@\n"
+                ));
+                text.extend(install.iter().map(|package| format!("+{package}\n")));
+            }
         }
     }
     place.redactor.redact(&text)
@@ -152,11 +161,15 @@ fn files_of(
     // Each file by itself: one that was changed meanwhile leaves the others as they are.
     let mut files = BTreeMap::new();
     for change in &proposal.changes {
-        let (Change::Insert { path, .. } | Change::Write { path, .. }) = change else {
+        let (Change::Insert { path, .. } | Change::Edit { path, .. } | Change::Write { path, .. }) =
+            change
+        else {
             continue;
         };
         let is_same = |other: &&Change| match other {
-            Change::Insert { path: p, .. } | Change::Write { path: p, .. } => p == path,
+            Change::Insert { path: p, .. }
+            | Change::Edit { path: p, .. }
+            | Change::Write { path: p, .. } => p == path,
             _ => false,
         };
         let alone = Proposal {
@@ -205,6 +218,10 @@ fn file_diff(
             Change::Insert { text, .. } | Change::Write { text, .. } => Some(text.as_str()),
             _ => None,
         })
+        .chain(proposal.changes.iter().flat_map(|change| match change {
+            Change::Edit { edits, .. } => edits.iter().map(|edit| edit.text.as_str()).collect(),
+            _ => Vec::new(),
+        }))
         .collect();
     let mask = |text: &str| -> String {
         text.split_inclusive('\n')
@@ -232,6 +249,14 @@ fn as_proposed(path: &str, proposal: &Proposal) -> String {
                 text,
                 ..
             } if p == path => (format!("inserted at byte {offset}"), text),
+            Change::Edit { path: p, edits, .. } if p == path => {
+                for edit in edits {
+                    let head = format!("at byte {}, instead of {} bytes", edit.offset, edit.length);
+                    text.push_str(&format!("@@ {head} @@\n"));
+                    text.extend(edit.text.lines().map(|line| format!("+{line}\n")));
+                }
+                continue;
+            }
             _ => continue,
         };
         text.push_str(&format!("@@ {head} @@\n"));

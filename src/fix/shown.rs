@@ -65,7 +65,8 @@ fn named_files(workspace: &Path, failure: &Failure) -> Vec<String> {
     if let Some(
         Remedy::InsertText { file, .. }
         | Remedy::SetDefault { file, .. }
-        | Remedy::GenerateSecret { file, .. },
+        | Remedy::GenerateSecret { file, .. }
+        | Remedy::EditText { file, .. },
     ) = &failure.fix
     {
         files.push(file.clone());
@@ -131,7 +132,9 @@ pub(super) fn changed_meanwhile(
     proposal.changes.iter().find_map(|change| {
         let (path, before, text) = match change {
             Change::Write { path, before, text } => (path, *before, Some(text)),
-            Change::Insert { path, before, .. } | Change::Delete { path, before } => {
+            Change::Insert { path, before, .. }
+            | Change::Edit { path, before, .. }
+            | Change::Delete { path, before } => {
                 (path, Some(*before), None)
             }
             _ => return None,

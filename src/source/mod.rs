@@ -9,6 +9,7 @@ mod bases;
 mod columns;
 mod created;
 mod decode;
+mod edit;
 mod environment;
 mod facts;
 mod file;
@@ -19,6 +20,7 @@ mod listing;
 mod literals;
 mod merge;
 mod metadata;
+mod mount;
 mod nesting;
 mod program;
 mod scope;
@@ -34,6 +36,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+pub(crate) use edit::{
+    Edit, correct_attribute, correct_module, import_in_function, is_one_letter_off, near_names,
+    rename_imported,
+};
 #[cfg(test)]
 pub(crate) use facts::Base;
 pub(crate) use facts::{
@@ -43,6 +49,7 @@ pub(crate) use facts::{
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};
+pub(crate) use mount::{Sibling, differing_part, mount_like};
 pub(crate) use program::{Program, program};
 use scope::FileName;
 

@@ -10,6 +10,7 @@ use super::routers::{
 use super::routes::{Route, duplicate_routes, is_mounted};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
+use crate::checks::edits::mount_fix;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
@@ -101,19 +102,32 @@ fn check_app(
         mounted: services.len() - missing.len(),
     };
     let severity = severity_of(registration, coverage.share());
+    let is_listed = !services.is_empty();
+    let mounted = |finding: Finding, router: &RouterDefinition, is_expected: bool| match mount_fix(
+        context,
+        router,
+        is_expected,
+        is_listed,
+    ) {
+        Some(fix) => fix.add_to(finding),
+        None => finding,
+    };
     let mut findings = Vec::new();
     for service in missing {
         let router = unmounted
             .iter()
             .position(|router| serves(router, service))
             .map(|index| unmounted.remove(index));
-        findings.push(missing_service(app, service, router.as_ref(), severity));
+        let finding = missing_service(app, service, router.as_ref(), severity);
+        findings.push(match &router {
+            Some(router) => mounted(finding, router.definition(), true),
+            None => finding,
+        });
     }
-    findings.extend(
-        unmounted
-            .iter()
-            .map(|router| unmounted_router(app, router, None, Severity::Warning)),
-    );
+    findings.extend(unmounted.iter().map(|router| {
+        let finding = unmounted_router(app, router, None, Severity::Warning);
+        mounted(finding, router.definition(), false)
+    }));
     findings.extend(unlisted(registration, app, &routers, &routes.routes));
     findings.extend(duplicate_routes(&routes.routes));
     if routes.full {

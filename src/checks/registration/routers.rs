@@ -31,6 +31,12 @@ pub(super) struct Unmounted {
     is_blueprint: bool,
 }
 
+impl Unmounted {
+    pub(super) fn definition(&self) -> &RouterDefinition {
+        &self.definition
+    }
+}
+
 /// `module:attribute`, as messages name it.
 pub(super) fn target(app: &AppObject) -> String {
     match (app.attribute.as_str(), app.factory) {

@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::checks::advice::{Advice, advise, import_remedy};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
+use crate::checks::edits::raised_fix;
 use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
@@ -198,6 +199,12 @@ impl LayerFailures<'_> {
         finding = finding
             .cause(Cause::Exception(raised.text(redactor)))
             .fact("module", step);
+        if cause.is_none()
+            && !is_named_in_manifest
+            && let Some(fix) = raised_fix(self.context, raised)
+        {
+            finding = fix.add_to(finding);
+        }
         if is_named_in_manifest {
             finding = finding.at(self.context.manifest_name(), self.layer.line, 0);
         } else if let Some(module) =

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::definitions::TableScan;
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
+use crate::checks::edits::read_source;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
@@ -18,8 +19,6 @@ use crate::source::TableDefinition;
 
 /// Fact of a finding: the columns of two definitions that overlap.
 const COLUMNS_OF_BOTH: &str = "columns_of_both";
-/// Largest source file that is edited, in bytes.
-const SOURCE_BYTES_MAX: u64 = 2 << 20;
 
 /// The table that an exception says is defined already.
 pub(super) fn table_of(raised: &Raised) -> Option<&str> {
@@ -373,7 +372,7 @@ fn add_edits(
         if definition.inherits_args {
             continue;
         }
-        let Some(text) = read_source(context, &definition.file) else {
+        let Some(text) = read_source(context.root, &definition.file) else {
             continue;
         };
         wanted.push(serde_json::json!({
@@ -419,17 +418,6 @@ fn add_edits(
         });
     }
     Ok(())
-}
-
-/// The file's text, if it is UTF-8 and lies in the workspace.
-fn read_source(context: &CheckContext<'_>, file: &str) -> Option<String> {
-    let root = context.root.canonicalize().ok()?;
-    let path = root.join(file).canonicalize().ok()?;
-    let metadata = path.metadata().ok()?;
-    if !path.starts_with(&root) || !metadata.is_file() || metadata.len() > SOURCE_BYTES_MAX {
-        return None;
-    }
-    String::from_utf8(std::fs::read(path).ok()?).ok()
 }
 
 #[cfg(test)]

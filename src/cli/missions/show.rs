@@ -5,6 +5,7 @@ use super::super::render::{self, Tone};
 use super::text::redactor;
 use crate::domain::event::Verdict;
 use crate::domain::mission::{Change, MissionState, MissionStatus};
+use crate::domain::words::count;
 use crate::fix::{DiffPlace, command_text, program_of, proposal_diff, shown_files, visible};
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
@@ -91,6 +92,13 @@ pub(super) fn todo(state: &MissionState) -> Option<String> {
 fn change_text(ui: &Ui, change: &Change) -> String {
     let head = match change {
         Change::Insert { path, offset, .. } => format!("insert into {path} at byte {offset}"),
+        Change::Edit { path, edits, .. } => {
+            format!("change {path} in {}", count(edits.len(), "place"))
+        }
+        Change::Packages {
+            environment,
+            install,
+        } => format!("install {} into {environment}", install.join(", ")),
         Change::Write { path, before, .. } => {
             let verb = if before.is_some() { "change" } else { "create" };
             format!("{verb} {path}")

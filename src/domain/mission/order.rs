@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding, Location, Severity};
 use crate::domain::ids::{At, Digest, Signature};
-use crate::domain::remedy::MigrationTool;
 use crate::domain::remedy::{Cause, Remedy};
+use crate::domain::remedy::{MigrationTool, TextEdit};
 
 /// What failed, as the mission carries it to whoever fixes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -201,6 +201,22 @@ pub enum Change {
         tool: MigrationTool,
         /// How far: `heads`, or a revision; for Django the alias of a database that is not its default one.
         target: String,
+    },
+    /// Replace parts of a file; every other byte stays.
+    Edit {
+        /// File, relative to the workspace.
+        path: String,
+        /// Digest of the file that was read.
+        before: Digest,
+        /// What is replaced, in the order of the file.
+        edits: Vec<TextEdit>,
+    },
+    /// Make the installed packages of an environment of the workspace those of a list.
+    Packages {
+        /// Directory of the environment, relative to the workspace.
+        environment: String,
+        /// What is installed, as `name==version`.
+        install: Vec<String>,
     },
     /// Delete a file.
     Delete {

@@ -21,9 +21,10 @@ pub(super) trait Fixer {
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 7] = [
+pub(super) const FIXERS: [&dyn Fixer; 8] = [
     &migrate::Migrate,
     &source::ExtendExisting,
+    &source::EditText,
     &schema::CreateTable,
     &schema::AddColumn,
     &schema::CreateIndex,

@@ -27,6 +27,8 @@ pub(super) fn effective_risk(
         (Change::Sql { schema, .. }, Author::Other) if databases.servers.contains_key(schema) => {
             Risk::Open
         }
+        // Installed code runs with everything the application may.
+        (Change::Packages { .. }, Author::Other) => Risk::Guarded,
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,
@@ -36,6 +38,7 @@ pub(super) fn effective_risk(
         (Change::Wait { .. }, _) => Risk::Additive,
         (
             Change::Insert { path, .. }
+            | Change::Edit { path, .. }
             | Change::Write { path, .. }
             | Change::SetVariable { path, .. }
             | Change::GenerateSecret { path, .. }
@@ -48,11 +51,13 @@ pub(super) fn effective_risk(
         (
             Change::SetVariable { .. }
             | Change::GenerateSecret { .. }
-            | Change::MakeDirectory { .. },
+            | Change::MakeDirectory { .. }
+            | Change::Packages { .. },
             _,
         ) => Risk::Additive,
         (
             Change::Insert { .. }
+            | Change::Edit { .. }
             | Change::Write { .. }
             | Change::AddMode { .. }
             | Change::MoveAside { .. },

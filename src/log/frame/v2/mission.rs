@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{Cause, CheckName, CheckStatus, Location, MigrationTool, Remedy};
+use super::report::{Cause, CheckName, CheckStatus, Location, MigrationTool, Remedy, TextEdit};
 
 mirror! {
     struct Failure of mission {
@@ -30,6 +30,8 @@ mirror! {
         GenerateSecret { path: String, name: String, bytes: u32 },
         Sql { schema: String, statements: Vec<String> },
         Migrate { schema: String, tool: MigrationTool, target: String },
+        Edit { path: String, before: [u8; 32], edits: Vec<TextEdit> },
+        Packages { environment: String, install: Vec<String> },
         Delete { path: String, before: [u8; 32] },
         MakeDirectory { path: String },
         AddMode { path: String, bits: u32 },

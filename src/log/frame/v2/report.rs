@@ -43,7 +43,17 @@ mirror! {
         GenerateSecret { file: String, name: String },
         Migrate { schema: String, tool: MigrationTool, target: String },
         ByHand { reason: String, statements: Option<String> },
+        EditText { file: String, before: Option<[u8; 32]>, edits: Vec<TextEdit>, what: String },
+        Packages {
+            environment: String,
+            requirements: Vec<String>,
+            vary: Option<String>,
+            module: String,
+            what: String,
+        },
     }
+
+    struct TextEdit of remedy { offset: u64, length: u64, text: String }
 
     enum MigrationTool of remedy { Alembic, Flask, Django }
 
