@@ -28,7 +28,9 @@ fn filled(path: &Path) -> Missions {
     let missions = Missions::new(Log::open(path).unwrap());
     for number in 0..CLAIMS {
         let failure = reported_failure(&format!("service-{number}"));
-        missions.file(Signature(number.to_string()), failure).unwrap();
+        missions
+            .file(Signature(number.to_string()), failure)
+            .unwrap();
     }
     missions
 }
@@ -49,7 +51,10 @@ fn bare(dir: &Path) -> f64 {
     let conn = Connection::open(&path).unwrap();
     conn.execute_batch("PRAGMA journal_mode = wal; PRAGMA synchronous = full;")
         .unwrap();
-    let frame = encode_frame(&Event::Note { text: "x".repeat(40) }).unwrap();
+    let frame = encode_frame(&Event::Note {
+        text: "x".repeat(40),
+    })
+    .unwrap();
     let sql = "SELECT seq_first, mission_id, state FROM missions WHERE seq_first = \
         (SELECT min(seq_first) FROM missions WHERE status <> 'closed' AND (status = 'filed' \
         OR status = 'rejected' AND not_before <= ?1 \

@@ -134,9 +134,7 @@ pub(super) fn changed_meanwhile(
             Change::Write { path, before, text } => (path, *before, Some(text)),
             Change::Insert { path, before, .. }
             | Change::Edit { path, before, .. }
-            | Change::Delete { path, before } => {
-                (path, Some(*before), None)
-            }
+            | Change::Delete { path, before } => (path, Some(*before), None),
             _ => return None,
         };
         let now = read_file(workspace, path).ok()?;

@@ -4,6 +4,8 @@
 
 mod config;
 mod migrate;
+mod places;
+mod said;
 mod schema;
 mod source;
 
@@ -21,7 +23,7 @@ pub(super) trait Fixer {
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 8] = [
+pub(super) const FIXERS: [&dyn Fixer; 12] = [
     &migrate::Migrate,
     &source::ExtendExisting,
     &source::EditText,
@@ -30,4 +32,8 @@ pub(super) const FIXERS: [&dyn Fixer; 8] = [
     &schema::CreateIndex,
     &config::SetDefault,
     &config::GenerateSecret,
+    &places::MakeDirectory,
+    &places::AddMode,
+    &places::MoveAside,
+    &said::AsItSaid,
 ];
