@@ -32,7 +32,7 @@ mod words;
 mod write;
 
 pub(crate) use env::*;
-pub(crate) use env_write::set_variable;
+pub(crate) use env_write::{assignment_spans, set_variable};
 pub(crate) use environment::EnvironmentError;
 pub(crate) use environment::{add_env_file, secrets_among, sounds_secret, url_passwords};
 pub(crate) use load::{MANIFEST_NAME, find_manifest};

@@ -30,7 +30,7 @@ const GIVEN: [&str; 17] = [
 ];
 
 static HINT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-    Regex::new(r"(?i)already|exists?\b|in use|lock|\bpid|stale|another (process|instance)").ok()
+    Regex::new(r"(?i)already|exists?\b|in use|(^|\s)(lock|locked|pid|pidfile)\b|stale|another (process|instance)").ok()
 });
 /// Python, Node and Starlette.
 static NO_FILE: LazyLock<Option<Regex>> = LazyLock::new(|| {
