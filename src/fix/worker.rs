@@ -15,6 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
+use super::playbooks::{of_kept, of_manifest};
 use super::promote::{PromoteError, PromotionPlace, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
@@ -246,7 +247,7 @@ impl Worker {
         state: &MissionState,
         failure: &Failure,
     ) -> Result<Worked, WorkError> {
-        let Some(proposal) = self.propose(state, failure)? else {
+        let Some((proposal, author)) = self.propose(state, failure)? else {
             let reason = if let Some(Remedy::ByHand { reason, .. }) = &failure.fix {
                 format!("not automatic, because {reason}")
             } else if state.fixers_failed.is_empty() {
@@ -270,7 +271,7 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         };
-        self.offer_as(mission, proposal, Author::BuiltIn)
+        self.offer_as(mission, proposal, author)
             .map(|(worked, _)| worked)
     }
 
@@ -703,7 +704,17 @@ impl Worker {
         &self,
         state: &MissionState,
         failure: &Failure,
-    ) -> Result<Option<Proposal>, WorkError> {
+    ) -> Result<Option<(Proposal, Author)>, WorkError> {
+        let (root, failed) = (&self.manifest.workspace, &state.fixers_failed);
+        // What a person wrote down or kept for this failure comes first.
+        let kept = state.signature.as_ref();
+        let kept = kept.and_then(|signature| of_kept(&self.state_dir, root, signature, failed));
+        if let Some(proposal) = kept {
+            return Ok(Some((proposal, Author::Other)));
+        }
+        if let Some(proposal) = of_manifest(&self.manifest, failure, failed) {
+            return Ok(Some((proposal, Author::BuiltIn)));
+        }
         let memory = match &state.signature {
             Some(signature) => self.missions.fix_memory(signature)?,
             None => vec![],
@@ -731,7 +742,8 @@ impl Worker {
         fixers.sort_by_key(|fixer| std::cmp::Reverse(score(fixer.name())));
         Ok(fixers
             .into_iter()
-            .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
+            .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace))
+            .map(|proposal| (proposal, Author::BuiltIn)))
     }
 
     /// What the last boot that was up ran on. A log that cannot be read now has no past to compare with; that it

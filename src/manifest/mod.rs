@@ -19,6 +19,7 @@ mod needs;
 mod order;
 mod parse;
 mod percent;
+mod playbook;
 mod probe;
 mod problem;
 mod read;
@@ -38,6 +39,7 @@ pub(crate) use environment::{add_env_file, secrets_among, sounds_secret, url_pas
 pub(crate) use load::{MANIFEST_NAME, find_manifest};
 pub(crate) use measure::duration_of;
 pub(crate) use percent::percent_encoded;
+pub(crate) use playbook::{MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
 pub use problem::{InvalidManifest, ManifestError, Problem};
 pub(crate) use read::{UnreadFile, read_small};
 pub use types::*;

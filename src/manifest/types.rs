@@ -3,6 +3,7 @@
 //! Plain data: every duration is in milliseconds, every path is as written (relative to the
 //! workspace), every `${VARIABLE}` is still unexpanded, because its value is known only at run time.
 
+use super::playbook::Playbook;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -585,6 +586,8 @@ pub(crate) struct Heal {
     pub offer_ms: u64,
     /// Policy for each risk class.
     pub policy: Policies,
+    /// What to do about failures that the manifest describes, in the order in which they are tried.
+    pub playbooks: Vec<Playbook>,
     /// What the sandbox must be able to isolate (`network`, `filesystem`); otherwise no trial.
     pub sandbox_require: Vec<String>,
     /// Limits of one sandboxed command.
@@ -727,6 +730,7 @@ impl Default for Heal {
             restart: RestartAfterFix::Affected,
             offer_ms: 10 * 60 * 1_000,
             policy: Policies::default(),
+            playbooks: Vec::new(),
             sandbox_require: Vec::new(),
             sandbox_limits: SandboxLimits::default(),
         }

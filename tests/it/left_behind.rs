@@ -61,3 +61,81 @@ fn a_pid_file_whose_process_lives_stays() {
     workspace.ubs(&["boot", "--until-up"]).expect(1);
     assert!(workspace.path("run/app.pid").exists());
 }
+
+#[test]
+fn a_playbook_waits_for_approval_and_a_fix_that_was_kept_is_tried_first() {
+    let workspace = Workspace::with_manifest(
+        r#"
+[app]
+name = "played"
+stable_after = "50ms"
+[heal]
+attempts = 2
+backoff = "10ms"
+[heal.policy]
+open = "auto"
+[[heal.playbook]]
+match = { code = 'layer\.failed', output = 'no engine (?<name>.+)' }
+run = ["touch", "${name}"]
+[[layer]]
+name = "base"
+[[layer.service]]
+name = "web"
+run = ["sh", "-c", "test -f 'a; b' || { echo no engine 'a; b' >&2; exit 1; }; touch ran; exec sleep 60"]
+ready = { exec = ['test', '-f', 'ran'], interval = '10ms' }
+restart = 'never'
+[[layer]]
+name = "extra"
+critical = false
+rehearse = { command = ['sh', 'check.sh'] }
+"#,
+    );
+    workspace.write("check.sh", "exit 1\n");
+    workspace.ubs(&["boot", "--until-up"]).expect(1);
+    assert!(!workspace.path("a; b").exists());
+    let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let slug_of = |status: &str| {
+        let mut all = open.as_array().unwrap().iter();
+        let found = all.find(|mission| mission["status"] == status);
+        found.unwrap_or_else(|| panic!("{open:#}"))["slug"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let waiting = slug_of("awaiting_approval");
+    let shown = workspace.ubs(&["missions", "show", &waiting]).expect(0);
+    assert!(shown.stdout.contains("touch 'a; b'"), "{}", shown.stdout);
+    workspace.ubs(&["missions", "approve", &waiting]).expect(0);
+    assert!(workspace.path("a; b").exists());
+
+    let other = open
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|m| m["slug"] != waiting.as_str());
+    let other = other.unwrap()["slug"].as_str().unwrap().to_owned();
+    workspace.write(
+        "yes.diff",
+        "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 1\n+exit 0\n",
+    );
+    workspace.ubs(&["missions", "requeue", &other]);
+    workspace
+        .ubs(&["missions", "claim", &other, "--worker", "ann"])
+        .expect(0);
+    let propose = [
+        "missions", "propose", &other, "--worker", "ann", "--patch", "yes.diff",
+    ];
+    workspace.ubs(&propose).expect(0);
+    workspace.ubs(&["fixes", "keep", &other]).expect(0);
+    workspace.ubs(&["fixes", "undo", &other]).expect(0);
+    assert_eq!(workspace.read("check.sh"), "exit 1\n");
+    workspace.ubs(&["missions", "requeue", &other]).expect(0);
+    workspace.ubs(&["worker", "--once"]).expect(0);
+    assert_eq!(workspace.read("check.sh"), "exit 0\n");
+    let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
+    let last = fixes.as_array().unwrap().last().unwrap();
+    assert!(
+        last["fixer"].as_str().unwrap().starts_with("kept:"),
+        "{last:#}"
+    );
+}
