@@ -20,6 +20,7 @@ mod order;
 mod parse;
 mod percent;
 mod playbook;
+mod playbook_read;
 mod probe;
 mod problem;
 mod read;

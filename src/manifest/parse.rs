@@ -13,7 +13,7 @@ use super::keys::{
 use super::layer::{Elsewhere, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
-use super::playbook::read_playbooks;
+use super::playbook_read::read_playbooks;
 use super::probe::http_url;
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
