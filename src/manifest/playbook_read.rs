@@ -129,9 +129,7 @@ fn read_edit(edit: &Section<'_>) -> PlaybookEdit {
     }
     let text = |text: &str| Ok(text.to_owned());
     PlaybookEdit {
-        path: edit
-            .parse("path", |text| inside_path(text))
-            .unwrap_or_default(),
+        path: edit.parse("path", inside_path).unwrap_or_default(),
         find: edit.parse_lines("find", text).unwrap_or_default(),
         replace: edit.parse_lines("replace", text).unwrap_or_default(),
     }
