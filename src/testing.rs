@@ -14,6 +14,26 @@ use crate::manifest::{EnvEntry, EnvFile, Manifest, SandboxLimits, WebFramework, 
 use crate::sandbox::{SandboxSpec, View, run_sandboxed};
 use crate::source::{ScanOptions, read_sources};
 
+/// A failure as a program reports it; a bench files it.
+#[must_use]
+pub fn reported_failure(subject: &str) -> crate::domain::mission::Failure {
+    crate::domain::mission::Failure {
+        check: None,
+        code: crate::domain::code::Code::ReportedFailure,
+        subject: subject.to_owned(),
+        layer: None,
+        critical: false,
+        error: format!("{subject} answers 500"),
+        remedy: None,
+        traceback: String::new(),
+        location: None,
+        criteria: vec!["whoever filed it says that it is gone".to_owned()],
+        fix: None,
+        cause: None,
+        facts: BTreeMap::new(),
+    }
+}
+
 /// What is done with an input.
 pub type Target = fn(&[u8]);
 

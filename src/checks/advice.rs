@@ -9,6 +9,7 @@ use super::packages::Packages;
 use super::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::Location;
+use crate::domain::remedy::Remedy;
 use crate::source::near_names;
 
 pub(super) use standard::{standard_remedy, taken_away};
@@ -26,6 +27,8 @@ pub(super) struct Advice {
     pub code: Option<Code>,
     /// The place where the remedy is carried out, if it is not where it was raised.
     pub place: Option<Location>,
+    /// What a fixer can do, if that is beyond doubt.
+    pub fix: Option<Remedy>,
 }
 
 impl Advice {
@@ -218,6 +221,7 @@ fn fields(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
         more,
         code: None,
         place,
+        fix: None,
     })
 }
 
@@ -285,6 +289,7 @@ fn twice(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
             line: frame.line,
             column: 0,
         }),
+        fix: None,
     })
 }
 
@@ -333,6 +338,9 @@ fn directory(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
              repository), or correct the setting that names it"
         ),
         more: format!("the directory {directory} does not exist"),
+        fix: (directory == raised.directory).then(|| Remedy::MakeDirectory {
+            path: directory.clone(),
+        }),
         ..Advice::default()
     })
 }

@@ -14,6 +14,7 @@ use super::options::{Color, Global};
 use super::render::Paint;
 use crate::domain::boot::BootState;
 use crate::domain::ids::{At, BootId};
+use crate::domain::mission::MissionRefusal;
 use crate::domain::redact::sanitise;
 use crate::engine::{Boot, EngineError};
 use crate::fix::{PromoteError, TrialError, WorkError};
@@ -61,10 +62,19 @@ pub(crate) enum CliError {
         /// What to do.
         help: String,
     },
+    /// The text is no proposal that can be tried.
+    #[error("{message}")]
+    Proposal {
+        /// What is wrong.
+        message: String,
+    },
     /// Standard output is gone.
     #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
 }
+
+/// Said beside a proposal that cannot be read.
+const PROPOSAL_HELP: &str = "docs/missions.md has an example";
 
 impl From<ManifestError> for CliError {
     fn from(error: ManifestError) -> Self {
@@ -98,29 +108,28 @@ impl CliError {
         let (help, problems) = match self {
             Self::Usage { help, .. } | Self::Failed { help, .. } => (Some(help.clone()), None),
             Self::Manifest(error) => (None, Some(error.problems())),
+            Self::Proposal { .. } => (Some(PROPOSAL_HELP.to_owned()), None),
             _ => (None, None),
         };
         serde_json::json!({
-            "error": {
-                "code": self.code(),
-                "message": chain_of(self),
-                "help": help,
-                "problems": problems,
-            },
+            "error": { "code": self.code(), "message": chain_of(self), "help": help, "problems": problems },
         })
     }
 
-    /// What kind of error it is, where a program has to tell: there is no such thing, or its state does not allow it.
-    fn code(&self) -> Option<&'static str> {
-        let missions = match self {
-            Self::Missions(error) | Self::Work(WorkError::Missions(error)) => error,
-            Self::Work(WorkError::NotNow { .. }) => return Some("refused"),
-            _ => return None,
-        };
-        match missions {
-            MissionsError::NotFound(_) => Some("not_found"),
-            MissionsError::Refused(_) => Some("refused"),
-            _ => None,
+    /// The stable name of what went wrong; docs/missions.md lists them.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Manifest(_) => "manifest",
+            Self::Log(_) => "log",
+            Self::Missions(error) => code_of_missions(error),
+            Self::Work(error) => code_of_work(error),
+            Self::Engine(_) => "boot",
+            Self::Trial(_) => "no_trial",
+            Self::Init(_) => "init",
+            Self::Usage { .. } => "usage",
+            Self::Failed { .. } => "failed",
+            Self::Proposal { .. } => "bad_proposal",
+            Self::Output(_) => "output",
         }
     }
 
@@ -130,8 +139,43 @@ impl CliError {
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => exit::GOOD,
             Self::Engine(EngineError::Bug(_)) | Self::Init(InitError::Bug(_)) => exit::BAD,
             Self::Failed { .. } | Self::Output(_) => exit::BAD,
+            Self::Missions(_) | Self::Work(_) | Self::Proposal { .. } => {
+                exit::of_mission_error(self.code())
+            }
             _ => exit::USAGE,
         }
+    }
+}
+
+fn code_of_missions(error: &MissionsError) -> &'static str {
+    use MissionRefusal as R;
+    match error {
+        MissionsError::Log(_) => "log",
+        MissionsError::NotFound(_) => "not_found",
+        MissionsError::Ambiguous { .. } => "ambiguous",
+        MissionsError::Refused(refusal) => match refusal {
+            R::WrongStatus { .. } => "wrong_status",
+            R::Held { .. } => "held",
+            R::NotHolder { .. } => "not_holder",
+            R::TooEarly { .. } => "too_early",
+            R::BadLease { .. } => "bad_lease",
+            R::EmptyProposal => "bad_proposal",
+        },
+    }
+}
+
+fn code_of_work(error: &WorkError) -> &'static str {
+    match error {
+        WorkError::Missions(error) | WorkError::Promote(PromoteError::Missions(error)) => {
+            code_of_missions(error)
+        }
+        WorkError::Apply(error) if error.is_changed_meanwhile() => "changed_meanwhile",
+        WorkError::Apply(_) => "bad_proposal",
+        WorkError::Trial(_) => "no_trial",
+        WorkError::NotNow { .. } => "wrong_status",
+        WorkError::Promote(PromoteError::NotUndone(_)) => "not_undone",
+        WorkError::Promote(_) => "not_applied",
+        WorkError::Environment(_) => "environment",
     }
 }
 
@@ -248,6 +292,9 @@ impl Ui {
                     sanitise(message),
                     sanitise(help)
                 )
+            }
+            CliError::Proposal { message } => {
+                writeln!(err, "error: {}\n  help: {PROPOSAL_HELP}", sanitise(message))
             }
             other => writeln!(err, "error: {}", sanitise(&chain_of(other))),
         };

@@ -8,7 +8,7 @@ use super::options::Global;
 use super::render::{self, Tone};
 use crate::domain::ids::Seq;
 use crate::domain::mission::{Fix, FixStatus};
-use crate::fix::undo_fix;
+use crate::fix::{keep_fix, undo_fix};
 use crate::log::{Missions, Reader, read_fixes};
 
 /// List the fixes that were applied, look at one, take one back.
@@ -26,6 +26,16 @@ enum FixesCommand {
     Show {
         /// Which one: its number, or the slug of its mission
         fix: String,
+    },
+    /// Keep what one changed, to be tried first when the same failure is met again
+    ///
+    /// It is proved anew then, and policy for its risk decides as it did the first time.
+    Keep {
+        /// Which one: its number, or the slug of its mission
+        fix: String,
+        /// Who does so
+        #[arg(long, default_value = "a person")]
+        by: String,
     },
     /// Take one on probation back: files as they were, databases if nobody has written to them since
     Undo {
@@ -53,6 +63,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             }
             Ok(exit::GOOD)
         }
+        FixesCommand::Keep { fix, by } => keep(ui, &place, &fix, &by),
         FixesCommand::Undo { fix, by, reason } => undo(ui, &place, &fix, &by, &reason),
     }
 }
@@ -72,6 +83,41 @@ fn list(ui: &Ui, place: &AppPaths) -> Result<u8, CliError> {
     for fix in &fixes {
         ui.print(&summary(ui, fix))?;
     }
+    Ok(exit::GOOD)
+}
+
+fn keep(ui: &Ui, place: &AppPaths, name: &str, by: &str) -> Result<u8, CliError> {
+    let fix = find(&place.existing_reader()?, name)?;
+    if matches!(fix.status, FixStatus::TakenBack | FixStatus::Undone) {
+        return Err(CliError::usage(
+            format!("fix {} was taken back: {}", fix.id, fix.reason),
+            "keep a fix that is in the workspace (`ubs fixes`)",
+        ));
+    }
+    let path = keep_fix(&place.state_dir, &fix, by).map_err(|error| {
+        CliError::failed(
+            format!("cannot keep fix {}: {error}", fix.id),
+            "see to it that the state directory can be written",
+        )
+    })?;
+    // The log has no event of it: it decides nothing before it is proved again.
+    if ui.json {
+        let kept = path.display().to_string();
+        ui.print_json(&serde_json::json!({ "fix": fix.id, "kept": kept }))?;
+        return Ok(exit::GOOD);
+    }
+    ui.print(&render::labelled(
+        ui.paint,
+        ui.width,
+        "[KEPT] ",
+        Tone::Good,
+        &format!(
+            "fix {} of {}: tried first when the same failure is met again; remove {} to forget it",
+            fix.id,
+            fix.slug,
+            path.display()
+        ),
+    ))?;
     Ok(exit::GOOD)
 }
 

@@ -150,11 +150,18 @@ fn answer_of(said: Said, names: bool) -> Response {
         (message, "") => message.to_owned(),
         (message, help) => format!("{message}; {help}"),
     };
-    match (text("code"), said.code) {
-        ("not_found", _) => failure(StatusCode::NOT_FOUND, "not_found", message),
-        ("", Some(2)) if names => failure(StatusCode::NOT_FOUND, "not_found", message),
-        ("refused", _) => failure(StatusCode::CONFLICT, "refused", message),
-        (_, Some(2)) => failure(StatusCode::BAD_REQUEST, "bad_request", message),
+    // The stable names of docs/missions.md.
+    match text("code") {
+        "not_found" => failure(StatusCode::NOT_FOUND, "not_found", message),
+        "usage" if names => failure(StatusCode::NOT_FOUND, "not_found", message),
+        code @ ("ambiguous" | "bad_lease" | "bad_proposal") => {
+            failure(StatusCode::BAD_REQUEST, code, message)
+        }
+        code @ ("held" | "not_holder" | "too_early" | "wrong_status" | "changed_meanwhile"
+        | "no_trial" | "not_applied" | "not_undone") => {
+            failure(StatusCode::CONFLICT, code, message)
+        }
+        _ if said.code == Some(2) => failure(StatusCode::BAD_REQUEST, "bad_request", message),
         _ => failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", message),
     }
 }

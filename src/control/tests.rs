@@ -29,9 +29,9 @@ const TOKEN: &str = "open-sesame-open-sesame";
 const PROGRAM: &str = "/bin/sh";
 const SCRIPT: &str = r#"
     case "$*" in
-        *replay*nobody) echo '{"error":{"message":"no boot is called so"}}'; exit 2;;
+        *replay*nobody) echo '{"error":{"code":"usage","message":"no boot is called so"}}'; exit 2;;
         *show*nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
-        *fail*) echo '{"error":{"code":"refused","message":"it is not claimed"}}'; exit 2;;
+        *fail*) echo '{"error":{"code":"not_holder","message":"it is not claimed"}}'; exit 13;;
         *complete*) echo '{"outcome":"rejected"}'; exit 1;;
         *claim*) echo null; exit 1;;
         *broken) echo nothing; exit 1;;

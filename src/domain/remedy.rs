@@ -97,6 +97,23 @@ pub enum Remedy {
         /// What that does, in a few words.
         what: String,
     },
+    /// Create a directory of the workspace.
+    MakeDirectory {
+        /// Directory, relative to the workspace.
+        path: String,
+    },
+    /// Add permissions of its owner to a file or directory of the workspace.
+    AddMode {
+        /// File or directory, relative to the workspace.
+        path: String,
+        /// Permission bits.
+        bits: u32,
+    },
+    /// Move aside what a process that is gone left behind.
+    MoveAside {
+        /// Pid file, lock directory or socket, relative to the workspace.
+        path: String,
+    },
 }
 
 /// Bytes of a file that are replaced.
@@ -119,6 +136,9 @@ impl Remedy {
             Self::SetDefault { file, name, value } => (vec![file, name, value], &[]),
             Self::GenerateSecret { file, name } => (vec![file, name], &[]),
             Self::Migrate { schema, target, .. } => (vec![schema, target], &[]),
+            Self::MakeDirectory { path }
+            | Self::AddMode { path, .. }
+            | Self::MoveAside { path } => (vec![path], &[]),
             Self::ByHand { reason, statements } => {
                 let mut fields = vec![reason];
                 fields.extend(statements);
@@ -209,6 +229,9 @@ impl fmt::Display for Remedy {
             }
             Self::EditText { file, what, .. } => write!(f, "in {file}, {what}"),
             Self::Packages { what, .. } => f.write_str(what),
+            Self::MakeDirectory { path } => write!(f, "create the directory {path}"),
+            Self::AddMode { path, bits } => write!(f, "add the permissions {bits:03o} to {path}"),
+            Self::MoveAside { path } => write!(f, "move {path} aside"),
         }
     }
 }

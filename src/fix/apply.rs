@@ -20,6 +20,11 @@ use crate::manifest::{self, Existing, set_variable};
 const CHANGES_MAX: usize = 256;
 /// A file that a proposal may touch, in bytes.
 const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Words and bytes of one command.
+const COMMAND_WORDS_MAX: usize = 64;
+const COMMAND_BYTES_MAX: usize = 16 << 10;
+/// Longest wait of a proposal.
+const WAIT_MS_MAX: u64 = 60_000;
 /// Directories that no proposal may touch.
 const FORBIDDEN: [&str; 3] = [".ubs", ".git", ".hg"];
 /// Mode of a file that holds a generated secret.
@@ -117,9 +122,38 @@ pub enum ApplyError {
         /// Why, in words.
         why: String,
     },
+    /// Not a command.
+    #[error(
+        "a command is a program and its arguments, at most {COMMAND_WORDS_MAX} words of {COMMAND_BYTES_MAX} bytes \
+         together, without control characters"
+    )]
+    Command,
+    /// What is left behind may still be somebody's.
+    #[error("{path} is not moved aside: {why}")]
+    NotLeftBehind {
+        /// Which file.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+    /// A command failed.
+    #[error("`{command}` {why}")]
+    Run {
+        /// The command, as a shell would take it.
+        command: String,
+        /// How it ended.
+        why: String,
+    },
     /// Not how far migrations can go.
     #[error("{0} is no target of migrations")]
     Target(String),
+}
+
+impl ApplyError {
+    /// Somebody edited what the proposal was made for.
+    pub(crate) fn is_changed_meanwhile(&self) -> bool {
+        matches!(self, Self::Meanwhile { .. } | Self::Changed { .. })
+    }
 }
 
 /// One file as it is and as it will be.
@@ -131,6 +165,8 @@ pub(super) struct PlannedFile {
     pub before: Option<Vec<u8>>,
     /// What it will hold.
     pub after: Vec<u8>,
+    /// It will be gone.
+    pub is_deleted: bool,
     /// Permission bits of the file that will be.
     pub mode: u32,
 }
@@ -140,7 +176,19 @@ impl PlannedFile {
     pub(super) fn digest_before(&self) -> Option<Digest> {
         self.before.as_deref().map(Digest::of)
     }
+
+    /// Digest of what it will hold; [`GONE`] if it will not exist.
+    pub(super) fn digest_after(&self) -> Digest {
+        if self.is_deleted {
+            GONE
+        } else {
+            Digest::of(&self.after)
+        }
+    }
 }
+
+/// Stands for the digest of a file that does not exist.
+pub(super) const GONE: Digest = Digest([0; 32]);
 
 /// The path inside `root`, if a proposal may touch it.
 pub(super) fn resolve(root: &Path, path: &str) -> Result<PathBuf, ApplyError> {
@@ -313,6 +361,26 @@ pub(super) fn require_sound(
                 require_carried(path)?;
                 require_clean(value)?;
             }
+            Change::Delete { path, .. }
+            | Change::MakeDirectory { path }
+            | Change::AddMode { path, .. }
+            | Change::MoveAside { path } => {
+                resolve(root, path)?;
+                require_carried(path)?;
+                require_clean(path)?;
+            }
+            Change::Run { command } => {
+                require_command(command)?;
+                command.iter().try_for_each(|word| require_clean(word))?;
+            }
+            Change::Wait { ms } if *ms > WAIT_MS_MAX => {
+                return Err(ApplyError::TooMuch {
+                    what: "milliseconds to wait",
+                    actual: *ms,
+                    max: WAIT_MS_MAX,
+                });
+            }
+            Change::Wait { .. } => {}
             Change::GenerateSecret { path, bytes, .. } => {
                 resolve(root, path)?;
                 require_carried(path)?;
@@ -354,7 +422,20 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
     let mut files: Vec<PlannedFile> = Vec::new();
     for change in &proposal.changes {
         match change {
-            Change::Sql { .. } | Change::Migrate { .. } | Change::Packages { .. } => {}
+            Change::Sql { .. }
+            | Change::Migrate { .. }
+            | Change::Packages { .. }
+            | Change::MakeDirectory { .. }
+            | Change::AddMode { .. }
+            | Change::MoveAside { .. }
+            | Change::Run { .. }
+            | Change::Wait { .. } => {}
+            Change::Delete { path, before } => {
+                let file = planned(&mut files, root, path)?;
+                require_digest(file, Some(*before))?;
+                file.after.clear();
+                file.is_deleted = true;
+            }
             Change::Insert {
                 path,
                 before,
@@ -442,6 +523,7 @@ fn planned<'a>(
             files.push(PlannedFile {
                 path: path.to_owned(),
                 after: before.clone().unwrap_or_default(),
+                is_deleted: false,
                 before,
                 mode,
             });
@@ -452,7 +534,7 @@ fn planned<'a>(
 }
 
 fn require_digest(file: &PlannedFile, expected: Option<Digest>) -> Result<(), ApplyError> {
-    if file.digest_before() == expected {
+    if file.digest_before() == expected && !file.is_deleted {
         Ok(())
     } else {
         Err(ApplyError::Changed {
@@ -493,12 +575,42 @@ pub(super) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Resu
     manifest::write_atomically(path, bytes, mode, Existing::Replaced)
 }
 
+/// Removes a file, durably; one that is gone is as good.
+pub(super) fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    path.parent().map_or(Ok(()), manifest::sync_directory)
+}
+
+/// Refuses a command that is none, or that cannot be given to a program.
+fn require_command(command: &[String]) -> Result<(), ApplyError> {
+    let bytes: usize = command.iter().map(String::len).sum();
+    let is_sound = command.first().is_some_and(|program| !program.is_empty())
+        && command.len() <= COMMAND_WORDS_MAX
+        && bytes <= COMMAND_BYTES_MAX
+        && command
+            .iter()
+            .all(|word| sanitise(word) == *word && !word.contains('\n'));
+    if is_sound {
+        Ok(())
+    } else {
+        Err(ApplyError::Command)
+    }
+}
+
 /// Writes the planned files below `root`, one after the other.
 pub(super) fn write_files(root: &Path, files: &[PlannedFile]) -> Result<(), ApplyError> {
     for file in files {
         let full = resolve(root, &file.path)?;
-        write_atomically(&full, &file.after, file.mode).map_err(|source| ApplyError::Io {
-            verb: "write",
+        let done = if file.is_deleted {
+            remove_file(&full)
+        } else {
+            write_atomically(&full, &file.after, file.mode)
+        };
+        done.map_err(|source| ApplyError::Io {
+            verb: if file.is_deleted { "delete" } else { "write" },
             path: file.path.clone(),
             source,
         })?;

@@ -9,6 +9,7 @@ use super::apply::plan_files;
 use super::guarded::is_environment_file;
 use super::journal::Journal;
 use super::patch::unified;
+use super::run::command_text;
 use crate::domain::ids::MissionId;
 use crate::domain::mission::{Change, Proposal};
 use crate::domain::redact::{Redactor, sanitise};
@@ -69,6 +70,25 @@ pub(crate) fn proposal_diff(
                     }
                     text.insert(text.len() - 1, ';');
                 }
+            }
+            Change::Delete { path, .. } => text.push_str(&format!(
+                "--- a/{path}\n+++ /dev/null\n@@ the file is deleted @@\n"
+            )),
+            Change::MakeDirectory { path } => {
+                text.push_str(&format!("--- /dev/null\n+++ b/{path}/\n@@ a directory @@\n"));
+            }
+            Change::AddMode { path, bits } => text.push_str(&format!(
+                "--- a/{path}\n+++ b/{path}\n@@ permissions @@\n+{bits:03o}\n"
+            )),
+            Change::MoveAside { path } => text.push_str(&format!(
+                "--- a/{path}\n+++ aside, in the state directory\n@@ moved @@\n"
+            )),
+            Change::Run { command } => text.push_str(&format!(
+                "--- commands\n+++ commands\n@@ run in the workspace @@\n+{}\n",
+                command_text(command)
+            )),
+            Change::Wait { ms } => {
+                text.push_str(&format!("--- commands\n+++ commands\n@@ wait @@\n+{ms} ms\n"));
             }
             Change::Migrate {
                 schema,

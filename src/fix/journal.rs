@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{PlannedFile, write_atomically};
 use super::packages::JournalPackages;
+use super::places::Place;
+use super::run::Step;
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::Risk;
@@ -46,6 +48,12 @@ pub(super) struct JournalPlan {
     /// Databases of servers, after those.
     #[serde(default)]
     pub servers: Vec<JournalServer>,
+    /// Directories, modes and what is moved aside, before the files.
+    #[serde(default)]
+    pub places: Vec<Place>,
+    /// Commands and waits, after everything else.
+    #[serde(default)]
+    pub steps: Vec<Step>,
 }
 
 /// One database of a server that a promotion changes. Where it is, the manifest and the environment say: a
@@ -161,6 +169,21 @@ impl Journal {
     /// See [`Self::keep_contents`]; `None` if they were not kept.
     pub(super) fn contents(&self, index: usize) -> Option<String> {
         fs::read_to_string(self.image("contents", index)).ok()
+    }
+
+    /// Notes that step `index` is about to begin, and, with `is_done`, that it has ended well; durable.
+    pub(super) fn note_step(&self, index: usize, is_done: bool) -> io::Result<()> {
+        let text: &[u8] = if is_done { b"done" } else { b"begun" };
+        write_atomically(&self.image("step", index), text, MODE)
+    }
+
+    /// What was noted of step `index`: `Some(true)` if it has ended well, `Some(false)` if it began.
+    pub(super) fn step(&self, index: usize) -> io::Result<Option<bool>> {
+        match fs::read(self.image("step", index)) {
+            Ok(text) => Ok(Some(text == b"done")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn image(&self, side: &str, index: usize) -> PathBuf {

@@ -11,7 +11,9 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::apply::{ApplyError, PlannedFile, plan_files, read_file, resolve, write_atomically};
+use super::apply::{
+    ApplyError, GONE, PlannedFile, plan_files, read_file, remove_file, resolve, write_atomically,
+};
 use super::contents::file_digest;
 use super::database::{DatabaseError, apply_statements, definitions_digest};
 use super::journal::{
@@ -19,6 +21,8 @@ use super::journal::{
 };
 use super::migrate::replace_contents;
 use super::packages::{JournalPackages, refusal};
+use super::places::{carry_out_places, plan_places, undo_places};
+use super::run::{Step, steps_of};
 use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
@@ -130,6 +134,8 @@ pub(super) fn promote(
         databases: Vec::new(),
         packages: planned_packages(proposal),
         servers: Vec::new(),
+        places: plan_places(place.workspace, place.state_dir, mission, proposal)?,
+        steps: steps_of(proposal),
     };
     let mut images = Vec::new();
     for change in &proposal.changes {
@@ -219,7 +225,9 @@ pub(super) fn promote(
             undo_files(place.workspace, &journal, &plan)?;
             put_packages_back(place.workspace, &journal, &plan)?;
             let mut reason = format!("undone: {error}");
-            for left in left_changed(&plan) {
+            let stays = undo_places(place.workspace, &plan.places);
+            let ran = left_run(&journal, &plan.steps);
+            for left in left_changed(&plan).into_iter().chain(stays).chain(ran) {
                 reason = format!("{reason}; {left}");
             }
             place
@@ -350,7 +358,7 @@ fn journal_file(file: &PlannedFile) -> JournalFile {
         change: FileChange {
             path: file.path.clone(),
             before: file.digest_before(),
-            after: Digest::of(&file.after),
+            after: file.digest_after(),
         },
         mode_before: file.before.is_some().then_some(file.mode),
         mode: file.mode,
@@ -396,9 +404,10 @@ fn carry_out(
             .carry_out(workspace, journal.directory(), &process_env)
             .map_err(|why| refusal(&packages.environment, why))?;
     }
+    carry_out_places(workspace, &plan.places)?;
     for (index, file) in plan.files.iter().enumerate() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
-        if now == Some(file.change.after) {
+        if now.unwrap_or(GONE) == file.change.after {
             continue;
         }
         if now != file.change.before {
@@ -411,8 +420,12 @@ fn carry_out(
             .after(index)
             .map_err(io_error("read the promotion's journal"))?;
         let full = resolve(workspace, &file.change.path)?;
-        write_atomically(&full, &bytes, file.mode)
-            .map_err(io_error(format!("write {}", file.change.path)))?;
+        if file.change.after == GONE {
+            remove_file(&full).map_err(io_error(format!("delete {}", file.change.path)))?;
+        } else {
+            write_atomically(&full, &bytes, file.mode)
+                .map_err(io_error(format!("write {}", file.change.path)))?;
+        }
         crate::kernel::crash_point("promote.file_written");
     }
     for (index, database) in plan.databases.iter().enumerate() {
@@ -449,6 +462,33 @@ fn carry_out(
         .map_err(ApplyError::from)?;
         crate::kernel::crash_point("promote.database_changed");
     }
+    carry_out_steps(workspace, journal, &plan.steps)
+}
+
+/// Runs what has not run yet, in order. A command that a crash cut short is not run twice.
+fn carry_out_steps(
+    workspace: &Path,
+    journal: &Journal,
+    steps: &[Step],
+) -> Result<(), PromoteError> {
+    let fail = || io_error("read or write the promotion's journal");
+    for (index, step) in steps.iter().enumerate() {
+        match journal.step(index).map_err(fail())? {
+            Some(true) => continue,
+            Some(false) => {
+                return Err(ApplyError::Run {
+                    command: step.to_string(),
+                    why: "was cut short, and whether it took effect is not known".to_owned(),
+                }
+                .into());
+            }
+            None => {}
+        }
+        journal.note_step(index, false).map_err(fail())?;
+        crate::kernel::crash_point("promote.step_begun");
+        step.carry_out(workspace)?;
+        journal.note_step(index, true).map_err(fail())?;
+    }
     Ok(())
 }
 
@@ -480,6 +520,16 @@ pub(super) fn put_packages_back(
     Ok(())
 }
 
+/// Commands that ran, or may have: nothing takes back what they did.
+fn left_run(journal: &Journal, steps: &[Step]) -> Vec<String> {
+    let began = steps.iter().enumerate().filter(|(index, step)| {
+        matches!(step, Step::Run(_)) && !matches!(journal.step(*index), Ok(None))
+    });
+    began
+        .map(|(_, step)| format!("what `{step}` did stays"))
+        .collect()
+}
+
 /// Puts back the files that are still as the promotion left them.
 pub(super) fn undo_files(
     workspace: &Path,
@@ -488,7 +538,7 @@ pub(super) fn undo_files(
 ) -> Result<(), PromoteError> {
     for (index, file) in plan.files.iter().enumerate().rev() {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
-        if now != Some(file.change.after) || now == file.change.before {
+        if now.unwrap_or(GONE) != file.change.after || now == file.change.before {
             continue;
         }
         let full = resolve(workspace, &file.change.path)?;
@@ -557,7 +607,12 @@ fn recover(
             Err(error) => {
                 undo_files(place.workspace, &journal, plan)?;
                 put_packages_back(place.workspace, &journal, plan)?;
-                Err(error.to_string())
+                let mut reason = error.to_string();
+                let stays = undo_places(place.workspace, &plan.places);
+                for left in stays.into_iter().chain(left_run(&journal, &plan.steps)) {
+                    reason = format!("{reason}; {left}");
+                }
+                Err(reason)
             }
         },
     };

@@ -89,15 +89,23 @@ pub fn parse_proposal(text: &str, fixer: &str, root: &Path) -> Result<Proposal, 
     })
 }
 
+/// The digest of a file of the workspace that a proposal may touch; `None` if it does not exist.
+///
+/// # Errors
+/// The path is not one that a proposal may touch, or the file cannot be read.
+pub(crate) fn file_digest(root: &Path, path: &str) -> Result<Option<Digest>, ApplyError> {
+    Ok(read_file(root, path)?.as_deref().map(Digest::of))
+}
+
 fn read_change(mut change: Map<String, Value>, root: &Path) -> Result<Change, ProposalError> {
-    for kind in ["insert", "write"] {
+    for kind in ["insert", "write", "delete"] {
         let Some(Value::Object(fields)) = change.get_mut(kind) else {
             continue;
         };
         let path = fields.get("path").and_then(Value::as_str);
         if let (None, Some(path)) = (fields.get("before"), path) {
             // What does not exist yet has no digest.
-            if kind == "insert" || read_file(root, path)?.is_some() {
+            if kind != "write" || read_file(root, path)?.is_some() {
                 return Err(ProposalError::NoBefore {
                     kind,
                     path: path.escape_debug().to_string(),

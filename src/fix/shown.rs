@@ -132,9 +132,9 @@ pub(super) fn changed_meanwhile(
     proposal.changes.iter().find_map(|change| {
         let (path, before, text) = match change {
             Change::Write { path, before, text } => (path, *before, Some(text)),
-            Change::Insert { path, before, .. } | Change::Edit { path, before, .. } => {
-                (path, Some(*before), None)
-            }
+            Change::Insert { path, before, .. }
+            | Change::Edit { path, before, .. }
+            | Change::Delete { path, before } => (path, Some(*before), None),
             _ => return None,
         };
         let now = read_file(workspace, path).ok()?;

@@ -8,14 +8,16 @@
 use std::fs;
 use std::path::Path;
 
-use super::apply::read_file;
+use super::apply::{GONE, read_file};
 use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
 use super::packages::refusal;
+use super::places::undo_places;
 use super::promote::{
     COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, promotion_lock, undo_files,
 };
+use super::run::Step;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
@@ -259,7 +261,7 @@ pub(crate) fn undo_fix(
             ));
         }
         let found = read_file(workspace, path)?.map(|bytes| Digest::of(&bytes));
-        if found != Some(file.change.after) && found != file.change.before {
+        if found.unwrap_or(GONE) != file.change.after && found != file.change.before {
             return refuse(format!(
                 "{path} was changed since; put it back by hand (`ubs fixes show {}` says what the fix did)",
                 fix.id
@@ -307,6 +309,16 @@ fn put_back(
             .map_err(|why| refusal(environment, why))?;
         reason.push_str(&format!("; the packages of {environment} are as they were"));
     }
+    for stays in undo_places(workspace, &plan.places) {
+        reason.push_str(&format!("; {stays}"));
+    }
+    for step in plan
+        .steps
+        .iter()
+        .filter(|step| matches!(step, Step::Run(_)))
+    {
+        reason.push_str(&format!("; what `{step}` did stays"));
+    }
     crash_point("take_back.files");
     for (index, database) in plan.databases.iter().enumerate() {
         let said = match put_database_back(journal, index, database) {
@@ -342,7 +354,7 @@ fn changed_since(workspace: &Path, plan: &JournalPlan) -> Result<Vec<String>, Pr
     let mut changed = Vec::new();
     for file in &plan.files {
         let now = read_file(workspace, &file.change.path)?.map(|bytes| Digest::of(&bytes));
-        if now != Some(file.change.after) && now != file.change.before {
+        if now.unwrap_or(GONE) != file.change.after && now != file.change.before {
             changed.push(file.change.path.clone());
         }
     }

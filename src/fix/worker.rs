@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
+use super::playbooks::{of_kept, of_manifest};
 use super::promote::{PromoteError, PromotionPlace, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
@@ -64,6 +65,24 @@ pub struct Worker {
     overrides: BTreeMap<String, String>,
     baseline: Option<Baseline>,
     cancelled: Arc<AtomicBool>,
+}
+
+/// A proposal that may be tried, for this failure.
+struct Sound {
+    failure: Failure,
+    signature: Signature,
+    databases: Databases,
+    proposal: Proposal,
+}
+
+/// What a trial showed that changed nothing.
+#[derive(Debug)]
+pub(crate) struct Rehearsed {
+    pub verdict: Verdict,
+    /// As measured.
+    pub risk: Risk,
+    /// What policy would do with it.
+    pub policy: Policy,
 }
 
 impl Worker {
@@ -229,7 +248,7 @@ impl Worker {
         state: &MissionState,
         failure: &Failure,
     ) -> Result<Worked, WorkError> {
-        let Some(proposal) = self.propose(state, failure)? else {
+        let Some((proposal, author)) = self.propose(state, failure)? else {
             let reason = if let Some(Remedy::ByHand { reason, .. }) = &failure.fix {
                 format!("not automatic, because {reason}")
             } else if state.fixers_failed.is_empty() {
@@ -268,7 +287,7 @@ impl Worker {
                 return Ok(worked(HealOutcome::NeedsPerson, reason));
             }
         };
-        self.offer_as(mission, proposal, Author::BuiltIn)
+        self.offer_as(mission, proposal, author)
             .map(|(worked, _)| worked)
     }
 
@@ -287,12 +306,43 @@ impl Worker {
         self.offer_as(mission, Proposal { fixer, ..proposal }, Author::Other)
     }
 
-    fn offer_as(
+    /// Tries a proposal and only says what came of it: nothing is recorded, and nothing moves into the workspace. Who
+    /// holds the mission does not matter.
+    ///
+    /// # Errors
+    /// The proposal is not sound, or nothing could be tried.
+    pub(crate) fn rehearse(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+    ) -> Result<Rehearsed, WorkError> {
+        let fixer = self.name.clone();
+        let proposal = Proposal { fixer, ..proposal };
+        let Sound {
+            failure,
+            signature,
+            proposal,
+            ..
+        } = self.require_sound(mission, proposal, Author::Other)?;
+        if proposal.changes.is_empty() {
+            return Err(MissionsError::from(MissionRefusal::EmptyProposal).into());
+        }
+        let _held = self.hold_sandbox(mission)?;
+        let trial = self.try_on_a_copy(mission, &signature, &failure, &proposal)?;
+        Ok(Rehearsed {
+            policy: policy_of(&self.manifest.heal.policy, trial.risk),
+            risk: trial.risk,
+            verdict: trial.verdict,
+        })
+    }
+
+    /// The proposal with the risk that it really has, if it may be tried.
+    fn require_sound(
         &self,
         mission: MissionId,
         proposal: Proposal,
         author: Author,
-    ) -> Result<(Worked, Option<Verdict>), WorkError> {
+    ) -> Result<Sound, WorkError> {
         let state = self.missions.get(mission)?;
         let (Some(failure), Some(signature)) = (state.failure.clone(), state.signature.clone())
         else {
@@ -316,6 +366,26 @@ impl Worker {
             let difference = redactor.redact(&sanitise(&difference));
             return Err(ApplyError::Meanwhile { path, difference }.into());
         }
+        Ok(Sound {
+            failure,
+            signature,
+            databases,
+            proposal,
+        })
+    }
+
+    fn offer_as(
+        &self,
+        mission: MissionId,
+        proposal: Proposal,
+        author: Author,
+    ) -> Result<(Worked, Option<Verdict>), WorkError> {
+        let Sound {
+            failure,
+            signature,
+            databases,
+            proposal,
+        } = self.require_sound(mission, proposal, author)?;
         if policy_of(&self.manifest.heal.policy, proposal.risk) == Policy::Report {
             let reason = format!(
                 "policy for {} changes is report; proposed: {}",
@@ -650,7 +720,17 @@ impl Worker {
         &self,
         state: &MissionState,
         failure: &Failure,
-    ) -> Result<Option<Proposal>, WorkError> {
+    ) -> Result<Option<(Proposal, Author)>, WorkError> {
+        let (root, failed) = (&self.manifest.workspace, &state.fixers_failed);
+        // What a person wrote down or kept for this failure comes first.
+        let kept = state.signature.as_ref();
+        let kept = kept.and_then(|signature| of_kept(&self.state_dir, root, signature, failed));
+        if let Some(proposal) = kept {
+            return Ok(Some((proposal, Author::Other)));
+        }
+        if let Some(proposal) = of_manifest(&self.manifest, failure, failed) {
+            return Ok(Some((proposal, Author::BuiltIn)));
+        }
         let memory = match &state.signature {
             Some(signature) => self.missions.fix_memory(signature)?,
             None => vec![],
@@ -678,7 +758,8 @@ impl Worker {
         fixers.sort_by_key(|fixer| std::cmp::Reverse(score(fixer.name())));
         Ok(fixers
             .into_iter()
-            .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace)))
+            .find_map(|fixer| fixer.propose(failure, &self.manifest.workspace))
+            .map(|proposal| (proposal, Author::BuiltIn)))
     }
 
     /// What the last boot that was up ran on. A log that cannot be read now has no past to compare with; that it

@@ -27,7 +27,7 @@ pub(super) struct Stat {
     state: u8,
     pub(super) parent: u32,
     pub(super) group: u32,
-    start_ticks: u64,
+    pub(super) start_ticks: u64,
 }
 
 impl Stat {

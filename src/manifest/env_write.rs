@@ -3,6 +3,8 @@
 //! What was written is read again before it is given back: the value has to be exactly the one that
 //! was asked for, and every other line has to mean what it meant.
 
+use std::ops::Range;
+
 use super::env_file::{Assignment, ParsedEnvFile, is_name, scan};
 
 /// The text of an environment file with this variable set.
@@ -53,6 +55,19 @@ pub(crate) fn set_variable(text: &str, name: &str, value: &str) -> String {
         })
     });
     written.unwrap_or_else(|| text.to_owned())
+}
+
+/// Bytes of the name and of the value, with its quotes, of the only assignment of `name`.
+#[must_use]
+pub(crate) fn assignment_spans(text: &str, name: &str) -> Option<(Range<usize>, Range<usize>)> {
+    let parsed = scan(text);
+    let mut named = parsed.assignments.iter().filter(|a| a.name == name);
+    let (Some(only), None) = (named.next(), named.next()) else {
+        return None;
+    };
+    let line_start = text[..only.span.start].rfind('\n').map_or(0, |end| end + 1);
+    let start = line_start + text[line_start..only.span.start].rfind(name)?;
+    Some((start..start + name.len(), only.span.clone()))
 }
 
 /// The ways to write a value, best first.

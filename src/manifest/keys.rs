@@ -74,8 +74,14 @@ tables! {
     SERVICE_LIMITS = "layer.service.limits", "`limits`",
         ["open_files", "processes", "memory", "cpu_time", "core", "file_size"];
     HEAL = "heal", "[heal]",
-        ["attempts", "backoff", "max_backoff", "breaker", "probation", "offer", "restart", "policy", "sandbox"], later ["playbooks", "agents"];
+        ["attempts", "backoff", "max_backoff", "breaker", "probation", "offer", "restart", "policy", "sandbox",
+         "playbook"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];
+    PLAYBOOK = "heal.playbook", "[[heal.playbook]]",
+        ["name", "match", "run", "edits", "sql", "wait", "risk"], later ["restart", "attempts", "verify"];
+    PLAYBOOK_MATCH = "heal.playbook.match", "`match`", ["code", "layer", "service", "error", "output"];
+    PLAYBOOK_EDIT = "heal.playbook.edits", "an edit of a playbook", ["path", "find", "replace"];
+    PLAYBOOK_SQL = "heal.playbook.sql", "`sql`", ["schema", "statements"];
     SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];
     SANDBOX_VIEW = "sandbox", "[sandbox]", ["read"];

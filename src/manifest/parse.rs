@@ -15,6 +15,7 @@ use super::keys::{
 use super::layer::{Elsewhere, read_backoff, read_layers, read_name};
 use super::measure::{show_size, size_bytes};
 use super::order::{order_layers, require_unique};
+use super::playbook_read::read_playbooks;
 use super::probe::http_url;
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
@@ -503,6 +504,7 @@ fn read_heal(root: &Section<'_>) -> Heal {
             .unwrap_or(defaults.restart),
         offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
+        playbooks: read_playbooks(&section),
         sandbox_require,
         sandbox_limits,
     }

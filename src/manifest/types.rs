@@ -3,6 +3,7 @@
 //! Plain data: every duration is in milliseconds, every path is as written (relative to the
 //! workspace), every `${VARIABLE}` is still unexpanded, because its value is known only at run time.
 
+use super::playbook::Playbook;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -743,6 +744,8 @@ pub(crate) struct Heal {
     pub offer_ms: u64,
     /// Policy for each risk class.
     pub policy: Policies,
+    /// What to do about failures that the manifest describes, in the order in which they are tried.
+    pub playbooks: Vec<Playbook>,
     /// What the sandbox must be able to isolate (`network`, `filesystem`); otherwise no trial.
     pub sandbox_require: Vec<String>,
     /// Limits of one sandboxed command.
@@ -785,6 +788,17 @@ pub(crate) enum Policy {
     Approve,
     /// No proposal is made; the mission waits for a person.
     Report,
+}
+
+impl Policy {
+    /// As the manifest and JSON say it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Approve => "approve",
+            Self::Report => "report",
+        }
+    }
 }
 
 /// `heal.sandbox.limits`.
@@ -874,6 +888,7 @@ impl Default for Heal {
             restart: RestartAfterFix::Affected,
             offer_ms: 10 * 60 * 1_000,
             policy: Policies::default(),
+            playbooks: Vec::new(),
             sandbox_require: Vec::new(),
             sandbox_limits: SandboxLimits::default(),
         }

@@ -449,7 +449,8 @@ fn moments_boots_and_missions_that_are_not_there_are_named() {
         &["logs", "../../etc/passwd"],
         &["diff", "last", "nonsense"],
     ] {
-        let run = workspace.ubs(arguments).expect(2);
+        let exit = if arguments[0] == "missions" { 10 } else { 2 };
+        let run = workspace.ubs(arguments).expect(exit);
         assert!(
             run.stderr.starts_with("error: "),
             "{arguments:?}: {}",
@@ -490,7 +491,7 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
         .expect(1);
     workspace
         .ubs(&["missions", "heartbeat", &slug, "--worker", "other"])
-        .expect(2);
+        .expect(13);
     workspace
         .ubs(&["missions", "heartbeat", &slug, "--worker", "bot"])
         .expect(0);
@@ -525,7 +526,7 @@ fn a_fix_worker_takes_a_mission_from_claim_to_verdict() {
             "--file",
             "hostile.json",
         ])
-        .expect(2);
+        .expect(17);
     workspace.write("good.json", r#"{"summary": "bring the engine", "changes": [{"write": {"path": "engine", "text": "here\n"}}]}"#);
     let verdict = workspace
         .ubs(&[
@@ -645,4 +646,92 @@ fn a_go_says_what_it_rests_on() {
     let shown = some.ubs(&["preflight", "--strict"]).expect(0).stdout;
     let ground = "1 of 4 checks; not looked at: schema, rehearsal, registration";
     assert!(shown.contains(ground), "{shown}");
+}
+
+#[test]
+fn a_worker_in_any_language_tries_first_and_reads_stable_codes() {
+    let workspace = Workspace::with_manifest(
+        "[app]\nname = 'x'\n[heal.policy]\nopen = 'auto'\n[[layer]]\nname = 'a'\nrehearse = { command = ['sh', 'check.sh'] }\n",
+    );
+    workspace.write("check.sh", "exit 1\n");
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
+    let open = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let slug = open[0]["slug"].as_str().unwrap().to_owned();
+    let code = |arguments: &[&str], exit: i32| {
+        let run = workspace.ubs(arguments).expect(exit).json();
+        run["error"]["code"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(
+        code(&["missions", "show", "no_such", "--json"], 10),
+        "not_found"
+    );
+    let heartbeat = ["missions", "heartbeat", &slug, "--worker", "x", "--json"];
+    assert_eq!(code(&heartbeat, 13), "not_holder");
+    workspace.write(
+        "bad.diff",
+        "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 2\n+exit 0\n",
+    );
+    let bad = ["try", &slug, "--patch", "bad.diff", "--json"];
+    assert_eq!(code(&bad, 17), "bad_proposal");
+    workspace.write(
+        "no.diff",
+        "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 1\n+exit 3\n",
+    );
+    workspace.write(
+        "yes.diff",
+        "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 1\n+exit 0\n",
+    );
+    let events = || workspace.ubs(&["log", "stats", "--json"]).expect(0).json()["events"].clone();
+    let before = events();
+    let tried = workspace
+        .ubs(&["try", &slug, "--patch", "no.diff", "--json"])
+        .expect(1)
+        .json();
+    assert_eq!(tried["holds"], false);
+    let tried = workspace
+        .ubs(&["missions", "try", &slug, "--patch", "yes.diff", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(
+        (&tried["holds"], tried["risk"].as_str()),
+        (&Value::Bool(true), Some("open"))
+    );
+    assert_eq!(
+        (workspace.read("check.sh").as_str(), events()),
+        ("exit 1\n", before)
+    );
+    let gone = [
+        "try", &slug, "--delete", "no.diff", "--patch", "yes.diff", "--json",
+    ];
+    let tried = workspace.ubs(&gone).expect(0).json();
+    assert_eq!(
+        (tried["risk"].as_str(), tried["policy"].as_str()),
+        (Some("destructive"), Some("approve"))
+    );
+
+    workspace.ubs(&["missions", "requeue", &slug]);
+    let worker = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/worker.py");
+    let ran = std::process::Command::new("python3")
+        .arg(worker)
+        .arg(workspace.root())
+        .args(["bad.diff", "no.diff", "yes.diff"].map(|file| workspace.path(file)))
+        .env("UBS", env!("CARGO_BIN_EXE_ubs"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(
+        ran.status.success(),
+        "{said}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+    for word in [
+        "claimed",
+        "refused: bad_proposal",
+        "does not hold",
+        "holds: ",
+        "applied: ",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert_eq!(workspace.read("check.sh"), "exit 0\n");
 }

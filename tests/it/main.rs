@@ -16,6 +16,7 @@ mod demo;
 mod fixes;
 mod init;
 mod interrupt;
+mod left_behind;
 mod log_examples;
 mod log_trouble;
 mod migrations;

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::drivers::driver_findings;
 use super::files::file_findings;
+use super::mend::{
+    EXAMPLE_FILES, from_example, misspelt, near_value, rename, replace_beginning, with_edit,
+};
 use super::reads::read_findings;
 use super::services::service_findings;
 use super::value::{BITS_MIN_DEFAULT, estimated_bits, is_connection, is_pattern, is_placeholder};
@@ -21,14 +24,6 @@ use crate::manifest::{Config, EnvFile, Environment, Manifest, Origin, Var, VarKi
 const VALUE_BYTES_MAX: usize = 60;
 /// Names in one message.
 const NAMES_MAX: usize = 12;
-/// Where an application shows which variables it reads.
-const EXAMPLE_FILES: [&str; 5] = [
-    ".env.example",
-    ".env.sample",
-    ".env.template",
-    ".env.dist",
-    "env.example",
-];
 
 /// Runs the check.
 pub(in crate::checks) fn check(context: &CheckContext<'_>) -> CheckOutcome {
@@ -109,6 +104,23 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
         }
         findings.extend(variable.finding(value));
     }
+    // Once: what one proposal writes, another one cannot write too.
+    let of_example = from_example(context, &|name| read_example(context, name));
+    let is_waiting = |finding: &&mut Finding| {
+        let is_given = match &of_example {
+            Some(Remedy::EditText { edits, .. }) => edits.iter().any(|edit| {
+                let mut lines = edit.text.lines();
+                lines.any(|line| line.starts_with(&format!("{}=", finding.subject)))
+            }),
+            _ => false,
+        };
+        finding.code == Code::ConfigMissing && finding.fix.is_none() && is_given
+    };
+    if let Some(finding) = findings.iter_mut().find(is_waiting) {
+        let why = "what an example says may not be meant here";
+        *finding = with_edit(finding.clone(), of_example.clone(), why);
+    }
+    findings.extend(misspelt_options(context, &absent));
     findings.extend(optional(context, &absent));
     if !config.vars.is_empty() {
         findings.extend(file_findings(context, example.as_ref(), &examples));
@@ -153,6 +165,23 @@ fn read_example(context: &CheckContext<'_>, name: &str) -> Option<EnvFile> {
         .files
         .pop()?
         .1
+}
+
+/// Optional variables that are not set, while a name one letter off is.
+fn misspelt_options(context: &CheckContext<'_>, absent: &[&str]) -> Vec<Finding> {
+    let found = absent.iter().filter_map(|name| {
+        let (file, entry) = misspelt(context, name)?;
+        let message = format!(
+            "{} is set in {file} and declared nowhere; {name}, one letter off, is declared and not set",
+            entry.name
+        );
+        let finding = Finding::new(Code::ConfigMissing, Severity::Warning, *name, message)
+            .at(file, entry.line, 0)
+            .remedy(format!("rename {} to {name}, if that is meant", entry.name));
+        let fix = rename(context, file, &entry.name, name);
+        Some(with_edit(finding, fix, "the other name may be meant"))
+    });
+    found.collect()
 }
 
 /// Optional variables that are not set, once and together.
@@ -223,15 +252,37 @@ impl Variable<'_> {
             let value = self.context.redactor.redact(value);
             format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
         };
-        let message = format!("{}{shown} {why}", self.name);
-        Some(self.about(Code::ConfigInvalid, severity, message))
+        let near = near_value(self.var, value);
+        let origin = self.context.environment.values.get(self.name);
+        let fix = near.zip(origin).and_then(|(near, (_, origin))| {
+            replace_beginning(self.context, self.name, origin, value, near)
+        });
+        let meant = near.map_or_else(String::new, |near| format!("; {near} is one letter off"));
+        let message = format!("{}{shown} {why}{meant}", self.name);
+        let finding = self.about(Code::ConfigInvalid, severity, message);
+        Some(with_edit(finding, fix, "another value may be meant"))
     }
 
     fn missing(&self, is_empty: bool) -> Option<Finding> {
         let state = if is_empty { "is empty" } else { "is not set" };
         if self.var.required {
-            let message = format!("{} {state}, and the application requires it", self.name);
-            return Some(self.about(Code::ConfigMissing, Severity::Critical, message));
+            let near = misspelt(self.context, self.name).filter(|_| !is_empty);
+            let other = near.map_or_else(String::new, |(file, entry)| {
+                format!("; {file} sets {}, one letter off", entry.name)
+            });
+            let message = format!(
+                "{} {state}, and the application requires it{other}",
+                self.name
+            );
+            let finding = self.about(Code::ConfigMissing, Severity::Critical, message);
+            let Some((file, entry)) = near else {
+                return Some(finding);
+            };
+            // A default in its place would hide what was meant.
+            let fix = rename(self.context, file, &entry.name, self.name);
+            let place = (file.to_owned(), entry.line);
+            let finding = with_edit(finding, fix, "the other name may be meant");
+            return Some(finding.at(place.0, place.1, 0));
         }
         // An optional variable that is set to nothing was set to nothing on purpose.
         None

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::mend::{replace_beginning, with_edit};
 use crate::checks::context::CheckContext;
 use crate::checks::interpreter::interpreter;
 use crate::domain::code::Code;
@@ -66,11 +67,46 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
                     0,
                 ),
             };
-            finding.remedy(remedy)
+            let finding = finding.remedy(remedy);
+            let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+            let Some(near) = near_dialect(dialect) else {
+                return finding;
+            };
+            let (from, to) = match driver {
+                "" => (format!("{dialect}://"), format!("{near}://")),
+                _ => (format!("{dialect}+"), format!("{near}+")),
+            };
+            let fix = replace_beginning(context, name, origin, &from, &to);
+            with_edit(finding, fix, "it leads to a database")
         });
         findings.extend(found);
     }
     findings
+}
+
+/// The one dialect of SQLAlchemy that is meant by a scheme that is none.
+fn near_dialect(dialect: &str) -> Option<&'static str> {
+    const DIALECTS: [&str; 6] = [
+        "sqlite",
+        "postgresql",
+        "mysql",
+        "mariadb",
+        "oracle",
+        "mssql",
+    ];
+    if dialect == "postgres" {
+        return Some("postgresql");
+    }
+    if DIALECTS.contains(&dialect) {
+        return None;
+    }
+    let mut near = DIALECTS
+        .into_iter()
+        .filter(|known| strsim::osa_distance(known, dialect) == 1);
+    match (near.next(), near.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    }
 }
 
 /// Why a scheme will not do, and what to do. A warning: whether the application connects with it shows its dry run.
@@ -84,6 +120,11 @@ fn wrong(
         let why = "which SQLAlchemy 1.4 and later do not know".to_owned();
         let remedy = "write postgresql:// instead of postgres://".to_owned();
         return (!is_mended).then_some((why, remedy));
+    }
+    let dialect = scheme.split('+').next().unwrap_or(scheme);
+    if let Some(near) = near_dialect(dialect) {
+        let why = format!("which is no database that SQLAlchemy knows; {near} is one letter off");
+        return Some((why, format!("write {near} instead of {dialect}")));
     }
     let (_, module, package, is_async) = DRIVERS.iter().find(|row| row.0 == scheme)?;
     if !packages.has(module) {

@@ -6,6 +6,7 @@
 mod check;
 mod drivers;
 mod files;
+mod mend;
 mod obstacles;
 mod reads;
 mod services;

@@ -9,7 +9,8 @@ use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::process::BOOT_MARK;
-use crate::kernel::{Listener, listener};
+use crate::domain::remedy::Remedy;
+use crate::kernel::{Listener, leftover, listener};
 use crate::manifest::{ProbeKind, Service};
 
 /// Less free space than this lets databases and logs fail soon, in bytes.
@@ -150,9 +151,17 @@ fn stale_file(context: &CheckContext<'_>, service: &Service, run: &AsRun) -> Opt
          not start beside it"
     );
     let finding = Finding::of(Code::ConfigStaleFile, service.name.as_str(), message);
-    Some(finding.at(name.as_str(), 1, 0).remedy(format!(
+    let mut finding = finding.at(name.as_str(), 1, 0).remedy(format!(
         "remove {name}; so that it cannot happen again, let the service write none (`--pidfile=`)"
-    )))
+    ));
+    // The process that has the number now began after the file was written.
+    let inside = path.strip_prefix(context.root).ok().and_then(Path::to_str);
+    if let (Some(inside), Ok(_)) = (inside, leftover(&path)) {
+        finding = finding.fix(Remedy::MoveAside {
+            path: inside.to_owned(),
+        });
+    }
+    Some(finding)
 }
 
 fn disk_space(context: &CheckContext<'_>) -> Option<Finding> {

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use super::obstacles::obstacles;
 use crate::checks::context::CheckContext;
+use crate::checks::edits::read_source;
 use crate::checks::interpreter::service_environment;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::ids::Digest;
+use crate::domain::remedy::{Remedy, TextEdit};
 use crate::kernel;
 use crate::manifest::{Environment, EnvironmentError, Layer, ProbeKind, Service};
 use crate::sandbox::find_program_in_copy;
@@ -178,7 +181,28 @@ fn interpreter_line(
         service.name.as_str(),
         message,
     );
-    Some(finding.at(shown.to_string(), 1, 0).remedy(remedy))
+    let mut finding = finding.at(shown.to_string(), 1, 0).remedy(remedy);
+    if ends_in_return {
+        finding.fix = unix_line_ends(context.root, &shown.to_string());
+    }
+    Some(finding)
+}
+
+/// The edit that takes the carriage returns at the ends of lines out of a script of the workspace.
+fn unix_line_ends(root: &Path, file: &str) -> Option<Remedy> {
+    let text = read_source(root, file)?;
+    let edits = text.match_indices("\r\n").map(|(at, _)| TextEdit {
+        offset: at as u64,
+        length: 1,
+        text: String::new(),
+    });
+    let edits: Vec<TextEdit> = edits.collect();
+    (!edits.is_empty()).then(|| Remedy::EditText {
+        file: file.to_owned(),
+        before: Some(Digest::of(text.as_bytes())),
+        edits,
+        what: "end lines as Unix does, so that its interpreter is found".to_owned(),
+    })
 }
 
 /// A user, a directory, an environment file or a program of a service that is nowhere: it will not start. What a one-shot

@@ -188,7 +188,11 @@ impl LayerFailures<'_> {
             };
             self.failed(code, &format!("{line}{place}{more}{importer}{root}"))
         };
-        finding.location = advice.and_then(|advice| advice.place).or(location);
+        let (place, fix) = advice.map_or((None, None), |advice| (advice.place, advice.fix));
+        finding.location = place.or(location);
+        if cause.is_none() {
+            finding.fix = fix;
+        }
         finding.remedy = Some(remedy);
         finding.detail = raised.detail(redactor);
         if !printed.trim().is_empty() {

@@ -66,9 +66,19 @@ pub(super) enum MissionsCommand {
         mission: String,
         #[command(flatten)]
         worker: WorkerArg,
-        /// The file with the proposal, at most 16 MiB; `-` for standard input
-        #[arg(long, value_name = "FILE", default_value = "-")]
-        file: PathBuf,
+        #[command(flatten)]
+        proposal: ProposalArgs,
+    },
+    /// Try a fix, and only say what came of it: nothing is recorded, nothing moves into the workspace
+    ///
+    /// Takes what `propose` takes, from anybody. Exit code 0 if the fix holds, 1 if it does not.
+    Try {
+        /// Which one: its slug, its id, or the beginning of its id
+        mission: String,
+        #[command(flatten)]
+        worker: WorkerArg,
+        #[command(flatten)]
+        proposal: ProposalArgs,
     },
     /// Close a mission that was fixed by hand, if its check no longer reports the failure
     Complete {
@@ -129,8 +139,25 @@ pub(super) enum MissionsCommand {
     },
 }
 
+/// A proposal: as JSON, or put together from a patch and files that go.
 #[derive(Debug, clap::Args)]
-pub(super) struct WorkerArg {
+pub(crate) struct ProposalArgs {
+    /// The file with the proposal as JSON, at most 16 MiB; `-` for standard input [default: -]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["patch", "delete", "summary"])]
+    pub(super) file: Option<PathBuf>,
+    /// Instead: a file with a unified diff; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub(super) patch: Vec<PathBuf>,
+    /// Instead, or beside it: a file of the workspace to delete, as it is now
+    #[arg(long, value_name = "PATH")]
+    pub(super) delete: Vec<String>,
+    /// What it does, in one line, beside --patch and --delete
+    #[arg(long, value_name = "TEXT")]
+    pub(super) summary: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WorkerArg {
     /// Name of the worker, the same from claim to end
     #[arg(
         long,

@@ -18,12 +18,34 @@ use crate::domain::mission::MissionCommand;
 use args::MissionsCommand;
 use file::file;
 use list::list;
-use propose::{propose, report, report_with};
+use propose::{propose, report, report_with, try_only};
 use queue::{claim, command_mission, id_of};
 use show::{approval_text, document, show};
 use text::clean;
 
 pub(crate) use args::Args;
+
+/// Try a fix of a mission, and only say what came of it: the same as `ubs missions try`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct TryArgs {
+    /// Which one: its slug, its id, or the beginning of its id
+    mission: String,
+    #[command(flatten)]
+    worker: args::WorkerArg,
+    #[command(flatten)]
+    proposal: args::ProposalArgs,
+}
+
+pub(crate) fn run_try(ui: &Ui, global: &Global, args: TryArgs) -> Result<u8, CliError> {
+    let place = AppPaths::find(global)?;
+    try_only(
+        ui,
+        &place,
+        &args.mission,
+        &args.worker.worker,
+        &args.proposal,
+    )
+}
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     use MissionsCommand as C;
@@ -61,8 +83,13 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         C::Propose {
             mission,
             worker,
-            file,
-        } => propose(ui, &place, &mission, &worker.worker, &file),
+            proposal,
+        } => propose(ui, &place, &mission, &worker.worker, &proposal),
+        C::Try {
+            mission,
+            worker,
+            proposal,
+        } => try_only(ui, &place, &mission, &worker.worker, &proposal),
         C::Complete {
             mission,
             worker,

@@ -6,31 +6,116 @@ use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::super::render::{self, Tone};
 use super::super::worker::{word_of, worked_json, worker_at};
+use super::args::ProposalArgs;
 use super::queue::id_of;
 use super::text::{TEXT_BYTES_MAX, read_text, redactor};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::ids::MissionId;
 use crate::domain::mission::Proposal;
-use crate::fix::{Worked, parse_proposal};
+use crate::fix::{Rehearsed, Worked, file_digest, parse_proposal};
+use crate::manifest::Policy;
 
 pub(super) fn propose(
     ui: &Ui,
     place: &AppPaths,
     name: &str,
     worker: &str,
-    file: &std::path::Path,
+    given: &ProposalArgs,
 ) -> Result<u8, CliError> {
-    let text = read_text(file)?;
+    let text = proposal_text(place, given)?;
     let (by, missions) = worker_at(place, worker)?;
     let state = missions.find(name)?;
     let id = id_of(&state)?;
-    let proposal: Proposal = parse_proposal(&text, worker, &place.workspace).map_err(|error| {
-        // It may quote a file.
-        let message = redactor(place).clean(&error.to_string(), TEXT_BYTES_MAX);
-        CliError::usage(message, "docs/missions.md has an example")
-    })?;
+    let proposal = read_proposal(place, &text, worker)?;
     let (worked, verdict) = by.offer(id, proposal)?;
     report(ui, &state.slug, id, &worked, verdict.as_ref())
+}
+
+/// A trial that changes nothing. Exit code 0 if the fix holds, 1 if it does not.
+pub(super) fn try_only(
+    ui: &Ui,
+    place: &AppPaths,
+    name: &str,
+    worker: &str,
+    given: &ProposalArgs,
+) -> Result<u8, CliError> {
+    let text = proposal_text(place, given)?;
+    drop(place.existing_reader()?);
+    let (by, missions) = worker_at(place, worker)?;
+    let state = missions.find(name)?;
+    let id = id_of(&state)?;
+    let tried = by.rehearse(id, read_proposal(place, &text, worker)?)?;
+    let Rehearsed {
+        verdict,
+        risk,
+        policy,
+    } = tried;
+    if ui.json {
+        ui.print_json(&json!({
+            "mission_id": id,
+            "slug": state.slug,
+            "holds": verdict.holds,
+            "reason": verdict.reason,
+            "risk": risk,
+            "policy": policy.as_str(),
+            "verdict": verdict,
+        }))?;
+    } else {
+        let next = match (verdict.holds, policy) {
+            (false, _) => "",
+            (true, Policy::Auto) => "; proposed, it would be applied",
+            (true, Policy::Approve) => "; proposed, it would wait for approval",
+            (true, Policy::Report) => {
+                "; proposed, it would not be applied: policy for it is report"
+            }
+        };
+        let (word, tone) = match verdict.holds {
+            true => ("[HOLDS] ", Tone::Good),
+            false => ("[DOES NOT HOLD] ", Tone::Bad),
+        };
+        let text = format!(
+            "{}: {}{next} (nothing was changed)",
+            state.slug, verdict.reason
+        );
+        ui.print(&render::labelled(ui.paint, ui.width, word, tone, &text))?;
+    }
+    Ok(if verdict.holds { exit::GOOD } else { exit::BAD })
+}
+
+/// The proposal as JSON, as it was given or put together from a patch and files that go.
+fn proposal_text(place: &AppPaths, given: &ProposalArgs) -> Result<String, CliError> {
+    if given.patch.is_empty() && given.delete.is_empty() {
+        let file = given.file.as_deref();
+        return read_text(file.unwrap_or(std::path::Path::new("-")));
+    }
+    let mut changes = Vec::new();
+    for patch in &given.patch {
+        changes.push(json!({ "patch": read_text(patch)? }));
+    }
+    for path in &given.delete {
+        let before = file_digest(&place.workspace, path).map_err(|error| CliError::Proposal {
+            message: error.to_string(),
+        })?;
+        let Some(before) = before else {
+            let message = format!("there is no file {path:?} to delete");
+            return Err(CliError::Proposal { message });
+        };
+        changes.push(json!({ "delete": { "path": path, "before": before } }));
+    }
+    let summary = match &given.summary {
+        Some(summary) => summary.clone(),
+        None if given.delete.is_empty() => "apply a patch".to_owned(),
+        None => format!("delete {}", given.delete.join(", ")),
+    };
+    Ok(json!({ "summary": summary, "changes": changes }).to_string())
+}
+
+fn read_proposal(place: &AppPaths, text: &str, worker: &str) -> Result<Proposal, CliError> {
+    parse_proposal(text, worker, &place.workspace).map_err(|error| {
+        // It may quote a file.
+        let message = redactor(place).clean(&error.to_string(), TEXT_BYTES_MAX);
+        CliError::Proposal { message }
+    })
 }
 
 /// What came of work on a mission. Exit code 0 if the mission moved on, 1 if the fix does not hold.

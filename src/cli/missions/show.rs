@@ -6,7 +6,7 @@ use super::text::redactor;
 use crate::domain::event::Verdict;
 use crate::domain::mission::{Change, MissionState, MissionStatus};
 use crate::domain::words::count;
-use crate::fix::{DiffPlace, program_of, proposal_diff, shown_files, visible};
+use crate::fix::{DiffPlace, command_text, program_of, proposal_diff, shown_files, visible};
 
 pub(super) fn tone(status: MissionStatus) -> Tone {
     match status {
@@ -116,6 +116,12 @@ fn change_text(ui: &Ui, change: &Change) -> String {
             "run the application's migrations on database {schema} ({}, to {target})",
             program_of(*tool)
         ),
+        Change::Delete { path, .. } => format!("delete {path}"),
+        Change::MakeDirectory { path } => format!("create the directory {path}"),
+        Change::AddMode { path, bits } => format!("add the permissions {bits:03o} to {path}"),
+        Change::MoveAside { path } => format!("move {path} aside, into the state directory"),
+        Change::Run { command } => format!("run {}", command_text(command)),
+        Change::Wait { ms } => format!("wait {ms} ms"),
     };
     render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head)
 }

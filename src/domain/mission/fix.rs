@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::order::{Proposal, Risk};
+use super::order::{Change, Proposal, Risk};
 use crate::domain::event::{Event, FileChange, Verdict};
 use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
 
@@ -66,6 +66,9 @@ pub(crate) struct Fix {
     pub files: Vec<FileChange>,
     /// Schemas whose database it changed.
     pub databases: Vec<String>,
+    /// What was proposed; shown with the mission.
+    #[serde(skip)]
+    pub changes: Vec<Change>,
     /// When it was applied.
     pub applied_at: At,
     /// The boot in which it was applied; `None` between two boots.
@@ -163,6 +166,7 @@ impl FixFold {
             proof: self.proof.clone(),
             files,
             databases,
+            changes: proposal.changes.clone(),
             applied_at: at,
             boot,
             status: FixStatus::Probation,
@@ -189,7 +193,7 @@ impl FixFold {
 mod tests {
     use super::*;
     use crate::domain::finding::{CheckName, Finding, Severity};
-    use crate::domain::mission::{Change, Failure, MissionCommand, MissionState, decide, evolve};
+    use crate::domain::mission::{Failure, MissionCommand, MissionState, decide, evolve};
 
     struct Life(MissionState, FixFold, u64);
 

@@ -218,6 +218,40 @@ pub enum Change {
         /// What is installed, as `name==version`.
         install: Vec<String>,
     },
+    /// Delete a file.
+    Delete {
+        /// File, relative to the workspace.
+        path: String,
+        /// Digest of the file that was read.
+        before: Digest,
+    },
+    /// Create a directory, with those above it that are missing.
+    MakeDirectory {
+        /// Directory, relative to the workspace.
+        path: String,
+    },
+    /// Add permissions to those that a file or directory has.
+    AddMode {
+        /// File or directory, relative to the workspace.
+        path: String,
+        /// Permission bits that are added; those of its owner only.
+        bits: u32,
+    },
+    /// Move a pid file, lock or socket of a process that is gone into the state directory.
+    MoveAside {
+        /// File, socket or directory, relative to the workspace.
+        path: String,
+    },
+    /// Run a command in the workspace, without a shell.
+    Run {
+        /// Program and arguments.
+        command: Vec<String>,
+    },
+    /// Wait before whatever failed is tried again.
+    Wait {
+        /// Milliseconds.
+        ms: u64,
+    },
 }
 
 /// What a fixer proposes.

@@ -5,6 +5,8 @@
 mod config;
 mod migrate;
 mod packages;
+mod places;
+mod said;
 mod schema;
 mod source;
 
@@ -22,7 +24,7 @@ pub(super) trait Fixer {
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 9] = [
+pub(super) const FIXERS: [&dyn Fixer; 13] = [
     &migrate::Migrate,
     &source::ExtendExisting,
     &source::EditText,
@@ -32,4 +34,8 @@ pub(super) const FIXERS: [&dyn Fixer; 9] = [
     &schema::CreateIndex,
     &config::SetDefault,
     &config::GenerateSecret,
+    &places::MakeDirectory,
+    &places::AddMode,
+    &places::MoveAside,
+    &said::AsItSaid,
 ];

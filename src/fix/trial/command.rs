@@ -7,7 +7,10 @@ use std::path::Path;
 use super::error::{TrialError, make_directory};
 use super::stage::Stage;
 use crate::checks::{application_view, service_environment};
+use crate::domain::event::ExitKind;
+use crate::domain::mission::{Change, Proposal};
 use crate::fix::dummies::replace_secrets;
+use crate::fix::run::{RUN_MAX, command_text};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{SandboxOutcome, SandboxSpec, run_sandboxed};
 
@@ -33,19 +36,33 @@ pub(crate) fn run_in_trial(
         stage.overrides.entry(name).or_insert(dummy);
     }
     stage.prepare()?;
+    run_in_stage(&stage, &environment, directory, argv, timeout_ms)
+}
+
+fn run_in_stage(
+    stage: &Stage,
+    environment: &Environment,
+    directory: &Path,
+    argv: Vec<String>,
+    timeout_ms: u64,
+) -> Result<SandboxOutcome, TrialError> {
+    // Its `workspace` is the live one.
+    let manifest = &stage.manifest;
+    let root = stage.copy.root().to_owned();
     let mut env = environment.declared_env(manifest);
-    let with_path = service_environment(manifest, &manifest.workspace, &environment);
+    let with_path = service_environment(manifest, &manifest.workspace, environment);
     if let Some(path) = with_path.get("PATH") {
         env.insert("PATH".to_owned(), path.clone());
     }
     env.extend(stage.overrides.clone());
     let home = directory.join("home");
     make_directory(&home)?;
+    let view = application_view(manifest, &root, environment, Some(&stage.state));
     run_sandboxed(&SandboxSpec {
         argv,
-        cwd: root.clone(),
+        cwd: root,
         env,
-        view: Some(application_view(manifest, &root, &environment, Some(state))),
+        view: Some(view),
         writable: Vec::new(),
         home: Some(home),
         network: false,
@@ -56,4 +73,33 @@ pub(crate) fn run_in_trial(
         loopback: None,
     })
     .map_err(|error| TrialError::Command(error.to_string()))
+}
+
+/// Runs the commands of a proposal on the copy. Gives what the trial does not show of them: a command that asks for
+/// the network, or for what lies outside of the workspace, cannot work here.
+pub(super) fn try_commands(
+    stage: &Stage,
+    environment: &Environment,
+    proposal: &Proposal,
+    directory: &Path,
+) -> Result<Vec<String>, TrialError> {
+    let timeout_ms = u64::try_from(RUN_MAX.as_millis()).unwrap_or(u64::MAX);
+    let mut unseen = Vec::new();
+    for change in &proposal.changes {
+        let Change::Run { command } = change else {
+            continue;
+        };
+        let text = command_text(command);
+        let ran = run_in_stage(stage, environment, directory, command.clone(), timeout_ms);
+        unseen.push(match ran {
+            Ok(outcome) if outcome.timed_out => format!("`{text}` did not end in the sandbox"),
+            Ok(outcome) if outcome.exit == ExitKind::Code(0) => {
+                format!("`{text}` ended well in the sandbox, and what it does outside of it is not shown")
+            }
+            Ok(outcome) => format!("`{text}` ended in the sandbox with {}", outcome.exit),
+            Err(TrialError::Command(why)) => format!("`{text}` cannot run in the sandbox: {why}"),
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(unseen)
 }

@@ -141,6 +141,7 @@ pub(super) fn try_proposal(
         Err(error) => return Err(error),
     };
     stage.prepare()?;
+    let steps_unseen = command::try_commands(&stage, &environment, proposal, directory)?;
     stage.reach_servers(&environment, proposal.risk < Risk::Open);
     let place = CheckPlace {
         manifest: &stage.manifest,
@@ -160,6 +161,7 @@ pub(super) fn try_proposal(
         mut reason,
         mut doubts,
     } = judge(signature, failure, baseline, &reports);
+    doubts.extend(steps_unseen);
     if holds && !has_own_root() {
         let why = "this host gives a trial no root of its own (`ubs sandbox --report` says why)";
         doubts.push(why.to_owned());

@@ -14,6 +14,7 @@ use crate::fix::database::apply_statements;
 use crate::fix::migrate::{MigratedImage, migrate};
 use crate::fix::migration_run::{MigrationRun, Upgrade};
 use crate::fix::packages::{Installer, refusal};
+use crate::fix::places::try_places;
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
 use crate::fix::postgres::statements::try_on_clone;
@@ -159,6 +160,7 @@ impl Stage {
     /// Files and statements; migrations run later, when secrets are hidden from code that nobody approved.
     pub(crate) fn carry_out(&mut self, proposal: &Proposal) -> Result<(), ApplyError> {
         let files = plan_files(self.copy.root(), proposal)?;
+        try_places(self.copy.root(), proposal)?;
         write_files(self.copy.root(), &files)?;
         let mut on_servers: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for change in &proposal.changes {

@@ -32,18 +32,37 @@ pub(super) fn effective_risk(
         (Change::Sql { .. }, _) => Risk::Additive,
         // The application's own code, run as it is; what it does is measured in the trial.
         (Change::Migrate { .. }, _) => Risk::Additive,
+        (Change::Delete { .. }, _) => Risk::Destructive,
+        // What a command does is its own affair: a person looks at it first.
+        (Change::Run { .. }, _) => Risk::Guarded,
+        (Change::Wait { .. }, _) => Risk::Additive,
         (
             Change::Insert { path, .. }
             | Change::Edit { path, .. }
             | Change::Write { path, .. }
             | Change::SetVariable { path, .. }
-            | Change::GenerateSecret { path, .. },
+            | Change::GenerateSecret { path, .. }
+            | Change::MakeDirectory { path }
+            | Change::AddMode { path, .. }
+            | Change::MoveAside { path },
             Author::Other,
         ) if guards(path, manifest).is_some() => Risk::Guarded,
         (_, Author::Other) => Risk::Open,
-        (Change::SetVariable { .. } | Change::GenerateSecret { .. }, _) => Risk::Additive,
-        (Change::Packages { .. }, _) => Risk::Additive,
-        (Change::Insert { .. } | Change::Edit { .. } | Change::Write { .. }, _) => Risk::Edit,
+        (
+            Change::SetVariable { .. }
+            | Change::GenerateSecret { .. }
+            | Change::MakeDirectory { .. }
+            | Change::Packages { .. },
+            _,
+        ) => Risk::Additive,
+        (
+            Change::Insert { .. }
+            | Change::Edit { .. }
+            | Change::Write { .. }
+            | Change::AddMode { .. }
+            | Change::MoveAside { .. },
+            _,
+        ) => Risk::Edit,
     };
     let changes = proposal.changes.iter().map(of_change);
     changes.max().unwrap_or(Risk::Additive).max(proposal.risk)

@@ -557,6 +557,32 @@ fn base() -> Vec<Event> {
                 ..proposal("install_packages", Risk::Edit)
             },
         },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: Proposal {
+                changes: vec![
+                    Change::Delete {
+                        path: "old.py".into(),
+                        before: Digest::of(b"old"),
+                    },
+                    Change::MakeDirectory {
+                        path: "var/data".into(),
+                    },
+                    Change::AddMode {
+                        path: "var".into(),
+                        bits: 0o200,
+                    },
+                    Change::MoveAside {
+                        path: "run/app.pid".into(),
+                    },
+                    Change::Run {
+                        command: texts(&["mkdir", "-p", "x"]),
+                    },
+                    Change::Wait { ms: 1_000 },
+                ],
+                ..proposal("playbook:a", Risk::Guarded)
+            },
+        },
         Event::FixTried {
             verdict: verdict(true),
         },

@@ -78,6 +78,7 @@ fn the_smallest_manifest_has_every_default() {
                 guarded: Policy::Approve,
                 open: Policy::Approve,
             },
+            playbooks: vec![],
             sandbox_require: vec![],
             sandbox_limits: SandboxLimits::default(),
         },

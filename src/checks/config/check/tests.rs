@@ -459,3 +459,66 @@ fn a_comment_in_the_place_of_a_value_is_reported_as_each_reads_it() {
         reported(2)
     );
 }
+
+/// What the fix of the finding about `subject` makes of the file, and that a person has to look at it.
+fn mended(app: &App, subject: &str) -> Option<(String, String)> {
+    let report = app.check(CheckName::Config);
+    let finding = report.findings.iter().find(|f| f.subject == subject)?;
+    let Some(Remedy::EditText { file, edits, .. }) = &finding.fix else {
+        return None;
+    };
+    assert!(finding.facts.contains_key(NEEDS_APPROVAL), "{finding:#?}");
+    let mut text = std::fs::read_to_string(app.root().join(file)).unwrap_or_default();
+    for edit in edits.iter().rev() {
+        let at = usize::try_from(edit.offset).unwrap();
+        let end = at + usize::try_from(edit.length).unwrap();
+        text.replace_range(at..end, &edit.text);
+    }
+    Some((file.clone(), text))
+}
+
+#[test]
+fn one_near_value_or_name_is_proposed_and_two_are_not() {
+    let level = |allowed: &[&str]| Var {
+        required: true,
+        one_of: allowed.iter().map(|one| (*one).to_owned()).collect(),
+        ..Var::default()
+    };
+    let app = app()
+        .file(".env", "# kept\nLEVEL='infoo' # why\nDATABSE_NAME=shop\n")
+        .var("LEVEL", level(&["debug", "info"]))
+        .var(
+            "DATABASE_NAME",
+            Var {
+                required: true,
+                default: Some("other".to_owned()),
+                ..Var::default()
+            },
+        );
+    let (file, text) = mended(&app, "LEVEL").unwrap();
+    assert_eq!(file, ".env");
+    assert_eq!(text, "# kept\nLEVEL='info' # why\nDATABSE_NAME=shop\n");
+    let (_, text) = mended(&app, "DATABASE_NAME").unwrap();
+    assert!(text.contains("\nDATABASE_NAME=shop\n"), "{text}");
+    let two = app.var("LEVEL", level(&["infoa", "infob"]));
+    assert_eq!(mended(&two, "LEVEL"), None);
+    // What the code reads is meant.
+    let read = two.file("app.py", "import os\nos.environ['DATABSE_NAME']\n");
+    assert_eq!(mended(&read, "DATABASE_NAME"), None);
+}
+
+#[test]
+fn a_missing_environment_file_gets_what_is_harmless_of_its_example() {
+    let app = app()
+        .file(
+            ".env.example",
+            "LEVEL=info\nDATABASE_URL=sqlite:///shop.db\nAPI_TOKEN=abc\nMODE=<your mode>\nNAME=\n",
+        )
+        .var("LEVEL", required())
+        .var("DATABASE_URL", required());
+    let (file, text) = mended(&app, "LEVEL").unwrap();
+    assert_eq!((file.as_str(), text.as_str()), (".env", "LEVEL=info\n"));
+    assert_eq!(mended(&app, "DATABASE_URL"), None);
+    let there = app.file(".env", "OTHER=1\n");
+    assert_eq!(mended(&there, "LEVEL"), None);
+}

@@ -80,6 +80,7 @@ fn fix(n: u64, applied: i64, in_boot: Option<BootId>) -> Fix {
         proof: None,
         files: vec![],
         databases: vec![],
+        changes: vec![],
         applied_at: at(applied),
         boot: in_boot,
         status: FixStatus::Probation,

@@ -32,6 +32,12 @@ mirror! {
         Migrate { schema: String, tool: MigrationTool, target: String },
         Edit { path: String, before: [u8; 32], edits: Vec<TextEdit> },
         Packages { environment: String, install: Vec<String> },
+        Delete { path: String, before: [u8; 32] },
+        MakeDirectory { path: String },
+        AddMode { path: String, bits: u32 },
+        MoveAside { path: String },
+        Run { command: Vec<String> },
+        Wait { ms: u64 },
     }
 
     struct Proposal of mission {

@@ -51,6 +51,9 @@ mirror! {
             module: String,
             what: String,
         },
+        MakeDirectory { path: String },
+        AddMode { path: String, bits: u32 },
+        MoveAside { path: String },
     }
 
     struct TextEdit of remedy { offset: u64, length: u64, text: String }

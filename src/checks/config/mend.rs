@@ -1,0 +1,190 @@
+//! Exact edits of environment files, each for a person to approve: what a file says may be meant, and a value may lead
+//! to another system. No edit carries a value that may be a secret.
+
+use std::path::Path;
+
+use super::value::{is_connection, is_placeholder};
+use crate::checks::context::CheckContext;
+use crate::checks::edits::read_source;
+use crate::domain::finding::Finding;
+use crate::domain::ids::Digest;
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
+use crate::manifest::{
+    EnvEntry, EnvFile, Origin, Var, assignment_spans, set_variable, sounds_secret,
+};
+
+/// Shorter names have neighbours by chance.
+const LETTERS_MIN: usize = 5;
+/// Where an application shows which variables it reads.
+pub(super) const EXAMPLE_FILES: [&str; 5] = [
+    ".env.example",
+    ".env.sample",
+    ".env.template",
+    ".env.dist",
+    "env.example",
+];
+
+/// The finding with the edit, if there is one, for a person to approve.
+pub(super) fn with_edit(finding: Finding, fix: Option<Remedy>, why: &str) -> Finding {
+    match fix {
+        Some(fix) => finding.fix(fix).fact(NEEDS_APPROVAL, why),
+        None => finding,
+    }
+}
+
+fn edit(file: &Path, text: &str, at: usize, length: usize, new: &str, what: String) -> Remedy {
+    Remedy::EditText {
+        file: file.display().to_string(),
+        before: Some(Digest::of(text.as_bytes())),
+        edits: vec![TextEdit {
+            offset: at as u64,
+            length: length as u64,
+            text: new.to_owned(),
+        }],
+        what,
+    }
+}
+
+/// In the value of `name`, which an environment file sets once, `from` at its beginning becomes `to`.
+pub(super) fn replace_beginning(
+    context: &CheckContext<'_>,
+    name: &str,
+    origin: &Origin,
+    from: &str,
+    to: &str,
+) -> Option<Remedy> {
+    let Origin::File(file, _) = origin else {
+        return None;
+    };
+    let text = read_source(context.root, file.to_str()?)?;
+    let (_, value) = assignment_spans(&text, name)?;
+    let raw = &text[value.clone()];
+    let inner = raw.trim_start_matches(['"', '\'']);
+    let quotes = raw.len() - inner.len();
+    (quotes <= 1 && inner.starts_with(from)).then(|| {
+        let what = format!("write {to} instead of {from} in {name}");
+        edit(file, &text, value.start + quotes, from.len(), to, what)
+    })
+}
+
+/// The one allowed value that is one letter off: another case, a letter more, less or other, two that changed places.
+pub(super) fn near_value<'a>(var: &'a Var, value: &str) -> Option<&'a str> {
+    if var.secret {
+        return None;
+    }
+    let same_case: Vec<&String> = var
+        .one_of
+        .iter()
+        .filter(|allowed| allowed.eq_ignore_ascii_case(value))
+        .collect();
+    if let [only] = same_case.as_slice() {
+        return Some(only);
+    }
+    let near = var
+        .one_of
+        .iter()
+        .filter(|allowed| allowed.len() >= 3 && strsim::osa_distance(allowed, value) == 1);
+    let near: Vec<&String> = near.collect();
+    match near.as_slice() {
+        [only] => Some(only),
+        _ => None,
+    }
+}
+
+/// The name that an environment file sets in the place of `name`: one letter off, declared nowhere and read by nobody.
+pub(super) fn misspelt<'c>(
+    context: &'c CheckContext<'_>,
+    name: &str,
+) -> Option<(&'c str, &'c EnvEntry)> {
+    let config = &context.manifest.config;
+    if config.files.is_empty() || name.len() < LETTERS_MIN {
+        return None;
+    }
+    let is_near = |other: &str| {
+        let number = |text: &str| text.ends_with(|c: char| c.is_ascii_digit());
+        !number(name) && !number(other) && strsim::osa_distance(name, other) == 1
+    };
+    let is_read = |other: &str| {
+        let mut reads = context.facts().env_reads.iter();
+        reads.any(|read| read.name == other || read.aliases.iter().any(|alias| alias == other))
+    };
+    let of_files = context
+        .environment
+        .files
+        .iter()
+        .filter_map(|(file, parsed)| Some((file.as_str(), parsed.as_ref()?)));
+    let entries = of_files.flat_map(|(file, parsed)| parsed.entries.iter().map(move |e| (file, e)));
+    let mut near = entries.filter(|(_, entry)| {
+        is_near(&entry.name) && !config.vars.contains_key(&entry.name) && !is_read(&entry.name)
+    });
+    match (near.next(), near.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    }
+}
+
+/// The edit that gives a misspelt variable its name.
+pub(super) fn rename(
+    context: &CheckContext<'_>,
+    file: &str,
+    from: &str,
+    to: &str,
+) -> Option<Remedy> {
+    let text = read_source(context.root, file)?;
+    let (name, _) = assignment_spans(&text, from)?;
+    let what = format!("rename {from} to {to}");
+    Some(edit(
+        Path::new(file),
+        &text,
+        name.start,
+        name.len(),
+        to,
+        what,
+    ))
+}
+
+/// The environment file that is missing beside its example, with what of the example cannot lead to another system and
+/// cannot be a secret.
+pub(super) fn from_example(
+    context: &CheckContext<'_>,
+    read: &dyn Fn(&str) -> Option<EnvFile>,
+) -> Option<Remedy> {
+    let config = &context.manifest.config;
+    let files = &context.environment.files;
+    let (file, _) = files.first()?;
+    if files.iter().any(|(_, parsed)| parsed.is_some()) {
+        return None;
+    }
+    let named = config.example.as_deref();
+    let mut names = named.into_iter().chain(EXAMPLE_FILES);
+    let (example_name, example) = names.find_map(|name| {
+        let path = Path::new(name).file_name()?.to_str()?;
+        // `.env.example` belongs to `.env`.
+        let is_beside = Some(name) == named || path.trim_start_matches('.').starts_with("env");
+        Some((name, read(name).filter(|_| is_beside)?))
+    })?;
+    let is_harmless = |entry: &&EnvEntry| {
+        let declared = config.vars.get(&entry.name);
+        !entry.value.is_empty()
+            && declared.is_none_or(|var| !var.secret && var.check(&entry.value).is_ok())
+            && !sounds_secret(&entry.name)
+            && !is_connection(&entry.name, &entry.value)
+            && !is_placeholder(&entry.value)
+    };
+    let harmless: Vec<&EnvEntry> = example.entries.iter().filter(is_harmless).collect();
+    let text = harmless.iter().fold(String::new(), |text, entry| {
+        set_variable(&text, &entry.name, &entry.value)
+    });
+    (!text.is_empty()).then(|| Remedy::EditText {
+        file: file.clone(),
+        before: None,
+        edits: vec![TextEdit {
+            offset: 0,
+            length: 0,
+            text,
+        }],
+        what: format!(
+            "write the values of {example_name} that are no secret and lead to no other system"
+        ),
+    })
+}

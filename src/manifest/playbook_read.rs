@@ -1,0 +1,174 @@
+//! Reads `[[heal.playbook]]`.
+//!
+//! Its expressions are matched against what applications print, so they are bounded, and a capture that is put into a
+//! step is declared in the same playbook.
+
+use std::collections::BTreeSet;
+
+use super::keys::{PLAYBOOK, PLAYBOOK_EDIT, PLAYBOOK_MATCH, PLAYBOOK_SQL};
+use super::playbook::{Expression, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
+use super::problem::{Fault, shown};
+use super::section::{Section, Spanned};
+use super::value_check::compile;
+use super::words::{inside_path, one_of};
+
+/// Most playbooks, and most edits of one.
+const PLAYBOOKS_MAX: usize = 100;
+/// Longest wait, milliseconds.
+const WAIT_MS_MAX: u64 = 60_000;
+const RISKS: [(&str, PlaybookRisk); 5] = [
+    ("additive", PlaybookRisk::Additive),
+    ("edit", PlaybookRisk::Edit),
+    ("open", PlaybookRisk::Open),
+    ("guarded", PlaybookRisk::Guarded),
+    ("destructive", PlaybookRisk::Destructive),
+];
+
+const KEYS: [(&str, MatchKey); 5] = [
+    ("code", MatchKey::Code),
+    ("layer", MatchKey::Layer),
+    ("service", MatchKey::Service),
+    ("error", MatchKey::Error),
+    ("output", MatchKey::Output),
+];
+
+/// The playbooks of `[heal]`, in their order.
+pub(super) fn read_playbooks(heal: &Section<'_>) -> Vec<Playbook> {
+    let sections = heal.sections("playbook", &PLAYBOOK, PLAYBOOKS_MAX);
+    let playbooks = sections.iter().enumerate();
+    playbooks
+        .map(|(index, section)| read_playbook(section, index + 1))
+        .collect()
+}
+
+fn read_playbook(section: &Section<'_>, number: usize) -> Playbook {
+    let conditions = read_conditions(section);
+    let name = section.parse("name", super::words::name);
+    let run = section.list("run", |text| match text {
+        "" => Err(Fault::new(
+            "empty",
+            "a word of `run` is empty",
+            "take it out",
+        )),
+        text => Ok(text.to_owned()),
+    });
+    let edits = section.sections("edits", &PLAYBOOK_EDIT, PLAYBOOKS_MAX);
+    let wait_ms = section.duration("wait", 1).unwrap_or_default();
+    if wait_ms > WAIT_MS_MAX {
+        let help = "a playbook waits for at most 60s; use `backoff` of [heal] for more";
+        section.fault("wait", Fault::new("too long", "`wait` is too long", help));
+    }
+    let playbook = Playbook {
+        name: name.unwrap_or_else(|| format!("playbook-{number}")),
+        edits: edits.iter().map(|edit| read_edit(edit)).collect(),
+        sql: section
+            .section("sql", &PLAYBOOK_SQL)
+            .map(|sql| read_sql(&sql)),
+        run: run.map_or_else(Vec::new, values),
+        wait_ms,
+        risk: section
+            .parse("risk", |text| one_of(text, &RISKS))
+            .unwrap_or(PlaybookRisk::Open),
+        conditions,
+    };
+    let does_nothing = playbook.run.is_empty()
+        && playbook.edits.is_empty()
+        && playbook.sql.is_none()
+        && playbook.wait_ms == 0;
+    if does_nothing {
+        section.missing("run", "[\"mkdir\", \"-p\", \"${dir}\"]");
+    }
+    require_captures(section, &playbook);
+    playbook
+}
+
+fn values(list: Vec<Spanned<String>>) -> Vec<String> {
+    list.into_iter().map(|entry| entry.value).collect()
+}
+
+fn read_conditions(section: &Section<'_>) -> Vec<(MatchKey, Expression)> {
+    let Some(table) = section.section("match", &PLAYBOOK_MATCH) else {
+        section.missing("match", "{ error = 'cannot open (?<file>\\S+)' }");
+        return Vec::new();
+    };
+    let conditions = KEYS.iter().filter_map(|(key, kind)| {
+        // What names one thing is compared as a whole.
+        let is_name = matches!(kind, MatchKey::Code | MatchKey::Layer | MatchKey::Service);
+        let expression = table.parse(key, |text| {
+            let pattern = match is_name {
+                true => format!("^(?:{text})$"),
+                false => text.to_owned(),
+            };
+            compile(&pattern).map(Expression).map_err(|error| {
+                let message = format!("`{key}` is no regular expression that can be used: {error}");
+                Fault::new(
+                    "not an expression",
+                    message,
+                    "write `.*` for any text, `\\.` for a dot",
+                )
+            })
+        });
+        Some((*kind, expression?))
+    });
+    let conditions: Vec<_> = conditions.collect();
+    if !KEYS.iter().any(|(key, _)| table.has(key)) {
+        table.missing("error", "'cannot open (?<file>\\S+)'");
+    }
+    conditions
+}
+
+fn read_edit(edit: &Section<'_>) -> PlaybookEdit {
+    for (key, example) in [
+        ("path", "\"app/settings.py\""),
+        ("find", "\"DEBUG = True\""),
+        ("replace", "\"DEBUG = False\""),
+    ] {
+        if !edit.has(key) {
+            edit.missing(key, example);
+        }
+    }
+    let text = |text: &str| Ok(text.to_owned());
+    PlaybookEdit {
+        path: edit.parse("path", inside_path).unwrap_or_default(),
+        find: edit.parse_lines("find", text).unwrap_or_default(),
+        replace: edit.parse_lines("replace", text).unwrap_or_default(),
+    }
+}
+
+fn read_sql(sql: &Section<'_>) -> (String, Vec<String>) {
+    for (key, example) in [
+        ("schema", "\"main\""),
+        ("statements", "[\"CREATE INDEX ...\"]"),
+    ] {
+        if !sql.has(key) {
+            sql.missing(key, example);
+        }
+    }
+    let schema = sql.parse("schema", super::words::name);
+    (
+        schema.unwrap_or_default(),
+        sql.list_of_lines("statements").unwrap_or_default(),
+    )
+}
+
+/// Every `${name}` of a step is a capture of the playbook. Paths and statements take none: what a service prints
+/// chooses no file and writes no SQL.
+fn require_captures(section: &Section<'_>, playbook: &Playbook) {
+    let expressions = playbook
+        .conditions
+        .iter()
+        .map(|(_, expression)| &expression.0);
+    let names: BTreeSet<&str> = expressions
+        .flat_map(|expression| expression.capture_names().flatten())
+        .collect();
+    for used in playbook.run.iter().flat_map(|word| placeholders(word)) {
+        if !names.contains(used) {
+            let message = format!(
+                "`run` uses ${{{}}}, which `match` does not capture",
+                shown(used)
+            );
+            let help = "name a group of an expression, for example (?<dir>\\S+)";
+            section.fault("run", Fault::new("not a capture", message, help));
+        }
+    }
+}
