@@ -14,8 +14,8 @@ import sys
 import threading
 
 LEASE_SECONDS = 120
-# Exit codes of docs/missions.md.
-NOT_HOLDER, BAD_PROPOSAL, CHANGED_MEANWHILE = 13, 17, 18
+# Codes of docs/missions.md.
+NOT_HOLDER, BAD_PROPOSAL, CHANGED_MEANWHILE = "not_holder", "bad_proposal", "changed_meanwhile"
 
 
 class Refused(Exception):
@@ -96,7 +96,7 @@ def main():
                 tried = queue.try_fix(slug, fix)
             except Refused as refused:
                 # Another fix may do; anything else is no matter of the fix.
-                if refused.exit_code not in (BAD_PROPOSAL, CHANGED_MEANWHILE):
+                if refused.code not in (BAD_PROPOSAL, CHANGED_MEANWHILE):
                     raise
                 reason = str(refused)
                 print(f"refused: {reason}")
@@ -111,7 +111,7 @@ def main():
         print("gave up")
         return 1
     except Refused as refused:
-        if refused.exit_code == NOT_HOLDER:
+        if refused.code == NOT_HOLDER:
             sys.exit("the lease ran out")
         raise
     finally:

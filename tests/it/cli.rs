@@ -662,7 +662,7 @@ fn a_worker_in_any_language_tries_first_and_reads_stable_codes() {
         run["error"]["code"].as_str().unwrap().to_owned()
     };
     assert_eq!(
-        code(&["missions", "show", "no_such", "--json"], 10),
+        code(&["missions", "show", "no_such", "--json"], 2),
         "not_found"
     );
     let heartbeat = ["missions", "heartbeat", &slug, "--worker", "x", "--json"];
@@ -672,7 +672,7 @@ fn a_worker_in_any_language_tries_first_and_reads_stable_codes() {
         "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 2\n+exit 0\n",
     );
     let bad = ["try", &slug, "--patch", "bad.diff", "--json"];
-    assert_eq!(code(&bad, 17), "bad_proposal");
+    assert_eq!(code(&bad, 2), "bad_proposal");
     workspace.write(
         "no.diff",
         "--- a/check.sh\n+++ b/check.sh\n@@ -1 +1 @@\n-exit 1\n+exit 3\n",

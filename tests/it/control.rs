@@ -269,7 +269,10 @@ fn the_api_over_tcp_does_what_the_command_line_does() {
         &format!("POST /missions/{slug}/fail"),
         r#"{"worker":"x","reason":"r"}"#,
     );
-    assert_eq!((other.0, &other.1["error"]["code"]), (409, &"held".into()));
+    assert_eq!(
+        (other.0, &other.1["error"]["code"]),
+        (409, &"not_holder".into())
+    );
     assert_eq!(ask("POST /missions/nobody/requeue", "").0, 404);
     let (_, boots) = ask("GET /boots", "");
     assert_eq!(boots, workspace.ubs(&["boots", "--json"]).expect(0).json());

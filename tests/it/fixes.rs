@@ -255,7 +255,9 @@ fn killed_while_promoting(point: &str, databases: usize) {
     ];
     for other in beside {
         let run = other.wait();
-        assert!((0..=2).contains(&run.code), "{point}: {}", run.stderr);
+        // 15: the mission has moved on meanwhile.
+        let is_expected = (0..=2).contains(&run.code) || run.code == 15;
+        assert!(is_expected, "{point}: {}: {}", run.code, run.stderr);
         assert!(!run.stderr.contains("panicked"), "{point}: {}", run.stderr);
     }
     let begun = std::time::Instant::now();

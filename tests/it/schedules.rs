@@ -295,7 +295,9 @@ impl Schedule {
                 child.kill().expect("a signal");
                 child.wait().expect("its end");
                 self.killed.push(Instant::now());
-                if self.random.one_in(2) {
+                let log = self.workspace.root().join(".ubs/log.db");
+                // Killed before it has made its log, nothing is known.
+                if self.random.one_in(2) && log.exists() {
                     let health = self.workspace.ubs(&["health", "--json"]);
                     // Killed before its first event, it is unknown.
                     let said = health.json()["status"].clone();
@@ -303,7 +305,8 @@ impl Schedule {
                         said == "unhealthy"
                             || said == "unknown"
                             || said == "down" && self.killed.len() > 1,
-                        "the supervisor was killed, and health says {said}"
+                        "the supervisor was killed, and health says {said}: {}",
+                        health.stdout
                     );
                     assert!(
                         health.code == 1 || said == "unknown",

@@ -282,14 +282,14 @@ fn a_worker_has_its_own_missions_for_as_long_as_it_holds_them() {
     workspace.ubs(&["missions", "requeue", &slug]);
     let change = proposal(&json!({"write": {"path": "new.py", "before": null, "text": "x = 1\n"}}));
     let unclaimed = propose(&workspace, &slug, "bot", &change);
-    assert_eq!(unclaimed.code, 2, "{}", unclaimed.stderr);
+    assert_eq!(unclaimed.code, 15, "{}", unclaimed.stderr);
     workspace.ubs(&["missions", "requeue", &slug]);
     let short = [
         "missions", "claim", &slug, "--worker", "bot", "--lease", "1",
     ];
     workspace.ubs(&short).expect(0);
     let anothers = propose(&workspace, &slug, "other", &change);
-    assert_eq!(anothers.code, 2, "{}", anothers.stderr);
+    assert_eq!(anothers.code, 13, "{}", anothers.stderr);
     // It comes back too late: another one holds the mission by then.
     await_that("the lease is over", || {
         std::thread::sleep(Duration::from_millis(100));
@@ -300,16 +300,16 @@ fn a_worker_has_its_own_missions_for_as_long_as_it_holds_them() {
     });
     workspace
         .ubs(&["missions", "heartbeat", &slug, "--worker", "bot"])
-        .expect(2);
+        .expect(13);
     let late = propose(&workspace, &slug, "bot", &change);
-    assert_eq!(late.code, 2, "{}", late.stderr);
+    assert_eq!(late.code, 13, "{}", late.stderr);
     workspace
         .ubs(&["missions", "release", &slug, "--worker", "bot"])
-        .expect(2);
+        .expect(13);
     // The same proposal once more after it was judged.
     propose(&workspace, &slug, "other", &change);
     let replayed = propose(&workspace, &slug, "other", &change);
-    assert_eq!(replayed.code, 2, "{}", replayed.stdout);
+    assert_eq!(replayed.code, 15, "{}", replayed.stdout);
     assert!(!workspace.path("new.py").exists());
     workspace.ubs(&["log", "verify"]).expect(0);
 }
