@@ -147,6 +147,18 @@ pub(crate) fn application_view(
             .filter(|path| path.is_absolute())
             .map(Path::to_owned),
     );
+    // By what the manifest and the live workspace say, and nothing that a proposal can change.
+    let named = manifest
+        .python
+        .interpreter
+        .as_deref()
+        .filter(|path| path.contains('/'));
+    view.interpreters = named
+        .into_iter()
+        .chain([".venv/bin/python", "venv/bin/python"])
+        .map(|path| live.join(path))
+        .filter(|path| path.exists())
+        .collect();
     view.home = value("HOME").map(PathBuf::from);
     // Packages that were installed for the user lie below the home directory.
     if let Some(home) = &view.home {

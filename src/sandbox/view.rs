@@ -33,6 +33,8 @@ pub(crate) struct View {
     pub imported: Vec<PathBuf>,
     /// The application's home directory: empty, in memory.
     pub home: Option<PathBuf>,
+    /// The application's interpreters: whatever the program is, it may run them.
+    pub interpreters: Vec<PathBuf>,
 }
 
 impl View {
@@ -46,6 +48,7 @@ impl View {
             shown: Vec::new(),
             imported: Vec::new(),
             home: None,
+            interpreters: Vec::new(),
         }
     }
 
@@ -66,10 +69,12 @@ impl View {
                 .any(|shown| path.starts_with(shown))
     }
 
-    /// What is shown although nobody named it: the interpreter, and where the application imports from. It is found in
+    /// What is shown although nobody named it: the interpreters, and where the application imports from. It is found in
     /// the live workspace, never in a copy, which may have been changed by somebody without that right.
     fn by_itself(&self, program: &Path) -> Vec<PathBuf> {
         let mut paths = interpreter_paths(&self.inside(program));
+        let others = self.interpreters.iter().filter(|other| *other != program);
+        paths.extend(others.flat_map(|other| interpreter_paths(other)));
         paths.extend(self.imported.iter().cloned());
         paths.retain(|path| !is_private(path));
         paths
@@ -442,6 +447,23 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn whatever_the_program_is_it_may_run_the_applications_interpreter() {
+        let (dir, mut view) = places();
+        let python = dir
+            .path()
+            .canonicalize()
+            .unwrap()
+            .join("elsewhere/bin/python3");
+        std::fs::create_dir_all(python.parent().unwrap()).unwrap();
+        std::fs::write(&python, "").unwrap();
+        let shell = Path::new("/bin/sh");
+        let is_seen = |view: &View| view.shows(&python, shell);
+        assert!(!is_seen(&view));
+        view.interpreters = vec![python.clone()];
+        assert!(is_seen(&view));
     }
 
     #[test]

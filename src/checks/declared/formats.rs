@@ -262,7 +262,8 @@ fn sarif_result(result: &Value, rules: &[Value]) -> Found {
     let subject = uri.clone();
     Found {
         severity: severity_of(level),
-        remedy: help.map(str::to_owned),
+        // Some print the template of their message as help.
+        remedy: help.filter(|help| !help.contains('{')).map(str::to_owned),
         ..Found::new(id, subject, message)
     }
     .at(&uri, at("startLine"), at("startColumn"))

@@ -11,6 +11,11 @@ static PLACED: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?P<file>[^\s:][^:]{0,500}):(?P<line>\d{1,9})(?::(?P<column>\d{1,9}))?:?\s+(?:(?P<rule>[A-Z]+\d+|[A-Z][a-z]+[A-Z][A-Za-z]+)(?::|\s)\s*)?(?P<message>\S.*)$")
         .expect("a constant pattern")
 });
+/// About a file as a whole: `pyproject.toml: DEP002 'alembic' defined as a dependency but not used in the codebase`.
+static OF_FILE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^(?P<file>[^\s:][^:]{0,500}): (?P<rule>[A-Z]+\d+) (?P<message>\S.*)$")
+        .expect("a constant pattern")
+});
 /// `?: (security.W004) You have not set a value for the SECURE_HSTS_SECONDS setting.`
 static DJANGO: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"^(?P<subject>\S{1,200}): \((?P<rule>[A-Za-z_]\w*\.[A-Z]\d+)\) (?P<message>\S.*)$")
@@ -60,7 +65,7 @@ fn problem(line: &str) -> Option<Found> {
             &parts["message"],
         ));
     }
-    let parts = PLACED.captures(line)?;
+    let parts = PLACED.captures(line).or_else(|| OF_FILE.captures(line))?;
     let number = |name| {
         parts
             .name(name)

@@ -49,7 +49,8 @@ const DEPTRY: &str = "Scanning 3 files...\n\n\
     pyproject.toml: DEP002 'flask' defined as a dependency but not used in the codebase\n\
     Found 2 dependency issues.\n";
 const IMPORT_LINTER: &str = "=============\nImport Linter\n=============\n\nAnalyzed 8 files, 4 dependencies.\n\
-    Layers BROKEN\n\nContracts: 0 kept, 1 broken.\n";
+    Layers BROKEN\n\nContracts: 0 kept, 1 broken.\n\n\napp.low is not allowed to import app.high:\n\n\
+    - app.low.x -> app.high (l.1)\n\n\n";
 const DOTENV: &str = ".env:2 DuplicatedKey: The FOO key is duplicated\n.env:5 LowercaseKey: The bar key should be in uppercase\n\
     \nFound 2 problems\n";
 
@@ -88,13 +89,14 @@ fn programs_that_only_exit_say_what_they_found_in_lines() {
             DEPTRY,
             vec![
                 "DEP001 app/main.py app/main.py:3:8: 'httpx' imported but missing from the dependency definitions",
+                "DEP002 pyproject.toml pyproject.toml: 'flask' defined as a dependency but not used in the codebase",
             ],
         ),
         (
             "lint-imports",
             1,
             IMPORT_LINTER,
-            vec!["failed : exited with 1: Contracts: 0 kept, 1 broken."],
+            vec!["failed : exited with 1: - app.low.x -> app.high (l.1)"],
         ),
         (
             "dotenv-linter",
