@@ -5,6 +5,7 @@
 //! manifest's own parser takes. What it does not know for sure is marked `# unsure:`. Runs nothing of the
 //! application and copies no value of an environment file.
 
+mod carry;
 mod code;
 mod compose;
 mod container;
