@@ -51,6 +51,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             "written": writes,
             "found": survey.found,
             "unsure": survey.unsure,
+            "not_carried": survey.not_carried,
             "messages": survey.messages,
         });
         if args.print {
@@ -113,7 +114,7 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
     if survey.is_empty() {
         text.push_str(
             "\nNothing was found here that could be checked or started: no Python application, no variables,\n\
-             no compose.yaml, Procfile or process-compose.yaml. The file explains what can be declared.\n",
+             no file of another process manager. The file explains what can be declared.\n",
         );
     } else {
         let from = match found.from[..] {
@@ -146,6 +147,15 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
         text.push_str("\nnot used:\n");
         for message in &survey.messages {
             text.push_str(&wrapped(ui.width, "  ", message));
+        }
+    }
+    if !survey.not_carried.is_empty() {
+        text.push_str("\nnot carried over, because a manifest has no such key:\n");
+        for left in &survey.not_carried {
+            let service = left.service.iter().map(|name| format!(" {name}"));
+            let service: String = service.collect();
+            let line = format!("{}{service}: {}", left.place, left.keys.join(", "));
+            text.push_str(&wrapped(ui.width, "  ", &line));
         }
     }
     if !survey.unsure.is_empty() {

@@ -40,7 +40,9 @@ pub(super) fn seconds_ms(text: &str) -> Option<u64> {
         clippy::cast_sign_loss,
         reason = "bounded before"
     )]
-    (0.0..=3.2e13).contains(&ms).then(|| (ms as u64).min(WAIT_MS_MAX))
+    (0.0..=3.2e13)
+        .contains(&ms)
+        .then(|| (ms as u64).min(WAIT_MS_MAX))
 }
 
 /// Text in which a dollar sign is one.

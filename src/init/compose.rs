@@ -115,7 +115,9 @@ fn included(files: &Files, root: Node, units: &mut Units) -> Node {
                 )));
                 continue;
             };
-            units.notes.push(Note::sure(format!("{} is included", plain(path))));
+            units
+                .notes
+                .push(Note::sure(format!("{} is included", plain(path))));
             below = Some(match below {
                 Some(below) => overlay(below, node, ""),
                 None => node,
@@ -135,7 +137,14 @@ fn extended(files: &Files, root: &mut Node, units: &mut Units) {
         return;
     };
     let services = entries.iter_mut().find(|(key, _)| key == "services");
-    let Some((_, Node { value: Value::Map(services), .. })) = services else {
+    let Some((
+        _,
+        Node {
+            value: Value::Map(services),
+            ..
+        },
+    )) = services
+    else {
         return;
     };
     for (name, service) in services.iter_mut().take(SERVICES_MAX) {
@@ -437,14 +446,19 @@ impl ComposeReader<'_> {
                 && let Some(from) = inside(from)
             {
                 let to = to.split(':').next().unwrap_or(to);
-                built.copies.push((to.trim_end_matches('/').to_owned(), from));
+                built
+                    .copies
+                    .push((to.trim_end_matches('/').to_owned(), from));
             }
         }
         let named = node.text_of("working_dir");
         let Some(path) = named.or(built.work.as_deref()) else {
             return;
         };
-        match built.origin_of(path).filter(|path| path == "." || self.files.is_dir(path)) {
+        match built
+            .origin_of(path)
+            .filter(|path| path == "." || self.files.is_dir(path))
+        {
             Some(inside) => unit.cwd = Some(inside).filter(|inside| inside != "."),
             None if named.is_some() => unit.notes.push(Note::unsure(format!(
                 "its directory {} is one of the container",

@@ -194,7 +194,9 @@ pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
                 stages.push((own_name, built.directories));
                 own_name = stage.unwrap_or("").to_owned();
                 let below = rest.split_whitespace().find(|word| !word.starts_with("--"));
-                let below = stages.iter().rfind(|(name, _)| Some(name.as_str()) == below);
+                let below = stages
+                    .iter()
+                    .rfind(|(name, _)| Some(name.as_str()) == below);
                 // What an image that others made says is not known.
                 built = Built {
                     directories: below.map(|(_, known)| known.clone()).unwrap_or_default(),

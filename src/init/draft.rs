@@ -215,6 +215,17 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// A task: nothing probes it, and it is not started again.
+    pub(super) fn run_once(&mut self) {
+        self.oneshot = true;
+        if self.ready.is_some() || self.live.is_some() {
+            self.notes.push(Note::unsure(
+                "its health check was left out: it runs to its end before others begin",
+            ));
+        }
+        (self.ready, self.live, self.restart) = (None, None, None);
+    }
+
     /// Names what of its file nobody took, in a note and for the summary.
     pub(super) fn leave(&mut self, file: &str, node: &Node) {
         let left = node.left();
@@ -288,11 +299,9 @@ impl Units {
 
     /// These run to their end before others begin: nothing probes them, and they are not started again.
     pub(super) fn run_once(&mut self, names: &BTreeSet<String>) {
-        for unit in &mut self.units {
-            if names.contains(&unit.name) {
-                unit.oneshot = true;
-                (unit.ready, unit.live, unit.restart) = (None, None, None);
-            }
+        let named = self.units.iter_mut();
+        for unit in named.filter(|unit| names.contains(&unit.name)) {
+            unit.run_once();
         }
     }
 }

@@ -99,7 +99,9 @@ pub(super) fn attempt_of(words: &[String]) -> Option<Test> {
         && program.rsplit('/').next() == Some("nc")
     {
         let places: Vec<&String> = rest.iter().filter(|word| !word.starts_with('-')).collect();
-        let asks = rest.iter().any(|word| word.starts_with('-') && word.contains('z'));
+        let asks = rest
+            .iter()
+            .any(|word| word.starts_with('-') && word.contains('z'));
         return match places[..] {
             [host, port] if asks && is_near(host) && is_port(port) => {
                 Some(Test::Tcp(format!("127.0.0.1:{port}")))
@@ -111,7 +113,9 @@ pub(super) fn attempt_of(words: &[String]) -> Option<Test> {
 }
 
 fn is_python(words: &[String]) -> bool {
-    let program = words.first().map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+    let program = words
+        .first()
+        .map_or("", |word| word.rsplit('/').next().unwrap_or(word));
     program.starts_with("python") && words.len() == 3 && words[1] == "-c"
 }
 
@@ -247,7 +251,8 @@ fn process_timed(process: &Node, key: &str, references: &mut Vec<Reference>) -> 
         }
         number
     };
-    let seconds = |key: &str| number(key).map(|number| number.saturating_mul(1000).min(WAIT_MS_MAX));
+    let seconds =
+        |key: &str| number(key).map(|number| number.saturating_mul(1000).min(WAIT_MS_MAX));
     let small = |key: &str| number(key).and_then(|number| u32::try_from(number).ok());
     let (mut ready, mut live) = with_times(
         test,
@@ -264,9 +269,7 @@ fn process_timed(process: &Node, key: &str, references: &mut Vec<Reference>) -> 
         .at(&["http_get", "headers"])
         .map_or(&[][..], Node::entries)
         .iter()
-        .filter_map(|(name, value)| {
-            Some((name.clone(), from_compose(value.text()?, references).0))
-        })
+        .filter_map(|(name, value)| Some((name.clone(), from_compose(value.text()?, references).0)))
         .filter(|(_, value)| !holds_credential(value))
         .collect();
     for probe in [&mut ready, &mut live].into_iter().flatten() {

@@ -64,7 +64,8 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     units.run_once(&once);
     for (key, node) in root.entries() {
         // What each process has taken of it, and what process-compose itself does not read.
-        if matches!(key.as_str(), "processes" | "environment" | "version") || key.starts_with("x-") {
+        if matches!(key.as_str(), "processes" | "environment" | "version") || key.starts_with("x-")
+        {
             node.take();
         }
     }
@@ -231,8 +232,15 @@ fn lifetime(node: &Node, unit: &mut Unit) {
         unit.stop_command = from_shell(command, &mut none).run;
     }
     unit.stop_timeout_ms = seconds(&["shutdown", "timeout_seconds"]);
-    if let Some(codes) = node.get("success_exit_codes").or(node.at(&["availability", "success_exit_codes"])) {
-        unit.success = codes.texts().iter().filter_map(|text| text.parse().ok()).collect();
+    if let Some(codes) = node
+        .get("success_exit_codes")
+        .or(node.at(&["availability", "success_exit_codes"]))
+    {
+        unit.success = codes
+            .texts()
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
     }
 }
 
