@@ -564,7 +564,13 @@ fn own_command(node: &Node, references: &mut Vec<Reference>) -> Option<Vec<Strin
         let Some(node) = node.get(key) else { continue };
         match &node.value {
             // Split as a shell would, but given to none.
-            Value::Text(text) => words.extend(shlex::split(text).unwrap_or_default()),
+            Value::Text(text) => {
+                node.take();
+                words.extend(shlex::split(text).unwrap_or_else(|| {
+                    node.refuse();
+                    Vec::new()
+                }));
+            }
             Value::List(_) => words.extend(node.texts().into_iter().map(str::to_owned)),
             _ => {}
         }

@@ -80,6 +80,8 @@ pub(super) struct VarDraft {
     pub range: Option<(u32, u32)>,
     pub one_of: Vec<String>,
     pub default: Option<String>,
+    /// The file that reads it, if no other file has to do with it.
+    pub file: Option<String>,
     /// False: written as a comment.
     pub active: bool,
     pub notes: Vec<Note>,

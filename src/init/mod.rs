@@ -263,10 +263,12 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found, Vec<NotCarried>) 
     draft.config.vars = variables::variables(&code, &entries, &env, &units.references);
     draft.schemas =
         databases::schemas(&code, &env, &mut draft.config.vars, &mut draft.schema_notes);
-    if apps.iter().any(|app| app.framework == Framework::Django) {
-        draft.schema_notes.push(Note::sure(
-            "Django: a [[schema]] with expect = \"django:SETTINGS\" and the database's URL holds a database to its migrations.",
-        ));
+    let django = apps.iter().find(|app| app.framework == Framework::Django);
+    if let Some(app) = django.filter(|_| draft.schemas.is_empty()) {
+        let module = code.name(&app.module);
+        let vars = &draft.config.vars;
+        let schema = databases::django_schema(&code, &app.place.file, &module, &env, vars);
+        draft.schemas.push(schema);
     }
     if !by_file {
         let defaults = default_units::default_units(&code, &apps, &draft.config.vars, &packages);

@@ -60,7 +60,10 @@ pub(super) fn compose_probes(check: &Node, references: &mut Vec<Reference>) -> P
 fn compose_test(test: &Node, references: &mut Vec<Reference>) -> Option<Test> {
     let mut convert = |text: &str| from_compose(text, references).0;
     match &test.value {
-        Value::Text(text) => Some(shell_test(&convert(text))),
+        Value::Text(text) => {
+            test.take();
+            Some(shell_test(&convert(text)))
+        }
         Value::List(_) => {
             let words: Vec<String> = test.texts().into_iter().map(&mut convert).collect();
             match words.split_first() {

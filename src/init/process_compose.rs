@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn environments_as_lists_and_maps_and_what_has_no_counterpart() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /srv\n  q: {command: x}\n  r: {command: y, depends_on: {q: {condition: process_completed_successfully}}}\n";
+        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /nowhere/at/all\n  q: {command: x}\n  r: {command: y, depends_on: {q: {condition: process_completed_successfully}}}\n";
         std::fs::write(dir.path().join("process-compose.yaml"), text).unwrap();
         let units = read(&Files::of(dir.path()), "process-compose.yaml");
         let first = &units.units[0];
@@ -262,8 +262,9 @@ mod tests {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         assert_eq!(env, [("A", "2"), ("B", "3")]);
-        // The secret, the log line, the directory.
-        assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 3);
+        // The secret, the directory.
+        assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 2);
+        assert_eq!(first.ready.as_ref().unwrap().test, Test::Log("up".to_owned()));
         assert!(units.units[1].oneshot && !units.units[2].oneshot);
         assert!(!format!("{units:?}").contains("hunter22"));
     }

@@ -557,3 +557,218 @@ proptest::proptest! {
         }
     }
 }
+
+/// JSON (which is YAML too) of a tree, with one more key in each table, named by a number.
+fn with_unknown_keys(node: &yaml::Node, names: &mut Vec<String>) -> String {
+    match &node.value {
+        yaml::Value::Null => "null".to_owned(),
+        yaml::Value::Text(text) => serde_json::to_string(text).unwrap(),
+        yaml::Value::List(items) => {
+            let items: Vec<String> = items
+                .iter()
+                .map(|item| with_unknown_keys(item, names))
+                .collect();
+            format!("[{}]", items.join(", "))
+        }
+        yaml::Value::Map(entries) => {
+            let mut all: Vec<String> = entries
+                .iter()
+                .map(|(key, node)| {
+                    let key = serde_json::to_string(key).unwrap();
+                    format!("{key}: {}", with_unknown_keys(node, names))
+                })
+                .collect();
+            let name = format!("zq{}q", names.len());
+            all.push(format!("\"{name}\": \"v\""));
+            names.push(name);
+            format!("{{{}}}", all.join(", "))
+        }
+    }
+}
+
+const LARGE_COMPOSE: &str = r#"
+name: shop
+services:
+  db:
+    image: postgres:16
+    environment: {POSTGRES_DB: shop}
+    volumes: ["data:/var/lib/postgresql/data"]
+    healthcheck: {test: [CMD, pg_isready], interval: 5s}
+  base:
+    build: {context: ., args: {A: b}}
+    environment: {MODE: live}
+    logging: {driver: json-file, options: {max-size: 10m}}
+  migrate:
+    extends: {service: base}
+    command: python -m shop.migrate
+  web:
+    extends: base
+    command: ["sh", "-c", "echo $$HOME && exec uvicorn shop:app --port 8000"]
+    env_file: [{path: web.env, required: false}, other.env]
+    depends_on:
+      migrate: {condition: service_completed_successfully}
+      cache: {condition: service_started, restart: true}
+    healthcheck:
+      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen('http://localhost:8000/up')"]
+      interval: 10s
+      start_interval: 1s
+    ports: ["80:8000", "9000:9000"]
+    restart: on-failure:7
+    stop_signal: SIGINT
+    stop_grace_period: 1m30s
+    ulimits: {nofile: {soft: 2048, hard: 4096}, memlock: -1, core: 0}
+    networks: [front]
+    cap_add: [NET_ADMIN]
+    deploy: {replicas: 3, resources: {limits: {memory: 512M}}}
+  cache:
+    build: .
+    command: ["valkey-server", "--port", "6399"]
+    stop_grace_period: soon
+    restart: sometimes
+  worker:
+    build: .
+    command: celery -A shop worker
+    depends_on: [web]
+  debug:
+    build: .
+    profiles: [debug]
+    command: python -m shop.debug
+networks: {front: {}}
+volumes: {data: {driver: local}}
+"#;
+
+const LARGE_PROCESS_COMPOSE: &str = r#"
+version: "0.5"
+log_level: debug
+shell: {shell_command: bash, shell_argument: -c}
+processes:
+  migrate:
+    command: "true"
+    namespace: jobs
+  api:
+    command: "for i in 1 2; do echo $$i; done; python -m shop"
+    log_location: ./api.log
+    ready_log_line: "up (1)"
+    env_file: [api.env]
+    depends_on:
+      migrate: {condition: process_completed}
+      old: {condition: process_healthy}
+    availability: {restart: always, backoff_seconds: 2, max_restarts: 5, exit_on_end: true}
+    shutdown: {signal: 15, timeout_seconds: 7, command: "python stop.py", parent_only: "yes"}
+    is_tty: true
+  waiter:
+    command: python -m wait
+    depends_on: {api: {condition: process_log_ready}}
+    readiness_probe:
+      http_get: {port: 9000, path: /up, status_code: 204, headers: {Host: shop}}
+      success_threshold: 2
+      period_seconds: 3
+  old: {command: "true", disabled: true}
+"#;
+
+/// What no reader takes is named in a comment and in the summary, wherever it stands.
+#[test]
+fn nothing_is_dropped_silently() {
+    for (file, text) in [
+        ("compose.yaml", LARGE_COMPOSE),
+        ("process-compose.yaml", LARGE_PROCESS_COMPOSE),
+        (
+            "ecosystem.config.json",
+            r#"{"apps": [{"name": "a", "script": "a.py", "env": {"A": 1}, "env_x": {"B": 2}}], "deploy": {"p": {"q": 1}}}"#,
+        ),
+    ] {
+        let mut names = Vec::new();
+        let more = with_unknown_keys(&yaml::parse(text).unwrap(), &mut names);
+        let survey = Shop::new(&[(file, &more)]).survey();
+        let said = serde_json::to_string(&survey.not_carried).unwrap();
+        for name in &names {
+            assert!(
+                survey.text.contains(name),
+                "{file} {name} of {more}\n{}",
+                survey.text
+            );
+        }
+        assert!(names.iter().filter(|name| said.contains(*name)).count() * 2 > names.len());
+    }
+    let unit = "[Unit]\nzq0q=1\n[Service]\nzq1q=1\nExecStart=run\n[Install]\nzq2q=1\n[X]\nzq3q=1\n";
+    let program = "[supervisord]\nzq0q=1\n[program:a]\nzq1q=1\ncommand=run\n[group:b]\nzq2q=1\n[other]\nzq3q=1\n";
+    for (file, text) in [("deploy/a.service", unit), ("supervisord.conf", program)] {
+        let survey = Shop::new(&[(file, text)]).survey();
+        let said = serde_json::to_string(&survey.not_carried).unwrap();
+        for name in ["zq0q", "zq1q", "zq2q", "zq3q"] {
+            assert!(
+                survey.text.contains(name) && said.contains(name),
+                "{file} {name} {said}"
+            );
+        }
+    }
+}
+
+/// The value of each key of a large file stands in the manifest, or the key in a comment.
+#[test]
+fn each_key_of_a_large_file_is_carried_over_or_named() {
+    let survey = Shop::new(&[("compose.yaml", LARGE_COMPOSE)]).survey();
+    for part in [
+        "run = [\"sh\", \"-c\", \"echo $$HOME && exec uvicorn shop:app --port 8000\"]",
+        "env = { MODE = \"live\" }",
+        "env_file = [{ path = \"web.env\", optional = true }, \"other.env\"]",
+        "needs = { cache = \"started\" }",
+        "after = [\"migrate\"]",
+        "ready = { http = \"http://127.0.0.1:8000/up\"",
+        "restart = { policy = \"on-failure\", max = 7 }",
+        "stop = { signal = \"INT\", timeout = \"90s\" }",
+        "limits = { open_files = 2048, core = \"0B\" }",
+        "disabled = true",
+        "critical = false",
+    ] {
+        assert!(survey.text.contains(part), "{part}\n{}", survey.text);
+    }
+    let said: Vec<&str> = survey
+        .not_carried
+        .iter()
+        .flat_map(|left| left.keys.iter().map(String::as_str))
+        .collect();
+    for key in [
+        "environment.POSTGRES_DB",
+        "volumes",
+        "build.args.A",
+        "logging.driver",
+        "logging.options.max-size",
+        "depends_on.cache.restart",
+        "healthcheck.start_interval",
+        "ports[1]",
+        "ulimits.memlock",
+        "networks",
+        "cap_add",
+        "deploy.resources.limits.memory",
+        "stop_grace_period",
+        "restart",
+        "volumes.data.driver",
+    ] {
+        assert!(said.contains(&key), "{key} {said:?}");
+        assert!(survey.text.replace("\n#   ", " ").contains(key), "{key}");
+    }
+    let survey = Shop::new(&[("process-compose.yaml", LARGE_PROCESS_COMPOSE)]).survey();
+    for part in [
+        "run = [\"bash\", \"-c\", \"for i in 1 2; do echo $$i; done; python -m shop\"]",
+        "ready = { log = \"up \\\\(1\\\\)\" }",
+        "needs = { migrate = \"completed\" }",
+        "needs = { api = \"logged\" }",
+        "restart = { policy = \"always\", max = 5, backoff = \"2s\" }",
+        "on_end = \"stop\"",
+        "stop = { command = \"python stop.py\", signal = \"TERM\", timeout = \"7s\" }",
+        "status = [204], headers = { Host = \"shop\" }",
+        "successes = 2",
+    ] {
+        assert!(survey.text.contains(part), "{part}\n{}", survey.text);
+    }
+    for key in [
+        "namespace",
+        "log_location",
+        "is_tty",
+        "shutdown.parent_only",
+        "log_level",
+    ] {
+        assert!(survey.text.contains(key), "{key}");
+    }
+}

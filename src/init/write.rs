@@ -1,6 +1,7 @@
 //! The text of the manifest. Each part is shown to the manifest's own parser before it is written; what
 //! the parser refuses becomes a comment that says why.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::draft::{
@@ -12,6 +13,8 @@ use super::text::{duration, plain, quote, quote_all};
 use super::variables::word;
 use crate::manifest::{MANIFEST_NAME, Manifest, VarKind};
 
+/// So many optional variables of one file are written as one block.
+const LARGE_TREE: usize = 40;
 /// Columns of a comment.
 const WIDTH: usize = 96;
 const RULE: &str = "# ------------------------------------------------------------------------------------------------";
@@ -151,7 +154,27 @@ impl ManifestPage {
             self.line("# required = true");
             self.line("# kind = \"url\"");
         }
+        let trees = large_trees(&config.vars);
+        for (file, names) in &trees {
+            self.line("");
+            let text = format!(
+                "{} optional variables that {file} alone reads; take the # away of those that should be checked",
+                names.len()
+            );
+            self.notes(file, &[Note::sure(text)]);
+            for var in config
+                .vars
+                .iter_mut()
+                .filter(|var| names.contains(&var.name))
+            {
+                var.active = false;
+                self.part(&variable(var), false);
+            }
+        }
         for var in &mut config.vars {
+            if trees.iter().any(|(_, names)| names.contains(&var.name)) {
+                continue;
+            }
             let part = variable(var);
             var.active = var.active && check(&part, &mut var.notes);
             self.line("");
@@ -309,6 +332,26 @@ fn check(part: &str, notes: &mut Vec<Note>) -> bool {
             false
         }
     }
+}
+
+/// Files that read a large number of optional variables, with the names: a settings tree is one block, not a
+/// report of some hundred lines.
+fn large_trees(vars: &[VarDraft]) -> Vec<(String, BTreeSet<String>)> {
+    let mut trees: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let optional = vars
+        .iter()
+        .filter(|var| var.active && !var.required && !var.secret && var.kind != VarKind::Url);
+    for var in optional {
+        if let Some(file) = &var.file {
+            trees.entry(file).or_default().insert(var.name.clone());
+        }
+    }
+    let large = trees
+        .into_iter()
+        .filter(|(_, names)| names.len() >= LARGE_TREE);
+    large
+        .map(|(file, names)| (file.to_owned(), names))
+        .collect()
 }
 
 fn variable(var: &VarDraft) -> String {
