@@ -158,16 +158,21 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
             text.push_str(&wrapped(ui.width, "  ", &line));
         }
     }
-    if !survey.unsure.is_empty() {
+    // What was not carried over is told above, all of it.
+    let unsure = survey.unsure.iter();
+    let unsure: Vec<_> = unsure
+        .filter(|unsure| !unsure.message.starts_with("not carried over"))
+        .collect();
+    if !unsure.is_empty() {
         text.push_str(&format!(
             "\n{} to review, marked `# unsure:` in the file:\n",
-            render::count(survey.unsure.len(), "thing")
+            render::count(unsure.len(), "thing")
         ));
-        for unsure in survey.unsure.iter().take(UNSURE_SHOWN_MAX) {
+        for unsure in unsure.iter().take(UNSURE_SHOWN_MAX) {
             let line = format!("{}: {}", unsure.subject, unsure.message);
             text.push_str(&wrapped(ui.width, "  ", &line));
         }
-        let more = survey.unsure.len().saturating_sub(UNSURE_SHOWN_MAX);
+        let more = unsure.len().saturating_sub(UNSURE_SHOWN_MAX);
         if more > 0 {
             text.push_str(&format!("  and {more} more\n"));
         }

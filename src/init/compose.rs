@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry::{set_user, signal};
 use super::container::{Directories, built_command, context_of, inside, port_of_image, published};
-use super::draft::{Note, Reference, Unit, Units};
+use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
 use super::shell::from_compose;
@@ -84,8 +84,9 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
                 plain(&profiles.texts().join(", "))
             )));
         }
+        let count = copies(node, &mut unit);
         unit.leave(name, node);
-        units.units.push(unit);
+        units.units.extend(unit.replicas(count, None));
     }
     units.run_once(&once);
     for (key, node) in root.entries() {
@@ -162,9 +163,8 @@ fn base_of(
     units: &mut Units,
     depth: usize,
 ) -> Node {
-    let mut own = service.clone();
     let Some(extends) = service.get("extends") else {
-        return own;
+        return service.clone();
     };
     let wanted = extends.text().or_else(|| extends.text_of("service"));
     let other = extends.text_of("file");
@@ -187,12 +187,19 @@ fn base_of(
             units.file,
             plain(name)
         )));
-        return own;
+        extends.refuse();
+        return service.clone();
     };
-    if let Value::Map(entries) = &mut own.value {
-        entries.retain(|(key, _)| key != "extends");
+    let whole = overlay(base, service.clone(), "");
+    if let Some(extends) = whole.get("extends") {
+        // Of the table form, what is more than these two is named.
+        let _ = (
+            extends.text(),
+            extends.text_of("service"),
+            extends.text_of("file"),
+        );
     }
-    overlay(base, own, "")
+    whole
 }
 
 fn document(files: &Files, name: &str, units: &mut Units) -> Option<Node> {
@@ -384,6 +391,10 @@ impl ComposeReader<'_> {
                 .map(|(outside, _)| outside)
                 .or_else(|| port_of_image(image).map(str::to_owned));
             unit.image = Some((plain(image), port));
+            // It is not started from here, so nobody has use for these.
+            for key in ["command", "entrypoint", "depends_on", "links"] {
+                refuse(node, key);
+            }
             return;
         }
         let context = builder.and_then(|node| context_of(self.files, node));
@@ -406,16 +417,6 @@ impl ComposeReader<'_> {
             unit.notes.push(Note::unsure(format!(
                 "{} is a path inside the container",
                 plain(inside)
-            )));
-        }
-        let replicas = node
-            .at(&["deploy", "replicas"])
-            .or_else(|| node.get("scale"))
-            .and_then(Node::text);
-        if let Some(number) = replicas.filter(|number| *number != "1") {
-            unit.notes.push(Note::unsure(format!(
-                "it runs {} times there, and once here",
-                plain(number)
             )));
         }
     }
@@ -670,6 +671,28 @@ fn lifetime(node: &Node, unit: &mut Unit) {
     unit.stop_timeout_ms = time(node, "stop_grace_period");
 }
 
+/// How often it runs; more than once only if it publishes no port.
+fn copies(node: &Node, unit: &mut Unit) -> usize {
+    if unit.image.is_some() {
+        return 1;
+    }
+    let replicas = node.at(&["deploy", "replicas"]);
+    let replicas = replicas.or_else(|| node.get("scale")).and_then(Node::text);
+    let Some(number) = replicas.filter(|number| *number != "1") else {
+        return 1;
+    };
+    match number.parse::<usize>() {
+        Ok(count) if (2..=REPLICAS_MAX).contains(&count) && unit.port.is_none() => count,
+        _ => {
+            unit.notes.push(Note::unsure(format!(
+                "it runs {} times there, and once here",
+                plain(number)
+            )));
+            1
+        }
+    }
+}
+
 /// A duration; one that cannot be read is named as not carried over.
 fn time(node: &Node, key: &str) -> Option<u64> {
     let found = node.text_of(key).and_then(duration_ms);
@@ -706,7 +729,7 @@ fn limits(node: &Node, unit: &mut Unit) {
         let Some(number) = value.and_then(|text| text.parse::<u64>().ok()) else {
             continue;
         };
-        limit.take();
+        let _ = (limit.text(), limit.text_of("soft"), limit.text_of("hard"));
         let text = match unit_of {
             "" => number.to_string(),
             unit_of => format!("\"{number}{unit_of}\""),

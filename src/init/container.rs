@@ -110,7 +110,7 @@ pub(super) fn published(node: &Node) -> Option<(String, String)> {
     let (outside, inside) = (convert(&outside), convert(&inside));
     let right = |port: &str| port.parse::<u16>().is_ok() || port.starts_with("${");
     if right(&outside) && right(&inside) {
-        first.take();
+        let _ = first.text();
     }
     (right(&outside) && right(&inside)).then_some((outside, inside))
 }

@@ -7,6 +7,8 @@ use super::text::plain;
 use super::yaml::Node;
 use crate::manifest::VarKind;
 
+/// Processes of one service that are written out.
+pub(super) const REPLICAS_MAX: usize = 20;
 /// One comment has room for so much.
 const NOT_CARRIED_BYTES_MAX: usize = 400;
 
@@ -193,6 +195,8 @@ pub(super) struct Unit {
     pub restart: Option<&'static str>,
     pub restart_max: Option<u32>,
     pub restart_backoff_ms: Option<u64>,
+    /// If the wait grows.
+    pub restart_max_backoff_ms: Option<u64>,
     pub restart_reset_ms: Option<u64>,
     /// Statuses that mean that it is done.
     pub success: Vec<i32>,
@@ -225,7 +229,31 @@ impl Unit {
                 "its health check was left out: it runs to its end before others begin",
             ));
         }
+        if self.restart.is_some_and(|policy| policy != "never") {
+            self.notes.push(Note::unsure(
+                "its restart policy was left out: it runs to its end before others begin",
+            ));
+        }
         (self.ready, self.live, self.restart) = (None, None, None);
+    }
+
+    /// As often as its file says: the first one keeps its name, `number` is the variable that tells them apart.
+    pub(super) fn replicas(self, count: usize, number: Option<&str>) -> Vec<Self> {
+        let count = count.clamp(1, REPLICAS_MAX);
+        let mut all: Vec<Self> = Vec::new();
+        for at in 0..count {
+            let mut one = self.clone();
+            if at > 0 {
+                one.name = format!("{}-{at}", self.name);
+                // What is told of the first one is not told again.
+                (one.notes, one.left) = (Vec::new(), Vec::new());
+            }
+            if let Some(name) = number.filter(|_| count > 1) {
+                one.env.push((name.to_owned(), at.to_string()));
+            }
+            all.push(one);
+        }
+        all
     }
 
     /// Names what of its file nobody took, in a note and for the summary.

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::applications::health_of;
 use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, words, wsgi_of};
@@ -283,7 +284,14 @@ fn layer(
         unit.port = port_of(&unit);
     }
     let is_probed = unit.ready.is_some() || unit.oneshot || unit.disabled;
-    if !is_probed && program.serves {
+    let port = program.port.clone().or_else(|| unit.port.clone());
+    if !is_probed
+        && let Some(port) = port
+        && let Some(path) = health_of(&unit.run, &program.tool)
+    {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        unit.ready = Some(ProbeDraft::of(Test::Http(url)));
+    } else if !is_probed && program.serves {
         ready(
             code,
             &mut unit,

@@ -5,6 +5,7 @@
 //! manifest's own parser takes. What it does not know for sure is marked `# unsure:`. Runs nothing of the
 //! application and copies no value of an environment file.
 
+mod applications;
 mod carry;
 mod code;
 mod compose;
@@ -158,8 +159,9 @@ impl Survey {
 pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     let options = ScanOptions::default();
     let facts = read_sources(workspace, &[], &options);
-    let (units, _) = read_units(&Files::of(workspace));
-    let mut roots = code::find_roots(&facts, &directories(&units));
+    let files = Files::of(workspace);
+    let (units, _) = read_units(&files);
+    let mut roots = code::find_roots(&facts, &directories(&files, &units));
     if roots.is_empty() {
         return survey(workspace, &facts);
     }
@@ -168,9 +170,9 @@ pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     survey(workspace, &read_sources(workspace, &roots, &options))
 }
 
-/// Where services run, other than in the workspace itself.
-fn directories(units: &Units) -> Vec<String> {
-    let mut directories: Vec<String> = Vec::new();
+/// Where services run, other than in the workspace itself, and where the packaging says that sources lie.
+fn directories(files: &Files, units: &Units) -> Vec<String> {
+    let mut directories = setting::source_directories(files);
     for directory in units.units.iter().filter_map(|unit| unit.cwd.clone()) {
         if !directories.contains(&directory) {
             directories.push(directory);
@@ -228,7 +230,7 @@ pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, In
 fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found, Vec<NotCarried>) {
     let (mut units, from) = read_units(files);
     let not_carried = not_carried(&units);
-    let code = ApplicationCode::of(facts, files, &directories(&units));
+    let code = ApplicationCode::of(facts, files, &directories(files, &units));
     let mut draft = Draft {
         python: setting::python(files, &code),
         ..Draft::default()
@@ -273,6 +275,9 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found, Vec<NotCarried>) 
     if !by_file {
         let defaults = default_units::default_units(&code, &apps, &draft.config.vars, &packages);
         units.units.extend(defaults);
+        if apps.is_empty() {
+            units.units.extend(applications::unit_of(files, &packages));
+        }
     }
     draft.registration = routes::registration(&code, &apps);
     draft.layer_notes.append(&mut units.notes);
@@ -439,9 +444,19 @@ fn add_to(own: &mut draft::Unit, unit: draft::Unit) {
         own.restart = unit.restart;
         own.restart_max = own.restart_max.or(unit.restart_max);
         own.restart_backoff_ms = own.restart_backoff_ms.or(unit.restart_backoff_ms);
+        own.restart_max_backoff_ms = own.restart_max_backoff_ms.or(unit.restart_max_backoff_ms);
         own.restart_reset_ms = own.restart_reset_ms.or(unit.restart_reset_ms);
     }
     own.stop_signal = own.stop_signal.take().or(unit.stop_signal);
+    own.user = own.user.take().or(unit.user);
+    own.umask = own.umask.take().or(unit.umask);
+    own.min_uptime_ms = own.min_uptime_ms.or(unit.min_uptime_ms);
+    if own.success.is_empty() {
+        own.success = unit.success;
+    }
+    if own.stop_command.is_empty() {
+        own.stop_command = unit.stop_command;
+    }
     own.stop_timeout_ms = own.stop_timeout_ms.or(unit.stop_timeout_ms);
     if own.limits.is_empty() {
         own.limits = unit.limits;

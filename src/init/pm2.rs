@@ -26,6 +26,8 @@ pub(super) const NAMES: [&str; 12] = [
 ];
 /// More applications were never written by hand.
 const APPS_MAX: usize = 200;
+/// The longest wait of PM2 where it grows.
+const BACKOFF_MS_MAX: u64 = 15_000;
 /// What runs a script, by its ending.
 const INTERPRETERS: [(&str, &str); 8] = [
     (".js", "node"),
@@ -237,6 +239,10 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     unit.restart_backoff_ms = delay
         .or_else(|| ms("exp_backoff_restart_delay"))
         .filter(|_| restarts);
+    if delay.is_none() {
+        let first = unit.restart_backoff_ms;
+        unit.restart_max_backoff_ms = first.map(|ms| ms.max(BACKOFF_MS_MAX));
+    }
     if !restarts {
         refuse("restart_delay");
         refuse("exp_backoff_restart_delay");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::carry::{literal, seconds_ms, set_directory, set_env, signal};
-use super::draft::{Note, ProbeDraft, Test, Unit, Units};
+use super::draft::{Note, ProbeDraft, REPLICAS_MAX, Test, Unit, Units};
 use super::files::Files;
 use super::probes::process_probes;
 use super::shell::{for_shell_of_compose, from_compose, from_shell};
@@ -57,8 +57,19 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     for (process, node) in processes.iter().take(PROCESSES_MAX) {
         let mut unit = unit(files, process, node, &root, &mut units, &mut once);
         unit.disabled = node.get("disabled").is_some_and(Node::is_true);
+        let replicas = node.text_of("replicas").map(str::parse::<usize>);
+        let count = match replicas {
+            Some(Ok(count)) if (1..=REPLICAS_MAX).contains(&count) => count,
+            Some(_) => {
+                node.get("replicas").into_iter().for_each(Node::refuse);
+                1
+            }
+            None => 1,
+        };
         unit.leave(name, node);
-        units.units.push(unit);
+        units
+            .units
+            .extend(unit.replicas(count, Some("PC_REPLICA_NUM")));
     }
     // A line that others wait for is when it is ready.
     units.run_once(&once);
@@ -251,7 +262,7 @@ mod tests {
     #[test]
     fn environments_as_lists_and_maps_and_what_has_no_counterpart() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /nowhere/at/all\n  q: {command: x}\n  r: {command: y, depends_on: {q: {condition: process_completed_successfully}}}\n";
+        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /nowhere/at/all\n  q: {command: x}\n  r: {command: y, replicas: 2, depends_on: {q: {condition: process_completed_successfully}}}\n";
         std::fs::write(dir.path().join("process-compose.yaml"), text).unwrap();
         let units = read(&Files::of(dir.path()), "process-compose.yaml");
         let first = &units.units[0];
@@ -264,8 +275,17 @@ mod tests {
         assert_eq!(env, [("A", "2"), ("B", "3")]);
         // The secret, the directory.
         assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 2);
-        assert_eq!(first.ready.as_ref().unwrap().test, Test::Log("up".to_owned()));
+        assert_eq!(
+            first.ready.as_ref().unwrap().test,
+            Test::Log("up".to_owned())
+        );
         assert!(units.units[1].oneshot && !units.units[2].oneshot);
+        let number = &units.units[3].env;
+        assert_eq!(units.units[3].name, "r-1");
+        assert_eq!(
+            number[..],
+            [("A", "1"), ("PC_REPLICA_NUM", "1")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
         assert!(!format!("{units:?}").contains("hunter22"));
     }
 }

@@ -754,7 +754,7 @@ fn each_key_of_a_large_file_is_carried_over_or_named() {
         "ready = { log = \"up \\\\(1\\\\)\" }",
         "needs = { migrate = \"completed\" }",
         "needs = { api = \"logged\" }",
-        "restart = { policy = \"always\", max = 5, backoff = \"2s\" }",
+        "restart = { policy = \"always\", max = 5, backoff = \"2s\", max_backoff = \"2s\" }",
         "on_end = \"stop\"",
         "stop = { command = \"python stop.py\", signal = \"TERM\", timeout = \"7s\" }",
         "status = [204], headers = { Host = \"shop\" }",
@@ -771,4 +771,288 @@ fn each_key_of_a_large_file_is_carried_over_or_named() {
     ] {
         assert!(survey.text.contains(key), "{key}");
     }
+}
+
+/// A file of another manager, as public repositories have it, what of it the manifest says, and what is named.
+struct Sample {
+    files: &'static [(&'static str, &'static str)],
+    says: &'static [&'static str],
+    left: &'static [&'static str],
+}
+
+const SAMPLES: [Sample; 9] = [
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-web.conf"),
+        )],
+        says: &[
+            "run = [\"/usr/sbin/nginx\", \"-g\", \"daemon off;\"]",
+            "--workers ${WEB_WORKERS}",
+            "ready = { tcp = \"127.0.0.1:8000\" }",
+            "stop = { signal = \"TERM\", timeout = \"1m\" }",
+            "stable_after = \"3s\"",
+            "name = \"worker_01\"",
+            "success = [0, 2]",
+        ],
+        left: &["[supervisord] pidfile", "stdout_logfile", "redirect_stderr"],
+    },
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-cron.conf"),
+        )],
+        says: &[
+            "while true; do python -m jobs.tick; sleep 60; done",
+            "env = { PYTHONUNBUFFERED = \"1\", TZ = \"UTC\" }",
+            "restart = { policy = \"on-failure\", max = 10 }",
+            "the eventlistener fatal was left out",
+        ],
+        left: &[
+            "stderr_logfile_backups",
+            "[eventlistener:fatal] buffer_size",
+            "[unix_http_server] chmod",
+        ],
+    },
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-node.conf"),
+        )],
+        says: &[
+            "env = { NODE_ENV = \"production\" }",
+            "umask = \"022\"",
+            "ready = { tcp = \"127.0.0.1:4000\" }",
+            "disabled = true",
+            "# of the group node",
+        ],
+        left: &["serverurl", "[supervisord] minfds", "[group:node] priority"],
+    },
+    Sample {
+        files: &[(
+            "ecosystem.config.js",
+            include_str!("samples/pm2-next.config.js"),
+        )],
+        says: &[
+            "run = \"node node_modules/next/dist/bin/next start -p 3000\"",
+            "ready = { tcp = \"127.0.0.1:3000\" }",
+            "restart = { policy = \"always\", max = 10, backoff = \"4s\", max_backoff = \"4s\" }",
+            "stop = { signal = \"INT\", timeout = \"5s\" }",
+        ],
+        left: &[
+            "exec_mode",
+            "instances",
+            "env_staging.NODE_ENV",
+            "error_file",
+            "time",
+            "watch",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "ecosystem.config.json",
+                include_str!("samples/pm2-bots.json"),
+            ),
+            ("bot/main.py", "import time\n"),
+        ],
+        says: &[
+            "run = \"python3 -u main.py\"",
+            "cwd = \"bot\"",
+            "run = \"bash ./report.sh\"",
+            "success = [0, 3]",
+        ],
+        left: &["cron_restart", "ignore_watch", "deploy.production.user"],
+    },
+    Sample {
+        files: &[(
+            "ecosystem.config.cjs",
+            include_str!("samples/pm2-npm.config.cjs"),
+        )],
+        says: &["run = \"npm run start:prod\"", "restart = \"always\""],
+        left: &["wait_ready", "listen_timeout", "merge_logs", "namespace"],
+    },
+    Sample {
+        files: &[(
+            "deploy/gunicorn.service",
+            include_str!("samples/systemd-gunicorn.service"),
+        )],
+        says: &[
+            "run = \"python manage.py migrate --noinput\"",
+            "after = [\"gunicorn-pre\"]",
+            "ready = { notify = true }",
+            "env_file = [{ path = \"/etc/shop/shop.env\", optional = true }]",
+            "restart = { policy = \"on-failure\", max = 5, backoff = \"2s\", max_backoff = \"2s\", reset_after = \"5m\" }",
+            "limits = { open_files = 65535 }",
+        ],
+        left: &[
+            "Requires=gunicorn.socket",
+            "Service.ExecReload",
+            "Service.PrivateTmp",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "deploy/celery.service",
+                include_str!("samples/systemd-celery.service"),
+            ),
+            (
+                "deploy/gunicorn.service",
+                "[Service]\nExecStart=gunicorn a:b -b 127.0.0.1:9000\n",
+            ),
+        ],
+        says: &[
+            "command = [\"/bin/sh\", \"-c\", \"celery multi stopwait worker\"]",
+            "it has no command that can be read",
+        ],
+        left: &[
+            "Service.ExecStart",
+            "Service.Type",
+            "Service.MemoryMax",
+            "Service.Nice",
+            "Install.Alias",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "backup.service",
+                include_str!("samples/systemd-backup.service"),
+            ),
+            (
+                "gunicorn.service",
+                "[Service]\nExecStart=gunicorn a:b -b 127.0.0.1:9000\n",
+            ),
+        ],
+        says: &[
+            "run = [\"/usr/bin/rsync\", \"-a\", \"data dir/\", \"backup/\"]",
+            "timeout = \"60m\"",
+            "success = [0, 24]",
+            "after = [\"backup\"]",
+        ],
+        left: &[
+            "Unit.ConditionPathExists",
+            "Unit.OnFailure",
+            "Service.CPUQuota",
+        ],
+    },
+];
+
+#[test]
+fn files_as_public_repositories_have_them() {
+    for sample in &SAMPLES {
+        let file = sample.files[0].1;
+        let survey = Shop::new(sample.files).survey();
+        let text = survey.text.replace("\n#   ", " ");
+        for part in sample.says {
+            assert!(text.contains(part), "{part}\n{file}\n{text}");
+        }
+        let said: Vec<&str> = survey
+            .not_carried
+            .iter()
+            .flat_map(|left| left.keys.iter().map(String::as_str))
+            .collect();
+        for key in sample.left {
+            assert!(
+                said.contains(key) && text.contains(key),
+                "{key} {said:?}\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_manifest_from_each_other_manager() {
+    for (name, at) in [("supervisord", 0), ("pm2", 3), ("systemd", 6)] {
+        let survey = Shop::new(SAMPLES[at].files).survey();
+        let layers = survey.text.split("# 3. Layers").nth(1).unwrap();
+        let layers = layers.split("# 4. Registration").next().unwrap();
+        insta::assert_snapshot!(name, layers);
+    }
+}
+
+#[test]
+fn the_packaging_says_where_sources_lie() {
+    for (file, text) in [
+        (
+            "pyproject.toml",
+            "[tool.setuptools.packages.find]\nwhere = [\"lib\"]\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.setuptools]\npackage-dir = {\"\" = \"lib\"}\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.poetry]\npackages = [{include = \"shop\", from = \"lib\"}]\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.hatch.build.targets.wheel]\npackages = [\"lib/shop\"]\n",
+        ),
+        ("setup.cfg", "[options]\npackage_dir =\n    = lib\n"),
+        ("setup.py", "setup(package_dir={'': 'lib'})\n"),
+    ] {
+        let shop = Shop::new(&[
+            (file, text),
+            ("lib/shop/__init__.py", ""),
+            (
+                "lib/shop/api.py",
+                "from fastapi import FastAPI\napp = FastAPI()\n",
+            ),
+        ])
+        .app(Framework::FastApi, "lib/shop/api.py", "lib.shop.api", "app");
+        let survey = shop.survey();
+        assert!(
+            survey.text.contains("path = [\"lib\"]"),
+            "{text}\n{}",
+            survey.text
+        );
+        assert!(
+            survey.text.contains("imports = [\"shop.api\"]"),
+            "{text}\n{}",
+            survey.text
+        );
+    }
+}
+
+#[test]
+fn a_large_settings_tree_is_one_block_and_django_gets_a_schema() {
+    let mut shop = Shop::new(&[("app/settings.py", "import os\n")]);
+    for at in 0..60 {
+        shop = shop.reads(
+            "app/settings.py",
+            at + 2,
+            &format!("OPTION_{at}"),
+            with("5"),
+        );
+    }
+    let survey = shop
+        .reads("app/settings.py", 99, "TOKEN_KEY", needed())
+        .survey();
+    let block: Vec<&str> = survey
+        .text
+        .split("# 60 optional variables that app/settings.py alone reads")
+        .nth(1)
+        .unwrap()
+        .split("\n\n")
+        .collect();
+    assert_eq!(block[0].matches("# [config.vars.OPTION_").count(), 60);
+    assert!(survey.text.contains("\n[config.vars.TOKEN_KEY]") && survey.found.variables == 1);
+    let shop = Shop::new(&[
+        ("site/manage.py", "if __name__ == '__main__': ...\n"),
+        ("site/shop/__init__.py", ""),
+        (
+            "site/shop/settings.py",
+            "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3'}}\n",
+        ),
+        ("site/db.sqlite3", ""),
+    ])
+    .app(Framework::Django, "site/shop/settings.py", "site.shop.settings", "");
+    let text = shop.survey().text;
+    assert!(
+        text.contains("\ndatabase = \"sqlite:///site/db.sqlite3\"\nexpect = \"django:"),
+        "{text}"
+    );
 }

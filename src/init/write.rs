@@ -468,8 +468,13 @@ fn service_text(unit: &Unit) -> String {
     if let Some(probe) = &unit.live {
         part.push_str(&format!("live = {}\n", probe_text(probe)));
     }
-    if let Some(ms) = unit.min_uptime_ms.filter(|_| unit.ready.is_none()) {
-        part.push_str(&format!("min_uptime = {}\n", quote(&duration(ms))));
+    if let Some(ms) = unit.min_uptime_ms {
+        // With a probe, it is the time that it has to stay ready.
+        let key = match unit.ready {
+            Some(_) => "stable_after",
+            None => "min_uptime",
+        };
+        part.push_str(&format!("{key} = {}\n", quote(&duration(ms))));
     }
     let mut restart = Vec::new();
     if let Some(max) = unit.restart_max {
@@ -477,6 +482,11 @@ fn service_text(unit: &Unit) -> String {
     }
     for (key, ms) in [
         ("backoff", unit.restart_backoff_ms),
+        // Most managers wait equally long each time.
+        (
+            "max_backoff",
+            unit.restart_max_backoff_ms.or(unit.restart_backoff_ms),
+        ),
         ("reset_after", unit.restart_reset_ms),
     ] {
         if let Some(ms) = ms {

@@ -61,7 +61,7 @@ impl Node {
 
     fn mark(&self, taken: bool) {
         self.taken.set(taken);
-        for item in self.items_untaken() {
+        for item in self.items_of() {
             item.mark(taken);
         }
         for (_, node) in self.entries() {
@@ -69,7 +69,7 @@ impl Node {
         }
     }
 
-    fn items_untaken(&self) -> &[Self] {
+    fn items_of(&self) -> &[Self] {
         match &self.value {
             Value::List(items) => items,
             _ => &[],
@@ -78,12 +78,15 @@ impl Node {
 
     fn is_touched(&self) -> bool {
         self.taken.get()
-            || self.items_untaken().iter().any(Self::is_touched)
+            || self.items_of().iter().any(Self::is_touched)
             || self.entries().iter().any(|(_, node)| node.is_touched())
     }
 
     /// The keys that nobody took, with their lines: `deploy.resources.limits.memory`.
     pub(super) fn left(&self) -> Vec<(String, u32)> {
+        if self.peek().is_some() || !self.items().is_empty() {
+            return vec![("what stands where a table belongs".to_owned(), self.line)];
+        }
         let mut left = Vec::new();
         self.add_left("", &mut left);
         left.dedup();
@@ -144,7 +147,7 @@ impl Node {
     }
 
     pub(super) fn items(&self) -> &[Self] {
-        self.items_untaken()
+        self.items_of()
     }
 
     /// The text, which is taken by this.

@@ -151,7 +151,12 @@ fn the_override_file_lies_over_the_other_and_a_dockerfile_gives_the_command() {
     let extra = unit(&units, "extra");
     assert!(extra.run.is_empty());
     assert_eq!(extra.left, ["extends.service"]);
-    assert!(units.notes.iter().any(|note| note.unsure && note.text.contains("extra")));
+    assert!(
+        units
+            .notes
+            .iter()
+            .any(|note| note.unsure && note.text.contains("extra"))
+    );
 }
 
 #[test]
