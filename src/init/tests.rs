@@ -549,6 +549,19 @@ proptest::proptest! {
             ("process-compose.yml", &processes),
             ("process-compose.yml", &whole),
             ("Procfile", &procfile),
+            (
+                "supervisord.conf",
+                &format!("[program:{key}]\ncommand={value}\nenvironment={value}\nnumprocs=2\nprocess_name={key}\n{whole}"),
+            ),
+            (
+                "ecosystem.config.js",
+                &format!("module.exports = {{ apps: [{{ name: {name}, script: {quoted}, env: {{ A: {quoted} }} }}, {value} ] }}"),
+            ),
+            ("ecosystem.config.cjs", &whole),
+            (
+                "a.service",
+                &format!("[Service]\nType=notify\nExecStartPre={value}\nExecStart={value}\nEnvironment={value}\nLimitCORE={value}\n{whole}"),
+            ),
             ("Dockerfile", &format!("FROM x\nCMD {value}")),
             (".env.example", &whole),
             ("pyproject.toml", &format!("[project]\nname = {quoted}\n")),
@@ -1031,14 +1044,11 @@ fn a_large_settings_tree_is_one_block_and_django_gets_a_schema() {
     let survey = shop
         .reads("app/settings.py", 99, "TOKEN_KEY", needed())
         .survey();
-    let block: Vec<&str> = survey
-        .text
-        .split("# 60 optional variables that app/settings.py alone reads")
-        .nth(1)
-        .unwrap()
-        .split("\n\n")
-        .collect();
-    assert_eq!(block[0].matches("# [config.vars.OPTION_").count(), 60);
+    let begin = "# 60 optional variables that app/settings.py alone reads";
+    let block = survey.text.split(begin).nth(1);
+    let block = block.unwrap_or_else(|| panic!("{}", survey.text));
+    let block = block.split("\n\n").next().unwrap();
+    assert_eq!(block.matches("# [config.vars.OPTION_").count(), 60);
     assert!(survey.text.contains("\n[config.vars.TOKEN_KEY]") && survey.found.variables == 1);
     let shop = Shop::new(&[
         ("site/manage.py", "if __name__ == '__main__': ...\n"),
