@@ -220,34 +220,32 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
     limits(&mut unit, service);
     let kind = last("Type").unwrap_or("simple").to_owned();
     let mut tasks = Vec::new();
-    for (key, wait) in [("ExecCondition", false), ("ExecStartPre", true)] {
-        for node in commands(key).into_iter().filter(|_| wait) {
-            let Some(command) = node.text().and_then(|text| exec(text, own)) else {
-                node.refuse();
-                continue;
-            };
-            let mut task = Unit {
-                name: match tasks.len() {
-                    0 => format!("{own}-pre"),
-                    at => format!("{own}-pre-{}", at + 1),
-                },
-                origin: format!("{file}:{}", node.line),
-                run: command.words,
-                cwd: unit.cwd.clone(),
-                env: unit.env.clone(),
-                env_file: unit.env_file.clone(),
-                user: unit.user.clone(),
-                umask: unit.umask.clone(),
-                limits: unit.limits.clone(),
-                oneshot: true,
-                optional: command.may_fail,
-                ..Unit::default()
-            };
-            task.notes.extend(command.notes);
-            task.after
-                .extend(tasks.last().map(|before: &Unit| before.name.clone()));
-            tasks.push(task);
-        }
+    for node in commands("ExecStartPre") {
+        let Some(mut command) = node.text().and_then(|text| exec(text, own)) else {
+            node.refuse();
+            continue;
+        };
+        let notes = std::mem::take(&mut command.notes);
+        let mut task = Unit {
+            name: match tasks.len() {
+                0 => format!("{own}-pre"),
+                at => format!("{own}-pre-{}", at + 1),
+            },
+            origin: format!("{file}:{}", node.line),
+            run: command.forgiven(),
+            cwd: unit.cwd.clone(),
+            env: unit.env.clone(),
+            env_file: unit.env_file.clone(),
+            user: unit.user.clone(),
+            umask: unit.umask.clone(),
+            limits: unit.limits.clone(),
+            oneshot: true,
+            ..Unit::default()
+        };
+        task.notes.extend(notes);
+        task.after
+            .extend(tasks.last().map(|before: &Unit| before.name.clone()));
+        tasks.push(task);
     }
     let mut runs = Vec::new();
     for node in commands("ExecStart") {
@@ -257,27 +255,35 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         }
     }
     let count = runs.len();
-    for (at, command) in runs.into_iter().enumerate() {
-        unit.notes.extend(command.notes);
+    for (at, mut command) in runs.into_iter().enumerate() {
+        unit.notes.append(&mut command.notes);
         if at + 1 < count {
             // Only a task has more than one, and they run one after the other.
             let mut task = Unit {
                 name: format!("{own}-{}", at + 1),
                 origin: unit.origin.clone(),
-                run: command.words,
+                run: command.forgiven(),
                 cwd: unit.cwd.clone(),
                 env: unit.env.clone(),
                 env_file: unit.env_file.clone(),
                 user: unit.user.clone(),
                 oneshot: true,
-                optional: command.may_fail,
                 ..Unit::default()
             };
             task.after
                 .extend(tasks.last().map(|before: &Unit| before.name.clone()));
             tasks.push(task);
         } else {
-            unit.run = command.words;
+            if command.may_fail && kind != "oneshot" {
+                unit.notes.push(Note::unsure(
+                    "prefix of its command not carried over: -: its failure counts as success there",
+                ));
+            }
+            unit.run = if kind == "oneshot" {
+                command.forgiven()
+            } else {
+                command.words
+            };
         }
     }
     if unit.run.is_empty() {
@@ -287,7 +293,10 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
     lifetime(&mut unit, service, &kind);
     if let Some(text) = last("ExecStop") {
         match exec(text, own).filter(|_| commands("ExecStop").len() == 1) {
-            Some(command) => unit.stop_command = command.words,
+            Some(command) => {
+                unit.stop_command = command.words;
+                unit.notes.extend(command.notes);
+            }
             None => refuse(service, "ExecStop"),
         }
     }
@@ -349,6 +358,18 @@ struct Exec {
     /// `-`: its failure does not count.
     may_fail: bool,
     notes: Vec<Note>,
+}
+
+impl Exec {
+    /// The words of a task; a failure that does not count is none.
+    fn forgiven(self) -> Vec<String> {
+        if !self.may_fail {
+            return self.words;
+        }
+        let shell = ["sh", "-c", "\"$@\" || true", "sh"];
+        let shell = shell.map(str::to_owned).into_iter();
+        shell.chain(self.words).collect()
+    }
 }
 
 /// Words with systemd's prefixes, quotes, `${NAME}`, `$NAME` and specifiers.

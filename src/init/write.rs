@@ -338,9 +338,10 @@ fn check(part: &str, notes: &mut Vec<Note>) -> bool {
 /// report of some hundred lines.
 fn large_trees(vars: &[VarDraft]) -> Vec<(String, BTreeSet<String>)> {
     let mut trees: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
-    let optional = vars
-        .iter()
-        .filter(|var| var.active && !var.required && !var.secret && var.kind != VarKind::Url);
+    let optional = vars.iter().filter(|var| {
+        let is_sure = var.notes.iter().all(|note| !note.unsure);
+        var.active && is_sure && !var.required && !var.secret && var.kind != VarKind::Url
+    });
     for var in optional {
         if let Some(file) = &var.file {
             trees.entry(file).or_default().insert(var.name.clone());

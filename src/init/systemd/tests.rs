@@ -110,7 +110,7 @@ fn a_unit_becomes_its_tasks_and_its_service() {
     assert_eq!(web.umask.as_deref(), Some("0027"));
     assert_eq!(web.after, ["shop-queue", "shop-web-pre-2", "shop-seed"]);
     let first = unit(&units, "shop-web-pre");
-    assert!(first.oneshot && first.optional && first.after == ["shop-queue"]);
+    assert!(first.oneshot && first.run[2] == "\"$@\" || true" && first.after == ["shop-queue"]);
     assert_eq!(
         unit(&units, "shop-web-pre-2").after,
         ["shop-web-pre", "shop-queue"]
