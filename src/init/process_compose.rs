@@ -123,9 +123,8 @@ fn unit(
             (unit.cwd, unit.env) = (None, Vec::new());
             unit.run = for_shell_of_compose(command);
             unit.run[0] = literal(shell);
-            match argument {
-                Some(argument) => unit.run[1] = literal(argument),
-                None => {}
+            if let Some(argument) = argument {
+                unit.run[1] = literal(argument);
             }
         } else if unit.run.first().is_some_and(|word| word == "sh") && command.contains("$$") {
             // process-compose makes `$$` a dollar sign before the shell sees it.

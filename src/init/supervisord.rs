@@ -29,6 +29,9 @@ const PRIORITY_DEFAULT: i64 = 999;
 /// So many programs of the same order are waited for by name.
 const BEFORE_MAX: usize = 8;
 
+/// Names with what they stand for.
+type Entries = Vec<(String, Node)>;
+
 /// A section with the file that it stands in.
 struct Section {
     name: String,
@@ -142,16 +145,12 @@ fn add_included(
 ) {
     let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
     let pattern = pattern.replace("%(here)s/", "");
-    let found = inside(
-        &format!("{directory}/{pattern}")
-            .trim_start_matches('/')
-            .to_owned(),
-    )
-    .filter(|_| !pattern.starts_with('/'))
-    .and_then(|pattern| {
-        let whole = glob::Pattern::escape(files.root().to_str()?);
-        glob::glob(&format!("{whole}/{pattern}")).ok()
-    });
+    let found = inside(format!("{directory}/{pattern}").trim_start_matches('/'))
+        .filter(|_| !pattern.starts_with('/'))
+        .and_then(|pattern| {
+            let whole = glob::Pattern::escape(files.root().to_str()?);
+            glob::glob(&format!("{whole}/{pattern}")).ok()
+        });
     let mut any = false;
     for path in found.into_iter().flatten().flatten().take(FILES_MAX) {
         let inside = path
@@ -173,8 +172,8 @@ fn add_included(
 }
 
 /// Sections with their keys; and lines that are none.
-fn parse(text: &str) -> (Vec<(String, Node)>, Vec<(u32, String)>) {
-    let mut sections: Vec<(String, u32, Vec<(String, Node)>)> = Vec::new();
+fn parse(text: &str) -> (Entries, Vec<(u32, String)>) {
+    let mut sections: Vec<(String, u32, Entries)> = Vec::new();
     let mut strange = Vec::new();
     for (line, number) in text.lines().zip(1_u32..) {
         let bare = without_comment(line);
