@@ -20,7 +20,7 @@ use crate::engine::{Boot, EngineError};
 use crate::fix::{PromoteError, TrialError, WorkError};
 use crate::init::InitError;
 use crate::log::{Log, LogError, MissionsError, Reader, now};
-use crate::manifest::{Manifest, ManifestError, find_manifest};
+use crate::manifest::{Existing, Manifest, ManifestError, find_manifest, write_atomically};
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -433,6 +433,7 @@ impl AppPaths {
 
     /// Opens the log for writing, making it and its directory if need be.
     pub(crate) fn open_log(&self) -> Result<Log, CliError> {
+        let is_ours = self.state_dir.ends_with(".ubs") || !self.state_dir.exists();
         std::fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -448,6 +449,9 @@ impl AppPaths {
             && found.permissions().mode() & 0o077 != 0
         {
             let _ = std::fs::set_permissions(&self.state_dir, Permissions::from_mode(0o700));
+        }
+        if is_ours {
+            ignore_itself(&self.state_dir);
         }
         Ok(Log::open(&self.log_path())?)
     }
@@ -609,4 +613,11 @@ pub(crate) fn nearest(wanted: &str, names: &[String]) -> String {
         .filter(|(score, _)| *score > 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
+}
+/// Nobody commits what lies there by mistake. What a person wrote there stays; without it, all else works.
+fn ignore_itself(directory: &Path) {
+    let path = directory.join(".gitignore");
+    if path.symlink_metadata().is_err() {
+        let _ = write_atomically(&path, b"*\n", 0o600, Existing::Kept);
+    }
 }

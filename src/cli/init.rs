@@ -51,6 +51,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             "written": writes,
             "found": survey.found,
             "unsure": survey.unsure,
+            "not_carried": survey.not_carried,
             "messages": survey.messages,
         });
         if args.print {
@@ -113,7 +114,7 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
     if survey.is_empty() {
         text.push_str(
             "\nNothing was found here that could be checked or started: no Python application, no variables,\n\
-             no compose.yaml, Procfile or process-compose.yaml. The file explains what can be declared.\n",
+             no file of another process manager. The file explains what can be declared.\n",
         );
     } else {
         let from = match found.from[..] {
@@ -148,16 +149,30 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
             text.push_str(&wrapped(ui.width, "  ", message));
         }
     }
-    if !survey.unsure.is_empty() {
+    if !survey.not_carried.is_empty() {
+        text.push_str("\nnot carried over, because a manifest has no such key:\n");
+        for left in &survey.not_carried {
+            let service = left.service.iter().map(|name| format!(" {name}"));
+            let service: String = service.collect();
+            let line = format!("{}{service}: {}", left.place, left.keys.join(", "));
+            text.push_str(&wrapped(ui.width, "  ", &line));
+        }
+    }
+    // What was not carried over is told above, all of it.
+    let unsure = survey.unsure.iter();
+    let unsure: Vec<_> = unsure
+        .filter(|unsure| !unsure.message.starts_with("not carried over"))
+        .collect();
+    if !unsure.is_empty() {
         text.push_str(&format!(
             "\n{} to review, marked `# unsure:` in the file:\n",
-            render::count(survey.unsure.len(), "thing")
+            render::count(unsure.len(), "thing")
         ));
-        for unsure in survey.unsure.iter().take(UNSURE_SHOWN_MAX) {
+        for unsure in unsure.iter().take(UNSURE_SHOWN_MAX) {
             let line = format!("{}: {}", unsure.subject, unsure.message);
             text.push_str(&wrapped(ui.width, "  ", &line));
         }
-        let more = survey.unsure.len().saturating_sub(UNSURE_SHOWN_MAX);
+        let more = unsure.len().saturating_sub(UNSURE_SHOWN_MAX);
         if more > 0 {
             text.push_str(&format!("  and {more} more\n"));
         }

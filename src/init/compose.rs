@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::container::{built_command, context_of, port_of_image, published};
-use super::draft::{Note, Reference, Unit, Units};
+use super::carry::{set_user, signal};
+use super::container::{Directories, built_command, context_of, inside, port_of_image, published};
+use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
 use super::shell::from_compose;
@@ -27,10 +28,17 @@ const OVERRIDES: [&str; 4] = [
 ];
 /// More services than this were never written by hand.
 const SERVICES_MAX: usize = 200;
+/// Files that `include` names, at most.
+const INCLUDES_MAX: usize = 20;
+/// Services that extend each other, at most.
+const EXTENDS_MAX: usize = 8;
 
 /// Reads the compose file `name` and the override file beside it.
 pub(super) fn read(files: &Files, name: &str) -> Units {
-    let mut units = Units::default();
+    let mut units = Units {
+        file: name.to_owned(),
+        ..Units::default()
+    };
     let Some(mut root) = document(files, name, &mut units) else {
         return units;
     };
@@ -43,10 +51,8 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         root = overlay(root, over, "");
     }
     units.name = root.text_of("name").map(str::to_owned);
-    if root.get("include").is_some() {
-        let text = format!("{name} includes other files: what they declare was not read");
-        units.notes.push(Note::unsure(text));
-    }
+    root = included(files, root, &mut units);
+    extended(files, &mut root, &mut units);
     let services = root.get("services").map_or(&[][..], Node::entries);
     if services.is_empty() {
         units
@@ -70,19 +76,130 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     };
     let mut once: BTreeSet<String> = BTreeSet::new();
     for (service, node) in services.iter().take(SERVICES_MAX) {
+        let mut unit = reader.unit(service, node, &mut units, &mut once);
         if let Some(profiles) = node.get("profiles").filter(|p| !p.texts().is_empty()) {
-            units.notes.push(Note::unsure(format!(
-                "{name}:{}: service {service} is started only with the profile {}; it was left out",
-                node.line,
-                profiles.texts().join(", ")
+            unit.disabled = true;
+            unit.notes.push(Note::unsure(format!(
+                "it is started only with the profile {}; take `disabled` away to start it",
+                plain(&profiles.texts().join(", "))
             )));
-            continue;
         }
-        let unit = reader.unit(service, node, &mut units, &mut once);
-        units.units.push(unit);
+        let count = copies(node, &mut unit);
+        unit.leave(name, node);
+        units.units.extend(unit.replicas(count, None));
     }
     units.run_once(&once);
+    for (key, node) in root.entries() {
+        // What is told of above, and what compose itself does not read.
+        if key == "services" || key == "version" || key.starts_with("x-") {
+            node.take();
+        }
+    }
+    units.leave(&root);
     units
+}
+
+/// The files of `include`, each below the file that includes it.
+fn included(files: &Files, root: Node, units: &mut Units) -> Node {
+    let Some(include) = root.get("include") else {
+        return root;
+    };
+    let mut below: Option<Node> = None;
+    for item in include.items().iter().take(INCLUDES_MAX) {
+        let path = item.get("path").unwrap_or(item);
+        for path in path.texts() {
+            let found = inside(path).filter(|path| files.is_file(path));
+            let Some(node) = found.and_then(|path| document(files, &path, units)) else {
+                units.notes.push(Note::unsure(format!(
+                    "the included file {} was not read",
+                    plain(path)
+                )));
+                continue;
+            };
+            units
+                .notes
+                .push(Note::sure(format!("{} is included", plain(path))));
+            below = Some(match below {
+                Some(below) => overlay(below, node, ""),
+                None => node,
+            });
+        }
+    }
+    match below {
+        Some(below) => overlay(below, root, ""),
+        None => root,
+    }
+}
+
+/// Lays each service that extends another one over that one.
+fn extended(files: &Files, root: &mut Node, units: &mut Units) {
+    let original = root.clone();
+    let Value::Map(entries) = &mut root.value else {
+        return;
+    };
+    let services = entries.iter_mut().find(|(key, _)| key == "services");
+    let Some((
+        _,
+        Node {
+            value: Value::Map(services),
+            ..
+        },
+    )) = services
+    else {
+        return;
+    };
+    for (name, service) in services.iter_mut().take(SERVICES_MAX) {
+        if service.get("extends").is_some() {
+            *service = base_of(files, &original, name, service, units, 0);
+        }
+    }
+}
+
+fn base_of(
+    files: &Files,
+    root: &Node,
+    name: &str,
+    service: &Node,
+    units: &mut Units,
+    depth: usize,
+) -> Node {
+    let Some(extends) = service.get("extends") else {
+        return service.clone();
+    };
+    let wanted = extends.text().or_else(|| extends.text_of("service"));
+    let other = extends.text_of("file");
+    let document = match other {
+        Some(file) => inside(file)
+            .filter(|file| files.is_file(file))
+            .and_then(|file| document(files, &file, units)),
+        None => Some(root.clone()),
+    };
+    let base = wanted.and_then(|wanted| {
+        let document = document.as_ref()?;
+        let base = document.at(&["services", wanted])?;
+        let same = other.is_none() && wanted == name;
+        (depth < EXTENDS_MAX && !same)
+            .then(|| base_of(files, document, wanted, base, units, depth + 1))
+    });
+    let Some(base) = base else {
+        units.notes.push(Note::unsure(format!(
+            "{}: service {} extends what was not found; what it takes from there was not read",
+            units.file,
+            plain(name)
+        )));
+        extends.refuse();
+        return service.clone();
+    };
+    let whole = overlay(base, service.clone(), "");
+    if let Some(extends) = whole.get("extends") {
+        // Of the table form, what is more than these two is named.
+        let _ = (
+            extends.text(),
+            extends.text_of("service"),
+            extends.text_of("file"),
+        );
+    }
+    whole
 }
 
 fn document(files: &Files, name: &str, units: &mut Units) -> Option<Node> {
@@ -125,7 +242,7 @@ fn overlay(below: Node, above: Node, key: &str) -> Node {
     };
     let named = matches!(key, "environment" | "depends_on" | "labels");
     match (below.value, above.value) {
-        (below, Value::Null) => Node { value: below, line },
+        (below, Value::Null) => Node::new(below, line),
         (Value::Map(mut entries), Value::Map(over)) => {
             for (key, node) in over {
                 match entries.iter_mut().find(|(name, _)| *name == key) {
@@ -133,32 +250,20 @@ fn overlay(below: Node, above: Node, key: &str) -> Node {
                     None => entries.push((key, node)),
                 }
             }
-            Node {
-                value: Value::Map(entries),
-                line,
-            }
+            Node::new(Value::Map(entries), line)
         }
         (below, above) if named => overlay(
-            Node {
-                value: as_map(below),
-                line,
-            },
-            Node {
-                value: as_map(above),
-                line,
-            },
+            Node::new(as_map(below), line),
+            Node::new(as_map(above), line),
             "",
         ),
         (Value::List(mut items), Value::List(over))
             if !matches!(key, "command" | "entrypoint" | "test") =>
         {
             items.extend(over);
-            Node {
-                value: Value::List(items),
-                line,
-            }
+            Node::new(Value::List(items), line)
         }
-        (_, value) => Node { value, line },
+        (_, value) => Node::new(value, line),
     }
 }
 
@@ -175,7 +280,7 @@ fn as_map(value: Value) -> Value {
                         Some((name, value)) => (name, Value::Text(value.to_owned())),
                         None => (text, Value::Null),
                     };
-                    Some((name.to_owned(), Node { value, line }))
+                    Some((name.to_owned(), Node::new(value, line)))
                 })
                 .collect(),
         ),
@@ -205,29 +310,57 @@ impl ComposeReader<'_> {
             ..Unit::default()
         };
         let mut references = Vec::new();
-        for (dependency, condition) in dependencies(node) {
-            if condition == "service_completed_successfully" {
-                once.insert(dependency.clone());
+        for (dependency, condition, optional) in dependencies(node) {
+            match condition.as_str() {
+                "service_completed_successfully" => {
+                    once.insert(dependency.clone());
+                }
+                "service_started" => unit.needs.push((dependency.clone(), "started")),
+                _ => {}
+            }
+            if optional {
+                unit.notes.push(Note::unsure(format!(
+                    "it goes on without {} there (required: false)",
+                    plain(&dependency)
+                )));
             }
             unit.after.push(dependency);
         }
-        if node.get("extends").is_some() {
-            unit.notes.push(Note::unsure(
-                "it extends another service; what it takes from there was not read".to_owned(),
-            ));
-        }
         self.command(node, &mut unit, &mut references);
-        unit.port = published(node).map(|(_, inside)| inside);
         if unit.image.is_none() {
+            if let Some((outside, inside)) = published(node) {
+                if outside != inside {
+                    unit.notes.push(Note::sure(format!(
+                        "published there as {}; here it listens on {}",
+                        plain(&outside),
+                        plain(&inside)
+                    )));
+                }
+                unit.port = Some(inside);
+            }
             self.environment(node, &mut unit, &mut references);
             if let Some(check) = node.get("healthcheck") {
                 (unit.ready, unit.live) = compose_probes(check, &mut references);
             }
             lifetime(node, &mut unit);
-            for file in env_files(node) {
-                let (file, exact) = from_compose(&file, &mut Vec::new());
-                if exact && !file.contains('$') && !units.env_files.contains(&file) {
-                    units.env_files.push(file);
+            limits(node, &mut unit);
+            if let Some(user) = node.text_of("user") {
+                set_user(&mut unit, user);
+            }
+            for (file, optional) in env_files(node) {
+                let (text, exact) = from_compose(&file, &mut Vec::new());
+                if !exact || text.contains('$') {
+                    unit.notes.push(Note::unsure(format!(
+                        "its environment file {} has a variable in its name; it was left out",
+                        plain(&file)
+                    )));
+                } else if inside(&text).as_deref() == Some(".env") {
+                    // Every service has it.
+                    if !units.env_files.contains(&text) {
+                        units.env_files.push(text);
+                    }
+                } else {
+                    unit.env_file.push((text, optional));
                 }
             }
         }
@@ -258,6 +391,10 @@ impl ComposeReader<'_> {
                 .map(|(outside, _)| outside)
                 .or_else(|| port_of_image(image).map(str::to_owned));
             unit.image = Some((plain(image), port));
+            // It is not started from here, so nobody has use for these.
+            for key in ["command", "entrypoint", "depends_on", "links"] {
+                refuse(node, key);
+            }
             return;
         }
         let context = builder.and_then(|node| context_of(self.files, node));
@@ -270,6 +407,7 @@ impl ComposeReader<'_> {
             Some(own) => [built.entrypoint.clone(), own].concat(),
             None => [built.entrypoint.clone(), built.command].concat(),
         };
+        self.directory(node, built.directories, context.as_deref(), unit);
         references.extend(built.references);
         if unit.run.is_empty() {
             unit.notes.push(Note::unsure(
@@ -281,15 +419,53 @@ impl ComposeReader<'_> {
                 plain(inside)
             )));
         }
-        let replicas = node
-            .at(&["deploy", "replicas"])
-            .or_else(|| node.get("scale"))
-            .and_then(Node::text);
-        if let Some(number) = replicas.filter(|number| *number != "1") {
-            unit.notes.push(Note::unsure(format!(
-                "it runs {} times there, and once here",
-                plain(number)
-            )));
+    }
+
+    /// Sets `cwd` to the directory of the workspace that the container's one is a copy of, or mounted from.
+    fn directory(
+        &self,
+        node: &Node,
+        mut built: Directories,
+        context: Option<&str>,
+        unit: &mut Unit,
+    ) {
+        let context = context.unwrap_or(".");
+        for (_, from) in &mut built.copies {
+            *from = format!("{context}/{from}");
+        }
+        let volumes = node.get("volumes").map_or(&[][..], Node::items);
+        for volume in volumes {
+            let pair = match volume.peek() {
+                Some(text) => text.split_once(':'),
+                None => volume
+                    .get("source")
+                    .and_then(Node::peek)
+                    .zip(volume.get("target").and_then(Node::peek)),
+            };
+            if let Some((from, to)) = pair
+                && from.starts_with('.')
+                && let Some(from) = inside(from)
+            {
+                let to = to.split(':').next().unwrap_or(to);
+                built
+                    .copies
+                    .push((to.trim_end_matches('/').to_owned(), from));
+            }
+        }
+        let named = node.text_of("working_dir");
+        let Some(path) = named.or(built.work.as_deref()) else {
+            return;
+        };
+        match built
+            .origin_of(path)
+            .filter(|path| path == "." || self.files.is_dir(path))
+        {
+            Some(inside) => unit.cwd = Some(inside).filter(|inside| inside != "."),
+            None if named.is_some() => unit.notes.push(Note::unsure(format!(
+                "its directory {} is one of the container",
+                plain(path)
+            ))),
+            None => {}
         }
     }
 
@@ -297,10 +473,15 @@ impl ComposeReader<'_> {
         let Some(environment) = node.get("environment") else {
             return;
         };
+        environment.take();
         let map = as_map(environment.value.clone());
         let Value::Map(entries) = map else { return };
         for (name, value) in entries {
             if !is_variable_name(&name) {
+                unit.notes.push(Note::unsure(format!(
+                    "{} cannot be the name of a variable; it was left out",
+                    plain(&name)
+                )));
                 continue;
             }
             let own = Reference {
@@ -384,7 +565,13 @@ fn own_command(node: &Node, references: &mut Vec<Reference>) -> Option<Vec<Strin
         let Some(node) = node.get(key) else { continue };
         match &node.value {
             // Split as a shell would, but given to none.
-            Value::Text(text) => words.extend(shlex::split(text).unwrap_or_default()),
+            Value::Text(text) => {
+                node.take();
+                words.extend(shlex::split(text).unwrap_or_else(|| {
+                    node.refuse();
+                    Vec::new()
+                }));
+            }
             Value::List(_) => words.extend(node.texts().into_iter().map(str::to_owned)),
             _ => {}
         }
@@ -396,59 +583,167 @@ fn own_command(node: &Node, references: &mut Vec<Reference>) -> Option<Vec<Strin
     (!words.is_empty()).then_some(words)
 }
 
-/// Names and conditions.
-fn dependencies(node: &Node) -> Vec<(String, String)> {
+/// Names and conditions, and whether the service goes on without it.
+fn dependencies(node: &Node) -> Vec<(String, String, bool)> {
     let mut found = Vec::new();
     if let Some(depends) = node.get("depends_on") {
         for name in depends.texts() {
-            found.push((name.to_owned(), String::new()));
+            found.push((name.to_owned(), String::new(), false));
         }
         for (name, how) in depends.entries() {
             let condition = how.text_of("condition").unwrap_or("").to_owned();
-            found.push((name.clone(), condition));
+            let optional = how.text_of("required") == Some("false");
+            found.push((name.clone(), condition, optional));
         }
     }
     for name in node.get("links").map(Node::texts).unwrap_or_default() {
         let name = name.split(':').next().unwrap_or(name);
-        if !found.iter().any(|(known, _)| known == name) {
-            found.push((name.to_owned(), String::new()));
+        if !found.iter().any(|(known, _, _)| known == name) {
+            found.push((name.to_owned(), String::new(), false));
         }
     }
     found
 }
 
-fn env_files(node: &Node) -> Vec<String> {
+/// Names, and whether the file may be missing.
+fn env_files(node: &Node) -> Vec<(String, bool)> {
     let Some(files) = node.get("env_file") else {
         return Vec::new();
     };
-    let mut found: Vec<String> = files.texts().into_iter().map(str::to_owned).collect();
-    found.extend(
-        files
-            .items()
-            .iter()
-            .filter_map(|item| item.text_of("path"))
-            .map(str::to_owned),
-    );
+    let of_table = |table: &Node| {
+        let path = table.text_of("path")?;
+        let optional = table.text_of("required") == Some("false");
+        Some((path.to_owned(), optional))
+    };
+    let mut found: Vec<(String, bool)> = of_table(files).into_iter().collect();
+    match &files.value {
+        Value::List(items) => {
+            for item in items {
+                let plain = item.text().map(|path| (path.to_owned(), false));
+                found.extend(plain.or_else(|| of_table(item)));
+            }
+        }
+        _ => found.extend(files.text().map(|path| (path.to_owned(), false))),
+    }
     found
 }
 
 /// How it is restarted and stopped.
 fn lifetime(node: &Node, unit: &mut Unit) {
-    let policy = node.text_of("restart").unwrap_or("");
-    match policy.split_once(':').map_or(policy, |(word, _)| word) {
-        "always" | "unless-stopped" => unit.restart = Some("always"),
-        "on-failure" => {
+    let policy = node.text_of("restart");
+    match policy.map(|policy| policy.split_once(':').unwrap_or((policy, ""))) {
+        Some(("always", _)) => unit.restart = Some("always"),
+        Some(("unless-stopped", _)) => unit.restart = Some("unless-stopped"),
+        Some(("on-failure", max)) => {
             unit.restart = Some("on-failure");
-            unit.restart_max = policy
-                .split_once(':')
-                .and_then(|(_, max)| max.parse().ok())
-                .map(|max: u32| max.min(1000));
+            unit.restart_max = max.parse().ok().map(|max: u32| max.min(1000));
         }
-        "no" => unit.restart = Some("never"),
-        _ => {}
+        Some(("no" | "false", _)) => unit.restart = Some("never"),
+        Some(_) => refuse(node, "restart"),
+        None => {}
     }
-    unit.stop_signal = node.text_of("stop_signal").map(str::to_owned);
-    unit.stop_timeout_ms = node.text_of("stop_grace_period").and_then(duration_ms);
+    if let Some(deploy) = node.at(&["deploy", "restart_policy"]) {
+        match deploy.text_of("condition") {
+            Some("none") => unit.restart = Some("never"),
+            Some("on-failure") => unit.restart = Some("on-failure"),
+            Some("any") => unit.restart = Some("always"),
+            Some(_) => refuse(deploy, "condition"),
+            None => unit.restart = unit.restart.or(Some("always")),
+        }
+        let number = deploy.text_of("max_attempts").map(str::parse::<u32>);
+        match number {
+            Some(Ok(max)) => unit.restart_max = Some(max.min(1000)),
+            Some(Err(_)) => refuse(deploy, "max_attempts"),
+            None => {}
+        }
+        unit.restart_backoff_ms = time(deploy, "delay");
+        unit.restart_reset_ms = time(deploy, "window").map(|ms| ms.max(1000));
+    } else if policy.is_none() && !unit.run.is_empty() {
+        // Compose starts nothing again that does not say so.
+        unit.restart = Some("never");
+    }
+    if let Some(text) = node.text_of("stop_signal") {
+        unit.stop_signal = signal(text);
+        if unit.stop_signal.is_none() {
+            refuse(node, "stop_signal");
+        }
+    }
+    unit.stop_timeout_ms = time(node, "stop_grace_period");
+}
+
+/// How often it runs; more than once only if it publishes no port.
+fn copies(node: &Node, unit: &mut Unit) -> usize {
+    if unit.image.is_some() {
+        return 1;
+    }
+    let replicas = node.at(&["deploy", "replicas"]);
+    let replicas = replicas.or_else(|| node.get("scale")).and_then(Node::text);
+    let Some(number) = replicas.filter(|number| *number != "1") else {
+        return 1;
+    };
+    match number.parse::<usize>() {
+        Ok(count) if (2..=REPLICAS_MAX).contains(&count) && unit.port.is_none() => count,
+        _ => {
+            unit.notes.push(Note::unsure(format!(
+                "it runs {} times there, and once here",
+                plain(number)
+            )));
+            1
+        }
+    }
+}
+
+/// A duration; one that cannot be read is named as not carried over.
+fn time(node: &Node, key: &str) -> Option<u64> {
+    let found = node.text_of(key).and_then(duration_ms);
+    if found.is_none() {
+        refuse(node, key);
+    }
+    found
+}
+
+fn refuse(node: &Node, key: &str) {
+    if let Some(node) = node.get(key) {
+        node.refuse();
+    }
+}
+
+/// `ulimits`, as far as a manifest has them.
+fn limits(node: &Node, unit: &mut Unit) {
+    let Some(ulimits) = node.get("ulimits") else {
+        return;
+    };
+    for (key, name, unit_of) in [
+        ("nofile", "open_files", ""),
+        ("nproc", "processes", ""),
+        ("as", "memory", "B"),
+        ("cpu", "cpu_time", "s"),
+        ("core", "core", "B"),
+        ("fsize", "file_size", "B"),
+    ] {
+        let Some(limit) = ulimits.get(key) else {
+            continue;
+        };
+        // The soft one is what a process meets.
+        let value = limit.peek().or_else(|| limit.get("soft")?.peek());
+        let Some(number) = value.and_then(|text| text.parse::<u64>().ok()) else {
+            continue;
+        };
+        let _ = (limit.text(), limit.text_of("soft"), limit.text_of("hard"));
+        let text = match unit_of {
+            "" => number.to_string(),
+            unit_of => format!("\"{number}{unit_of}\""),
+        };
+        unit.limits.push((name, text));
+        if let Some(hard) = limit.get("hard").and_then(Node::peek)
+            && hard != number.to_string()
+        {
+            unit.notes.push(Note::unsure(format!(
+                "its hard limit of {key} is {} there; here both are the soft one",
+                plain(hard)
+            )));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -31,6 +31,56 @@ pub(super) struct Built {
     pub entrypoint: Vec<String>,
     pub command: Vec<String>,
     pub references: Vec<Reference>,
+    pub directories: Directories,
+}
+
+/// Where a container works, and which of its directories are copies of what.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Directories {
+    /// `WORKDIR`.
+    pub work: Option<String>,
+    /// A directory of the container, and the one of the build context whose copy it is.
+    pub copies: Vec<(String, String)>,
+}
+
+impl Directories {
+    fn absolute(&self, path: &str) -> String {
+        let base = self.work.as_deref().unwrap_or("/");
+        let whole = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("{base}/{path}")
+        };
+        let inside = inside(whole.trim_start_matches('/'));
+        format!("/{}", inside.filter(|path| path != ".").unwrap_or_default())
+    }
+
+    /// `COPY DIRECTORY DEST`.
+    fn copied(&mut self, rest: &str) {
+        let words: Vec<&str> = rest
+            .split_whitespace()
+            .filter(|word| !word.starts_with("--chown") && !word.starts_with("--chmod"))
+            .collect();
+        if let [from, to] = words[..]
+            && !from.starts_with("--")
+            && let Some(from) = inside(from)
+        {
+            let to = self.absolute(to);
+            self.copies.push((to, from));
+        }
+    }
+
+    /// The directory of the build context that this one of the container is a copy of.
+    pub(super) fn origin_of(&self, path: &str) -> Option<String> {
+        let path = self.absolute(path);
+        let copies = self.copies.iter().filter_map(|(to, from)| {
+            let rest = path.strip_prefix(to.as_str())?;
+            (rest.is_empty() || rest.starts_with('/') || to == "/")
+                .then(|| (to.len(), format!("{from}/{rest}")))
+        });
+        let (_, found) = copies.max_by_key(|(length, _)| *length)?;
+        inside(&found)
+    }
 }
 
 /// The port of an image that everyone knows.
@@ -59,6 +109,9 @@ pub(super) fn published(node: &Node) -> Option<(String, String)> {
     };
     let (outside, inside) = (convert(&outside), convert(&inside));
     let right = |port: &str| port.parse::<u16>().is_ok() || port.starts_with("${");
+    if right(&outside) && right(&inside) {
+        let _ = first.text();
+    }
     (right(&outside) && right(&inside)).then_some((outside, inside))
 }
 
@@ -130,6 +183,8 @@ pub(super) fn built_command(files: &Files, node: &Node, context: Option<&str>) -
 pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
     let mut built = Built::default();
     let mut stage_is_target = false;
+    let mut stages: Vec<(String, Directories)> = Vec::new();
+    let mut own_name = String::new();
     for line in joined_lines(text) {
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
         match word.to_ascii_uppercase().as_str() {
@@ -139,9 +194,23 @@ pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
                 }
                 let stage = rest.split_whitespace().last();
                 stage_is_target = target.is_some() && stage == target;
-                // What an image below says is not known.
-                built = Built::default();
+                stages.push((own_name, built.directories));
+                own_name = stage.unwrap_or("").to_owned();
+                let below = rest.split_whitespace().find(|word| !word.starts_with("--"));
+                let below = stages
+                    .iter()
+                    .rfind(|(name, _)| Some(name.as_str()) == below);
+                // What an image that others made says is not known.
+                built = Built {
+                    directories: below.map(|(_, known)| known.clone()).unwrap_or_default(),
+                    ..Built::default()
+                };
             }
+            "WORKDIR" => {
+                let path = rest.trim().trim_matches('"');
+                built.directories.work = Some(built.directories.absolute(path));
+            }
+            "COPY" | "ADD" => built.directories.copied(rest),
             "CMD" => built.command = command(rest.trim(), &mut built.references),
             "ENTRYPOINT" => {
                 built.entrypoint = command(rest.trim(), &mut built.references);
@@ -204,6 +273,16 @@ mod tests {
                 vec!["-m".to_owned(), "a.b".to_owned()]
             )
         );
+    }
+
+    #[test]
+    fn a_directory_of_the_container_is_one_of_the_build_context() {
+        let text = "FROM x AS base\nWORKDIR /app\nFROM base\nCOPY --chown=a:b ./api/ .\nCOPY --from=base /x /y\nCOPY . /all\nWORKDIR src\n";
+        let built = dockerfile(text, None).directories;
+        assert_eq!(built.work.as_deref(), Some("/app/src"));
+        assert_eq!(built.origin_of(".").as_deref(), Some("api/src"));
+        assert_eq!(built.origin_of("/all/web").as_deref(), Some("web"));
+        assert_eq!(built.origin_of("/appx"), None);
     }
 
     #[test]

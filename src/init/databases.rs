@@ -24,6 +24,11 @@ static URL_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?:create_(?:async_)?engine\(|(?i:\b[a-z_]*(?:database|db|sqlalchemy)[a-z_]*ur[il])["'\]]*\s*(?::\s*\w+\s*)?=)\s*f?["']([A-Za-z][A-Za-z0-9+]*:///?[^"']*)["']"#).ok()
 });
 
+/// The file of a SQLite database in Django's settings.
+static DJANGO_FILE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"["']NAME["']\s*:\s*(?:str\()?(?:BASE_DIR\s*/\s*|os\.path\.join\(\s*BASE_DIR\s*,\s*)["']([A-Za-z0-9_./-]+)["']"#).ok()
+});
+
 /// What the code says about its databases.
 #[derive(Debug, Default)]
 struct DatabaseHints {
@@ -116,6 +121,45 @@ pub(super) fn schemas(
         schemas.push(schema);
     }
     schemas
+}
+
+/// The `[[schema]]` of a Django project: its migrations, and the database that its settings name.
+pub(super) fn django_schema(
+    code: &ApplicationCode<'_>,
+    file: &str,
+    module: &str,
+    env: &EnvFiles,
+    vars: &[VarDraft],
+) -> SchemaDraft {
+    let mut schema = SchemaDraft {
+        name: "main".to_owned(),
+        expect: format!("django:{module}"),
+        active: true,
+        ..SchemaDraft::default()
+    };
+    let text = code.files.text(file);
+    let text = text.as_deref().unwrap_or("");
+    let literal = DJANGO_FILE
+        .as_ref()
+        .and_then(|regex| regex.captures(text))
+        .and_then(|found| found.get(1));
+    let variable = database_variable(vars).filter(|_| literal.is_none());
+    let mut seen = DatabaseHints::default();
+    if let Some(found) = literal {
+        // BASE_DIR is the directory above that of the settings, as Django's own template has it.
+        let mut parts: Vec<&str> = file.split('/').collect();
+        parts.truncate(parts.len().saturating_sub(2));
+        parts.push(found.as_str());
+        let line = text[..found.start()].matches('\n').count() + 1;
+        seen.url = Some((
+            format!("sqlite:///{}", parts.join("/")),
+            format!("{}:{line}", plain(file)),
+        ));
+        seen.creates = Some("by manage.py migrate".to_owned());
+    }
+    set_database(&mut schema, code, env, variable.map(|at| &vars[at]), &seen);
+    judge(&mut schema, code, &seen);
+    schema
 }
 
 /// A module that has a base, and whose import loads the models.

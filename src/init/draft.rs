@@ -3,7 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use super::text::plain;
+use super::yaml::Node;
 use crate::manifest::VarKind;
+
+/// Processes of one service that are written out.
+pub(super) const REPLICAS_MAX: usize = 20;
+/// One comment has room for so much.
+const NOT_CARRIED_BYTES_MAX: usize = 400;
 
 /// A remark in the written file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +82,8 @@ pub(super) struct VarDraft {
     pub range: Option<(u32, u32)>,
     pub one_of: Vec<String>,
     pub default: Option<String>,
+    /// The file that reads it, if no other file has to do with it.
+    pub file: Option<String>,
     /// False: written as a comment.
     pub active: bool,
     pub notes: Vec<Note>,
@@ -114,6 +123,8 @@ pub(super) struct LayerDraft {
     pub startup: bool,
     pub service: Option<Unit>,
     pub active: bool,
+    /// The boot may go on without it.
+    pub optional: bool,
     pub notes: Vec<Note>,
 }
 
@@ -123,6 +134,10 @@ pub(super) enum Test {
     Http(String),
     Tcp(String),
     Exec(Vec<String>),
+    /// A line of its output: a pattern.
+    Log(String),
+    /// `READY=1`.
+    Notify,
 }
 
 /// A health check.
@@ -132,6 +147,11 @@ pub(super) struct ProbeDraft {
     pub interval_ms: Option<u64>,
     pub timeout_ms: Option<u64>,
     pub failures: Option<u32>,
+    pub delay_ms: Option<u64>,
+    pub successes: Option<u32>,
+    /// The right statuses.
+    pub status: Vec<u16>,
+    pub headers: Vec<(String, String)>,
 }
 
 impl ProbeDraft {
@@ -141,6 +161,10 @@ impl ProbeDraft {
             interval_ms: None,
             timeout_ms: None,
             failures: None,
+            delay_ms: None,
+            successes: None,
+            status: Vec::new(),
+            headers: Vec::new(),
         }
     }
 }
@@ -160,16 +184,110 @@ pub(super) struct Unit {
     pub after: Vec<String>,
     pub ready: Option<ProbeDraft>,
     pub live: Option<ProbeDraft>,
+    /// Conditions other than "ready", which `after` says: `started`, `completed`, `logged`.
+    pub needs: Vec<(String, &'static str)>,
+    /// Environment files, and whether they may be missing.
+    pub env_file: Vec<(String, bool)>,
+    pub user: Option<String>,
+    pub umask: Option<String>,
+    /// Keys of `limits`, with the value as TOML writes it.
+    pub limits: Vec<(&'static str, String)>,
     pub restart: Option<&'static str>,
     pub restart_max: Option<u32>,
+    pub restart_backoff_ms: Option<u64>,
+    /// If the wait grows.
+    pub restart_max_backoff_ms: Option<u64>,
+    pub restart_reset_ms: Option<u64>,
+    /// Statuses that mean that it is done.
+    pub success: Vec<i32>,
+    pub min_uptime_ms: Option<u64>,
+    /// Longest time of a task.
+    pub timeout_ms: Option<u64>,
+    pub on_end_stop: bool,
+    pub disabled: bool,
     pub stop_signal: Option<String>,
+    pub stop_command: Vec<String>,
     pub stop_timeout_ms: Option<u64>,
     pub oneshot: bool,
+    /// It may fail without harm, as its file says.
+    pub optional: bool,
+    /// What its file says and a manifest cannot, by key.
+    pub left: Vec<String>,
     /// The port where it listens, as far as its file tells.
     pub port: Option<String>,
     /// An image that others made: its name, and the port on this host where it is reached.
     pub image: Option<(String, Option<String>)>,
     pub notes: Vec<Note>,
+}
+
+impl Unit {
+    /// A task: nothing probes it, and it is not started again.
+    pub(super) fn run_once(&mut self) {
+        self.oneshot = true;
+        if self.ready.is_some() || self.live.is_some() {
+            self.notes.push(Note::unsure(
+                "its health check was left out: it runs to its end before others begin",
+            ));
+        }
+        if self.restart.is_some_and(|policy| policy != "never") {
+            self.notes.push(Note::unsure(
+                "its restart policy was left out: it runs to its end before others begin",
+            ));
+        }
+        (self.ready, self.live, self.restart) = (None, None, None);
+    }
+
+    /// As often as its file says: the first one keeps its name, `number` is the variable that tells them apart.
+    pub(super) fn replicas(self, count: usize, number: Option<&str>) -> Vec<Self> {
+        let count = count.clamp(1, REPLICAS_MAX);
+        let mut all: Vec<Self> = Vec::new();
+        for at in 0..count {
+            let mut one = self.clone();
+            if at > 0 {
+                one.name = format!("{}-{at}", self.name);
+                // What is told of the first one is not told again.
+                (one.notes, one.left) = (Vec::new(), Vec::new());
+            }
+            if let Some(name) = number.filter(|_| count > 1) {
+                one.env.push((name.to_owned(), at.to_string()));
+            }
+            all.push(one);
+        }
+        all
+    }
+
+    /// Names what of its file nobody took, in a note and for the summary.
+    pub(super) fn leave(&mut self, file: &str, node: &Node) {
+        let left = node.left();
+        self.notes.extend(not_carried(file, &left));
+        self.left
+            .extend(left.into_iter().map(|(key, _)| plain(&key)));
+    }
+}
+
+/// Notes that name keys which a manifest does not have.
+pub(super) fn not_carried(file: &str, left: &[(String, u32)]) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut text = String::new();
+    for (key, line) in left {
+        let word = format!("{} (line {line})", plain(key));
+        if text.len() + word.len() > NOT_CARRIED_BYTES_MAX && !text.is_empty() {
+            notes.push(Note::unsure(format!(
+                "not carried over from {file}: {text}"
+            )));
+            text.clear();
+        }
+        if !text.is_empty() {
+            text.push_str(", ");
+        }
+        text.push_str(&word);
+    }
+    if !text.is_empty() {
+        notes.push(Note::unsure(format!(
+            "not carried over from {file}: {text}"
+        )));
+    }
+    notes
 }
 
 /// A variable that one of these files refers to.
@@ -193,16 +311,27 @@ pub(super) struct Units {
     /// The name that it gives to the whole.
     pub name: Option<String>,
     pub notes: Vec<Note>,
+    /// Keys beside the services that a manifest does not have.
+    pub left: Vec<String>,
+    /// The file, as it is named.
+    pub file: String,
 }
 
 impl Units {
+    /// Names what beside the services nobody took.
+    pub(super) fn leave(&mut self, node: &Node) {
+        let left = node.left();
+        let notes = not_carried(&self.file, &left);
+        self.notes.extend(notes);
+        self.left
+            .extend(left.into_iter().map(|(key, _)| plain(&key)));
+    }
+
     /// These run to their end before others begin: nothing probes them, and they are not started again.
     pub(super) fn run_once(&mut self, names: &BTreeSet<String>) {
-        for unit in &mut self.units {
-            if names.contains(&unit.name) {
-                unit.oneshot = true;
-                (unit.ready, unit.live, unit.restart) = (None, None, None);
-            }
+        let named = self.units.iter_mut();
+        for unit in named.filter(|unit| names.contains(&unit.name)) {
+            unit.run_once();
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::applications::health_of;
 use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, words, wsgi_of};
@@ -20,6 +21,18 @@ use crate::source::{Program, program};
 static HEALTH: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?:\.(?:get|route|api_route|add_api_route)|\bpath)\(\s*r?["'](/?(?:[A-Za-z0-9_./-]*/)?(?:health|healthz|healthcheck|health_check|livez|readyz|ready|ping|status|heartbeat)/?)["']"#).ok()
 });
+
+/// Programs that work and do not listen.
+const QUIET: [&str; 8] = [
+    "celery",
+    "rq",
+    "rqscheduler",
+    "dramatiq",
+    "arq",
+    "huey_consumer",
+    "taskiq",
+    "faststream",
+];
 
 /// Layers for these services.
 pub(super) fn layers(
@@ -42,27 +55,103 @@ pub(super) fn layers(
         .filter_map(|unit| Some((unit.name.clone(), unit.image.clone()?)))
         .collect();
     for (name, (image, port)) in &images {
+        let own = units.iter().find(|unit| unit.name == *name);
+        let said = own.map(|unit| unit.notes.clone()).unwrap_or_default();
         match port {
-            Some(port) => layers.push(waiting(name, image, port, &units, &mut taken)),
-            None => notes.push(Note::unsure(format!(
-                "{} is the image {image}: it is not started from here, so it must run already",
-                plain(name)
-            ))),
+            Some(port) => {
+                let mut layer = waiting(name, image, port, &units, &mut taken);
+                layer.notes.extend(said);
+                layers.push(layer);
+            }
+            None => {
+                notes.push(Note::unsure(format!(
+                    "{} is the image {image}: it is not started from here, so it must run already",
+                    plain(name)
+                )));
+                let own = said.into_iter().map(|note| Note {
+                    text: format!("{}: {}", plain(name), note.text),
+                    ..note
+                });
+                notes.extend(own);
+            }
         }
     }
+    require_ends(&mut units);
     for at in order {
         let unit = &units[at];
         if unit.image.is_some() {
             continue;
         }
         let name = unique(name_of(&unit.name, "service"), &mut taken);
-        let layer = layer(code, unit.clone(), name.clone(), apps, &names, &images);
-        if layer.active {
+        let known = Known {
+            names: &names,
+            images: &images,
+            units: &units,
+        };
+        let layer = layer(code, unit.clone(), name.clone(), apps, &known);
+        if layer.active && !unit.disabled {
             names.insert(unit.name.clone(), name);
         }
         layers.push(layer);
     }
+    set_optional(&mut layers);
     layers
+}
+
+/// What is known of the other services.
+struct Known<'a> {
+    /// Layers of services that run here, by the service's own name.
+    names: &'a BTreeMap<String, String>,
+    images: &'a BTreeMap<String, (String, Option<String>)>,
+    units: &'a [Unit],
+}
+
+/// What others wait for the end of is a task; its failure alone stops nothing.
+fn require_ends(units: &mut [Unit]) {
+    let awaited: BTreeSet<String> = units
+        .iter()
+        .flat_map(|unit| unit.needs.iter())
+        .filter(|(_, condition)| *condition == "completed")
+        .map(|(name, _)| name.clone())
+        .collect();
+    for unit in units.iter_mut().filter(|unit| awaited.contains(&unit.name)) {
+        if !unit.oneshot {
+            unit.optional = true;
+            unit.run_once();
+        }
+    }
+}
+
+/// Only what others need, what answers, and tasks are critical; if nothing is, all is.
+fn set_optional(layers: &mut [LayerDraft]) {
+    let mut needed: BTreeSet<String> = BTreeSet::new();
+    for layer in layers.iter().filter(|layer| layer.active) {
+        needed.extend(layer.after.iter().cloned());
+        let needs = layer.service.iter().flat_map(|unit| &unit.needs);
+        needed.extend(needs.map(|(name, _)| name.clone()));
+    }
+    let is_beside = |layer: &LayerDraft| {
+        let Some(unit) = layer.service.as_ref().filter(|_| layer.active) else {
+            return false;
+        };
+        let is_tool = unit.run.iter().any(|word| word == "flower");
+        unit.optional
+            || (!needed.contains(&layer.name)
+                && (is_tool || (unit.ready.is_none() && !unit.oneshot && !unit.disabled)))
+    };
+    let beside: Vec<bool> = layers.iter().map(is_beside).collect();
+    let runs = |layer: &LayerDraft| {
+        let unit = layer.service.as_ref();
+        layer.active && unit.is_some_and(|unit| !unit.oneshot && !unit.disabled)
+    };
+    let is_any_critical = layers
+        .iter()
+        .zip(&beside)
+        .any(|(layer, beside)| runs(layer) && !beside);
+    for (layer, beside) in layers.iter_mut().zip(beside) {
+        let says = layer.service.as_ref().is_some_and(|unit| unit.optional);
+        layer.optional = beside && (is_any_critical || says);
+    }
 }
 
 /// A layer that would wait for what runs elsewhere, written as a comment.
@@ -136,8 +225,7 @@ fn layer(
     mut unit: Unit,
     name: String,
     apps: &[&ApplicationObject],
-    names: &BTreeMap<String, String>,
-    images: &BTreeMap<String, (String, Option<String>)>,
+    known: &Known<'_>,
 ) -> LayerDraft {
     let mut layer = LayerDraft {
         name: name.clone(),
@@ -148,15 +236,38 @@ fn layer(
         layer.notes.push(Note::sure(unit.origin.clone()));
     }
     layer.notes.append(&mut unit.notes);
+    let conditions = std::mem::take(&mut unit.needs);
     for needed in &unit.after {
-        if let Some(layer_name) = names.get(needed) {
-            if !layer.after.contains(layer_name) {
-                layer.after.push(layer_name.clone());
+        let target = known.units.iter().find(|other| other.name == *needed);
+        if let Some(layer_name) = known.names.get(needed) {
+            let condition = conditions.iter().find(|(name, _)| name == needed);
+            let (condition, why) = match condition {
+                Some((_, "logged")) if !target.is_some_and(waits_for_a_line) => {
+                    (None, Some("it waits for a line of"))
+                }
+                Some((_, condition)) => (Some(*condition), None),
+                None => (None, None),
+            };
+            if let Some(why) = why {
+                layer.notes.push(Note::unsure(format!(
+                    "{why} {} that is not declared; it waits until that is ready",
+                    plain(needed)
+                )));
             }
-        } else if let Some((image, _)) = images.get(needed) {
+            match condition {
+                Some(condition) => unit.needs.push((layer_name.clone(), condition)),
+                None if !layer.after.contains(layer_name) => layer.after.push(layer_name.clone()),
+                None => {}
+            }
+        } else if let Some((image, _)) = known.images.get(needed) {
             layer
                 .notes
                 .push(Note::sure(format!("needs {} ({image})", plain(needed))));
+        } else if target.is_some_and(|other| other.disabled) {
+            layer.notes.push(Note::unsure(format!(
+                "it waits for {}, which is disabled; the need was left out",
+                plain(needed)
+            )));
         } else {
             layer.notes.push(Note::unsure(format!(
                 "it waits for {}, which is not declared here",
@@ -165,9 +276,22 @@ fn layer(
         }
     }
     let program = program(&unit.run);
-    layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
+    if !unit.disabled {
+        layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
+    }
     layer.startup = program.object.is_some() && program.serves && !layer.imports.is_empty();
-    if unit.ready.is_none() && !unit.oneshot && program.serves {
+    if unit.port.is_none() {
+        unit.port = port_of(&unit);
+    }
+    let is_probed = unit.ready.is_some() || unit.oneshot || unit.disabled;
+    let port = program.port.clone().or_else(|| unit.port.clone());
+    if !is_probed
+        && let Some(port) = port
+        && let Some(path) = health_of(&unit.run, &program.tool)
+    {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        unit.ready = Some(ProbeDraft::of(Test::Http(url)));
+    } else if !is_probed && program.serves {
         ready(
             code,
             &mut unit,
@@ -176,6 +300,8 @@ fn layer(
             apps,
             &mut layer.notes,
         );
+    } else if !is_probed && let Some(port) = unit.port.clone() {
+        unit.ready = Some(ProbeDraft::of(Test::Tcp(format!("127.0.0.1:{port}"))));
     }
     if program.tool == "manage.py"
         && !program.serves
@@ -189,9 +315,56 @@ fn layer(
         unit.oneshot = true;
         (unit.ready, unit.live) = (None, None);
     }
+    let is_probed = unit.ready.is_some() || unit.oneshot || unit.disabled;
+    if !is_probed && layer.active {
+        if unit.restart == Some("never") && unit.success.is_empty() && !program.serves {
+            // Its end is no failure there.
+            unit.success.push(0);
+        }
+        if !QUIET.contains(&program.tool.as_str()) {
+            layer.notes.push(Note::unsure(
+                "not probed: nothing says where it listens, if it does",
+            ));
+        }
+    }
     unit.name = name;
     layer.service = Some(unit);
     layer
+}
+
+fn waits_for_a_line(unit: &Unit) -> bool {
+    let ready = unit.ready.as_ref().filter(|_| !unit.oneshot);
+    ready.is_some_and(|probe| matches!(probe.test, Test::Log(_)))
+}
+
+/// The port that a command's options or its variables name, whichever program it is.
+fn port_of(unit: &Unit) -> Option<String> {
+    let is_port = |text: &str| {
+        text.parse::<u16>().is_ok_and(|port| port > 0)
+            || (text.starts_with("${") && text.ends_with('}'))
+    };
+    let mut words = unit.run.iter().skip(1).peekable();
+    while let Some(word) = words.next() {
+        let (option, value) = match word.split_once('=') {
+            Some((option, value)) => (option, Some(value)),
+            None => (word.as_str(), words.peek().map(|word| word.as_str())),
+        };
+        let value = value.unwrap_or("");
+        let place = value.rsplit_once(':').map_or(value, |(_, port)| port);
+        let found = match option {
+            "--port" | "--http-port" | "--server-port" | "--server.port" | "--web-port" => value,
+            "-p" if !QUIET.contains(&program(&unit.run).tool.as_str()) => value,
+            "--bind" | "-b" | "--listen" | "--address" => place,
+            _ => continue,
+        };
+        if is_port(found) {
+            return Some(found.to_owned());
+        }
+    }
+    let named = unit.env.iter().find(|(name, _)| name == "PORT");
+    named
+        .map(|(_, value)| value.clone())
+        .filter(|port| is_port(port))
 }
 
 /// Modules for the dry run: those that the service loads itself.

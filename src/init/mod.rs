@@ -5,6 +5,8 @@
 //! manifest's own parser takes. What it does not know for sure is marked `# unsure:`. Runs nothing of the
 //! application and copies no value of an environment file.
 
+mod applications;
+mod carry;
 mod code;
 mod compose;
 mod container;
@@ -14,6 +16,9 @@ mod draft;
 mod files;
 mod installed;
 mod layers;
+mod literal_object;
+
+mod pm2;
 mod probes;
 mod process_compose;
 mod procfile;
@@ -21,6 +26,8 @@ mod routes;
 mod save;
 mod setting;
 mod shell;
+mod supervisord;
+mod systemd;
 mod text;
 mod unit_order;
 mod variables;
@@ -66,8 +73,21 @@ pub(crate) struct Survey {
     pub found: Found,
     /// What a person should look at.
     pub unsure: Vec<Unsure>,
+    /// Keys of the files of other process managers that a manifest does not have.
+    pub not_carried: Vec<NotCarried>,
     /// Files that are there and could not be used, with the reason.
     pub messages: Vec<String>,
+}
+
+/// What of a file was not carried over. A comment of the manifest says the same where it was.
+#[derive(Debug, Serialize)]
+pub(crate) struct NotCarried {
+    /// File, or file and line of the service.
+    pub place: String,
+    /// The service; none for what stands beside the services.
+    pub service: Option<String>,
+    /// Dotted keys.
+    pub keys: Vec<String>,
 }
 
 /// What was found.
@@ -139,8 +159,9 @@ impl Survey {
 pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     let options = ScanOptions::default();
     let facts = read_sources(workspace, &[], &options);
-    let (units, _) = read_units(&Files::of(workspace));
-    let mut roots = code::find_roots(&facts, &directories(&units));
+    let files = Files::of(workspace);
+    let (units, _) = read_units(&files);
+    let mut roots = code::find_roots(&facts, &directories(&files, &units));
     if roots.is_empty() {
         return survey(workspace, &facts);
     }
@@ -149,9 +170,9 @@ pub(crate) fn look(workspace: &Path) -> Result<Survey, InitError> {
     survey(workspace, &read_sources(workspace, &roots, &options))
 }
 
-/// Where services run, other than in the workspace itself.
-fn directories(units: &Units) -> Vec<String> {
-    let mut directories: Vec<String> = Vec::new();
+/// Where services run, other than in the workspace itself, and where the packaging says that sources lie.
+fn directories(files: &Files, units: &Units) -> Vec<String> {
+    let mut directories = setting::source_directories(files);
     for directory in units.units.iter().filter_map(|unit| unit.cwd.clone()) {
         if !directories.contains(&directory) {
             directories.push(directory);
@@ -166,7 +187,7 @@ fn directories(units: &Units) -> Vec<String> {
 /// Only by a bug: what was written is no manifest.
 pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, InitError> {
     let files = Files::of(workspace);
-    let (mut draft, found) = infer(&files, facts);
+    let (mut draft, found, not_carried) = infer(&files, facts);
     installed::rehearse_installed(workspace, &mut draft.layers);
     let written = write::write(&mut draft);
     Manifest::parse(
@@ -201,13 +222,15 @@ pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, In
             .into_iter()
             .map(|(subject, message)| Unsure { subject, message })
             .collect(),
+        not_carried,
         messages: files.into_messages(),
     })
 }
 
-fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
+fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found, Vec<NotCarried>) {
     let (mut units, from) = read_units(files);
-    let code = ApplicationCode::of(facts, files, &directories(&units));
+    let not_carried = not_carried(&units);
+    let code = ApplicationCode::of(facts, files, &directories(files, &units));
     let mut draft = Draft {
         python: setting::python(files, &code),
         ..Draft::default()
@@ -242,14 +265,19 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
     draft.config.vars = variables::variables(&code, &entries, &env, &units.references);
     draft.schemas =
         databases::schemas(&code, &env, &mut draft.config.vars, &mut draft.schema_notes);
-    if apps.iter().any(|app| app.framework == Framework::Django) {
-        draft.schema_notes.push(Note::sure(
-            "Django: a [[schema]] with expect = \"django:SETTINGS\" and the database's URL holds a database to its migrations.",
-        ));
+    let django = apps.iter().find(|app| app.framework == Framework::Django);
+    if let Some(app) = django.filter(|_| draft.schemas.is_empty()) {
+        let module = code.name(&app.module);
+        let vars = &draft.config.vars;
+        let schema = databases::django_schema(&code, &app.place.file, &module, &env, vars);
+        draft.schemas.push(schema);
     }
     if !by_file {
         let defaults = default_units::default_units(&code, &apps, &draft.config.vars, &packages);
         units.units.extend(defaults);
+        if apps.is_empty() {
+            units.units.extend(applications::unit_of(files, &packages));
+        }
     }
     draft.registration = routes::registration(&code, &apps);
     draft.layer_notes.append(&mut units.notes);
@@ -279,34 +307,60 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found) {
         from,
         ..Found::default()
     };
-    (draft, found)
+    (draft, found, not_carried)
+}
+
+fn not_carried(units: &Units) -> Vec<NotCarried> {
+    let beside = NotCarried {
+        place: units.file.clone(),
+        service: None,
+        keys: units.left.clone(),
+    };
+    let own = units.units.iter().map(|unit| NotCarried {
+        place: unit.origin.clone(),
+        service: Some(text::plain(&unit.name)),
+        keys: unit.left.clone(),
+    });
+    let all = std::iter::once(beside).chain(own);
+    all.filter(|left| !left.keys.is_empty()).collect()
 }
 
 /// The services that files of other process managers describe, and which files these are.
 fn read_units(files: &Files) -> (Units, Vec<String>) {
     let mut from: Vec<String> = Vec::new();
     let mut units: Option<Units> = None;
+    let mut add = |name: String, read: Units| {
+        units = Some(join(units.take(), read, &name));
+        from.push(name);
+    };
     if let Some(name) = files.first(&process_compose::NAMES) {
-        units = Some(process_compose::read(files, name));
-        from.push(name.to_owned());
+        add(name.to_owned(), process_compose::read(files, name));
     }
     if files.exists("Procfile") {
         let read = match files.text("Procfile") {
             Some(text) => procfile::read("Procfile", &text),
             None => Units::default(),
         };
-        from.push("Procfile".to_owned());
-        units = Some(join(units, read, "Procfile"));
+        add("Procfile".to_owned(), read);
+    }
+    if let Some(name) = files.first(&pm2::NAMES) {
+        add(name.to_owned(), pm2::read(files, name));
+    }
+    if let Some(name) = files.first(&supervisord::NAMES) {
+        add(name.to_owned(), supervisord::read(files, name));
+    }
+    let found = systemd::units_of(files);
+    if !found.is_empty() {
+        let read = systemd::read(files, &found);
+        add(found.join(", "), read);
     }
     if let Some(name) = files.first(&compose::NAMES) {
-        let read = compose::read(files, name);
-        from.push(name.to_owned());
-        units = Some(join(units, read, name));
+        add(name.to_owned(), compose::read(files, name));
     }
     let units = units.unwrap_or_default();
     if units.units.iter().all(|unit| unit.run.is_empty())
         && let Some(text) = files.text("Dockerfile")
-        && let Some(built) = built_unit(&text)
+        && let Some(built) = built_unit(files, &text)
     {
         from.push("Dockerfile".to_owned());
         return (join(Some(built), units, "the compose file"), from);
@@ -315,16 +369,19 @@ fn read_units(files: &Files) -> (Units, Vec<String>) {
 }
 
 /// The service that a Dockerfile in the workspace itself is made for.
-fn built_unit(text: &str) -> Option<Units> {
+fn built_unit(files: &Files, text: &str) -> Option<Units> {
     let built = container::dockerfile(text, None);
     let run = [built.entrypoint, built.command].concat();
     let program = crate::source::program(&run);
     // A base image's command, or a script inside the container, would not run here.
     let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
+    let work = built.directories.work.as_deref();
+    let cwd = work.and_then(|path| built.directories.origin_of(path));
     let unit = draft::Unit {
         name: "web".to_owned(),
         origin: "Dockerfile".to_owned(),
         run,
+        cwd: cwd.filter(|path| path != "." && files.is_dir(path)),
         ..draft::Unit::default()
     };
     let references = built
@@ -349,20 +406,11 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
     };
     first.name = first.name.or(second.name);
     first.notes.extend(second.notes);
+    first.left.extend(second.left);
     let mut left = Vec::new();
     for unit in second.units {
         match first.units.iter_mut().find(|own| own.name == unit.name) {
-            Some(own) => {
-                if own.ready.is_none() && !own.oneshot {
-                    own.ready = unit.ready;
-                    own.live = unit.live;
-                }
-                for needed in unit.after {
-                    if !own.after.contains(&needed) {
-                        own.after.push(needed);
-                    }
-                }
-            }
+            Some(own) => add_to(own, unit),
             None if unit.image.is_some() => first.units.push(unit),
             None => left.push(text::plain(&unit.name)),
         }
@@ -374,6 +422,73 @@ fn join(first: Option<Units>, second: Units, name: &str) -> Units {
         )));
     }
     first
+}
+
+/// What a second file says of a service, as far as the first one says nothing.
+fn add_to(own: &mut draft::Unit, unit: draft::Unit) {
+    if own.ready.is_none() && !own.oneshot {
+        own.ready = unit.ready;
+        own.live = unit.live;
+    }
+    for needed in unit.after {
+        if !own.after.contains(&needed) {
+            own.after.push(needed);
+        }
+    }
+    for need in unit.needs {
+        if own.needs.iter().all(|(name, _)| *name != need.0) {
+            own.needs.push(need);
+        }
+    }
+    if own.restart.is_none() && !own.oneshot {
+        own.restart = unit.restart;
+        own.restart_max = own.restart_max.or(unit.restart_max);
+        own.restart_backoff_ms = own.restart_backoff_ms.or(unit.restart_backoff_ms);
+        own.restart_max_backoff_ms = own.restart_max_backoff_ms.or(unit.restart_max_backoff_ms);
+        own.restart_reset_ms = own.restart_reset_ms.or(unit.restart_reset_ms);
+    }
+    own.stop_signal = own.stop_signal.take().or(unit.stop_signal);
+    own.user = own.user.take().or(unit.user);
+    own.umask = own.umask.take().or(unit.umask);
+    own.min_uptime_ms = own.min_uptime_ms.or(unit.min_uptime_ms);
+    if own.success.is_empty() {
+        own.success = unit.success;
+    }
+    if own.stop_command.is_empty() {
+        own.stop_command = unit.stop_command;
+    }
+    own.stop_timeout_ms = own.stop_timeout_ms.or(unit.stop_timeout_ms);
+    if own.limits.is_empty() {
+        own.limits = unit.limits;
+    }
+    for file in unit.env_file {
+        if !own.env_file.contains(&file) {
+            own.env_file.push(file);
+        }
+    }
+    let mut apart = Vec::new();
+    for (name, value) in unit.env {
+        match own.env.iter().find(|(known, _)| *known == name) {
+            Some((_, known)) if *known == value => {}
+            _ => apart.push(text::plain(&name)),
+        }
+    }
+    if !unit.run.is_empty() && unit.run != own.run {
+        apart.insert(0, "its command".to_owned());
+    }
+    if unit.cwd.is_some() && unit.cwd != own.cwd {
+        apart.insert(0, "its directory".to_owned());
+    }
+    if !apart.is_empty() {
+        own.notes.push(Note::unsure(format!(
+            "{} describes it too; not taken from there: {}",
+            unit.origin,
+            apart.join(", ")
+        )));
+    }
+    own.notes
+        .extend(unit.notes.into_iter().filter(|note| note.unsure));
+    own.left.extend(unit.left);
 }
 
 #[cfg(test)]

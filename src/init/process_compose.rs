@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use super::container::inside;
-use super::draft::{Note, Unit, Units};
+use super::carry::{literal, seconds_ms, set_directory, set_env, signal};
+use super::draft::{Note, ProbeDraft, REPLICAS_MAX, Test, Unit, Units};
 use super::files::Files;
 use super::probes::process_probes;
-use super::shell::{from_compose, from_shell};
-use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
+use super::shell::{for_shell_of_compose, from_compose, from_shell};
+use super::text::plain;
 use super::yaml::{Node, parse};
 
 /// Names of the file, the one that is taken first.
@@ -19,19 +19,12 @@ pub(super) const NAMES: [&str; 4] = [
 ];
 /// More processes than this were never written by hand.
 const PROCESSES_MAX: usize = 200;
-/// Numbers of the signals that a manifest knows by name.
-const SIGNALS: [(&str, &str); 6] = [
-    ("1", "HUP"),
-    ("2", "INT"),
-    ("3", "QUIT"),
-    ("10", "USR1"),
-    ("12", "USR2"),
-    ("15", "TERM"),
-];
-
 /// Reads the file `name`.
 pub(super) fn read(files: &Files, name: &str) -> Units {
-    let mut units = Units::default();
+    let mut units = Units {
+        file: name.to_owned(),
+        ..Units::default()
+    };
     let Some(text) = files.text(name) else {
         units
             .notes
@@ -62,23 +55,37 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     }
     let mut once: BTreeSet<String> = BTreeSet::new();
     for (process, node) in processes.iter().take(PROCESSES_MAX) {
-        if node.get("disabled").is_some_and(Node::is_true) {
-            let text = format!(
-                "{name}:{}: process {process} is disabled; it was left out",
-                node.line
-            );
-            units.notes.push(Note::unsure(text));
-            continue;
-        }
-        let unit = unit(name, process, node, &root, &mut units, &mut once);
-        units.units.push(unit);
+        let mut unit = unit(files, process, node, &root, &mut units, &mut once);
+        unit.disabled = node.get("disabled").is_some_and(Node::is_true);
+        let replicas = node.text_of("replicas").map(str::parse::<usize>);
+        let count = match replicas {
+            Some(Ok(count)) if (1..=REPLICAS_MAX).contains(&count) => count,
+            Some(_) => {
+                node.get("replicas").into_iter().for_each(Node::refuse);
+                1
+            }
+            None => 1,
+        };
+        unit.leave(name, node);
+        units
+            .units
+            .extend(unit.replicas(count, Some("PC_REPLICA_NUM")));
     }
+    // A line that others wait for is when it is ready.
     units.run_once(&once);
+    for (key, node) in root.entries() {
+        // What each process has taken of it, and what process-compose itself does not read.
+        if matches!(key.as_str(), "processes" | "environment" | "version") || key.starts_with("x-")
+        {
+            node.take();
+        }
+    }
+    units.leave(&root);
     units
 }
 
 fn unit(
-    file: &str,
+    files: &Files,
     name: &str,
     node: &Node,
     root: &Node,
@@ -87,21 +94,44 @@ fn unit(
 ) -> Unit {
     let mut unit = Unit {
         name: name.to_owned(),
-        origin: format!("{file}:{}", node.line),
+        origin: format!("{}:{}", units.file, node.line),
         ..Unit::default()
     };
     let mut references = Vec::new();
     for (dependency, how) in node.get("depends_on").map_or(&[][..], Node::entries) {
-        if how.text_of("condition") == Some("process_completed_successfully")
-            || how.text_of("condition") == Some("process_completed")
-        {
-            once.insert(dependency.clone());
+        match how.text_of("condition") {
+            Some("process_completed_successfully") => {
+                once.insert(dependency.clone());
+            }
+            Some("process_completed") => unit.needs.push((dependency.clone(), "completed")),
+            Some("process_log_ready") => unit.needs.push((dependency.clone(), "logged")),
+            Some("process_healthy") => {}
+            Some("process_started") | None => unit.needs.push((dependency.clone(), "started")),
+            Some(_) => {
+                how.refuse();
+            }
         }
         unit.after.push(dependency.clone());
     }
     if let Some(command) = node.text_of("command") {
+        let shell = root.get("shell");
+        let named = shell.and_then(|shell| shell.text_of("shell_command"));
+        let argument = shell.and_then(|shell| shell.text_of("shell_argument"));
         let line = from_shell(command, &mut references);
         (unit.run, unit.cwd, unit.env) = (line.run, line.cwd, line.env);
+        if let Some(shell) = named {
+            (unit.cwd, unit.env) = (None, Vec::new());
+            unit.run = for_shell_of_compose(command);
+            unit.run[0] = literal(shell);
+            if let Some(argument) = argument {
+                unit.run[1] = literal(argument);
+            }
+        } else if unit.run.first().is_some_and(|word| word == "sh") && command.contains("$$") {
+            // process-compose makes `$$` a dollar sign before the shell sees it.
+            if let Some(last) = unit.run.last_mut() {
+                *last = last.replace("$$$$", "$$");
+            }
+        }
     }
     if let Some(words) = node.get("entrypoint").filter(|_| unit.run.is_empty()) {
         let words = words.texts().into_iter();
@@ -114,40 +144,25 @@ fn unit(
             .push(Note::unsure("it has no command".to_owned()));
     }
     if let Some(directory) = node.text_of("working_dir") {
-        match inside(directory) {
-            Some(inside) => unit.cwd = Some(inside).filter(|inside| inside != "."),
-            None => unit.notes.push(Note::unsure(format!(
-                "its working directory {} lies outside the workspace",
-                plain(directory)
-            ))),
-        }
+        set_directory(&mut unit, files.root(), directory);
+    }
+    for file in node.get("env_file").map(Node::texts).unwrap_or_default() {
+        unit.env_file.push((file.to_owned(), false));
     }
     let entries = [root, node].map(|node| node.get("environment").map(pairs).unwrap_or_default());
     for (variable, value) in entries.iter().flatten() {
-        if !is_variable_name(variable) {
-            continue;
-        }
-        if holds_credential(value) || (is_secret_name(variable) && !value.starts_with('$')) {
-            unit.notes.push(Note::unsure(format!(
-                "{variable} of {} was not copied: its value looks secret; set it in .env",
-                unit.origin
-            )));
-            continue;
-        }
         let (value, _) = from_compose(value, &mut references);
-        unit.env.retain(|(name, _)| name != variable);
-        unit.env.push((variable.clone(), value));
+        let place = unit.origin.clone();
+        set_env(&mut unit, &place, variable, &value);
     }
     (unit.ready, unit.live) = process_probes(node, &mut references);
-    if node.get("readiness_probe").is_some() && unit.ready.is_none() {
-        unit.notes.push(Note::unsure(
-            "its readiness probe has no counterpart here".to_owned(),
-        ));
-    }
-    if node.get("ready_log_line").is_some() {
-        unit.notes.push(Note::unsure(
-            "it is ready there when it has logged a certain line; such a probe is not supported yet",
-        ));
+    if let Some(line) = node.text_of("ready_log_line") {
+        // A text there, a pattern here.
+        if unit.ready.is_none() {
+            unit.ready = Some(ProbeDraft::of(Test::Log(literal(&regex::escape(line)))));
+        } else if let Some(node) = node.get("ready_log_line") {
+            node.refuse();
+        }
     }
     lifetime(node, &mut unit);
     for reference in &mut references {
@@ -171,27 +186,72 @@ fn pairs(node: &Node) -> Vec<(String, String)> {
 }
 
 fn lifetime(node: &Node, unit: &mut Unit) {
-    unit.restart = match node.at(&["availability", "restart"]).and_then(Node::text) {
-        Some("always") => Some("always"),
-        Some("on_failure" | "on-failure" | "exit_on_failure") => Some("on-failure"),
-        Some("no") => Some("never"),
-        _ => None,
+    let at = |path: &[&str]| node.at(path).and_then(Node::text);
+    let refuse = |path: &[&str]| {
+        if let Some(node) = node.at(path) {
+            node.refuse();
+        }
     };
-    unit.restart_max = node
-        .at(&["availability", "max_restarts"])
-        .and_then(Node::text)
-        .and_then(|text| text.parse().ok())
-        .filter(|max: &u32| (1..=1000).contains(max) && unit.restart.is_some());
-    unit.stop_signal = node
-        .at(&["shutdown", "signal"])
-        .and_then(Node::text)
-        .and_then(|number| SIGNALS.iter().find(|(known, _)| *known == number))
-        .map(|(_, signal)| (*signal).to_owned());
-    unit.stop_timeout_ms = node
-        .at(&["shutdown", "timeout_seconds"])
-        .and_then(Node::text)
-        .and_then(|text| text.parse::<u64>().ok())
-        .map(|seconds| seconds.min(86_400) * 1000);
+    unit.restart = match at(&["availability", "restart"]) {
+        Some("always") => Some("always"),
+        Some("on_failure" | "on-failure") => Some("on-failure"),
+        Some("exit_on_failure") => {
+            unit.notes.push(Note::unsure(
+                "its failure ends all there; here its layer is critical, and the boot is healed",
+            ));
+            Some("never")
+        }
+        // What is not said is "no" there.
+        Some("no") | None => Some("never"),
+        Some(_) => {
+            refuse(&["availability", "restart"]);
+            None
+        }
+    };
+    if let Some(text) = at(&["availability", "max_restarts"]) {
+        match text.parse::<u32>() {
+            Ok(max) if (1..=1000).contains(&max) && unit.restart != Some("never") => {
+                unit.restart_max = Some(max);
+            }
+            // 0 is "without end" there, which is never meant by a person who boots with ubs.
+            _ => refuse(&["availability", "max_restarts"]),
+        }
+    }
+    let seconds = |path: &[&str]| {
+        let found = at(path).and_then(seconds_ms);
+        if found.is_none() {
+            refuse(path);
+        }
+        found
+    };
+    unit.restart_backoff_ms =
+        seconds(&["availability", "backoff_seconds"]).filter(|_| unit.restart != Some("never"));
+    if unit.restart == Some("never") {
+        refuse(&["availability", "backoff_seconds"]);
+    }
+    let text = at(&["availability", "exit_on_end"]);
+    unit.on_end_stop = text.is_some_and(|text| text == "true");
+    if let Some(text) = at(&["shutdown", "signal"]) {
+        unit.stop_signal = signal(text);
+        if unit.stop_signal.is_none() {
+            refuse(&["shutdown", "signal"]);
+        }
+    }
+    if let Some(command) = at(&["shutdown", "command"]) {
+        let mut none = Vec::new();
+        unit.stop_command = from_shell(command, &mut none).run;
+    }
+    unit.stop_timeout_ms = seconds(&["shutdown", "timeout_seconds"]);
+    if let Some(codes) = node
+        .get("success_exit_codes")
+        .or(node.at(&["availability", "success_exit_codes"]))
+    {
+        unit.success = codes
+            .texts()
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+    }
 }
 
 #[cfg(test)]
@@ -201,7 +261,7 @@ mod tests {
     #[test]
     fn environments_as_lists_and_maps_and_what_has_no_counterpart() {
         let dir = tempfile::tempdir().unwrap();
-        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /srv\n  q: {command: x}\n  r: {command: y, depends_on: {q: {condition: process_completed_successfully}}}\n";
+        let text = "environment: [A=1, S_PASSWORD=hunter22]\nprocesses:\n  p:\n    entrypoint: [python, -m, app]\n    environment: {A: 2, B: '3'}\n    ready_log_line: up\n    working_dir: /nowhere/at/all\n  q: {command: x}\n  r: {command: y, replicas: 2, depends_on: {q: {condition: process_completed_successfully}}}\n";
         std::fs::write(dir.path().join("process-compose.yaml"), text).unwrap();
         let units = read(&Files::of(dir.path()), "process-compose.yaml");
         let first = &units.units[0];
@@ -212,9 +272,19 @@ mod tests {
             .map(|(name, value)| (name.as_str(), value.as_str()))
             .collect();
         assert_eq!(env, [("A", "2"), ("B", "3")]);
-        // The secret, the log line, the directory.
-        assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 3);
+        // The secret, the directory.
+        assert_eq!(first.notes.iter().filter(|note| note.unsure).count(), 2);
+        assert_eq!(
+            first.ready.as_ref().unwrap().test,
+            Test::Log("up".to_owned())
+        );
         assert!(units.units[1].oneshot && !units.units[2].oneshot);
+        let number = &units.units[3].env;
+        assert_eq!(units.units[3].name, "r-1");
+        assert_eq!(
+            number[..],
+            [("A", "1"), ("PC_REPLICA_NUM", "1")].map(|(a, b)| (a.to_owned(), b.to_owned()))
+        );
         assert!(!format!("{units:?}").contains("hunter22"));
     }
 }

@@ -42,6 +42,11 @@ const EXAMPLES: [&str; 8] = [
     ".example.env",
     "sample.env",
 ];
+/// The directory of sources in `setup.cfg` and `setup.py`.
+static PACKAGE_DIRECTORY: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(r#"(?m)^\s*where\s*=\s*([\w./-]+)\s*$|^(?:package_dir\s*=)?\s*=\s*([\w./-]+)\s*$|package_dir\s*=\s*\{\s*["']["']\s*:\s*["']([\w./-]+)["']"#).ok()
+});
+
 /// `SettingsConfigDict(env_file=".env.local")`, `load_dotenv("local.env")`.
 static ENV_FILE_IN_CODE: LazyLock<Option<Regex>> = LazyLock::new(|| {
     Regex::new(r#"(?:\benv_file\s*=\s*|\bload_dotenv\(\s*(?:dotenv_path\s*=\s*)?)[(\[]?\s*["']([^"'\n]{1,200})["']"#).ok()
@@ -89,6 +94,73 @@ fn project_name(files: &Files) -> Option<String> {
         item.as_str().map(str::to_owned)
     };
     name(&["project", "name"]).or_else(|| name(&["tool", "poetry", "name"]))
+}
+
+/// Directories of sources that the packaging names: `where`, `package-dir`, `from`, and their kin.
+pub(super) fn source_directories(files: &Files) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let text = files.text("pyproject.toml");
+    let document = text.and_then(|text| toml_edit::Document::parse(text.to_string()).ok());
+    if let Some(document) = document {
+        let at = |path: &[&str]| {
+            let mut item = document.get(path.first()?)?;
+            for key in &path[1..] {
+                item = item.as_table_like()?.get(key)?;
+            }
+            Some(item)
+        };
+        let texts = |path: &[&str]| -> Vec<String> {
+            let values = at(path).and_then(toml_edit::Item::as_array);
+            let values = values
+                .into_iter()
+                .flatten()
+                .filter_map(toml_edit::Value::as_str);
+            values.map(str::to_owned).collect()
+        };
+        found.extend(texts(&["tool", "setuptools", "packages", "find", "where"]));
+        for path in [
+            &["tool", "setuptools", "package-dir", ""][..],
+            &["tool", "pdm", "build", "package-dir"],
+            &["tool", "uv", "build-backend", "module-root"],
+        ] {
+            found.extend(
+                at(path)
+                    .and_then(toml_edit::Item::as_str)
+                    .map(str::to_owned),
+            );
+        }
+        // `packages = ["src/shop"]`.
+        let wheel = texts(&["tool", "hatch", "build", "targets", "wheel", "packages"]);
+        found.extend(
+            wheel
+                .iter()
+                .filter_map(|path| Some(path.rsplit_once('/')?.0.to_owned())),
+        );
+        let packages = at(&["tool", "poetry", "packages"]).and_then(toml_edit::Item::as_array);
+        let tables = packages
+            .into_iter()
+            .flatten()
+            .filter_map(toml_edit::Value::as_inline_table);
+        found.extend(tables.filter_map(|table| Some(table.get("from")?.as_str()?.to_owned())));
+    }
+    for name in ["setup.cfg", "setup.py"] {
+        let text = files.text(name);
+        let (Some(text), Some(pattern)) = (text, PACKAGE_DIRECTORY.as_ref()) else {
+            continue;
+        };
+        let captures = pattern.captures_iter(&text);
+        let named = captures.filter_map(|found| found.iter().skip(1).flatten().next());
+        found.extend(named.map(|path| path.as_str().to_owned()));
+    }
+    let inside = found
+        .iter()
+        .filter_map(|path| super::container::inside(path));
+    let mut found: Vec<String> = inside
+        .filter(|path| path != "." && files.is_dir(path))
+        .collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// `[python]`.

@@ -121,6 +121,15 @@ pub(super) fn for_shell(text: &str) -> Vec<String> {
     vec!["sh".to_owned(), "-c".to_owned(), escaped]
 }
 
+/// As `for_shell`, of a file whose own reader makes `$$` a dollar sign.
+pub(super) fn for_shell_of_compose(text: &str) -> Vec<String> {
+    let mut command = for_shell(text);
+    if let Some(escaped) = command.last_mut() {
+        *escaped = escaped.replace("$$$$", "$$");
+    }
+    command
+}
+
 /// A line that was written for a shell: as plain words if it has nothing that needs one.
 pub(super) fn from_shell(line: &str, references: &mut Vec<Reference>) -> CommandLine {
     let mut command = CommandLine::default();

@@ -549,6 +549,19 @@ proptest::proptest! {
             ("process-compose.yml", &processes),
             ("process-compose.yml", &whole),
             ("Procfile", &procfile),
+            (
+                "supervisord.conf",
+                &format!("[program:{key}]\ncommand={value}\nenvironment={value}\nnumprocs=2\nprocess_name={key}\n{whole}"),
+            ),
+            (
+                "ecosystem.config.js",
+                &format!("module.exports = {{ apps: [{{ name: {name}, script: {quoted}, env: {{ A: {quoted} }} }}, {value} ] }}"),
+            ),
+            ("ecosystem.config.cjs", &whole),
+            (
+                "a.service",
+                &format!("[Service]\nType=notify\nExecStartPre={value}\nExecStart={value}\nEnvironment={value}\nLimitCORE={value}\n{whole}"),
+            ),
             ("Dockerfile", &format!("FROM x\nCMD {value}")),
             (".env.example", &whole),
             ("pyproject.toml", &format!("[project]\nname = {quoted}\n")),
@@ -556,4 +569,500 @@ proptest::proptest! {
             Shop::new(&[(file, text)]).survey();
         }
     }
+}
+
+/// JSON (which is YAML too) of a tree, with one more key in each table, named by a number.
+fn with_unknown_keys(node: &yaml::Node, names: &mut Vec<String>) -> String {
+    match &node.value {
+        yaml::Value::Null => "null".to_owned(),
+        yaml::Value::Text(text) => serde_json::to_string(text).unwrap(),
+        yaml::Value::List(items) => {
+            let items: Vec<String> = items
+                .iter()
+                .map(|item| with_unknown_keys(item, names))
+                .collect();
+            format!("[{}]", items.join(", "))
+        }
+        yaml::Value::Map(entries) => {
+            let mut all: Vec<String> = entries
+                .iter()
+                .map(|(key, node)| {
+                    let key = serde_json::to_string(key).unwrap();
+                    format!("{key}: {}", with_unknown_keys(node, names))
+                })
+                .collect();
+            let name = format!("zq{}q", names.len());
+            all.push(format!("\"{name}\": \"v\""));
+            names.push(name);
+            format!("{{{}}}", all.join(", "))
+        }
+    }
+}
+
+const LARGE_COMPOSE: &str = r#"
+name: shop
+services:
+  db:
+    image: postgres:16
+    environment: {POSTGRES_DB: shop}
+    volumes: ["data:/var/lib/postgresql/data"]
+    healthcheck: {test: [CMD, pg_isready], interval: 5s}
+  base:
+    build: {context: ., args: {A: b}}
+    environment: {MODE: live}
+    logging: {driver: json-file, options: {max-size: 10m}}
+  migrate:
+    extends: {service: base}
+    command: python -m shop.migrate
+  web:
+    extends: base
+    command: ["sh", "-c", "echo $$HOME && exec uvicorn shop:app --port 8000"]
+    env_file: [{path: web.env, required: false}, other.env]
+    depends_on:
+      migrate: {condition: service_completed_successfully}
+      cache: {condition: service_started, restart: true}
+    healthcheck:
+      test: ["CMD", "python", "-c", "import urllib.request; urllib.request.urlopen('http://localhost:8000/up')"]
+      interval: 10s
+      start_interval: 1s
+    ports: ["80:8000", "9000:9000"]
+    restart: on-failure:7
+    stop_signal: SIGINT
+    stop_grace_period: 1m30s
+    ulimits: {nofile: {soft: 2048, hard: 4096}, memlock: -1, core: 0}
+    networks: [front]
+    cap_add: [NET_ADMIN]
+    deploy: {replicas: 3, resources: {limits: {memory: 512M}}}
+  cache:
+    build: .
+    command: ["valkey-server", "--port", "6399"]
+    stop_grace_period: soon
+    restart: sometimes
+  worker:
+    build: .
+    command: celery -A shop worker
+    depends_on: [web]
+  debug:
+    build: .
+    profiles: [debug]
+    command: python -m shop.debug
+networks: {front: {}}
+volumes: {data: {driver: local}}
+"#;
+
+const LARGE_PROCESS_COMPOSE: &str = r#"
+version: "0.5"
+log_level: debug
+shell: {shell_command: bash, shell_argument: -c}
+processes:
+  migrate:
+    command: "true"
+    namespace: jobs
+  api:
+    command: "for i in 1 2; do echo $$i; done; python -m shop"
+    log_location: ./api.log
+    ready_log_line: "up (1)"
+    env_file: [api.env]
+    depends_on:
+      migrate: {condition: process_completed}
+      old: {condition: process_healthy}
+    availability: {restart: always, backoff_seconds: 2, max_restarts: 5, exit_on_end: true}
+    shutdown: {signal: 15, timeout_seconds: 7, command: "python stop.py", parent_only: "yes"}
+    is_tty: true
+  waiter:
+    command: python -m wait
+    depends_on: {api: {condition: process_log_ready}}
+    readiness_probe:
+      http_get: {port: 9000, path: /up, status_code: 204, headers: {Host: shop}}
+      success_threshold: 2
+      period_seconds: 3
+  old: {command: "true", disabled: true}
+"#;
+
+/// What no reader takes is named in a comment and in the summary, wherever it stands.
+#[test]
+fn nothing_is_dropped_silently() {
+    for (file, text) in [
+        ("compose.yaml", LARGE_COMPOSE),
+        ("process-compose.yaml", LARGE_PROCESS_COMPOSE),
+        (
+            "ecosystem.config.json",
+            r#"{"apps": [{"name": "a", "script": "a.py", "env": {"A": 1}, "env_x": {"B": 2}}], "deploy": {"p": {"q": 1}}}"#,
+        ),
+    ] {
+        let mut names = Vec::new();
+        let more = with_unknown_keys(&yaml::parse(text).unwrap(), &mut names);
+        let survey = Shop::new(&[(file, &more)]).survey();
+        let said = serde_json::to_string(&survey.not_carried).unwrap();
+        for name in &names {
+            assert!(
+                survey.text.contains(name),
+                "{file} {name} of {more}\n{}",
+                survey.text
+            );
+        }
+        assert!(names.iter().filter(|name| said.contains(*name)).count() * 2 > names.len());
+    }
+    let unit = "[Unit]\nzq0q=1\n[Service]\nzq1q=1\nExecStart=run\n[Install]\nzq2q=1\n[X]\nzq3q=1\n";
+    let program = "[supervisord]\nzq0q=1\n[program:a]\nzq1q=1\ncommand=run\n[group:b]\nzq2q=1\n[other]\nzq3q=1\n";
+    for (file, text) in [("deploy/a.service", unit), ("supervisord.conf", program)] {
+        let survey = Shop::new(&[(file, text)]).survey();
+        let said = serde_json::to_string(&survey.not_carried).unwrap();
+        for name in ["zq0q", "zq1q", "zq2q", "zq3q"] {
+            assert!(
+                survey.text.contains(name) && said.contains(name),
+                "{file} {name} {said}"
+            );
+        }
+    }
+}
+
+/// The value of each key of a large file stands in the manifest, or the key in a comment.
+#[test]
+fn each_key_of_a_large_file_is_carried_over_or_named() {
+    let survey = Shop::new(&[("compose.yaml", LARGE_COMPOSE)]).survey();
+    for part in [
+        "run = [\"sh\", \"-c\", \"echo $$HOME && exec uvicorn shop:app --port 8000\"]",
+        "env = { MODE = \"live\" }",
+        "env_file = [{ path = \"web.env\", optional = true }, \"other.env\"]",
+        "needs = { cache = \"started\" }",
+        "after = [\"migrate\"]",
+        "ready = { http = \"http://127.0.0.1:8000/up\"",
+        "restart = { policy = \"on-failure\", max = 7 }",
+        "stop = { signal = \"INT\", timeout = \"90s\" }",
+        "limits = { open_files = 2048, core = \"0B\" }",
+        "disabled = true",
+        "critical = false",
+    ] {
+        assert!(survey.text.contains(part), "{part}\n{}", survey.text);
+    }
+    let said: Vec<&str> = survey
+        .not_carried
+        .iter()
+        .flat_map(|left| left.keys.iter().map(String::as_str))
+        .collect();
+    for key in [
+        "environment.POSTGRES_DB",
+        "volumes",
+        "build.args.A",
+        "logging.driver",
+        "logging.options.max-size",
+        "depends_on.cache.restart",
+        "healthcheck.start_interval",
+        "ports[1]",
+        "ulimits.memlock",
+        "networks",
+        "cap_add",
+        "deploy.resources.limits.memory",
+        "stop_grace_period",
+        "restart",
+        "volumes.data.driver",
+    ] {
+        assert!(said.contains(&key), "{key} {said:?}");
+        assert!(survey.text.replace("\n#   ", " ").contains(key), "{key}");
+    }
+    let survey = Shop::new(&[("process-compose.yaml", LARGE_PROCESS_COMPOSE)]).survey();
+    for part in [
+        "run = [\"bash\", \"-c\", \"for i in 1 2; do echo $$i; done; python -m shop\"]",
+        "ready = { log = \"up \\\\(1\\\\)\" }",
+        "needs = { migrate = \"completed\" }",
+        "needs = { api = \"logged\" }",
+        "restart = { policy = \"always\", max = 5, backoff = \"2s\", max_backoff = \"2s\" }",
+        "on_end = \"stop\"",
+        "stop = { command = \"python stop.py\", signal = \"TERM\", timeout = \"7s\" }",
+        "status = [204], headers = { Host = \"shop\" }",
+        "successes = 2",
+    ] {
+        assert!(survey.text.contains(part), "{part}\n{}", survey.text);
+    }
+    for key in [
+        "namespace",
+        "log_location",
+        "is_tty",
+        "shutdown.parent_only",
+        "log_level",
+    ] {
+        assert!(survey.text.contains(key), "{key}");
+    }
+}
+
+/// A file of another manager, as public repositories have it, what of it the manifest says, and what is named.
+struct Sample {
+    files: &'static [(&'static str, &'static str)],
+    says: &'static [&'static str],
+    left: &'static [&'static str],
+}
+
+const SAMPLES: [Sample; 9] = [
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-web.conf"),
+        )],
+        says: &[
+            "run = [\"/usr/sbin/nginx\", \"-g\", \"daemon off;\"]",
+            "--workers ${WEB_WORKERS}",
+            "ready = { tcp = \"127.0.0.1:8000\" }",
+            "stop = { signal = \"TERM\", timeout = \"1m\" }",
+            "stable_after = \"3s\"",
+            "name = \"worker_01\"",
+            "success = [0, 2]",
+        ],
+        left: &["[supervisord] pidfile", "stdout_logfile", "redirect_stderr"],
+    },
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-cron.conf"),
+        )],
+        says: &[
+            "while true; do python -m jobs.tick; sleep 60; done",
+            "env = { PYTHONUNBUFFERED = \"1\", TZ = \"UTC\" }",
+            "restart = { policy = \"on-failure\", max = 10 }",
+            "the eventlistener fatal was left out",
+        ],
+        left: &[
+            "stderr_logfile_backups",
+            "[eventlistener:fatal] buffer_size",
+            "[unix_http_server] chmod",
+        ],
+    },
+    Sample {
+        files: &[(
+            "supervisord.conf",
+            include_str!("samples/supervisord-node.conf"),
+        )],
+        says: &[
+            "env = { NODE_ENV = \"production\" }",
+            "umask = \"022\"",
+            "ready = { tcp = \"127.0.0.1:4000\" }",
+            "disabled = true",
+            "# of the group node",
+        ],
+        left: &["serverurl", "[supervisord] minfds", "[group:node] priority"],
+    },
+    Sample {
+        files: &[(
+            "ecosystem.config.js",
+            include_str!("samples/pm2-next.config.js"),
+        )],
+        says: &[
+            "run = \"node node_modules/next/dist/bin/next start -p 3000\"",
+            "ready = { tcp = \"127.0.0.1:3000\" }",
+            "restart = { policy = \"always\", max = 10, backoff = \"4s\", max_backoff = \"4s\" }",
+            "stop = { signal = \"INT\", timeout = \"5s\" }",
+        ],
+        left: &[
+            "exec_mode",
+            "instances",
+            "env_staging.NODE_ENV",
+            "error_file",
+            "time",
+            "watch",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "ecosystem.config.json",
+                include_str!("samples/pm2-bots.json"),
+            ),
+            ("bot/main.py", "import time\n"),
+        ],
+        says: &[
+            "run = \"python3 -u main.py\"",
+            "cwd = \"bot\"",
+            "run = \"bash ./report.sh\"",
+            "success = [0, 3]",
+        ],
+        left: &["cron_restart", "ignore_watch", "deploy.production.user"],
+    },
+    Sample {
+        files: &[(
+            "ecosystem.config.cjs",
+            include_str!("samples/pm2-npm.config.cjs"),
+        )],
+        says: &["run = \"npm run start:prod\"", "restart = \"always\""],
+        left: &["wait_ready", "listen_timeout", "merge_logs", "namespace"],
+    },
+    Sample {
+        files: &[(
+            "deploy/gunicorn.service",
+            include_str!("samples/systemd-gunicorn.service"),
+        )],
+        says: &[
+            "run = \"python manage.py migrate --noinput\"",
+            "after = [\"gunicorn-pre\"]",
+            "ready = { notify = true }",
+            "env_file = [{ path = \"/etc/shop/shop.env\", optional = true }]",
+            "restart = { policy = \"on-failure\", max = 5, backoff = \"2s\", max_backoff = \"2s\", reset_after = \"5m\" }",
+            "limits = { open_files = 65535 }",
+        ],
+        left: &[
+            "Requires=gunicorn.socket",
+            "Service.ExecReload",
+            "Service.PrivateTmp",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "deploy/celery.service",
+                include_str!("samples/systemd-celery.service"),
+            ),
+            (
+                "deploy/gunicorn.service",
+                "[Service]\nExecStart=gunicorn a:b -b 127.0.0.1:9000\n",
+            ),
+        ],
+        says: &[
+            "command = [\"/bin/sh\", \"-c\", \"celery multi stopwait worker\"]",
+            "it has no command that can be read",
+        ],
+        left: &[
+            "Service.ExecStart",
+            "Service.Type",
+            "Service.MemoryMax",
+            "Service.Nice",
+            "Install.Alias",
+        ],
+    },
+    Sample {
+        files: &[
+            (
+                "backup.service",
+                include_str!("samples/systemd-backup.service"),
+            ),
+            (
+                "gunicorn.service",
+                "[Service]\nExecStart=gunicorn a:b -b 127.0.0.1:9000\n",
+            ),
+        ],
+        says: &[
+            "run = [\"/usr/bin/rsync\", \"-a\", \"data dir/\", \"backup/\"]",
+            "timeout = \"60m\"",
+            "success = [0, 24]",
+            "after = [\"backup\"]",
+        ],
+        left: &[
+            "Unit.ConditionPathExists",
+            "Unit.OnFailure",
+            "Service.CPUQuota",
+        ],
+    },
+];
+
+#[test]
+fn files_as_public_repositories_have_them() {
+    for sample in &SAMPLES {
+        let file = sample.files[0].1;
+        let survey = Shop::new(sample.files).survey();
+        let text = survey.text.replace("\n#   ", " ");
+        for part in sample.says {
+            assert!(text.contains(part), "{part}\n{file}\n{text}");
+        }
+        let said: Vec<&str> = survey
+            .not_carried
+            .iter()
+            .flat_map(|left| left.keys.iter().map(String::as_str))
+            .collect();
+        for key in sample.left {
+            assert!(
+                said.contains(key) && text.contains(key),
+                "{key} {said:?}\n{text}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_manifest_from_each_other_manager() {
+    for (name, at) in [("supervisord", 0), ("pm2", 3), ("systemd", 6)] {
+        let survey = Shop::new(SAMPLES[at].files).survey();
+        let layers = survey.text.split("# 3. Layers").nth(1).unwrap();
+        let layers = layers.split("# 4. Registration").next().unwrap();
+        insta::assert_snapshot!(name, layers);
+    }
+}
+
+#[test]
+fn the_packaging_says_where_sources_lie() {
+    for (file, text) in [
+        (
+            "pyproject.toml",
+            "[tool.setuptools.packages.find]\nwhere = [\"lib\"]\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.setuptools]\npackage-dir = {\"\" = \"lib\"}\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.poetry]\npackages = [{include = \"shop\", from = \"lib\"}]\n",
+        ),
+        (
+            "pyproject.toml",
+            "[tool.hatch.build.targets.wheel]\npackages = [\"lib/shop\"]\n",
+        ),
+        ("setup.cfg", "[options]\npackage_dir =\n    = lib\n"),
+        ("setup.py", "setup(package_dir={'': 'lib'})\n"),
+    ] {
+        let shop = Shop::new(&[
+            (file, text),
+            ("lib/shop/__init__.py", ""),
+            (
+                "lib/shop/api.py",
+                "from fastapi import FastAPI\napp = FastAPI()\n",
+            ),
+        ])
+        .app(Framework::FastApi, "lib/shop/api.py", "lib.shop.api", "app");
+        let survey = shop.survey();
+        assert!(
+            survey.text.contains("path = [\"lib\"]"),
+            "{text}\n{}",
+            survey.text
+        );
+        assert!(
+            survey.text.contains("imports = [\"shop.api\"]"),
+            "{text}\n{}",
+            survey.text
+        );
+    }
+}
+
+#[test]
+fn a_large_settings_tree_is_one_block_and_django_gets_a_schema() {
+    let mut shop = Shop::new(&[("app/settings.py", "import os\n")]);
+    for at in 0..60 {
+        shop = shop.reads(
+            "app/settings.py",
+            at + 2,
+            &format!("OPTION_{at}"),
+            with("5"),
+        );
+    }
+    let survey = shop
+        .reads("app/settings.py", 99, "TOKEN_KEY", needed())
+        .survey();
+    let begin = "# 60 optional variables that app/settings.py alone reads";
+    let block = survey.text.split(begin).nth(1);
+    let block = block.unwrap_or_else(|| panic!("{}", survey.text));
+    let block = block.split("\n\n").next().unwrap();
+    assert_eq!(block.matches("# [config.vars.OPTION_").count(), 60);
+    assert!(survey.text.contains("\n[config.vars.TOKEN_KEY]") && survey.found.variables == 1);
+    let shop = Shop::new(&[
+        ("site/manage.py", "if __name__ == '__main__': ...\n"),
+        ("site/shop/__init__.py", ""),
+        (
+            "site/shop/settings.py",
+            "DATABASES = {'default': {'ENGINE': 'django.db.backends.sqlite3', 'NAME': BASE_DIR / 'db.sqlite3'}}\n",
+        ),
+        ("site/db.sqlite3", ""),
+    ])
+    .app(Framework::Django, "site/shop/settings.py", "site.shop.settings", "");
+    let text = shop.survey().text;
+    assert!(
+        text.contains("\ndatabase = \"sqlite:///site/db.sqlite3\"\nexpect = \"django:"),
+        "{text}"
+    );
 }

@@ -32,6 +32,7 @@ pub(super) fn break_cycles(units: &mut [Unit]) {
             match target {
                 Some(target) if state[target] == 1 => {
                     units[at].after.remove(next);
+                    units[at].needs.retain(|(name, _)| *name != needed);
                     units[at].notes.push(Note::unsure(format!(
                         "it was to wait for {}, which waits for it: a circle, broken here",
                         plain(&needed)

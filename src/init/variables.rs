@@ -98,6 +98,7 @@ pub(super) fn variables(
             .entry(name.to_owned())
             .or_insert_with(|| start(name, env));
         var.required |= reference.required;
+        var.file = None;
         let default = reference.default.as_deref().unwrap_or("");
         if var.default.is_none() && !default.is_empty() {
             offer_default(var, default, "");
@@ -186,6 +187,10 @@ fn of_reads(name: &str, reads: &[&EnvRead], reach: &Reach<'_>, env: &EnvFiles) -
         .iter()
         .map(|read| format!("{}:{}", plain(&read.place.file), read.place.line))
         .collect();
+    let files: BTreeSet<&str> = reads.iter().map(|read| read.place.file.as_str()).collect();
+    if let (1, Some(file)) = (files.len(), files.first()) {
+        var.file = Some(plain(file));
+    }
     let shown = places.len().min(PLACES_SHOWN_MAX);
     let more = match places.len() - shown {
         0 => String::new(),

@@ -1,6 +1,7 @@
 //! The text of the manifest. Each part is shown to the manifest's own parser before it is written; what
 //! the parser refuses becomes a comment that says why.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::draft::{
@@ -12,6 +13,8 @@ use super::text::{duration, plain, quote, quote_all};
 use super::variables::word;
 use crate::manifest::{MANIFEST_NAME, Manifest, VarKind};
 
+/// So many optional variables of one file are written as one block.
+const LARGE_TREE: usize = 40;
 /// Columns of a comment.
 const WIDTH: usize = 96;
 const RULE: &str = "# ------------------------------------------------------------------------------------------------";
@@ -151,7 +154,27 @@ impl ManifestPage {
             self.line("# required = true");
             self.line("# kind = \"url\"");
         }
+        let trees = large_trees(&config.vars);
+        for (file, names) in &trees {
+            self.line("");
+            let text = format!(
+                "{} optional variables that {file} alone reads; take the # away of those that should be checked",
+                names.len()
+            );
+            self.notes(file, &[Note::sure(text)]);
+            for var in config
+                .vars
+                .iter_mut()
+                .filter(|var| names.contains(&var.name))
+            {
+                var.active = false;
+                self.part(&variable(var), false);
+            }
+        }
         for var in &mut config.vars {
+            if trees.iter().any(|(_, names)| names.contains(&var.name)) {
+                continue;
+            }
             let part = variable(var);
             var.active = var.active && check(&part, &mut var.notes);
             self.line("");
@@ -224,9 +247,16 @@ impl ManifestPage {
             return;
         }
         for layer in layers.iter_mut() {
+            // Names of other services are not known to the part alone.
+            let needs = layer
+                .service
+                .as_mut()
+                .map(|unit| std::mem::take(&mut unit.needs));
             let part = layer_text(layer, &[]);
-            let was = layer.active;
-            layer.active = was && check(&part, &mut layer.notes);
+            layer.active = layer.active && check(&part, &mut layer.notes);
+            if let (Some(unit), Some(needs)) = (layer.service.as_mut(), needs) {
+                unit.needs = needs;
+            }
         }
         let gone: Vec<String> = layers
             .iter()
@@ -235,12 +265,11 @@ impl ManifestPage {
             .collect();
         let mut begin = notes.is_empty();
         let mut first = true;
-        let needed: Vec<String> = layers
-            .iter()
-            .flat_map(|layer| layer.after.clone())
-            .collect();
         for layer in layers.iter_mut() {
             layer.after.retain(|name| !gone.contains(name));
+            if let Some(unit) = layer.service.as_mut() {
+                unit.needs.retain(|(name, _)| !gone.contains(name));
+            }
             if !std::mem::take(&mut begin) {
                 self.line("");
             }
@@ -253,11 +282,10 @@ impl ManifestPage {
             } else {
                 vec![format!("after = {after}")]
             };
-            let unit = layer.service.as_ref();
-            let works_behind = unit.is_some_and(|unit| unit.ready.is_none() && !unit.oneshot);
-            if layer.active && works_behind && !needed.contains(&layer.name) {
+            if layer.optional {
                 lines.push(
-                    "# critical = false           # if the boot may go on without it".to_owned(),
+                    "critical = false             # nothing needs it: the boot goes on without it"
+                        .to_owned(),
                 );
             }
             let part = layer_text(layer, &lines);
@@ -304,6 +332,27 @@ fn check(part: &str, notes: &mut Vec<Note>) -> bool {
             false
         }
     }
+}
+
+/// Files that read a large number of optional variables, with the names: a settings tree is one block, not a
+/// report of some hundred lines.
+fn large_trees(vars: &[VarDraft]) -> Vec<(String, BTreeSet<String>)> {
+    let mut trees: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    let optional = vars.iter().filter(|var| {
+        let is_sure = var.notes.iter().all(|note| !note.unsure);
+        var.active && is_sure && !var.required && !var.secret && var.kind != VarKind::Url
+    });
+    for var in optional {
+        if let Some(file) = &var.file {
+            trees.entry(file).or_default().insert(var.name.clone());
+        }
+    }
+    let large = trees
+        .into_iter()
+        .filter(|(_, names)| names.len() >= LARGE_TREE);
+    large
+        .map(|(file, names)| (file.to_owned(), names))
+        .collect()
 }
 
 fn variable(var: &VarDraft) -> String {
@@ -376,15 +425,42 @@ fn service_text(unit: &Unit) -> String {
         part.push_str(&format!("cwd = {}\n", quote(cwd)));
     }
     if !unit.env.is_empty() {
-        let entries: Vec<String> = unit
-            .env
-            .iter()
-            .map(|(name, value)| format!("{name} = {}", quote(value)))
+        part.push_str(&format!("env = {}\n", table(&unit.env)));
+    }
+    if !unit.env_file.is_empty() {
+        part.push_str(&format!("env_file = {}\n", env_files(&unit.env_file)));
+    }
+    for (key, value) in [("user", &unit.user), ("umask", &unit.umask)] {
+        if let Some(value) = value {
+            part.push_str(&format!("{key} = {}\n", quote(value)));
+        }
+    }
+    if !unit.limits.is_empty() {
+        let limits = unit.limits.iter();
+        let limits: Vec<String> = limits
+            .map(|(key, value)| format!("{key} = {value}"))
             .collect();
-        part.push_str(&format!("env = {{ {} }}\n", entries.join(", ")));
+        part.push_str(&format!("limits = {{ {} }}\n", limits.join(", ")));
+    }
+    if !unit.needs.is_empty() {
+        let needs = unit.needs.iter();
+        let needs: Vec<String> = needs
+            .map(|(name, condition)| format!("{} = {}", key(name), quote(condition)))
+            .collect();
+        part.push_str(&format!("needs = {{ {} }}\n", needs.join(", ")));
+    }
+    if unit.disabled {
+        part.push_str("disabled = true\n");
+    }
+    if !unit.success.is_empty() {
+        part.push_str(&format!("success = {:?}\n", unit.success));
     }
     if unit.oneshot {
         part.push_str("oneshot = true               # runs to its end before the layer is up\n");
+        if let Some(ms) = unit.timeout_ms {
+            part.push_str(&format!("timeout = {}\n", quote(&duration(ms))));
+        }
+        part.push_str(&stop_text(unit));
         return part;
     }
     if let Some(probe) = &unit.ready {
@@ -393,27 +469,95 @@ fn service_text(unit: &Unit) -> String {
     if let Some(probe) = &unit.live {
         part.push_str(&format!("live = {}\n", probe_text(probe)));
     }
-    match (unit.restart, unit.restart_max) {
-        (Some(policy), Some(max)) => {
-            part.push_str(&format!(
-                "restart = {{ policy = {}, max = {max} }}\n",
-                quote(policy)
-            ));
-        }
-        (Some(policy), None) => part.push_str(&format!("restart = {}\n", quote(policy))),
-        _ => {}
+    if let Some(ms) = unit.min_uptime_ms {
+        // With a probe, it is the time that it has to stay ready.
+        let key = match unit.ready {
+            Some(_) => "stable_after",
+            None => "min_uptime",
+        };
+        part.push_str(&format!("{key} = {}\n", quote(&duration(ms))));
     }
+    let mut restart = Vec::new();
+    if let Some(max) = unit.restart_max {
+        restart.push(format!("max = {max}"));
+    }
+    for (key, ms) in [
+        ("backoff", unit.restart_backoff_ms),
+        // Most managers wait equally long each time.
+        (
+            "max_backoff",
+            unit.restart_max_backoff_ms.or(unit.restart_backoff_ms),
+        ),
+        ("reset_after", unit.restart_reset_ms),
+    ] {
+        if let Some(ms) = ms {
+            restart.push(format!("{key} = {}", quote(&duration(ms))));
+        }
+    }
+    match (unit.restart, restart.is_empty()) {
+        (Some(policy), true) => part.push_str(&format!("restart = {}\n", quote(policy))),
+        (policy, false) => {
+            if let Some(policy) = policy {
+                restart.insert(0, format!("policy = {}", quote(policy)));
+            }
+            part.push_str(&format!("restart = {{ {} }}\n", restart.join(", ")));
+        }
+        (None, true) => {}
+    }
+    if unit.on_end_stop {
+        part.push_str("on_end = \"stop\"\n");
+    }
+    part.push_str(&stop_text(unit));
+    part
+}
+
+fn stop_text(unit: &Unit) -> String {
     let mut stop = Vec::new();
+    if !unit.stop_command.is_empty() {
+        stop.push(format!("command = {}", command(&unit.stop_command)));
+    }
     if let Some(signal) = &unit.stop_signal {
         stop.push(format!("signal = {}", quote(signal)));
     }
     if let Some(ms) = unit.stop_timeout_ms {
         stop.push(format!("timeout = {}", quote(&duration(ms))));
     }
-    if !stop.is_empty() {
-        part.push_str(&format!("stop = {{ {} }}\n", stop.join(", ")));
+    if stop.is_empty() {
+        return String::new();
     }
-    part
+    format!("stop = {{ {} }}\n", stop.join(", "))
+}
+
+/// A key of a table: bare where TOML lets it.
+fn key(name: &str) -> String {
+    let is_bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if !name.is_empty() && name.chars().all(is_bare) {
+        name.to_owned()
+    } else {
+        quote(name)
+    }
+}
+
+fn table(entries: &[(String, String)]) -> String {
+    let entries: Vec<String> = entries
+        .iter()
+        .map(|(name, value)| format!("{} = {}", key(name), quote(value)))
+        .collect();
+    format!("{{ {} }}", entries.join(", "))
+}
+
+fn env_files(files: &[(String, bool)]) -> String {
+    let entries: Vec<String> = files
+        .iter()
+        .map(|(path, optional)| {
+            if *optional {
+                format!("{{ path = {}, optional = true }}", quote(path))
+            } else {
+                quote(path)
+            }
+        })
+        .collect();
+    format!("[{}]", entries.join(", "))
 }
 
 fn probe_text(probe: &ProbeDraft) -> String {
@@ -421,8 +565,17 @@ fn probe_text(probe: &ProbeDraft) -> String {
         Test::Http(url) => format!("http = {}", quote(url)),
         Test::Tcp(place) => format!("tcp = {}", quote(place)),
         Test::Exec(words) => format!("exec = {}", command(words)),
+        Test::Log(pattern) => format!("log = {}", quote(pattern)),
+        Test::Notify => "notify = true".to_owned(),
     }];
+    if !probe.status.is_empty() {
+        entries.push(format!("status = {:?}", probe.status));
+    }
+    if !probe.headers.is_empty() {
+        entries.push(format!("headers = {}", table(&probe.headers)));
+    }
     for (key, ms) in [
+        ("delay", probe.delay_ms),
         ("interval", probe.interval_ms),
         ("timeout", probe.timeout_ms),
     ] {
@@ -432,6 +585,9 @@ fn probe_text(probe: &ProbeDraft) -> String {
     }
     if let Some(failures) = probe.failures {
         entries.push(format!("failures = {failures}"));
+    }
+    if let Some(successes) = probe.successes {
+        entries.push(format!("successes = {successes}"));
     }
     format!("{{ {} }}", entries.join(", "))
 }

@@ -1,6 +1,10 @@
 //! YAML as a small tree with the line of each node: bounded in size and depth, aliases counted as what
 //! they stand for, merge keys (`<<`) carried out.
+//!
+//! The tree knows what was asked for: what no reader took is left, and can be named (see `left`). The readers of
+//! other formats make the same tree.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
@@ -9,6 +13,8 @@ use saphyr_parser::{Event, Parser, ScalarStyle};
 const NODES_MAX: usize = 50_000;
 /// Deepest nesting.
 const DEPTH_MAX: usize = 64;
+/// A table of more keys than this, none of which was taken, is named as a whole.
+const LEFT_KEYS_MAX: usize = 8;
 
 /// A value with the line where it begins.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +22,8 @@ pub(super) struct Node {
     pub value: Value,
     /// 1-based.
     pub line: u32,
+    /// Somebody has taken what it says.
+    taken: Cell<bool>,
 }
 
 /// What a node is.
@@ -29,6 +37,95 @@ pub(super) enum Value {
 }
 
 impl Node {
+    pub(super) fn new(value: Value, line: u32) -> Self {
+        Self {
+            value,
+            line,
+            taken: Cell::new(false),
+        }
+    }
+
+    pub(super) fn of_text(text: impl Into<String>, line: u32) -> Self {
+        Self::new(Value::Text(text.into()), line)
+    }
+
+    /// Takes the whole of it.
+    pub(super) fn take(&self) {
+        self.mark(true);
+    }
+
+    /// Gives back what was looked at and cannot be used: it is named again.
+    pub(super) fn refuse(&self) {
+        self.mark(false);
+    }
+
+    fn mark(&self, taken: bool) {
+        self.taken.set(taken);
+        for item in self.items_of() {
+            item.mark(taken);
+        }
+        for (_, node) in self.entries() {
+            node.mark(taken);
+        }
+    }
+
+    fn items_of(&self) -> &[Self] {
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn is_touched(&self) -> bool {
+        self.taken.get()
+            || self.items_of().iter().any(Self::is_touched)
+            || self.entries().iter().any(|(_, node)| node.is_touched())
+    }
+
+    /// The keys that nobody took, with their lines: `deploy.resources.limits.memory`.
+    pub(super) fn left(&self) -> Vec<(String, u32)> {
+        if self.peek().is_some() || !self.items().is_empty() {
+            return vec![("what stands where a table belongs".to_owned(), self.line)];
+        }
+        let mut left = Vec::new();
+        self.add_left("", &mut left);
+        left.dedup();
+        left
+    }
+
+    fn add_left(&self, path: &str, left: &mut Vec<(String, u32)>) {
+        match &self.value {
+            Value::Null => {}
+            Value::Text(_) => {
+                if !self.taken.get() {
+                    left.push((path.to_owned(), self.line));
+                }
+            }
+            Value::List(items) => {
+                if !items.is_empty() && !self.is_touched() {
+                    left.push((path.to_owned(), self.line));
+                    return;
+                }
+                for (at, item) in items.iter().enumerate() {
+                    item.add_left(&format!("{path}[{at}]"), left);
+                }
+            }
+            Value::Map(entries) => {
+                if entries.len() > LEFT_KEYS_MAX && !path.is_empty() && !self.is_touched() {
+                    left.push((format!("{path} ({} keys)", entries.len()), self.line));
+                    return;
+                }
+                for (key, node) in entries {
+                    let below = match path {
+                        "" => key.clone(),
+                        path => format!("{path}.{key}"),
+                    };
+                    node.add_left(&below, left);
+                }
+            }
+        }
+    }
+
     /// The value of a key.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         self.entries()
@@ -50,13 +147,18 @@ impl Node {
     }
 
     pub(super) fn items(&self) -> &[Self] {
-        match &self.value {
-            Value::List(items) => items,
-            _ => &[],
-        }
+        self.items_of()
     }
 
+    /// The text, which is taken by this.
     pub(super) fn text(&self) -> Option<&str> {
+        let text = self.peek()?;
+        self.taken.set(true);
+        Some(text)
+    }
+
+    /// The text, which is only looked at.
+    pub(super) fn peek(&self) -> Option<&str> {
         match &self.value {
             Value::Text(text) => Some(text),
             _ => None,
@@ -76,7 +178,7 @@ impl Node {
     /// Texts of a list, or the one text.
     pub(super) fn texts(&self) -> Vec<&str> {
         match &self.value {
-            Value::Text(text) => vec![text],
+            Value::Text(_) => self.text().into_iter().collect(),
             Value::List(items) => items.iter().filter_map(Self::text).collect(),
             _ => Vec::new(),
         }
@@ -164,7 +266,7 @@ impl YamlReader {
                         ..
                     })
                 );
-                let node = Node { value, line };
+                let node = Node::new(value, line);
                 if anchor > 0 && !key {
                     self.anchors.insert(anchor, (node.clone(), 1));
                 }
@@ -230,10 +332,7 @@ impl YamlReader {
             Open::List(items) => Value::List(items),
             Open::Map { entries, .. } => Value::Map(merged(entries)),
         };
-        let node = Node {
-            value,
-            line: frame.line,
-        };
+        let node = Node::new(value, frame.line);
         if frame.anchor > 0 {
             let size = self.nodes - frame.begun_at;
             self.anchors.insert(frame.anchor, (node.clone(), size));

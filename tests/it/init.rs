@@ -157,3 +157,39 @@ fn a_directory_that_cannot_be_written_is_a_clear_error() {
         .expect(2);
     assert!(run.stderr.contains("cannot write"), "{}", run.stderr);
 }
+
+/// Each file's task writes what it got; a boot in which all is done ends by itself.
+#[test]
+fn files_of_other_managers_boot_as_they_are() {
+    for (file, text) in [
+        (
+            "supervisord.conf",
+            "[supervisord]\nnodaemon=true\n[program:job]\ncommand=sh -c 'echo \"$WHO %(process_num)d\" > out'\ndirectory=work\nstartsecs=0\nautorestart=false\nenvironment=WHO=\"a $5 b\"\n[program:off]\ncommand=sleep 60\nautostart=false\n",
+        ),
+        (
+            "ecosystem.config.js",
+            "// one\nmodule.exports = { apps: [{ name: 'job', script: 'job.sh', args: ['0'], cwd: './work', autorestart: false, env: { WHO: 'a $5 b' }, watch: true }] };\n",
+        ),
+        (
+            "deploy/job.service",
+            "[Unit]\nAfter=network.target\n[Service]\nType=oneshot\nWorkingDirectory=work\nEnvironment=\"WHO=a $5 b\"\nEnvironmentFile=-gone.env\nExecStartPre=-false\nExecStart=sh job.sh 0\n",
+        ),
+    ] {
+        let workspace = Workspace::new();
+        workspace.write(file, text);
+        workspace.write("work/job.sh", "echo \"$WHO $1\" > out\n");
+        let said = workspace.ubs(&["init"]).expect(0).stdout;
+        assert!(said.contains("not carried over"), "{file}: {said}");
+        let run = workspace.ubs(&["boot"]);
+        assert_eq!(
+            run.code,
+            0,
+            "{file}: {}\n{}{}",
+            workspace.read("ubs.toml"),
+            run.stdout,
+            run.stderr
+        );
+        assert_eq!(workspace.read("work/out"), "a $5 b 0\n", "{file}");
+        assert_eq!(workspace.read(".ubs/.gitignore"), "*\n");
+    }
+}

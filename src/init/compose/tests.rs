@@ -84,7 +84,9 @@ fn a_stack_is_taken_apart() {
         Test::Http("http://127.0.0.1:8000/health".into())
     );
     assert_eq!(web.live.as_ref().unwrap().interval_ms, Some(5000));
-    assert_eq!(web.restart, Some("always"));
+    assert_eq!(web.restart, Some("unless-stopped"));
+    assert_eq!(web.needs, [("redis".to_owned(), "started")]);
+    assert_eq!(web.env_file, [("../outside.env".to_owned(), false)]);
     assert_eq!(web.stop_timeout_ms, Some(20_000));
     assert_eq!(
         web.env,
@@ -101,14 +103,10 @@ fn a_stack_is_taken_apart() {
     );
     // A program of ours in an image that nobody here builds.
     assert_eq!(unit(&units, "worker").run[0], "celery");
-    assert!(units.units.iter().all(|unit| unit.name != "debug"));
-    assert!(
-        units
-            .notes
-            .iter()
-            .any(|note| note.text.contains("profile debug"))
-    );
-    assert_eq!(units.env_files, [".env", "../outside.env"]);
+    let debug = unit(&units, "debug");
+    let says = |note: &Note| note.text.contains("profile debug");
+    assert!(debug.disabled && debug.notes.iter().any(says));
+    assert_eq!(units.env_files, [".env"]);
     let level = units
         .references
         .iter()
@@ -132,7 +130,7 @@ fn the_override_file_lies_over_the_other_and_a_dockerfile_gives_the_command() {
         ),
         (
             "docker-compose.override.yml",
-            "services:\n  web:\n    environment: {B: '3'}\n  extra: {build: ., extends: {service: web}}\n",
+            "services:\n  web:\n    environment: {B: '3'}\n  extra: {build: ., extends: {service: gone}}\n",
         ),
         (
             "web/Dockerfile",
@@ -152,7 +150,13 @@ fn the_override_file_lies_over_the_other_and_a_dockerfile_gives_the_command() {
     );
     let extra = unit(&units, "extra");
     assert!(extra.run.is_empty());
-    assert_eq!(extra.notes.iter().filter(|note| note.unsure).count(), 2);
+    assert_eq!(extra.left, ["extends.service"]);
+    assert!(
+        units
+            .notes
+            .iter()
+            .any(|note| note.unsure && note.text.contains("extra"))
+    );
 }
 
 #[test]

@@ -1,0 +1,739 @@
+//! systemd units: services that lie in the workspace.
+
+use super::carry::{literal, seconds_ms, set_directory, set_env, set_user, signal};
+use super::draft::{Note, ProbeDraft, Test, Unit, Units};
+use super::files::Files;
+use super::text::plain;
+use super::yaml::{Node, Value};
+
+/// Directories of a workspace where units lie.
+const DIRECTORIES: [&str; 9] = [
+    "",
+    "systemd/",
+    "deploy/",
+    "deploy/systemd/",
+    "etc/systemd/system/",
+    "contrib/",
+    "contrib/systemd/",
+    "packaging/systemd/",
+    "debian/",
+];
+/// More units were never written by hand for one application.
+const UNITS_MAX: usize = 50;
+/// Keys that say what is so here anyway.
+const SAME: [(&str, &str, &str); 6] = [
+    ("Service", "KillMode", "control-group"),
+    ("Service", "KillMode", "mixed"),
+    ("Service", "SendSIGKILL", "yes"),
+    ("Service", "StandardOutput", "journal"),
+    ("Service", "StandardError", "journal"),
+    ("Service", "StandardError", "inherit"),
+];
+
+/// The units of a workspace.
+pub(super) fn units_of(files: &Files) -> Vec<String> {
+    let mut found = Vec::new();
+    for directory in DIRECTORIES {
+        let Ok(entries) = std::fs::read_dir(files.root().join(directory)) else {
+            continue;
+        };
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|name| name.ends_with(".service"))
+            .collect();
+        names.sort();
+        found.extend(names.into_iter().map(|name| format!("{directory}{name}")));
+    }
+    found.truncate(UNITS_MAX);
+    found
+}
+
+/// Reads these files.
+pub(super) fn read(files: &Files, names: &[String]) -> Units {
+    let mut units = Units {
+        file: names.join(", "),
+        ..Units::default()
+    };
+    let known: Vec<String> = names.iter().map(|name| short(name)).collect();
+    for name in names {
+        let Some(text) = files.text(name) else {
+            units
+                .notes
+                .push(Note::unsure(format!("{name} could not be read")));
+            continue;
+        };
+        let root = parse(&text);
+        let own = short(name);
+        for unit in services(files, name, &own, &root, &known) {
+            units.units.push(unit);
+        }
+    }
+    // `Before=` of one is `After=` of the other.
+    let before: Vec<(String, String)> = units
+        .units
+        .iter()
+        .flat_map(|unit| {
+            unit.needs
+                .iter()
+                .map(|(to, how)| (unit.name.clone(), to.clone(), *how))
+        })
+        .filter(|(_, _, how)| *how == "before")
+        .map(|(from, to, _)| (from, to))
+        .collect();
+    for unit in &mut units.units {
+        unit.needs.retain(|(_, how)| *how != "before");
+        for (from, to) in &before {
+            if *to == unit.name && !unit.after.contains(from) {
+                unit.after.push(from.clone());
+            }
+        }
+    }
+    units
+}
+
+/// `web` of `deploy/web@.service`.
+fn short(file: &str) -> String {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let name = name.strip_suffix(".service").unwrap_or(name);
+    name.trim_end_matches('@').to_owned()
+}
+
+/// Sections, in which a key that stands there more than once is a list.
+fn parse(text: &str) -> Node {
+    let mut sections: Vec<(String, Node)> = Vec::new();
+    let mut open: Option<(String, u32)> = None;
+    for (line, number) in text.lines().zip(1_u32..) {
+        let trimmed = line.trim();
+        let is_comment = trimmed.starts_with(['#', ';']);
+        if is_comment || (trimmed.is_empty() && open.is_none()) {
+            continue;
+        }
+        let (mut whole, first) = open.take().unwrap_or((String::new(), number));
+        match trimmed.strip_suffix('\\') {
+            Some(part) => {
+                whole.push_str(part);
+                whole.push(' ');
+                open = Some((whole, first));
+            }
+            None => {
+                whole.push_str(trimmed);
+                add_line(&whole, first, &mut sections);
+            }
+        }
+    }
+    if let Some((whole, first)) = open {
+        add_line(&whole, first, &mut sections);
+    }
+    Node::new(Value::Map(sections), 1)
+}
+
+fn add_line(line: &str, number: u32, sections: &mut Vec<(String, Node)>) {
+    let line = line.trim();
+    if let Some(name) = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+    {
+        if sections.iter().all(|(known, _)| known != name) {
+            sections.push((name.to_owned(), Node::new(Value::Map(Vec::new()), number)));
+        }
+        return;
+    }
+    // What stands before any section, or is no assignment, is named as it is.
+    if sections.is_empty() {
+        sections.push((String::new(), Node::new(Value::Map(Vec::new()), number)));
+    }
+    let Some((
+        _,
+        Node {
+            value: Value::Map(keys),
+            ..
+        },
+    )) = sections.last_mut()
+    else {
+        return;
+    };
+    let (key, value) = line.split_once('=').unwrap_or((line, "?"));
+    let (key, value) = (key.trim(), value.trim());
+    let node = Node::of_text(value, number);
+    match keys.iter_mut().find(|(known, _)| known == key) {
+        // An empty value takes back those above.
+        Some((_, known)) if value.is_empty() => *known = Node::new(Value::List(Vec::new()), number),
+        Some((_, known)) => match &mut known.value {
+            Value::List(items) => items.push(node),
+            _ => {
+                let first = std::mem::take(known);
+                *known = Node::new(Value::List(vec![first, node]), number);
+            }
+        },
+        None => keys.push((key.to_owned(), node)),
+    }
+}
+
+/// The service of a unit, behind its tasks.
+fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String]) -> Vec<Unit> {
+    let empty = Node::default();
+    let service = root.get("Service").unwrap_or(&empty);
+    let mut unit = Unit {
+        name: own.to_owned(),
+        origin: file.to_owned(),
+        ..Unit::default()
+    };
+    let template = file.ends_with("@.service");
+    if template {
+        unit.notes.push(Note::unsure(
+            "it is a template: write the instance where %i stands",
+        ));
+    }
+    let last = |key: &str| {
+        service
+            .get(key)
+            .and_then(|node| node.texts().last().copied())
+    };
+    let commands = |key: &str| -> Vec<&Node> {
+        service
+            .get(key)
+            .map_or(Vec::new(), |node| match &node.value {
+                Value::List(items) => items.iter().collect(),
+                _ => vec![node],
+            })
+    };
+    if let Some(directory) = last("WorkingDirectory") {
+        let bare = directory.trim_start_matches('-');
+        match specifiers(bare, own) {
+            Some(path) if !path.starts_with('~') => set_directory(&mut unit, files.root(), &path),
+            _ => refuse(service, "WorkingDirectory"),
+        }
+    }
+    environment(&mut unit, service, own);
+    if let Some(user) = last("User") {
+        set_user(&mut unit, user);
+    }
+    unit.umask = last("UMask")
+        .filter(|text| {
+            (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b))
+        })
+        .map(str::to_owned);
+    if unit.umask.is_none() {
+        refuse(service, "UMask");
+    }
+    limits(&mut unit, service);
+    let kind = last("Type").unwrap_or("simple").to_owned();
+    let mut tasks = Vec::new();
+    for node in commands("ExecStartPre") {
+        let Some(mut command) = node.text().and_then(|text| exec(text, own)) else {
+            node.refuse();
+            continue;
+        };
+        let notes = std::mem::take(&mut command.notes);
+        let mut task = Unit {
+            name: match tasks.len() {
+                0 => format!("{own}-pre"),
+                at => format!("{own}-pre-{}", at + 1),
+            },
+            origin: format!("{file}:{}", node.line),
+            run: command.forgiven(),
+            cwd: unit.cwd.clone(),
+            env: unit.env.clone(),
+            env_file: unit.env_file.clone(),
+            user: unit.user.clone(),
+            umask: unit.umask.clone(),
+            limits: unit.limits.clone(),
+            oneshot: true,
+            ..Unit::default()
+        };
+        task.notes.extend(notes);
+        task.after
+            .extend(tasks.last().map(|before: &Unit| before.name.clone()));
+        tasks.push(task);
+    }
+    let mut runs = Vec::new();
+    for node in commands("ExecStart") {
+        match node.text().and_then(|text| exec(text, own)) {
+            Some(command) => runs.push(command),
+            None => node.refuse(),
+        }
+    }
+    let count = runs.len();
+    for (at, mut command) in runs.into_iter().enumerate() {
+        unit.notes.append(&mut command.notes);
+        if at + 1 < count {
+            // Only a task has more than one, and they run one after the other.
+            let mut task = Unit {
+                name: format!("{own}-{}", at + 1),
+                origin: unit.origin.clone(),
+                run: command.forgiven(),
+                cwd: unit.cwd.clone(),
+                env: unit.env.clone(),
+                env_file: unit.env_file.clone(),
+                user: unit.user.clone(),
+                oneshot: true,
+                ..Unit::default()
+            };
+            task.after
+                .extend(tasks.last().map(|before: &Unit| before.name.clone()));
+            tasks.push(task);
+        } else {
+            if command.may_fail && kind != "oneshot" {
+                unit.notes.push(Note::unsure(
+                    "prefix of its command not carried over: -: its failure counts as success there",
+                ));
+            }
+            unit.run = if kind == "oneshot" {
+                command.forgiven()
+            } else {
+                command.words
+            };
+        }
+    }
+    if unit.run.is_empty() {
+        unit.notes
+            .push(Note::unsure("it has no command that can be read"));
+    }
+    lifetime(&mut unit, service, &kind);
+    if let Some(text) = last("ExecStop") {
+        match exec(text, own).filter(|_| commands("ExecStop").len() == 1) {
+            Some(command) => {
+                unit.stop_command = command.words;
+                unit.notes.extend(command.notes);
+            }
+            None => refuse(service, "ExecStop"),
+        }
+    }
+    if let Some(section) = root.get("Unit") {
+        dependencies(&mut unit, section, known);
+        for (key, target) in [("StartLimitBurst", true), ("StartLimitIntervalSec", false)] {
+            limit(&mut unit, section, key, target);
+        }
+        if let Some(text) = section
+            .get("Description")
+            .and_then(|node| node.texts().last().copied())
+        {
+            unit.notes.push(Note::sure(plain(text)));
+        }
+    }
+    limit(&mut unit, service, "StartLimitBurst", true);
+    let first_after = unit.after.clone();
+    if let Some(task) = tasks.last() {
+        unit.after.push(task.name.clone());
+    }
+    for task in &mut tasks {
+        for name in &first_after {
+            if !task.after.contains(name) {
+                task.after.push(name.clone());
+            }
+        }
+    }
+    for (section, key, value) in SAME {
+        if let Some(node) = root.at(&[section, key])
+            && node.peek() == Some(value)
+        {
+            node.take();
+        }
+    }
+    if let Some(install) = root.get("Install") {
+        // The boot itself is what wants it.
+        for key in ["WantedBy", "RequiredBy"] {
+            if let Some(node) = install.get(key)
+                && node.peek().is_some_and(|text| text.ends_with(".target"))
+            {
+                node.take();
+            }
+        }
+    }
+    unit.leave(file, root);
+    tasks.push(unit);
+    tasks
+}
+
+fn refuse(node: &Node, key: &str) {
+    if let Some(node) = node.get(key) {
+        node.refuse();
+    }
+}
+
+/// A command line of a unit.
+struct Exec {
+    words: Vec<String>,
+    /// `-`: its failure does not count.
+    may_fail: bool,
+    notes: Vec<Note>,
+}
+
+impl Exec {
+    /// The words of a task; a failure that does not count is none.
+    fn forgiven(self) -> Vec<String> {
+        if !self.may_fail {
+            return self.words;
+        }
+        let shell = ["sh", "-c", "\"$@\" || true", "sh"];
+        let shell = shell.map(str::to_owned).into_iter();
+        shell.chain(self.words).collect()
+    }
+}
+
+/// Words with systemd's prefixes, quotes, `${NAME}`, `$NAME` and specifiers.
+fn exec(text: &str, own: &str) -> Option<Exec> {
+    let mut notes = Vec::new();
+    let bare = text.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+    let prefixes = &text[..text.len() - bare.len()];
+    for (prefix, why) in [
+        (
+            '@',
+            "@: the second word is its name there; it is an argument here",
+        ),
+        (':', ":: variables are not replaced there"),
+        ('+', "+: it runs with all privileges there"),
+        ('!', "!: it keeps privileges there"),
+    ] {
+        if prefixes.contains(prefix) {
+            notes.push(Note::unsure(format!(
+                "prefix of its command not carried over: {why}"
+            )));
+        }
+    }
+    // Several commands in one line.
+    if bare.split_whitespace().any(|word| word == ";") {
+        return None;
+    }
+    let mut words: Vec<String> = Vec::new();
+    for word in split(bare)? {
+        let word = specifiers(&word, own)?;
+        if prefixes.contains(':') {
+            words.push(literal(&word));
+        } else {
+            words.push(variables(&word));
+        }
+    }
+    if words.is_empty() {
+        return None;
+    }
+    Some(Exec {
+        words,
+        may_fail: prefixes.contains('-'),
+        notes,
+    })
+}
+
+/// Words in quotes and out of them, with the escapes of systemd.
+fn split(text: &str) -> Option<Vec<String>> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote: Option<char> = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (_, '\\') => {
+                let next = chars.next()?;
+                let text = match next {
+                    'n' => '\n',
+                    't' => '\t',
+                    's' => ' ',
+                    '\\' | '"' | '\'' | ' ' | '$' | ';' => next,
+                    // Numbers and the like.
+                    _ => return None,
+                };
+                word.get_or_insert_default().push(text);
+            }
+            (None, '"' | '\'') if word.as_deref().unwrap_or("").is_empty() || word.is_some() => {
+                word.get_or_insert_default();
+                quote = Some(c);
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (_, c) => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return None;
+    }
+    words.extend(word);
+    Some(words)
+}
+
+/// `%n`, `%p`, `%%` as they stand; others are not known here.
+fn specifiers(text: &str, own: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        match chars.next()? {
+            '%' => out.push('%'),
+            'n' => out.push_str(&format!("{own}.service")),
+            'N' | 'p' => out.push_str(own),
+            'i' | 'I' => out.push_str("INSTANCE"),
+            _ => return None,
+        }
+    }
+    Some(out)
+}
+
+/// `$NAME` and `${NAME}` are variables, `$$` is a dollar sign, as in a manifest.
+fn variables(word: &str) -> String {
+    super::shell::from_compose(word, &mut Vec::new()).0
+}
+
+fn environment(unit: &mut Unit, service: &Node, own: &str) {
+    let place = unit.origin.clone();
+    let lines = service
+        .get("Environment")
+        .map(Node::texts)
+        .unwrap_or_default();
+    for line in lines {
+        let Some(words) = split(line) else {
+            refuse(service, "Environment");
+            continue;
+        };
+        for word in words {
+            match (word.split_once('='), specifiers(&word, own)) {
+                (Some((name, _)), Some(whole)) => {
+                    let value = whole.split_once('=').map_or("", |(_, value)| value);
+                    set_env(unit, &place, name, &literal(value));
+                }
+                (name, _) => unit.notes.push(Note::unsure(format!(
+                    "not copied from Environment= of {place}: {}",
+                    plain(name.map_or(word.as_str(), |(name, _)| name))
+                ))),
+            }
+        }
+    }
+    let files = service
+        .get("EnvironmentFile")
+        .map(Node::texts)
+        .unwrap_or_default();
+    for file in files {
+        let (path, optional) = match file.strip_prefix('-') {
+            Some(path) => (path, true),
+            None => (file, false),
+        };
+        match specifiers(path, own) {
+            Some(path) if !path.contains('*') => unit.env_file.push((path, optional)),
+            _ => unit.notes.push(Note::unsure(format!(
+                "its EnvironmentFile={} was left out",
+                plain(file)
+            ))),
+        }
+    }
+}
+
+fn limits(unit: &mut Unit, service: &Node) {
+    for (key, name, suffix) in [
+        ("LimitNOFILE", "open_files", ""),
+        ("LimitNPROC", "processes", ""),
+        ("LimitAS", "memory", "B"),
+        ("LimitCPU", "cpu_time", "s"),
+        ("LimitCORE", "core", "B"),
+        ("LimitFSIZE", "file_size", "B"),
+    ] {
+        let Some(text) = service
+            .get(key)
+            .and_then(|node| node.texts().last().copied())
+        else {
+            continue;
+        };
+        let soft = text.split(':').next().unwrap_or(text);
+        let (digits, factor) = match soft.char_indices().last() {
+            Some((at, 'K')) if suffix == "B" => (&soft[..at], 1_u64 << 10),
+            Some((at, 'M')) if suffix == "B" => (&soft[..at], 1 << 20),
+            Some((at, 'G')) if suffix == "B" => (&soft[..at], 1 << 30),
+            _ => (soft, 1),
+        };
+        let number = digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(factor));
+        match number {
+            Some(number) if suffix.is_empty() => unit.limits.push((name, number.to_string())),
+            Some(number) => unit.limits.push((name, format!("\"{number}{suffix}\""))),
+            None => refuse(service, key),
+        }
+    }
+}
+
+fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
+    let last = |key: &str| {
+        service
+            .get(key)
+            .and_then(|node| node.texts().last().copied())
+    };
+    let time = |key: &str| {
+        let text = last(key)?;
+        let found = time_ms(text);
+        if found.is_none() {
+            refuse(service, key);
+        }
+        found
+    };
+    match kind {
+        "oneshot" => {
+            unit.run_once();
+            unit.timeout_ms = time("TimeoutStartSec").filter(|ms| *ms > 0);
+        }
+        "notify" | "notify-reload" => {
+            unit.ready = Some(ProbeDraft {
+                timeout_ms: time("TimeoutStartSec").filter(|ms| *ms > 0),
+                ..ProbeDraft::of(Test::Notify)
+            });
+        }
+        "simple" | "exec" | "idle" => {}
+        // `forking` and `dbus`: who is the service and when it is ready is not known here.
+        _ => {
+            refuse(service, "Type");
+            unit.notes.push(Note::unsure(format!(
+                "Type={} has no counterpart: let the command stay in the foreground",
+                plain(kind)
+            )));
+        }
+    }
+    if !unit.oneshot {
+        unit.restart = Some(match last("Restart").unwrap_or("no") {
+            "always" => "always",
+            "no" => "never",
+            "on-failure" => "on-failure",
+            "on-abnormal" | "on-abort" | "on-watchdog" => {
+                unit.notes.push(Note::unsure(format!(
+                    "Restart={}: here it is started again after every failure",
+                    last("Restart").unwrap_or("")
+                )));
+                "on-failure"
+            }
+            // `on-success`, or what systemd itself would not take.
+            _ => {
+                refuse(service, "Restart");
+                "on-failure"
+            }
+        });
+        unit.restart_backoff_ms = time("RestartSec").filter(|_| unit.restart != Some("never"));
+        if unit.restart == Some("never") {
+            refuse(service, "RestartSec");
+        }
+    }
+    if let Some(text) = last("SuccessExitStatus") {
+        let codes: Option<Vec<i32>> = text
+            .split_whitespace()
+            .map(|code| code.parse().ok())
+            .collect();
+        match codes {
+            Some(codes) => {
+                unit.success = [vec![0], codes].concat();
+                unit.success.dedup();
+            }
+            None => refuse(service, "SuccessExitStatus"),
+        }
+    }
+    if let Some(text) = last("KillSignal") {
+        unit.stop_signal = signal(text);
+        if unit.stop_signal.is_none() {
+            refuse(service, "KillSignal");
+        }
+    }
+    unit.stop_timeout_ms = time("TimeoutStopSec");
+    if let Some(ms) = time("TimeoutSec") {
+        unit.stop_timeout_ms = unit.stop_timeout_ms.or(Some(ms));
+    }
+}
+
+/// How often it is started again within which time.
+fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
+    let Some(text) = section
+        .get(key)
+        .and_then(|node| node.texts().last().copied())
+    else {
+        return;
+    };
+    let can_restart = !unit.oneshot && unit.restart != Some("never");
+    let done = match (is_number, can_restart) {
+        (_, false) => false,
+        (true, _) => {
+            unit.restart_max = text.parse().ok().filter(|max| (1..=1000).contains(max));
+            unit.restart_max.is_some()
+        }
+        (false, _) => {
+            unit.restart_reset_ms = time_ms(text).filter(|ms| *ms >= 1000);
+            unit.restart_reset_ms.is_some()
+        }
+    };
+    if !done {
+        refuse(section, key);
+    }
+}
+
+/// `5`, `1min 30s`, `500ms`.
+fn time_ms(text: &str) -> Option<u64> {
+    if let Some(ms) = seconds_ms(text) {
+        return Some(ms);
+    }
+    let mut all = 0_u64;
+    let compact = text.replace(' ', "");
+    let mut rest = compact.as_str();
+    if rest.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let end = rest
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        let factor = match &rest[..end] {
+            "ms" | "msec" => 1,
+            "s" | "sec" | "second" | "seconds" => 1000,
+            "m" | "min" | "minute" | "minutes" => 60_000,
+            "h" | "hr" | "hour" | "hours" => 3_600_000,
+            _ => return None,
+        };
+        all = all.checked_add(number.checked_mul(factor)?)?;
+        rest = &rest[end..];
+    }
+    Some(all.min(24 * 3_600_000))
+}
+
+/// `Requires`, `After` and their kin, as far as they name units that lie here.
+fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
+    for key in [
+        "After",
+        "Requires",
+        "BindsTo",
+        "Requisite",
+        "Wants",
+        "PartOf",
+        "Before",
+    ] {
+        let Some(node) = section.get(key) else {
+            continue;
+        };
+        let mut elsewhere = Vec::new();
+        let names: Vec<String> = node
+            .texts()
+            .iter()
+            .flat_map(|text| text.split_whitespace())
+            .map(str::to_owned)
+            .collect();
+        for name in names {
+            let own = short(&name);
+            if !name.ends_with(".service") || !known.contains(&own) || own == unit.name {
+                elsewhere.push(name);
+            } else if key == "Before" {
+                unit.needs.push((own, "before"));
+            } else if !unit.after.contains(&own) {
+                unit.after.push(own);
+            }
+        }
+        if !elsewhere.is_empty() {
+            unit.left
+                .push(format!("{key}={}", plain(&elsewhere.join(" "))));
+            unit.notes.push(Note::unsure(format!(
+                "not carried over: {key}={} (line {}): it does not lie here and has to run already",
+                plain(&elsewhere.join(" ")),
+                node.line
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
