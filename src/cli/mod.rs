@@ -22,6 +22,8 @@ mod render;
 mod replay;
 mod running;
 mod sandbox;
+mod screen;
+mod shell;
 mod signal;
 mod steer;
 mod stop;
@@ -31,7 +33,7 @@ mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Ui;
 use options::Global;
@@ -96,6 +98,10 @@ enum Command {
     Worker(worker::Args),
     /// Run a command in the sandbox, or show what this host isolates
     Sandbox(sandbox::Args),
+    /// Print completions for bash, zsh or fish
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(shell::ManArgs),
     /// The event log: verify, rebuild, export, import, backup, prune, stats
     Log(log::Args),
 }
@@ -148,6 +154,8 @@ pub fn run() -> ExitCode {
         }
         Command::Worker(args) => worker::run(&ui, &cli.global, args),
         Command::Sandbox(args) => sandbox::run(&ui, &cli.global, args),
+        Command::Completions(args) => shell::run_completions(&ui, Cli::command(), args),
+        Command::Man(args) => shell::run_man(&ui, Cli::command(), &args),
         Command::Log(args) => log::run(&ui, &cli.global, args),
     };
     match outcome {

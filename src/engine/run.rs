@@ -111,7 +111,8 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             &prepared.app.state_dir,
             prepared.boot.to_string(),
             reports.clone(),
-        ),
+        )
+        .seen_by(boot.onlooker),
         work: Work::new(prepared.boot, reports.clone()),
         app: prepared.app,
         log: BootLog {
