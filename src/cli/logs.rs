@@ -14,7 +14,8 @@ use super::options::Global;
 use super::render::{cut, name_tone};
 use crate::domain::ids::At;
 use crate::log::now;
-use files::{Entry, ServiceLog, names_in};
+use files::names_in;
+pub(super) use files::{Entry, ServiceLog};
 
 /// Time between two looks at the files with `--follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);

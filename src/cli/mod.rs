@@ -28,6 +28,7 @@ mod signal;
 mod steer;
 mod stop;
 mod timeline;
+mod top;
 mod wait;
 mod worker;
 
@@ -66,6 +67,8 @@ enum Command {
     Boot(boot::Args),
     /// Ask the running supervisor how things stand: all of it, or one service
     Status(health::StatusArgs),
+    /// Show the running system on the whole terminal: services, output, missions
+    Top(top::Args),
     /// Start services that are stopped, done or given up
     Start(steer::StartArgs),
     /// Stop the running system in order, or only some services
@@ -130,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Preflight(args) => preflight::run(&ui, &cli.global, args),
         Command::Boot(args) => boot::run(&ui, &cli.global, args),
         Command::Status(args) => health::run_status(&ui, &cli.global, args),
+        Command::Top(args) => top::run(&ui, &cli.global, args),
         Command::Start(args) => steer::run_start(&ui, &cli.global, args),
         Command::Stop(args) => stop::run(&ui, &cli.global, args),
         Command::Restart(args) => steer::run_restart(&ui, &cli.global, args),

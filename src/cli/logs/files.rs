@@ -16,7 +16,7 @@ const FILES_MAX: u32 = 1000;
 
 /// A line with its moment: that of the line before it, if it has none itself.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(in crate::cli) struct Entry {
     pub at: At,
     pub line: OutputLine,
 }
@@ -99,7 +99,7 @@ fn entry(bytes: &[u8], before: &mut At) -> Entry {
 }
 
 /// The lines of a service, the oldest first, and then what comes.
-pub(super) struct ServiceLog {
+pub(in crate::cli) struct ServiceLog {
     path: PathBuf,
     /// What is still to be read, the next last.
     left: Vec<Opened>,
@@ -111,7 +111,7 @@ pub(super) struct ServiceLog {
 
 impl ServiceLog {
     /// From the oldest line on that may be of `since` or later.
-    pub(super) fn open(path: &Path, since: Option<At>) -> io::Result<Self> {
+    pub(in crate::cli) fn open(path: &Path, since: Option<At>) -> io::Result<Self> {
         let mut left = open_all(path)?;
         if let Some(since) = since {
             left.retain(|file| file.written >= since);
@@ -126,7 +126,7 @@ impl ServiceLog {
     }
 
     /// The last `number` lines that are `wanted`; newer files are read first, so that older ones need not be.
-    pub(super) fn last(
+    pub(in crate::cli) fn last(
         &mut self,
         number: usize,
         wanted: impl Fn(&Entry) -> bool,
@@ -167,7 +167,7 @@ impl ServiceLog {
     }
 
     /// The next line; `None` if there is none yet.
-    pub(super) fn next(&mut self) -> io::Result<Option<Entry>> {
+    pub(in crate::cli) fn next(&mut self) -> io::Result<Option<Entry>> {
         loop {
             let Some((reader, _)) = &mut self.reading else {
                 let Some(next) = self.left.pop() else {
@@ -192,7 +192,7 @@ impl ServiceLog {
     }
 
     /// Looks for files that were begun since; false if some that had not been read are gone.
-    pub(super) fn look(&mut self) -> io::Result<bool> {
+    pub(in crate::cli) fn look(&mut self) -> io::Result<bool> {
         let Some((_, id)) = &self.reading else {
             self.left = open_all(&self.path)?;
             return Ok(true);

@@ -1,0 +1,1 @@
+//! The screens, as a terminal would show them, and what keys do.
