@@ -291,7 +291,8 @@ fn follow(
                     continue;
                 }
                 let path = directory.join(format!("{name}.log"));
-                let log = ServiceLog::open(&path, wanted.since).map_err(|e| unreadable(&path, &e))?;
+                let log =
+                    ServiceLog::open(&path, wanted.since).map_err(|e| unreadable(&path, &e))?;
                 sources.push(Source { name, path, log });
             }
         }

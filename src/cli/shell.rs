@@ -125,7 +125,9 @@ mod tests {
         }
         let pages = pages(Cli::command()).unwrap();
         for name in names {
-            let page = pages.iter().find(|(page, _)| *page == format!("ubs-{name}"));
+            let page = pages
+                .iter()
+                .find(|(page, _)| *page == format!("ubs-{name}"));
             let (_, text) = page.expect(&name);
             assert!(text.contains(".SH SYNOPSIS"), "{name}");
         }

@@ -88,7 +88,12 @@ mod tests {
 
     #[test]
     fn what_is_of_neither_shape_is_the_text_without_control_characters() {
-        for line in ["no time here", "{\"at\":\"x\",\"text\":\"y\"}", "2026 was a year", ""] {
+        for line in [
+            "no time here",
+            "{\"at\":\"x\",\"text\":\"y\"}",
+            "2026 was a year",
+            "",
+        ] {
             let read = OutputLine::parse(line);
             assert_eq!((read.at.as_str(), read.text.as_str()), ("", line));
         }

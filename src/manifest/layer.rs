@@ -3,11 +3,11 @@
 use super::command::read_command;
 use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
+use super::logs::{LogRules, read_service_logs};
 use super::probe::read_probe;
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
 use super::service_keys::{read_env_files, read_limits, read_stop, umask};
-use super::logs::{LogRules, read_service_logs};
 use super::types::{
     Layer, NeedCondition, OnEnd, OnFailure, Probe, Rehearse, Restart, RestartCondition, Service,
 };

@@ -79,7 +79,11 @@ fn read_one(section: &Section<'_>) -> Option<Notify> {
         section.missing("on", "[\"no_go\", \"approval\", \"unhealthy\"]");
     }
     let on = section.list("on", |text| one_of(text, &WORDS));
-    let mut on: Vec<NotifyOn> = on.unwrap_or_default().into_iter().map(|w| w.value).collect();
+    let mut on: Vec<NotifyOn> = on
+        .unwrap_or_default()
+        .into_iter()
+        .map(|w| w.value)
+        .collect();
     on.sort_unstable();
     on.dedup();
     if on.is_empty() && section.has("on") {
@@ -144,7 +148,10 @@ mod tests {
             let read = Manifest::parse(&text, Path::new("/w/ubs.toml"));
             read.map(|manifest| manifest.notify).map_err(|error| {
                 let problems = error.problems();
-                problems.iter().map(|p| p.message.clone()).collect::<String>()
+                problems
+                    .iter()
+                    .map(|p| p.message.clone())
+                    .collect::<String>()
             })
         };
         let slack = read("on=['healed','no_go','no_go']\nwebhook='${HOOK}'\nshape='slack'");

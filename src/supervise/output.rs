@@ -555,7 +555,11 @@ mod tests {
         print(&mut log, 1000);
         assert!(aside(2).exists() && !aside(3).exists());
         let files = [aside(2), aside(1), path.clone()];
-        assert!(files.iter().all(|path| fs::metadata(path).unwrap().len() <= rules.size_max));
+        assert!(
+            files
+                .iter()
+                .all(|path| fs::metadata(path).unwrap().len() <= rules.size_max)
+        );
         let last = lines_of(&path).pop().unwrap();
         assert!(last.starts_with("line 1999 "), "{last}");
         log.said_removed = false;
@@ -585,12 +589,20 @@ mod tests {
         let aside = dir.path().join("web.log.1");
         assert!(fs::read_to_string(&aside).unwrap().ends_with("one\n"));
         let old = SystemTime::now() - Duration::from_secs(61);
-        File::options().append(true).open(&aside).unwrap().set_modified(old).unwrap();
+        File::options()
+            .append(true)
+            .open(&aside)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
         log.begun -= Duration::from_secs(61);
         log.write("three");
         log.flush();
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.contains("older output was removed") && text.ends_with("three\n"), "{text}");
+        assert!(
+            text.contains("older output was removed") && text.ends_with("three\n"),
+            "{text}"
+        );
         assert!(fs::read_to_string(&aside).unwrap().ends_with("two\n"));
         assert!(!dir.path().join("web.log.2").exists());
     }

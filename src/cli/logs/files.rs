@@ -241,7 +241,10 @@ mod tests {
         let mut log = ServiceLog::open(&path, None).unwrap();
         assert_eq!(rest(&mut log), ["1", "no time", "3", "4"]);
         let mut last = ServiceLog::open(&path, None).unwrap();
-        assert_eq!(texts(last.last(3, |_| true).unwrap()), ["no time", "3", "4"]);
+        assert_eq!(
+            texts(last.last(3, |_| true).unwrap()),
+            ["no time", "3", "4"]
+        );
         let mut odd = ServiceLog::open(&path, None).unwrap();
         let found = odd.last(9, |entry| entry.line.text != "3").unwrap();
         assert_eq!(found[1].at, found[0].at);

@@ -52,10 +52,7 @@ pub(super) fn look(place: &AppPaths, news: &Sender<News>) {
     }
 }
 
-fn seen(
-    place: &AppPaths,
-    before: &mut BTreeMap<String, (u64, Instant)>,
-) -> Result<Seen, CliError> {
+fn seen(place: &AppPaths, before: &mut BTreeMap<String, (u64, Instant)>) -> Result<Seen, CliError> {
     let found = running::now(place)?;
     let reader = place.reader()?;
     let missions = match &reader {
@@ -76,7 +73,11 @@ fn seen(
             None => (Health::unknown(), false, None),
         },
     };
-    let uses = if answers { uses(place, before) } else { BTreeMap::new() };
+    let uses = if answers {
+        uses(place, before)
+    } else {
+        BTreeMap::new()
+    };
     Ok(Seen {
         at: now(),
         health,
@@ -88,7 +89,10 @@ fn seen(
 }
 
 fn row_of(mission: &MissionState) -> MissionRow {
-    let error = mission.failure.as_ref().map(|failure| failure.error.as_str());
+    let error = mission
+        .failure
+        .as_ref()
+        .map(|failure| failure.error.as_str());
     let text = if mission.reason.is_empty() {
         error.unwrap_or_default()
     } else {
@@ -104,10 +108,7 @@ fn row_of(mission: &MissionState) -> MissionRow {
 }
 
 /// What each service uses; processor time is compared with that of the look before.
-fn uses(
-    place: &AppPaths,
-    before: &mut BTreeMap<String, (u64, Instant)>,
-) -> BTreeMap<String, Use> {
+fn uses(place: &AppPaths, before: &mut BTreeMap<String, (u64, Instant)>) -> BTreeMap<String, Use> {
     let asked = Client::new(&place.state_dir).and_then(|client| client.get("/status"));
     let body = asked.map(|reply| reply.body).unwrap_or_default();
     let services = body["services"].as_array().cloned().unwrap_or_default();
@@ -182,7 +183,9 @@ fn begin(
             let service = service.to_owned();
             Some(News::Lines { service, lines })
         }
-        Err(error) => Some(News::Said(format!("cannot read the output of {service}: {error}"))),
+        Err(error) => Some(News::Said(format!(
+            "cannot read the output of {service}: {error}"
+        ))),
     }
 }
 
@@ -231,16 +234,20 @@ fn give(state_dir: &Path, order: &Order) -> Result<(), String> {
         client.post_json_within(&path, body, DECISION_WITHIN)
     };
     let reply = match order {
-        Order::Steer { service, order } => {
-            client.post(&format!("{}/{}", Client::service_path(service), order.as_str()))
-        }
+        Order::Steer { service, order } => client.post(&format!(
+            "{}/{}",
+            Client::service_path(service),
+            order.as_str()
+        )),
         Order::Approve { slug } => mission(slug, "approve", &json!({})),
         Order::Reject { slug, reason } => mission(slug, "reject", &json!({ "reason": reason })),
     };
     let reply = reply.map_err(|error| error.to_string())?;
     match reply.error() {
         Some(why) => Err(why.to_owned()),
-        None if !reply.is_good() => Err("it did not move on; `ubs missions show` says why".to_owned()),
+        None if !reply.is_good() => {
+            Err("it did not move on; `ubs missions show` says why".to_owned())
+        }
         None => Ok(()),
     }
 }

@@ -278,9 +278,8 @@ impl Model {
 
     /// Moves down by so many rows, or up.
     fn go(&mut self, by: isize) {
-        let moved = |at: usize, count: usize| {
-            at.saturating_add_signed(by).min(count.saturating_sub(1))
-        };
+        let moved =
+            |at: usize, count: usize| at.saturating_add_signed(by).min(count.saturating_sub(1));
         match self.focus {
             Focus::Services => self.service = moved(self.service, self.services().len()),
             Focus::Missions => {

@@ -16,10 +16,16 @@ const WIDE: u16 = 120;
 const MISSION_ROWS_MAX: u16 = 5;
 
 const HELP: &[(&str, &str)] = &[
-    ("j k ↓ ↑", "next, previous; PgDn PgUp (Ctrl-D Ctrl-U), g G for the ends"),
+    (
+        "j k ↓ ↑",
+        "next, previous; PgDn PgUp (Ctrl-D Ctrl-U), g G for the ends",
+    ),
     ("Tab", "services, output, missions"),
     ("Enter", "to the output of the service; Esc goes back"),
-    ("/  n  N", "search the output; the one before, the one after"),
+    (
+        "/  n  N",
+        "search the output; the one before, the one after",
+    ),
     ("f  G", "follow the output again"),
     ("r", "restart the service (also Ctrl-R)"),
     ("s", "stop it (also F9); it is asked first"),
@@ -264,19 +270,30 @@ fn memory(bytes: u64) -> String {
 }
 
 fn draw_output(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
-    let following = if model.back == 0 { "" } else { " (not followed; f follows)" };
+    let following = if model.back == 0 {
+        ""
+    } else {
+        " (not followed; f follows)"
+    };
     let search = match &model.search {
         Some(search) => format!(" /{}", search.as_str().trim_start_matches("(?i)")),
         None => String::new(),
     };
-    let title = format!(" output of {}{following}{search} ", cut(&model.lines_of, 40));
+    let title = format!(
+        " output of {}{following}{search} ",
+        cut(&model.lines_of, 40)
+    );
     let block = paint.block(title, model.focus == Focus::Output);
     let inner = block.inner(area);
     let end = model.lines.len().saturating_sub(model.back);
     let begin = end.saturating_sub(usize::from(inner.height));
     let lines = model.lines.range(begin..end).map(|line| {
         let mut spans = vec![Span::styled(format!("{} ", time_of(&line.at)), paint.dim())];
-        spans.extend(found_in(model, &cut(&line.text, usize::from(area.width)), paint));
+        spans.extend(found_in(
+            model,
+            &cut(&line.text, usize::from(area.width)),
+            paint,
+        ));
         Line::from(spans)
     });
     let lines: Vec<Line<'_>> = lines.collect();
@@ -292,7 +309,11 @@ fn time_of(at: &str) -> &str {
 fn found_in(model: &Model, text: &str, paint: Paint) -> Vec<Span<'static>> {
     let mut spans = Vec::new();
     let mut from = 0;
-    for found in model.search.iter().flat_map(|search| search.find_iter(text)) {
+    for found in model
+        .search
+        .iter()
+        .flat_map(|search| search.find_iter(text))
+    {
         spans.push(Span::raw(text[from..found.start()].to_owned()));
         let style = paint.color(Color::Yellow).add_modifier(Modifier::REVERSED);
         spans.push(Span::styled(found.as_str().to_owned(), style));
@@ -322,7 +343,8 @@ fn draw_missions(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint)
         Constraint::Min(20),
     ];
     let title = " missions: a approves, x rejects ".to_owned();
-    let mut table = Table::new(rows, widths).block(paint.block(title, model.focus == Focus::Missions));
+    let mut table =
+        Table::new(rows, widths).block(paint.block(title, model.focus == Focus::Missions));
     if model.focus == Focus::Missions {
         table = table.row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     }
@@ -335,11 +357,15 @@ fn draw_foot(frame: &mut Frame<'_>, area: Rect, model: &Model, paint: Paint) {
     let keys = "q quit  ? help  / search  r restart  s stop  u start  m missions  Tab next";
     let line = match &model.mode {
         Mode::Search(text) => Line::raw(format!("/{}_", cut(text, width))),
-        Mode::Reason { slug, text } => {
-            Line::raw(format!("why is the fix of {} rejected? {text}_", cut(slug, 40)))
-        }
+        Mode::Reason { slug, text } => Line::raw(format!(
+            "why is the fix of {} rejected? {text}_",
+            cut(slug, 40)
+        )),
         Mode::Confirm(order) => {
-            let asked = format!("{}? y does it, any other key does not", cut(&order.words(), 60));
+            let asked = format!(
+                "{}? y does it, any other key does not",
+                cut(&order.words(), 60)
+            );
             Line::styled(asked, paint.strong())
         }
         Mode::Looking | Mode::Help if model.said.is_empty() => Line::styled(keys, paint.dim()),
