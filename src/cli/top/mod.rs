@@ -27,6 +27,9 @@ use model::{Model, Then};
 /// Longest time until news is shown.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Longest time from a signal to the end.
+const ENDS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Show the running system: services, output, missions; ? shows the keys.
 ///
 /// Without a supervisor it shows the last that the log knows.
@@ -87,6 +90,10 @@ fn end_on_signal() -> std::io::Result<Arc<AtomicBool>> {
             }
         });
         told.store(true, Ordering::SeqCst);
+        // A terminal that is gone may keep us reading from it for ever.
+        std::thread::sleep(ENDS_WITHIN);
+        let _ = ratatui::try_restore();
+        std::process::exit(exit::GOOD.into());
     });
     Ok(ended)
 }

@@ -44,7 +44,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &Model, is_plain: bool) {
         count => count.min(MISSION_ROWS_MAX) + 2,
     };
     let services = rows_of_services(model);
-    let service_rows = (services + 3).min(area.height.saturating_sub(3 + mission_rows) / 2);
+    let service_rows = (services + 3).min(area.height.saturating_sub(3 + mission_rows) / 5 * 3);
     let [head, services, output, missions, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(service_rows.max(4)),
