@@ -158,10 +158,12 @@ fn wanted(place: &AppPaths, args: &Args) -> Result<Wanted, CliError> {
         let state = reader.boot(boot)?.unwrap_or_default();
         let ended = state.ended_at.map(|at| At(at.0 + AFTER_END_US));
         since = since.max(Some(state.started_at));
-        until = match (until, ended) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        // The next boot, which may begin at once, has its own lines.
+        let boots = reader.boots(u32::MAX)?.into_iter();
+        let later = boots.map(|boot| boot.started_at);
+        let next = later.filter(|at| *at > state.started_at).min();
+        let before_next = next.map(|at| At(at.0 - 1));
+        until = [until, ended, before_next].into_iter().flatten().min();
     }
     Ok(Wanted {
         since,
