@@ -25,9 +25,12 @@ use crate::manifest::{LogFormat, LogRules};
 /// Takes what must not be kept out of a line (redaction).
 pub(crate) type Clean = Arc<dyn Fn(&str) -> String + Send + Sync>;
 
-/// Sees each line beside its file, with the service's name. It must return at once.
+/// Gets a service's name and a line that it printed.
+type See = dyn Fn(&str, &str) + Send + Sync;
+
+/// Sees each line beside its file. It must return at once.
 #[derive(Clone)]
-pub(crate) struct Onlooker(pub Arc<dyn Fn(&str, &str) + Send + Sync>);
+pub(crate) struct Onlooker(pub Arc<See>);
 
 impl std::fmt::Debug for Onlooker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
