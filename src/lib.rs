@@ -25,6 +25,7 @@ mod init;
 mod kernel;
 mod log;
 mod manifest;
+mod notify;
 mod sandbox;
 mod source;
 mod supervise;

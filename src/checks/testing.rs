@@ -87,6 +87,8 @@ impl App {
                 ..Heal::default()
             },
             validate_every_ms: None,
+            logs: Default::default(),
+            notify: Vec::new(),
             api: None,
         };
         let process = ["PATH", "HOME"]

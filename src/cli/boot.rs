@@ -13,6 +13,7 @@ use super::options::Global;
 use super::preflight::check_json;
 use super::progress::Progress;
 use super::render::{self, Tone};
+use super::screen::Screen;
 use crate::domain::boot::{BootState, Outcome};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::finding::Decision;
@@ -50,6 +51,9 @@ pub(crate) struct Args {
     /// Exit with 3 if something optional is missing, or no check looked at anything
     #[arg(long)]
     strict: bool,
+    /// Do not show what the services print
+    #[arg(long)]
+    no_output: bool,
     /// Begin anew with the database of this `[[schema]]`, although it is empty or another one than the last boot's
     #[arg(long, value_name = "NAME")]
     accept_new_database: Vec<String>,
@@ -97,16 +101,26 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         (false, false) => Until::Stopped,
     };
     say_fixes_since_last_boot(ui, &place)?;
-    let mut progress = Progress::new(ui);
-    let end = place
+    let screen = Screen::to(std::io::stdout()).map_err(CliError::Output)?;
+    let mut progress = Progress::to(ui, |text| screen.say(text));
+    let is_shown = !args.no_output && !ui.json && !ui.quiet;
+    let onlooker = is_shown.then(|| {
+        let services = manifest.layers.iter().flat_map(|layer| &layer.services);
+        let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+        screen.onlooker(ui.paint, &names)
+    });
+    let ended = place
         .boot(manifest)?
         .mode(args.mode.mode())
         .preflight(args.preflight)
         .until(until)
         .observe(|recorded, state| progress.show(recorded, state))
-        .on_settled(|state| settled(ui, state, until))
-        .run()?;
-    finish(ui, &end, args.strict)
+        .show_output(onlooker)
+        .on_settled(|state| settled(ui, &screen, state, until))
+        .run();
+    drop(progress);
+    screen.finish();
+    finish(ui, &ended?, args.strict)
 }
 
 /// What was applied since the last boot, by a worker or a person: this boot is the first to run with it.
@@ -212,13 +226,12 @@ fn code_of(state: &BootState, strict: bool) -> u8 {
     }
 }
 
-fn settled(ui: &Ui, state: &BootState, until: Until) {
+fn settled(ui: &Ui, screen: &Screen, state: &BootState, until: Until) {
     if ui.json || ui.quiet || until != Until::Stopped {
         return;
     }
     let text = person_text(ui, state);
-    // A reader that went away must not stop a running system.
-    let _ = ui.print(&format!(
+    screen.say(format!(
         "{text}{}\n",
         ui.paint
             .tone(Tone::Dim, "supervising; Ctrl-C stops everything in order")
@@ -373,6 +386,8 @@ fn start_in_background(
         .args(place.as_arguments())
         .args(["--color", "never", "boot", "--mode", mode.as_str()])
         .args(args.preflight.then_some("--preflight"))
+        // Nobody reads it there, and `ubs logs` has it.
+        .arg("--no-output")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);

@@ -22,16 +22,19 @@ mod render;
 mod replay;
 mod running;
 mod sandbox;
+mod screen;
+mod shell;
 mod signal;
 mod steer;
 mod stop;
 mod timeline;
+mod top;
 mod wait;
 mod worker;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use context::Ui;
 use options::Global;
@@ -64,6 +67,8 @@ enum Command {
     Boot(boot::Args),
     /// Ask the running supervisor how things stand: all of it, or one service
     Status(health::StatusArgs),
+    /// Show the running system on the whole terminal: services, output, missions
+    Top(top::Args),
     /// Start services that are stopped, done or given up
     Start(steer::StartArgs),
     /// Stop the running system in order, or only some services
@@ -96,6 +101,10 @@ enum Command {
     Worker(worker::Args),
     /// Run a command in the sandbox, or show what this host isolates
     Sandbox(sandbox::Args),
+    /// Print completions for bash, zsh or fish
+    Completions(shell::CompletionsArgs),
+    /// Print the manual page, or write those of all commands
+    Man(shell::ManArgs),
     /// The event log: verify, rebuild, export, import, backup, prune, stats
     Log(log::Args),
 }
@@ -124,6 +133,7 @@ pub fn run() -> ExitCode {
         Command::Preflight(args) => preflight::run(&ui, &cli.global, args),
         Command::Boot(args) => boot::run(&ui, &cli.global, args),
         Command::Status(args) => health::run_status(&ui, &cli.global, args),
+        Command::Top(args) => top::run(&ui, &cli.global, args),
         Command::Start(args) => steer::run_start(&ui, &cli.global, args),
         Command::Stop(args) => stop::run(&ui, &cli.global, args),
         Command::Restart(args) => steer::run_restart(&ui, &cli.global, args),
@@ -148,6 +158,8 @@ pub fn run() -> ExitCode {
         }
         Command::Worker(args) => worker::run(&ui, &cli.global, args),
         Command::Sandbox(args) => sandbox::run(&ui, &cli.global, args),
+        Command::Completions(args) => shell::run_completions(&ui, Cli::command(), args),
+        Command::Man(args) => shell::run_man(&ui, Cli::command(), &args),
         Command::Log(args) => log::run(&ui, &cli.global, args),
     };
     match outcome {

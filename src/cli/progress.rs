@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::context::{CliError, Ui};
+use super::context::Ui;
 use super::render::{self, Tone};
 use super::timeline::{Depth, describe, is_headline};
 use crate::domain::boot::BootState;
@@ -18,28 +18,36 @@ pub(crate) struct Progress<'a> {
     /// Reports that wait for those before them, so that the order is always the same.
     waiting: BTreeMap<CheckName, CheckReport>,
     printed: usize,
-    failure: Option<CliError>,
+    write: Box<dyn FnMut(String) + 'a>,
 }
 
 impl<'a> Progress<'a> {
+    /// Prints on standard output. A reader that went away must not stop a boot: nothing more is printed then.
     pub(crate) fn new(ui: &'a Ui) -> Self {
+        let mut failed = false;
+        Self::to(ui, move |text| {
+            failed = failed || ui.print(&text).is_err();
+        })
+    }
+
+    /// Hands what it prints to `write`.
+    pub(crate) fn to(ui: &'a Ui, write: impl FnMut(String) + 'a) -> Self {
         Self {
             ui,
             waiting: BTreeMap::new(),
             printed: 0,
-            failure: None,
+            write: Box::new(write),
         }
     }
 
-    /// Prints what there is to say about one event. A reader that went away must not stop a boot:
-    /// nothing more is printed then.
+    /// Prints what there is to say about one event.
     pub(crate) fn show(&mut self, recorded: &Recorded, state: &BootState) {
-        if self.ui.json || self.ui.quiet || self.failure.is_some() {
+        if self.ui.json || self.ui.quiet {
             return;
         }
         let text = self.text_of(recorded, state);
         if !text.is_empty() {
-            self.failure = self.ui.print(&text).err();
+            (self.write)(text);
         }
     }
 

@@ -26,6 +26,17 @@ pub(crate) enum Tone {
     Accent,
     Dim,
     Strong,
+    /// Of a name, by its number in [`NAME_COLORS`].
+    Name(usize),
+}
+
+/// Colours of names: all but red, which means something, and black and white, which may be the background.
+const NAME_COLORS: [&str; 9] = ["36", "33", "32", "35", "34", "96", "93", "92", "95"];
+
+/// The colour of a name, the same each time.
+pub(crate) fn name_tone(name: &str) -> Tone {
+    let hash = blake3::hash(name.as_bytes());
+    Tone::Name(usize::from(hash.as_bytes()[0]) % NAME_COLORS.len())
 }
 
 impl Paint {
@@ -49,6 +60,7 @@ impl Paint {
             Tone::Accent => "36",
             Tone::Dim => "2",
             Tone::Strong => "1",
+            Tone::Name(number) => NAME_COLORS[number % NAME_COLORS.len()],
         };
         format!("\u{1b}[{code}m{text}\u{1b}[0m")
     }

@@ -82,6 +82,16 @@ impl Client {
         self.ask(Method::POST, path, Some(body), ANSWER_WITHIN)
     }
 
+    /// For what may take longer, such as the trial of a fix.
+    pub(crate) fn post_json_within(
+        &self,
+        path: &str,
+        body: &Value,
+        within: Duration,
+    ) -> Result<Reply, ClientError> {
+        self.ask(Method::POST, path, Some(body), within)
+    }
+
     fn ask(
         &self,
         method: Method,
@@ -132,6 +142,11 @@ impl Client {
                 Err(ClientError::Silent(format!("no answer after {after} s")))
             })
         })
+    }
+
+    /// The path of a mission, whatever its slug holds.
+    pub(crate) fn mission_path(slug: &str) -> String {
+        format!("/missions/{}", utf8_percent_encode(slug, NON_ALPHANUMERIC))
     }
 
     /// The path of a service, whatever its name holds.

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::stream;
-use serde::Serialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::domain::redact::sanitise;
+use crate::domain::output::OutputLine;
 
 /// Most lines at once.
 pub(super) const LINES_MAX: u32 = 10_000;
@@ -24,21 +23,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A comment is sent after so many looks without a line.
 const LOOKS_UNTIL_SIGN: u32 = 75;
 
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Line {
-    /// When the supervisor wrote it; empty if the file does not say.
-    pub at: String,
-    pub text: String,
-}
-
 /// Where the output of a service is.
-pub(super) fn path_of(state_dir: &Path, service: &str) -> PathBuf {
-    state_dir.join("logs").join(format!("{service}.log"))
+pub(super) fn path_of(output_dir: &Path, service: &str) -> PathBuf {
+    output_dir.join(format!("{service}.log"))
 }
 
 /// The last lines of the file, and where they end. A file that is not there has none.
-pub(super) fn tail(path: &Path, lines: u32) -> io::Result<(Vec<Line>, u64)> {
+pub(super) fn tail(path: &Path, lines: u32) -> io::Result<(Vec<OutputLine>, u64)> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
@@ -72,14 +63,9 @@ fn read_lines(file: &mut File, start: u64) -> io::Result<(Vec<u8>, u64)> {
     Ok((text, end))
 }
 
-fn line_of(line: &[u8]) -> Line {
+fn line_of(line: &[u8]) -> OutputLine {
     let text = String::from_utf8_lossy(line);
-    let text = sanitise(text.trim_end_matches('\n'));
-    let (at, text) = text.split_once(' ').unwrap_or(("", &text));
-    Line {
-        at: at.to_owned(),
-        text: text.to_owned(),
-    }
+    OutputLine::parse(text.trim_end_matches('\n'))
 }
 
 /// One who follows the output of a service.
@@ -88,7 +74,7 @@ pub(super) struct FollowLog {
     /// Device and inode of the file that is read; none yet.
     file: Option<(File, (u64, u64))>,
     at: u64,
-    first: Vec<Line>,
+    first: Vec<OutputLine>,
     begun: bool,
     quiet: u32,
     _permit: OwnedSemaphorePermit,
@@ -148,7 +134,7 @@ impl FollowLog {
         }
     }
 
-    fn look(&mut self) -> io::Result<Vec<Line>> {
+    fn look(&mut self) -> io::Result<Vec<OutputLine>> {
         if let Some((file, _)) = &mut self.file {
             let (text, end) = read_lines(file, self.at)?;
             self.at = end;
@@ -174,7 +160,7 @@ fn open_file(path: &Path) -> io::Result<(File, (u64, u64))> {
     Ok((file, (found.dev(), found.ino())))
 }
 
-fn events(lines: Vec<Line>) -> String {
+fn events(lines: Vec<OutputLine>) -> String {
     let mut text = String::new();
     for line in lines {
         let document = serde_json::to_string(&line).unwrap_or_default();
@@ -189,16 +175,19 @@ mod tests {
 
     use super::*;
 
+    const T1: &str = "2026-11-24T10:00:00Z";
+    const T2: &str = "2026-11-24T10:00:01Z";
+
     #[test]
     fn the_last_lines_are_read_and_what_is_unfinished_waits() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         assert_eq!(tail(&path, 5).unwrap(), (vec![], 0));
-        fs::write(&path, "t1 a\nt2 b c\nt3 d\nt4 half").unwrap();
+        fs::write(&path, format!("{T1} a\n{T2} b c\n{T2} d\n{T2} half")).unwrap();
         let (lines, end) = tail(&path, 2).unwrap();
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
-        assert_eq!((texts, end), (vec!["b c", "d"], 17));
-        assert_eq!(lines[0].at, "t2");
+        assert_eq!((texts, end), (vec!["b c", "d"], 71));
+        assert_eq!(lines[0].at, T2);
         // More than is read at once: its end, from a whole line on.
         fs::write(&path, "t x\n".repeat(1 << 19)).unwrap();
         assert_eq!(tail(&path, 3).unwrap().0.len(), 3);
@@ -216,15 +205,15 @@ mod tests {
         let path = dir.path().join("web.log");
         let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
         runtime.block_on(async {
-            fs::write(&path, "t1 a\n").unwrap();
+            fs::write(&path, format!("{T1} a\n")).unwrap();
             let permit = permits.acquire_owned().await.unwrap();
             let mut follow = FollowLog::open(path.clone(), 5, permit).unwrap();
             assert!(follow.next().await.unwrap().contains(r#""text":"a""#));
             fs::rename(&path, dir.path().join("web.log.1")).unwrap();
-            fs::write(&path, "t2 b\n").unwrap();
+            fs::write(&path, format!("{T2} b\n")).unwrap();
             assert_eq!(
                 follow.next().await.unwrap(),
-                "data: {\"at\":\"t2\",\"text\":\"b\"}\n\n"
+                format!("data: {{\"at\":\"{T2}\",\"text\":\"b\"}}\n\n")
             );
         });
     }

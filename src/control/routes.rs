@@ -55,7 +55,7 @@ pub(super) struct Shared {
     asks: Asks,
     head: watch::Receiver<Seq>,
     log: PathBuf,
-    state_dir: PathBuf,
+    output_dir: PathBuf,
     events: Arc<Source>,
     followers: Arc<Semaphore>,
     commands: Commands,
@@ -67,14 +67,14 @@ impl Shared {
         asks: Asks,
         head: watch::Receiver<Seq>,
         log: &FilePath,
-        state_dir: &FilePath,
+        output_dir: &FilePath,
         program: Vec<OsString>,
     ) -> Self {
         Self {
             asks,
             head,
             log: log.to_owned(),
-            state_dir: state_dir.to_owned(),
+            output_dir: output_dir.to_owned(),
             events: Arc::new(Source::new(log)),
             followers: Arc::new(Semaphore::new(FOLLOWERS_MAX)),
             commands: Commands::new(program),
@@ -399,7 +399,7 @@ async fn service_logs(State(shared): State<Shared>, name: Name, uri: Uri) -> Res
         if snapshot.state.service(&name).is_none() {
             return Err(unknown_service(&name, snapshot.nearest(&name).as_deref()));
         }
-        let path = logs::path_of(&shared.state_dir, &name);
+        let path = logs::path_of(&shared.output_dir, &name);
         let cannot = |error: std::io::Error| {
             let message = format!("the output of {name} cannot be read: {error}");
             failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", message)

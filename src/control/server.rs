@@ -67,6 +67,8 @@ impl Default for Bounds {
 /// Where the application of a supervisor is.
 pub(crate) struct Place {
     pub state_dir: PathBuf,
+    /// Where the output of services is kept.
+    pub output_dir: PathBuf,
     /// The log's file.
     pub log: PathBuf,
     /// This program, and the options that lead it here.
@@ -104,7 +106,7 @@ impl Door {
     pub(super) fn open_with(place: &Place, asks: Asks, bounds: Bounds) -> Opened {
         let (seen, head) = watch::channel(Seq::default());
         let program = place.program.clone();
-        let shared = Shared::new(asks, head, &place.log, &place.state_dir, program);
+        let shared = Shared::new(asks, head, &place.log, &place.output_dir, program);
         let router = routes::router(shared);
         let mut tasks = Vec::new();
         let mut listen = |listener: Listener, gate: Option<Gate>| {

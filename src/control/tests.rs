@@ -129,6 +129,7 @@ fn beside_a_door<F: Future<Output = ()>>(
         let (asks, mut questions) = unbounded_channel();
         let place = Place {
             state_dir: dir.clone(),
+            output_dir: dir.join("logs"),
             log: dir.join("log.db"),
             program: vec![PROGRAM.into(), "-c".into(), SCRIPT.into()],
             tcp: Some(Tcp {

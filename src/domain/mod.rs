@@ -13,6 +13,7 @@ pub(crate) mod healing;
 pub(crate) mod health;
 pub(crate) mod ids;
 pub(crate) mod mission;
+pub(crate) mod output;
 pub(crate) mod plan;
 pub(crate) mod probes;
 pub(crate) mod process;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::boot_log::Observer;
 use crate::domain::boot::{self, BootState, Outcome, Step};
@@ -9,6 +10,7 @@ use crate::domain::event::Mode;
 use crate::domain::ids::BootId;
 use crate::log::{Log, Reader, Recorded};
 use crate::manifest::Manifest;
+use crate::supervise::Onlooker;
 
 /// When a boot ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub(crate) struct Boot<'a> {
     pub(super) until: Until,
     pub(super) observer: Observer<'a>,
     pub(super) on_settled: Option<Hook<'a>>,
+    pub(super) onlooker: Option<Onlooker>,
 }
 
 impl<'a> Boot<'a> {
@@ -70,6 +73,7 @@ impl<'a> Boot<'a> {
             until: Until::Stopped,
             observer: Box::new(|_, _| {}),
             on_settled: None,
+            onlooker: None,
         }
     }
 
@@ -98,6 +102,16 @@ impl<'a> Boot<'a> {
     #[must_use]
     pub(crate) fn observe(mut self, observer: impl FnMut(&Recorded, &BootState) + 'a) -> Self {
         self.observer = Box::new(observer);
+        self
+    }
+
+    /// With somebody who sees each line that a service prints, as it is kept. It must return at once.
+    #[must_use]
+    pub(crate) fn show_output(
+        mut self,
+        onlooker: Option<impl Fn(&str, &str) + Send + Sync + 'static>,
+    ) -> Self {
+        self.onlooker = onlooker.map(|see| Onlooker(Arc::new(see)));
         self
     }
 

@@ -35,6 +35,10 @@ pub(super) fn open_door(
     });
     let place = Place {
         state_dir: app.state_dir.clone(),
+        output_dir: app
+            .manifest
+            .logs
+            .directory_in(&app.manifest.workspace, &app.state_dir),
         log: log.to_owned(),
         program: program_of(app),
         tcp,

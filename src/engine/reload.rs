@@ -3,7 +3,7 @@
 //! The plan of a boot is fixed when it begins. What a service is started with is not part of it: its command, its
 //! environment, its probes. So that is what a reload can change; the rest is named, and takes a new boot.
 
-use crate::manifest::{Layer, Manifest, Service};
+use crate::manifest::{Layer, LogRules, Logs, Manifest, Service};
 
 /// The difference between the manifest of the boot and the one that was read again.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +94,8 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
         ("[heal]", running.heal != read.heal),
         ("[sandbox]", running.sandbox != read.sandbox),
         ("[api]", running.api != read.api),
+        ("`logs`", logs_of(running) != logs_of(read)),
+        ("[[notify]]", running.notify != read.notify),
         (
             "[validate]",
             running.validate_every_ms != read.validate_every_ms,
@@ -104,6 +106,14 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
     changed
         .map(|(table, _)| format!("{table} is fixed in a boot"))
         .collect()
+}
+
+/// How output is kept, in general and of each service that both may have.
+fn logs_of(manifest: &Manifest) -> (&Logs, Vec<(&str, LogRules)>) {
+    let services = manifest.layers.iter().flat_map(|layer| &layer.services);
+    let own = services.filter(|service| service.logs != manifest.logs.rules);
+    let own = own.map(|service| (service.name.as_str(), service.logs));
+    (&manifest.logs, own.collect())
 }
 
 /// A layer without its services and its place in the file.
@@ -153,6 +163,7 @@ fn with_plan_of(running: &Service, read: &Service) -> Service {
         on_end: running.on_end,
         needs: running.needs.clone(),
         disabled: running.disabled,
+        logs: running.logs,
         ready,
         line: running.line,
         ..read.clone()

@@ -35,10 +35,14 @@ use crate::domain::ids::At;
 use crate::kernel;
 use crate::log::now;
 use crate::manifest::{Environment, Manifest, Stop};
+use crate::notify::{Notifier, NotifyPlace};
 use crate::supervise::rotate_logs;
 
 /// How often it is looked at whether a stop that somebody wants may begin.
 const STOP_POLL: Duration = Duration::from_millis(100);
+
+/// How long a boot that ends waits until somebody has heard of it.
+const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
 /// Longest text about a manifest that cannot be used.
 const RELOAD_BYTES_MAX: usize = 8192;
@@ -105,13 +109,27 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     let (reports, inbox) = unbounded_channel();
     let (asks, questions) = unbounded_channel();
     let (door, door_trouble) = open_door(&prepared.app, prepared.log.path(), asks);
+    let notifier = Notifier::start(
+        &prepared.app.manifest.notify,
+        &NotifyPlace {
+            app: &prepared.app.manifest.name,
+            workspace: &prepared.app.manifest.workspace,
+            state_dir: &prepared.app.state_dir,
+            log: prepared.log.path(),
+            environment: &prepared.app.environment,
+            redactor: &prepared.app.redactor,
+            head: prepared.head,
+        },
+    );
     let mut engine = Engine {
+        notifier,
         services: Services::new(
             Arc::clone(&prepared.app.manifest),
             &prepared.app.state_dir,
             prepared.boot.to_string(),
             reports.clone(),
-        ),
+        )
+        .seen_by(boot.onlooker),
         work: Work::new(prepared.boot, reports.clone()),
         app: prepared.app,
         log: BootLog {
@@ -157,10 +175,18 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     if outcome.is_err() {
         engine.abandon(&mut signals).await;
     }
+    let notifier = std::mem::take(&mut engine.notifier);
+    let told = tokio::task::spawn_blocking(move || notifier.finish(TOLD_WITHIN));
+    // Whoever stops it once more does not want to wait.
+    tokio::select! {
+        _ = told => {}
+        _ = signals.next_stop() => {}
+    }
     outcome
 }
 
 struct Engine<'a> {
+    notifier: Notifier,
     app: Application,
     log: BootLog<'a>,
     services: Services,
@@ -203,10 +229,11 @@ impl Engine<'_> {
         let mut watch = LogWatch::on(self.log.log.path());
         loop {
             self.log.pump()?;
+            // What belongs to no boot, or to another one, is not folded here, and followed all the same.
+            let head = self.log.reader.head().unwrap_or(self.log.seen);
+            self.notifier.tell(head);
             if let Some(door) = &self.door {
-                // What belongs to no boot, or to another one, is not folded here, and followed all the same.
-                let head = self.log.reader.head();
-                door.tell(head.unwrap_or(self.log.seen));
+                door.tell(head);
             }
             if self.log.state.is_ended() {
                 drop(self.door.take());

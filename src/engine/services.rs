@@ -23,7 +23,7 @@ use crate::manifest::{
     secrets_among,
 };
 use crate::supervise::{
-    Asked, Ping, Readiness, RunningService, ServiceSpec, Signs, ask_to_end, await_ready,
+    Asked, Onlooker, Ping, Readiness, RunningService, ServiceSpec, Signs, ask_to_end, await_ready,
     ports_asked, probe_once, spawn, why_not_attributed,
 };
 
@@ -66,6 +66,8 @@ type Sent = Rc<RefCell<BTreeMap<String, (kernel::Signal, String)>>>;
 pub(super) struct Services {
     manifest: Arc<Manifest>,
     logs: PathBuf,
+    /// Who sees what services print.
+    onlooker: Option<Onlooker>,
     mark: String,
     reports: Reports,
     orders: Rc<RefCell<BTreeMap<String, watch::Sender<Order>>>>,
@@ -104,8 +106,9 @@ impl Services {
         reports: Reports,
     ) -> Self {
         Self {
+            logs: manifest.logs.directory_in(&manifest.workspace, state_dir),
+            onlooker: None,
             manifest,
-            logs: state_dir.join("logs"),
             mark,
             reports,
             orders: Rc::default(),
@@ -113,6 +116,12 @@ impl Services {
             signals: Rc::default(),
             environment: RefCell::default(),
         }
+    }
+
+    /// What services print is seen by somebody.
+    pub(super) fn seen_by(mut self, onlooker: Option<Onlooker>) -> Self {
+        self.onlooker = onlooker;
+        self
     }
 
     /// What is started from now on is as this manifest says.
@@ -415,6 +424,8 @@ impl Services {
                     .map(|(name, value)| format!("{name}={value}"))
                     .to_vec(),
                 log_path: self.logs.join(format!("{}.log", service.name)),
+                logs: service.logs,
+                onlooker: self.onlooker.clone(),
             },
             ready: probe(&service.ready)?,
             live: probe(&service.live)?,

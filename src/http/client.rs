@@ -1,13 +1,13 @@
-//! The client: one server, one connection that is kept while it serves, GET only.
+//! The client: one server, one connection that is kept while it serves, GET and POST.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Request, Uri};
+use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
@@ -112,7 +112,7 @@ pub(crate) struct Client {
     /// The process that listens on `socket`, as far as that is known.
     peer: Option<u32>,
     tls: Option<TlsConnector>,
-    sender: Option<SendRequest<Empty<Bytes>>>,
+    sender: Option<SendRequest<Full<Bytes>>>,
     connections: JoinSet<()>,
 }
 
@@ -153,6 +153,30 @@ impl Client {
         headers: &[(HeaderName, HeaderValue)],
         wanted: BodyLimit,
     ) -> Result<Answer, HttpError> {
+        let get = (Method::GET, String::new());
+        self.ask(get, path, headers, wanted).await
+    }
+
+    /// POST of `body` to the address itself, with a query or nothing behind it.
+    pub(crate) async fn post(
+        &mut self,
+        query: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: String,
+        wanted: BodyLimit,
+    ) -> Result<Answer, HttpError> {
+        let is_root = self.target.prefix.is_empty();
+        let path = format!("{}{query}", if is_root { "/" } else { "" });
+        self.ask((Method::POST, body), &path, headers, wanted).await
+    }
+
+    async fn ask(
+        &mut self,
+        (method, body): (Method, String),
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        wanted: BodyLimit,
+    ) -> Result<Answer, HttpError> {
         if let Some(sender) = &mut self.sender {
             // An error: the server closed the connection, as it may between two requests.
             if sender.ready().await.is_err() {
@@ -163,11 +187,13 @@ impl Client {
             Some(sender) => sender,
             None => self.connect().await?,
         };
-        let request = Request::get(format!("{}{path}", self.target.prefix))
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.target.prefix))
             .header("host", self.target.authority())
             .header("user-agent", concat!("ubs/", env!("CARGO_PKG_VERSION")));
         let mut request = request
-            .body(Empty::new())
+            .body(Full::new(Bytes::from(body)))
             .map_err(|error| HttpError::Invalid(format!("the request cannot be made: {error}")))?;
         for (name, value) in headers {
             request.headers_mut().insert(name, value.clone());
@@ -199,7 +225,7 @@ impl Client {
         Ok(Answer { status, body })
     }
 
-    async fn connect(&mut self) -> Result<SendRequest<Empty<Bytes>>, HttpError> {
+    async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
         let refused =
             |error: std::io::Error| HttpError::Unreachable(format!("cannot connect: {error}"));
         if let Some(socket) = &self.socket {
@@ -213,7 +239,7 @@ impl Client {
         self.talk_over(stream).await
     }
 
-    async fn talk_over<S>(&mut self, stream: S) -> Result<SendRequest<Empty<Bytes>>, HttpError>
+    async fn talk_over<S>(&mut self, stream: S) -> Result<SendRequest<Full<Bytes>>, HttpError>
     where
         S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
     {
@@ -255,7 +281,7 @@ pub(crate) async fn server_certificate(
 async fn handshake<S>(
     stream: S,
     connections: &mut JoinSet<()>,
-) -> Result<SendRequest<Empty<Bytes>>, HttpError>
+) -> Result<SendRequest<Full<Bytes>>, HttpError>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {

@@ -35,7 +35,8 @@ macro_rules! tables {
 
 tables! {
     ROOT = "", "the manifest",
-        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault", "api"];
+        ["app", "python", "config", "schema", "registration", "layer", "check", "coverage", "heal", "sandbox", "validate", "vault", "api", "logs",
+         "notify"];
     APP = "app", "[app]", ["name", "stable_after"];
     PYTHON = "python", "[python]", ["interpreter", "path", "requirements"];
     CONFIG = "config", "[config]", ["files", "example", "vars", "scan"];
@@ -61,7 +62,7 @@ tables! {
     SERVICE = "layer.service", "[[layer.service]]",
         ["name", "run", "cwd", "env", "env_file", "clean_env", "user", "umask", "limits", "ready", "live", "restart",
          "stop", "oneshot", "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs",
-         "disabled"];
+         "disabled", "logs"];
     READY = "layer.service.ready", "`ready`",
         ["http", "tcp", "exec", "file", "log", "notify", "sql", "delay", "interval", "timeout", "try_timeout",
          "successes", "failures", "external", "ports", "status", "body", "headers", "socket", "ca_file"];
@@ -87,6 +88,9 @@ tables! {
     SANDBOX_VIEW = "sandbox", "[sandbox]", ["read"];
     VALIDATE = "validate", "[validate]", ["every"];
     API = "api", "[api]", ["listen", "token_file", "token_env", "hosts"];
+    LOGS = "logs", "[logs]", ["max_size", "keep", "max_age", "format", "directory"];
+    SERVICE_LOGS = "layer.service.logs", "`logs`", ["max_size", "keep", "max_age", "format"];
+    NOTIFY = "notify", "[[notify]]", ["on", "exec", "webhook", "shape"];
 }
 
 #[cfg(test)]

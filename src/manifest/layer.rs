@@ -3,6 +3,7 @@
 use super::command::read_command;
 use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
+use super::logs::{LogRules, read_service_logs};
 use super::probe::read_probe;
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned};
@@ -59,6 +60,8 @@ pub(super) struct ReadLayer {
 pub(super) struct Elsewhere<'m> {
     /// The `stable_after` of services that do not say.
     pub stable_after_ms: u64,
+    /// How the output of services is kept that do not say.
+    pub logs: LogRules,
     /// Names of the schemas.
     pub schemas: Vec<&'m str>,
 }
@@ -208,6 +211,7 @@ fn read_service(section: &Section<'_>, elsewhere: &Elsewhere<'_>, critical: bool
         on_end,
         needs: needs.iter().map(ReadNeed::pair).collect(),
         disabled: section.boolean("disabled").unwrap_or(false),
+        logs: read_service_logs(section, elsewhere.logs),
         line: section.line(),
     };
     ReadService {

@@ -13,7 +13,9 @@ use super::keys::{
     SCHEMA, VALIDATE,
 };
 use super::layer::{Elsewhere, read_backoff, read_layers, read_name};
+use super::logs::read_logs;
 use super::measure::{show_size, size_bytes};
+use super::notify::read_notify;
 use super::order::{order_layers, require_unique};
 use super::playbook_read::read_playbooks;
 use super::probe::http_url;
@@ -79,7 +81,9 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     let root = Section::open(&faults, document.as_table(), 0..0, &ROOT);
     let (name, stable_after_ms) = read_app(&root);
     let schemas = read_schemas(&root);
+    let logs = read_logs(&root);
     let elsewhere = Elsewhere {
+        logs: logs.rules,
         stable_after_ms,
         schemas: schemas.iter().map(|schema| schema.name.as_str()).collect(),
     };
@@ -103,6 +107,8 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
         api: read_api(&root),
+        logs,
+        notify: read_notify(&root),
     };
     let found = faults.into_found();
     if found.is_empty() {

@@ -3,6 +3,8 @@
 //! Plain data: every duration is in milliseconds, every path is as written (relative to the
 //! workspace), every `${VARIABLE}` is still unexpanded, because its value is known only at run time.
 
+use super::logs::{LogRules, Logs};
+use super::notify::Notify;
 use super::playbook::Playbook;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,6 +46,10 @@ pub struct Manifest {
     pub(crate) validate_every_ms: Option<u64>,
     /// `[api]`: the control interface over TCP too.
     pub(crate) api: Option<Api>,
+    /// `[logs]`: how the output of services is kept.
+    pub(crate) logs: Logs,
+    /// `[[notify]]`: who hears of what happens.
+    pub(crate) notify: Vec<Notify>,
 }
 
 /// `[api]`: where the control interface listens beside its socket.
@@ -531,6 +537,8 @@ pub(crate) struct Service {
     pub needs: BTreeMap<String, NeedCondition>,
     /// It is not started.
     pub disabled: bool,
+    /// How its output is kept.
+    pub logs: LogRules,
     /// Line in the manifest, 1-based.
     pub line: u32,
 }

@@ -18,7 +18,7 @@ mod tests;
 
 pub(crate) use attribution::{ports_asked, why_not_attributed};
 pub(crate) use command::ask_to_end;
-pub(crate) use output::rotate_logs;
+pub(crate) use output::{Onlooker, rotate_logs};
 pub(crate) use ping::Ping;
 pub(crate) use probe::{Asked, Readiness, await_ready, fetch, fetch_up_to, probe_once};
 pub(crate) use process::{RunningService, ServiceSpec, Signs, spawn};

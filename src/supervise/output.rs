@@ -11,6 +11,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use nix::unistd::{AccessFlags, access};
 use regex::Regex;
@@ -18,20 +19,48 @@ use tokio::net::unix::pipe;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::domain::output::{push_json, push_text};
+use crate::manifest::{LogFormat, LogRules};
+
 /// Takes what must not be kept out of a line (redaction).
 pub(crate) type Clean = Arc<dyn Fn(&str) -> String + Send + Sync>;
+
+/// Gets a service's name and a line that it printed.
+type See = dyn Fn(&str, &str) + Send + Sync;
+
+/// Sees each line beside its file. It must return at once.
+#[derive(Clone)]
+pub(crate) struct Onlooker(pub Arc<See>);
+
+impl std::fmt::Debug for Onlooker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Onlooker")
+    }
+}
+
+/// Where the lines of a service go.
+#[derive(Debug, Clone)]
+pub(super) struct LineTarget {
+    /// Its name.
+    pub service: String,
+    pub path: PathBuf,
+    pub rules: LogRules,
+    pub onlooker: Option<Onlooker>,
+}
+
+impl LineTarget {
+    fn show(&self, line: &str) {
+        if let Some(Onlooker(see)) = &self.onlooker {
+            see(&self.service, line);
+        }
+    }
+}
 
 /// Longest line that is kept, bytes; the rest of a longer one is dropped.
 pub(super) const LINE_MAX: usize = 16 << 10;
 
 /// Bytes of a line that are seen by `clean` past those that are kept, so that it is not shown half a secret.
 const LINE_SLACK: usize = 1 << 10;
-
-/// Size at which a log file is put aside.
-pub(super) const FILE_MAX: u64 = 10 << 20;
-
-/// Log files put aside: `.1` is the newest.
-const FILES_KEPT: u32 = 3;
 
 /// Lines kept in memory.
 const TAIL_LINES: usize = 40;
@@ -62,7 +91,7 @@ pub(super) struct LineWatch {
 /// The output of one service.
 #[derive(Debug)]
 pub(crate) struct Output {
-    path: PathBuf,
+    target: LineTarget,
     tail: Arc<Mutex<VecDeque<String>>>,
     stop: Option<oneshot::Sender<()>>,
     task: Option<JoinHandle<()>>,
@@ -86,14 +115,15 @@ impl Output {
     /// Reads the pipe in a task until [`Output::finish`], or until nobody holds it open for writing.
     pub(super) fn start(
         pipe: pipe::Receiver,
-        path: PathBuf,
+        target: LineTarget,
         clean: Clean,
         watch: Option<LineWatch>,
     ) -> Self {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (stop, stopped) = oneshot::channel();
         let lines = LineWriter {
-            log: OutputLog::new(path.clone()),
+            log: OutputLog::new(&target),
+            target: target.clone(),
             clean,
             watch,
             tail: Arc::clone(&tail),
@@ -102,7 +132,7 @@ impl Output {
         };
         let task = tokio::spawn(read(pipe, lines, stopped));
         Self {
-            path,
+            target,
             tail,
             stop: Some(stop),
             task: Some(task),
@@ -120,9 +150,10 @@ impl Output {
 
     /// Adds a line of our own. Only after [`Output::finish`], so that it is the last one.
     pub(super) fn note(&self, line: &str) {
-        let mut log = OutputLog::new(self.path.clone());
+        let mut log = OutputLog::new(&self.target);
         log.write(line);
         log.flush();
+        self.target.show(line);
         push_line(&self.tail, line.to_owned());
     }
 
@@ -172,6 +203,7 @@ async fn read(pipe: pipe::Receiver, mut lines: LineWriter, mut stopped: oneshot:
 /// Makes lines of bytes.
 struct LineWriter {
     log: OutputLog,
+    target: LineTarget,
     clean: Clean,
     /// Until it is seen.
     watch: Option<LineWatch>,
@@ -216,6 +248,7 @@ impl LineWriter {
             self.dropped = 0;
         }
         self.log.write(&text);
+        self.target.show(&text);
         push_line(&self.tail, text);
     }
 
@@ -238,8 +271,14 @@ fn push_line(tail: &Mutex<VecDeque<String>>, line: String) {
 /// The file, and those put aside.
 struct OutputLog {
     path: PathBuf,
+    service: String,
+    rules: LogRules,
     file: Option<File>,
     size: u64,
+    /// When the file was begun.
+    begun: SystemTime,
+    /// It was said that output is removed.
+    said_removed: bool,
     pending: Vec<u8>,
     pending_lines: u64,
     missing: Option<Missing>,
@@ -260,13 +299,6 @@ fn stamp() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
 }
 
-fn push_stamped(bytes: &mut Vec<u8>, line: &str) {
-    bytes.extend_from_slice(stamp().as_bytes());
-    bytes.push(b' ');
-    bytes.extend_from_slice(line.as_bytes());
-    bytes.push(b'\n');
-}
-
 /// The disk or its file system refuses, and may not do so later.
 pub(super) fn is_trouble(error: &io::Error) -> bool {
     matches!(
@@ -276,11 +308,15 @@ pub(super) fn is_trouble(error: &io::Error) -> bool {
 }
 
 impl OutputLog {
-    fn new(path: PathBuf) -> Self {
+    fn new(target: &LineTarget) -> Self {
         Self {
-            path,
+            path: target.path.clone(),
+            service: target.service.clone(),
+            rules: target.rules,
             file: None,
             size: 0,
+            begun: SystemTime::now(),
+            said_removed: false,
             pending: Vec::new(),
             pending_lines: 0,
             missing: None,
@@ -288,8 +324,17 @@ impl OutputLog {
         }
     }
 
+    fn push_stamped(&self, bytes: &mut Vec<u8>, line: &str) {
+        match self.rules.format {
+            LogFormat::Text => push_text(bytes, &stamp(), line),
+            LogFormat::Json => push_json(bytes, &stamp(), &self.service, line),
+        }
+    }
+
     fn write(&mut self, line: &str) {
-        push_stamped(&mut self.pending, line);
+        let mut pending = std::mem::take(&mut self.pending);
+        self.push_stamped(&mut pending, line);
+        self.pending = pending;
         self.pending_lines += 1;
         if self.pending.len() >= LINE_MAX {
             self.flush();
@@ -314,7 +359,7 @@ impl OutputLog {
             if missing.is_torn {
                 said.push(b'\n');
             }
-            push_stamped(&mut said, &text);
+            self.push_stamped(&mut said, &text);
             said.append(&mut pending);
             pending = said;
         }
@@ -348,21 +393,34 @@ impl OutputLog {
         }
         if self.file.is_none() {
             let file = open_log(&self.path)?;
-            self.size = file.metadata()?.len();
+            let about = file.metadata()?;
+            self.size = about.len();
+            self.begun = about.created().unwrap_or_else(|_| SystemTime::now());
             self.file = Some(file);
         }
         let length = bytes.len() as u64;
         let rotations = ROTATIONS.load(Ordering::Relaxed);
         let is_asked = std::mem::replace(&mut self.rotations, rotations) != rotations;
-        if self.size > 0 && (is_asked || self.size + length > FILE_MAX) {
+        let is_full = self.size + length > self.rules.size_max;
+        let mut said = Vec::new();
+        if self.size > 0 && (is_asked || is_full || is_older(self.begun, &self.rules)) {
             self.file = None;
-            rotate(&self.path)?;
+            let is_removed = rotate(&self.path, &self.rules)?;
             self.size = 0;
+            self.begun = SystemTime::now();
+            if is_removed && !std::mem::replace(&mut self.said_removed, true) {
+                let text = "[ubs: older output was removed, and will be again: `[logs]` says how much is kept]";
+                self.push_stamped(&mut said, text);
+            }
         }
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(open_log(&self.path)?),
         };
+        if !said.is_empty() {
+            file.write_all(&said)?;
+            self.size += said.len() as u64;
+        }
         file.write_all(bytes)?;
         self.size += length;
         Ok(())
@@ -403,24 +461,154 @@ fn open_log(path: &Path) -> io::Result<File> {
     }
 }
 
-fn rotate(path: &Path) -> io::Result<()> {
+/// The moment is longer ago than output is kept.
+fn is_older(moment: SystemTime, rules: &LogRules) -> bool {
+    let age = moment.elapsed().unwrap_or_default();
+    rules
+        .age_ms_max
+        .is_some_and(|ms| age > Duration::from_millis(ms))
+}
+
+/// Puts the file aside as `.1`, the newest of those; says whether older output was removed.
+fn rotate(path: &Path, rules: &LogRules) -> io::Result<bool> {
     let aside = |n: u32| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".{n}"));
         PathBuf::from(name)
     };
-    for n in (1..FILES_KEPT).rev() {
-        match fs::rename(aside(n), aside(n + 1)) {
+    let mut is_removed = false;
+    // The oldest, and what was kept while `keep` was larger.
+    for n in rules.keep.. {
+        match fs::remove_file(aside(n)) {
+            Ok(()) => is_removed = true,
+            Err(e) if e.kind() == ErrorKind::NotFound => break,
+            Err(e) => return Err(e),
+        }
+    }
+    for n in (1..rules.keep).rev() {
+        let old = aside(n);
+        if rules.age_ms_max.is_some() {
+            let last = fs::symlink_metadata(&old).and_then(|about| about.modified());
+            if last.is_ok_and(|last| is_older(last, rules)) {
+                fs::remove_file(&old)?;
+                is_removed = true;
+                continue;
+            }
+        }
+        match fs::rename(&old, aside(n + 1)) {
             Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
             _ => {}
         }
     }
-    fs::rename(path, aside(1))
+    fs::rename(path, aside(1))?;
+    Ok(is_removed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::output::OutputLine;
+
+    fn target(path: &Path, rules: LogRules) -> LineTarget {
+        LineTarget {
+            service: "web".to_owned(),
+            path: path.to_owned(),
+            rules,
+            onlooker: None,
+        }
+    }
+
+    #[test]
+    fn every_line_is_in_one_file_while_files_are_put_aside_and_what_goes_is_said_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let rules = LogRules {
+            size_max: 8 << 10,
+            keep: 40,
+            format: LogFormat::Json,
+            ..LogRules::default()
+        };
+        let lines_of = |path: &Path| -> Vec<String> {
+            let text = fs::read_to_string(path).unwrap_or_default();
+            let lines = text.lines().map(|line| OutputLine::parse(line).text);
+            lines.collect()
+        };
+        let aside = |n: u32| dir.path().join(format!("web.log.{n}"));
+        let mut log = OutputLog::new(&target(&path, rules));
+        let mut printed = 0..;
+        let mut print = |log: &mut OutputLog, lines: usize| {
+            for number in printed.by_ref().take(lines) {
+                log.write(&format!("line {number} {}", "x".repeat(number % 90)));
+                if number % 7 == 0 {
+                    log.flush();
+                }
+            }
+            log.flush();
+        };
+        print(&mut log, 1000);
+        let files = (1..=40).rev().map(aside).chain([path.clone()]);
+        let all: Vec<String> = files.flat_map(|path| lines_of(&path)).collect();
+        assert_eq!(all.len(), 1000);
+        for (number, line) in all.iter().enumerate() {
+            assert!(line.starts_with(&format!("line {number} ")), "{line}");
+        }
+        assert!(aside(5).exists() && !aside(40).exists());
+        // Less is kept from now on; what goes is said in the file, the first time.
+        log.rules.keep = 2;
+        print(&mut log, 1000);
+        assert!(aside(2).exists() && !aside(3).exists());
+        let files = [aside(2), aside(1), path.clone()];
+        assert!(
+            files
+                .iter()
+                .all(|path| fs::metadata(path).unwrap().len() <= rules.size_max)
+        );
+        let last = lines_of(&path).pop().unwrap();
+        assert!(last.starts_with("line 1999 "), "{last}");
+        log.said_removed = false;
+        log.rules.keep = 1000;
+        print(&mut log, 100);
+        assert!(!lines_of(&path).iter().any(|line| line.contains("removed")));
+        log.rules.keep = 1;
+        print(&mut log, 2000);
+        let said = log.said_removed;
+        assert!(said && fs::metadata(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_older_than_its_age_is_put_aside_and_then_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let rules = LogRules {
+            age_ms_max: Some(60_000),
+            ..LogRules::default()
+        };
+        let mut log = OutputLog::new(&target(&path, rules));
+        log.write("one");
+        log.flush();
+        log.begun -= Duration::from_secs(61);
+        log.write("two");
+        log.flush();
+        let aside = dir.path().join("web.log.1");
+        assert!(fs::read_to_string(&aside).unwrap().ends_with("one\n"));
+        let old = SystemTime::now() - Duration::from_secs(61);
+        File::options()
+            .append(true)
+            .open(&aside)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        log.begun -= Duration::from_secs(61);
+        log.write("three");
+        log.flush();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            text.contains("older output was removed") && text.ends_with("three\n"),
+            "{text}"
+        );
+        assert!(fs::read_to_string(&aside).unwrap().ends_with("two\n"));
+        assert!(!dir.path().join("web.log.2").exists());
+    }
 
     #[test]
     fn a_log_that_can_be_written_is_made_with_the_first_line_and_one_that_cannot_is_refused() {
@@ -437,7 +625,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        let mut log = OutputLog::new(path.clone());
+        let mut log = OutputLog::new(&target(&path, LogRules::default()));
         let mut print = |line: &str, is_asked: bool| {
             // Not the counter itself, which other tests' files follow too.
             log.rotations = log.rotations.wrapping_sub(u64::from(is_asked));

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 
 use super::group::GroupChild;
 use super::notify::{Hearing, Said, hear, why_not};
-use super::output::{Clean, LineWatch, Output, is_trouble};
+use super::output::{Clean, LineTarget, LineWatch, Onlooker, Output, is_trouble};
 use super::ping::Ping;
 use crate::domain::event::{ExitKind, ProcessRef};
 use crate::domain::probes::ProbeTimes;
 use crate::kernel::{self, MemoryKills, NotifySocket, Signal};
-use crate::manifest::ServiceLimits;
+use crate::manifest::{LogRules, ServiceLimits};
 
 /// Where sockets are made for what services say of themselves: a path of such a socket has 107 bytes at most.
 const NOTIFY_PARENTS: [&str; 3] = ["/tmp", "/run", "/dev/shm"];
@@ -51,6 +51,10 @@ pub(crate) struct ServiceSpec {
     pub marks: Vec<String>,
     /// Where its output is kept.
     pub log_path: PathBuf,
+    /// How its output is kept.
+    pub logs: LogRules,
+    /// Who sees its output beside that.
+    pub onlooker: Option<Onlooker>,
 }
 
 /// The service could not be started.
@@ -255,7 +259,13 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
     let awaited = spec.awaited_line.clone();
     let line = awaited.is_some().then_some(line);
     let watch = awaited.map(|pattern| LineWatch { pattern, seen });
-    let output = Output::start(pipe, spec.log_path.clone(), clean, watch);
+    let target = LineTarget {
+        service: spec.name.clone(),
+        path: spec.log_path.clone(),
+        rules: spec.logs,
+        onlooker: spec.onlooker.clone(),
+    };
+    let output = Output::start(pipe, target, clean, watch);
     let memory_kills = MemoryKills::of(group.id());
     Ok(RunningService {
         process,

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::failure::ProbeFailure;
-use super::output::{Clean, FILE_MAX, LINE_MAX};
+use super::output::{Clean, LINE_MAX};
 use super::*;
 use crate::domain::event::ExitKind;
 use crate::kernel::{Signal, is_alive, process_ref, processes_with_env};
-use crate::manifest::{Probe, ProbeKind, ServiceLimits};
+use crate::manifest::{LogRules, Probe, ProbeKind, ServiceLimits};
 
 mod gifts;
 mod probes;
@@ -50,6 +50,8 @@ fn sh(dir: &Path, script: &str) -> ServiceSpec {
         pings: BTreeMap::new(),
         marks: vec![],
         log_path: dir.join("logs/web.log"),
+        logs: LogRules::default(),
+        onlooker: None,
     }
 }
 
@@ -193,7 +195,7 @@ fn long_output_is_rotated_and_long_lines_are_cut() {
             .unwrap()
             .map(|e| {
                 let e = e.unwrap();
-                assert!(e.metadata().unwrap().len() <= FILE_MAX);
+                assert!(e.metadata().unwrap().len() <= LogRules::default().size_max);
                 e.file_name().into_string().unwrap()
             })
             .collect();

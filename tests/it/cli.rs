@@ -240,7 +240,6 @@ fn json_is_one_document_and_messages_go_elsewhere() {
         &["log", "verify"],
         &["log", "stats"],
         &["log", "rebuild"],
-        &["logs"],
         &["stop"],
     ] {
         let mut all = arguments.to_vec();

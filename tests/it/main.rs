@@ -21,6 +21,7 @@ mod log_examples;
 mod log_trouble;
 mod migrations;
 mod no_namespaces;
+mod output;
 mod packages;
 mod postgres;
 mod proof;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Every room, with the rooms that it may name as `crate::ROOM`. A new edge is a decision: change the table, the room's
 /// header and `docs/architecture.md` together.
-const MAY_IMPORT: [(&str, &[&str]); 16] = [
+const MAY_IMPORT: [(&str, &[&str]); 17] = [
     ("kernel", &["domain", "manifest"]),
     ("manifest", &[]),
     ("source", &["manifest"]),
@@ -17,6 +17,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("sandbox", &["domain", "kernel", "manifest"]),
     ("supervise", &["domain", "http", "kernel", "manifest"]),
     ("control", &["domain", "kernel", "log"]),
+    ("notify", &["domain", "http", "log", "manifest"]),
     (
         "checks",
         &[
@@ -40,6 +41,7 @@ const MAY_IMPORT: [(&str, &[&str]); 16] = [
             "kernel",
             "log",
             "manifest",
+            "notify",
             "supervise",
         ],
     ),

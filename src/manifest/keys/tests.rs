@@ -109,6 +109,8 @@ fn heading(path: &str) -> &'static str {
         "sandbox" => "`[sandbox]`",
         "validate" => "`[validate]`",
         "api" => "`[api]`",
+        "logs" | "layer.service.logs" => "`[logs]`",
+        "notify" => "`[[notify]]`",
         _ => panic!("{path} has no heading in docs/manifest.md"),
     }
 }
