@@ -20,7 +20,7 @@ use crate::kernel::remove_tree;
 /// How long pip may take for one step.
 const STEP_WITHIN: Duration = Duration::from_secs(90);
 /// A larger environment is not copied, so it is not changed either.
-const ENVIRONMENT_BYTES_MAX: u64 = 1 << 30;
+const ENVIRONMENT_BYTES_MAX: u64 = 4 << 30;
 /// Of what pip says.
 const SAID_BYTES_MAX: u64 = 1 << 20;
 
@@ -106,8 +106,22 @@ impl Installer<'_> {
     /// Installs the wheels into the live environment.
     pub(super) fn install(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
         let mut pip = self.pip(&INSTALL)?;
+        // Also a version that seems to be there, and is damaged.
+        pip.arg("--force-reinstall");
         pip.arg("--find-links").arg(wheels).arg("--").args(exact);
         run(pip)
+    }
+
+    /// The versions of a distribution that the index has as wheels for this environment.
+    pub(super) fn versions(&self, name: &str, scratch: &Path) -> Result<Vec<String>, String> {
+        // Pip has no stable way to list them, but names them all if none of them does.
+        let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
+        pip.arg("--dest").arg(scratch).arg("--");
+        pip.arg(format!("{name}==99999999.0"));
+        match said(pip)? {
+            Ok(()) => Err(format!("pip has {name} 99999999.0")),
+            Err(lines) => listed(&lines).ok_or_else(|| format!("pip names no version of {name}")),
+        }
     }
 
     /// Pip of the environment, else another one that is told which environment.
@@ -150,13 +164,52 @@ const INSTALL: [&str; 6] = [
     ":all:",
 ];
 
-/// Runs pip to its end, within a bound; if it fails, the last line that says why.
-fn run(mut command: Command) -> Result<(), String> {
+/// The versions in what pip says when none does: `(from versions: 1.0, 1.1)`.
+fn listed(said: &str) -> Option<Vec<String>> {
+    let (_, rest) = said.split_once("(from versions: ")?;
+    let (all, _) = rest.split_once(')')?;
+    let names = all.split(',').map(str::trim);
+    let versions: Vec<String> = names
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+        .map(str::to_owned)
+        .collect();
+    (!versions.is_empty()).then_some(versions)
+}
+
+/// Runs a tool to its end, within a bound; if it fails, the last line that says why.
+fn run(command: Command) -> Result<(), String> {
+    let tool = tool_name(&command);
+    said(command)?.map_err(|said| {
+        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut errors = lines
+            .clone()
+            .filter(|line| line.starts_with("ERROR") || line.starts_with("error"));
+        let last = errors.next().or(lines.last()).unwrap_or("it says nothing");
+        // An index URL may have a password.
+        format!(
+            "{tool}: {}",
+            without_passwords(&Redactor::default().clean(last, 600))
+        )
+    })
+}
+
+fn tool_name(command: &Command) -> &'static str {
+    let program = Path::new(command.get_program());
+    if program.file_name().is_some_and(|name| name == "uv") {
+        "uv"
+    } else {
+        "pip"
+    }
+}
+
+/// Whether a tool came to a good end, or else what it said; an error if it did not run, or not to its end.
+fn said(mut command: Command) -> Result<Result<(), String>, String> {
+    let tool = tool_name(&command);
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("pip cannot be started: {error}"))?;
+        .map_err(|error| format!("{tool} cannot be started: {error}"))?;
     let stderr = child.stderr.take();
     let reader = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -174,24 +227,19 @@ fn run(mut command: Command) -> Result<(), String> {
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("pip took longer than {} s", STEP_WITHIN.as_secs()));
+                return Err(format!(
+                    "{tool} took longer than {} s",
+                    STEP_WITHIN.as_secs()
+                ));
             }
             Err(error) => return Err(error.to_string()),
         }
     };
     if status.success() {
-        return Ok(());
+        return Ok(Ok(()));
     }
     let said = reader.join().unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let errors: Vec<&str> = lines.filter(|line| line.starts_with("ERROR")).collect();
-    let last = errors.first().copied().unwrap_or("it says nothing");
-    // An index URL may have a password.
-    Err(format!(
-        "pip: {}",
-        without_passwords(&Redactor::default().clean(last, 600))
-    ))
+    Ok(Err(String::from_utf8_lossy(&said).into_owned()))
 }
 
 fn without_passwords(text: &str) -> String {
@@ -249,7 +297,7 @@ impl JournalPackages {
         let said = |error: io::Error| error.to_string();
         if bytes_of(&live, ENVIRONMENT_BYTES_MAX).map_err(said)? > ENVIRONMENT_BYTES_MAX {
             return Err(format!(
-                "{} has more than 1 GiB, so no copy of it is kept and it is not changed; install {} by hand",
+                "{} has more than 4 GiB, so no copy of it is kept and it is not changed; install {} by hand",
                 self.environment,
                 self.install.join(" ")
             ));
@@ -405,9 +453,54 @@ pub(super) fn pin(
     ends.then(|| (spec.start()..end, format!("=={version}")))
 }
 
+/// Where `[project] dependencies` of `pyproject.toml` takes one more, exactly that version, and the text of it.
+pub(super) fn pin_after(text: &str, name: &str, version: &str) -> Option<(usize, String)> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let dependencies = document.get("project")?.get("dependencies")?.as_array()?;
+    let mut spans = dependencies.iter().map(toml_edit::Value::span);
+    let first = spans.next()??;
+    let last = spans.last().unwrap_or(Some(first.clone()))?;
+    let line = text.get(..last.start)?.rsplit('\n').next()?;
+    let before = if line.trim().is_empty() {
+        let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        format!(",{end}{line}")
+    } else {
+        ", ".to_owned()
+    };
+    Some((last.end, format!("{before}\"{name}=={version}\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_more_dependency_is_pinned_in_a_project_file() {
+        for (list, expected) in [
+            ("[\"a\"]", "[\"a\", \"b==1.2\"]"),
+            (
+                "[\n  \"x\",\n  \"a>1\",  # why\n]",
+                "[\n  \"x\",\n  \"a>1\",\n  \"b==1.2\",  # why\n]",
+            ),
+        ] {
+            let mut text = format!("[project]\nname = \"p\"\ndependencies = {list}\n");
+            let (at, more) = pin_after(&text, "b", "1.2").unwrap();
+            text.insert_str(at, &more);
+            assert!(
+                text.ends_with(&format!("dependencies = {expected}\n")),
+                "{text}"
+            );
+        }
+        assert_eq!(pin_after("[project]\ndependencies = []\n", "b", "1"), None);
+    }
+
+    #[test]
+    fn versions_are_read_from_what_pip_says() {
+        let said = "ERROR: Could not find a version that satisfies the requirement dep==99999999.0 \
+                    (from versions: 1.0, 1.1rc1, 2.0)\nERROR: No matching distribution found for dep";
+        assert_eq!(listed(said).unwrap(), ["1.0", "1.1rc1", "2.0"]);
+        assert_eq!(listed("(from versions: none)"), None);
+    }
 
     #[test]
     fn a_requirement_is_pinned_where_it_stands() {

@@ -1,5 +1,6 @@
 //! What a fixer may install: what the workspace declares, or what lies below that, into an environment of its own.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use pep508_rs::{PackageName, VersionOrUrl};
@@ -95,28 +96,109 @@ impl Packages {
         })
     }
 
-    /// Takes an older version of an installed package with which an import fails.
+    /// Takes another version of the installed package of a module with which an import fails; if its files are not
+    /// those that were installed, the same version again.
     pub(in crate::checks) fn vary_fix(
         &self,
         context: &CheckContext<'_>,
         module: &str,
     ) -> Option<Remedy> {
-        let environment = own_environment(context).filter(|_| !self.shared)?;
-        let (name, version) = self.owner_of(module)?;
+        let (name, _) = self.owner_of(module)?;
         // What nobody declares, and nothing that is declared needs, is not the workspace's.
-        let markers = self.markers.as_ref()?;
-        let reached = conflicts::reached(&self.declared, &[], &self.installed, markers);
-        if !reached.contains(&PackageName::from_str(name).ok()?) {
+        if !self.reached().contains(&PackageName::from_str(name).ok()?) {
             return None;
         }
+        self.vary(context, name, None, module)
+    }
+
+    /// Takes the newest version of an installed package that works, and that `within` allows, which is known to.
+    pub(in crate::checks) fn known_fix(
+        &self,
+        context: &CheckContext<'_>,
+        (package, within): (&str, &str),
+        module: &str,
+    ) -> Option<Remedy> {
+        self.vary(context, package, Some(within), module)
+    }
+
+    fn reached(&self) -> BTreeSet<PackageName> {
+        let reached = |markers| conflicts::reached(&self.declared, &[], &self.installed, markers);
+        self.markers.as_ref().map(reached).unwrap_or_default()
+    }
+
+    fn vary(
+        &self,
+        context: &CheckContext<'_>,
+        package: &str,
+        within: Option<&str>,
+        module: &str,
+    ) -> Option<Remedy> {
+        let environment = own_environment(context).filter(|_| !self.shared)?;
+        let name = PackageName::from_str(package).ok()?;
+        let distribution = self.installed.get(&name)?;
+        let version = distribution.version_text.as_str();
+        let name = normalise(&distribution.name);
+        let module = module.to_owned();
+        if within.is_none() && distribution.is_damaged() {
+            return Some(Remedy::Packages {
+                what: format!(
+                    "install {name} {version} anew, whose files are not those that were installed"
+                ),
+                environment,
+                requirements: vec![format!("{name}=={version}")],
+                vary: None,
+                module,
+            });
+        }
+        let mut requirements = self.needs_of_others(&name);
+        requirements.extend(within.map(str::to_owned));
         Some(Remedy::Packages {
             what: format!(
                 "take the newest version of {name} below {version} that works, in {environment}"
             ),
             environment,
-            requirements: Vec::new(),
-            vary: Some(format!("{}=={version}", normalise(name))),
-            module: module.to_owned(),
+            requirements,
+            vary: Some(format!("{name}=={version}")),
+            module,
         })
+    }
+
+    /// What the packages that the workspace comes to ask of the version of one of them.
+    fn needs_of_others(&self, package: &str) -> Vec<String> {
+        let Some(markers) = &self.markers else {
+            return Vec::new();
+        };
+        let reached = self.reached();
+        let others = self
+            .installed
+            .iter()
+            .filter(|(name, _)| reached.contains(*name));
+        let needs: BTreeSet<String> = others
+            .flat_map(|(_, distribution)| &distribution.needs)
+            .filter(|need| need.name.as_ref() == package && need.evaluate_markers(markers, &[]))
+            .filter_map(|need| match &need.version_or_url {
+                Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(format!(
+                    "{package}{}",
+                    wanted.to_string().replace(", ", ",")
+                )),
+                _ => None,
+            })
+            .collect();
+        needs.into_iter().collect()
+    }
+
+    /// The installed package of a module, if its files are not those that were installed.
+    pub(in crate::checks) fn damaged(&self, module: &str) -> Option<(&str, &str)> {
+        let (name, version) = self.owner_of(module)?;
+        let distribution = self.installed.get(&PackageName::from_str(name).ok()?)?;
+        distribution.is_damaged().then_some((name, version))
+    }
+
+    /// The file and the line that declare a package.
+    pub(in crate::checks) fn declared_in(&self, package: &str) -> Option<(&str, u32)> {
+        let name = PackageName::from_str(package).ok()?;
+        let mut declared = self.declared.iter();
+        let one = declared.find(|one| !one.constraint && one.need.name == name)?;
+        Some((&one.file, one.line))
     }
 }
