@@ -21,6 +21,8 @@ use crate::kernel::remove_tree;
 const STEP_WITHIN: Duration = Duration::from_secs(90);
 /// A larger environment is not copied, so it is not changed either.
 const ENVIRONMENT_BYTES_MAX: u64 = 4 << 30;
+/// Where an environment that is made anew lies meanwhile, beside its place.
+const ASIDE: &str = ".ubs-environment-aside";
 /// Of what pip says.
 const SAID_BYTES_MAX: u64 = 1 << 20;
 
@@ -31,6 +33,10 @@ pub(super) struct Installer<'a> {
     /// Relative to the workspace.
     pub environment: &'a str,
     pub process_env: &'a BTreeMap<String, String>,
+    /// Another place that stands for it; `None` for the live one.
+    pub at: Option<&'a Path>,
+    /// The environment of before, which is made anew; `None` if it is still in its place.
+    pub base: Option<&'a Path>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +60,31 @@ const NO_WHEEL: &str = "no version of it comes as a wheel, and a source distribu
                         install it by hand";
 
 impl Installer<'_> {
-    fn place(&self) -> PathBuf {
+    fn live(&self) -> PathBuf {
         self.workspace.join(self.environment)
+    }
+
+    fn place(&self) -> PathBuf {
+        self.at.map_or_else(|| self.live(), Path::to_owned)
+    }
+
+    /// Makes an environment without packages, of the Python that the live one is of, or else of `python3`.
+    pub(super) fn make(&self) -> Result<(), String> {
+        let place = self.place();
+        let before = self.base.map_or_else(|| self.live(), Path::to_owned);
+        let base = base_python(&before).unwrap_or_else(|| "python3".into());
+        let make = |more: &[&str]| {
+            let mut command = Command::new(&base);
+            command.args(["-I", "-m", "venv"]).args(more).arg(&place);
+            command
+                .env_clear()
+                .envs(self.process_env)
+                .current_dir(self.workspace)
+                .stdin(Stdio::null());
+            run(command)
+        };
+        // Some systems have no `ensurepip`.
+        make(&[]).or_else(|_| make(&["--clear", "--without-pip"]))
     }
 
     /// The exact distributions, as `name==version`, that pip would install for the requirements within the constraints.
@@ -253,6 +282,57 @@ fn without_passwords(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
+/// The interpreter that an environment was made from, if it is still there.
+fn base_python(environment: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(environment.join("pyvenv.cfg")).ok()?;
+    let home = text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "home").then(|| PathBuf::from(value.trim()))
+    })?;
+    let program = home.join("python3");
+    (home.is_absolute() && program.is_file()).then_some(program)
+}
+
+/// The environment of a workspace has an interpreter that could be started, and programs that can find it.
+pub(super) fn is_usable(environment: &Path) -> bool {
+    environment.join("pyvenv.cfg").is_file()
+        && environment.join("bin/python").is_file()
+        && !has_moved(environment)
+}
+
+/// Programs of the environment name an interpreter that is not there: it was copied or renamed.
+fn has_moved(environment: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(environment.join("bin")) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let mut first = Vec::new();
+        let about = entry.metadata().is_ok_and(|about| about.is_file());
+        let file = about.then(|| fs::File::open(entry.path()));
+        let Some(Ok(file)) = file else { return false };
+        if file.take(512).read_to_end(&mut first).is_err() {
+            return false;
+        }
+        let line = first
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let Some(line) = line.strip_prefix(b"#!/") else {
+            return false;
+        };
+        let line = String::from_utf8_lossy(line);
+        let program = format!(
+            "/{}",
+            line.split([' ', '\t', '\r']).next().unwrap_or_default()
+        );
+        let program = Path::new(&program);
+        let is_python = program
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("python"));
+        is_python && !program.exists()
+    })
+}
+
 /// Names of the metadata directories of an environment, sorted: what is installed there.
 pub(super) fn installed(environment: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
@@ -295,7 +375,11 @@ impl JournalPackages {
     ) -> Result<(), String> {
         let live = self.live(workspace);
         let said = |error: io::Error| error.to_string();
-        if bytes_of(&live, ENVIRONMENT_BYTES_MAX).map_err(said)? > ENVIRONMENT_BYTES_MAX {
+        let bytes = match bytes_of(&live, ENVIRONMENT_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            bytes => bytes.map_err(said)?,
+        };
+        if bytes > ENVIRONMENT_BYTES_MAX {
             return Err(format!(
                 "{} has more than 4 GiB, so no copy of it is kept and it is not changed; install {} by hand",
                 self.environment,
@@ -303,7 +387,12 @@ impl JournalPackages {
             ));
         }
         copy(wheels, &journal.join("wheels"))?;
-        copy(&live, &journal.join("environment"))
+        if live.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        copy(&live, &journal.join("environment")).inspect_err(|_| {
+            let _ = remove_tree(&journal.join("environment"));
+        })
     }
 
     /// Installs what is to be installed; what an interrupted run left is put back first. Idempotent.
@@ -329,8 +418,28 @@ impl JournalPackages {
             workspace,
             environment: &self.environment,
             process_env,
+            at: None,
+            base: None,
         };
-        installer.install(&self.install, &journal.join("wheels"))?;
+        let live = self.live(workspace);
+        if !is_usable(&live) {
+            let aside = live.with_file_name(ASIDE);
+            let said =
+                |error: io::Error| format!("{} cannot be moved aside: {error}", self.environment);
+            remove_tree(&aside).map_err(said)?;
+            // A copy of it lies in the journal.
+            if live.symlink_metadata().is_ok() {
+                fs::rename(&live, &aside).map_err(said)?;
+            }
+            crate::kernel::crash_point("promote.environment_aside");
+            let mut made = installer;
+            made.base = Some(&aside);
+            made.make()?;
+            made.install(&self.install, &journal.join("wheels"))?;
+            remove_tree(&aside).map_err(said)?;
+        } else {
+            installer.install(&self.install, &journal.join("wheels"))?;
+        }
         crate::kernel::crash_point("promote.packages_installed");
         let all = installed(&self.live(workspace)).map_err(|error| error.to_string())?;
         mark(&done, &all.join("\n"))
@@ -359,12 +468,20 @@ impl JournalPackages {
         } else {
             remove_tree(&fresh).map_err(said)?;
             remove_tree(&old).map_err(said)?;
-            copy(&kept, &fresh)?;
-            fs::rename(&live, &old).map_err(said)?;
+            let was_there = kept.symlink_metadata().is_ok();
+            if was_there {
+                copy(&kept, &fresh)?;
+            }
+            if live.symlink_metadata().is_ok() {
+                fs::rename(&live, &old).map_err(said)?;
+            }
             crate::kernel::crash_point("take_back.environment_aside");
-            fs::rename(&fresh, &live).map_err(said)?;
+            if was_there {
+                fs::rename(&fresh, &live).map_err(said)?;
+            }
         }
         remove_tree(&old).map_err(said)?;
+        remove_tree(&live.with_file_name(ASIDE)).map_err(said)?;
         for mark in [journal.join("packages-done"), begun] {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(said(error)),

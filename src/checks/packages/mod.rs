@@ -17,3 +17,4 @@ mod tests;
 pub(super) use inventory::Packages;
 pub(super) use names::{normalise, package_of};
 pub(crate) use remedy::{DeclaredPackage, declared_packages};
+pub(super) use remedy::{anew_fix, moved_fix};

@@ -1,6 +1,7 @@
 //! What a fixer may install: what the workspace declares, or what lies below that, into an environment of its own.
 
 use std::collections::BTreeSet;
+use std::path::{Component, Path};
 use std::str::FromStr;
 
 use pep508_rs::{PackageName, VersionOrUrl};
@@ -59,6 +60,64 @@ fn own_environment(context: &CheckContext<'_>) -> Option<String> {
         && !environment.is_symlink()
         && !inside.as_os_str().is_empty();
     is_own.then(|| inside.to_str().map(str::to_owned))?
+}
+
+/// Where environments lie that nobody names.
+const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
+
+/// Makes the environment of the workspace anew, whose interpreter cannot be started.
+pub(in crate::checks) fn anew_fix(context: &CheckContext<'_>) -> Option<Remedy> {
+    let workspace = &context.manifest.workspace;
+    let is_broken = |python: &Path| {
+        let is_there = python.symlink_metadata().is_ok();
+        is_there && !python.is_file()
+    };
+    let python = match &context.manifest.python.interpreter {
+        Some(named) => {
+            let python = workspace.join(named);
+            (is_broken(&python) || !python.parent()?.parent()?.exists()).then_some(python)
+        }
+        None => {
+            let mut all = ENVIRONMENTS
+                .iter()
+                .map(|name| workspace.join(name).join("bin/python"));
+            all.find(|python| is_broken(python))
+        }
+    };
+    anew(context, &python?)
+}
+
+/// Makes the environment of the workspace anew in which a program lies that cannot be started.
+pub(in crate::checks) fn moved_fix(context: &CheckContext<'_>, program: &Path) -> Option<Remedy> {
+    let environment = program.parent()?.parent()?;
+    environment.join("pyvenv.cfg").is_file().then_some(())?;
+    anew(context, program)
+}
+
+fn anew(context: &CheckContext<'_>, program: &Path) -> Option<Remedy> {
+    let workspace = &context.manifest.workspace;
+    let bin = program.parent().filter(|bin| bin.ends_with("bin"))?;
+    let inside = bin.parent()?.strip_prefix(workspace).ok()?;
+    let environment = inside.to_str().filter(|inside| !inside.is_empty())?;
+    let is_plain = inside
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
+    if !is_plain || workspace.join(inside).is_symlink() {
+        return None;
+    }
+    let declared = declared::read(workspace, context.manifest);
+    let wanted: Vec<&Declared> = declared.iter().filter(|one| !one.constraint).collect();
+    let is_url = |one: &&Declared| matches!(one.need.version_or_url, Some(VersionOrUrl::Url(_)));
+    if wanted.is_empty() || wanted.iter().any(is_url) {
+        return None;
+    }
+    Some(Remedy::Packages {
+        what: format!("make {environment} anew, with what the workspace declares"),
+        environment: environment.to_owned(),
+        requirements: wanted.iter().map(|one| one.need.to_string()).collect(),
+        vary: None,
+        module: String::new(),
+    })
 }
 
 impl Packages {

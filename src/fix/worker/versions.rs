@@ -12,7 +12,7 @@ use crate::checks::{DeclaredPackage, declared_packages};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit};
-use crate::fix::packages::{Installer, pin, pin_after};
+use crate::fix::packages::{Installer, is_usable, pin, pin_after};
 use crate::fix::trial::checks_of;
 
 /// Versions of one distribution that are tried.
@@ -76,13 +76,21 @@ impl Worker {
             .iter()
             .filter_map(|d| d.constraint.clone())
             .collect();
+        let _held = self.hold_sandbox(mission)?;
+        let scratch = self.sandbox_dir(mission).join("resolve");
+        let anew = scratch.join("environment");
+        let is_anew = !is_usable(&self.manifest.workspace.join(environment));
         let installer = Installer {
             workspace: &self.manifest.workspace,
             environment,
             process_env: &self.process_env,
+            // What is there now does not matter for what is made anew.
+            at: is_anew.then_some(anew.as_path()),
+            base: None,
         };
-        let _held = self.hold_sandbox(mission)?;
-        let scratch = self.sandbox_dir(mission).join("resolve");
+        if is_anew && let Err(why) = installer.make() {
+            return Ok(Err(why));
+        }
         let installing = |install: Vec<String>| Proposal {
             summary: format!("install {} into {environment}", install.join(", ")),
             changes: vec![Change::Packages {
