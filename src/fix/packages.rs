@@ -83,8 +83,24 @@ impl Installer<'_> {
                 .stdin(Stdio::null());
             run(command)
         };
-        // Some systems have no `ensurepip`.
-        make(&[]).or_else(|_| make(&["--clear", "--without-pip"]))
+        let pip = || {
+            // What only stands for it does not need a pip of its own, where there is another one.
+            if self.at.is_some() && make(&["--without-pip"]).is_ok() {
+                let asked = self.pip(&["--version"]).and_then(run);
+                if asked.is_ok() {
+                    return Ok(());
+                }
+            }
+            // Some systems have no `ensurepip`.
+            make(&["--clear"]).or_else(|_| make(&["--clear", "--without-pip"]))
+        };
+        pip()?;
+        // Its settings name the index.
+        let settings = before.join("pip.conf");
+        if settings.is_file() {
+            fs::copy(&settings, place.join("pip.conf")).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// The exact distributions, as `name==version`, that pip would install for the requirements within the constraints.
@@ -99,6 +115,14 @@ impl Installer<'_> {
         let limits = scratch.join("constraints.txt");
         let report = scratch.join("report.json");
         fs::write(&limits, constraints.join("\n") + "\n").map_err(said)?;
+        if let Some(mut uv) = self.uv() {
+            uv.args(["--dry-run", "--only-binary", ":all:", "--constraint"]);
+            uv.arg(&limits).arg("--").args(requirements);
+            return match self::said(uv)? {
+                Ok(plan) => Ok(planned_by_uv(&plan)),
+                Err(said) => Err(why("uv", &said)),
+            };
+        }
         let mut pip = self.pip(&["install", "--dry-run", "--quiet", "--only-binary", ":all:"])?;
         pip.arg("--constraint").arg(&limits);
         pip.arg("--report").arg(&report);
@@ -119,6 +143,15 @@ impl Installer<'_> {
 
     /// The wheels of exact distributions.
     pub(super) fn download(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            // Into its cache, from which it installs later without a network; what it unpacks here is not used.
+            let unpacked = wheels.join("unpacked");
+            fs::create_dir_all(wheels).map_err(|error| error.to_string())?;
+            uv.args(["--no-deps", "--only-binary", ":all:", "--target"]);
+            uv.arg(&unpacked).arg("--").args(exact);
+            run(uv)?;
+            return remove_tree(&unpacked).map_err(|error| error.to_string());
+        }
         let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
         pip.arg("--dest").arg(wheels).arg("--").args(exact);
         run(pip)
@@ -126,6 +159,14 @@ impl Installer<'_> {
 
     /// Unpacks the wheels into a directory that stands before the environment on the import path.
     pub(super) fn overlay(&self, exact: &[String], wheels: &Path, to: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            uv.args(FROM_CACHE)
+                .arg("--target")
+                .arg(to)
+                .arg("--")
+                .args(exact);
+            return run(uv);
+        }
         let mut pip = self.pip(&INSTALL)?;
         pip.arg("--target").arg(to);
         pip.arg("--find-links").arg(wheels).arg("--").args(exact);
@@ -134,6 +175,10 @@ impl Installer<'_> {
 
     /// Installs the wheels into the live environment.
     pub(super) fn install(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            uv.args(FROM_CACHE).arg("--reinstall").arg("--").args(exact);
+            return run(uv);
+        }
         let mut pip = self.pip(&INSTALL)?;
         // Also a version that seems to be there, and is damaged.
         pip.arg("--force-reinstall");
@@ -143,14 +188,53 @@ impl Installer<'_> {
 
     /// The versions of a distribution that the index has as wheels for this environment.
     pub(super) fn versions(&self, name: &str, scratch: &Path) -> Result<Vec<String>, String> {
+        if self.uv().is_some() {
+            return Err("uv does not list versions".to_owned());
+        }
         // Pip has no stable way to list them, but names them all if none of them does.
         let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
         pip.arg("--dest").arg(scratch).arg("--");
         pip.arg(format!("{name}==99999999.0"));
         match said(pip)? {
-            Ok(()) => Err(format!("pip has {name} 99999999.0")),
+            Ok(_) => Err(format!("pip has {name} 99999999.0")),
             Err(lines) => listed(&lines).ok_or_else(|| format!("pip names no version of {name}")),
         }
+    }
+
+    /// `uv pip install` for the environment, where the project is one of uv's and it is there. It reads no settings of
+    /// pip, so that it is not taken merely because it is installed.
+    fn uv(&self) -> Option<Command> {
+        let made = fs::read_to_string(self.live().join("pyvenv.cfg")).unwrap_or_default();
+        let is_made = made
+            .lines()
+            .any(|line| line.split('=').next().is_some_and(|key| key.trim() == "uv"));
+        if !is_made && !self.workspace.join("uv.lock").is_file() {
+            return None;
+        }
+        let path = self.process_env.get("PATH").map_or("", String::as_str);
+        let own = self.live().join("bin");
+        let mut directories = std::iter::once(own).chain(std::env::split_paths(path));
+        let uv = directories.find_map(|directory| {
+            let program = directory.join("uv");
+            (directory.is_absolute() && program.is_file()).then_some(program)
+        })?;
+        let mut command = Command::new(uv);
+        command.args([
+            "pip",
+            "install",
+            "--no-progress",
+            "--color",
+            "never",
+            "--python",
+        ]);
+        command
+            .arg(self.place().join("bin/python"))
+            .env_clear()
+            .envs(self.process_env)
+            .env_remove("VIRTUAL_ENV")
+            .current_dir(self.workspace)
+            .stdin(Stdio::null());
+        Some(command)
     }
 
     /// Pip of the environment, else another one that is told which environment.
@@ -184,6 +268,21 @@ impl Installer<'_> {
     }
 }
 
+/// What uv has in its cache, and nothing else.
+const FROM_CACHE: [&str; 4] = ["--offline", "--no-deps", "--only-binary", ":all:"];
+
+/// The distributions that uv would install: lines ` + name==version` of what it says.
+fn planned_by_uv(said: &str) -> Vec<String> {
+    let lines = said.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("+ ").or_else(|| line.strip_prefix("~ "))
+    });
+    lines
+        .filter(|line| line.contains("=="))
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
 const INSTALL: [&str; 6] = [
     "install",
     "--quiet",
@@ -208,18 +307,21 @@ fn listed(said: &str) -> Option<Vec<String>> {
 /// Runs a tool to its end, within a bound; if it fails, the last line that says why.
 fn run(command: Command) -> Result<(), String> {
     let tool = tool_name(&command);
-    said(command)?.map_err(|said| {
-        let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-        let mut errors = lines
-            .clone()
-            .filter(|line| line.starts_with("ERROR") || line.starts_with("error"));
-        let last = errors.next().or(lines.last()).unwrap_or("it says nothing");
-        // An index URL may have a password.
-        format!(
-            "{tool}: {}",
-            without_passwords(&Redactor::default().clean(last, 600))
-        )
-    })
+    said(command)?.map(drop).map_err(|said| why(tool, &said))
+}
+
+/// The line of what a tool said that says why it failed.
+fn why(tool: &str, said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut errors = lines
+        .clone()
+        .filter(|line| line.starts_with("ERROR") || line.starts_with("error"));
+    let last = errors.next().or(lines.last()).unwrap_or("it says nothing");
+    // An index URL may have a password.
+    format!(
+        "{tool}: {}",
+        without_passwords(&Redactor::default().clean(last, 600))
+    )
 }
 
 fn tool_name(command: &Command) -> &'static str {
@@ -231,8 +333,8 @@ fn tool_name(command: &Command) -> &'static str {
     }
 }
 
-/// Whether a tool came to a good end, or else what it said; an error if it did not run, or not to its end.
-fn said(mut command: Command) -> Result<Result<(), String>, String> {
+/// What a tool said, and whether it came to a good end; an error if it did not run, or not to its end.
+fn said(mut command: Command) -> Result<Result<String, String>, String> {
     let tool = tool_name(&command);
     let mut child = command
         .stdout(Stdio::null())
@@ -264,11 +366,13 @@ fn said(mut command: Command) -> Result<Result<(), String>, String> {
             Err(error) => return Err(error.to_string()),
         }
     };
-    if status.success() {
-        return Ok(Ok(()));
-    }
     let said = reader.join().unwrap_or_default();
-    Ok(Err(String::from_utf8_lossy(&said).into_owned()))
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Ok(if status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    })
 }
 
 fn without_passwords(text: &str) -> String {
@@ -609,6 +713,12 @@ mod tests {
             );
         }
         assert_eq!(pin_after("[project]\ndependencies = []\n", "b", "1"), None);
+    }
+
+    #[test]
+    fn what_uv_would_install_is_read() {
+        let said = "Resolved 2 packages in 3ms\nWould install 2 packages\n - dep==2.0\n + dep==1.1\n + x==1\n";
+        assert_eq!(planned_by_uv(said), ["dep==1.1", "x==1"]);
     }
 
     #[test]

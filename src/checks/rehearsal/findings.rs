@@ -7,7 +7,7 @@ use crate::checks::advice::{Advice, advise, import_remedy, settling};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::raised_fix;
-use crate::checks::packages::{Packages, package_of};
+use crate::checks::packages::{ADD_TO_REQUIREMENTS, Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::checks::view::SandboxCause;
@@ -249,15 +249,9 @@ impl LayerFailures<'_> {
                  {version} is installed and brings {module}, but the module is not there"
             );
         }
-        let package = self.package_of(module);
-        if let Some((file, line)) = self.packages.and_then(|p| p.declared_in(&package)) {
-            return format!(
-                "install {package} with the application's interpreter: {file}:{line} declares it, so installing what \
-                 {file} lists does"
-            );
-        }
         format!(
-            "install {package} with the application's interpreter, and add it to its requirements"
+            "install {} with the application's interpreter, {ADD_TO_REQUIREMENTS}",
+            self.package_of(module)
         )
     }
 

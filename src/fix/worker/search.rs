@@ -15,6 +15,8 @@ pub(super) struct VersionSearch {
     /// This one works.
     works: Option<usize>,
     steps: u32,
+    /// The way goes up again, and not for the first time.
+    has_turned: bool,
 }
 
 impl VersionSearch {
@@ -32,6 +34,7 @@ impl VersionSearch {
             fails: 0,
             works: None,
             steps: 0,
+            has_turned: false,
         })
     }
 
@@ -42,7 +45,14 @@ impl VersionSearch {
 
     fn next_index(&self) -> Option<usize> {
         if let Some(works) = self.works {
-            return (self.fails < works).then(|| self.fails + (works - self.fails) / 2);
+            let left = works - self.fails;
+            // What breaks others comes with the first version of a line, mostly: it is tried first.
+            let middle = if self.has_turned {
+                left / 2
+            } else {
+                left.saturating_sub(1)
+            };
+            return (left > 0).then(|| self.fails + middle);
         }
         let rest = self.versions.get(self.fails..)?;
         let last = self.fails.checked_sub(1).map(|last| &self.versions[last]);
@@ -77,6 +87,7 @@ impl VersionSearch {
             return;
         };
         self.steps += 1;
+        self.has_turned = self.works.is_some();
         if works {
             self.works = Some(index);
         } else {
@@ -114,7 +125,7 @@ mod tests {
         ];
         assert_eq!(
             found("3.1.4", &werkzeug, "2.3.8"),
-            (Some("2.3.8".to_owned()), 6)
+            (Some("2.3.8".to_owned()), 4)
         );
         assert_eq!(
             found("3.1.4", &werkzeug, "3.1.3"),

@@ -11,7 +11,7 @@ use super::{WorkError, Worker};
 use crate::checks::{DeclaredPackage, declared_packages};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::{Remedy, TextEdit};
+use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
 use crate::fix::packages::{Installer, is_usable, pin, pin_after};
 use crate::fix::trial::checks_of;
 
@@ -40,6 +40,15 @@ fn specifiers_of(text: &str, name: &str) -> Option<VersionSpecifiers> {
             Some(wanted)
         }
         _ => None,
+    }
+}
+
+fn series_of(version: &str, tried: usize) -> String {
+    let parts: Vec<&str> = version.split('.').take(2).collect();
+    if tried > 1 && parts.len() == 2 {
+        parts.join(".")
+    } else {
+        version.to_owned()
     }
 }
 
@@ -107,7 +116,13 @@ impl Worker {
                     Ok(installing(requirements.clone()))
                 }
                 Ok(exact) if exact.is_empty() => Err("pip finds nothing to install".to_owned()),
-                Ok(exact) => Ok(installing(exact)),
+                Ok(exact) => {
+                    let mut candidate = installing(exact);
+                    if failure.facts.contains_key(UNDECLARED) {
+                        self.declare(&mut candidate, &declared, requirements);
+                    }
+                    Ok(candidate)
+                }
                 Err(why) => Err(why),
             });
         };
@@ -180,7 +195,8 @@ impl Worker {
             match &mut search {
                 Some(search) => search.tried(works),
                 None if works => break,
-                None => below = version,
+                // Without a list: the version before, then the line before.
+                None => below = series_of(&version, tried),
             }
         }
         if let Some((mut candidate, version)) = best {
@@ -191,6 +207,31 @@ impl Worker {
             "no version of {name} below {installed} that the workspace's declarations allow was seen to work{}{last}",
             if last.is_empty() { "" } else { ": " }
         )))
+    }
+
+    /// What nobody declares is declared from then on.
+    fn declare(
+        &self,
+        candidate: &mut Proposal,
+        declared: &[DeclaredPackage],
+        requirements: &[String],
+    ) {
+        let Some(Change::Packages { install, .. }) = candidate.changes.first().cloned() else {
+            return;
+        };
+        let name = |text: &str| {
+            plain(
+                text.split(['=', '<', '>', '!', '~', '['])
+                    .next()
+                    .unwrap_or(text)
+                    .trim(),
+            )
+        };
+        let wanted: Vec<String> = requirements.iter().map(|one| name(one)).collect();
+        let exact = install.iter().filter_map(|one| one.split_once("=="));
+        for (name, version) in exact.filter(|(name, _)| wanted.contains(&plain(name))) {
+            self.pin_in(candidate, declared, name, version);
+        }
     }
 
     /// Pins the version where it is declared; what no edit can keep true needs a person's approval, and says so.
