@@ -112,6 +112,10 @@ impl Installer<'_> {
     ) -> Result<Vec<String>, String> {
         let said = |error: io::Error| format!("{} cannot be used: {error}", scratch.display());
         fs::create_dir_all(scratch).map_err(said)?;
+        // A trial removes it with everything else of the mission.
+        if self.at.is_some_and(|at| !at.exists()) {
+            self.make()?;
+        }
         let limits = scratch.join("constraints.txt");
         let report = scratch.join("report.json");
         fs::write(&limits, constraints.join("\n") + "\n").map_err(said)?;
@@ -433,7 +437,7 @@ fn has_moved(environment: &Path) -> bool {
         let is_python = program
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with("python"));
-        is_python && !program.exists()
+        is_python && !program.starts_with("/usr") && !program.exists()
     })
 }
 

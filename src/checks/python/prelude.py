@@ -226,10 +226,11 @@ def _below(error):
             found.remove(module)
         found.insert(0, module)
     if isinstance(error, SyntaxError) and isinstance(error.filename, str):
-        for base in sys.path:
-            if base and error.filename.startswith(base + "/") and relative(error.filename) is None:
-                found.insert(0, error.filename[len(base) + 1 :].split(".")[0].replace("/", ".")[:256])
-                break
+        # The workspace is on the path too, and the environment in it.
+        bases = [base for base in sys.path if base and error.filename.startswith(base + "/")]
+        if bases and relative(error.filename) is None:
+            name = error.filename[len(max(bases, key=len)) + 1 :].split(".")[0]
+            found.insert(0, name.replace("/", ".")[:256])
     return found[:_CHAIN_MAX], importing, is_own and count == 1 and not importing
 
 

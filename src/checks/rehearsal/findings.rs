@@ -138,8 +138,7 @@ impl LayerFailures<'_> {
                     .to_owned()
             });
             (code, remedy)
-        } else if raised.syntax.is_some()
-            && location.is_none()
+        } else if raised.syntax.as_ref().is_some_and(|at| at.file.is_empty())
             && let Some((_, name, version)) = self.damaged(raised)
         {
             (

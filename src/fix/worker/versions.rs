@@ -12,7 +12,7 @@ use crate::checks::{DeclaredPackage, declared_packages};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
-use crate::fix::packages::{Installer, is_usable, pin, pin_after};
+use crate::fix::packages::{Installer, installed as installed_in, is_usable, pin, pin_after};
 use crate::fix::trial::checks_of;
 
 /// Versions of one distribution that are tried.
@@ -58,6 +58,12 @@ fn is_exact(requirement: &str) -> bool {
         .is_some_and(|(name, version)| !name.is_empty() && !version.contains([',', '*', ';']))
 }
 
+/// The normalised name of a requirement.
+fn name_of(requirement: &str) -> String {
+    let end = ['=', '<', '>', '!', '~', '[', ';', ' '];
+    plain(requirement.split(end).next().unwrap_or(requirement))
+}
+
 fn plain(name: &str) -> String {
     name.to_lowercase().replace(['_', '.'], "-")
 }
@@ -75,6 +81,7 @@ impl Worker {
             environment,
             requirements,
             vary,
+            module,
             ..
         }) = &failure.fix
         else {
@@ -97,11 +104,29 @@ impl Worker {
             at: is_anew.then_some(anew.as_path()),
             base: None,
         };
-        if is_anew && let Err(why) = installer.make() {
-            return Ok(Err(why));
+        let mut requirements = requirements.clone();
+        if is_anew && !module.is_empty() {
+            // Made anew because it was moved, and everything else stays in it as it is.
+            let place = self.manifest.workspace.join(environment);
+            let names = installed_in(&place).unwrap_or_default();
+            let but: Vec<String> = requirements
+                .iter()
+                .chain(vary)
+                .map(|one| name_of(one))
+                .collect();
+            let others = names.iter().filter_map(|name| {
+                let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
+                (!but.contains(&plain(name))).then(|| format!("{name}=={version}"))
+            });
+            requirements.extend(others);
         }
+        let requirements = &requirements;
         let installing = |install: Vec<String>| Proposal {
-            summary: format!("install {} into {environment}", install.join(", ")),
+            summary: if is_anew {
+                format!("make {environment} anew, with {}", install.join(", "))
+            } else {
+                format!("install {} into {environment}", install.join(", "))
+            },
             changes: vec![Change::Packages {
                 environment: environment.clone(),
                 install,
@@ -219,15 +244,7 @@ impl Worker {
         let Some(Change::Packages { install, .. }) = candidate.changes.first().cloned() else {
             return;
         };
-        let name = |text: &str| {
-            plain(
-                text.split(['=', '<', '>', '!', '~', '['])
-                    .next()
-                    .unwrap_or(text)
-                    .trim(),
-            )
-        };
-        let wanted: Vec<String> = requirements.iter().map(|one| name(one)).collect();
+        let wanted: Vec<String> = requirements.iter().map(|one| name_of(one)).collect();
         let exact = install.iter().filter_map(|one| one.split_once("=="));
         for (name, version) in exact.filter(|(name, _)| wanted.contains(&plain(name))) {
             self.pin_in(candidate, declared, name, version);
