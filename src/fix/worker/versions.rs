@@ -177,7 +177,9 @@ impl Worker {
         let mut best = None;
         let mut tried = 0;
         for _ in 0..CANDIDATES_MAX {
-            if tried == VERSIONS_MAX || begun.elapsed() >= SEARCH_WITHIN {
+            // That it is the newest is worth less time than that one works.
+            let within = SEARCH_WITHIN / if best.is_some() { 2 } else { 1 };
+            if tried == VERSIONS_MAX || begun.elapsed() >= within {
                 break;
             }
             let mut wanted = requirements.clone();
