@@ -1,5 +1,5 @@
-//! Which version of a distribution is tried next: downwards in growing steps until one works, then up to the newest that
-//! does. It takes for granted that what a version broke, later ones do not have again.
+//! Which version of a distribution is tried next: downwards in growing steps until one works, then up to the newest
+//! that does. It takes for granted that what a version broke, later ones do not have again.
 
 use std::str::FromStr;
 
