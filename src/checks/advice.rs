@@ -14,6 +14,16 @@ use crate::source::near_names;
 
 pub(super) use standard::{standard_remedy, taken_away};
 
+/// The installed package whose version is known to be to blame for an exception, and those that do, as a requirement.
+pub(super) fn settling(raised: &Raised) -> Option<(&'static str, String)> {
+    if raised.kind == "ModuleNotFoundError" {
+        let (package, versions) = taken_away(raised.name.as_deref()?)?;
+        return Some((package, format!("{package}{versions}")));
+    }
+    let (package, pin) = pairs::settling(raised.texts())?;
+    Some((package, pin.to_owned()))
+}
+
 /// Fields of a model that a message names.
 const FIELDS_MAX: usize = 4;
 
@@ -59,10 +69,8 @@ pub(super) fn advise(
         .or_else(|| missing_module(context, packages, raised))
         .or_else(|| without_package(as_run, raised))
         .or_else(|| {
-            let chain = raised.chain.iter().map(|link| link.message.as_str());
-            let texts = std::iter::once(raised.message.as_str()).chain(chain);
             let version = |name: &str| packages?.version_of(name);
-            pairs::quarrel(texts, version).map(Advice::of)
+            pairs::quarrel(raised.texts(), version).map(Advice::of)
         })
         .or_else(|| fields(context, raised))
         .or_else(|| variable(context, raised))

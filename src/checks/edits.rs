@@ -387,6 +387,45 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_becomes_a_package_where_an_installed_one_hides_it() {
+        for (layout, expected) in [
+            (&["tools/mine.py"][..], Some("tools/__init__.py")),
+            // Two of them are missing.
+            (&["tools/deep/mine.py"], None),
+        ] {
+            let app = App::with_interpreter(None).file(layout[0], "");
+            let module = layout[0].trim_end_matches(".py").replace('/', ".");
+            let app = app
+                .file("app.py", format!("import {module}\n"))
+                .imports("app");
+            let mut python = std::process::Command::new("python3");
+            python.args(["-m", "venv", "--without-pip", ".venv"]);
+            if !python
+                .current_dir(app.root())
+                .output()
+                .is_ok_and(|o| o.status.success())
+            {
+                return;
+            }
+            let mut lib = std::fs::read_dir(app.root().join(".venv/lib")).unwrap();
+            let site = lib.next().unwrap().unwrap().path().join("site-packages");
+            std::fs::create_dir(site.join("tools")).unwrap();
+            std::fs::write(site.join("tools/__init__.py"), "").unwrap();
+            let report = app.check(CheckName::Rehearsal);
+            let found = report
+                .findings
+                .iter()
+                .find_map(|finding| match &finding.fix {
+                    Some(Remedy::EditText {
+                        file, before: None, ..
+                    }) => Some(file.as_str()),
+                    _ => None,
+                });
+            assert_eq!(found, expected, "{:#?}", report.findings);
+        }
+    }
+
+    #[test]
     fn a_circle_is_broken_after_a_look_only() {
         let Some(app) = App::plain() else { return };
         let app = app

@@ -17,7 +17,7 @@ use super::advice::{standard_remedy, taken_away};
 use super::as_run::AsRun;
 use super::context::CheckContext;
 use super::edits::{module_fix, name_fix};
-use super::packages::package_of;
+use super::packages::{ADD_TO_REQUIREMENTS, package_of};
 use super::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeProgram, run_probe};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -278,9 +278,7 @@ fn package_finding(top: &str, import: &Import, places: usize) -> Finding {
         ),
         (None, None) => (
             Code::RehearsalMissingPackage,
-            format!(
-                "install {package} with the application's interpreter, and add it to its requirements"
-            ),
+            format!("install {package} with the application's interpreter, {ADD_TO_REQUIREMENTS}"),
         ),
     };
     let is_package = code == Code::RehearsalMissingPackage;

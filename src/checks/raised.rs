@@ -55,6 +55,13 @@ pub(super) struct Raised {
     /// The module whose code raised it: the application's, a package's, the library's.
     pub raised_in: String,
     pub raised_line: u32,
+    /// Modules whose code ran below the application's innermost frame, the innermost first; of a syntax error, first
+    /// the module that has it.
+    pub below: Vec<String>,
+    /// One of them was being imported.
+    pub importing: bool,
+    /// The application's own code called what raised it.
+    pub direct: bool,
     /// What led to it: its cause, what was being handled, the members of a group; the nearest first.
     pub chain: Vec<Link>,
 }
@@ -100,6 +107,12 @@ impl Raised {
             format!("{}: {}", self.kind, self.message)
         };
         redactor.clean(text.trim(), EXCEPTION_BYTES_MAX)
+    }
+
+    /// The messages of the exception and of what led to it.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        let chain = self.chain.iter().map(|link| link.message.as_str());
+        std::iter::once(self.message.as_str()).chain(chain)
     }
 
     /// The first line of [`Self::text`], for a sentence.

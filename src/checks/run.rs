@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::context::CheckContext;
 use super::outcome::{CheckOutcome, finish_report};
+use super::packages::anew_fix;
 use super::python::ProbeError;
 use super::{config, declared, registration, rehearsal, schema};
 use crate::domain::code::Code;
@@ -27,7 +28,7 @@ pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckRe
     };
     let (outcome, failed) = match outcome {
         Ok(outcome) => (outcome, could_not),
-        Err(error) => (cannot_be_carried_out(check, &error), true),
+        Err(error) => (cannot_be_carried_out(context, check, &error), true),
     };
     let duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut report = finish_report(check, outcome, context.redactor, duration_ms);
@@ -37,12 +38,19 @@ pub(crate) fn run_check(check: CheckName, context: &CheckContext<'_>) -> CheckRe
     report
 }
 
-fn cannot_be_carried_out(check: CheckName, error: &ProbeError) -> CheckOutcome {
-    let finding = Finding::of(
+fn cannot_be_carried_out(
+    context: &CheckContext<'_>,
+    check: CheckName,
+    error: &ProbeError,
+) -> CheckOutcome {
+    let mut finding = Finding::of(
         Code::CheckError,
         check.as_str(),
         format!("the {check} check could not be carried out: {error}"),
     );
+    if matches!(error, ProbeError::Interpreter(_)) {
+        finding.fix = anew_fix(context);
+    }
     CheckOutcome {
         summary: format!("could not be carried out: {error}"),
         findings: vec![finding],

@@ -12,6 +12,8 @@ use super::ids::Digest;
 pub(crate) const IN_USE: &str = "in_use";
 /// Fact of a finding whose fix a person has to look at, whatever policy says; its value says why.
 pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
+/// Fact of a finding: its package is declared nowhere.
+pub(crate) const UNDECLARED: &str = "undeclared";
 /// Fact of a finding that has several causes under one code: which; it is a part of the signature.
 pub(crate) const WHY: &str = "why";
 /// Fact of a finding that may pass by itself: a boot tries again.

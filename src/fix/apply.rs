@@ -349,7 +349,11 @@ pub(super) fn require_sound(
                         why: "each has to be given as name==version".to_owned(),
                     });
                 }
-                if !root.join(environment).join("pyvenv.cfg").is_file() {
+                let place = root.join(environment);
+                let is_one = place.join("pyvenv.cfg").is_file()
+                    || place.symlink_metadata().is_err()
+                    || place.join("bin/python").is_symlink();
+                if environment.is_empty() || place.is_symlink() || !is_one {
                     return Err(ApplyError::Packages {
                         environment: environment.escape_debug().to_string(),
                         why: "it is no virtual environment of the workspace".to_owned(),

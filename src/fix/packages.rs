@@ -20,7 +20,9 @@ use crate::kernel::remove_tree;
 /// How long pip may take for one step.
 const STEP_WITHIN: Duration = Duration::from_secs(90);
 /// A larger environment is not copied, so it is not changed either.
-const ENVIRONMENT_BYTES_MAX: u64 = 1 << 30;
+const ENVIRONMENT_BYTES_MAX: u64 = 4 << 30;
+/// Where an environment that is made anew lies meanwhile, beside its place.
+const ASIDE: &str = ".ubs-environment-aside";
 /// Of what pip says.
 const SAID_BYTES_MAX: u64 = 1 << 20;
 
@@ -31,6 +33,10 @@ pub(super) struct Installer<'a> {
     /// Relative to the workspace.
     pub environment: &'a str,
     pub process_env: &'a BTreeMap<String, String>,
+    /// Another place that stands for it; `None` for the live one.
+    pub at: Option<&'a Path>,
+    /// The environment of before, which is made anew; `None` if it is still in its place.
+    pub base: Option<&'a Path>,
 }
 
 #[derive(Deserialize)]
@@ -54,8 +60,47 @@ const NO_WHEEL: &str = "no version of it comes as a wheel, and a source distribu
                         install it by hand";
 
 impl Installer<'_> {
-    fn place(&self) -> PathBuf {
+    fn live(&self) -> PathBuf {
         self.workspace.join(self.environment)
+    }
+
+    fn place(&self) -> PathBuf {
+        self.at.map_or_else(|| self.live(), Path::to_owned)
+    }
+
+    /// Makes an environment without packages, of the Python that the live one is of, or else of `python3`.
+    pub(super) fn make(&self) -> Result<(), String> {
+        let place = self.place();
+        let before = self.base.map_or_else(|| self.live(), Path::to_owned);
+        let base = base_python(&before).unwrap_or_else(|| "python3".into());
+        let make = |more: &[&str]| {
+            let mut command = Command::new(&base);
+            command.args(["-I", "-m", "venv"]).args(more).arg(&place);
+            command
+                .env_clear()
+                .envs(self.process_env)
+                .current_dir(self.workspace)
+                .stdin(Stdio::null());
+            run(command)
+        };
+        let pip = || {
+            // What only stands for it does not need a pip of its own, where there is another one.
+            if self.at.is_some() && make(&["--without-pip"]).is_ok() {
+                let asked = self.pip(&["--version"]).and_then(run);
+                if asked.is_ok() {
+                    return Ok(());
+                }
+            }
+            // Some systems have no `ensurepip`.
+            make(&["--clear"]).or_else(|_| make(&["--clear", "--without-pip"]))
+        };
+        pip()?;
+        // Its settings name the index.
+        let settings = before.join("pip.conf");
+        if settings.is_file() {
+            fs::copy(&settings, place.join("pip.conf")).map_err(|error| error.to_string())?;
+        }
+        Ok(())
     }
 
     /// The exact distributions, as `name==version`, that pip would install for the requirements within the constraints.
@@ -67,9 +112,21 @@ impl Installer<'_> {
     ) -> Result<Vec<String>, String> {
         let said = |error: io::Error| format!("{} cannot be used: {error}", scratch.display());
         fs::create_dir_all(scratch).map_err(said)?;
+        // A trial removes it with everything else of the mission.
+        if self.at.is_some_and(|at| !at.exists()) {
+            self.make()?;
+        }
         let limits = scratch.join("constraints.txt");
         let report = scratch.join("report.json");
         fs::write(&limits, constraints.join("\n") + "\n").map_err(said)?;
+        if let Some(mut uv) = self.uv() {
+            uv.args(["--dry-run", "--only-binary", ":all:", "--constraint"]);
+            uv.arg(&limits).arg("--").args(requirements);
+            return match self::said(uv)? {
+                Ok(plan) => Ok(planned_by_uv(&plan)),
+                Err(said) => Err(why("uv", &said)),
+            };
+        }
         let mut pip = self.pip(&["install", "--dry-run", "--quiet", "--only-binary", ":all:"])?;
         pip.arg("--constraint").arg(&limits);
         pip.arg("--report").arg(&report);
@@ -90,6 +147,15 @@ impl Installer<'_> {
 
     /// The wheels of exact distributions.
     pub(super) fn download(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            // Into its cache, from which it installs later without a network; what it unpacks here is not used.
+            let unpacked = wheels.join("unpacked");
+            fs::create_dir_all(wheels).map_err(|error| error.to_string())?;
+            uv.args(["--no-deps", "--only-binary", ":all:", "--target"]);
+            uv.arg(&unpacked).arg("--").args(exact);
+            run(uv)?;
+            return remove_tree(&unpacked).map_err(|error| error.to_string());
+        }
         let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
         pip.arg("--dest").arg(wheels).arg("--").args(exact);
         run(pip)
@@ -97,6 +163,14 @@ impl Installer<'_> {
 
     /// Unpacks the wheels into a directory that stands before the environment on the import path.
     pub(super) fn overlay(&self, exact: &[String], wheels: &Path, to: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            uv.args(FROM_CACHE)
+                .arg("--target")
+                .arg(to)
+                .arg("--")
+                .args(exact);
+            return run(uv);
+        }
         let mut pip = self.pip(&INSTALL)?;
         pip.arg("--target").arg(to);
         pip.arg("--find-links").arg(wheels).arg("--").args(exact);
@@ -105,9 +179,66 @@ impl Installer<'_> {
 
     /// Installs the wheels into the live environment.
     pub(super) fn install(&self, exact: &[String], wheels: &Path) -> Result<(), String> {
+        if let Some(mut uv) = self.uv() {
+            uv.args(FROM_CACHE).arg("--reinstall").arg("--").args(exact);
+            return run(uv);
+        }
         let mut pip = self.pip(&INSTALL)?;
+        // Also a version that seems to be there, and is damaged.
+        pip.arg("--force-reinstall");
         pip.arg("--find-links").arg(wheels).arg("--").args(exact);
         run(pip)
+    }
+
+    /// The versions of a distribution that the index has as wheels for this environment.
+    pub(super) fn versions(&self, name: &str, scratch: &Path) -> Result<Vec<String>, String> {
+        if self.uv().is_some() {
+            return Err("uv does not list versions".to_owned());
+        }
+        // Pip has no stable way to list them, but names them all if none of them does.
+        let mut pip = self.pip(&["download", "--quiet", "--no-deps", "--only-binary", ":all:"])?;
+        pip.arg("--dest").arg(scratch).arg("--");
+        pip.arg(format!("{name}==99999999.0"));
+        match said(pip)? {
+            Ok(_) => Err(format!("pip has {name} 99999999.0")),
+            Err(lines) => listed(&lines).ok_or_else(|| format!("pip names no version of {name}")),
+        }
+    }
+
+    /// `uv pip install` for the environment, where the project is one of uv's and it is there. It reads no settings of
+    /// pip, so that it is not taken merely because it is installed.
+    fn uv(&self) -> Option<Command> {
+        let made = fs::read_to_string(self.live().join("pyvenv.cfg")).unwrap_or_default();
+        let is_made = made
+            .lines()
+            .any(|line| line.split('=').next().is_some_and(|key| key.trim() == "uv"));
+        if !is_made && !self.workspace.join("uv.lock").is_file() {
+            return None;
+        }
+        let path = self.process_env.get("PATH").map_or("", String::as_str);
+        let own = self.live().join("bin");
+        let mut directories = std::iter::once(own).chain(std::env::split_paths(path));
+        let uv = directories.find_map(|directory| {
+            let program = directory.join("uv");
+            (directory.is_absolute() && program.is_file()).then_some(program)
+        })?;
+        let mut command = Command::new(uv);
+        command.args([
+            "pip",
+            "install",
+            "--no-progress",
+            "--color",
+            "never",
+            "--python",
+        ]);
+        command
+            .arg(self.place().join("bin/python"))
+            .env_clear()
+            .envs(self.process_env)
+            .env_remove("VIRTUAL_ENV")
+            .current_dir(self.workspace)
+            .stdin(Stdio::null());
+        Some(command)
     }
 
     /// Pip of the environment, else another one that is told which environment.
@@ -141,6 +272,21 @@ impl Installer<'_> {
     }
 }
 
+/// What uv has in its cache, and nothing else.
+const FROM_CACHE: [&str; 4] = ["--offline", "--no-deps", "--only-binary", ":all:"];
+
+/// The distributions that uv would install: lines ` + name==version` of what it says.
+fn planned_by_uv(said: &str) -> Vec<String> {
+    let lines = said.lines().filter_map(|line| {
+        let line = line.trim_start();
+        line.strip_prefix("+ ").or_else(|| line.strip_prefix("~ "))
+    });
+    lines
+        .filter(|line| line.contains("=="))
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
 const INSTALL: [&str; 6] = [
     "install",
     "--quiet",
@@ -150,13 +296,55 @@ const INSTALL: [&str; 6] = [
     ":all:",
 ];
 
-/// Runs pip to its end, within a bound; if it fails, the last line that says why.
-fn run(mut command: Command) -> Result<(), String> {
+/// The versions in what pip says when none does: `(from versions: 1.0, 1.1)`.
+fn listed(said: &str) -> Option<Vec<String>> {
+    let (_, rest) = said.split_once("(from versions: ")?;
+    let (all, _) = rest.split_once(')')?;
+    let names = all.split(',').map(str::trim);
+    let versions: Vec<String> = names
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_digit()))
+        .map(str::to_owned)
+        .collect();
+    (!versions.is_empty()).then_some(versions)
+}
+
+/// Runs a tool to its end, within a bound; if it fails, the last line that says why.
+fn run(command: Command) -> Result<(), String> {
+    let tool = tool_name(&command);
+    said(command)?.map(drop).map_err(|said| why(tool, &said))
+}
+
+/// The line of what a tool said that says why it failed.
+fn why(tool: &str, said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut errors = lines
+        .clone()
+        .filter(|line| line.starts_with("ERROR") || line.starts_with("error"));
+    let last = errors.next().or(lines.last()).unwrap_or("it says nothing");
+    // An index URL may have a password.
+    format!(
+        "{tool}: {}",
+        without_passwords(&Redactor::default().clean(last, 600))
+    )
+}
+
+fn tool_name(command: &Command) -> &'static str {
+    let program = Path::new(command.get_program());
+    if program.file_name().is_some_and(|name| name == "uv") {
+        "uv"
+    } else {
+        "pip"
+    }
+}
+
+/// What a tool said, and whether it came to a good end; an error if it did not run, or not to its end.
+fn said(mut command: Command) -> Result<Result<String, String>, String> {
+    let tool = tool_name(&command);
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("pip cannot be started: {error}"))?;
+        .map_err(|error| format!("{tool} cannot be started: {error}"))?;
     let stderr = child.stderr.take();
     let reader = std::thread::spawn(move || {
         let mut said = Vec::new();
@@ -174,24 +362,21 @@ fn run(mut command: Command) -> Result<(), String> {
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("pip took longer than {} s", STEP_WITHIN.as_secs()));
+                return Err(format!(
+                    "{tool} took longer than {} s",
+                    STEP_WITHIN.as_secs()
+                ));
             }
             Err(error) => return Err(error.to_string()),
         }
     };
-    if status.success() {
-        return Ok(());
-    }
     let said = reader.join().unwrap_or_default();
-    let said = String::from_utf8_lossy(&said);
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let errors: Vec<&str> = lines.filter(|line| line.starts_with("ERROR")).collect();
-    let last = errors.first().copied().unwrap_or("it says nothing");
-    // An index URL may have a password.
-    Err(format!(
-        "pip: {}",
-        without_passwords(&Redactor::default().clean(last, 600))
-    ))
+    let said = String::from_utf8_lossy(&said).into_owned();
+    Ok(if status.success() {
+        Ok(said)
+    } else {
+        Err(said)
+    })
 }
 
 fn without_passwords(text: &str) -> String {
@@ -203,6 +388,57 @@ fn without_passwords(text: &str) -> String {
         _ => word.to_owned(),
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// The interpreter that an environment was made from, if it is still there.
+fn base_python(environment: &Path) -> Option<PathBuf> {
+    let text = fs::read_to_string(environment.join("pyvenv.cfg")).ok()?;
+    let home = text.lines().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        (key.trim() == "home").then(|| PathBuf::from(value.trim()))
+    })?;
+    let program = home.join("python3");
+    (home.is_absolute() && program.is_file()).then_some(program)
+}
+
+/// The environment of a workspace has an interpreter that could be started, and programs that can find it.
+pub(super) fn is_usable(environment: &Path) -> bool {
+    environment.join("pyvenv.cfg").is_file()
+        && environment.join("bin/python").is_file()
+        && !has_moved(environment)
+}
+
+/// Programs of the environment name an interpreter that is not there: it was copied or renamed.
+fn has_moved(environment: &Path) -> bool {
+    let Ok(entries) = fs::read_dir(environment.join("bin")) else {
+        return false;
+    };
+    entries.flatten().any(|entry| {
+        let mut first = Vec::new();
+        let about = entry.metadata().is_ok_and(|about| about.is_file());
+        let file = about.then(|| fs::File::open(entry.path()));
+        let Some(Ok(file)) = file else { return false };
+        if file.take(512).read_to_end(&mut first).is_err() {
+            return false;
+        }
+        let line = first
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let Some(line) = line.strip_prefix(b"#!/") else {
+            return false;
+        };
+        let line = String::from_utf8_lossy(line);
+        let program = format!(
+            "/{}",
+            line.split([' ', '\t', '\r']).next().unwrap_or_default()
+        );
+        let program = Path::new(&program);
+        let is_python = program
+            .file_name()
+            .is_some_and(|name| name.to_string_lossy().starts_with("python"));
+        is_python && !program.starts_with("/usr") && !program.exists()
+    })
 }
 
 /// Names of the metadata directories of an environment, sorted: what is installed there.
@@ -247,15 +483,24 @@ impl JournalPackages {
     ) -> Result<(), String> {
         let live = self.live(workspace);
         let said = |error: io::Error| error.to_string();
-        if bytes_of(&live, ENVIRONMENT_BYTES_MAX).map_err(said)? > ENVIRONMENT_BYTES_MAX {
+        let bytes = match bytes_of(&live, ENVIRONMENT_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+            bytes => bytes.map_err(said)?,
+        };
+        if bytes > ENVIRONMENT_BYTES_MAX {
             return Err(format!(
-                "{} has more than 1 GiB, so no copy of it is kept and it is not changed; install {} by hand",
+                "{} has more than 4 GiB, so no copy of it is kept and it is not changed; install {} by hand",
                 self.environment,
                 self.install.join(" ")
             ));
         }
         copy(wheels, &journal.join("wheels"))?;
-        copy(&live, &journal.join("environment"))
+        if live.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        copy(&live, &journal.join("environment")).inspect_err(|_| {
+            let _ = remove_tree(&journal.join("environment"));
+        })
     }
 
     /// Installs what is to be installed; what an interrupted run left is put back first. Idempotent.
@@ -281,8 +526,28 @@ impl JournalPackages {
             workspace,
             environment: &self.environment,
             process_env,
+            at: None,
+            base: None,
         };
-        installer.install(&self.install, &journal.join("wheels"))?;
+        let live = self.live(workspace);
+        if !is_usable(&live) {
+            let aside = live.with_file_name(ASIDE);
+            let said =
+                |error: io::Error| format!("{} cannot be moved aside: {error}", self.environment);
+            remove_tree(&aside).map_err(said)?;
+            // A copy of it lies in the journal.
+            if live.symlink_metadata().is_ok() {
+                fs::rename(&live, &aside).map_err(said)?;
+            }
+            crate::kernel::crash_point("promote.environment_aside");
+            let mut made = installer;
+            made.base = Some(&aside);
+            made.make()?;
+            made.install(&self.install, &journal.join("wheels"))?;
+            remove_tree(&aside).map_err(said)?;
+        } else {
+            installer.install(&self.install, &journal.join("wheels"))?;
+        }
         crate::kernel::crash_point("promote.packages_installed");
         let all = installed(&self.live(workspace)).map_err(|error| error.to_string())?;
         mark(&done, &all.join("\n"))
@@ -311,12 +576,20 @@ impl JournalPackages {
         } else {
             remove_tree(&fresh).map_err(said)?;
             remove_tree(&old).map_err(said)?;
-            copy(&kept, &fresh)?;
-            fs::rename(&live, &old).map_err(said)?;
+            let was_there = kept.symlink_metadata().is_ok();
+            if was_there {
+                copy(&kept, &fresh)?;
+            }
+            if live.symlink_metadata().is_ok() {
+                fs::rename(&live, &old).map_err(said)?;
+            }
             crate::kernel::crash_point("take_back.environment_aside");
-            fs::rename(&fresh, &live).map_err(said)?;
+            if was_there {
+                fs::rename(&fresh, &live).map_err(said)?;
+            }
         }
         remove_tree(&old).map_err(said)?;
+        remove_tree(&live.with_file_name(ASIDE)).map_err(said)?;
         for mark in [journal.join("packages-done"), begun] {
             match fs::remove_file(mark) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(said(error)),
@@ -405,9 +678,60 @@ pub(super) fn pin(
     ends.then(|| (spec.start()..end, format!("=={version}")))
 }
 
+/// Where `[project] dependencies` of `pyproject.toml` takes one more, exactly that version, and the text of it.
+pub(super) fn pin_after(text: &str, name: &str, version: &str) -> Option<(usize, String)> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let dependencies = document.get("project")?.get("dependencies")?.as_array()?;
+    let mut spans = dependencies.iter().map(toml_edit::Value::span);
+    let first = spans.next()??;
+    let last = spans.last().unwrap_or(Some(first.clone()))?;
+    let line = text.get(..last.start)?.rsplit('\n').next()?;
+    let before = if line.trim().is_empty() {
+        let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+        format!(",{end}{line}")
+    } else {
+        ", ".to_owned()
+    };
+    Some((last.end, format!("{before}\"{name}=={version}\"")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_more_dependency_is_pinned_in_a_project_file() {
+        for (list, expected) in [
+            ("[\"a\"]", "[\"a\", \"b==1.2\"]"),
+            (
+                "[\n  \"x\",\n  \"a>1\",  # why\n]",
+                "[\n  \"x\",\n  \"a>1\",\n  \"b==1.2\",  # why\n]",
+            ),
+        ] {
+            let mut text = format!("[project]\nname = \"p\"\ndependencies = {list}\n");
+            let (at, more) = pin_after(&text, "b", "1.2").unwrap();
+            text.insert_str(at, &more);
+            assert!(
+                text.ends_with(&format!("dependencies = {expected}\n")),
+                "{text}"
+            );
+        }
+        assert_eq!(pin_after("[project]\ndependencies = []\n", "b", "1"), None);
+    }
+
+    #[test]
+    fn what_uv_would_install_is_read() {
+        let said = "Resolved 2 packages in 3ms\nWould install 2 packages\n - dep==2.0\n + dep==1.1\n + x==1\n";
+        assert_eq!(planned_by_uv(said), ["dep==1.1", "x==1"]);
+    }
+
+    #[test]
+    fn versions_are_read_from_what_pip_says() {
+        let said = "ERROR: Could not find a version that satisfies the requirement dep==99999999.0 \
+                    (from versions: 1.0, 1.1rc1, 2.0)\nERROR: No matching distribution found for dep";
+        assert_eq!(listed(said).unwrap(), ["1.0", "1.1rc1", "2.0"]);
+        assert_eq!(listed("(from versions: none)"), None);
+    }
 
     #[test]
     fn a_requirement_is_pinned_where_it_stands() {

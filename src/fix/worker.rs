@@ -3,6 +3,7 @@
 
 mod outcome;
 mod risk;
+mod search;
 mod versions;
 
 use std::collections::BTreeMap;

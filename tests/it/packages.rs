@@ -12,14 +12,17 @@ const MANIFEST: &str = "[app]\nname = \"shop\"\nstable_after = \"100ms\"\n[pytho
 
 /// Makes wheels as anybody's build would: a zip with metadata.
 const MAKE_WHEELS: &str = "
-import sys, zipfile
+import base64, hashlib, sys, zipfile
 def wheel(name, version, text, needs=()):
     info = f'{name}-{version}.dist-info'
     meta = f'Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n'
     meta += ''.join(f'Requires-Dist: {need}\\n' for need in needs)
     files = {f'{name}.py': text, f'{info}/METADATA': meta,
         f'{info}/WHEEL': 'Wheel-Version: 1.0\\nGenerator: hand\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n'}
-    files[f'{info}/RECORD'] = ''.join(f'{path},,\\n' for path in [*files, f'{info}/RECORD'])
+    def digest(content):
+        return base64.urlsafe_b64encode(hashlib.sha256(content.encode()).digest()).decode().rstrip('=')
+    lines = [f'{path},sha256={digest(content)},{len(content)}\\n' for path, content in files.items()]
+    files[f'{info}/RECORD'] = ''.join(lines) + f'{info}/RECORD,,\\n'
     with zipfile.ZipFile(f'wheels/{name}-{version}-py3-none-any.whl', 'w') as archive:
         for path, content in files.items():
             archive.writestr(path, content)
@@ -143,4 +146,124 @@ fn what_nobody_declares_is_not_installed() {
         run.stdout
     );
     assert_eq!(installed(&workspace), ["dep-1.1", "greet-1.0"]);
+}
+
+#[test]
+fn a_package_whose_files_are_cut_off_is_installed_anew() {
+    let Some(workspace) = application("import dep\ndep.hello()\n", "dep<2\n", &["dep==1.1"]) else {
+        return;
+    };
+    let lib = std::fs::read_dir(workspace.path(".venv/lib")).unwrap();
+    let module = lib.map(|python| python.unwrap().path().join("site-packages/dep.py"));
+    let module = module.into_iter().next().unwrap();
+    std::fs::write(&module, "def hell").unwrap();
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    assert_eq!(
+        std::fs::read_to_string(module).unwrap(),
+        "def hello(): ...\n"
+    );
+    assert_eq!(installed(&workspace), ["dep-1.1"]);
+    assert_eq!(workspace.read("requirements.txt"), "dep<2\n");
+}
+
+#[test]
+fn an_environment_without_an_interpreter_is_made_anew_and_given_back() {
+    let Some(workspace) = application("import other\n", "other\n", &["other"]) else {
+        return;
+    };
+    let python = workspace.path(".venv/bin/python");
+    let kept = workspace.path(".venv/kept");
+    std::fs::write(&kept, "of before").unwrap();
+    std::fs::remove_file(&python).unwrap();
+    std::os::unix::fs::symlink("/nowhere/python3", &python).unwrap();
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    assert!(python.is_file() && !kept.exists());
+    let names = installed(&workspace);
+    assert!(names.contains(&"other-1.0".to_owned()), "{names:?}");
+    let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
+    let id = fixes[0]["id"].to_string();
+    let undo = ["fixes", "undo", &id, "--by", "ann", "--reason", "no"];
+    workspace.ubs(&undo).expect(0);
+    assert!(!python.exists() && kept.exists());
+}
+
+#[test]
+fn what_only_a_lock_file_names_waits_for_approval_and_is_declared_then() {
+    let Some(workspace) = application("import other\n", "dep<2\n", &["dep==1.1"]) else {
+        return;
+    };
+    workspace.write(
+        "poetry.lock",
+        "[[package]]\nname = \"other\"\nversion = \"1.0\"\n",
+    );
+    workspace.ubs(&["boot", "--until-ready"]).expect(1);
+    assert_eq!(installed(&workspace), ["dep-1.1"]);
+    let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let slug = missions[0]["slug"].as_str().unwrap();
+    assert_eq!(missions[0]["status"], "awaiting_approval", "{missions:#}");
+    workspace
+        .ubs(&["missions", "approve", slug, "--by", "ann"])
+        .expect(0);
+    assert_eq!(installed(&workspace), ["dep-1.1", "other-1.0"]);
+    assert_eq!(workspace.read("requirements.txt"), "dep<2\nother==1.0\n");
+}
+
+/// From the real index: what plain pip installs, which then cannot be imported.
+#[track_caller]
+fn real(name: &str, text: &str, requirements: &str, more: &[&str]) {
+    let workspace = Workspace::with_manifest(MANIFEST);
+    workspace.write("app.py", text);
+    workspace.write("requirements.txt", requirements);
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        let output = command
+            .args(arguments)
+            .current_dir(workspace.root())
+            .output();
+        output.is_ok_and(|output| output.status.success())
+    };
+    let python = workspace.path(".venv/bin/python").display().to_string();
+    let mut install = vec!["-m", "pip", "install", "-q"];
+    install.extend(requirements.lines());
+    install.extend(more);
+    if !run("python3", &["-m", "venv", ".venv"]) || !run(&python, &install) {
+        venv::skipped("index of packages", name);
+        return;
+    }
+    assert!(!run(&python, &["app.py"]), "{name} can be imported");
+    let begun = std::time::Instant::now();
+    let said = workspace.ubs(&["boot", "--until-ready"]).expect(0).stdout;
+    let applied = said.lines().find(|line| line.contains("APPLIED"));
+    let took = begun.elapsed().as_secs();
+    eprintln!(
+        "{name}: healed in {took} s: {}",
+        applied.unwrap_or_default().trim()
+    );
+    assert!(run(&python, &["app.py"]), "{name}: {said}");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn real_mlflow_with_an_sqlalchemy_that_it_cannot_import() {
+    let text = "import mlflow\nmlflow.tracking.MlflowClient('sqlite:///ml.db')\n";
+    real("mlflow", text, "mlflow==3.4.0\n", &[]);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn real_flask_with_werkzeug_3() {
+    real("flask", "import flask\n", "flask<2.2.3\n", &["werkzeug>=3"]);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn real_passlib_with_bcrypt_5() {
+    let text = "from passlib.hash import bcrypt\nbcrypt.hash('x')\n";
+    real("passlib", text, "passlib\nbcrypt\n", &[]);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn real_setuptools_without_pkg_resources() {
+    real("fs", "import fs\n", "fs==2.4.16\n", &["setuptools>=82"]);
 }

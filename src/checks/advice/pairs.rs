@@ -118,13 +118,25 @@ const PAIRS: [Pair; 12] = [
     },
 ];
 
+/// The package of a known quarrel and the versions of it that end it, as a requirement.
+pub(in crate::checks) fn settling<'t>(
+    texts: impl Iterator<Item = &'t str>,
+) -> Option<(&'static str, &'static str)> {
+    let pair = find(texts).filter(|pair| !pair.pin.contains('['))?;
+    Some((pair.package, pair.pin))
+}
+
+fn find<'t>(mut texts: impl Iterator<Item = &'t str>) -> Option<&'static Pair> {
+    texts.find_map(|text| PAIRS.iter().find(|pair| text.contains(pair.text)))
+}
+
 /// What to do, if what was raised is a known quarrel. `texts`: the exception and what led to it; `version_of`: the
 /// installed version of a package, or none if that is not known.
 pub(in crate::checks) fn quarrel<'t>(
-    mut texts: impl Iterator<Item = &'t str>,
+    texts: impl Iterator<Item = &'t str>,
     version_of: impl Fn(&str) -> Option<String>,
 ) -> Option<String> {
-    let pair = texts.find_map(|text| PAIRS.iter().find(|pair| text.contains(pair.text)))?;
+    let pair = find(texts)?;
     let shown = |package: &str| match version_of(package) {
         Some(version) => format!("{package} {version}"),
         None => package.to_owned(),

@@ -7,6 +7,7 @@ use super::obstacles::obstacles;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
 use crate::checks::interpreter::service_environment;
+use crate::checks::packages::moved_fix;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::ids::Digest;
@@ -184,6 +185,8 @@ fn interpreter_line(
     let mut finding = finding.at(shown.to_string(), 1, 0).remedy(remedy);
     if ends_in_return {
         finding.fix = unix_line_ends(context.root, &shown.to_string());
+    } else {
+        finding.fix = moved_fix(context, program);
     }
     Some(finding)
 }

@@ -185,7 +185,64 @@ fn parse_requires(file: impl BufRead) -> Vec<Need> {
     needs
 }
 
+/// The digest is that of a wheel's list: SHA-256 in the URL-safe alphabet of base 64, without padding.
+fn is_of_digest(bytes: &[u8], digest: &str) -> bool {
+    use sha2::Digest as _;
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let sum = sha2::Sha256::digest(bytes);
+    let mut text = String::new();
+    for three in sum.chunks(3) {
+        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
+        let bits = at(0) << 16 | at(1) << 8 | at(2);
+        for place in 0..=three.len() {
+            let index = bits >> (18 - 6 * place) & 63;
+            text.push(char::from(ALPHABET[index as usize]));
+        }
+    }
+    text == digest.trim_end_matches('=')
+}
+
+/// Bytes of files that are compared with the list.
+const COMPARED_BYTES_MAX: u64 = 256 << 20;
+
 impl Distribution {
+    /// A module of it, by its list of files, is gone or has other bytes than when it was installed.
+    pub(super) fn is_damaged(&self) -> bool {
+        let Some(site) = self.place.parent() else {
+            return false;
+        };
+        let Some(record) = open(&self.place.join("RECORD"), RECORD_BYTES_MAX) else {
+            return false;
+        };
+        let mut left = COMPARED_BYTES_MAX;
+        lines(record).any(|line| {
+            // `path,sha256=digest,size`; a path with a comma is quoted, and not looked at.
+            let parts: Vec<&str> = line.split(',').collect();
+            let [file, digest, size] = parts[..] else {
+                return false;
+            };
+            let is_code = file.ends_with(".py") || file.ends_with(".so") || file.contains(".so.");
+            let (Some(digest), Ok(size)) = (digest.strip_prefix("sha256="), size.parse::<u64>())
+            else {
+                return false;
+            };
+            if !is_code || file.starts_with(['/', '"']) || file.split('/').any(|part| part == "..")
+            {
+                return false;
+            }
+            let path = site.join(file);
+            let found = match fs::metadata(&path) {
+                Ok(about) if about.is_file() => about.len(),
+                _ => return true,
+            };
+            if found != size || size > left {
+                return found != size;
+            }
+            left -= size;
+            fs::read(&path).is_ok_and(|bytes| !is_of_digest(&bytes, digest))
+        })
+    }
+
     /// The top-level modules that it brings, by its list of files.
     pub(super) fn modules(&self) -> BTreeSet<String> {
         let mut modules = BTreeSet::new();

@@ -6,7 +6,9 @@ use std::process::Command;
 
 use super::*;
 use crate::checks::testing::{App, only, problems, venv};
+use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus};
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
 
 /// An environment in which small packages do not fit together.
 fn broken_python() -> Option<PathBuf> {
@@ -281,4 +283,107 @@ fn hostile_metadata_is_bounded_and_skipped() {
         &app.check(CheckName::Rehearsal),
         "rehearsal.missing_package",
     );
+}
+
+/// An application with an environment of its own, in which one package of two modules is.
+fn with_own_environment(text: &str) -> Option<App> {
+    let app = App::with_interpreter(None)
+        .file("app.py", text)
+        .file("requirements.txt", "lib\n")
+        .imports("app");
+    let made = Command::new("python3")
+        .args(["-m", "venv", "--without-pip", ".venv"])
+        .current_dir(app.root())
+        .output()
+        .is_ok_and(|output| output.status.success());
+    if !made {
+        venv::skipped("python3 with venv", "it makes none");
+        return None;
+    }
+    let mut lib = std::fs::read_dir(app.root().join(".venv/lib")).unwrap();
+    let site = lib.next().unwrap().unwrap().path().join("site-packages");
+    let info = site.join("lib-1.0.dist-info");
+    std::fs::create_dir(&info).unwrap();
+    let metadata =
+        "Metadata-Version: 2.1\nName: lib\nVersion: 1.0\nRequires-Dist: more; extra == 'x'\n";
+    for (path, text) in [
+        (info.join("METADATA"), metadata),
+        (info.join("RECORD"), "lib.py,,\nlib_broken.py,,\n"),
+        (site.join("lib.py"), "def call(x):\n    return len(x)\n"),
+        (site.join("lib_broken.py"), "len(1)\n"),
+    ] {
+        std::fs::write(path, text).unwrap();
+    }
+    Some(app)
+}
+
+#[test]
+fn a_version_is_varied_only_for_what_a_version_explains() {
+    for (text, varied) in [
+        // Raised by the package, because of what the application gave to it.
+        ("import lib\nlib.call(1)\n", false),
+        ("from lib import calls\n", false),
+        ("import lib_broken\n", true),
+        ("from lib import nothing_like_it\n", true),
+    ] {
+        let Some(app) = with_own_environment(text) else {
+            return;
+        };
+        let report = app.check(CheckName::Rehearsal);
+        let fix = report
+            .findings
+            .iter()
+            .find_map(|finding| finding.fix.clone());
+        let is_varied = matches!(&fix, Some(Remedy::Packages { vary: Some(_), .. }));
+        assert_eq!(is_varied, varied, "{text}: {:#?}", report.findings);
+    }
+}
+
+#[test]
+fn a_package_that_nobody_declares_is_installed_by_a_recorded_name_only() {
+    for (module, recorded) in [("more", true), ("mores", false)] {
+        let Some(app) = with_own_environment(&format!("import {module}\n")) else {
+            return;
+        };
+        let report = app.check(CheckName::Rehearsal);
+        let finding = &report.findings[0];
+        let asks = finding.facts.contains_key(NEEDS_APPROVAL);
+        assert_eq!(
+            (finding.fix.is_some(), asks),
+            (recorded, recorded),
+            "{finding:#?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_declared_is_installed_and_not_declared_again() {
+    let Some(app) = with_own_environment("import gone\n") else {
+        return;
+    };
+    let app = app.file("requirements.txt", "lib\ngone\n");
+    let report = app.check(CheckName::Rehearsal);
+    let remedy = report.findings[0].remedy.as_deref().unwrap();
+    assert!(
+        remedy.contains("requirements.txt:2 declares it"),
+        "{remedy}"
+    );
+    assert!(report.findings[0].fix.is_some());
+    assert!(!report.findings[0].facts.contains_key(NEEDS_APPROVAL));
+}
+
+#[test]
+fn a_conflict_in_metadata_that_works_is_mended_with_approval_only() {
+    let Some(app) = with_own_environment("import lib\n") else {
+        return;
+    };
+    let app = app.file("requirements.txt", "lib>=2\n");
+    let report = app.check(CheckName::Rehearsal);
+    let finding = &report.findings[0];
+    assert_eq!(finding.code, Code::RehearsalDependencyConflict);
+    assert!(finding.facts.contains_key(NEEDS_APPROVAL), "{finding:#?}");
+    let Some(Remedy::Packages { requirements, .. }) = &finding.fix else {
+        panic!("{finding:#?}");
+    };
+    assert_eq!(requirements, &["lib>=2"]);
 }

@@ -208,6 +208,32 @@ def _says_where(error):
     return own, module[:256], number
 
 
+def _below(error):
+    """Modules below the application's innermost frame, the innermost first; whether one was being imported; whether
+    the application itself called what raised it."""
+    found, importing, count, is_own = [], False, 0, False
+    for frame, _ in list(_traceback.walk_tb(error.__traceback__))[-_FRAMES_MAX:]:
+        name = frame.f_code.co_filename
+        if name == "<ubs>" or name.startswith("<frozen importlib"):
+            continue
+        if relative(name) is not None:
+            found, importing, count, is_own = [], False, 0, True
+            continue
+        module = _text(frame.f_globals.get("__name__") or "")[:256]
+        importing = importing or frame.f_code.co_name == "<module>"
+        count += 1
+        if module in found:
+            found.remove(module)
+        found.insert(0, module)
+    if isinstance(error, SyntaxError) and isinstance(error.filename, str):
+        # The workspace is on the path too, and the environment in it.
+        bases = [base for base in sys.path if base and error.filename.startswith(base + "/")]
+        if bases and relative(error.filename) is None:
+            name = error.filename[len(max(bases, key=len)) + 1 :].split(".")[0]
+            found.insert(0, name.replace("/", ".")[:256])
+    return found[:_CHAIN_MAX], importing, is_own and count == 1 and not importing
+
+
 def _led_to(error):
     """The exceptions that this one was made of, or raised from, or raised while handling."""
     members = getattr(error, "exceptions", None)
@@ -580,6 +606,7 @@ def _described(error):
         raised["directory"] = raised["directory"] or _directory_in_text(error)
         raised["fields"], raised["title"] = _fields(error)
         _, raised["raised_in"], raised["raised_line"] = _says_where(error)
+        raised["below"], raised["importing"], raised["direct"] = _below(error)
         raised["chain"] = _chain(error)
         _strip(told, set())
         raised["traceback"] = _at_home(_text("".join(told.format())))

@@ -5,6 +5,7 @@ mod frameworks;
 use super::routes::without_names;
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Measured, Severity};
+use crate::domain::remedy::NEEDS_APPROVAL;
 
 const USERS: &str = "from fastapi import APIRouter\nrouter = APIRouter(prefix='/users')\n\n\
     @router.get('/{id}')\ndef get(id: int): ...\n\n@router.post('')\ndef add(): ...\n";
@@ -95,6 +96,48 @@ fn a_router_that_nobody_mounted_is_named_once() {
         let mut app = app;
         app.manifest.registration.as_mut().unwrap().min_coverage = 0.2;
         assert_eq!(check(&app).status, CheckStatus::Warning);
+    }
+}
+
+#[test]
+fn a_router_is_mounted_like_its_siblings_and_with_approval_where_that_is_open() {
+    let Some(python) = venv::python_with(&venv::PACKAGES) else {
+        return;
+    };
+    let module = |name: &str| USERS.replace("/users", &format!("/{name}"));
+    // Mounted ones, the one that is not, the services that are wanted, and whether a person has to look.
+    for (mounted, lost, wanted, asks) in [
+        (
+            &["alpha", "beta"][..],
+            "gamma",
+            &["alpha", "beta", "gamma"][..],
+            false,
+        ),
+        (&["alpha", "beta"], "gamma", &["alpha", "beta"], true),
+        (&["alpha"], "gamma", &["alpha", "gamma"], true),
+        (&["alpha", "beta"], "admin", &[], true),
+        (&["alpha", "beta"], "gamma", &[], false),
+    ] {
+        let includes: String = mounted
+            .iter()
+            .map(|name| format!("app.include_router({name}.router)\n"))
+            .collect();
+        let main = format!(
+            "from fastapi import FastAPI\nfrom api import {}\napp = FastAPI()\n{includes}",
+            mounted.join(", ")
+        );
+        let mut app = App::with_interpreter(Some(python.clone()))
+            .file("api/__init__.py", "")
+            .file("main.py", main)
+            .file(&format!("api/{lost}.py"), module(lost));
+        for name in mounted {
+            app = app.file(&format!("api/{name}.py"), module(name));
+        }
+        let report = check(&app.registration("main:app", wanted));
+        let finding = only(&report, "registration.unmounted_router");
+        assert!(finding.fix.is_some(), "{finding:#?}");
+        let found = finding.facts.contains_key(NEEDS_APPROVAL);
+        assert_eq!(found, asks, "{mounted:?} {lost} {wanted:?}: {finding:#?}");
     }
 }
 

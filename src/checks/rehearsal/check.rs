@@ -76,10 +76,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let more = packages.findings();
         findings.extend(unless_reported(more, &findings));
         for finding in &mut findings {
-            let is_missing = finding.code == Code::RehearsalMissingPackage && finding.fix.is_none();
-            if let Some(package) = finding.facts.get("package").filter(|_| is_missing) {
-                finding.fix = packages.install_fix(context, package);
-            }
+            packages.mend(context, finding);
         }
     }
     let issues = findings

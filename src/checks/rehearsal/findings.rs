@@ -1,12 +1,13 @@
 //! What is said about one layer's dry run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::checks::advice::{Advice, advise, import_remedy};
+use crate::checks::advice::{Advice, advise, import_remedy, settling};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::raised_fix;
-use crate::checks::packages::{Packages, package_of};
+use crate::checks::packages::{ADD_TO_REQUIREMENTS, Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::checks::view::SandboxCause;
@@ -15,6 +16,7 @@ use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::{Cause, Remedy};
 use crate::manifest::Layer;
+use crate::source::near_names;
 
 /// Imports that take longer are worth a word.
 const SLOW_IMPORT_MS: u64 = 5_000;
@@ -136,6 +138,16 @@ impl LayerFailures<'_> {
                     .to_owned()
             });
             (code, remedy)
+        } else if raised.syntax.as_ref().is_some_and(|at| at.file.is_empty())
+            && let Some((_, name, version)) = self.damaged(raised)
+        {
+            (
+                Code::RehearsalSyntaxError,
+                format!(
+                    "install {name} {version} anew with the application's interpreter: its files are not those that \
+                     were installed"
+                ),
+            )
         } else if raised.syntax.is_some() {
             (
                 Code::RehearsalSyntaxError,
@@ -208,7 +220,7 @@ impl LayerFailures<'_> {
             && let Some(fix) = raised_fix(self.context, raised)
         {
             finding = fix.add_to(finding);
-        } else if cause.is_none() && missing.is_none() {
+        } else if cause.is_none() && !is_named_in_manifest && finding.fix.is_none() {
             finding.fix = self.other_version_fix(raised);
         }
         if is_named_in_manifest {
@@ -237,7 +249,7 @@ impl LayerFailures<'_> {
             );
         }
         format!(
-            "install {} with the application's interpreter, and add it to its requirements",
+            "install {} with the application's interpreter, {ADD_TO_REQUIREMENTS}",
             self.package_of(module)
         )
     }
@@ -295,27 +307,79 @@ impl LayerFailures<'_> {
         })
     }
 
-    /// An installed package that others, or the application, cannot live with in this version: the one that lacks a
-    /// name, else the one that raised.
+    /// An installed package that others, or the application, cannot live with in this version: what is known to be to
+    /// blame, else the one that lacks a name, else the innermost one that had a part in it.
     fn other_version_fix(&self, raised: &Raised) -> Option<Remedy> {
         let packages = self.packages?;
-        let kinds = ["ImportError", "AttributeError", "TypeError"];
-        if !kinds.contains(&raised.kind.as_str()) {
-            return None;
+        let is_theirs = |module: &str| !module.is_empty() && !self.is_in_workspace(module);
+        let below = || {
+            raised
+                .below
+                .iter()
+                .map(String::as_str)
+                .filter(|m| is_theirs(m))
+        };
+        if let Some((package, within)) = settling(raised) {
+            let module = below().next().unwrap_or(package);
+            return packages.known_fix(self.context, (package, &within), module);
+        }
+        let damaged = self.damaged(raised).map(|(module, ..)| module);
+        if let Some(fix) = damaged.and_then(|module| packages.vary_fix(self.context, module)) {
+            return Some(fix);
         }
         let lacking = match raised.kind.as_str() {
-            "ImportError" => raised.name.clone(),
+            // A name that is misspelt is no matter of versions.
+            "ImportError" if self.is_near_miss(raised) => return None,
+            "ImportError" | "ModuleNotFoundError" => raised.name.as_deref(),
             "AttributeError" => {
                 let rest = raised.message.strip_prefix("module '");
-                rest.and_then(|rest| Some(rest.split_once('\'')?.0.to_owned()))
+                rest.and_then(|rest| Some(rest.split_once('\'')?.0))
             }
-            _ => None,
+            "TypeError" => None,
+            _ => return None,
         };
-        let raiser = Some(raised.raised_in.clone());
-        let modules = [lacking, raiser].into_iter().flatten();
+        if lacking.is_none() && !self.is_between_packages(raised) {
+            return None;
+        }
+        // What a module that is missing needs is installed, not what imports it made older.
+        let is_missing = raised.kind == "ModuleNotFoundError";
+        let modules = lacking.into_iter().chain(below().filter(|_| !is_missing));
         modules
-            .filter(|module| !module.is_empty() && !self.is_in_workspace(module))
-            .find_map(|module| packages.vary_fix(self.context, &module))
+            .filter(|module| is_theirs(module))
+            .find_map(|module| packages.vary_fix(self.context, module))
+    }
+
+    /// The package of a module that had a part in it, whose files are not those that were installed.
+    fn damaged<'r>(&'r self, raised: &'r Raised) -> Option<(&'r str, &'r str, &'r str)> {
+        let packages = self.packages?;
+        let named = raised.name.as_deref().into_iter();
+        let below = raised.below.iter().map(String::as_str);
+        let modules = named
+            .chain(below)
+            .filter(|module| !self.is_in_workspace(module));
+        modules
+            .filter_map(|module| Some((module, packages.damaged(module)?)))
+            .map(|(module, (name, version))| (module, name, version))
+            .next()
+    }
+
+    /// The application's own code imports a name to which the module has a near one.
+    fn is_near_miss(&self, raised: &Raised) -> bool {
+        let wrong = raised.message.strip_prefix("cannot import name '");
+        let wrong = wrong.and_then(|rest| Some(rest.split_once('\'')?.0));
+        let names = raised.names.iter().map(String::as_str);
+        raised.below.is_empty() && wrong.is_some_and(|wrong| !near_names(wrong, names).is_empty())
+    }
+
+    /// What was raised is not about what the application itself gave to a package: it happened while a package was
+    /// imported, or between two of them.
+    fn is_between_packages(&self, raised: &Raised) -> bool {
+        if raised.direct || raised.message.contains("'NoneType' object") {
+            return false;
+        }
+        let owner = |module: &String| Some(self.packages?.owner_of(module)?.0);
+        let owners: BTreeSet<&str> = raised.below.iter().filter_map(owner).collect();
+        raised.importing || owners.len() > 1
     }
 
     /// The module's first part lies on the application's import path.

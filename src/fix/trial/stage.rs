@@ -13,7 +13,7 @@ use crate::fix::apply::{ApplyError, plan_files, write_files};
 use crate::fix::database::apply_statements;
 use crate::fix::migrate::{MigratedImage, migrate};
 use crate::fix::migration_run::{MigrationRun, Upgrade};
-use crate::fix::packages::{Installer, refusal};
+use crate::fix::packages::{Installer, is_usable, refusal};
 use crate::fix::places::try_places;
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
@@ -25,6 +25,8 @@ use crate::sandbox::{WorkspaceCopy, clone_database, prepare_copy};
 pub(super) const WHEELS: &str = "wheels";
 /// Where they are unpacked, in the copy.
 const OVERLAY: &str = ".ubs-packages/site-packages";
+/// An environment that is made anew, in the copy.
+const ANEW: &str = ".ubs-packages/environment";
 
 /// The database of each `[[schema]]` of the manifest.
 #[derive(Default)]
@@ -224,7 +226,7 @@ impl Stage {
     /// Unpacks the packages of the proposal beside the copy: the variable that puts them on the import path, before
     /// what is installed. The wheels stay in `wheels`.
     pub(crate) fn install(
-        &self,
+        &mut self,
         proposal: &Proposal,
         process_env: &BTreeMap<String, String>,
         directory: &Path,
@@ -238,11 +240,35 @@ impl Stage {
             else {
                 continue;
             };
+            let live = self.manifest.workspace.join(environment);
+            let anew = self.copy.root().join(ANEW);
+            let is_anew = !is_usable(&live);
+            let workspace = self.manifest.workspace.clone();
             let installer = Installer {
-                workspace: &self.manifest.workspace,
+                workspace: &workspace,
                 environment,
                 process_env,
+                at: is_anew.then_some(anew.as_path()),
+                base: None,
             };
+            if is_anew {
+                let wheels = directory.join(WHEELS);
+                installer
+                    .make()
+                    .and_then(|()| installer.download(install, &wheels))
+                    .and_then(|()| installer.install(install, &wheels))
+                    .map_err(|why| refusal(environment, why))?;
+                let python = anew.join("bin/python");
+                // The trial sees the installation that it is made from.
+                let base = python.canonicalize().ok();
+                let base = base.as_deref().and_then(|python| python.parent()?.parent());
+                let is_python =
+                    |base: &&Path| base.join("bin").is_dir() && !base.starts_with("/usr");
+                let base = base.filter(is_python).and_then(Path::to_str);
+                self.manifest.sandbox.read.extend(base.map(Into::into));
+                self.manifest.python.interpreter = Some(python.display().to_string());
+                continue;
+            }
             // Seen by the trial, and not taken for the application's own.
             let (wheels, overlay) = (directory.join(WHEELS), self.copy.root().join(OVERLAY));
             installer

@@ -1,18 +1,68 @@
 //! Which exact versions a proposal installs: those that pip finds, or the newest older one with which it works.
 
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
+use pep508_rs::pep440_rs::VersionSpecifiers;
+use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
+
+use super::search::VersionSearch;
 use super::{WorkError, Worker};
 use crate::checks::{DeclaredPackage, declared_packages};
 use crate::domain::ids::{Digest, MissionId, Signature};
-use crate::domain::mission::{Change, Failure, Proposal};
-use crate::domain::remedy::{Remedy, TextEdit};
-use crate::fix::packages::{Installer, pin};
+use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
+use crate::fix::packages::{Installer, installed as installed_in, is_usable, pin, pin_after};
+use crate::fix::trial::checks_of;
 
-/// Versions of one distribution that are tried, the newest first.
+/// Versions of one distribution that are tried.
 const VERSIONS_MAX: usize = 8;
+/// Versions that are looked at, with those that do not go with what is declared.
+const CANDIDATES_MAX: usize = 16;
 /// No further one is tried after that.
 const SEARCH_WITHIN: Duration = Duration::from_secs(120);
+
+/// What holds exact versions, and who writes it.
+const LOCKS: [(&str, &str); 4] = [
+    ("uv.lock", "uv lock"),
+    ("poetry.lock", "poetry lock"),
+    ("pdm.lock", "pdm lock"),
+    ("Pipfile.lock", "pipenv lock"),
+];
+
+/// What a requirement says of the versions of a distribution.
+fn specifiers_of(text: &str, name: &str) -> Option<VersionSpecifiers> {
+    let need = Requirement::<VerbatimUrl>::from_str(text).ok()?;
+    match need.version_or_url {
+        Some(VersionOrUrl::VersionSpecifier(wanted))
+            if plain(need.name.as_ref()) == plain(name) =>
+        {
+            Some(wanted)
+        }
+        _ => None,
+    }
+}
+
+fn series_of(version: &str, tried: usize) -> String {
+    let parts: Vec<&str> = version.split('.').take(2).collect();
+    if tried > 1 && parts.len() == 2 {
+        parts.join(".")
+    } else {
+        version.to_owned()
+    }
+}
+
+fn is_exact(requirement: &str) -> bool {
+    requirement
+        .split_once("==")
+        .is_some_and(|(name, version)| !name.is_empty() && !version.contains([',', '*', ';']))
+}
+
+/// The normalised name of a requirement.
+fn name_of(requirement: &str) -> String {
+    let end = ['=', '<', '>', '!', '~', '[', ';', ' '];
+    plain(requirement.split(end).next().unwrap_or(requirement))
+}
 
 fn plain(name: &str) -> String {
     name.to_lowercase().replace(['_', '.'], "-")
@@ -31,6 +81,7 @@ impl Worker {
             environment,
             requirements,
             vary,
+            module,
             ..
         }) = &failure.fix
         else {
@@ -41,15 +92,41 @@ impl Worker {
             .iter()
             .filter_map(|d| d.constraint.clone())
             .collect();
+        let _held = self.hold_sandbox(mission)?;
+        let scratch = self.sandbox_dir(mission).join("resolve");
+        let anew = scratch.join("environment");
+        let is_anew = !is_usable(&self.manifest.workspace.join(environment));
         let installer = Installer {
             workspace: &self.manifest.workspace,
             environment,
             process_env: &self.process_env,
+            // What is there now does not matter for what is made anew.
+            at: is_anew.then_some(anew.as_path()),
+            base: None,
         };
-        let _held = self.hold_sandbox(mission)?;
-        let scratch = self.sandbox_dir(mission).join("resolve");
+        let mut requirements = requirements.clone();
+        if is_anew && !module.is_empty() {
+            // Made anew because it was moved, and everything else stays in it as it is.
+            let place = self.manifest.workspace.join(environment);
+            let names = installed_in(&place).unwrap_or_default();
+            let but: Vec<String> = requirements
+                .iter()
+                .chain(vary)
+                .map(|one| name_of(one))
+                .collect();
+            let others = names.iter().filter_map(|name| {
+                let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
+                (!but.contains(&plain(name))).then(|| format!("{name}=={version}"))
+            });
+            requirements.extend(others);
+        }
+        let requirements = &requirements;
         let installing = |install: Vec<String>| Proposal {
-            summary: format!("install {} into {environment}", install.join(", ")),
+            summary: if is_anew {
+                format!("make {environment} anew, with {}", install.join(", "))
+            } else {
+                format!("install {} into {environment}", install.join(", "))
+            },
             changes: vec![Change::Packages {
                 environment: environment.clone(),
                 install,
@@ -59,23 +136,69 @@ impl Worker {
         let Some((name, installed)) = vary.as_deref().and_then(|vary| vary.split_once("==")) else {
             let found = installer.resolve(requirements, &constraints, &scratch);
             return Ok(match found {
+                // Installed, as its metadata says, and damaged: the same again.
+                Ok(exact) if exact.is_empty() && requirements.iter().all(|one| is_exact(one)) => {
+                    Ok(installing(requirements.clone()))
+                }
                 Ok(exact) if exact.is_empty() => Err("pip finds nothing to install".to_owned()),
-                Ok(exact) => Ok(installing(exact)),
+                Ok(exact) => {
+                    let mut candidate = installing(exact);
+                    if failure.facts.contains_key(UNDECLARED) {
+                        self.declare(&mut candidate, &declared, requirements);
+                    }
+                    Ok(candidate)
+                }
                 Err(why) => Err(why),
             });
         };
+        // What holds now does not change from one version to the next.
+        let worker = Self {
+            baseline: Some(match &self.baseline {
+                Some(baseline) => baseline.clone(),
+                None => self.reports_now(mission, &checks_of(&self.manifest))?,
+            }),
+            ..self.clone()
+        };
         let begun = Instant::now();
+        let mut search = match installer.versions(name, &scratch) {
+            Ok(known) => VersionSearch::below(installed, &known),
+            Err(_) => None,
+        };
+        let allowed: Vec<VersionSpecifiers> = requirements
+            .iter()
+            .chain(&constraints)
+            .filter_map(|text| specifiers_of(text, name))
+            .collect();
+        if let Some(search) = &mut search {
+            search.retain(|version| allowed.iter().all(|one| one.contains(version)));
+        }
         let mut below = installed.to_owned();
         let mut last = String::new();
-        for _ in 0..VERSIONS_MAX {
-            if begun.elapsed() >= SEARCH_WITHIN {
+        let mut best = None;
+        let mut tried = 0;
+        for _ in 0..CANDIDATES_MAX {
+            // That it is the newest is worth less time than that one works.
+            let within = SEARCH_WITHIN / if best.is_some() { 2 } else { 1 };
+            if tried == VERSIONS_MAX || begun.elapsed() >= within {
                 break;
             }
             let mut wanted = requirements.clone();
-            wanted.push(format!("{name}<{below}"));
-            let exact = match installer.resolve(&wanted, &constraints, &scratch) {
-                Ok(exact) => exact,
-                Err(why) => {
+            match &search {
+                Some(search) => match search.next() {
+                    Some(version) => wanted.push(format!("{name}=={version}")),
+                    None => break,
+                },
+                None => wanted.push(format!("{name}<{below}")),
+            }
+            let resolved = installer.resolve(&wanted, &constraints, &scratch);
+            let exact = match (resolved, &mut search) {
+                (Ok(exact), _) => exact,
+                (Err(why), Some(search)) => {
+                    last = why;
+                    search.tried(false);
+                    continue;
+                }
+                (Err(why), None) => {
                     if last.is_empty() {
                         last = why;
                     }
@@ -87,22 +210,79 @@ impl Worker {
                 (plain(found) == plain(name)).then(|| version.to_owned())
             });
             let Some(version) = version else { break };
-            let mut candidate = installing(exact);
-            let trial = self.try_on_a_copy(mission, signature, failure, &candidate)?;
-            if trial.verdict.holds {
-                if let Some((change, place)) = self.pinned(&declared, name, &version) {
-                    candidate.summary = format!("{}, and pin it in {place}", candidate.summary);
-                    candidate.changes.push(change);
-                }
-                return Ok(Ok(candidate));
+            let candidate = installing(exact);
+            tried += 1;
+            let trial = worker.try_on_a_copy(mission, signature, failure, &candidate)?;
+            let works = trial.verdict.holds;
+            if works {
+                best = Some((candidate, version.clone()));
+            } else {
+                last = format!("with {name} {version}, {}", trial.verdict.reason);
             }
-            last = format!("with {name} {version}, {}", trial.verdict.reason);
-            below = version;
+            match &mut search {
+                Some(search) => search.tried(works),
+                None if works => break,
+                // Without a list: the version before, then the line before.
+                None => below = series_of(&version, tried),
+            }
+        }
+        if let Some((mut candidate, version)) = best {
+            self.pin_in(&mut candidate, &declared, name, &version);
+            return Ok(Ok(candidate));
         }
         Ok(Err(format!(
             "no version of {name} below {installed} that the workspace's declarations allow was seen to work{}{last}",
             if last.is_empty() { "" } else { ": " }
         )))
+    }
+
+    /// What nobody declares is declared from then on.
+    fn declare(
+        &self,
+        candidate: &mut Proposal,
+        declared: &[DeclaredPackage],
+        requirements: &[String],
+    ) {
+        let Some(Change::Packages { install, .. }) = candidate.changes.first().cloned() else {
+            return;
+        };
+        let wanted: Vec<String> = requirements.iter().map(|one| name_of(one)).collect();
+        let exact = install.iter().filter_map(|one| one.split_once("=="));
+        for (name, version) in exact.filter(|(name, _)| wanted.contains(&plain(name))) {
+            self.pin_in(candidate, declared, name, version);
+        }
+    }
+
+    /// Pins the version where it is declared; what no edit can keep true needs a person's approval, and says so.
+    fn pin_in(
+        &self,
+        candidate: &mut Proposal,
+        declared: &[DeclaredPackage],
+        name: &str,
+        version: &str,
+    ) {
+        let workspace = &self.manifest.workspace;
+        let locks = LOCKS
+            .iter()
+            .find(|(file, _)| workspace.join(file).is_file());
+        let pinned = self.pinned(declared, name, version);
+        let why = match (&pinned, locks) {
+            (_, Some((file, command))) => Some(format!(
+                "{file} still has the other version: run `{command}` once it is approved"
+            )),
+            (None, None) if !declared.is_empty() => Some(format!(
+                "it cannot be pinned where the workspace declares its packages: pin {name}=={version} by hand"
+            )),
+            _ => None,
+        };
+        if let Some((change, place)) = pinned {
+            candidate.summary = format!("{}, and pin it in {place}", candidate.summary);
+            candidate.changes.push(change);
+        }
+        if let Some(why) = why {
+            candidate.risk = candidate.risk.max(Risk::Guarded);
+            candidate.summary = format!("{}; {why}", candidate.summary);
+        }
     }
 
     /// The edit that declares exactly that version: in the line that declares the package, else at the end of the
@@ -116,13 +296,17 @@ impl Worker {
         let known = declared.iter().find(|d| plain(&d.name) == plain(name));
         let file = match known {
             Some(known) => known.file.clone(),
-            None => declared
-                .iter()
-                .map(|d| &d.file)
-                .find(|file| file.ends_with(".txt"))?
-                .clone(),
+            None => {
+                let files = || declared.iter().map(|d| &d.file);
+                let text = files().find(|file| file.ends_with(".txt"));
+                text.or_else(|| files().next())?.clone()
+            }
         };
         let text = std::fs::read_to_string(self.manifest.workspace.join(&file)).ok()?;
+        // A line without a hash beside lines with one is refused by pip.
+        if text.contains("--hash=") {
+            return None;
+        }
         let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let edit = match known {
             Some(known) => {
@@ -134,6 +318,14 @@ impl Worker {
                 TextEdit {
                     offset: (start + range.start) as u64,
                     length: range.len() as u64,
+                    text,
+                }
+            }
+            None if file.ends_with(".toml") => {
+                let (offset, text) = pin_after(&text, name, version)?;
+                TextEdit {
+                    offset: offset as u64,
+                    length: 0,
                     text,
                 }
             }
