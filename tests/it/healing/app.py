@@ -17,13 +17,13 @@ class App:
     """`style` is `alembic` (SQLite, migrations), `plain` (SQLite, models only) or `postgres` (models only)."""
 
     def __init__(self, root, seed, style, url=None):
-        draw = random.Random(f"{seed}:{root}" if os.environ.get("HEALING_BY_ROOT") else str(seed))
+        draw = random.Random(seed)
         self.root, self.style = pathlib.Path(root), style
         self.pkg = draw.choice(["kiosk", "depot", "larder", "atrium", "quarry"])
         self.thing = draw.choice(["parcel", "ticket", "crate", "permit"])
         self.file = draw.choice(["store", "ledger", "stock"]) + ".db"
         # One that is free now: the seed says where the search begins.
-        port = draw.randrange(20000, 29000) + os.getppid() % 2000
+        port = draw.randrange(18000, 32000)
         while not free(port):
             port += 7
         self.port = port
@@ -110,7 +110,7 @@ class App:
 
 MANIFEST = """[app]
 name = "@PKG@"
-stable_after = "300ms"
+stable_after = "1500ms"
 [python]
 interpreter = "@PYTHON@"
 path = ["."]

@@ -52,7 +52,6 @@ pub struct Row {
     pub is_knowable: bool,
     pub is_told: bool,
     pub proposals: usize,
-    works_with_it: bool,
     before: String,
     boot: i32,
     after: String,
@@ -70,7 +69,6 @@ impl Row {
             is_knowable: !kind.tells.is_empty(),
             is_told: false,
             proposals: 0,
-            works_with_it: false,
             before: String::new(),
             boot: -1,
             after: String::new(),
@@ -82,16 +80,20 @@ impl Row {
 
     pub fn is_healed(&self) -> bool {
         self.before != WORKS && self.after == WORKS && self.boot == 0
-            // An index: nothing but the catalogue shows it.
-            || self.works_with_it && self.after == WORKS && self.boot == 0
     }
 
     pub fn is_healed_by_approval(&self) -> bool {
         self.approved.as_deref() == Some(WORKS)
     }
 
+    /// Broken, called up, and nobody was told.
     pub fn is_false_up(&self) -> bool {
-        self.boot == 0 && self.after != WORKS
+        self.boot == 0 && self.after != WORKS && !self.is_told
+    }
+
+    /// Broken where the probe does not look, called up, and told of before.
+    pub fn is_up_with_a_warning(&self) -> bool {
+        self.boot == 0 && self.after != WORKS && self.is_told
     }
 
     pub fn wrong(&self) -> String {
@@ -113,6 +115,7 @@ impl Row {
         let mut text = match self.right.as_str() {
             _ if !self.wrongs.is_empty() => format!("**wrong: {}**", self.wrong()),
             _ if self.is_false_up() => "**false up**".to_owned(),
+            _ if self.is_up_with_a_warning() => "up, with a warning".to_owned(),
             "sound" => "sound".to_owned(),
             _ if self.proposals == 0 && self.is_healed() => "healed".to_owned(),
             _ if self.is_healed_by_approval() => "healed once approved".to_owned(),
@@ -130,7 +133,13 @@ impl Row {
             (_, true) => "yes",
             (_, false) => "**no**",
         };
-        let cell = |text: &str| text.replace('|', "/").replace('\n', " ").chars().take(70).collect::<String>();
+        let cell = |text: &str| {
+            text.replace('|', "/")
+                .replace('\n', " ")
+                .chars()
+                .take(70)
+                .collect::<String>()
+        };
         let approved = match &self.approved {
             Some(what) => format!(", approved: {}", cell(what)),
             None => String::new(),
@@ -182,7 +191,9 @@ impl Drop for Held {
 impl Ground<'_> {
     fn faults(&self, what: &str) -> Command {
         let mut command = faults(self.python);
-        command.args([what, &self.kind.kind, self.seed]).arg(self.workspace.root());
+        command
+            .args([what, &self.kind.kind, self.seed])
+            .arg(self.workspace.root());
         command.args(self.server.as_ref().map(|(_, url)| url));
         command
     }
@@ -203,8 +214,15 @@ impl Ground<'_> {
             .expect("faults");
         let mut said = String::new();
         let stdout = child.stdout.as_mut().expect("piped");
-        BufReader::new(stdout).read_line(&mut said).expect("it says something");
-        assert_eq!(said.trim(), "ready", "{} cannot be injected", self.kind.kind);
+        BufReader::new(stdout)
+            .read_line(&mut said)
+            .expect("it says something");
+        assert_eq!(
+            said.trim(),
+            "ready",
+            "{} cannot be injected",
+            self.kind.kind
+        );
         Held(child)
     }
 
@@ -212,7 +230,7 @@ impl Ground<'_> {
         if let Some((server, _)) = &self.server
             && !script.is_empty()
         {
-let database = match script.starts_with("ALTER DATABASE") {
+            let database = match script.starts_with("ALTER DATABASE") {
                 true => "postgres",
                 false => "app",
             };
@@ -275,7 +293,10 @@ let database = match script.starts_with("ALTER DATABASE") {
             }
             if begun.elapsed() > BOOT_MAX {
                 let pid = i32::try_from(child.id()).expect("a pid");
-                let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM);
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGTERM,
+                );
                 let _ = child.wait();
                 break 99;
             }
@@ -299,10 +320,18 @@ let database = match script.starts_with("ALTER DATABASE") {
 pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
     let server = (kind.style == "postgres").then(|| {
         let server = Server::start().expect("a PostgreSQL server");
-        let url = server.database_of_bob("SELECT 1").replace("asyncpg", "psycopg2");
+        let url = server
+            .database_of_bob("SELECT 1")
+            .replace("asyncpg", "psycopg2");
         (server, url)
     });
-    let ground = Ground { python, kind, seed, workspace: Workspace::new(), server };
+    let ground = Ground {
+        python,
+        kind,
+        seed,
+        workspace: Workspace::new(),
+        server,
+    };
     ground.make();
     let mut wrongs = Vec::new();
     if kind.known {
@@ -344,7 +373,10 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
         std::thread::sleep(HELD.saturating_sub(begun.elapsed()));
     }
     let after = ground.by_hand();
-    let waiting: Vec<&Value> = missions.iter().filter(|m| m["status"] == "awaiting_approval").collect();
+    let waiting: Vec<&Value> = missions
+        .iter()
+        .filter(|m| m["status"] == "awaiting_approval")
+        .collect();
     let changed: Vec<&String> = at_last
         .iter()
         .filter(|(path, digest)| at_first.get(*path) != Some(*digest))
@@ -366,7 +398,9 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
                 wrongs.push("the control does not work".to_owned());
             }
         }
-        "ask" if !changed.is_empty() => wrongs.push(format!("it changed {changed:?} without asking")),
+        "ask" if !changed.is_empty() => {
+            wrongs.push(format!("it changed {changed:?} without asking"))
+        }
         "told" if !changed.is_empty() && after != WORKS => {
             wrongs.push(format!("it changed {changed:?}, and nothing works by it"));
         }
@@ -401,7 +435,6 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
         is_knowable: !kind.tells.is_empty(),
         is_told,
         proposals: waiting.len(),
-        works_with_it: before == WORKS,
         before,
         boot,
         after,
@@ -422,19 +455,25 @@ fn findings(look: &str) -> Vec<Value> {
     let all = checks
         .into_iter()
         .flat_map(|check| check["findings"].as_array().cloned().unwrap_or_default());
-    all.filter(|finding| finding["severity"] != "info").collect()
+    all.filter(|finding| finding["severity"] != "info")
+        .collect()
 }
 
 fn tells(kind: &Kind, found: &[Value]) -> bool {
     let Ok(pattern) = regex::Regex::new(&format!("(?i){}", kind.tells)) else {
         return false;
     };
-    !kind.tells.is_empty() && found.iter().any(|finding| pattern.is_match(&finding.to_string()))
+    !kind.tells.is_empty()
+        && found
+            .iter()
+            .any(|finding| pattern.is_match(&finding.to_string()))
 }
 
 /// A boot whose supervisor is killed, so that its services run on.
 fn leave_an_orphan(workspace: &Workspace) {
-    workspace.ubs(&["boot", "--detach", "--until-ready"]).expect(0);
+    workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(0);
     let is_ubs = |pid: &u32| {
         std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "ubs")
     };
