@@ -208,7 +208,7 @@ impl LayerFailures<'_> {
             && let Some(fix) = raised_fix(self.context, raised)
         {
             finding = fix.add_to(finding);
-        } else if cause.is_none() && missing.is_none() {
+        } else if cause.is_none() && missing.is_none() && finding.fix.is_none() {
             finding.fix = self.other_version_fix(raised);
         }
         if is_named_in_manifest {

@@ -345,7 +345,12 @@ from @PKG@.db import Session
 from @PKG@.labels import parse_title
 from @PKG@.models import @Thing@
 
-PID, LOCK, SOCKET = "run/worker.pid", "run/worker.lock", "run/worker.sock"
+PID, LOCK, SOCKET = "run/worker.pid", "run/worker.lock", "run/@PKG@@PORT@.sock"
+
+
+def release():
+    os.remove(LOCK + "/pid")
+    os.rmdir(LOCK)
 
 
 def main():
@@ -355,11 +360,13 @@ def main():
     if os.path.exists(PID):
         raise SystemExit(f"already running ({PID})")
     os.mkdir(LOCK)
+    with open(LOCK + "/pid", "w") as file:
+        file.write(str(os.getpid()))
     listener = socket.socket(socket.AF_UNIX)
     try:
         listener.bind(SOCKET)
     except OSError as error:
-        os.rmdir(LOCK)
+        release()
         raise SystemExit(f"{error}: {SOCKET}")
     with open(PID, "w") as file:
         file.write(str(os.getpid()))
@@ -371,7 +378,7 @@ def main():
     finally:
         os.remove(PID)
         os.remove(SOCKET)
-        os.rmdir(LOCK)
+        release()
 
 
 if __name__ == "__main__":

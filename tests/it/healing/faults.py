@@ -43,7 +43,7 @@ def secret_missing(a): a.env("SECRET_KEY")
 @fault("auto", "SECRET_KEY")
 def secret_placeholder(a): a.env("SECRET_KEY", "changeme")
 
-@fault("auto", "REGION", declared={"REGION": "north"})
+@fault("auto", "REGION")
 def default_missing(a): a.env("REGION")
 
 # Ask: it works, so nothing is replaced by itself.
@@ -71,7 +71,8 @@ def url_slashes(a): a.edit(".env", "sqlite:///", "sqlite://")
 @fault("ask", "DATABASE_URL|postgres", style="postgres")
 def url_postgres(a): a.edit(".env", "postgresql+psycopg2://", "postgres://")
 
-@fault("ask", r"\.env|DATABASE_URL")
+# The URL is a person's to give, whatever is approved.
+@fault("ask", r"\.env|DATABASE_URL", declared={"DATABASE_URL": "@URL@"}, may_change=[".env"])
 def env_file_missing(a): a.path(".env").unlink()
 
 @fault("ask", r"\.env|UTF-8")
@@ -108,10 +109,14 @@ def stale_pid(a): a.write("run/worker.pid", str(dead()))
 def stale_socket(a):
     with socket.socket(socket.AF_UNIX) as one:
         os.chdir(a.root)
-        one.bind("run/worker.sock")
+        one.bind(a.fill("run/@PKG@@PORT@.sock"))
 
 @fault("auto", "")
-def stale_lock(a): a.path("run/worker.lock").mkdir()
+def stale_lock(a): a.write("run/worker.lock/pid", str(dead()))
+
+# Whose it was, nothing says.
+@fault("told", "")
+def stale_lock_of_nobody(a): a.path("run/worker.lock").mkdir()
 
 # --- database
 
@@ -528,7 +533,7 @@ def main():
         sys.stdin.read()
         os._exit(0)
     if what == "by_hand":
-        print(by_hand(app, kind, kind.get("declared", {})))
+        print(by_hand(app, kind, {name: app.fill(value) for name, value in kind.get("declared", {}).items()}))
 
 
 main()
