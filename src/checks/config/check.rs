@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::drivers::driver_findings;
 use super::files::file_findings;
-use super::mend::{has_unread_line, 
-    EXAMPLE_FILES, from_example, misspelt, near_value, rename, replace_beginning, with_edit,
+use super::mend::{
+    EXAMPLE_FILES, from_example, has_unread_line, misspelt, near_value, rename, replace_beginning,
+    with_edit,
 };
 use super::reads::read_findings;
 use super::services::service_findings;

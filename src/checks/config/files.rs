@@ -45,7 +45,11 @@ pub(super) fn file_findings(
             .at(file.as_str(), *line, 0)
             .remedy("write it as NAME=value, or begin it with # to make it a comment");
             let fix = close_quote(context, file, *line);
-            findings.push(with_edit(finding, fix, "the value may go on in the next line"));
+            findings.push(with_edit(
+                finding,
+                fix,
+                "the value may go on in the next line",
+            ));
         }
         let mut differs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (line, why) in &parsed.docker_differs {

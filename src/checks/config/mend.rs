@@ -164,7 +164,11 @@ pub(super) fn close_quote(context: &CheckContext<'_>, file: &str, line: u32) -> 
 /// An environment file has a line that is no assignment: it may be the one that was to set a variable.
 pub(super) fn has_unread_line(context: &CheckContext<'_>) -> bool {
     let mut files = context.environment.files.iter();
-    files.any(|(_, parsed)| parsed.as_ref().is_some_and(|file| !file.malformed.is_empty()))
+    files.any(|(_, parsed)| {
+        parsed
+            .as_ref()
+            .is_some_and(|file| !file.malformed.is_empty())
+    })
 }
 
 /// The environment file that is missing beside its example, with what of the example cannot lead to another system and

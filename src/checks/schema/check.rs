@@ -452,7 +452,9 @@ impl Compared {
                     // Where a database with content was before, an empty one is not put in its place.
                     let before = context.earlier.database(name, &url);
                     let is_new = before.is_none_or(|before| !before.was_not_empty());
-                    let inside = path.parent().and_then(|at| at.strip_prefix(context.root).ok());
+                    let inside = path
+                        .parent()
+                        .and_then(|at| at.strip_prefix(context.root).ok());
                     if let (true, Some(inside)) = (is_new, inside.and_then(Path::to_str)) {
                         found.findings[0].fix = Some(Remedy::MakeDirectory {
                             path: inside.to_owned(),

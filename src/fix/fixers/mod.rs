@@ -25,7 +25,9 @@ pub(super) trait Fixer {
 
 /// A built-in fixer proposes just this for the failure, whoever says that it is theirs.
 pub(super) fn is_built_in(failure: &Failure, root: &Path, proposal: &Proposal) -> bool {
-    let mut proposed = FIXERS.iter().filter_map(|fixer| fixer.propose(failure, root));
+    let mut proposed = FIXERS
+        .iter()
+        .filter_map(|fixer| fixer.propose(failure, root));
     proposed.any(|known| known.changes == proposal.changes)
 }
 

@@ -126,8 +126,8 @@ pub(super) fn try_proposal(
     )
     .map_err(|error| TrialError::Environment(error.to_string()))?;
     // What a person has to look at for what it changes is still code of ours.
-    let is_strange = proposal.risk >= Risk::Open
-        && !is_built_in(failure, &manifest.workspace, proposal);
+    let is_strange =
+        proposal.risk >= Risk::Open && !is_built_in(failure, &manifest.workspace, proposal);
     if is_strange {
         let dummies = replace_secrets(manifest, &environment, stage.copy.root())?;
         for (name, dummy) in dummies {

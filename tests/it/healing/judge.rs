@@ -356,7 +356,8 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
     let look = ground.workspace.ubs(&["preflight", "--json"]);
     let found = findings(&look.stdout);
     // A file that cannot be read at all is no finding, but an error.
-    let is_told = tells(kind, &found) || look.code == 2 && tells(kind, &[Value::from(look.stderr.clone())]);
+    let is_told =
+        tells(kind, &found) || look.code == 2 && tells(kind, &[Value::from(look.stderr.clone())]);
     if ground.digest() != at_first {
         wrongs.push("a look changed something".to_owned());
     }
@@ -386,7 +387,12 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
         .filter(|(path, digest)| at_first.get(*path) != Some(*digest))
         .map(|(path, _)| path)
         .chain(at_first.keys().filter(|path| !at_last.contains_key(*path)))
-        .filter(|path| !kind.may_change.iter().any(|name| path.ends_with(&format!("/{name}"))))
+        .filter(|path| {
+            !kind
+                .may_change
+                .iter()
+                .any(|name| path.ends_with(name.as_str()))
+        })
         .collect();
     if before == WORKS && after != WORKS {
         wrongs.push("it works no longer".to_owned());
