@@ -19,6 +19,9 @@ pub(crate) const WHY: &str = "why";
 /// Fact of a finding that may pass by itself: a boot tries again.
 pub(crate) const MAY_PASS: &str = "may_pass";
 
+/// Fact of a foreign key that is missing: the table that it leads to. While that is missing, the key is not reported.
+pub(crate) const LEADS_TO: &str = "leads_to";
+
 /// What can be done about a finding, exactly as the check measured it. JSON: `{"kind": "...", ...}`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

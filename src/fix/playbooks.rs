@@ -25,7 +25,7 @@ const OUTPUT_BYTES_MAX: usize = 64 << 10;
 /// Where fixes that were kept lie, below the state directory.
 const KEPT: &str = "playbooks";
 
-/// The first proposal of a playbook that has not failed for this mission yet. A step that cannot be made now leaves the
+/// The first proposal of a playbook that has not failed as often as it may for this mission. A step that cannot be made now leaves the
 /// failure to the next one.
 pub(super) fn of_manifest(
     manifest: &Manifest,
@@ -34,7 +34,8 @@ pub(super) fn of_manifest(
 ) -> Option<Proposal> {
     manifest.heal.playbooks.iter().find_map(|playbook| {
         let fixer = format!("playbook:{}", playbook.name);
-        if failed.contains(&fixer) {
+        let tries = failed.iter().filter(|name| **name == fixer).count();
+        if tries >= playbook.attempts as usize {
             return None;
         }
         let captures = matches(playbook, failure)?;
@@ -238,6 +239,13 @@ mod tests {
         }
     }
 
+    fn manifest_of_two_attempts(root: &Path) -> Manifest {
+        manifest(
+            root,
+            "match = { error = 'MISCONF' }\nrun = ['true']\nattempts = 2",
+        )
+    }
+
     #[test]
     fn a_capture_is_one_word_and_never_an_option() {
         let dir = tempfile::tempdir().unwrap();
@@ -260,6 +268,10 @@ mod tests {
         assert_eq!(propose("another error"), None);
         let failed = ["playbook:playbook-1".to_owned()];
         assert_eq!(of_manifest(&manifest, &failure(hostile), &failed), None);
+        let twice = manifest_of_two_attempts(dir.path());
+        let again = |failed: &[String]| of_manifest(&twice, &failure(hostile), failed).is_some();
+        assert!(again(&failed));
+        assert!(!again(&[failed[0].clone(), failed[0].clone()]));
         let elsewhere = Failure {
             layer: Some("cache2".into()),
             ..failure(hostile)

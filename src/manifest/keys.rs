@@ -79,7 +79,8 @@ tables! {
          "playbook"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];
     PLAYBOOK = "heal.playbook", "[[heal.playbook]]",
-        ["name", "match", "run", "edits", "sql", "wait", "risk"], later ["restart", "attempts", "verify"];
+        ["name", "match", "run", "edits", "sql", "wait", "risk", "attempts"],
+        later ["restart", "verify"];
     PLAYBOOK_MATCH = "heal.playbook.match", "`match`", ["code", "layer", "service", "error", "output"];
     PLAYBOOK_EDIT = "heal.playbook.edits", "an edit of a playbook", ["path", "find", "replace"];
     PLAYBOOK_SQL = "heal.playbook.sql", "`sql`", ["schema", "statements"];

@@ -19,6 +19,8 @@ pub(crate) struct Playbook {
     pub wait_ms: u64,
     /// What it says of itself; what it does may be riskier.
     pub risk: PlaybookRisk,
+    /// How often it is tried for one mission.
+    pub attempts: u32,
 }
 
 /// What a playbook says that it may endanger.

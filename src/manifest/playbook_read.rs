@@ -16,6 +16,8 @@ use super::words::{inside_path, one_of};
 const PLAYBOOKS_MAX: usize = 100;
 /// Longest wait, milliseconds.
 const WAIT_MS_MAX: u64 = 60_000;
+/// Most attempts at one mission: after as many claims it needs a person.
+const ATTEMPTS_MAX: u32 = 5;
 const RISKS: [(&str, PlaybookRisk); 5] = [
     ("additive", PlaybookRisk::Additive),
     ("edit", PlaybookRisk::Edit),
@@ -69,6 +71,7 @@ fn read_playbook(section: &Section<'_>, number: usize) -> Playbook {
         risk: section
             .parse("risk", |text| one_of(text, &RISKS))
             .unwrap_or(PlaybookRisk::Open),
+        attempts: section.integer("attempts", 1..=ATTEMPTS_MAX).unwrap_or(1),
         conditions,
     };
     let does_nothing = playbook.run.is_empty()

@@ -14,6 +14,7 @@ mod crash;
 mod declared;
 mod demo;
 mod fixes;
+mod healing;
 mod init;
 mod interrupt;
 mod left_behind;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::drivers::driver_findings;
 use super::files::file_findings;
 use super::mend::{
-    EXAMPLE_FILES, from_example, misspelt, near_value, rename, replace_beginning, with_edit,
+    EXAMPLE_FILES, from_example, has_unread_line, misspelt, near_value, rename, replace_beginning,
+    with_edit,
 };
 use super::reads::read_findings;
 use super::services::service_findings;
@@ -354,6 +355,10 @@ impl Variable<'_> {
     fn fix(&self, code: &Code) -> Option<Remedy> {
         let file = self.context.manifest.config.files.last()?.clone();
         let name = self.name.to_owned();
+        // What nobody could read may be what sets it.
+        if *code == Code::ConfigMissing && has_unread_line(self.context) {
+            return None;
+        }
         match (&self.var.default, code) {
             _ if self.var.secret => self
                 .var

@@ -53,12 +53,16 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
         };
         let found = wrong(context, &packages, scheme).map(|(why, remedy)| {
             let message = format!("{name} begins with {scheme}://, {why}");
-            let finding = Finding::new(
-                Code::ConfigInvalid,
-                Severity::Warning,
-                name.as_str(),
-                message,
-            );
+            // `postgres://` is mended by many an application itself.
+            let dialect = scheme.split('+').next().unwrap_or(scheme);
+            let opens_nothing = dialect != "postgres"
+                && near_dialect(dialect).is_some()
+                && is_of_a_schema(context, name);
+            let severity = match opens_nothing {
+                true => Severity::Critical,
+                false => Severity::Warning,
+            };
+            let finding = Finding::new(Code::ConfigInvalid, severity, name.as_str(), message);
             let finding = match origin {
                 Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
                 _ => finding.at(
@@ -82,6 +86,13 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
         findings.extend(found);
     }
     findings
+}
+
+/// A `[[schema]]` has its database from this variable.
+fn is_of_a_schema(context: &CheckContext<'_>, name: &str) -> bool {
+    let whole = format!("${{{name}}}");
+    let mut schemas = context.manifest.schemas.iter();
+    schemas.any(|schema| schema.database == whole)
 }
 
 /// The one dialect of SQLAlchemy that is meant by a scheme that is none.

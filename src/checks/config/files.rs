@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::mend::{close_quote, with_edit};
 use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -36,15 +37,19 @@ pub(super) fn file_findings(
         let Some(parsed) = parsed else { continue };
         findings.extend(mark(file, parsed));
         for (line, why) in &parsed.malformed {
-            findings.push(
-                Finding::of(
-                    Code::ConfigEnvFileSyntax,
-                    format!("{file}:{line}"),
-                    format!("line {line} of {file} is not an assignment: {why}"),
-                )
-                .at(file.as_str(), *line, 0)
-                .remedy("write it as NAME=value, or begin it with # to make it a comment"),
-            );
+            let finding = Finding::of(
+                Code::ConfigEnvFileSyntax,
+                format!("{file}:{line}"),
+                format!("line {line} of {file} is not an assignment: {why}"),
+            )
+            .at(file.as_str(), *line, 0)
+            .remedy("write it as NAME=value, or begin it with # to make it a comment");
+            let fix = close_quote(context, file, *line);
+            findings.push(with_edit(
+                finding,
+                fix,
+                "the value may go on in the next line",
+            ));
         }
         let mut differs: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
         for (line, why) in &parsed.docker_differs {

@@ -143,6 +143,34 @@ pub(super) fn rename(
     ))
 }
 
+/// The edit that closes the quote of a value which ends with its line.
+pub(super) fn close_quote(context: &CheckContext<'_>, file: &str, line: u32) -> Option<Remedy> {
+    let text = read_source(context.root, file)?;
+    let index = usize::try_from(line).ok()?.checked_sub(1)?;
+    let found = text.split_inclusive('\n').nth(index)?;
+    let begin: usize = text.split_inclusive('\n').take(index).map(str::len).sum();
+    let (name, value) = found.split_once('=')?;
+    let value = value.trim();
+    let quote = value.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    if value.matches(quote).count() != 1 || value.contains(['#', '\\']) {
+        return None;
+    }
+    let what = format!("close the quote of {}", name.trim());
+    let at = begin + found.trim_end().len();
+    let quote = quote.to_string();
+    Some(edit(Path::new(file), &text, at, 0, &quote, what))
+}
+
+/// An environment file has a line that is no assignment: it may be the one that was to set a variable.
+pub(super) fn has_unread_line(context: &CheckContext<'_>) -> bool {
+    let mut files = context.environment.files.iter();
+    files.any(|(_, parsed)| {
+        parsed
+            .as_ref()
+            .is_some_and(|file| !file.malformed.is_empty())
+    })
+}
+
 /// The environment file that is missing beside its example, with what of the example cannot lead to another system and
 /// cannot be a secret.
 pub(super) fn from_example(

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::obstacles::obstacles;
+use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
 use crate::checks::interpreter::service_environment;
@@ -71,7 +72,10 @@ pub(super) fn service_findings(
             let place = format!("`{key}` of service {}", service.name);
             ask(&of_all, text, place, severity, service.line);
         }
-        programs.extend(program_missing(context, layer, service, &shared));
+        programs.extend(
+            program_missing(context, layer, service, &shared)
+                .or_else(|| module_missing(context, layer, service)),
+        );
     }
     let obstacles = obstacles(context, services(context).map(|(_, service)| service));
     missing
@@ -285,6 +289,53 @@ fn program_missing(
     let mut found = finding(format!("the program {name}"), true, remedy)?;
     found.message = format!("{}: {why}", found.message);
     Some(found)
+}
+
+/// `python -m PACKAGE.MODULE`, where the package lies in the service's directory and has no such module.
+fn module_missing(context: &CheckContext<'_>, layer: &Layer, service: &Service) -> Option<Finding> {
+    let run = AsRun::of_service(context, service);
+    let module = run.program.run_module.as_deref()?;
+    let (package, last) = module.rsplit_once('.')?;
+    let place = context.root.join(run.cwd.as_deref().unwrap_or_default());
+    let directory = place.join(package.replace('.', "/"));
+    // One that extends its own path may have modules elsewhere.
+    let initial = std::fs::read_to_string(directory.join("__init__.py")).ok()?;
+    if initial.contains("__path__") || has_maker(context, layer, service) {
+        return None;
+    }
+    let entries = std::fs::read_dir(&directory).ok()?;
+    let names = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    // A package, a source or a compiled module.
+    let names: BTreeSet<String> = names
+        .filter_map(|name| Some(name.split('.').next()?.to_owned()))
+        .collect();
+    if names.contains(last) {
+        return None;
+    }
+    let near: Vec<&String> = names
+        .iter()
+        .filter(|name| strsim::osa_distance(name, last) == 1)
+        .collect();
+    let remedy = match near.as_slice() {
+        [near] => format!(
+            "correct `run` of service {}: {package}.{near} is there",
+            service.name
+        ),
+        _ => format!(
+            "write the module, or correct `run` of service {}",
+            service.name
+        ),
+    };
+    let message = format!("the module {module} of service {} is missing", service.name);
+    let (code, name) = (Code::ConfigProgramMissing, service.name.as_str());
+    let finding = Finding::new(code, severity_of(layer), name, message);
+    Some(
+        finding
+            .at(context.manifest_name(), service.line, 0)
+            .remedy(remedy),
+    )
 }
 
 /// A one-shot task runs before it, and may make what it needs.

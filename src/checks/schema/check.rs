@@ -9,7 +9,7 @@ use super::definitions::TableScan;
 use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_tables};
-use super::requests::file_findings;
+use super::requests::{file_findings, server_findings};
 use super::{caution, duplicate, maker, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
@@ -66,6 +66,26 @@ fn left_to_migrator(
     findings.into_iter().map(left).collect()
 }
 
+/// Which migrations belong to this database is not known, or not decided.
+fn leaves_in_doubt(finding: &Finding) -> bool {
+    matches!(
+        finding.code,
+        Code::SchemaUnknownRevision | Code::SchemaMultipleHeads
+    )
+}
+
+/// The database has all that the models expect: newer code ran here, or a branch that nothing needs yet.
+fn works_all_the_same(finding: &mut Finding) {
+    if !leaves_in_doubt(finding) && finding.code != Code::SchemaPendingMigration {
+        return;
+    }
+    if finding.severity == Severity::Critical {
+        finding.severity = Severity::Warning;
+        let more = "; the database has all that the models expect";
+        finding.message.push_str(more);
+    }
+}
+
 /// Runs the check.
 pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcome, ProbeError> {
     let schemas = &context.manifest.schemas;
@@ -82,7 +102,10 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     for (index, schema) in schemas.iter().enumerate() {
         let migrated = migrations::examine(context, schema)?;
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
-        let migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
+        let mut migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
+        // The history does not say what the database should be: its models may.
+        let is_in_doubt = migrated_findings.iter().any(leaves_in_doubt)
+            && maker::migrator_of(context, schema).is_none();
         let of_models = || match source.models.get(&target_of(context, schema)?) {
             Some(Models::Tables(tables)) => Some(Cow::Borrowed(tables.as_slice())),
             _ => None,
@@ -90,7 +113,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let expected = match &schema.expect {
             Expect::SqlAlchemy { .. } => of_models(),
             // A pending migration is a finding of its own; the tables that it brings are not.
-            _ if !at_head => None,
+            _ if !at_head && !is_in_doubt => None,
             Expect::Alembic { .. } | Expect::Django { .. } => of_models(),
             Expect::Sql { pattern } => match scratch::read_sql(context, schema, pattern) {
                 Ok(tables) => tables.map(Cow::Owned),
@@ -102,7 +125,17 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         };
         is_known &= expected.is_some();
         let others = source.others(context, schema);
-        let compared = Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
+        let mut compared =
+            Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
+        if is_in_doubt && expected.is_some() {
+            let lacks = |finding: &Finding| finding.severity == Severity::Critical;
+            if compared.findings.iter().any(lacks) {
+                // What is missing, the migrations bring.
+                compared.findings.clear();
+            } else {
+                migrated_findings.iter_mut().for_each(works_all_the_same);
+            }
+        }
         tables_expected += compared.expected;
         tables_live += compared.live.len();
         let compared_findings = compared.findings.into_iter().map(|finding| {
@@ -415,7 +448,19 @@ impl Compared {
                     );
                     let remedy =
                         format!("create the directory {directory}, or correct the database's URL");
-                    return unreachable(message, &remedy);
+                    let mut found = unreachable(message, &remedy);
+                    // Where a database with content was before, an empty one is not put in its place.
+                    let before = context.earlier.database(name, &url);
+                    let is_new = before.is_none_or(|before| !before.was_not_empty());
+                    let inside = path
+                        .parent()
+                        .and_then(|at| at.strip_prefix(context.root).ok());
+                    if let (true, Some(inside)) = (is_new, inside.and_then(Path::to_str)) {
+                        found.findings[0].fix = Some(Remedy::MakeDirectory {
+                            path: inside.to_owned(),
+                        });
+                    }
+                    return found;
                 }
             };
             if exists {
@@ -443,6 +488,10 @@ impl Compared {
         let count = comparison.compared(expected).count();
         let mut findings = differences(&comparison, expected);
         findings.extend(of_file);
+        if let Some(server) = &server {
+            let is_wanted = |name: &str| expected.iter().any(|table| table.name == name);
+            findings.extend(server_findings(name, server, is_wanted));
+        }
         let mut tables = live.tables;
         tables.retain(|table| !table.is_view && !table.is_partition);
         Self {

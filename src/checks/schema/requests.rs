@@ -8,7 +8,7 @@ use crate::database::handle::Live;
 use crate::database::unreachable::UnreachableKind;
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
-use crate::domain::remedy::WHY;
+use crate::domain::remedy::{Remedy, WHY};
 
 /// A larger file is not read through, in bytes.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
@@ -52,6 +52,87 @@ pub(super) fn file_findings(name: &str, path: &Path, shown: &str) -> Vec<Finding
                 .fact("schema", name)
                 .fact(WHY, kind.as_str()),
         );
+    }
+    findings
+}
+
+/// The user's session cannot write: a setting of the database or of the user, or the server is a standby.
+const IS_READ_ONLY: &str = "SELECT CASE WHEN pg_is_in_recovery() THEN 'the server is a standby' ELSE \
+    'default_transaction_read_only is on' END WHERE pg_is_in_recovery() OR EXISTS (SELECT 1 FROM pg_db_role_setting AS s \
+    WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) \
+    AND s.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = current_user)) \
+    AND s.setconfig && ARRAY['default_transaction_read_only=on', 'default_transaction_read_only=true'])";
+/// Statements, one for each sequence that feeds a column which an index begins with, so that its maximum is found at
+/// once. Each gives the sequence, its table and its column if the next value is taken already.
+const SEQUENCES: &str = "SELECT format('SELECT %L::text FROM (SELECT max(%I) AS top FROM %s) AS t, %s AS s \
+    WHERE t.top > s.last_value OR t.top = s.last_value AND NOT s.is_called', \
+    q.seqrelid::regclass || chr(31) || t.oid::regclass || chr(31) || a.attname, a.attname, t.oid::regclass, \
+    q.seqrelid::regclass) \
+    FROM pg_sequence AS q JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = q.seqrelid \
+    AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') JOIN pg_class AS t ON t.oid = d.refobjid \
+    JOIN pg_attribute AS a ON a.attrelid = t.oid AND a.attnum = d.refobjsubid \
+    WHERE t.relnamespace = current_schema()::regnamespace AND t.relkind = 'r' AND q.seqincrement > 0 \
+    AND EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = t.oid AND i.indkey[0] = a.attnum) \
+    AND has_sequence_privilege(q.seqrelid, 'SELECT') AND has_table_privilege(t.oid, 'SELECT') LIMIT 200";
+/// The tables that the user may not read.
+const UNREADABLE: &str = "SELECT c.relname::text FROM pg_class AS c WHERE c.relkind IN ('r', 'p') \
+    AND c.relnamespace = current_schema()::regnamespace AND NOT has_table_privilege(c.oid, 'SELECT') \
+    AND NOT has_any_column_privilege(c.oid, 'SELECT') ORDER BY c.relname LIMIT 1000";
+
+/// Findings about a database on a PostgreSQL server. What cannot be asked is not reported: nothing depends on it.
+pub(super) fn server_findings(
+    name: &str,
+    live: &Live,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Vec<Finding> {
+    let ask = |sql: &str| live.column(sql).unwrap_or_default();
+    let mut findings = Vec::new();
+    if let Some(why) = ask(IS_READ_ONLY).first() {
+        let message =
+            format!("database {name} can be read only: {why}, so each request that writes fails");
+        findings.push(Finding::of(Code::SchemaReadOnly, name, message).remedy(
+            "connect to the primary server, or take the setting back (ALTER DATABASE ... RESET \
+             default_transaction_read_only)",
+        ));
+    }
+    for table in ask(UNREADABLE).iter().filter(|table| is_wanted(table)) {
+        let message = format!("the user of database {name} may not read table {table}");
+        let finding = Finding::of(Code::SchemaNoRight, table.as_str(), message);
+        findings.push(finding.fact("table", table.as_str()).remedy(format!(
+            "as its owner: GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO the user of the application",
+            crate::database::sql::quote::identifier(table)
+        )));
+    }
+    let each = ask(SEQUENCES);
+    let behind = match each.is_empty() {
+        true => Vec::new(),
+        false => ask(&each.join(" UNION ALL ")),
+    };
+    for found in &behind {
+        let mut parts = found.split('\u{1f}');
+        let (Some(sequence), Some(table), Some(column)) =
+            (parts.next(), parts.next(), parts.next())
+        else {
+            continue;
+        };
+        let message = format!(
+            "sequence {sequence} is behind column {column} of table {table} in database {name}: the next value that it \
+             gives is taken already, so that inserts fail"
+        );
+        let statement = format!(
+            "SELECT setval('{}', (SELECT max({}) FROM {table}))",
+            sequence.replace('\'', "''"),
+            crate::database::sql::quote::identifier(column)
+        );
+        let finding = Finding::of(Code::SchemaSequenceBehind, sequence, message);
+        let mut finding = finding
+            .fact("table", table)
+            .remedy(format!("run {statement}"));
+        finding.fix = Some(Remedy::ByHand {
+            reason: "rows may be on their way into the table by another program".to_owned(),
+            statements: Some(statement),
+        });
+        findings.push(finding);
     }
     findings
 }

@@ -9,6 +9,7 @@ use super::pairs::Pairs;
 use crate::database::model::{Dialect, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::LEADS_TO;
 
 /// Constraints that are missing or that the code does not know, and indexes of the latter kind.
 pub(super) fn compare_rules(
@@ -77,6 +78,9 @@ pub(super) fn compare_rules(
             .remedy(
                 "write a migration that adds it; rows that break it have to be corrected before",
             );
+        if let Rule::ForeignKey { table: to, .. } = &constraint.rule {
+            finding = finding.fact(LEADS_TO, to.as_str());
+        }
         finding.location = (comparison.locate)(&table.name);
         findings.push(finding);
     }

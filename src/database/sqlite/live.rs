@@ -12,6 +12,8 @@ use crate::database::unreachable::{Unreachable, UnreachableKind};
 
 /// How long a locked database is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// Largest database that is copied to see what it will be once a transaction that was cut short is undone.
+const ROLLED_BACK_BYTES_MAX: u64 = 256 << 20;
 /// Tables and columns that are read from a database.
 const TABLES_MAX: usize = 10_000;
 
@@ -48,7 +50,31 @@ pub(crate) fn open(path: &Path) -> Result<Connection, Unreachable> {
     connection
         .busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| unreachable(&error, path))?;
-    Ok(connection)
+    Ok(rolled_back(path, &connection).unwrap_or(connection))
+}
+
+/// The database as the next program that writes to it will find it, if one was killed in the middle of a transaction: a
+/// copy is rolled back, since a look changes nothing. SQLite keeps what is removed here open until the connection ends.
+fn rolled_back(path: &Path, live: &Connection) -> Option<Connection> {
+    let journal = sibling(path, "-journal");
+    let length = std::fs::metadata(&journal).ok()?.len();
+    let asked = live.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()));
+    let is_hot = asked.is_err_and(|error| error.sqlite_error_code() == Some(ErrorCode::ReadOnly));
+    let bytes = std::fs::metadata(path).ok()?.len();
+    if !is_hot || length.max(bytes) > ROLLED_BACK_BYTES_MAX {
+        return None;
+    }
+    let content =
+        crate::kernel::read_start_keeping_open(path, usize::try_from(bytes).ok()?).ok()?;
+    let directory = tempfile::tempdir().ok()?;
+    let copy = directory.path().join("copy.db");
+    std::fs::write(&copy, content).ok()?;
+    std::fs::copy(&journal, sibling(&copy, "-journal")).ok()?;
+    let connection = Connection::open(&copy).ok()?;
+    connection
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
+        .ok()?;
+    Some(connection)
 }
 
 /// Bytes 18 and 19 of the header are 2 in WAL mode (sqlite.org/fileformat.html, 1.3.3).
@@ -375,6 +401,25 @@ mod tests {
         let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
         assert_eq!(names.len(), 1, "{names:?}");
         assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_a_killed_program_left_in_the_middle_of_a_transaction_is_read_as_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, killed) = (dir.path().join("app.db"), dir.path().join("killed.db"));
+        let connection = Connection::open(&path).unwrap();
+        let script = "PRAGMA cache_size = 1; CREATE TABLE t (x); BEGIN; CREATE TABLE junk (x); \
+             INSERT INTO junk WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) \
+             SELECT hex(zeroblob(500)) FROM n";
+        connection.execute_batch(script).unwrap();
+        // As it lies there at this moment, which is what a kill leaves.
+        std::fs::copy(&path, &killed).unwrap();
+        std::fs::copy(sibling(&path, "-journal"), sibling(&killed, "-journal")).unwrap();
+        let before = std::fs::read(&killed).unwrap();
+        let tables = read_live(&killed).unwrap().tables;
+        assert_eq!(tables.iter().map(|t| &*t.name).collect::<Vec<_>>(), ["t"]);
+        assert_eq!(std::fs::read(&killed).unwrap(), before);
+        assert!(sibling(&killed, "-journal").exists());
     }
 
     #[test]

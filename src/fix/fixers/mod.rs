@@ -23,6 +23,14 @@ pub(super) trait Fixer {
     fn propose(&self, failure: &Failure, root: &Path) -> Option<Proposal>;
 }
 
+/// A built-in fixer proposes just this for the failure, whoever says that it is theirs.
+pub(super) fn is_built_in(failure: &Failure, root: &Path, proposal: &Proposal) -> bool {
+    let mut proposed = FIXERS
+        .iter()
+        .filter_map(|fixer| fixer.propose(failure, root));
+    proposed.any(|known| known.changes == proposal.changes)
+}
+
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
 pub(super) const FIXERS: [&dyn Fixer; 13] = [
     &migrate::Migrate,

@@ -14,7 +14,7 @@ use crate::domain::finding::{
 };
 use crate::domain::ids::Signature;
 use crate::domain::mission::{Failure, SignedFailure, group_failures};
-use crate::domain::remedy::Cause;
+use crate::domain::remedy::{Cause, LEADS_TO};
 use crate::domain::signature::sign_finding;
 
 /// Files that are named in one reason.
@@ -369,7 +369,12 @@ fn hides(hider: &Finding, finding: &Finding) -> bool {
         hider.code,
         Code::SchemaPendingMigration | Code::SchemaNotMigrated | Code::SchemaUnknownRevision
     );
-    hider.code.masks_check() || same_layer || waits
+    // A foreign key is compared once the table that it leads to is there.
+    let leads_to = finding.facts.get(LEADS_TO);
+    let waits_for_table = hider.code == Code::SchemaMissingTable
+        && finding.code == Code::SchemaMissingConstraint
+        && leads_to.is_some_and(|table| hider.facts.get("table") == Some(table));
+    hider.code.masks_check() || same_layer || waits || waits_for_table
 }
 
 /// Where the checks looked at less than before.

@@ -522,3 +522,36 @@ fn a_missing_environment_file_gets_what_is_harmless_of_its_example() {
     let there = app.file(".env", "OTHER=1\n");
     assert_eq!(mended(&there, "LEVEL"), None);
 }
+
+#[test]
+fn an_open_quote_is_closed_by_a_person_and_hides_no_default_behind_it() {
+    let region = Var {
+        required: true,
+        default: Some("north".to_owned()),
+        ..Var::default()
+    };
+    let app = app()
+        .file(".env", "A=1\nREGION=\"south\nB=2\n")
+        .var("REGION", region);
+    let (_, text) = mended(&app, ".env:2").unwrap();
+    assert_eq!(text, "A=1\nREGION=\"south\"\nB=2\n");
+    let report = app.check(CheckName::Config);
+    assert_eq!(only(&report, "config.missing").fix, None);
+}
+
+#[test]
+fn a_module_that_its_package_does_not_have_is_said() {
+    let mut app = app()
+        .file("shop/__init__.py", "")
+        .file("shop/worker.py", "");
+    let check = |app: &mut App, module: &str| {
+        let text = format!(
+            "[app]\nname='a'\n[[layer]]\nname='l'\n[[layer.service]]\nname='w'\nrun='python3 -m {module}'\n"
+        );
+        app.manifest = Manifest::parse(&text, &app.manifest.path).unwrap();
+        problems(&app.check(CheckName::Config))
+    };
+    assert_eq!(check(&mut app, "shop.worker"), [""; 0]);
+    assert_eq!(check(&mut app, "elsewhere.worker"), [""; 0]);
+    assert_eq!(check(&mut app, "shop.workr"), ["config.program_missing w"]);
+}

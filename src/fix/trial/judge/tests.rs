@@ -287,3 +287,20 @@ fn a_declared_check_that_no_longer_runs_is_a_doubt() {
         ]
     );
 }
+
+#[test]
+fn a_foreign_key_may_appear_once_the_table_that_it_leads_to_is_there() {
+    let table = || broken("schema.missing_table", "owners").fact("table", "owners");
+    let key = |to: &str| {
+        let severity = Severity::Warning;
+        let code = "schema.missing_constraint";
+        Finding::new(code, severity, "orders(owner_id)", "missing").fact(LEADS_TO, to)
+    };
+    let verdict = |to: &str| {
+        let before = vec![report(CheckName::Schema, vec![table()])];
+        let after = vec![report(CheckName::Schema, vec![key(to)])];
+        verdict_of(before, after).0
+    };
+    assert!(verdict("owners"));
+    assert!(!verdict("shops"));
+}
