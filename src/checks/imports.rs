@@ -23,7 +23,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::Cause;
 use crate::domain::words::count;
-use crate::source::{Guard, IgnoredHandler, Import, Place, SourceFacts};
+use crate::source::{Guard, IgnoredHandler, Import, Place, SourceFacts, UndefinedName};
 
 /// First places of what could not be judged.
 const PLACES_SHOWN: usize = 3;
@@ -117,6 +117,15 @@ pub(super) fn look(context: &CheckContext<'_>) -> StaticFindings {
     let ignored = facts.ignored_handlers.iter().filter(not_aside);
     seen.extend(ignored.map(|handler| SourceFinding {
         finding: ignored_handler(handler),
+        reached: Vec::new(),
+        always: false,
+    }));
+    let undefined = facts
+        .undefined
+        .iter()
+        .filter(|name| !is_aside(&name.place.file));
+    seen.extend(undefined.take(NAMES_MAX).map(|name| SourceFinding {
+        finding: undefined_name(name),
         reached: Vec::new(),
         always: false,
     }));
@@ -320,6 +329,27 @@ fn ignored_handler(handler: &IgnoredHandler) -> Finding {
         .remedy(format!(
             "move what {function} does into the lifespan of {app}"
         ))
+}
+
+fn undefined_name(undefined: &UndefinedName) -> Finding {
+    let UndefinedName {
+        place,
+        name,
+        function,
+        near,
+    } = undefined;
+    let message = format!(
+        "{function} in {} reads {name}, which nothing there defines or imports: calling it raises NameError",
+        place.file
+    );
+    Finding::of(Code::RehearsalUndefinedName, name.as_str(), message)
+        .at(place.file.as_str(), place.line, place.column)
+        .remedy(match near {
+            Some(near) => {
+                format!("write {near}, if that is what is meant; else define or import {name}")
+            }
+            None => format!("define or import {name}"),
+        })
 }
 
 fn unjudged(facts: &SourceFacts) -> Option<Finding> {

@@ -618,6 +618,7 @@ pub(crate) fn nearest(wanted: &str, names: &[String]) -> String {
 fn ignore_itself(directory: &Path) {
     let path = directory.join(".gitignore");
     if path.symlink_metadata().is_err() {
-        let _ = write_atomically(&path, b"*\n", 0o600, Existing::Kept);
+        // What lies directly in it: `*` would hide the sources in a copy of the workspace too.
+        let _ = write_atomically(&path, b"/*\n", 0o600, Existing::Kept);
     }
 }

@@ -150,6 +150,7 @@ codes! {
     RehearsalSideEffect = "rehearsal.side_effect", Warning, "side effect of an import", "side effects of imports";
     RehearsalSlowImport = "rehearsal.slow_import", Info, "slow import", "slow imports";
     RehearsalUnjudged = "rehearsal.unjudged", Info, "import that cannot be judged", "imports that cannot be judged";
+    RehearsalUndefinedName = "rehearsal.undefined_name", Warning, "name that nothing defines", "names that nothing defines";
     RehearsalIgnoredHandler = "rehearsal.ignored_handler", Warning, "handler that is never called", "handlers that are never called";
 
     RegistrationMissingService = "registration.missing_service", Critical, "service without a route", "services without a route";
@@ -298,7 +299,7 @@ mod tests {
     use super::*;
 
     /// Names of files, of keys of the manifest and of checks that look like a code.
-    const NOT_CODES: [&str; 22] = [
+    const NOT_CODES: [&str; 23] = [
         "check.after",
         "check.certificate",
         "check.clock",
@@ -311,6 +312,7 @@ mod tests {
         "config.example",
         "config.files",
         "config.py",
+        "config.yaml",
         "config.scan",
         "config.vars",
         "layer.probe",

@@ -316,11 +316,14 @@ fn run(command: Command) -> Result<(), String> {
 
 /// The line of what a tool said that says why it failed.
 fn why(tool: &str, said: &str) -> String {
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut errors = lines
         .clone()
         .filter(|line| line.starts_with("ERROR") || line.starts_with("error"));
-    let last = errors.next().or(lines.last()).unwrap_or("it says nothing");
+    let last = errors
+        .next()
+        .or(lines.next_back())
+        .unwrap_or("it says nothing");
     // An index URL may have a password.
     format!(
         "{tool}: {}",

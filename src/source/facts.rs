@@ -46,8 +46,23 @@ pub(crate) struct SourceFacts {
     pub tables: Vec<TableDefinition>,
     /// Start-up handlers of applications that have a lifespan: with one, they are never called.
     pub ignored_handlers: Vec<IgnoredHandler>,
+    /// Names that functions read and nothing binds.
+    pub undefined: Vec<UndefinedName>,
     /// Calls of `create_all`: the application makes its tables itself.
     pub created: Vec<CreateAll>,
+}
+
+/// A name that a function reads and nothing in its file binds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UndefinedName {
+    /// Where, the first time in that function.
+    pub place: Place,
+    /// The name.
+    pub name: String,
+    /// The function.
+    pub function: String,
+    /// The one name that is a letter off.
+    pub near: Option<String>,
 }
 
 /// `@app.on_event(...)` beside `FastAPI(lifespan=...)`.

@@ -9,12 +9,13 @@ use super::bases::BaseFacts;
 use super::created::CreatedFacts;
 use super::decode::{NoText, decode};
 use super::environment::EnvironmentFacts;
-use super::facts::{Import, ModuleScope, Place, SyntaxError, Unjudged};
+use super::facts::{Import, ModuleScope, Place, SyntaxError, UndefinedName, Unjudged};
 use super::lines::Lines;
 use super::nesting::{TooDeep, measure};
 use super::scope::{FileName, Scope};
 use super::settings::ClassFacts;
 use super::tables::TableFacts;
+use super::undefined::unbound_names;
 use super::walker::walk;
 use super::web::WebFacts;
 
@@ -33,6 +34,7 @@ pub(super) struct FileFacts {
     pub bases: BaseFacts,
     pub tables: TableFacts,
     pub created: CreatedFacts,
+    pub undefined: Vec<UndefinedName>,
     pub scope: ModuleScope,
     /// Names of the module that are imported: what they stand for.
     pub aliases: BTreeMap<String, String>,
@@ -116,6 +118,21 @@ pub(super) fn read_file(name: FileName<'_>, bytes: &[u8]) -> FileFacts {
             message,
         });
     }
+    // In a file that cannot be parsed names are missing.
+    let unbound = if facts.syntax_errors.is_empty() {
+        unbound_names(&parsed.syntax().body)
+    } else {
+        Vec::new()
+    };
+    let undefined = unbound
+        .into_iter()
+        .map(|one| UndefinedName {
+            place: lines.place(name.shown, one.at),
+            name: one.name,
+            function: one.function,
+            near: one.near,
+        })
+        .collect();
     let scope = Scope::new(name, lines, std::mem::take(&mut facts.scope));
     let walked = walk(scope, &parsed.syntax().body);
     let mut environment = walked.environment;
@@ -134,6 +151,7 @@ pub(super) fn read_file(name: FileName<'_>, bytes: &[u8]) -> FileFacts {
         bases: walked.bases,
         tables: walked.tables,
         created: walked.created,
+        undefined,
         scope: walked.scope,
         aliases: walked.aliases,
     }

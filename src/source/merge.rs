@@ -68,6 +68,7 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.routers.extend(file.web.routers);
         facts.ignored_handlers.extend(file.web.ignored);
         facts.created.extend(file.created.created);
+        facts.undefined.extend(file.undefined);
         if !is_aside(&file.scope.file) {
             called.extend(file.created.called);
         }

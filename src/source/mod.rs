@@ -28,6 +28,7 @@ mod settings;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod undefined;
 mod walker;
 mod web;
 
@@ -44,7 +45,8 @@ pub(crate) use edit::{
 pub(crate) use facts::Base;
 pub(crate) use facts::{
     ApplicationObject, CreateAll, EnvRead, Framework, Guard, IgnoredHandler, Import, Include,
-    ModuleScope, Place, RouterDefinition, SourceFacts, TableDefinition, Unjudged, ValueKind,
+    ModuleScope, Place, RouterDefinition, SourceFacts, TableDefinition, UndefinedName, Unjudged,
+    ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;

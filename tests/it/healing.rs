@@ -65,7 +65,7 @@ fn all_kinds() -> Option<(PathBuf, Vec<Kind>)> {
     Some((python, kinds))
 }
 
-fn run(python: &PathBuf, kinds: &[Kind]) -> Vec<Row> {
+fn run(python: &std::path::Path, kinds: &[Kind]) -> Vec<Row> {
     let seed = std::env::var("UBS_HEALING_SEED").unwrap_or_else(|_| "7".to_owned());
     eprintln!("healing: seed {seed}, {} kinds", kinds.len());
     let waiting = Mutex::new((0..kinds.len()).collect::<Vec<_>>());

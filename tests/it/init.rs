@@ -190,6 +190,6 @@ fn files_of_other_managers_boot_as_they_are() {
             run.stderr
         );
         assert_eq!(workspace.read("work/out"), "a $5 b 0\n", "{file}");
-        assert_eq!(workspace.read(".ubs/.gitignore"), "*\n");
+        assert_eq!(workspace.read(".ubs/.gitignore"), "/*\n");
     }
 }

@@ -174,14 +174,14 @@ fn an_edit_between_claim_and_proposal_is_never_lost() {
         assert!(said.contains(line), "no {line}: {said}");
     }
     let blind = json!([{"write": {"path": "app/chat.py", "text": MENDED}}]);
-    let refused = propose(&workspace, &slug, &blind).expect(17);
+    let refused = propose(&workspace, &slug, &blind).expect(2);
     assert!(format!("{}{}", refused.stdout, refused.stderr).contains("needs `before`"));
     for (path, why) in [
         (".venv/lib/x.pth", "no trial has it"),
         ("../x.py", "leaves the workspace"),
     ] {
         let away = json!([{"write": {"path": path, "before": null, "text": ""}}]);
-        let refused = propose(&workspace, &slug, &away).expect(17);
+        let refused = propose(&workspace, &slug, &away).expect(2);
         let said = format!("{}{}", refused.stdout, refused.stderr);
         assert!(said.contains(why), "{said}");
     }

@@ -123,7 +123,13 @@ fn domains_partitions_views_cases_and_schemas_are_no_drift() {
         // That the socket leads to the database of the others, nobody knows.
         assert_eq!(
             reported,
-            [("schema.extra_table", "db3:orders")],
+            [
+                ("schema.no_right", "db2:Accounts"),
+                ("schema.no_right", "db2:events"),
+                ("schema.no_right", "db2:events_2025"),
+                ("schema.no_right", "db2:seen"),
+                ("schema.extra_table", "db3:orders")
+            ],
             "{packages:?}"
         );
         assert!(
@@ -155,6 +161,10 @@ fn domains_partitions_views_cases_and_schemas_are_no_drift() {
             "schema.constraint_mismatch Accounts.Has Mail",
             "schema.missing_index events.ix_events_note",
             "schema.type_mismatch Accounts.what",
+            "schema.no_right Accounts",
+            "schema.no_right events",
+            "schema.no_right events_2025",
+            "schema.no_right seen",
             "schema.constraint_mismatch db1:orders.ck_price",
         ]
     );
