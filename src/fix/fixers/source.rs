@@ -1,10 +1,13 @@
 //! Fixers that edit source files: an exact insertion, every other byte stays.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::Fixer;
+use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
+use crate::manifest::{EnvEntry, EnvFile};
 
 /// Lets the second definition of a table extend the first (`extend_existing`), where the check
 /// found the exact place.
@@ -40,20 +43,33 @@ impl Fixer for EditText {
             } else {
                 Risk::Edit
             },
-            changes: vec![match before {
-                Some(before) => Change::Edit {
+            changes: match before {
+                Some(before) => vec![Change::Edit {
                     path: file,
                     before,
                     edits,
-                },
-                None => Change::Write {
-                    path: file,
-                    before: None,
-                    text: edits.into_iter().map(|edit| edit.text).collect(),
-                },
-            }],
+                }],
+                None => made(&failure.code, file, edits),
+            },
         })
     }
+}
+
+/// What makes a file. An environment file may be made by another fix meanwhile: each variable stands for itself.
+fn made(code: &Code, path: String, edits: Vec<TextEdit>) -> Vec<Change> {
+    let text: String = edits.into_iter().map(|edit| edit.text).collect();
+    if *code != Code::ConfigMissing {
+        let before = None;
+        return vec![Change::Write { path, before, text }];
+    }
+    let none = BTreeMap::new();
+    let entries = EnvFile::parse(&text, &none, &none).entries;
+    let variable = |entry: EnvEntry| Change::SetVariable {
+        path: path.clone(),
+        name: entry.name,
+        value: entry.value,
+    };
+    entries.into_iter().map(variable).collect()
 }
 
 impl Fixer for ExtendExisting {
@@ -85,5 +101,37 @@ impl Fixer for ExtendExisting {
                 text,
             }],
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_environment_file_that_another_fix_makes_meanwhile_gets_its_variables_all_the_same() {
+        let edits = || {
+            vec![TextEdit {
+                offset: 0,
+                length: 0,
+                text: "REGION=south\nMOTTO=\"a b\"\n".to_owned(),
+            }]
+        };
+        let variables = made(&Code::ConfigMissing, ".env".to_owned(), edits());
+        let variable = |name: &str, value: &str| Change::SetVariable {
+            path: ".env".to_owned(),
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
+        assert_eq!(
+            variables,
+            [variable("REGION", "south"), variable("MOTTO", "a b")]
+        );
+        let file = made(
+            &Code::RehearsalMissingPackage,
+            "a/__init__.py".to_owned(),
+            edits(),
+        );
+        assert!(matches!(&file[..], [Change::Write { before: None, .. }]));
     }
 }
