@@ -22,7 +22,7 @@ use crate::manifest::Manifest;
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only these checks: config, schema, rehearsal, registration, declared, or the name of a [[check]]
+    /// Only these checks: config, schema, rehearsal, registration, declared, or the name of a declared one
     #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
     only: Vec<String>,
     /// All checks but these
