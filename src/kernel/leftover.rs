@@ -204,6 +204,11 @@ mod tests {
         assert!(leftover(&path).is_err());
         let old = nix::sys::time::TimeVal::new(1_000_000_000, 0);
         nix::sys::stat::utimes(&path, &old, &old).unwrap();
-        assert_eq!(leftover(&path), Ok(Leftover::Socket));
+        // A process that another test has just made holds it until it becomes its program.
+        let is_left = (0..200).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            leftover(&path) == Ok(Leftover::Socket)
+        });
+        assert!(is_left, "{:?}", leftover(&path));
     }
 }
