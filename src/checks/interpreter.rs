@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::manifest::{Environment, Manifest};
 
 /// Where interpreters lie below a workspace.
-const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
+pub(super) const VENV_INTERPRETERS: [&str; 2] = [".venv/bin/python", "venv/bin/python"];
 
 /// No interpreter was found.
 #[derive(Debug, thiserror::Error)]

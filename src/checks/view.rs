@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::context::CheckContext;
-use super::interpreter::interpreter;
+use super::interpreter::{VENV_INTERPRETERS, interpreter};
 use super::raised::Raised;
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest, Origin};
@@ -155,10 +155,12 @@ pub(crate) fn application_view(
         .filter(|path| path.contains('/'));
     view.interpreters = named
         .into_iter()
-        .chain([".venv/bin/python", "venv/bin/python"])
+        .chain(VENV_INTERPRETERS)
         .map(|path| live.join(path))
         .filter(|path| path.exists())
         .collect();
+    view.interpreters.sort();
+    view.interpreters.dedup();
     view.home = value("HOME").map(PathBuf::from);
     // Packages that were installed for the user lie below the home directory.
     if let Some(home) = &view.home {

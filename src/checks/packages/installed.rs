@@ -5,9 +5,13 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use pep508_rs::PackageName;
 use pep508_rs::pep440_rs::Version;
+use sha2::{Digest as _, Sha256};
 
 use super::need::Need;
 
@@ -36,6 +40,9 @@ pub(super) struct Distribution {
     pub needs: Vec<Need>,
     /// Its metadata directory, or file.
     place: PathBuf,
+    /// Read when somebody first asks.
+    modules: OnceLock<BTreeSet<String>>,
+    damaged: OnceLock<bool>,
 }
 
 /// Everything on the path; the first of a name counts, as for Python.
@@ -154,6 +161,8 @@ fn parse_headers(file: impl BufRead) -> Option<Distribution> {
         version_text: version,
         needs,
         place: PathBuf::new(),
+        modules: OnceLock::new(),
+        damaged: OnceLock::new(),
     })
 }
 
@@ -187,19 +196,7 @@ fn parse_requires(file: impl BufRead) -> Vec<Need> {
 
 /// The digest is that of a wheel's list: SHA-256 in the URL-safe alphabet of base 64, without padding.
 fn is_of_digest(bytes: &[u8], digest: &str) -> bool {
-    use sha2::Digest as _;
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let sum = sha2::Sha256::digest(bytes);
-    let mut text = String::new();
-    for three in sum.chunks(3) {
-        let at = |index: usize| u32::from(three.get(index).copied().unwrap_or(0));
-        let bits = at(0) << 16 | at(1) << 8 | at(2);
-        for place in 0..=three.len() {
-            let index = bits >> (18 - 6 * place) & 63;
-            text.push(char::from(ALPHABET[index as usize]));
-        }
-    }
-    text == digest.trim_end_matches('=')
+    URL_SAFE_NO_PAD.encode(Sha256::digest(bytes)) == digest.trim_end_matches('=')
 }
 
 /// Bytes of files that are compared with the list.
@@ -208,6 +205,10 @@ const COMPARED_BYTES_MAX: u64 = 256 << 20;
 impl Distribution {
     /// A module of it, by its list of files, is gone or has other bytes than when it was installed.
     pub(super) fn is_damaged(&self) -> bool {
+        *self.damaged.get_or_init(|| self.compare())
+    }
+
+    fn compare(&self) -> bool {
         let Some(site) = self.place.parent() else {
             return false;
         };
@@ -244,7 +245,11 @@ impl Distribution {
     }
 
     /// The top-level modules that it brings, by its list of files.
-    pub(super) fn modules(&self) -> BTreeSet<String> {
+    pub(super) fn modules(&self) -> &BTreeSet<String> {
+        self.modules.get_or_init(|| self.read_modules())
+    }
+
+    fn read_modules(&self) -> BTreeSet<String> {
         let mut modules = BTreeSet::new();
         if let Some(file) = open(&self.place.join("top_level.txt"), RECORD_BYTES_MAX) {
             modules.extend(lines(file).map(|line| line.trim().to_owned()));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, PackageName};
 
@@ -24,6 +25,8 @@ pub(in crate::checks) struct Packages {
     pub(super) markers: Option<MarkerEnvironment>,
     /// Others use the interpreter too.
     pub(super) shared: bool,
+    /// The installed packages that the declared ones lead to, once somebody asked.
+    pub(super) reached: OnceLock<BTreeSet<PackageName>>,
 }
 
 impl Packages {
@@ -35,6 +38,7 @@ impl Packages {
             imported: imported(context.facts()),
             markers: marker_environment(&host.markers),
             shared: host.shared,
+            reached: OnceLock::new(),
         }
     }
 
@@ -176,6 +180,7 @@ mod tests {
             imported: imported.iter().map(|name| (*name).to_owned()).collect(),
             markers: marker_environment(&markers()),
             shared,
+            reached: OnceLock::new(),
         };
         let findings = packages.findings();
         findings

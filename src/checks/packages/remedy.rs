@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
+use pep508_rs::pep440_rs::VersionSpecifiers;
 use pep508_rs::{PackageName, VersionOrUrl};
 
 use super::declared::{self, Declared};
@@ -12,7 +13,7 @@ use super::need::Need;
 use super::{conflicts, normalise};
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
-use crate::checks::interpreter::interpreter;
+use crate::checks::interpreter::{VENV_INTERPRETERS, interpreter};
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, UNDECLARED};
@@ -76,10 +77,13 @@ fn install_declared(package: &str, file: &str, line: u32) -> String {
     )
 }
 
+/// A requirement as pip reads it: `idna>=2.5,<4`.
+fn within(package: &str, versions: &VersionSpecifiers) -> String {
+    format!("{package}{}", versions.to_string().replace(", ", ","))
+}
+
 /// Lock files that name a distribution and its version in a table `package`.
 const LOCKS: [&str; 3] = ["uv.lock", "poetry.lock", "pdm.lock"];
-/// Where environments lie that nobody names.
-const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 
 /// Makes the environment of the workspace anew, whose interpreter cannot be started.
 pub(in crate::checks) fn anew_fix(context: &CheckContext<'_>) -> Option<Remedy> {
@@ -94,9 +98,7 @@ pub(in crate::checks) fn anew_fix(context: &CheckContext<'_>) -> Option<Remedy> 
             (is_broken(&python) || !python.parent()?.parent()?.exists()).then_some(python)
         }
         None => {
-            let mut all = ENVIRONMENTS
-                .iter()
-                .map(|name| workspace.join(name).join("bin/python"));
+            let mut all = VENV_INTERPRETERS.iter().map(|name| workspace.join(name));
             all.find(|python| is_broken(python))
         }
     };
@@ -158,11 +160,11 @@ impl Packages {
                     && let Some(requirement) = self.recorded(context, &package)
                 {
                     finding.fix = self.install(context, &package, vec![requirement]);
-                    let why = "the workspace does not declare it";
-                    finding
-                        .facts
-                        .insert(NEEDS_APPROVAL.to_owned(), why.to_owned());
-                    finding.facts.insert(UNDECLARED.to_owned(), package);
+                    if finding.fix.is_some() {
+                        let why = "the workspace does not declare it".to_owned();
+                        finding.facts.insert(NEEDS_APPROVAL.to_owned(), why);
+                        finding.facts.insert(UNDECLARED.to_owned(), package);
+                    }
                 }
             }
             Code::RehearsalDependencyConflict => {
@@ -205,17 +207,10 @@ impl Packages {
                 }
             }
         }
-        let reached = self.reached();
-        let others = self
-            .installed
-            .iter()
-            .filter(|(name, _)| reached.contains(*name));
-        let mut needs = others.flat_map(|(_, distribution)| &distribution.needs);
+        let mut needs = self.reached_needs();
         let need = needs.find(|need| normalise(need.name.as_ref()) == name)?;
         match &need.version_or_url {
-            Some(VersionOrUrl::VersionSpecifier(wanted)) => {
-                Some(format!("{name}{}", wanted.to_string().replace(", ", ",")))
-            }
+            Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(within(&name, wanted)),
             Some(VersionOrUrl::Url(_)) => None,
             None => Some(name),
         }
@@ -230,13 +225,7 @@ impl Packages {
             .declared
             .iter()
             .find(|one| !one.constraint && is_wanted(&one.need));
-        let below = || {
-            let reached = self.reached();
-            self.installed
-                .iter()
-                .filter(|(name, _)| reached.contains(*name))
-                .find_map(|(_, d)| d.needs.iter().find(|need| is_wanted(need)))
-        };
+        let below = || self.reached_needs().find(|need| is_wanted(need));
         let need = declared.map(|one| &one.need).or_else(below)?;
         if matches!(need.version_or_url, Some(VersionOrUrl::Url(_))) {
             return None;
@@ -301,9 +290,19 @@ impl Packages {
             .or_else(|| self.install_within(context, package, within))
     }
 
-    fn reached(&self) -> BTreeSet<PackageName> {
-        let reached = |markers| conflicts::reached(&self.declared, &[], &self.installed, markers);
-        self.markers.as_ref().map(reached).unwrap_or_default()
+    fn reached(&self) -> &BTreeSet<PackageName> {
+        self.reached.get_or_init(|| {
+            let reached =
+                |markers| conflicts::reached(&self.declared, &[], &self.installed, markers);
+            self.markers.as_ref().map(reached).unwrap_or_default()
+        })
+    }
+
+    /// What the packages that the workspace comes to need.
+    fn reached_needs(&self) -> impl Iterator<Item = &Need> {
+        let installed = self.installed.iter();
+        let reached = installed.filter(|(name, _)| self.reached().contains(*name));
+        reached.flat_map(|(_, distribution)| &distribution.needs)
     }
 
     fn vary(
@@ -348,19 +347,11 @@ impl Packages {
         let Some(markers) = &self.markers else {
             return Vec::new();
         };
-        let reached = self.reached();
-        let others = self
-            .installed
-            .iter()
-            .filter(|(name, _)| reached.contains(*name));
-        let needs: BTreeSet<String> = others
-            .flat_map(|(_, distribution)| &distribution.needs)
+        let needs: BTreeSet<String> = self
+            .reached_needs()
             .filter(|need| need.name.as_ref() == package && need.evaluate_markers(markers, &[]))
             .filter_map(|need| match &need.version_or_url {
-                Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(format!(
-                    "{package}{}",
-                    wanted.to_string().replace(", ", ",")
-                )),
+                Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(within(package, wanted)),
                 _ => None,
             })
             .collect();
