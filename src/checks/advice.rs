@@ -358,13 +358,8 @@ const SIMILARITY_MIN: f64 = 0.85;
 
 /// What to do about a name that a module does not have.
 pub(super) fn import_remedy(raised: &Raised) -> String {
-    let wanted = raised
-        .message
-        .strip_prefix("cannot import name '")
-        .and_then(|rest| rest.split_once('\''))
-        .map(|(name, _)| name);
     let module = raised.name.as_deref().unwrap_or_default();
-    let Some(wanted) = wanted else {
+    let Some(wanted) = raised.lacking_name() else {
         return "correct the name of the module, or add the module".to_owned();
     };
     if raised.message.contains("circular import") {

@@ -6,8 +6,7 @@ use std::path::Path;
 use super::context::CheckContext;
 use super::raised::Raised;
 use crate::domain::finding::Finding;
-use crate::domain::ids::Digest;
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
 use crate::source::{
     Edit, RouterDefinition, Sibling, correct_attribute, correct_module, differing_part,
     import_in_function, is_one_letter_off, mount_like, near_names, rename_imported,
@@ -48,18 +47,8 @@ pub(super) fn read_source(root: &Path, file: &str) -> Option<String> {
 }
 
 fn of_edits(file: &str, text: &str, edits: Vec<Edit>, what: String) -> SourceFix {
-    let edits = edits.into_iter().map(|(range, text)| TextEdit {
-        offset: range.start as u64,
-        length: range.len() as u64,
-        text,
-    });
     SourceFix {
-        remedy: Remedy::EditText {
-            file: file.to_owned(),
-            before: Some(Digest::of(text.as_bytes())),
-            edits: edits.collect(),
-            what,
-        },
+        remedy: Remedy::edit_text(file, text, edits, what),
         approval: None,
     }
 }
@@ -68,28 +57,24 @@ fn of_edits(file: &str, text: &str, edits: Vec<Edit>, what: String) -> SourceFix
 pub(super) fn raised_fix(context: &CheckContext<'_>, raised: &Raised) -> Option<SourceFix> {
     let frame = raised.frames.last()?;
     let (file, line) = (frame.file.as_str(), frame.line);
-    let between = |text: &str, before: &str| -> Option<String> {
-        let (_, rest) = text.split_once(before)?;
-        Some(rest.split_once('\'')?.0.to_owned())
-    };
-    let message = raised.message.as_str();
     match raised.kind.as_str() {
         "ImportError" => {
-            let wrong = between(message, "cannot import name '")?;
-            if message.contains("circular import") {
-                return local_import(context, file, line, &wrong);
+            let wrong = raised.lacking_name()?;
+            if raised.message.contains("circular import") {
+                return local_import(context, file, line, wrong);
             }
             let module = raised.name.as_deref()?;
             let names = raised.names.iter().map(String::as_str);
-            name_fix(context, file, line, (module, &wrong), names)
+            name_fix(context, file, line, (module, wrong), names)
         }
         "ModuleNotFoundError" => module_fix(context, file, line, raised.name.as_deref()?),
-        "AttributeError" if message.starts_with("module '") => {
-            let module = between(message, "module '")?;
-            let wrong = between(message, "has no attribute '")?;
-            let right = only_near(context, &module, &wrong, std::iter::empty())?;
+        "AttributeError" => {
+            let module = raised.lacking_module()?;
+            let (_, wrong) = raised.message.split_once("has no attribute '")?;
+            let (wrong, _) = wrong.split_once('\'')?;
+            let right = only_near(context, module, wrong, std::iter::empty())?;
             let text = read_source(context.root, file)?;
-            let edits = correct_attribute(&text, line, &wrong, &right)?;
+            let edits = correct_attribute(&text, line, wrong, &right)?;
             let what = format!("write {right} instead of {wrong}, which {module} does not have");
             Some(of_edits(file, &text, edits, what))
         }
@@ -115,11 +100,15 @@ fn only_near<'n>(
         .chain(scope.names.iter().map(String::as_str))
         .chain(modules)
         .collect();
-    let near = near_names(wrong, all);
-    let [right] = near.as_slice() else {
+    one_near(wrong, all).map(str::to_owned)
+}
+
+/// The one name that is near, if it is one letter off.
+fn one_near<'n>(wrong: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let [right] = near_names(wrong, names)[..] else {
         return None;
     };
-    is_one_letter_off(wrong, right).then(|| (*right).to_owned())
+    is_one_letter_off(wrong, right).then_some(right)
 }
 
 /// `from module import wrong`, where the module has one name that is near.
@@ -175,13 +164,7 @@ pub(super) fn module_fix(
         let child = name.strip_prefix(parent)?.split('.').next()?;
         (!child.is_empty()).then_some(child)
     });
-    let near = near_names(wrong, beside);
-    let [right] = near.as_slice() else {
-        return None;
-    };
-    if !is_one_letter_off(wrong, right) {
-        return None;
-    }
+    let right = one_near(wrong, beside)?;
     let text = read_source(context.root, file)?;
     let edits = correct_module(&text, line, wrong, right)?;
     let what =

@@ -98,6 +98,11 @@ pub(super) struct Syntax {
     pub column: u32,
 }
 
+/// What a text begins with after these words, up to the next quote.
+fn quoted_after<'t>(text: &'t str, words: &str) -> Option<&'t str> {
+    Some(text.strip_prefix(words)?.split_once('\'')?.0)
+}
+
 impl Raised {
     /// `type: message`, the same whichever check saw it: what a failure is signed by.
     pub(super) fn text(&self, redactor: &Redactor) -> String {
@@ -107,6 +112,16 @@ impl Raised {
             format!("{}: {}", self.kind, self.message)
         };
         redactor.clean(text.trim(), EXCEPTION_BYTES_MAX)
+    }
+
+    /// What a module does not have: `cannot import name 'x' from 'm'`.
+    pub(super) fn lacking_name(&self) -> Option<&str> {
+        quoted_after(&self.message, "cannot import name '")
+    }
+
+    /// The module that does not have something: `module 'm' has no attribute 'x'`.
+    pub(super) fn lacking_module(&self) -> Option<&str> {
+        quoted_after(&self.message, "module '")
     }
 
     /// The messages of the exception and of what led to it.

@@ -3,6 +3,7 @@
 //! Pure data. A fixer reads a [`Remedy`] and nothing else; the facts of a finding only describe it.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -133,6 +134,26 @@ pub struct TextEdit {
 }
 
 impl Remedy {
+    /// Replaces those parts of the file with this text, in its order.
+    pub(crate) fn edit_text(
+        file: &str,
+        text: &str,
+        edits: impl IntoIterator<Item = (Range<usize>, String)>,
+        what: String,
+    ) -> Self {
+        let edits = edits.into_iter().map(|(range, text)| TextEdit {
+            offset: range.start as u64,
+            length: range.len() as u64,
+            text,
+        });
+        Self::EditText {
+            file: file.to_owned(),
+            before: Some(Digest::of(text.as_bytes())),
+            edits: edits.collect(),
+            what,
+        }
+    }
+
     /// Every text in it, for whoever has to look for secrets or to bound sizes.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         let (fields, list): (Vec<&String>, &[String]) = match self {

@@ -7,7 +7,6 @@ use super::value::{is_connection, is_placeholder};
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
 use crate::domain::finding::Finding;
-use crate::domain::ids::Digest;
 use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
 use crate::manifest::{
     EnvEntry, EnvFile, Origin, Var, assignment_spans, set_variable, sounds_secret,
@@ -33,16 +32,8 @@ pub(super) fn with_edit(finding: Finding, fix: Option<Remedy>, why: &str) -> Fin
 }
 
 fn edit(file: &Path, text: &str, at: usize, length: usize, new: &str, what: String) -> Remedy {
-    Remedy::EditText {
-        file: file.display().to_string(),
-        before: Some(Digest::of(text.as_bytes())),
-        edits: vec![TextEdit {
-            offset: at as u64,
-            length: length as u64,
-            text: new.to_owned(),
-        }],
-        what,
-    }
+    let file = file.display().to_string();
+    Remedy::edit_text(&file, text, [(at..at + length, new.to_owned())], what)
 }
 
 /// In the value of `name`, which an environment file sets once, `from` at its beginning becomes `to`.

@@ -11,8 +11,7 @@ use crate::checks::interpreter::service_environment;
 use crate::checks::packages::moved_fix;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::ids::Digest;
-use crate::domain::remedy::{Remedy, TextEdit};
+use crate::domain::remedy::Remedy;
 use crate::kernel;
 use crate::manifest::{Environment, EnvironmentError, Layer, ProbeKind, Service};
 use crate::sandbox::find_program_in_copy;
@@ -198,18 +197,13 @@ fn interpreter_line(
 /// The edit that takes the carriage returns at the ends of lines out of a script of the workspace.
 fn unix_line_ends(root: &Path, file: &str) -> Option<Remedy> {
     let text = read_source(root, file)?;
-    let edits = text.match_indices("\r\n").map(|(at, _)| TextEdit {
-        offset: at as u64,
-        length: 1,
-        text: String::new(),
-    });
-    let edits: Vec<TextEdit> = edits.collect();
-    (!edits.is_empty()).then(|| Remedy::EditText {
-        file: file.to_owned(),
-        before: Some(Digest::of(text.as_bytes())),
-        edits,
-        what: "end lines as Unix does, so that its interpreter is found".to_owned(),
-    })
+    let returns = text.match_indices("\r\n");
+    let mut edits = returns
+        .map(|(at, _)| (at..at + 1, String::new()))
+        .peekable();
+    edits.peek()?;
+    let what = "end lines as Unix does, so that its interpreter is found".to_owned();
+    Some(Remedy::edit_text(file, &text, edits, what))
 }
 
 /// A user, a directory, an environment file or a program of a service that is nowhere: it will not start. What a one-shot

@@ -331,10 +331,7 @@ impl LayerFailures<'_> {
             // A name that is misspelt is no matter of versions.
             "ImportError" if self.is_near_miss(raised) => return None,
             "ImportError" | "ModuleNotFoundError" => raised.name.as_deref(),
-            "AttributeError" => {
-                let rest = raised.message.strip_prefix("module '");
-                rest.and_then(|rest| Some(rest.split_once('\'')?.0))
-            }
+            "AttributeError" => raised.lacking_module(),
             "TypeError" => None,
             _ => return None,
         };
@@ -365,10 +362,9 @@ impl LayerFailures<'_> {
 
     /// The application's own code imports a name to which the module has a near one.
     fn is_near_miss(&self, raised: &Raised) -> bool {
-        let wrong = raised.message.strip_prefix("cannot import name '");
-        let wrong = wrong.and_then(|rest| Some(rest.split_once('\'')?.0));
         let names = raised.names.iter().map(String::as_str);
-        raised.below.is_empty() && wrong.is_some_and(|wrong| !near_names(wrong, names).is_empty())
+        let is_near = |wrong| !near_names(wrong, names).is_empty();
+        raised.below.is_empty() && raised.lacking_name().is_some_and(is_near)
     }
 
     /// What was raised is not about what the application itself gave to a package: it happened while a package was
