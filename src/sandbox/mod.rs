@@ -23,3 +23,4 @@ pub(crate) use run::{
 };
 pub(crate) use stand_in::{find_program_in_copy, prepare_copy};
 pub(crate) use view::View;
+pub(crate) use watch::OUTPUT_KEPT_MAX;

@@ -18,7 +18,7 @@ use crate::domain::event::ExitKind;
 use crate::kernel::{self, Confined, PollEntry, Report, Signal};
 
 /// Most bytes kept of standard output and of standard error.
-const OUTPUT_KEPT_MAX: usize = 256 << 10;
+pub(crate) const OUTPUT_KEPT_MAX: usize = 256 << 10;
 
 /// Most bytes kept of the result.
 const RESULT_KEPT_MAX: usize = 16 << 20;

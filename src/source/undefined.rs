@@ -4,6 +4,7 @@
 //! some while it runs, is not judged.
 
 use std::collections::HashSet;
+use std::sync::LazyLock;
 
 use ruff_python_ast::visitor::{
     Visitor, walk_body, walk_except_handler, walk_expr, walk_parameter, walk_pattern, walk_stmt,
@@ -14,9 +15,12 @@ use ruff_python_ast::{
 };
 use ruff_text_size::{Ranged, TextSize};
 
+static BUILTINS: LazyLock<HashSet<&str>> =
+    LazyLock::new(|| BUILTIN_NAMES.split_ascii_whitespace().collect());
+
 /// What every module finds: the functions, exceptions and constants of `builtins` up to Python 3.14, and what a module
 /// and a class have by themselves. `_` is what gettext installs.
-const BUILTINS: &str = "ArithmeticError AssertionError AttributeError BaseException BaseExceptionGroup BlockingIOError \
+const BUILTIN_NAMES: &str = "ArithmeticError AssertionError AttributeError BaseException BaseExceptionGroup BlockingIOError \
     BrokenPipeError BufferError BytesWarning ChildProcessError ConnectionAbortedError ConnectionError \
     ConnectionRefusedError ConnectionResetError DeprecationWarning EOFError Ellipsis EncodingWarning EnvironmentError \
     Exception ExceptionGroup False FileExistsError FileNotFoundError FloatingPointError FutureWarning GeneratorExit \
@@ -58,16 +62,15 @@ pub(super) fn unbound_names(module: &[Stmt]) -> Vec<Unbound> {
     if names.any_name {
         return Vec::new();
     }
-    let builtins: HashSet<&str> = BUILTINS.split_ascii_whitespace().collect();
     let mut told = HashSet::new();
     let mut found = Vec::new();
     for (name, at, function) in names.read {
         if found.len() >= NAMES_MAX {
             break;
         }
-        let is_known = names.bound.contains(name) || builtins.contains(name);
+        let is_known = names.bound.contains(name) || BUILTINS.contains(name);
         if !is_known && told.insert((name, function)) {
-            let others = names.bound.iter().chain(&builtins).copied();
+            let others = names.bound.iter().chain(BUILTINS.iter()).copied();
             found.push(Unbound {
                 name: name.to_owned(),
                 at,

@@ -13,3 +13,4 @@ mod services;
 mod value;
 
 pub(super) use check::check;
+pub(super) use obstacles::free_bytes;

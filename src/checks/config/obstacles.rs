@@ -165,7 +165,7 @@ fn stale_file(context: &CheckContext<'_>, service: &Service, run: &AsRun) -> Opt
 }
 
 fn disk_space(context: &CheckContext<'_>) -> Option<Finding> {
-    let free = free_bytes(context.root)?;
+    let free = free_bytes(context.root).ok()?;
     (free < FREE_BYTES_MIN).then(|| {
         let message = format!("{} MiB are free where the workspace lies", free >> 20);
         Finding::of(Code::ConfigDiskSpace, "disk", message)
@@ -174,11 +174,9 @@ fn disk_space(context: &CheckContext<'_>) -> Option<Finding> {
 }
 
 /// What an ordinary user may still write there (statvfs(3)).
-fn free_bytes(directory: &Path) -> Option<u64> {
-    let found = nix::sys::statvfs::statvfs(directory).ok()?;
-    Some(
-        found
-            .blocks_available()
-            .saturating_mul(found.fragment_size()),
-    )
+pub(in crate::checks) fn free_bytes(directory: &Path) -> nix::Result<u64> {
+    let found = nix::sys::statvfs::statvfs(directory)?;
+    Ok(found
+        .blocks_available()
+        .saturating_mul(found.fragment_size()))
 }

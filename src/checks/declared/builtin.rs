@@ -11,6 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::answer::{Answer, Found};
 use super::certificate::ends_at;
+use crate::checks::config::free_bytes;
 use crate::checks::context::CheckContext;
 use crate::domain::finding::Severity;
 use crate::http::{BodyLimit, Client, HttpError, Target, certificates_of, server_certificate};
@@ -151,11 +152,7 @@ fn dns(name: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
 fn disk(path: &Path, shown: &str, wanted: u64) -> Result<Vec<Found>, String> {
     // What is not there yet will lie where its directory lies.
     let there = path.ancestors().find(|path| path.exists()).unwrap_or(path);
-    let found = nix::sys::statvfs::statvfs(there)
-        .map_err(|error| format!("cannot look at {shown}: {error}"))?;
-    let free = found
-        .blocks_available()
-        .saturating_mul(found.fragment_size());
+    let free = free_bytes(there).map_err(|error| format!("cannot look at {shown}: {error}"))?;
     if free >= wanted {
         return Ok(Vec::new());
     }

@@ -6,16 +6,14 @@ use super::answer::{Answer, Printed};
 use super::formats::read;
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
-use crate::checks::python::{ProbeError, no_answer, run_directory, run_environment};
-use crate::checks::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
+use crate::checks::python::{ProbeError, clean_output, no_answer, run_directory, run_environment};
+use crate::checks::raised::{DETAIL_BYTES_MAX, clip_middle};
 use crate::domain::event::ExitKind;
 use crate::manifest::{CheckFormat, CheckWhen, DeclaredCheck};
-use crate::sandbox::{SandboxOutcome, SandboxSpec, run_sandboxed};
+use crate::sandbox::{OUTPUT_KEPT_MAX, SandboxOutcome, SandboxSpec, run_sandboxed};
 
 /// Of what a program reads on its standard input.
 const PROTOCOL: u32 = 1;
-/// Where the sandbox cuts an output stream.
-const OUTPUT_BYTES_MAX: usize = 256 << 10;
 
 /// Runs it. The reason of an error is the rest of a sentence that begins with the check.
 pub(super) fn run(
@@ -58,8 +56,7 @@ pub(super) fn run(
     let status = match outcome.exit {
         ExitKind::Code(status) if !outcome.timed_out && outcome.exceeded.is_none() => status,
         _ => {
-            let why = no_answer(&outcome, check.timeout_ms, context).why;
-            return Err(why.replace(" before it was done", ""));
+            return Err(no_answer(&outcome, check.timeout_ms, context).why);
         }
     };
     let answer = answer_of(context, &outcome, format)?;
@@ -103,25 +100,19 @@ fn answer_of(
     // An exit status needs nothing of the rest, and a plugin's first line is enough.
     let needs_all = !matches!(format, CheckFormat::Exit | CheckFormat::Nagios);
     if !needs_all {
-        return Ok(clean(context, &outcome.stdout));
+        return Ok(clean_output(&outcome.stdout, context));
     }
-    if outcome.stdout.len() >= OUTPUT_BYTES_MAX {
+    if outcome.stdout.len() >= OUTPUT_KEPT_MAX {
         return Err(format!(
             "printed more than {} KiB; a longer answer goes to the descriptor in UBS_RESULT_FD",
-            OUTPUT_BYTES_MAX >> 10
+            OUTPUT_KEPT_MAX >> 10
         ));
     }
     Ok(String::from_utf8_lossy(&outcome.stdout).into_owned())
 }
 
-/// For a person: redacted before anything is cut off.
-fn clean(context: &CheckContext<'_>, raw: &[u8]) -> String {
-    let text = String::from_utf8_lossy(raw);
-    clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX)
-}
-
 fn all_of(context: &CheckContext<'_>, outcome: &SandboxOutcome) -> String {
-    let text = |raw: &[u8]| clean(context, raw).trim_end().to_owned();
+    let text = |raw: &[u8]| clean_output(raw, context).trim_end().to_owned();
     let (stdout, stderr) = (text(&outcome.stdout), text(&outcome.stderr));
     match (stdout.is_empty(), stderr.is_empty()) {
         (true, _) => stderr,

@@ -10,10 +10,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::raised::{DETAIL_BYTES_MAX, clean_whole, clip_middle};
 use crate::domain::event::ExitKind;
 use crate::domain::finding::Location;
-use crate::sandbox::SandboxOutcome;
-
-/// Where the sandbox cuts an output stream.
-const OUTPUT_BYTES_MAX: usize = 256 << 10;
+use crate::sandbox::{OUTPUT_KEPT_MAX, SandboxOutcome};
 
 /// Why a program gave no answer.
 #[derive(Debug)]
@@ -42,11 +39,7 @@ pub(in crate::checks) struct PythonHost {
 
 /// Standard error and standard output, as far as they were kept.
 pub(in crate::checks) fn printed(outcome: &SandboxOutcome, context: &CheckContext<'_>) -> String {
-    let clean = |raw: &[u8]| {
-        let text = String::from_utf8_lossy(raw);
-        let text = clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX);
-        clip_middle(&text, DETAIL_BYTES_MAX / 4)
-    };
+    let clean = |raw: &[u8]| clip_middle(&clean_output(raw, context), DETAIL_BYTES_MAX / 4);
     let (stderr, stdout) = (clean(&outcome.stderr), clean(&outcome.stdout));
     let between = if stderr.is_empty() || stderr.ends_with('\n') {
         ""
@@ -54,6 +47,12 @@ pub(in crate::checks) fn printed(outcome: &SandboxOutcome, context: &CheckContex
         "\n"
     };
     format!("{stderr}{between}{stdout}")
+}
+
+/// What a program printed, for a person: redacted before anything is cut off.
+pub(in crate::checks) fn clean_output(raw: &[u8], context: &CheckContext<'_>) -> String {
+    let text = String::from_utf8_lossy(raw);
+    clean_whole(context.redactor, &text, raw.len() >= OUTPUT_KEPT_MAX)
 }
 
 /// Why there is no answer in what came over the channel.
@@ -129,10 +128,7 @@ pub(in crate::checks) fn no_answer(
     NoAnswer {
         why,
         timed_out: outcome.timed_out,
-        output: clip_middle(
-            &clean_whole(context.redactor, &text, raw.len() >= OUTPUT_BYTES_MAX),
-            DETAIL_BYTES_MAX / 2,
-        ),
+        output: clip_middle(&clean_output(raw, context), DETAIL_BYTES_MAX / 2),
         location,
     }
 }

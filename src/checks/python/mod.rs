@@ -13,7 +13,7 @@ mod probe;
 mod program;
 
 pub(super) use super::question::PROBE_TIMEOUT_MS;
-pub(super) use answer::{NoAnswer, PythonHost, no_answer, printed};
+pub(super) use answer::{NoAnswer, PythonHost, clean_output, no_answer, printed};
 pub(super) use probe::{
     ProbeAnswer, ProbeError, ProbeRun, run_directory, run_environment, run_hosting_probe, run_probe,
 };

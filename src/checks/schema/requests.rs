@@ -120,8 +120,8 @@ pub(super) fn server_findings(
              gives is taken already, so that inserts fail"
         );
         let statement = format!(
-            "SELECT setval('{}', (SELECT max({}) FROM {table}))",
-            sequence.replace('\'', "''"),
+            "SELECT setval({}, (SELECT max({}) FROM {table}))",
+            crate::database::sql::quote::literal(sequence),
             crate::database::sql::quote::identifier(column)
         );
         let finding = Finding::of(Code::SchemaSequenceBehind, sequence, message);

@@ -19,11 +19,7 @@ pub(crate) fn decide(
     context: Context,
     command: BootCommand,
 ) -> Result<Vec<Event>, BootRefusal> {
-    let mut draft = BootDraft {
-        state: state.clone(),
-        events: Vec::new(),
-        context,
-    };
+    let mut draft = BootDraft::of(state, context);
     take(&mut draft, command)?;
     Ok(draft.events)
 }
@@ -35,23 +31,17 @@ pub(crate) fn decide_each(
     context: Context,
     commands: Vec<BootCommand>,
 ) -> (Vec<Event>, Option<BootRefusal>) {
-    let mut draft = BootDraft {
-        state: state.clone(),
-        events: Vec::new(),
-        context,
-    };
+    let mut draft = BootDraft::of(state, context);
     for command in commands {
         let before = draft.events.len();
-        match take(&mut draft, command) {
-            Ok(()) => {}
-            Err(refusal) => {
-                if draft.events.len() > before {
-                    draft.go_back(state, before);
-                }
-                if !matches!(refusal, BootRefusal::Late { .. } | BootRefusal::Ended) {
-                    return (draft.events, Some(refusal));
-                }
-            }
+        let Err(refusal) = take(&mut draft, command) else {
+            continue;
+        };
+        if draft.events.len() > before {
+            draft.go_back(state, before);
+        }
+        if !matches!(refusal, BootRefusal::Late { .. } | BootRefusal::Ended) {
+            return (draft.events, Some(refusal));
         }
     }
     (draft.events, None)

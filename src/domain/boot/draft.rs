@@ -14,6 +14,14 @@ pub(super) struct BootDraft {
 }
 
 impl BootDraft {
+    pub(super) fn of(state: &BootState, context: Context) -> Self {
+        Self {
+            state: state.clone(),
+            events: Vec::new(),
+            context,
+        }
+    }
+
     pub(super) fn push(&mut self, event: Event) {
         let state = std::mem::take(&mut self.state);
         self.state = evolve(state, self.context.at, None, &event);
