@@ -9,11 +9,12 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::apply::ApplyError;
+use super::run::{Unfinished, finish};
 use crate::domain::redact::Redactor;
 use crate::kernel::remove_tree;
 
@@ -79,8 +80,7 @@ impl Installer<'_> {
             command
                 .env_clear()
                 .envs(self.process_env)
-                .current_dir(self.workspace)
-                .stdin(Stdio::null());
+                .current_dir(self.workspace);
             run(command)
         };
         let pip = || {
@@ -236,8 +236,7 @@ impl Installer<'_> {
             .env_clear()
             .envs(self.process_env)
             .env_remove("VIRTUAL_ENV")
-            .current_dir(self.workspace)
-            .stdin(Stdio::null());
+            .current_dir(self.workspace);
         Some(command)
     }
 
@@ -262,8 +261,7 @@ impl Installer<'_> {
             .env_remove("PYTHONHOME")
             .env("PIP_NO_INPUT", "1")
             .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-            .current_dir(self.workspace)
-            .stdin(Stdio::null());
+            .current_dir(self.workspace);
         Ok(command)
     }
 
@@ -343,43 +341,20 @@ fn tool_name(command: &Command) -> &'static str {
 /// What a tool said, and whether it came to a good end; an error if it did not run, or not to its end.
 fn said(mut command: Command) -> Result<Result<String, String>, String> {
     let tool = tool_name(&command);
-    let mut child = command
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| format!("{tool} cannot be started: {error}"))?;
-    let stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || {
-        let mut said = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.by_ref().take(SAID_BYTES_MAX).read_to_end(&mut said);
-            let _ = io::copy(&mut stderr, &mut io::sink());
-        }
-        said
-    });
-    let until = Instant::now() + STEP_WITHIN;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!(
-                    "{tool} took longer than {} s",
-                    STEP_WITHIN.as_secs()
-                ));
-            }
-            Err(error) => return Err(error.to_string()),
-        }
-    };
-    let said = reader.join().unwrap_or_default();
+    let late = || format!("{tool} took longer than {} s", STEP_WITHIN.as_secs());
+    let ended =
+        finish(&mut command, STEP_WITHIN, SAID_BYTES_MAX).map_err(
+            |unfinished| match unfinished {
+                Unfinished::NotStarted(error) => format!("{tool} cannot be started: {error}"),
+                Unfinished::Late => late(),
+                Unfinished::Io(error) => error.to_string(),
+            },
+        )?;
+    let is_good = ended.status.success();
+    // All of it, since a plan may be read from it.
+    let said = ended.said_within(STEP_WITHIN).ok_or_else(late)?;
     let said = String::from_utf8_lossy(&said).into_owned();
-    Ok(if status.success() {
-        Ok(said)
-    } else {
-        Err(said)
-    })
+    Ok(if is_good { Ok(said) } else { Err(said) })
 }
 
 fn without_passwords(text: &str) -> String {
