@@ -240,17 +240,18 @@ impl Installer<'_> {
         Some(command)
     }
 
-    /// Pip of the environment, else another one that is told which environment.
+    /// Pip of the environment, else another one that is told which environment. Isolated: a `pip.py` of the workspace
+    /// would run otherwise, outside of the sandbox.
     fn pip(&self, arguments: &[&str]) -> Result<Command, String> {
         let python = self.place().join("bin/python");
         let has_pip = self.lists("pip-");
         let mut command = if has_pip {
             let mut command = Command::new(&python);
-            command.args(["-m", "pip"]);
+            command.args(["-I", "-m", "pip"]);
             command
         } else {
             let mut command = Command::new("python3");
-            command.args(["-m", "pip", "--python"]).arg(&python);
+            command.args(["-I", "-m", "pip", "--python"]).arg(&python);
             command
         };
         command
@@ -695,6 +696,35 @@ mod tests {
             );
         }
         assert_eq!(pin_after("[project]\ndependencies = []\n", "b", "1"), None);
+    }
+
+    #[test]
+    fn a_module_of_the_workspace_does_not_run_as_pip() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path();
+        fs::write(root.join("pip.py"), "open('ran', 'w')\n").unwrap();
+        let process_env = BTreeMap::from(["PATH", "HOME"].map(|name| {
+            let value = std::env::var(name).unwrap_or_default();
+            (name.to_owned(), value)
+        }));
+        let installer = Installer {
+            workspace: root,
+            environment: "venv",
+            process_env: &process_env,
+            at: None,
+            base: None,
+        };
+        let ask = || installer.pip(&["--version"]).and_then(run);
+        let _ = ask();
+        assert!(!root.join("ran").exists());
+        // An environment that seems to have a pip of its own.
+        fs::create_dir_all(root.join("venv/bin")).unwrap();
+        fs::create_dir_all(root.join("venv/lib/python3/site-packages/pip-1.dist-info")).unwrap();
+        let python = crate::kernel::find_program("python3", &process_env, root);
+        std::os::unix::fs::symlink(python.unwrap(), root.join("venv/bin/python")).unwrap();
+        assert!(installer.lists("pip-"));
+        let _ = ask();
+        assert!(!root.join("ran").exists());
     }
 
     #[test]
