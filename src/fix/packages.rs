@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::ApplyError;
 use super::run::{Unfinished, finish};
+use crate::checks::normalise;
 use crate::domain::redact::Redactor;
 use crate::kernel::remove_tree;
 
@@ -646,8 +647,7 @@ pub(super) fn pin(
         .unwrap_or_else(|error| panic!("the pattern is sound: {error}"))
     });
     let found = REQUIREMENT.captures(line)?;
-    let plain = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
-    if plain(&found["name"]) != plain(name) {
+    if normalise(&found["name"]) != normalise(name) {
         return None;
     }
     let spec = found.name("spec")?;

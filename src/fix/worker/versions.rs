@@ -8,7 +8,7 @@ use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
 use super::search::VersionSearch;
 use super::{WorkError, Worker};
-use crate::checks::{DeclaredPackage, declared_packages};
+use crate::checks::{DeclaredPackage, declared_packages, normalise};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
@@ -35,7 +35,7 @@ fn specifiers_of(text: &str, name: &str) -> Option<VersionSpecifiers> {
     let need = Requirement::<VerbatimUrl>::from_str(text).ok()?;
     match need.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(wanted))
-            if plain(need.name.as_ref()) == plain(name) =>
+            if normalise(need.name.as_ref()) == normalise(name) =>
         {
             Some(wanted)
         }
@@ -61,11 +61,7 @@ fn is_exact(requirement: &str) -> bool {
 /// The normalised name of a requirement.
 fn name_of(requirement: &str) -> String {
     let end = ['=', '<', '>', '!', '~', '[', ';', ' '];
-    plain(requirement.split(end).next().unwrap_or(requirement))
-}
-
-fn plain(name: &str) -> String {
-    name.to_lowercase().replace(['_', '.'], "-")
+    normalise(requirement.split(end).next().unwrap_or(requirement))
 }
 
 impl Worker {
@@ -116,7 +112,7 @@ impl Worker {
                 .collect();
             let others = names.iter().filter_map(|name| {
                 let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
-                (!but.contains(&plain(name))).then(|| format!("{name}=={version}"))
+                (!but.contains(&normalise(name))).then(|| format!("{name}=={version}"))
             });
             requirements.extend(others);
         }
@@ -207,7 +203,7 @@ impl Worker {
             };
             let version = exact.iter().find_map(|one| {
                 let (found, version) = one.split_once("==")?;
-                (plain(found) == plain(name)).then(|| version.to_owned())
+                (normalise(found) == normalise(name)).then(|| version.to_owned())
             });
             let Some(version) = version else { break };
             let candidate = installing(exact);
@@ -248,7 +244,7 @@ impl Worker {
         };
         let wanted: Vec<String> = requirements.iter().map(|one| name_of(one)).collect();
         let exact = install.iter().filter_map(|one| one.split_once("=="));
-        for (name, version) in exact.filter(|(name, _)| wanted.contains(&plain(name))) {
+        for (name, version) in exact.filter(|(name, _)| wanted.contains(&normalise(name))) {
             self.pin_in(candidate, declared, name, version);
         }
     }
@@ -293,7 +289,9 @@ impl Worker {
         name: &str,
         version: &str,
     ) -> Option<(Change, String)> {
-        let known = declared.iter().find(|d| plain(&d.name) == plain(name));
+        let known = declared
+            .iter()
+            .find(|d| normalise(&d.name) == normalise(name));
         let file = match known {
             Some(known) => known.file.clone(),
             None => {
