@@ -4,6 +4,8 @@
 mod outcome;
 mod risk;
 mod search;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -50,6 +52,8 @@ use risk::{Author, effective_risk, policy_of};
 const LEASE_MS: u64 = 10 * 60 * 1_000;
 /// How long a database is asked whether it is empty.
 const SUMMARY_WITHIN: Duration = Duration::from_secs(5);
+/// Why a mission is given back that nothing was found out about.
+const CUT_SHORT: &str = "the trial was cut short";
 /// As a promotion names it that came too late.
 const APPLIED: &str = MissionStatus::Applied.as_str();
 
@@ -273,10 +277,14 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         };
+        let mut worker = self.clone();
         let found = match &state.signature {
-            Some(signature) => self.with_versions(mission, signature, failure, proposal)?,
+            Some(signature) => worker.with_versions(mission, signature, failure, proposal)?,
             None => Ok(proposal),
         };
+        if let Some(worked) = self.give_back_if_cancelled(mission)? {
+            return Ok(worked);
+        }
         let proposal = match found {
             Ok(proposal) => proposal,
             Err(why) => {
@@ -288,7 +296,8 @@ impl Worker {
                 return Ok(worked(HealOutcome::NeedsPerson, reason));
             }
         };
-        self.offer_as(mission, proposal, author)
+        worker
+            .offer_as(mission, proposal, author)
             .map(|(worked, _)| worked)
     }
 
@@ -422,14 +431,8 @@ impl Worker {
                 return Err(error.into());
             }
         };
-        if self.cancelled.load(Ordering::SeqCst) {
-            let reason = "the trial was cut short".to_owned();
-            let release = MissionCommand::Release {
-                worker: self.name.clone(),
-                reason: reason.clone(),
-            };
-            self.missions.command(mission, release)?;
-            return Ok((worked(HealOutcome::HeldElsewhere, reason), None));
+        if let Some(worked) = self.give_back_if_cancelled(mission)? {
+            return Ok((worked, None));
         }
         let verdict = trial.verdict.clone();
         let state = self.missions.command(
@@ -448,6 +451,23 @@ impl Worker {
             _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
         };
         Ok((outcome, Some(verdict)))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// What a stop cut short says nothing about the failure, and is not judged.
+    fn give_back_if_cancelled(&self, mission: MissionId) -> Result<Option<Worked>, WorkError> {
+        if !self.is_cancelled() {
+            return Ok(None);
+        }
+        let release = MissionCommand::Release {
+            worker: self.name.clone(),
+            reason: CUT_SHORT.to_owned(),
+        };
+        self.missions.command(mission, release)?;
+        Ok(Some(worked(HealOutcome::HeldElsewhere, CUT_SHORT)))
     }
 
     fn try_on_a_copy(

@@ -7,7 +7,7 @@ use pep508_rs::pep440_rs::VersionSpecifiers;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
 use super::search::VersionSearch;
-use super::{WorkError, Worker};
+use super::{CUT_SHORT, WorkError, Worker};
 use crate::checks::{DeclaredPackage, declared_packages, normalise};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
@@ -66,8 +66,9 @@ fn name_of(requirement: &str) -> String {
 
 impl Worker {
     /// The proposal with exact versions, and what was held back pinned where it is declared; or why there is none.
+    /// Of several versions each is tried, and what was seen before stays this worker's baseline.
     pub(super) fn with_versions(
-        &self,
+        &mut self,
         mission: MissionId,
         signature: &Signature,
         failure: &Failure,
@@ -83,6 +84,14 @@ impl Worker {
         else {
             return Ok(Ok(proposal));
         };
+        // What a playbook or a kept fix proposes is as somebody wrote it.
+        let as_asked = Change::Packages {
+            environment: environment.clone(),
+            install: requirements.clone(),
+        };
+        if proposal.changes != [as_asked] {
+            return Ok(Ok(proposal));
+        }
         let declared = declared_packages(&self.manifest);
         let constraints: Vec<String> = declared
             .iter()
@@ -148,13 +157,10 @@ impl Worker {
             });
         };
         // What holds now does not change from one version to the next.
-        let worker = Self {
-            baseline: Some(match &self.baseline {
-                Some(baseline) => baseline.clone(),
-                None => self.reports_now(mission, &checks_of(&self.manifest))?,
-            }),
-            ..self.clone()
-        };
+        if self.baseline.is_none() {
+            let reports = self.reports_now(mission, &checks_of(&self.manifest))?;
+            self.baseline = Some(reports);
+        }
         let begun = Instant::now();
         let mut search = match installer.versions(name, &scratch) {
             Ok(known) => VersionSearch::below(installed, &known),
@@ -208,7 +214,11 @@ impl Worker {
             let Some(version) = version else { break };
             let candidate = installing(exact);
             tried += 1;
-            let trial = worker.try_on_a_copy(mission, signature, failure, &candidate)?;
+            let trial = self.try_on_a_copy(mission, signature, failure, &candidate)?;
+            if self.is_cancelled() {
+                last = CUT_SHORT.to_owned();
+                break;
+            }
             let works = trial.verdict.holds;
             if works {
                 best = Some((candidate, version.clone()));
