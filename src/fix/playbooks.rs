@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::apply::{plan_files, read_file, write_atomically};
 use super::fixers::FIXERS;
 use super::guarded::guards;
-use crate::domain::ids::{Digest, Signature};
+use super::places::plan_places;
+use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Fix, Proposal, Risk};
 use crate::domain::redact::sanitise;
 use crate::domain::remedy::TextEdit;
@@ -219,6 +220,7 @@ pub(super) fn of_kept(
     state_dir: &Path,
     root: &Path,
     signature: &Signature,
+    mission: MissionId,
     failed: &[String],
 ) -> Option<Proposal> {
     let text = fs::read(kept_path(state_dir, signature)).ok()?;
@@ -233,6 +235,7 @@ pub(super) fn of_kept(
         changes: kept.changes,
     };
     plan_files(root, &proposal).ok()?;
+    plan_places(root, state_dir, mission, &proposal).ok()?;
     Some(proposal)
 }
 

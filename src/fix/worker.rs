@@ -19,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
+use super::places::plan_places;
 use super::playbooks::{of_kept, of_manifest};
 use super::promote::{PromoteError, PromotionPlace, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -369,6 +370,9 @@ impl Worker {
         let proposal = Proposal { risk, ..proposal };
         let workspace = &self.manifest.workspace;
         require_sound(workspace, &proposal, &redactor)?;
+        if author == Author::Other {
+            plan_places(workspace, &self.state_dir, mission, &proposal)?;
+        }
         if author == Author::Other
             && let Some((path, difference)) =
                 changed_meanwhile(workspace, &self.state_dir, mission, &proposal)
@@ -744,8 +748,10 @@ impl Worker {
     ) -> Result<Option<(Proposal, Author)>, WorkError> {
         let (root, failed) = (&self.manifest.workspace, &state.fixers_failed);
         // What a person wrote down or kept for this failure comes first.
-        let kept = state.signature.as_ref();
-        let kept = kept.and_then(|signature| of_kept(&self.state_dir, root, signature, failed));
+        let kept = state.signature.as_ref().zip(state.id);
+        let kept = kept.and_then(|(signature, mission)| {
+            of_kept(&self.state_dir, root, signature, mission, failed)
+        });
         if let Some(proposal) = kept {
             return Ok(Some((proposal, Author::Other)));
         }

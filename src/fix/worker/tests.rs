@@ -92,3 +92,26 @@ fn a_search_that_is_cut_short_gives_its_mission_back() {
         HealOutcome::NeedsPerson
     );
 }
+
+#[test]
+fn a_place_that_cannot_be_changed_is_refused_before_a_trial() {
+    let place = place();
+    std::fs::write(place.dir.path().join("a.txt"), "").unwrap();
+    let path = || "a.txt".to_owned();
+    for change in [
+        Change::AddMode {
+            path: path(),
+            bits: 0o077,
+        },
+        Change::MoveAside { path: path() },
+    ] {
+        let proposal = Proposal {
+            fixer: "ann".into(),
+            summary: "a".into(),
+            risk: Risk::Edit,
+            changes: vec![change],
+        };
+        let refused = place.worker.rehearse(place.mission, proposal).unwrap_err();
+        assert!(matches!(refused, WorkError::Apply(_)), "{refused}");
+    }
+}
