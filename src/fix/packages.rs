@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::apply::ApplyError;
+use super::apply::{ApplyError, remove_file};
 use super::run::{Unfinished, finish};
 use crate::checks::normalise;
 use crate::domain::redact::Redactor;
@@ -490,11 +490,8 @@ impl JournalPackages {
         journal: &Path,
         process_env: &BTreeMap<String, String>,
     ) -> Result<(), String> {
-        let (begun, done) = (
-            journal.join("packages-begun"),
-            journal.join("packages-done"),
-        );
-        if done.exists() {
+        let (begun, done) = (journal.join("packages-begun"), Self::done(journal));
+        if Self::is_done(journal) {
             return Ok(());
         }
         if begun.exists() {
@@ -533,9 +530,19 @@ impl JournalPackages {
         mark(&done, &all.join("\n"))
     }
 
+    /// The mark of an installation that came to its end, and what the environment had then.
+    fn done(journal: &Path) -> PathBuf {
+        journal.join("packages-done")
+    }
+
+    /// The installation came to its end.
+    pub(super) fn is_done(journal: &Path) -> bool {
+        Self::done(journal).exists()
+    }
+
     /// The environment has what the promotion left there.
     pub(super) fn is_unchanged(&self, workspace: &Path, journal: &Path) -> bool {
-        let left = fs::read_to_string(journal.join("packages-done"));
+        let left = fs::read_to_string(Self::done(journal));
         let now = installed(&self.live(workspace));
         matches!((left, now), (Ok(left), Ok(now)) if left == now.join("\n"))
     }
@@ -570,11 +577,8 @@ impl JournalPackages {
         }
         remove_tree(&old).map_err(said)?;
         remove_tree(&live.with_file_name(ASIDE)).map_err(said)?;
-        for mark in [journal.join("packages-done"), begun] {
-            match fs::remove_file(mark) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(said(error)),
-                _ => {}
-            }
+        for mark in [Self::done(journal), begun] {
+            remove_file(&mark).map_err(said)?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::apply::{GONE, read_file};
 use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
-use super::packages::refusal;
+use super::packages::{JournalPackages, refusal};
 use super::places::undo_places;
 use super::promote::{
     COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, left_run, promotion_lock,
@@ -297,8 +297,8 @@ fn put_back(
     undo_files(workspace, journal, plan)?;
     for packages in &plan.packages {
         let environment = &packages.environment;
-        let is_begun = journal.directory().join("packages-done").exists();
-        if is_begun && !packages.is_unchanged(workspace, journal.directory()) {
+        let is_done = JournalPackages::is_done(journal.directory());
+        if is_done && !packages.is_unchanged(workspace, journal.directory()) {
             reason.push_str(&format!(
                 "; the packages of {environment} stay, because others were installed since"
             ));
