@@ -178,17 +178,18 @@ fn begin_of(start_ticks: u64) -> Option<Duration> {
     Some(Duration::from_secs(boot) + running)
 }
 
+/// A number that no process has any more.
+#[cfg(test)]
+pub(crate) fn dead_pid() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    pid
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A number that no process has any more.
-    fn dead_pid() -> u32 {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        pid
-    }
 
     fn age(path: &Path, seconds: u64) {
         let at = std::time::SystemTime::now() - Duration::from_secs(seconds);
