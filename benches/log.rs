@@ -6,12 +6,15 @@
 
 #![allow(missing_docs)]
 
+mod shared;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
+use shared::{fresh, median};
 use ubs::testing::{decode_frame, encode_frame};
 use ubs::{
     BootId, BootPlan, BootState, Event, EventFilter, Fingerprint, Log, NewEvent, ProcessRef,
@@ -59,14 +62,6 @@ fn boot_started(boot: BootId) -> NewEvent {
             fingerprint: Fingerprint::default(),
         },
     }
-}
-
-fn fresh(dir: &Path, name: &str) -> PathBuf {
-    let path = dir.join(name);
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(dir.join(format!("{name}{suffix}")));
-    }
-    path
 }
 
 /// The reference: the same rows into the same tables, by a loop that does nothing else.
@@ -187,11 +182,6 @@ fn seconds<T>(work: impl FnOnce() -> T) -> (f64, T) {
     let started = Instant::now();
     let value = work();
     (started.elapsed().as_secs_f64(), value)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn row(what: &str, reference: &str, ours: &str, ratio: &str, wanted: &str) {

@@ -5,10 +5,13 @@
 
 #![allow(missing_docs)]
 
-use std::path::{Path, PathBuf};
+mod shared;
+
+use std::path::Path;
 use std::time::Instant;
 
 use rusqlite::{Connection, params};
+use shared::{fresh, median};
 use ubs::testing::{encode_frame, reported_failure};
 use ubs::{Event, Log, MissionState, Missions, Signature};
 
@@ -16,13 +19,6 @@ use ubs::{Event, Log, MissionState, Missions, Signature};
 const CLAIMS: u32 = 1_000;
 const ROUNDS: usize = 7;
 const LEASE_MS: u64 = 600_000;
-
-fn fresh(dir: &Path, name: &str) -> PathBuf {
-    for suffix in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(dir.join(format!("{name}{suffix}")));
-    }
-    dir.join(name)
-}
 
 fn filled(path: &Path) -> Missions {
     let missions = Missions::new(Log::open(path).unwrap());
@@ -88,11 +84,6 @@ fn bare(dir: &Path) -> f64 {
         run("COMMIT");
     }
     f64::from(CLAIMS) / begun.elapsed().as_secs_f64()
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 fn main() {

@@ -33,7 +33,7 @@ pub(crate) use context::CheckContext;
 pub(crate) use earlier::Earlier;
 pub(crate) use gaps::{Gap, gaps};
 pub(crate) use interpreter::{interpreter, service_environment};
-pub(crate) use packages::{DeclaredPackage, declared_packages};
+pub(crate) use packages::{DeclaredPackage, declared_packages, normalise};
 pub(crate) use registration::{LiveService, LiveSystem, check_running};
 pub(crate) use run::run_check;
 pub use schema::ExpectedSchema;

@@ -8,7 +8,7 @@ use super::options::Global;
 use super::render::{self, Tone};
 use crate::domain::ids::Seq;
 use crate::domain::mission::{Fix, FixStatus};
-use crate::fix::{keep_fix, undo_fix};
+use crate::fix::{keep_fix, made_by, undo_fix};
 use crate::log::{Missions, Reader, read_fixes};
 
 /// List the fixes that were applied, look at one, take one back.
@@ -92,6 +92,15 @@ fn keep(ui: &Ui, place: &AppPaths, name: &str, by: &str) -> Result<u8, CliError>
         return Err(CliError::usage(
             format!("fix {} was taken back: {}", fix.id, fix.reason),
             "keep a fix that is in the workspace (`ubs fixes`)",
+        ));
+    }
+    if let Some(who) = made_by(&fix) {
+        return Err(CliError::usage(
+            format!(
+                "fix {} is not kept: {who} made it, and makes it anew when the same failure is met",
+                fix.id
+            ),
+            "keep a fix of an agent or a person (`ubs fixes` says whose each is)",
         ));
     }
     let path = keep_fix(&place.state_dir, &fix, by).map_err(|error| {

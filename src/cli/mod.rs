@@ -94,7 +94,7 @@ enum Command {
     /// The missions: list, show, and work on them
     Missions(missions::Args),
     /// Try a fix of a mission, and only say what came of it
-    Try(missions::TryArgs),
+    Try(missions::ProposeArgs),
     /// The fixes that were applied: list, show, take back
     Fixes(fixes::Args),
     /// Claim missions and work on them with the built-in fixers
@@ -150,7 +150,7 @@ pub fn run() -> ExitCode {
             running::poke(&cli.global);
             outcome
         }
-        Command::Try(args) => missions::run_try(&ui, &cli.global, args),
+        Command::Try(args) => missions::run_try(&ui, &cli.global, &args),
         Command::Fixes(args) => {
             let outcome = fixes::run(&ui, &cli.global, args);
             running::poke(&cli.global);

@@ -4,8 +4,10 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+
+use crate::kernel::is_listened_on;
 
 /// Its name in the state directory.
 pub(super) const NAME: &str = "control.sock";
@@ -77,11 +79,11 @@ fn require_stale(path: &Path) -> io::Result<()> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
+    match is_listened_on(path) {
+        Ok(false) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
-        Ok(_) => {
+        Ok(true) => {
             let what = "another supervisor answers there";
             Err(io::Error::new(ErrorKind::AddrInUse, what))
         }

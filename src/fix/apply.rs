@@ -315,6 +315,19 @@ pub(super) fn require_sound(
         }
     };
     require_clean(&proposal.summary)?;
+    let mut installs = proposal.changes.iter().filter_map(|change| match change {
+        Change::Packages { environment, .. } => Some(environment),
+        _ => None,
+    });
+    // They would share the wheels of the trial, and the journal of the promotion.
+    if let (Some(_), Some(environment)) = (installs.next(), installs.next()) {
+        return Err(ApplyError::Packages {
+            environment: environment.escape_debug().to_string(),
+            why: "the proposal installs packages twice; name them all in one change, or propose one environment \
+                  after the other"
+                .to_owned(),
+        });
+    }
     for change in &proposal.changes {
         match change {
             Change::Insert { path, text, .. } | Change::Write { path, text, .. } => {
@@ -517,6 +530,12 @@ fn planned<'a>(
     path: &str,
 ) -> Result<&'a mut PlannedFile, ApplyError> {
     let index = match files.iter().position(|f| f.path == path) {
+        // The same proposal deletes it.
+        Some(index) if files[index].is_deleted => {
+            return Err(ApplyError::Changed {
+                path: path.to_owned(),
+            });
+        }
         Some(index) => index,
         None => {
             let before = read_file(root, path)?;
@@ -538,7 +557,7 @@ fn planned<'a>(
 }
 
 fn require_digest(file: &PlannedFile, expected: Option<Digest>) -> Result<(), ApplyError> {
-    if file.digest_before() == expected && !file.is_deleted {
+    if file.digest_before() == expected {
         Ok(())
     } else {
         Err(ApplyError::Changed {
@@ -715,6 +734,45 @@ mod tests {
         };
         let error = plan_files(dir.path(), &proposal(vec![change])).unwrap_err();
         assert!(matches!(error, ApplyError::Changed { .. }));
+    }
+
+    #[test]
+    fn a_file_that_the_same_proposal_deletes_is_not_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".env"), "A=1\n").unwrap();
+        let path = ".env".to_owned();
+        let delete = Change::Delete {
+            path: path.clone(),
+            before: Digest::of(b"A=1\n"),
+        };
+        let set = Change::SetVariable {
+            path: path.clone(),
+            name: "A".into(),
+            value: "2".into(),
+        };
+        let generate = Change::GenerateSecret {
+            path,
+            name: "A".into(),
+            bytes: 32,
+        };
+        for change in [set, generate] {
+            let changes = vec![delete.clone(), change];
+            let error = plan_files(dir.path(), &proposal(changes)).unwrap_err();
+            assert!(matches!(error, ApplyError::Changed { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn packages_are_installed_once_in_a_proposal() {
+        let dir = tempfile::tempdir().unwrap();
+        let install = |environment: &str| Change::Packages {
+            environment: environment.into(),
+            install: vec!["a==1".into()],
+        };
+        let require = |changes| require_sound(dir.path(), &proposal(changes), &Redactor::default());
+        require(vec![install("venv")]).unwrap();
+        let error = require(vec![install("venv"), install("other")]).unwrap_err();
+        assert!(error.to_string().contains("twice"), "{error}");
     }
 
     #[test]

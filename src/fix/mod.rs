@@ -32,7 +32,7 @@ mod worker;
 
 pub(crate) use diff::{DiffPlace, program_of, proposal_diff, visible};
 pub(crate) use earlier::{accept_new_database, read_earlier, value_key};
-pub(crate) use playbooks::keep_fix;
+pub(crate) use playbooks::{keep_fix, made_by};
 pub(crate) use postgres::relay::read_any as read_any_relay_message;
 pub use promote::PromoteError;
 pub(crate) use promote::recover_promotions;

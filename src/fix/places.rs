@@ -316,6 +316,7 @@ fn put_back(root: &Path, path: &str, kept: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
     use crate::domain::mission::Risk;
+    use crate::kernel::dead_pid;
 
     fn proposal(changes: Vec<Change>) -> Proposal {
         Proposal {
@@ -329,13 +330,6 @@ mod tests {
     fn plan(root: &Path, state: &Path, changes: Vec<Change>) -> Result<Vec<Place>, ApplyError> {
         let mission = MissionId(uuid::Uuid::from_u128(7));
         plan_places(root, state, mission, &proposal(changes))
-    }
-
-    fn dead_pid() -> u32 {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        pid
     }
 
     #[test]

@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::apply::{plan_files, read_file, write_atomically};
+use super::fixers::FIXERS;
 use super::guarded::guards;
-use crate::domain::ids::{Digest, Signature};
+use super::places::plan_places;
+use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Fix, Proposal, Risk};
 use crate::domain::redact::sanitise;
 use crate::domain::remedy::TextEdit;
@@ -22,6 +24,8 @@ use crate::manifest::{Manifest, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, 
 const CAPTURE_BYTES_MAX: usize = 1024;
 /// Bytes of a failure's output that are matched, from its end.
 const OUTPUT_BYTES_MAX: usize = 64 << 10;
+/// What the name of a playbook begins with among the fixers.
+const PLAYBOOK: &str = "playbook:";
 /// Where fixes that were kept lie, below the state directory.
 const KEPT: &str = "playbooks";
 
@@ -33,7 +37,7 @@ pub(super) fn of_manifest(
     failed: &[String],
 ) -> Option<Proposal> {
     manifest.heal.playbooks.iter().find_map(|playbook| {
-        let fixer = format!("playbook:{}", playbook.name);
+        let fixer = format!("{PLAYBOOK}{}", playbook.name);
         let tries = failed.iter().filter(|name| **name == fixer).count();
         if tries >= playbook.attempts as usize {
             return None;
@@ -178,6 +182,20 @@ fn kept_path(state_dir: &Path, signature: &Signature) -> PathBuf {
     state_dir.join(KEPT).join(format!("{digest}.json"))
 }
 
+/// Who makes the fix anew by itself: the manifest or ubs. What was kept of it would be tried before that, as it was then.
+pub(crate) fn made_by(fix: &Fix) -> Option<String> {
+    // A worker of that name proposes under its own.
+    if fix.fixer == fix.worker {
+        return None;
+    }
+    if let Some(name) = fix.fixer.strip_prefix(PLAYBOOK) {
+        return Some(format!("the playbook {name}"));
+    }
+    let mut fixers = FIXERS.iter().map(|fixer| fixer.name());
+    let known = fixers.find(|name| *name == fix.fixer);
+    known.map(|name| format!("the built-in fixer {name}"))
+}
+
 /// Keeps what a fix changed, so that it is tried first the next time that its failure is met. A later one for the same
 /// failure takes its place.
 ///
@@ -202,6 +220,7 @@ pub(super) fn of_kept(
     state_dir: &Path,
     root: &Path,
     signature: &Signature,
+    mission: MissionId,
     failed: &[String],
 ) -> Option<Proposal> {
     let text = fs::read(kept_path(state_dir, signature)).ok()?;
@@ -216,6 +235,7 @@ pub(super) fn of_kept(
         changes: kept.changes,
     };
     plan_files(root, &proposal).ok()?;
+    plan_places(root, state_dir, mission, &proposal).ok()?;
     Some(proposal)
 }
 

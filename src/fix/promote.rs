@@ -222,14 +222,8 @@ pub(super) fn promote(
             Ok(())
         }
         Err(error) => {
-            undo_files(place.workspace, &journal, &plan)?;
-            put_packages_back(place.workspace, &journal, &plan)?;
-            let mut reason = format!("undone: {error}");
-            let stays = undo_places(place.workspace, &plan.places);
-            let ran = left_run(&journal, &plan.steps);
-            for left in left_changed(&plan).into_iter().chain(stays).chain(ran) {
-                reason = format!("{reason}; {left}");
-            }
+            let left = undo(place.workspace, &journal, &plan)?;
+            let reason = format!("undone: {error}{left}");
             place
                 .missions
                 .command(mission, MissionCommand::UndoPromotion { reason })?;
@@ -520,8 +514,18 @@ pub(super) fn put_packages_back(
     Ok(())
 }
 
+/// Takes back what can be of a promotion that failed. What stays, each after a semicolon.
+fn undo(workspace: &Path, journal: &Journal, plan: &JournalPlan) -> Result<String, PromoteError> {
+    undo_files(workspace, journal, plan)?;
+    put_packages_back(workspace, journal, plan)?;
+    let stays = undo_places(workspace, &plan.places);
+    let left = left_changed(plan).into_iter().chain(stays);
+    let left = left.chain(left_run(journal, &plan.steps));
+    Ok(left.map(|left| format!("; {left}")).collect())
+}
+
 /// Commands that ran, or may have: nothing takes back what they did.
-fn left_run(journal: &Journal, steps: &[Step]) -> Vec<String> {
+pub(super) fn left_run(journal: &Journal, steps: &[Step]) -> Vec<String> {
     let began = steps.iter().enumerate().filter(|(index, step)| {
         matches!(step, Step::Run(_)) && !matches!(journal.step(*index), Ok(None))
     });
@@ -605,14 +609,8 @@ fn recover(
         Some(plan) => match carry_out(place.workspace, &journal, plan, servers) {
             Ok(()) => Ok(()),
             Err(error) => {
-                undo_files(place.workspace, &journal, plan)?;
-                put_packages_back(place.workspace, &journal, plan)?;
-                let mut reason = error.to_string();
-                let stays = undo_places(place.workspace, &plan.places);
-                for left in stays.into_iter().chain(left_run(&journal, &plan.steps)) {
-                    reason = format!("{reason}; {left}");
-                }
-                Err(reason)
+                let left = undo(place.workspace, &journal, plan)?;
+                Err(format!("{error}{left}"))
             }
         },
     };

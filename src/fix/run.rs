@@ -4,12 +4,13 @@
 //! them, with a bounded time and none of the application's variables.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ pub(super) const RUN_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Bytes of standard error that a message quotes.
 const SAID_BYTES_MAX: u64 = 512;
+/// How long it is waited for what a command said that left something running.
+const HELD_PIPE_MAX: Duration = Duration::from_millis(200);
 /// What the command gets of our environment.
 const VARIABLES: [&str; 5] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR"];
 
@@ -91,54 +94,89 @@ impl Step {
 
 fn run(command: &[String], workspace: &Path, within: Duration) -> Result<(), String> {
     let (program, arguments) = command.split_first().ok_or("is empty")?;
-    let mut child = Command::new(program)
-        .args(arguments)
-        .current_dir(workspace)
-        .env_clear()
-        .envs(
-            VARIABLES
-                .iter()
-                .filter_map(|name| Some((*name, std::env::var_os(name)?))),
-        )
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(workspace).env_clear();
+    command.envs(
+        VARIABLES
+            .iter()
+            .filter_map(|name| Some((*name, std::env::var_os(name)?))),
+    );
+    let ended = finish(&mut command, within, SAID_BYTES_MAX).map_err(|why| match why {
+        Unfinished::NotStarted(error) => format!("cannot be started: {error}"),
+        Unfinished::Late => format!("did not end within {} s", within.as_secs()),
+        Unfinished::Io(error) => error.to_string(),
+    })?;
+    if ended.status.success() {
+        return Ok(());
+    }
+    let status = ended.status;
+    let said = ended.said_within(HELD_PIPE_MAX).unwrap_or_default();
+    let said = sanitise(String::from_utf8_lossy(&said).trim());
+    Err(match said.is_empty() {
+        true => format!("failed ({status})"),
+        false => format!("failed ({status}): {said}"),
+    })
+}
+
+/// Why a command came to no end of its own.
+#[derive(Debug)]
+pub(super) enum Unfinished {
+    NotStarted(io::Error),
+    /// It was killed, with what it had started.
+    Late,
+    Io(io::Error),
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub status: ExitStatus,
+    said: Receiver<Vec<u8>>,
+}
+
+impl Ended {
+    /// The beginning of its standard error, or all of it. `None`: what it left running holds the pipe.
+    pub(super) fn said_within(self, time: Duration) -> Option<Vec<u8>> {
+        self.said.recv_timeout(time).ok()
+    }
+}
+
+/// Runs a command in a group of processes of its own until it ends, and keeps the first bytes of its standard error.
+pub(super) fn finish(
+    command: &mut Command,
+    within: Duration,
+    said_bytes_max: u64,
+) -> Result<Ended, Unfinished> {
+    let mut child = command
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| format!("cannot be started: {error}"))?;
+        .map_err(Unfinished::NotStarted)?;
     let stderr = child.stderr.take();
     // Read beside it, so that it never waits for a full pipe; what it leaves running may hold the pipe for ever.
     let (say, said) = crossbeam_channel::bounded(1);
     std::thread::spawn(move || {
         let Some(mut stderr) = stderr else { return };
         let mut text = Vec::new();
-        let _ = (&mut stderr).take(SAID_BYTES_MAX).read_to_end(&mut text);
+        let _ = (&mut stderr).take(said_bytes_max).read_to_end(&mut text);
         let _ = say.send(text);
-        let _ = std::io::copy(&mut stderr, &mut std::io::sink());
+        let _ = io::copy(&mut stderr, &mut io::sink());
     });
     let begun = Instant::now();
     let status = loop {
-        match child.try_wait().map_err(|error| error.to_string())? {
+        match child.try_wait().map_err(Unfinished::Io)? {
             Some(status) => break status,
             None if begun.elapsed() > within => {
                 let _ = kill_group(child.id(), Signal::SIGKILL);
                 let _ = child.wait();
-                return Err(format!("did not end within {} s", within.as_secs()));
+                return Err(Unfinished::Late);
             }
             None => std::thread::sleep(LOOK_EVERY),
         }
     };
-    if status.success() {
-        return Ok(());
-    }
-    let said = said
-        .recv_timeout(Duration::from_millis(200))
-        .unwrap_or_default();
-    let said = sanitise(String::from_utf8_lossy(&said).trim());
-    Err(match said.is_empty() {
-        true => format!("failed ({status})"),
-        false => format!("failed ({status}): {said}"),
-    })
+    Ok(Ended { status, said })
 }
 
 #[cfg(test)]
@@ -165,5 +203,23 @@ mod tests {
         );
         assert!(why.unwrap_err().contains("did not end"));
         assert_eq!(command_text(&words(&["mkdir", "it's"])), r"mkdir 'it'\''s'");
+    }
+    #[test]
+    fn a_command_that_is_late_ends_with_what_it_started() {
+        use crate::kernel::{is_alive, process_ref};
+
+        let dir = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        command.current_dir(dir.path());
+        command.args(["-c", "sleep 60 & echo $! >pid; wait"]);
+        let late = finish(&mut command, Duration::from_millis(300), 64);
+        assert!(matches!(late, Err(Unfinished::Late)), "{late:?}");
+        let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+        let pid: u32 = pid.trim().parse().unwrap();
+        let until = Instant::now() + Duration::from_secs(5);
+        while process_ref(pid).is_some_and(|process| is_alive(&process)) {
+            assert!(Instant::now() < until, "process {pid} lives");
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }

@@ -12,12 +12,12 @@ use super::apply::{GONE, read_file};
 use super::contents::file_digest;
 use super::journal::{Journal, JournalDatabase, JournalPlan, TakeBack};
 use super::migrate::replace_contents;
-use super::packages::refusal;
+use super::packages::{JournalPackages, refusal};
 use super::places::undo_places;
 use super::promote::{
-    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, promotion_lock, undo_files,
+    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, left_run, promotion_lock,
+    undo_files,
 };
-use super::run::Step;
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
@@ -297,8 +297,8 @@ fn put_back(
     undo_files(workspace, journal, plan)?;
     for packages in &plan.packages {
         let environment = &packages.environment;
-        let is_begun = journal.directory().join("packages-done").exists();
-        if is_begun && !packages.is_unchanged(workspace, journal.directory()) {
+        let is_done = JournalPackages::is_done(journal.directory());
+        if is_done && !packages.is_unchanged(workspace, journal.directory()) {
             reason.push_str(&format!(
                 "; the packages of {environment} stay, because others were installed since"
             ));
@@ -312,12 +312,8 @@ fn put_back(
     for stays in undo_places(workspace, &plan.places) {
         reason.push_str(&format!("; {stays}"));
     }
-    for step in plan
-        .steps
-        .iter()
-        .filter(|step| matches!(step, Step::Run(_)))
-    {
-        reason.push_str(&format!("; what `{step}` did stays"));
+    for stays in left_run(journal, &plan.steps) {
+        reason.push_str(&format!("; {stays}"));
     }
     crash_point("take_back.files");
     for (index, database) in plan.databases.iter().enumerate() {

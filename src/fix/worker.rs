@@ -4,6 +4,8 @@
 mod outcome;
 mod risk;
 mod search;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
+use super::places::plan_places;
 use super::playbooks::{of_kept, of_manifest};
 use super::promote::{PromoteError, PromotionPlace, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
@@ -50,6 +53,8 @@ use risk::{Author, effective_risk, policy_of};
 const LEASE_MS: u64 = 10 * 60 * 1_000;
 /// How long a database is asked whether it is empty.
 const SUMMARY_WITHIN: Duration = Duration::from_secs(5);
+/// Why a mission is given back that nothing was found out about.
+const CUT_SHORT: &str = "the trial was cut short";
 /// As a promotion names it that came too late.
 const APPLIED: &str = MissionStatus::Applied.as_str();
 
@@ -273,10 +278,14 @@ impl Worker {
             )?;
             return Ok(worked(HealOutcome::NeedsPerson, reason));
         };
+        let mut worker = self.clone();
         let found = match &state.signature {
-            Some(signature) => self.with_versions(mission, signature, failure, proposal)?,
+            Some(signature) => worker.with_versions(mission, signature, failure, proposal)?,
             None => Ok(proposal),
         };
+        if let Some(worked) = self.give_back_if_cancelled(mission)? {
+            return Ok(worked);
+        }
         let proposal = match found {
             Ok(proposal) => proposal,
             Err(why) => {
@@ -288,7 +297,8 @@ impl Worker {
                 return Ok(worked(HealOutcome::NeedsPerson, reason));
             }
         };
-        self.offer_as(mission, proposal, author)
+        worker
+            .offer_as(mission, proposal, author)
             .map(|(worked, _)| worked)
     }
 
@@ -360,6 +370,9 @@ impl Worker {
         let proposal = Proposal { risk, ..proposal };
         let workspace = &self.manifest.workspace;
         require_sound(workspace, &proposal, &redactor)?;
+        if author == Author::Other {
+            plan_places(workspace, &self.state_dir, mission, &proposal)?;
+        }
         if author == Author::Other
             && let Some((path, difference)) =
                 changed_meanwhile(workspace, &self.state_dir, mission, &proposal)
@@ -422,14 +435,8 @@ impl Worker {
                 return Err(error.into());
             }
         };
-        if self.cancelled.load(Ordering::SeqCst) {
-            let reason = "the trial was cut short".to_owned();
-            let release = MissionCommand::Release {
-                worker: self.name.clone(),
-                reason: reason.clone(),
-            };
-            self.missions.command(mission, release)?;
-            return Ok((worked(HealOutcome::HeldElsewhere, reason), None));
+        if let Some(worked) = self.give_back_if_cancelled(mission)? {
+            return Ok((worked, None));
         }
         let verdict = trial.verdict.clone();
         let state = self.missions.command(
@@ -448,6 +455,23 @@ impl Worker {
             _ => worked(HealOutcome::Rejected, verdict.reason.clone()),
         };
         Ok((outcome, Some(verdict)))
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::SeqCst)
+    }
+
+    /// What a stop cut short says nothing about the failure, and is not judged.
+    fn give_back_if_cancelled(&self, mission: MissionId) -> Result<Option<Worked>, WorkError> {
+        if !self.is_cancelled() {
+            return Ok(None);
+        }
+        let release = MissionCommand::Release {
+            worker: self.name.clone(),
+            reason: CUT_SHORT.to_owned(),
+        };
+        self.missions.command(mission, release)?;
+        Ok(Some(worked(HealOutcome::HeldElsewhere, CUT_SHORT)))
     }
 
     fn try_on_a_copy(
@@ -724,8 +748,10 @@ impl Worker {
     ) -> Result<Option<(Proposal, Author)>, WorkError> {
         let (root, failed) = (&self.manifest.workspace, &state.fixers_failed);
         // What a person wrote down or kept for this failure comes first.
-        let kept = state.signature.as_ref();
-        let kept = kept.and_then(|signature| of_kept(&self.state_dir, root, signature, failed));
+        let kept = state.signature.as_ref().zip(state.id);
+        let kept = kept.and_then(|(signature, mission)| {
+            of_kept(&self.state_dir, root, signature, mission, failed)
+        });
         if let Some(proposal) = kept {
             return Ok(Some((proposal, Author::Other)));
         }

@@ -5,8 +5,10 @@
 
 use std::fs;
 use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -52,11 +54,51 @@ pub(crate) fn leftover(path: &Path) -> Result<Leftover, String> {
     Err("it is no pid file, lock directory or socket".to_owned())
 }
 
-/// connect(2): `ECONNREFUSED` from a socket's file if no socket that listens is bound to it.
+/// connect(2) without waiting: `ECONNREFUSED` from a socket's file if no socket that listens is bound to it, `EAGAIN` if
+/// one does and nobody has accepted for a while.
+///
+/// # Errors
+/// Whether somebody listens is not known.
+pub(crate) fn is_listened_on(path: &Path) -> io::Result<bool> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: a plain system call, and a descriptor that nobody else has.
+    let socket = unsafe {
+        let socket = libc::socket(libc::AF_UNIX, kind, 0);
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedFd::from_raw_fd(socket)
+    };
+    // SAFETY: all zeros are an address.
+    let mut address: libc::sockaddr_un = unsafe { zeroed() };
+    address.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    let name = path.as_os_str().as_bytes();
+    if name.len() >= address.sun_path.len() || name.contains(&0) {
+        let why = "its path is too long for the address of a socket";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    for (to, from) in address.sun_path.iter_mut().zip(name) {
+        *to = from.cast_signed();
+    }
+    let length = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: the address is a live structure of the length given.
+    let done = unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) };
+    if done == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Ok(false),
+        io::ErrorKind::WouldBlock => Ok(true),
+        _ => Err(error),
+    }
+}
+
+/// Nobody listens on it, nor is about to.
 fn socket(path: &Path, about: &fs::Metadata) -> Result<Leftover, String> {
-    match UnixStream::connect(path) {
-        Ok(_) => return Err("a process listens on it".to_owned()),
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+    match is_listened_on(path) {
+        Ok(true) => return Err("a process listens on it".to_owned()),
+        Ok(false) => {}
         Err(error) => {
             return Err(format!(
                 "whether a process listens on it is not known: {error}"
@@ -136,17 +178,18 @@ fn begin_of(start_ticks: u64) -> Option<Duration> {
     Some(Duration::from_secs(boot) + running)
 }
 
+/// A number that no process has any more.
+#[cfg(test)]
+pub(crate) fn dead_pid() -> u32 {
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    child.wait().unwrap();
+    pid
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A number that no process has any more.
-    fn dead_pid() -> u32 {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        pid
-    }
 
     fn age(path: &Path, seconds: u64) {
         let at = std::time::SystemTime::now() - Duration::from_secs(seconds);
@@ -191,6 +234,22 @@ mod tests {
         let empty = dir.path().join("app.lock");
         fs::create_dir(&empty).unwrap();
         assert!(leftover(&empty).is_err());
+    }
+
+    #[test]
+    fn a_socket_whose_owner_accepts_nobody_is_listened_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("leftover-full.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        // SAFETY: a plain system call on a live descriptor.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let (say, said) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || say.send([(); 4].map(|()| leftover(&path))));
+        let said = said.recv_timeout(Duration::from_secs(10)).unwrap();
+        for one in said {
+            assert!(one.unwrap_err().contains("listens"));
+        }
+        drop(listener);
     }
 
     #[test]

@@ -47,7 +47,9 @@ pub(crate) use descriptor::{
 pub(crate) use file_watch::FileWatch;
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
-pub(crate) use leftover::leftover;
+#[cfg(test)]
+pub(crate) use leftover::dead_pid;
+pub(crate) use leftover::{is_listened_on, leftover};
 pub(crate) use listeners::{Listener, listener, owner_of};
 pub(crate) use lock_file::{LockAttempt, LockFile};
 pub(crate) use loopback::receive_listener;

@@ -107,6 +107,13 @@ rehearse = { command = ['sh', 'check.sh'] }
     assert!(shown.stdout.contains("touch 'a; b'"), "{}", shown.stdout);
     workspace.ubs(&["missions", "approve", &waiting]).expect(0);
     assert!(workspace.path("a; b").exists());
+    // The playbook makes it anew.
+    let refused = workspace.ubs(&["fixes", "keep", &waiting]).expect(2);
+    assert!(
+        refused.stderr.contains("the playbook"),
+        "{}",
+        refused.stderr
+    );
 
     let other = open
         .as_array()

@@ -15,6 +15,7 @@ mod remedy;
 mod tests;
 
 pub(super) use inventory::Packages;
-pub(super) use names::{normalise, package_of};
+pub(crate) use names::normalise;
+pub(super) use names::package_of;
 pub(super) use remedy::{ADD_TO_REQUIREMENTS, anew_fix, moved_fix};
 pub(crate) use remedy::{DeclaredPackage, declared_packages};

@@ -248,7 +248,7 @@ pub(super) fn providing<'a>(
 }
 
 /// PEP 503: runs of `-`, `_` and `.` are one `-`, in lower case.
-pub(in crate::checks) fn normalise(name: &str) -> String {
+pub(crate) fn normalise(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for letter in name.chars() {
         match letter {

@@ -61,25 +61,14 @@ pub(super) enum MissionsCommand {
     ///
     /// For example `{"summary": "...", "changes": [{"patch": "--- a/x.py\n+++ b/x.py\n@@ ..."}]}`. `write` and
     /// `insert` need `before`, the digest of the file as `claim --json` gave it; docs/missions.md has all forms.
-    Propose {
-        /// Which one (slug or id); it must be claimed by the same worker
-        mission: String,
-        #[command(flatten)]
-        worker: WorkerArg,
-        #[command(flatten)]
-        proposal: ProposalArgs,
-    },
+    #[command(mut_arg("mission", |mission| {
+        mission.help("Which one (slug or id); it must be claimed by the same worker")
+    }))]
+    Propose(ProposeArgs),
     /// Try a fix, and only say what came of it: nothing is recorded, nothing moves into the workspace
     ///
     /// Takes what `propose` takes, from anybody. Exit code 0 if the fix holds, 1 if it does not.
-    Try {
-        /// Which one: its slug, its id, or the beginning of its id
-        mission: String,
-        #[command(flatten)]
-        worker: WorkerArg,
-        #[command(flatten)]
-        proposal: ProposalArgs,
-    },
+    Try(ProposeArgs),
     /// Close a mission that was fixed by hand, if its check no longer reports the failure
     Complete {
         /// Which one: its slug, its id, or the beginning of its id
@@ -137,6 +126,17 @@ pub(super) enum MissionsCommand {
         #[arg(long, default_value = "a person")]
         by: String,
     },
+}
+
+/// A proposal for a mission, and whose it is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProposeArgs {
+    /// Which one: its slug, its id, or the beginning of its id
+    pub(super) mission: String,
+    #[command(flatten)]
+    pub(super) worker: WorkerArg,
+    #[command(flatten)]
+    pub(super) proposal: ProposalArgs,
 }
 
 /// A proposal: as JSON, or put together from a patch and files that go.

@@ -23,28 +23,12 @@ use queue::{claim, command_mission, id_of};
 use show::{approval_text, document, show};
 use text::clean;
 
-pub(crate) use args::Args;
+pub(crate) use args::{Args, ProposeArgs};
 
-/// Try a fix of a mission, and only say what came of it: the same as `ubs missions try`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct TryArgs {
-    /// Which one: its slug, its id, or the beginning of its id
-    mission: String,
-    #[command(flatten)]
-    worker: args::WorkerArg,
-    #[command(flatten)]
-    proposal: args::ProposalArgs,
-}
-
-pub(crate) fn run_try(ui: &Ui, global: &Global, args: TryArgs) -> Result<u8, CliError> {
+/// The same as `ubs missions try`.
+pub(crate) fn run_try(ui: &Ui, global: &Global, args: &ProposeArgs) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    try_only(
-        ui,
-        &place,
-        &args.mission,
-        &args.worker.worker,
-        &args.proposal,
-    )
+    try_only(ui, &place, args)
 }
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
@@ -80,16 +64,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             };
             command_mission(ui, &place, &mission, command)
         }
-        C::Propose {
-            mission,
-            worker,
-            proposal,
-        } => propose(ui, &place, &mission, &worker.worker, &proposal),
-        C::Try {
-            mission,
-            worker,
-            proposal,
-        } => try_only(ui, &place, &mission, &worker.worker, &proposal),
+        C::Propose(args) => propose(ui, &place, &args),
+        C::Try(args) => try_only(ui, &place, &args),
         C::Complete {
             mission,
             worker,

@@ -6,7 +6,7 @@ use super::super::context::{AppPaths, CliError, Ui};
 use super::super::exit;
 use super::super::render::{self, Tone};
 use super::super::worker::{word_of, worked_json, worker_at};
-use super::args::ProposalArgs;
+use super::args::{ProposalArgs, ProposeArgs};
 use super::queue::id_of;
 use super::text::{TEXT_BYTES_MAX, read_text, redactor};
 use crate::domain::event::{HealOutcome, Verdict};
@@ -15,16 +15,11 @@ use crate::domain::mission::Proposal;
 use crate::fix::{Rehearsed, Worked, file_digest, parse_proposal};
 use crate::manifest::Policy;
 
-pub(super) fn propose(
-    ui: &Ui,
-    place: &AppPaths,
-    name: &str,
-    worker: &str,
-    given: &ProposalArgs,
-) -> Result<u8, CliError> {
-    let text = proposal_text(place, given)?;
+pub(super) fn propose(ui: &Ui, place: &AppPaths, args: &ProposeArgs) -> Result<u8, CliError> {
+    let worker = &args.worker.worker;
+    let text = proposal_text(place, &args.proposal)?;
     let (by, missions) = worker_at(place, worker)?;
-    let state = missions.find(name)?;
+    let state = missions.find(&args.mission)?;
     let id = id_of(&state)?;
     let proposal = read_proposal(place, &text, worker)?;
     let (worked, verdict) = by.offer(id, proposal)?;
@@ -32,17 +27,12 @@ pub(super) fn propose(
 }
 
 /// A trial that changes nothing. Exit code 0 if the fix holds, 1 if it does not.
-pub(super) fn try_only(
-    ui: &Ui,
-    place: &AppPaths,
-    name: &str,
-    worker: &str,
-    given: &ProposalArgs,
-) -> Result<u8, CliError> {
-    let text = proposal_text(place, given)?;
+pub(super) fn try_only(ui: &Ui, place: &AppPaths, args: &ProposeArgs) -> Result<u8, CliError> {
+    let worker = &args.worker.worker;
+    let text = proposal_text(place, &args.proposal)?;
     drop(place.existing_reader()?);
     let (by, missions) = worker_at(place, worker)?;
-    let state = missions.find(name)?;
+    let state = missions.find(&args.mission)?;
     let id = id_of(&state)?;
     let tried = by.rehearse(id, read_proposal(place, &text, worker)?)?;
     let Rehearsed {

@@ -195,6 +195,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::kernel::dead_pid;
 
     fn propose(root: &Path, said: &str) -> Option<Change> {
         let failure = Failure {
@@ -209,19 +210,12 @@ mod tests {
         AsItSaid.propose(&failure, root)?.changes.pop()
     }
 
-    fn dead_pid() -> String {
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        pid.to_string()
-    }
-
     #[test]
     fn what_a_service_says_leads_to_what_a_dead_process_left_behind() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path();
         fs::create_dir(root.join("run")).unwrap();
-        fs::write(root.join("run/app.pid"), dead_pid()).unwrap();
+        fs::write(root.join("run/app.pid"), dead_pid().to_string()).unwrap();
         let expected = Some(Change::MoveAside {
             path: "run/app.pid".into(),
         });
@@ -246,8 +240,8 @@ mod tests {
         let (root, outside) = (dir.path().join("app"), dir.path().join("other.pid"));
         fs::create_dir(&root).unwrap();
         let root = root.canonicalize().unwrap();
-        fs::write(&outside, dead_pid()).unwrap();
-        fs::write(root.join("notes.txt"), dead_pid()).unwrap();
+        fs::write(&outside, dead_pid().to_string()).unwrap();
+        fs::write(root.join("notes.txt"), dead_pid().to_string()).unwrap();
         fs::create_dir(root.join("docs")).unwrap();
         std::os::unix::fs::symlink(&outside, root.join("link.pid")).unwrap();
         for said in [

@@ -7,8 +7,8 @@ use pep508_rs::pep440_rs::VersionSpecifiers;
 use pep508_rs::{Requirement, VerbatimUrl, VersionOrUrl};
 
 use super::search::VersionSearch;
-use super::{WorkError, Worker};
-use crate::checks::{DeclaredPackage, declared_packages};
+use super::{CUT_SHORT, WorkError, Worker};
+use crate::checks::{DeclaredPackage, declared_packages, normalise};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
@@ -35,7 +35,7 @@ fn specifiers_of(text: &str, name: &str) -> Option<VersionSpecifiers> {
     let need = Requirement::<VerbatimUrl>::from_str(text).ok()?;
     match need.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(wanted))
-            if plain(need.name.as_ref()) == plain(name) =>
+            if normalise(need.name.as_ref()) == normalise(name) =>
         {
             Some(wanted)
         }
@@ -61,17 +61,14 @@ fn is_exact(requirement: &str) -> bool {
 /// The normalised name of a requirement.
 fn name_of(requirement: &str) -> String {
     let end = ['=', '<', '>', '!', '~', '[', ';', ' '];
-    plain(requirement.split(end).next().unwrap_or(requirement))
-}
-
-fn plain(name: &str) -> String {
-    name.to_lowercase().replace(['_', '.'], "-")
+    normalise(requirement.split(end).next().unwrap_or(requirement))
 }
 
 impl Worker {
     /// The proposal with exact versions, and what was held back pinned where it is declared; or why there is none.
+    /// Of several versions each is tried, and what was seen before stays this worker's baseline.
     pub(super) fn with_versions(
-        &self,
+        &mut self,
         mission: MissionId,
         signature: &Signature,
         failure: &Failure,
@@ -87,6 +84,14 @@ impl Worker {
         else {
             return Ok(Ok(proposal));
         };
+        // What a playbook or a kept fix proposes is as somebody wrote it.
+        let as_asked = Change::Packages {
+            environment: environment.clone(),
+            install: requirements.clone(),
+        };
+        if proposal.changes != [as_asked] {
+            return Ok(Ok(proposal));
+        }
         let declared = declared_packages(&self.manifest);
         let constraints: Vec<String> = declared
             .iter()
@@ -116,7 +121,7 @@ impl Worker {
                 .collect();
             let others = names.iter().filter_map(|name| {
                 let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
-                (!but.contains(&plain(name))).then(|| format!("{name}=={version}"))
+                (!but.contains(&normalise(name))).then(|| format!("{name}=={version}"))
             });
             requirements.extend(others);
         }
@@ -152,13 +157,10 @@ impl Worker {
             });
         };
         // What holds now does not change from one version to the next.
-        let worker = Self {
-            baseline: Some(match &self.baseline {
-                Some(baseline) => baseline.clone(),
-                None => self.reports_now(mission, &checks_of(&self.manifest))?,
-            }),
-            ..self.clone()
-        };
+        if self.baseline.is_none() {
+            let reports = self.reports_now(mission, &checks_of(&self.manifest))?;
+            self.baseline = Some(reports);
+        }
         let begun = Instant::now();
         let mut search = match installer.versions(name, &scratch) {
             Ok(known) => VersionSearch::below(installed, &known),
@@ -207,12 +209,16 @@ impl Worker {
             };
             let version = exact.iter().find_map(|one| {
                 let (found, version) = one.split_once("==")?;
-                (plain(found) == plain(name)).then(|| version.to_owned())
+                (normalise(found) == normalise(name)).then(|| version.to_owned())
             });
             let Some(version) = version else { break };
             let candidate = installing(exact);
             tried += 1;
-            let trial = worker.try_on_a_copy(mission, signature, failure, &candidate)?;
+            let trial = self.try_on_a_copy(mission, signature, failure, &candidate)?;
+            if self.is_cancelled() {
+                last = CUT_SHORT.to_owned();
+                break;
+            }
             let works = trial.verdict.holds;
             if works {
                 best = Some((candidate, version.clone()));
@@ -248,7 +254,7 @@ impl Worker {
         };
         let wanted: Vec<String> = requirements.iter().map(|one| name_of(one)).collect();
         let exact = install.iter().filter_map(|one| one.split_once("=="));
-        for (name, version) in exact.filter(|(name, _)| wanted.contains(&plain(name))) {
+        for (name, version) in exact.filter(|(name, _)| wanted.contains(&normalise(name))) {
             self.pin_in(candidate, declared, name, version);
         }
     }
@@ -293,7 +299,9 @@ impl Worker {
         name: &str,
         version: &str,
     ) -> Option<(Change, String)> {
-        let known = declared.iter().find(|d| plain(&d.name) == plain(name));
+        let known = declared
+            .iter()
+            .find(|d| normalise(&d.name) == normalise(name));
         let file = match known {
             Some(known) => known.file.clone(),
             None => {
