@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::read_command;
 use super::interpolate::require_sound;
 use super::problem::{Fault, shown};
-use super::section::Section;
+use super::section::{Faults, Section};
 use super::types::{HttpRequest, Probe, ProbeKind};
 use super::value_check::compile;
 use super::words::{did_you_mean, inside_or_absolute_path};
@@ -57,7 +57,7 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
             .then(|| read_notify(section))
             .flatten(),
         section
-            .parse("sql", |text| schema(text, schemas))
+            .parse("sql", |text| known_schema(section.faults(), text, schemas))
             .map(ProbeKind::Sql),
     ];
     let in_a_row = |key| {
@@ -236,15 +236,16 @@ pub(super) fn pattern(text: &str) -> Result<String, Fault> {
     }
 }
 
-fn schema(text: &str, schemas: &[&str]) -> Result<String, Fault> {
+/// The name of a `[[schema]]`.
+pub(super) fn known_schema(faults: &Faults, text: &str, schemas: &[&str]) -> Result<String, Fault> {
     if schemas.contains(&text) {
         return Ok(text.to_owned());
     }
-    let near = did_you_mean(super::words::nearest(text, schemas.iter().copied()));
+    let near = did_you_mean(faults.suggest(text, schemas.iter().copied()));
     Err(Fault::new(
         "no such schema",
         format!("no [[schema]] is called `{}`{near}", shown(text)),
-        "write the `name` of the [[schema]] whose database is asked",
+        "write the `name` of the [[schema]] whose database is meant",
     ))
 }
 
