@@ -219,32 +219,20 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
     }
     limits(&mut unit, service);
     let kind = last("Type").unwrap_or("simple").to_owned();
-    let mut tasks = Vec::new();
+    let mut tasks: Vec<Unit> = Vec::new();
     for node in commands("ExecStartPre") {
         let Some(mut command) = node.text().and_then(|text| exec(text, own)) else {
             node.refuse();
             continue;
         };
         let notes = std::mem::take(&mut command.notes);
-        let mut task = Unit {
-            name: match tasks.len() {
-                0 => format!("{own}-pre"),
-                at => format!("{own}-pre-{}", at + 1),
-            },
-            origin: format!("{file}:{}", node.line),
-            run: command.forgiven(),
-            cwd: unit.cwd.clone(),
-            env: unit.env.clone(),
-            env_file: unit.env_file.clone(),
-            user: unit.user.clone(),
-            umask: unit.umask.clone(),
-            limits: unit.limits.clone(),
-            oneshot: true,
-            ..Unit::default()
+        let name = match tasks.len() {
+            0 => format!("{own}-pre"),
+            at => format!("{own}-pre-{}", at + 1),
         };
+        let origin = format!("{file}:{}", node.line);
+        let mut task = task_of(&unit, tasks.last(), name, origin, command);
         task.notes.extend(notes);
-        task.after
-            .extend(tasks.last().map(|before: &Unit| before.name.clone()));
         tasks.push(task);
     }
     let mut runs = Vec::new();
@@ -259,20 +247,8 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         unit.notes.append(&mut command.notes);
         if at + 1 < count {
             // Only a task has more than one, and they run one after the other.
-            let mut task = Unit {
-                name: format!("{own}-{}", at + 1),
-                origin: unit.origin.clone(),
-                run: command.forgiven(),
-                cwd: unit.cwd.clone(),
-                env: unit.env.clone(),
-                env_file: unit.env_file.clone(),
-                user: unit.user.clone(),
-                oneshot: true,
-                ..Unit::default()
-            };
-            task.after
-                .extend(tasks.last().map(|before: &Unit| before.name.clone()));
-            tasks.push(task);
+            let (name, origin) = (format!("{own}-{}", at + 1), unit.origin.clone());
+            tasks.push(task_of(&unit, tasks.last(), name, origin, command));
         } else {
             if command.may_fail && kind != "oneshot" {
                 unit.notes.push(Note::unsure(
@@ -344,6 +320,30 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
     unit.leave(file, root);
     tasks.push(unit);
     tasks
+}
+
+/// A command that is run once before the service, as the service would be and behind the task before it.
+fn task_of(
+    unit: &Unit,
+    before: Option<&Unit>,
+    name: String,
+    origin: String,
+    command: Exec,
+) -> Unit {
+    Unit {
+        name,
+        origin,
+        run: command.forgiven(),
+        cwd: unit.cwd.clone(),
+        env: unit.env.clone(),
+        env_file: unit.env_file.clone(),
+        user: unit.user.clone(),
+        umask: unit.umask.clone(),
+        limits: unit.limits.clone(),
+        after: before.iter().map(|before| before.name.clone()).collect(),
+        oneshot: true,
+        ..Unit::default()
+    }
 }
 
 fn refuse(node: &Node, key: &str) {
