@@ -6,7 +6,7 @@ use super::keys::API;
 use super::problem::{Fault, shown};
 use super::section::Section;
 use super::types::{Api, ApiToken};
-use super::words::inside_or_absolute_path;
+use super::words::{inside_or_absolute_path, variable_name};
 
 /// `[api]`, if there is one.
 pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
@@ -26,7 +26,9 @@ pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
     let file = section.parse("token_file", |text| {
         inside_or_absolute_path(text).map(ApiToken::File)
     });
-    let variable = section.parse("token_env", |text| variable(text).map(ApiToken::Variable));
+    let variable = section.parse("token_env", |text| {
+        variable_name(text).map(ApiToken::Variable)
+    });
     let token = file.or(variable);
     let listen = listen?;
     if token.is_none() && !listen.ip().is_loopback() {
@@ -60,18 +62,6 @@ fn address(text: &str) -> Result<SocketAddr, Fault> {
             "write for example \"127.0.0.1:7717\" or \"[::1]:7717\"",
         )
     })
-}
-
-fn variable(text: &str) -> Result<String, Fault> {
-    let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_name {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new(
-        "not a variable",
-        format!("`{}` is no name of a variable", shown(text)),
-        "write the name alone, without ${}: \"API_TOKEN\"",
-    ))
 }
 
 fn host(text: &str) -> Result<String, Fault> {
@@ -120,7 +110,11 @@ mod tests {
             ("hosts = [\"a\"]", "no `listen`"),
             (
                 "listen = \"127.0.0.1:1\"\ntoken_env = \"${A}\"",
-                "no name of a variable",
+                "cannot be the name of a variable",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\ntoken_env = \"1A\"",
+                "cannot be the name of a variable",
             ),
             (
                 "listen = \"127.0.0.1:1\"\nhosts = [\"http://a/\"]",
