@@ -90,6 +90,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
     let checks = read_checks(&root, &layers);
     let acknowledged = read_acknowledged(&root, &layers);
+    let heal = read_heal(&root, &elsewhere.schemas);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -103,7 +104,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         checks,
         acknowledged,
         layers,
-        heal: read_heal(&root),
+        heal,
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
         api: read_api(&root),
@@ -485,7 +486,7 @@ fn read_expected(section: &Section<'_>) -> Spanned<ExpectedService> {
     }
 }
 
-fn read_heal(root: &Section<'_>) -> Heal {
+fn read_heal(root: &Section<'_>, schemas: &[&str]) -> Heal {
     let defaults = Heal::default();
     let Some(section) = root.section("heal", &HEAL) else {
         return defaults;
@@ -510,7 +511,7 @@ fn read_heal(root: &Section<'_>) -> Heal {
             .unwrap_or(defaults.restart),
         offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
-        playbooks: read_playbooks(&section),
+        playbooks: read_playbooks(&section, schemas),
         sandbox_require,
         sandbox_limits,
     }
