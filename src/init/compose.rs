@@ -393,7 +393,7 @@ impl ComposeReader<'_> {
             unit.image = Some((plain(image), port));
             // It is not started from here, so nobody has use for these.
             for key in ["command", "entrypoint", "depends_on", "links"] {
-                refuse(node, key);
+                node.refuse_at(&[key]);
             }
             return;
         }
@@ -639,7 +639,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
             unit.restart_max = max.parse().ok().map(|max: u32| max.min(1000));
         }
         Some(("no" | "false", _)) => unit.restart = Some("never"),
-        Some(_) => refuse(node, "restart"),
+        Some(_) => node.refuse_at(&["restart"]),
         None => {}
     }
     if let Some(deploy) = node.at(&["deploy", "restart_policy"]) {
@@ -647,13 +647,13 @@ fn lifetime(node: &Node, unit: &mut Unit) {
             Some("none") => unit.restart = Some("never"),
             Some("on-failure") => unit.restart = Some("on-failure"),
             Some("any") => unit.restart = Some("always"),
-            Some(_) => refuse(deploy, "condition"),
+            Some(_) => deploy.refuse_at(&["condition"]),
             None => unit.restart = unit.restart.or(Some("always")),
         }
         let number = deploy.text_of("max_attempts").map(str::parse::<u32>);
         match number {
             Some(Ok(max)) => unit.restart_max = Some(max.min(1000)),
-            Some(Err(_)) => refuse(deploy, "max_attempts"),
+            Some(Err(_)) => deploy.refuse_at(&["max_attempts"]),
             None => {}
         }
         unit.restart_backoff_ms = time(deploy, "delay");
@@ -665,7 +665,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
     if let Some(text) = node.text_of("stop_signal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(node, "stop_signal");
+            node.refuse_at(&["stop_signal"]);
         }
     }
     unit.stop_timeout_ms = time(node, "stop_grace_period");
@@ -697,15 +697,9 @@ fn copies(node: &Node, unit: &mut Unit) -> usize {
 fn time(node: &Node, key: &str) -> Option<u64> {
     let found = node.text_of(key).and_then(duration_ms);
     if found.is_none() {
-        refuse(node, key);
+        node.refuse_at(&[key]);
     }
     found
-}
-
-fn refuse(node: &Node, key: &str) {
-    if let Some(node) = node.get(key) {
-        node.refuse();
-    }
 }
 
 /// `ulimits`, as far as a manifest has them.

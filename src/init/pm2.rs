@@ -209,11 +209,6 @@ fn command(unit: &mut Unit, node: &Node, script: &str) {
 }
 
 fn lifetime(unit: &mut Unit, node: &Node) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     let ms = |key: &str| {
         let text = node.text_of(key)?;
         // A bare number is milliseconds there.
@@ -222,7 +217,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
             Err(_) => duration_ms(text),
         };
         if found.is_none() {
-            refuse(key);
+            node.refuse_at(&[key]);
         }
         found
     };
@@ -231,7 +226,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     if let Some(text) = node.text_of("max_restarts") {
         match text.parse::<u32>() {
             Ok(max) if restarts => unit.restart_max = Some(max.min(1000)),
-            _ => refuse("max_restarts"),
+            _ => node.refuse_at(&["max_restarts"]),
         }
     }
     unit.min_uptime_ms = ms("min_uptime").filter(|ms| *ms > 0);
@@ -244,8 +239,8 @@ fn lifetime(unit: &mut Unit, node: &Node) {
         unit.restart_max_backoff_ms = first.map(|ms| ms.max(BACKOFF_MS_MAX));
     }
     if !restarts {
-        refuse("restart_delay");
-        refuse("exp_backoff_restart_delay");
+        node.refuse_at(&["restart_delay"]);
+        node.refuse_at(&["exp_backoff_restart_delay"]);
     }
     unit.stop_timeout_ms = ms("kill_timeout");
     // PM2 asks with SIGINT.
@@ -262,13 +257,13 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     }
     let mode = node.text_of("exec_mode");
     if mode.is_some_and(|mode| !mode.starts_with("fork")) {
-        refuse("exec_mode");
+        node.refuse_at(&["exec_mode"]);
     }
     if node
         .text_of("instances")
         .is_some_and(|number| number != "1")
     {
-        refuse("instances");
+        node.refuse_at(&["instances"]);
         unit.notes
             .push(Note::unsure("it runs more than once there, and once here"));
     }

@@ -39,10 +39,8 @@ pub(super) fn compose_probes(check: &Node, references: &mut Vec<Reference>) -> P
     // What cannot be read is named as not carried over.
     fn number<T>(check: &Node, key: &str, read: fn(&str) -> Option<T>) -> Option<T> {
         let found = check.text_of(key).and_then(read);
-        if found.is_none()
-            && let Some(node) = check.get(key)
-        {
-            node.refuse();
+        if found.is_none() {
+            check.refuse_at(&[key]);
         }
         found
     }
@@ -247,10 +245,8 @@ fn process_timed(process: &Node, key: &str, references: &mut Vec<Reference>) -> 
     };
     let number = |key: &str| {
         let number: Option<u64> = probe.text_of(key).and_then(|text| text.parse().ok());
-        if number.is_none()
-            && let Some(node) = probe.get(key)
-        {
-            node.refuse();
+        if number.is_none() {
+            probe.refuse_at(&[key]);
         }
         number
     };

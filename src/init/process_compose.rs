@@ -61,7 +61,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         let count = match replicas {
             Some(Ok(count)) if (1..=REPLICAS_MAX).contains(&count) => count,
             Some(_) => {
-                node.get("replicas").into_iter().for_each(Node::refuse);
+                node.refuse_at(&["replicas"]);
                 1
             }
             None => 1,
@@ -160,8 +160,8 @@ fn unit(
         // A text there, a pattern here.
         if unit.ready.is_none() {
             unit.ready = Some(ProbeDraft::of(Test::Log(literal(&regex::escape(line)))));
-        } else if let Some(node) = node.get("ready_log_line") {
-            node.refuse();
+        } else {
+            node.refuse_at(&["ready_log_line"]);
         }
     }
     lifetime(node, &mut unit);
@@ -187,11 +187,6 @@ fn pairs(node: &Node) -> Vec<(String, String)> {
 
 fn lifetime(node: &Node, unit: &mut Unit) {
     let at = |path: &[&str]| node.at(path).and_then(Node::text);
-    let refuse = |path: &[&str]| {
-        if let Some(node) = node.at(path) {
-            node.refuse();
-        }
-    };
     unit.restart = match at(&["availability", "restart"]) {
         Some("always") => Some("always"),
         Some("on_failure" | "on-failure") => Some("on-failure"),
@@ -204,7 +199,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
         // What is not said is "no" there.
         Some("no") | None => Some("never"),
         Some(_) => {
-            refuse(&["availability", "restart"]);
+            node.refuse_at(&["availability", "restart"]);
             None
         }
     };
@@ -214,27 +209,27 @@ fn lifetime(node: &Node, unit: &mut Unit) {
                 unit.restart_max = Some(max);
             }
             // 0 is "without end" there, which is never meant by a person who boots with ubs.
-            _ => refuse(&["availability", "max_restarts"]),
+            _ => node.refuse_at(&["availability", "max_restarts"]),
         }
     }
     let seconds = |path: &[&str]| {
         let found = at(path).and_then(seconds_ms);
         if found.is_none() {
-            refuse(path);
+            node.refuse_at(path);
         }
         found
     };
     unit.restart_backoff_ms =
         seconds(&["availability", "backoff_seconds"]).filter(|_| unit.restart != Some("never"));
     if unit.restart == Some("never") {
-        refuse(&["availability", "backoff_seconds"]);
+        node.refuse_at(&["availability", "backoff_seconds"]);
     }
     let text = at(&["availability", "exit_on_end"]);
     unit.on_end_stop = text.is_some_and(|text| text == "true");
     if let Some(text) = at(&["shutdown", "signal"]) {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(&["shutdown", "signal"]);
+            node.refuse_at(&["shutdown", "signal"]);
         }
     }
     if let Some(command) = at(&["shutdown", "command"]) {

@@ -355,11 +355,6 @@ fn fill(
     expansion: &Expansion<'_>,
     references: &mut Vec<Reference>,
 ) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     if let Some(command) = node.text_of("command") {
         let words = shlex::split(command).unwrap_or_default();
         let words: Result<Vec<String>, String> = words
@@ -368,9 +363,9 @@ fn fill(
             .collect();
         match words {
             Ok(words) if !words.is_empty() => unit.run = words,
-            Ok(_) => refuse("command"),
+            Ok(_) => node.refuse_at(&["command"]),
             Err(why) => {
-                refuse("command");
+                node.refuse_at(&["command"]);
                 unit.notes
                     .push(Note::unsure(format!("its command: {}", plain(&why))));
             }
@@ -383,7 +378,7 @@ fn fill(
     if let Some(text) = node.text_of("directory") {
         match expansion.of(text, references) {
             Ok(directory) => set_directory(unit, files.root(), &directory),
-            Err(_) => refuse("directory"),
+            Err(_) => node.refuse_at(&["directory"]),
         }
     }
     let place = unit.origin.clone();
@@ -421,16 +416,11 @@ fn fill(
 }
 
 fn lifetime(unit: &mut Unit, node: &Node) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     unit.disabled = node.text_of("autostart").is_some_and(|text| !is_true(text));
     let starts = node.text_of("startsecs");
     let start_ms = starts.and_then(seconds_ms);
     if starts.is_some() && start_ms.is_none() {
-        refuse("startsecs");
+        node.refuse_at(&["startsecs"]);
     }
     unit.min_uptime_ms = start_ms.filter(|ms| *ms > 0);
     let codes = node.text_of("exitcodes");
@@ -450,7 +440,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
         Some(text) if is_true(text) => {
             unit.restart = Some("always");
             if said {
-                refuse("exitcodes");
+                node.refuse_at(&["exitcodes"]);
             }
         }
         Some(_) => {
@@ -461,25 +451,25 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     if let Some(text) = node.text_of("startretries") {
         match text.parse::<u32>() {
             Ok(max) if unit.restart != Some("never") => unit.restart_max = Some(max.min(1000)),
-            _ => refuse("startretries"),
+            _ => node.refuse_at(&["startretries"]),
         }
     }
     if let Some(text) = node.text_of("stopsignal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse("stopsignal");
+            node.refuse_at(&["stopsignal"]);
         }
     }
     if let Some(text) = node.text_of("stopwaitsecs") {
         unit.stop_timeout_ms = seconds_ms(text);
         if unit.stop_timeout_ms.is_none() {
-            refuse("stopwaitsecs");
+            node.refuse_at(&["stopwaitsecs"]);
         }
     }
     // A stop always reaches the whole group here.
     for key in ["stopasgroup", "killasgroup"] {
         if node.text_of(key).is_some_and(|text| !is_true(text)) {
-            refuse(key);
+            node.refuse_at(&[key]);
         }
     }
 }

@@ -56,6 +56,8 @@ pub(super) fn read(files: &Files, names: &[String]) -> Units {
         ..Units::default()
     };
     let known: Vec<String> = names.iter().map(|name| short(name)).collect();
+    // `Before=`: a unit, and one that comes after it.
+    let mut before: Vec<(String, String)> = Vec::new();
     for name in names {
         let Some(text) = files.text(name) else {
             units
@@ -65,24 +67,11 @@ pub(super) fn read(files: &Files, names: &[String]) -> Units {
         };
         let root = parse(&text);
         let own = short(name);
-        for unit in services(files, name, &own, &root, &known) {
-            units.units.push(unit);
-        }
+        let made = services(files, name, &own, &root, &known, &mut before);
+        units.units.extend(made);
     }
     // `Before=` of one is `After=` of the other.
-    let before: Vec<(String, String)> = units
-        .units
-        .iter()
-        .flat_map(|unit| {
-            unit.needs
-                .iter()
-                .map(|(to, how)| (unit.name.clone(), to.clone(), *how))
-        })
-        .filter(|(_, _, how)| *how == "before")
-        .map(|(from, to, _)| (from, to))
-        .collect();
     for unit in &mut units.units {
-        unit.needs.retain(|(_, how)| *how != "before");
         for (from, to) in &before {
             if *to == unit.name && !unit.after.contains(from) {
                 unit.after.push(from.clone());
@@ -170,8 +159,15 @@ fn add_line(line: &str, number: u32, sections: &mut Vec<(String, Node)>) {
     }
 }
 
-/// The service of a unit, behind its tasks.
-fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String]) -> Vec<Unit> {
+/// The service of a unit, behind its tasks. Adds to `before` what its `Before=` says.
+fn services(
+    files: &Files,
+    file: &str,
+    own: &str,
+    root: &Node,
+    known: &[String],
+    before: &mut Vec<(String, String)>,
+) -> Vec<Unit> {
     let empty = Node::default();
     let service = root.get("Service").unwrap_or(&empty);
     let mut unit = Unit {
@@ -185,11 +181,7 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
             "it is a template: write the instance where %i stands",
         ));
     }
-    let last = |key: &str| {
-        service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-    };
+    let last = |key: &str| service.last_text(key);
     let commands = |key: &str| -> Vec<&Node> {
         service
             .get(key)
@@ -202,7 +194,7 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         let bare = directory.trim_start_matches('-');
         match specifiers(bare, own) {
             Some(path) if !path.starts_with('~') => set_directory(&mut unit, files.root(), &path),
-            _ => refuse(service, "WorkingDirectory"),
+            _ => service.refuse_at(&["WorkingDirectory"]),
         }
     }
     environment(&mut unit, service, own);
@@ -215,7 +207,7 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         })
         .map(str::to_owned);
     if unit.umask.is_none() {
-        refuse(service, "UMask");
+        service.refuse_at(&["UMask"]);
     }
     limits(&mut unit, service);
     let kind = last("Type").unwrap_or("simple").to_owned();
@@ -273,18 +265,15 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
                 unit.stop_command = command.words;
                 unit.notes.extend(command.notes);
             }
-            None => refuse(service, "ExecStop"),
+            None => service.refuse_at(&["ExecStop"]),
         }
     }
     if let Some(section) = root.get("Unit") {
-        dependencies(&mut unit, section, known);
+        dependencies(&mut unit, section, known, before);
         for (key, target) in [("StartLimitBurst", true), ("StartLimitIntervalSec", false)] {
             limit(&mut unit, section, key, target);
         }
-        if let Some(text) = section
-            .get("Description")
-            .and_then(|node| node.texts().last().copied())
-        {
+        if let Some(text) = section.last_text("Description") {
             unit.notes.push(Note::sure(plain(text)));
         }
     }
@@ -343,12 +332,6 @@ fn task_of(
         after: before.iter().map(|before| before.name.clone()).collect(),
         oneshot: true,
         ..Unit::default()
-    }
-}
-
-fn refuse(node: &Node, key: &str) {
-    if let Some(node) = node.get(key) {
-        node.refuse();
     }
 }
 
@@ -484,7 +467,7 @@ fn environment(unit: &mut Unit, service: &Node, own: &str) {
         .unwrap_or_default();
     for line in lines {
         let Some(words) = split(line) else {
-            refuse(service, "Environment");
+            service.refuse_at(&["Environment"]);
             continue;
         };
         for word in words {
@@ -528,10 +511,7 @@ fn limits(unit: &mut Unit, service: &Node) {
         ("LimitCORE", "core", "B"),
         ("LimitFSIZE", "file_size", "B"),
     ] {
-        let Some(text) = service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-        else {
+        let Some(text) = service.last_text(key) else {
             continue;
         };
         let soft = text.split(':').next().unwrap_or(text);
@@ -548,22 +528,18 @@ fn limits(unit: &mut Unit, service: &Node) {
         match number {
             Some(number) if suffix.is_empty() => unit.limits.push((name, number.to_string())),
             Some(number) => unit.limits.push((name, format!("\"{number}{suffix}\""))),
-            None => refuse(service, key),
+            None => service.refuse_at(&[key]),
         }
     }
 }
 
 fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
-    let last = |key: &str| {
-        service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-    };
+    let last = |key: &str| service.last_text(key);
     let time = |key: &str| {
         let text = last(key)?;
         let found = time_ms(text);
         if found.is_none() {
-            refuse(service, key);
+            service.refuse_at(&[key]);
         }
         found
     };
@@ -581,7 +557,7 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
         "simple" | "exec" | "idle" => {}
         // `forking` and `dbus`: who is the service and when it is ready is not known here.
         _ => {
-            refuse(service, "Type");
+            service.refuse_at(&["Type"]);
             unit.notes.push(Note::unsure(format!(
                 "Type={} has no counterpart: let the command stay in the foreground",
                 plain(kind)
@@ -602,13 +578,13 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
             }
             // `on-success`, or what systemd itself would not take.
             _ => {
-                refuse(service, "Restart");
+                service.refuse_at(&["Restart"]);
                 "on-failure"
             }
         });
         unit.restart_backoff_ms = time("RestartSec").filter(|_| unit.restart != Some("never"));
         if unit.restart == Some("never") {
-            refuse(service, "RestartSec");
+            service.refuse_at(&["RestartSec"]);
         }
     }
     if let Some(text) = last("SuccessExitStatus") {
@@ -621,13 +597,13 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
                 unit.success = [vec![0], codes].concat();
                 unit.success.dedup();
             }
-            None => refuse(service, "SuccessExitStatus"),
+            None => service.refuse_at(&["SuccessExitStatus"]),
         }
     }
     if let Some(text) = last("KillSignal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(service, "KillSignal");
+            service.refuse_at(&["KillSignal"]);
         }
     }
     unit.stop_timeout_ms = time("TimeoutStopSec");
@@ -638,10 +614,7 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
 
 /// How often it is started again within which time.
 fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
-    let Some(text) = section
-        .get(key)
-        .and_then(|node| node.texts().last().copied())
-    else {
+    let Some(text) = section.last_text(key) else {
         return;
     };
     let can_restart = !unit.oneshot && unit.restart != Some("never");
@@ -657,7 +630,7 @@ fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
         }
     };
     if !done {
-        refuse(section, key);
+        section.refuse_at(&[key]);
     }
 }
 
@@ -693,7 +666,12 @@ fn time_ms(text: &str) -> Option<u64> {
 }
 
 /// `Requires`, `After` and their kin, as far as they name units that lie here.
-fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
+fn dependencies(
+    unit: &mut Unit,
+    section: &Node,
+    known: &[String],
+    before: &mut Vec<(String, String)>,
+) {
     for key in [
         "After",
         "Requires",
@@ -718,7 +696,7 @@ fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
             if !name.ends_with(".service") || !known.contains(&own) || own == unit.name {
                 elsewhere.push(name);
             } else if key == "Before" {
-                unit.needs.push((own, "before"));
+                before.push((unit.name.clone(), own));
             } else if !unit.after.contains(&own) {
                 unit.after.push(own);
             }

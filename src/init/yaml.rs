@@ -59,6 +59,13 @@ impl Node {
         self.mark(false);
     }
 
+    /// Gives back the value at a path of keys, if there is one.
+    pub(super) fn refuse_at(&self, path: &[&str]) {
+        if let Some(node) = self.at(path) {
+            node.refuse();
+        }
+    }
+
     fn mark(&self, taken: bool) {
         self.taken.set(taken);
         for item in self.items_of() {
@@ -163,6 +170,11 @@ impl Node {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// The last text of a key that may stand more than once.
+    pub(super) fn last_text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.texts().last().copied()
     }
 
     /// The text of a key.
