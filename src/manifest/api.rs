@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::keys::API;
 use super::problem::{Fault, shown};
-use super::section::Section;
+use super::section::{Section, values};
 use super::types::{Api, ApiToken};
 use super::words::{inside_or_absolute_path, variable_name};
 
@@ -15,14 +15,7 @@ pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
         section.missing("listen", "\"127.0.0.1:7717\"");
     }
     let listen = section.parse("listen", address);
-    if section.has("token_file") && section.has("token_env") {
-        let fault = Fault::new(
-            "one too many",
-            "`token_file` and `token_env` stand for the same",
-            "keep one of the two",
-        );
-        section.fault("token_env", fault);
-    }
+    section.one_only("token_file", "token_env", "token_env");
     let file = section.parse("token_file", |text| {
         inside_or_absolute_path(text).map(ApiToken::File)
     });
@@ -42,11 +35,10 @@ pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
             ),
         );
     }
-    let hosts = section.list("hosts", host).unwrap_or_default();
     Some(Api {
         listen,
         token,
-        hosts: hosts.into_iter().map(|host| host.value).collect(),
+        hosts: section.list("hosts", host).map_or(vec![], values),
     })
 }
 

@@ -10,7 +10,7 @@ use super::measure::size_bytes;
 use super::order::require_unique;
 use super::probe::{host_port, path, probe_url};
 use super::problem::{Fault, shown};
-use super::section::{Faults, Section, Spanned};
+use super::section::{Faults, Section, Spanned, values};
 use super::types::{
     CertificateOf, CheckFormat, CheckKind, CheckSeverity, CheckWhen, DeclaredCheck, Layer,
 };
@@ -97,14 +97,10 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
             severity: section
                 .parse("severity", |text| one_of(text, &SEVERITIES))
                 .unwrap_or(CheckSeverity::Critical),
-            inputs: inputs
-                .into_iter()
-                .flatten()
-                .map(|input| input.value)
-                .collect(),
+            inputs: inputs.map_or(vec![], values),
             timeout_ms: section.duration("timeout", 1).unwrap_or(TIMEOUT_MS_DEFAULT),
             network: section.boolean("network").unwrap_or(false),
-            needs: needs.into_iter().flatten().map(|need| need.value).collect(),
+            needs: needs.map_or(vec![], values),
             remedy: section.parse("remedy", |text| Ok(text.to_owned())),
             layer,
             line: section.line(),
@@ -133,11 +129,7 @@ pub(super) fn read_acknowledged(root: &Section<'_>, layers: &[Layer]) -> Vec<Str
             ..fault
         })
     };
-    let list = section.list("acknowledge", read);
-    list.into_iter()
-        .flatten()
-        .map(|entry| entry.value)
-        .collect()
+    section.list("acknowledge", read).map_or(vec![], values)
 }
 
 fn known(faults: &Faults, what: &str, text: &str, names: &[&str]) -> Result<String, Fault> {
@@ -170,17 +162,8 @@ fn read_kind(section: &Section<'_>) -> CheckKind {
             .faults()
             .report(section.span(), Fault::new(label, message, help));
     }
-    if !section.has("run") {
-        for key in ["format", "inputs", "network"] {
-            if section.has(key) {
-                let fault = Fault::new(
-                    "only with `run`",
-                    format!("`{key}` has a meaning with `run` only"),
-                    "take it out",
-                );
-                section.faults().report(section.key_span(key), fault);
-            }
-        }
+    for key in ["format", "inputs", "network"] {
+        section.only_with(key, "run", "take it out");
     }
     // Each is read, so that each mistake is reported.
     let kinds = [
@@ -301,14 +284,7 @@ fn read_certificate(section: &Section<'_>) -> CheckKind {
         (false, false) => section.missing("file", "\"tls/server.pem\""),
         _ => {}
     }
-    if section.has("ca_file") && !section.has("server") {
-        let fault = Fault::new(
-            "only with `server`",
-            "`ca_file` has a meaning with `server` only",
-            "take it out",
-        );
-        section.faults().report(section.key_span("ca_file"), fault);
-    }
+    section.only_with("ca_file", "server", "take it out");
     CheckKind::Certificate {
         of: match (file, address) {
             (Some(file), _) => CertificateOf::File(file),

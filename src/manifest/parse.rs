@@ -21,7 +21,7 @@ use super::playbook_read::read_playbooks;
 use super::probe::http_url;
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
-use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
+use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, values};
 use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
     RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
@@ -191,10 +191,6 @@ fn read_python(root: &Section<'_>) -> Python {
         path: path.map_or(defaults.path, values),
         requirements: section.parse("requirements", inside_path),
     }
-}
-
-fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
-    list.into_iter().map(|entry| entry.value).collect()
 }
 
 fn read_schemas(root: &Section<'_>) -> Vec<Schema> {

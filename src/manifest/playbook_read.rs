@@ -10,7 +10,7 @@ use super::order::require_unique;
 use super::playbook::{Expression, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
 use super::probe::known_schema;
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned};
+use super::section::{Section, Spanned, values};
 use super::value_check::compile;
 use super::words::{inside_path, one_of};
 
@@ -97,10 +97,6 @@ fn read_playbook(section: &Section<'_>, number: usize, schemas: &[&str]) -> Play
     }
     require_captures(section, &playbook);
     playbook
-}
-
-fn values(list: Vec<Spanned<String>>) -> Vec<String> {
-    list.into_iter().map(|entry| entry.value).collect()
 }
 
 fn read_conditions(section: &Section<'_>) -> Vec<(MatchKey, Expression)> {
