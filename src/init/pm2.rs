@@ -1,6 +1,6 @@
 //! PM2's ecosystem file, as JSON, YAML, or a `.js` file that is one literal object. It is never run.
 
-use super::carry::{literal, set_directory, set_env, set_user};
+use super::carry::{WAIT_MS_MAX, literal, set_directory, set_env, set_user};
 use super::draft::{Note, Unit, Units};
 use super::files::Files;
 use super::literal_object::parse as parse_object;
@@ -46,10 +46,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         file: name.to_owned(),
         ..Units::default()
     };
-    let Some(text) = files.text(name) else {
-        units
-            .notes
-            .push(Note::unsure(format!("{name} could not be read")));
+    let Some(text) = units.text(files, name) else {
         return units;
     };
     let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
@@ -71,8 +68,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
                 "; nothing was taken from it".to_owned()
             };
             let why = format!("{name}:{line} is not right: {}{how}", plain(&why));
-            files.message(why.clone());
-            units.notes.push(Note::unsure(why));
+            units.wrong(files, why);
             return units;
         }
     };
@@ -213,7 +209,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
         let text = node.text_of(key)?;
         // A bare number is milliseconds there.
         let found = match text.parse::<u64>() {
-            Ok(ms) => Some(ms.min(24 * 3_600_000)),
+            Ok(ms) => Some(ms.min(WAIT_MS_MAX)),
             Err(_) => duration_ms(text),
         };
         if found.is_none() {

@@ -6,9 +6,8 @@ use super::carry::{literal, seconds_ms, set_directory, set_env, signal};
 use super::draft::{Note, ProbeDraft, REPLICAS_MAX, Test, Unit, Units};
 use super::files::Files;
 use super::probes::process_probes;
-use super::shell::{for_shell_of_compose, from_compose, from_shell};
-use super::text::plain;
-use super::yaml::{Node, parse};
+use super::shell::{dollars_of_compose, for_shell_of_compose, from_compose, from_shell};
+use super::yaml::Node;
 
 /// Names of the file, the one that is taken first.
 pub(super) const NAMES: [&str; 4] = [
@@ -19,30 +18,15 @@ pub(super) const NAMES: [&str; 4] = [
 ];
 /// More processes than this were never written by hand.
 const PROCESSES_MAX: usize = 200;
+
 /// Reads the file `name`.
 pub(super) fn read(files: &Files, name: &str) -> Units {
     let mut units = Units {
         file: name.to_owned(),
         ..Units::default()
     };
-    let Some(text) = files.text(name) else {
-        units
-            .notes
-            .push(Note::unsure(format!("{name} could not be read")));
+    let Some(root) = units.yaml(files, name) else {
         return units;
-    };
-    let root = match parse(&text) {
-        Ok(root) => root,
-        Err(error) => {
-            let why = format!(
-                "{name}:{} is not right: {}; nothing was taken from it",
-                error.line,
-                plain(&error.why)
-            );
-            files.message(why.clone());
-            units.notes.push(Note::unsure(why));
-            return units;
-        }
     };
     let processes = root.get("processes").map_or(&[][..], Node::entries);
     if processes.is_empty() {
@@ -129,7 +113,7 @@ fn unit(
         } else if unit.run.first().is_some_and(|word| word == "sh") && command.contains("$$") {
             // process-compose makes `$$` a dollar sign before the shell sees it.
             if let Some(last) = unit.run.last_mut() {
-                *last = last.replace("$$$$", "$$");
+                *last = dollars_of_compose(last);
             }
         }
     }

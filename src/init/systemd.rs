@@ -1,6 +1,8 @@
 //! systemd units: services that lie in the workspace.
 
-use super::carry::{literal, seconds_ms, set_directory, set_env, set_user, signal};
+use super::carry::{
+    LIMITS, WAIT_MS_MAX, limit, literal, seconds_ms, set_directory, set_env, set_user, signal,
+};
 use super::draft::{Note, ProbeDraft, Test, Unit, Units};
 use super::files::Files;
 use super::text::plain;
@@ -59,10 +61,7 @@ pub(super) fn read(files: &Files, names: &[String]) -> Units {
     // `Before=`: a unit, and one that comes after it.
     let mut before: Vec<(String, String)> = Vec::new();
     for name in names {
-        let Some(text) = files.text(name) else {
-            units
-                .notes
-                .push(Note::unsure(format!("{name} could not be read")));
+        let Some(text) = units.text(files, name) else {
             continue;
         };
         let root = parse(&text);
@@ -271,13 +270,13 @@ fn services(
     if let Some(section) = root.get("Unit") {
         dependencies(&mut unit, section, known, before);
         for (key, target) in [("StartLimitBurst", true), ("StartLimitIntervalSec", false)] {
-            limit(&mut unit, section, key, target);
+            start_limit(&mut unit, section, key, target);
         }
         if let Some(text) = section.last_text("Description") {
             unit.notes.push(Note::sure(plain(text)));
         }
     }
-    limit(&mut unit, service, "StartLimitBurst", true);
+    start_limit(&mut unit, service, "StartLimitBurst", true);
     let first_after = unit.after.clone();
     if let Some(task) = tasks.last() {
         unit.after.push(task.name.clone());
@@ -503,22 +502,16 @@ fn environment(unit: &mut Unit, service: &Node, own: &str) {
 }
 
 fn limits(unit: &mut Unit, service: &Node) {
-    for (key, name, suffix) in [
-        ("LimitNOFILE", "open_files", ""),
-        ("LimitNPROC", "processes", ""),
-        ("LimitAS", "memory", "B"),
-        ("LimitCPU", "cpu_time", "s"),
-        ("LimitCORE", "core", "B"),
-        ("LimitFSIZE", "file_size", "B"),
-    ] {
-        let Some(text) = service.last_text(key) else {
+    for (key, name, unit_of) in LIMITS {
+        let key = format!("Limit{}", key.to_ascii_uppercase());
+        let Some(text) = service.last_text(&key) else {
             continue;
         };
         let soft = text.split(':').next().unwrap_or(text);
         let (digits, factor) = match soft.char_indices().last() {
-            Some((at, 'K')) if suffix == "B" => (&soft[..at], 1_u64 << 10),
-            Some((at, 'M')) if suffix == "B" => (&soft[..at], 1 << 20),
-            Some((at, 'G')) if suffix == "B" => (&soft[..at], 1 << 30),
+            Some((at, 'K')) if unit_of == "B" => (&soft[..at], 1_u64 << 10),
+            Some((at, 'M')) if unit_of == "B" => (&soft[..at], 1 << 20),
+            Some((at, 'G')) if unit_of == "B" => (&soft[..at], 1 << 30),
             _ => (soft, 1),
         };
         let number = digits
@@ -526,9 +519,8 @@ fn limits(unit: &mut Unit, service: &Node) {
             .ok()
             .and_then(|number| number.checked_mul(factor));
         match number {
-            Some(number) if suffix.is_empty() => unit.limits.push((name, number.to_string())),
-            Some(number) => unit.limits.push((name, format!("\"{number}{suffix}\""))),
-            None => service.refuse_at(&[key]),
+            Some(number) => unit.limits.push((name, limit(number, unit_of))),
+            None => service.refuse_at(&[key.as_str()]),
         }
     }
 }
@@ -613,7 +605,7 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
 }
 
 /// How often it is started again within which time.
-fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
+fn start_limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
     let Some(text) = section.last_text(key) else {
         return;
     };
@@ -662,7 +654,7 @@ fn time_ms(text: &str) -> Option<u64> {
         all = all.checked_add(number.checked_mul(factor)?)?;
         rest = &rest[end..];
     }
-    Some(all.min(24 * 3_600_000))
+    Some(all.min(WAIT_MS_MAX))
 }
 
 /// `Requires`, `After` and their kin, as far as they name units that lie here.
@@ -704,8 +696,8 @@ fn dependencies(
         if !elsewhere.is_empty() {
             unit.left
                 .push(format!("{key}={}", plain(&elsewhere.join(" "))));
-            unit.notes.push(Note::unsure(format!(
-                "not carried over: {key}={} (line {}): it does not lie here and has to run already",
+            unit.notes.push(Note::not_carried(&format!(
+                ": {key}={} (line {}): it does not lie here and has to run already",
                 plain(&elsewhere.join(" ")),
                 node.line
             )));

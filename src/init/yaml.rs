@@ -68,7 +68,7 @@ impl Node {
 
     fn mark(&self, taken: bool) {
         self.taken.set(taken);
-        for item in self.items_of() {
+        for item in self.items() {
             item.mark(taken);
         }
         for (_, node) in self.entries() {
@@ -76,16 +76,9 @@ impl Node {
         }
     }
 
-    fn items_of(&self) -> &[Self] {
-        match &self.value {
-            Value::List(items) => items,
-            _ => &[],
-        }
-    }
-
     fn is_touched(&self) -> bool {
         self.taken.get()
-            || self.items_of().iter().any(Self::is_touched)
+            || self.items().iter().any(Self::is_touched)
             || self.entries().iter().any(|(_, node)| node.is_touched())
     }
 
@@ -154,7 +147,10 @@ impl Node {
     }
 
     pub(super) fn items(&self) -> &[Self] {
-        self.items_of()
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
     }
 
     /// The text, which is taken by this.
