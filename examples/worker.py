@@ -21,9 +21,8 @@ NOT_HOLDER, BAD_PROPOSAL, CHANGED_MEANWHILE = "not_holder", "bad_proposal", "cha
 class Refused(Exception):
     """An error of ubs: its stable code, and its message."""
 
-    def __init__(self, exit_code, error):
+    def __init__(self, error):
         super().__init__(f"{error['code']}: {error['message']}")
-        self.exit_code = exit_code
         self.code = error["code"]
 
 
@@ -33,14 +32,13 @@ class Queue:
     def __init__(self, workspace, worker):
         self.workspace, self.worker = workspace, worker
 
-    def ask(self, *arguments, holds_it=True):
+    def ask(self, *arguments):
         command = [os.environ.get("UBS", "ubs"), "-C", self.workspace, "--json", "missions", *arguments]
-        if holds_it:
-            command += ["--worker", self.worker]
+        command += ["--worker", self.worker]
         ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         answer = json.loads(ran.stdout) if ran.stdout.strip() else None
         if isinstance(answer, dict) and "error" in answer:
-            raise Refused(ran.returncode, answer["error"])
+            raise Refused(answer["error"])
         if ran.returncode not in (0, 1):
             raise RuntimeError(f"ubs ended with {ran.returncode}: {ran.stderr}")
         return answer

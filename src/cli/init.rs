@@ -160,9 +160,7 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
     }
     // What was not carried over is told above, all of it.
     let unsure = survey.unsure.iter();
-    let unsure: Vec<_> = unsure
-        .filter(|unsure| !unsure.message.starts_with("not carried over"))
-        .collect();
+    let unsure: Vec<_> = unsure.filter(|unsure| !unsure.not_carried).collect();
     if !unsure.is_empty() {
         text.push_str(&format!(
             "\n{} to review, marked `# unsure:` in the file:\n",

@@ -81,7 +81,7 @@ enum Command {
     Reload(reload::Args),
     /// Wait until the system or a service is ready, stable or stopped
     Wait(wait::Args),
-    /// Print what a service printed
+    /// Print what services printed, several of them merged by time
     Logs(logs::Args),
     /// Show the health projection, also of a past moment
     Health(health::Args),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use nix::unistd::User;
+
 use super::draft::{Note, Unit};
 use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
 
@@ -18,7 +20,31 @@ const SIGNALS: [(&str, &str); 9] = [
     ("WINCH", "28"),
 ];
 /// A wait longer than this is a mistake.
-const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
+pub(super) const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
+
+/// Limits of a process as the kernel calls them, the keys of `limits`, and the unit of the number.
+pub(super) const LIMITS: [(&str, &str, &str); 6] = [
+    ("nofile", "open_files", ""),
+    ("nproc", "processes", ""),
+    ("as", "memory", "B"),
+    ("cpu", "cpu_time", "s"),
+    ("core", "core", "B"),
+    ("fsize", "file_size", "B"),
+];
+
+/// A limit as TOML writes it.
+pub(super) fn limit(number: u64, unit_of: &str) -> String {
+    match unit_of {
+        "" => number.to_string(),
+        unit_of => format!("\"{number}{unit_of}\""),
+    }
+}
+
+/// A port, or a variable that holds one.
+pub(super) fn is_port(text: &str) -> bool {
+    text.parse::<u16>().is_ok_and(|port| port > 0)
+        || (text.starts_with("${") && text.ends_with('}'))
+}
 
 /// The manifest's word for a signal, by its name or its number.
 pub(super) fn signal(text: &str) -> Option<String> {
@@ -52,22 +78,20 @@ pub(super) fn literal(text: &str) -> String {
 
 /// Sets `user`, if this host has it; otherwise the service would not start.
 pub(super) fn set_user(unit: &mut Unit, text: &str) {
-    let known = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let wanted = text.split(':').next().unwrap_or(text).trim();
-    let found = known.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let id = fields.nth(1)?;
-        (name == wanted || id == wanted).then(|| (name.to_owned(), id.to_owned()))
+    let by_name = User::from_name(wanted).ok().flatten();
+    let found = by_name.or_else(|| {
+        let id: u32 = wanted.parse().ok()?;
+        User::from_uid(id.into()).ok()?
     });
     let own = nix::unistd::geteuid();
     match found {
-        Some((_, id)) if id == own.to_string() => unit.notes.push(Note::sure(format!(
+        Some(user) if user.uid == own => unit.notes.push(Note::sure(format!(
             "its user {} is the one who asks here, so `user` is left out",
             plain(text)
         ))),
-        Some((name, _)) if own.is_root() => unit.user = Some(name),
-        Some((name, _)) => unit.notes.push(Note::unsure(format!(
+        Some(user) if own.is_root() => unit.user = Some(user.name),
+        Some(User { name, .. }) => unit.notes.push(Note::unsure(format!(
             "it runs as {name} there; that needs privileges: user = \"{name}\""
         ))),
         None => unit.notes.push(Note::unsure(format!(

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::carry::{set_user, signal};
+use super::carry::{LIMITS, limit, set_user, signal};
 use super::container::{Directories, built_command, context_of, inside, port_of_image, published};
 use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
 use super::shell::from_compose;
 use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
-use super::yaml::{Node, Value, parse};
+use super::yaml::{Node, Value};
 use crate::source::program;
 
 /// Names of the file, the one that is taken first.
@@ -203,34 +203,12 @@ fn base_of(
 }
 
 fn document(files: &Files, name: &str, units: &mut Units) -> Option<Node> {
-    let bad = |why: String, units: &mut Units| {
-        files.message(why.clone());
-        units.notes.push(Note::unsure(why));
-    };
-    let Some(text) = files.text(name) else {
-        units
-            .notes
-            .push(Note::unsure(format!("{name} could not be read")));
+    let root = units.yaml(files, name)?;
+    if root.entries().is_empty() {
+        units.wrong(files, format!("{name} is no compose file: it has no keys"));
         return None;
-    };
-    match parse(&text) {
-        Ok(root) if root.entries().is_empty() => {
-            bad(format!("{name} is no compose file: it has no keys"), units);
-            None
-        }
-        Ok(root) => Some(root),
-        Err(error) => {
-            bad(
-                format!(
-                    "{name}:{} is not right: {}; nothing was taken from it",
-                    error.line,
-                    plain(&error.why)
-                ),
-                units,
-            );
-            None
-        }
     }
+    Some(root)
 }
 
 /// The second file over the first one: maps key by key, lists one behind the other, anything else replaced.
@@ -393,7 +371,7 @@ impl ComposeReader<'_> {
             unit.image = Some((plain(image), port));
             // It is not started from here, so nobody has use for these.
             for key in ["command", "entrypoint", "depends_on", "links"] {
-                refuse(node, key);
+                node.refuse_at(&[key]);
             }
             return;
         }
@@ -639,7 +617,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
             unit.restart_max = max.parse().ok().map(|max: u32| max.min(1000));
         }
         Some(("no" | "false", _)) => unit.restart = Some("never"),
-        Some(_) => refuse(node, "restart"),
+        Some(_) => node.refuse_at(&["restart"]),
         None => {}
     }
     if let Some(deploy) = node.at(&["deploy", "restart_policy"]) {
@@ -647,13 +625,13 @@ fn lifetime(node: &Node, unit: &mut Unit) {
             Some("none") => unit.restart = Some("never"),
             Some("on-failure") => unit.restart = Some("on-failure"),
             Some("any") => unit.restart = Some("always"),
-            Some(_) => refuse(deploy, "condition"),
+            Some(_) => deploy.refuse_at(&["condition"]),
             None => unit.restart = unit.restart.or(Some("always")),
         }
         let number = deploy.text_of("max_attempts").map(str::parse::<u32>);
         match number {
             Some(Ok(max)) => unit.restart_max = Some(max.min(1000)),
-            Some(Err(_)) => refuse(deploy, "max_attempts"),
+            Some(Err(_)) => deploy.refuse_at(&["max_attempts"]),
             None => {}
         }
         unit.restart_backoff_ms = time(deploy, "delay");
@@ -665,7 +643,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
     if let Some(text) = node.text_of("stop_signal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(node, "stop_signal");
+            node.refuse_at(&["stop_signal"]);
         }
     }
     unit.stop_timeout_ms = time(node, "stop_grace_period");
@@ -697,15 +675,9 @@ fn copies(node: &Node, unit: &mut Unit) -> usize {
 fn time(node: &Node, key: &str) -> Option<u64> {
     let found = node.text_of(key).and_then(duration_ms);
     if found.is_none() {
-        refuse(node, key);
+        node.refuse_at(&[key]);
     }
     found
-}
-
-fn refuse(node: &Node, key: &str) {
-    if let Some(node) = node.get(key) {
-        node.refuse();
-    }
 }
 
 /// `ulimits`, as far as a manifest has them.
@@ -713,29 +685,18 @@ fn limits(node: &Node, unit: &mut Unit) {
     let Some(ulimits) = node.get("ulimits") else {
         return;
     };
-    for (key, name, unit_of) in [
-        ("nofile", "open_files", ""),
-        ("nproc", "processes", ""),
-        ("as", "memory", "B"),
-        ("cpu", "cpu_time", "s"),
-        ("core", "core", "B"),
-        ("fsize", "file_size", "B"),
-    ] {
-        let Some(limit) = ulimits.get(key) else {
+    for (key, name, unit_of) in LIMITS {
+        let Some(said) = ulimits.get(key) else {
             continue;
         };
         // The soft one is what a process meets.
-        let value = limit.peek().or_else(|| limit.get("soft")?.peek());
+        let value = said.peek().or_else(|| said.get("soft")?.peek());
         let Some(number) = value.and_then(|text| text.parse::<u64>().ok()) else {
             continue;
         };
-        let _ = (limit.text(), limit.text_of("soft"), limit.text_of("hard"));
-        let text = match unit_of {
-            "" => number.to_string(),
-            unit_of => format!("\"{number}{unit_of}\""),
-        };
-        unit.limits.push((name, text));
-        if let Some(hard) = limit.get("hard").and_then(Node::peek)
+        let _ = (said.text(), said.text_of("soft"), said.text_of("hard"));
+        unit.limits.push((name, limit(number, unit_of)));
+        if let Some(hard) = said.get("hard").and_then(Node::peek)
             && hard != number.to_string()
         {
             unit.notes.push(Note::unsure(format!(

@@ -2,9 +2,13 @@
 //! files of other process managers describe, before they become layers.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
+use serde::Serialize;
+
+use super::files::Files;
 use super::text::plain;
-use super::yaml::Node;
+use super::yaml::{BadYaml, Node, parse};
 use crate::manifest::VarKind;
 
 /// Processes of one service that are written out.
@@ -17,6 +21,8 @@ const NOT_CARRIED_BYTES_MAX: usize = 400;
 pub(super) struct Note {
     /// A person should look at it.
     pub unsure: bool,
+    /// It names what was not carried over; the summary lists that by itself.
+    pub not_carried: bool,
     pub text: String,
 }
 
@@ -24,6 +30,7 @@ impl Note {
     pub(super) fn sure(text: impl Into<String>) -> Self {
         Self {
             unsure: false,
+            not_carried: false,
             text: text.into(),
         }
     }
@@ -31,9 +38,30 @@ impl Note {
     pub(super) fn unsure(text: impl Into<String>) -> Self {
         Self {
             unsure: true,
+            not_carried: false,
             text: text.into(),
         }
     }
+
+    /// `what` has no counterpart in a manifest.
+    pub(super) fn not_carried(what: &str) -> Self {
+        Self {
+            not_carried: true,
+            ..Self::unsure(format!("not carried over{what}"))
+        }
+    }
+}
+
+/// Something to look at.
+#[derive(Debug, Serialize)]
+pub(crate) struct Unsure {
+    /// The part of the manifest.
+    pub subject: String,
+    /// What is not sure.
+    pub message: String,
+    /// `not_carried` says it too.
+    #[serde(skip)]
+    pub not_carried: bool,
 }
 
 /// A whole manifest.
@@ -272,9 +300,7 @@ pub(super) fn not_carried(file: &str, left: &[(String, u32)]) -> Vec<Note> {
     for (key, line) in left {
         let word = format!("{} (line {line})", plain(key));
         if text.len() + word.len() > NOT_CARRIED_BYTES_MAX && !text.is_empty() {
-            notes.push(Note::unsure(format!(
-                "not carried over from {file}: {text}"
-            )));
+            notes.push(Note::not_carried(&format!(" from {file}: {text}")));
             text.clear();
         }
         if !text.is_empty() {
@@ -283,9 +309,7 @@ pub(super) fn not_carried(file: &str, left: &[(String, u32)]) -> Vec<Note> {
         text.push_str(&word);
     }
     if !text.is_empty() {
-        notes.push(Note::unsure(format!(
-            "not carried over from {file}: {text}"
-        )));
+        notes.push(Note::not_carried(&format!(" from {file}: {text}")));
     }
     notes
 }
@@ -318,6 +342,35 @@ pub(super) struct Units {
 }
 
 impl Units {
+    /// The text of one of its files. Says so if it cannot be read.
+    pub(super) fn text(&mut self, files: &Files, name: &str) -> Option<Rc<str>> {
+        let text = files.text(name);
+        if text.is_none() {
+            self.notes
+                .push(Note::unsure(format!("{name} could not be read")));
+        }
+        text
+    }
+
+    /// The tree of one of its files of YAML. Says so if there is none.
+    pub(super) fn yaml(&mut self, files: &Files, name: &str) -> Option<Node> {
+        let text = self.text(files, name)?;
+        let wrong = |error: BadYaml| {
+            let (line, why) = (error.line, plain(&error.why));
+            self.wrong(
+                files,
+                format!("{name}:{line} is not right: {why}; nothing was taken from it"),
+            );
+        };
+        parse(&text).map_err(wrong).ok()
+    }
+
+    /// Says what is wrong with a file, in the manifest and in the summary.
+    pub(super) fn wrong(&mut self, files: &Files, why: String) {
+        files.message(why.clone());
+        self.notes.push(Note::unsure(why));
+    }
+
     /// Names what beside the services nobody took.
     pub(super) fn leave(&mut self, node: &Node) {
         let left = node.left();

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::applications::health_of;
+use super::carry::is_port;
 use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, words, wsgi_of};
@@ -339,10 +340,6 @@ fn waits_for_a_line(unit: &Unit) -> bool {
 
 /// The port that a command's options or its variables name, whichever program it is.
 fn port_of(unit: &Unit) -> Option<String> {
-    let is_port = |text: &str| {
-        text.parse::<u16>().is_ok_and(|port| port > 0)
-            || (text.starts_with("${") && text.ends_with('}'))
-    };
     let mut words = unit.run.iter().skip(1).peekable();
     while let Some(word) = words.next() {
         let (option, value) = match word.split_once('=') {

@@ -41,6 +41,7 @@ use serde::Serialize;
 use crate::manifest::{Manifest, ManifestError};
 use crate::source::{Framework, ScanOptions, SourceFacts, read_sources};
 use code::ApplicationCode;
+pub(crate) use draft::Unsure;
 use draft::{Draft, Note, Units};
 use files::Files;
 
@@ -115,15 +116,6 @@ pub(crate) struct Found {
     pub layers: Vec<String>,
     /// Files that the layers come from.
     pub from: Vec<String>,
-}
-
-/// Something to look at.
-#[derive(Debug, Serialize)]
-pub(crate) struct Unsure {
-    /// The part of the manifest.
-    pub subject: String,
-    /// What is not sure.
-    pub message: String,
 }
 
 impl Survey {
@@ -217,11 +209,7 @@ pub(crate) fn survey(workspace: &Path, facts: &SourceFacts) -> Result<Survey, In
             ..found
         },
         text: written.text,
-        unsure: written
-            .unsure
-            .into_iter()
-            .map(|(subject, message)| Unsure { subject, message })
-            .collect(),
+        unsure: written.unsure,
         not_carried,
         messages: files.into_messages(),
     })

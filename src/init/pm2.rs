@@ -1,6 +1,6 @@
 //! PM2's ecosystem file, as JSON, YAML, or a `.js` file that is one literal object. It is never run.
 
-use super::carry::{literal, set_directory, set_env, set_user};
+use super::carry::{WAIT_MS_MAX, literal, set_directory, set_env, set_user};
 use super::draft::{Note, Unit, Units};
 use super::files::Files;
 use super::literal_object::parse as parse_object;
@@ -46,10 +46,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         file: name.to_owned(),
         ..Units::default()
     };
-    let Some(text) = files.text(name) else {
-        units
-            .notes
-            .push(Note::unsure(format!("{name} could not be read")));
+    let Some(text) = units.text(files, name) else {
         return units;
     };
     let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
@@ -71,8 +68,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
                 "; nothing was taken from it".to_owned()
             };
             let why = format!("{name}:{line} is not right: {}{how}", plain(&why));
-            files.message(why.clone());
-            units.notes.push(Note::unsure(why));
+            units.wrong(files, why);
             return units;
         }
     };
@@ -209,20 +205,15 @@ fn command(unit: &mut Unit, node: &Node, script: &str) {
 }
 
 fn lifetime(unit: &mut Unit, node: &Node) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     let ms = |key: &str| {
         let text = node.text_of(key)?;
         // A bare number is milliseconds there.
         let found = match text.parse::<u64>() {
-            Ok(ms) => Some(ms.min(24 * 3_600_000)),
+            Ok(ms) => Some(ms.min(WAIT_MS_MAX)),
             Err(_) => duration_ms(text),
         };
         if found.is_none() {
-            refuse(key);
+            node.refuse_at(&[key]);
         }
         found
     };
@@ -231,7 +222,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     if let Some(text) = node.text_of("max_restarts") {
         match text.parse::<u32>() {
             Ok(max) if restarts => unit.restart_max = Some(max.min(1000)),
-            _ => refuse("max_restarts"),
+            _ => node.refuse_at(&["max_restarts"]),
         }
     }
     unit.min_uptime_ms = ms("min_uptime").filter(|ms| *ms > 0);
@@ -244,8 +235,8 @@ fn lifetime(unit: &mut Unit, node: &Node) {
         unit.restart_max_backoff_ms = first.map(|ms| ms.max(BACKOFF_MS_MAX));
     }
     if !restarts {
-        refuse("restart_delay");
-        refuse("exp_backoff_restart_delay");
+        node.refuse_at(&["restart_delay"]);
+        node.refuse_at(&["exp_backoff_restart_delay"]);
     }
     unit.stop_timeout_ms = ms("kill_timeout");
     // PM2 asks with SIGINT.
@@ -262,13 +253,13 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     }
     let mode = node.text_of("exec_mode");
     if mode.is_some_and(|mode| !mode.starts_with("fork")) {
-        refuse("exec_mode");
+        node.refuse_at(&["exec_mode"]);
     }
     if node
         .text_of("instances")
         .is_some_and(|number| number != "1")
     {
-        refuse("instances");
+        node.refuse_at(&["instances"]);
         unit.notes
             .push(Note::unsure("it runs more than once there, and once here"));
     }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::carry::{WAIT_MS_MAX, is_port};
 use super::draft::{ProbeDraft, Reference, Test};
 use super::shell::{for_shell_of_compose, from_compose};
 use super::text::holds_credential;
@@ -13,8 +14,6 @@ use super::yaml::{Node, Value};
 /// What compose takes where a file says nothing.
 const INTERVAL_MS_DEFAULT: u64 = 30_000;
 const RETRIES_DEFAULT: u64 = 3;
-/// A wait longer than this is a mistake.
-const WAIT_MS_MAX: u64 = 24 * 3600 * 1000;
 
 /// `ready` and `live`.
 pub(super) type Probes = (Option<ProbeDraft>, Option<ProbeDraft>);
@@ -39,10 +38,8 @@ pub(super) fn compose_probes(check: &Node, references: &mut Vec<Reference>) -> P
     // What cannot be read is named as not carried over.
     fn number<T>(check: &Node, key: &str, read: fn(&str) -> Option<T>) -> Option<T> {
         let found = check.text_of(key).and_then(read);
-        if found.is_none()
-            && let Some(node) = check.get(key)
-        {
-            node.refuse();
+        if found.is_none() {
+            check.refuse_at(&[key]);
         }
         found
     }
@@ -124,11 +121,6 @@ fn is_python(words: &[String]) -> bool {
 
 fn is_near(host: &str) -> bool {
     ["localhost", "127.0.0.1", "0.0.0.0", "[::1]", "::1"].contains(&host)
-}
-
-fn is_port(port: &str) -> bool {
-    port.parse::<u16>().is_ok_and(|port| port > 0)
-        || (port.starts_with("${") && port.ends_with('}'))
 }
 
 /// One request of a line of Python: `urllib.request.urlopen('http://localhost:8000/health')`, `requests.get`,
@@ -247,10 +239,8 @@ fn process_timed(process: &Node, key: &str, references: &mut Vec<Reference>) -> 
     };
     let number = |key: &str| {
         let number: Option<u64> = probe.text_of(key).and_then(|text| text.parse().ok());
-        if number.is_none()
-            && let Some(node) = probe.get(key)
-        {
-            node.refuse();
+        if number.is_none() {
+            probe.refuse_at(&[key]);
         }
         number
     };

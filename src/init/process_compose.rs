@@ -6,9 +6,8 @@ use super::carry::{literal, seconds_ms, set_directory, set_env, signal};
 use super::draft::{Note, ProbeDraft, REPLICAS_MAX, Test, Unit, Units};
 use super::files::Files;
 use super::probes::process_probes;
-use super::shell::{for_shell_of_compose, from_compose, from_shell};
-use super::text::plain;
-use super::yaml::{Node, parse};
+use super::shell::{dollars_of_compose, for_shell_of_compose, from_compose, from_shell};
+use super::yaml::Node;
 
 /// Names of the file, the one that is taken first.
 pub(super) const NAMES: [&str; 4] = [
@@ -19,30 +18,15 @@ pub(super) const NAMES: [&str; 4] = [
 ];
 /// More processes than this were never written by hand.
 const PROCESSES_MAX: usize = 200;
+
 /// Reads the file `name`.
 pub(super) fn read(files: &Files, name: &str) -> Units {
     let mut units = Units {
         file: name.to_owned(),
         ..Units::default()
     };
-    let Some(text) = files.text(name) else {
-        units
-            .notes
-            .push(Note::unsure(format!("{name} could not be read")));
+    let Some(root) = units.yaml(files, name) else {
         return units;
-    };
-    let root = match parse(&text) {
-        Ok(root) => root,
-        Err(error) => {
-            let why = format!(
-                "{name}:{} is not right: {}; nothing was taken from it",
-                error.line,
-                plain(&error.why)
-            );
-            files.message(why.clone());
-            units.notes.push(Note::unsure(why));
-            return units;
-        }
     };
     let processes = root.get("processes").map_or(&[][..], Node::entries);
     if processes.is_empty() {
@@ -61,7 +45,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         let count = match replicas {
             Some(Ok(count)) if (1..=REPLICAS_MAX).contains(&count) => count,
             Some(_) => {
-                node.get("replicas").into_iter().for_each(Node::refuse);
+                node.refuse_at(&["replicas"]);
                 1
             }
             None => 1,
@@ -129,7 +113,7 @@ fn unit(
         } else if unit.run.first().is_some_and(|word| word == "sh") && command.contains("$$") {
             // process-compose makes `$$` a dollar sign before the shell sees it.
             if let Some(last) = unit.run.last_mut() {
-                *last = last.replace("$$$$", "$$");
+                *last = dollars_of_compose(last);
             }
         }
     }
@@ -160,8 +144,8 @@ fn unit(
         // A text there, a pattern here.
         if unit.ready.is_none() {
             unit.ready = Some(ProbeDraft::of(Test::Log(literal(&regex::escape(line)))));
-        } else if let Some(node) = node.get("ready_log_line") {
-            node.refuse();
+        } else {
+            node.refuse_at(&["ready_log_line"]);
         }
     }
     lifetime(node, &mut unit);
@@ -187,11 +171,6 @@ fn pairs(node: &Node) -> Vec<(String, String)> {
 
 fn lifetime(node: &Node, unit: &mut Unit) {
     let at = |path: &[&str]| node.at(path).and_then(Node::text);
-    let refuse = |path: &[&str]| {
-        if let Some(node) = node.at(path) {
-            node.refuse();
-        }
-    };
     unit.restart = match at(&["availability", "restart"]) {
         Some("always") => Some("always"),
         Some("on_failure" | "on-failure") => Some("on-failure"),
@@ -204,7 +183,7 @@ fn lifetime(node: &Node, unit: &mut Unit) {
         // What is not said is "no" there.
         Some("no") | None => Some("never"),
         Some(_) => {
-            refuse(&["availability", "restart"]);
+            node.refuse_at(&["availability", "restart"]);
             None
         }
     };
@@ -214,27 +193,27 @@ fn lifetime(node: &Node, unit: &mut Unit) {
                 unit.restart_max = Some(max);
             }
             // 0 is "without end" there, which is never meant by a person who boots with ubs.
-            _ => refuse(&["availability", "max_restarts"]),
+            _ => node.refuse_at(&["availability", "max_restarts"]),
         }
     }
     let seconds = |path: &[&str]| {
         let found = at(path).and_then(seconds_ms);
         if found.is_none() {
-            refuse(path);
+            node.refuse_at(path);
         }
         found
     };
     unit.restart_backoff_ms =
         seconds(&["availability", "backoff_seconds"]).filter(|_| unit.restart != Some("never"));
     if unit.restart == Some("never") {
-        refuse(&["availability", "backoff_seconds"]);
+        node.refuse_at(&["availability", "backoff_seconds"]);
     }
     let text = at(&["availability", "exit_on_end"]);
     unit.on_end_stop = text.is_some_and(|text| text == "true");
     if let Some(text) = at(&["shutdown", "signal"]) {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(&["shutdown", "signal"]);
+            node.refuse_at(&["shutdown", "signal"]);
         }
     }
     if let Some(command) = at(&["shutdown", "command"]) {

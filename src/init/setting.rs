@@ -1,6 +1,7 @@
 //! What stands around the code: the application's name, its interpreter, its environment files.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -71,44 +72,39 @@ pub(super) fn name(draft: &mut Draft, files: &Files, units: &Units) {
 }
 
 fn project_name(files: &Files) -> Option<String> {
-    let text = files.text("pyproject.toml")?;
-    let document = match toml_edit::Document::parse(text.as_ref()) {
-        Ok(document) => document,
-        Err(error) => {
-            let line = error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1);
-            files.message(format!(
-                "pyproject.toml:{line} is no TOML: {}",
-                error.message()
-            ));
-            return None;
-        }
-    };
-    let table = document.as_table();
-    let name = |path: &[&str]| {
-        let mut item = table.get(path[0])?;
-        for key in &path[1..] {
-            item = item.as_table_like()?.get(key)?;
-        }
-        item.as_str().map(str::to_owned)
-    };
+    let document = pyproject(files)?;
+    let name = |path: &[&str]| Some(item_at(document.as_table(), path)?.as_str()?.to_owned());
     name(&["project", "name"]).or_else(|| name(&["tool", "poetry", "name"]))
+}
+
+fn pyproject(files: &Files) -> Option<toml_edit::Document<Rc<str>>> {
+    let text = files.text("pyproject.toml")?;
+    let wrong = |error: &toml_edit::TomlError| {
+        let before = error.span().map_or("", |span| &text[..span.start]);
+        let line = before.matches('\n').count() + 1;
+        files.message(format!(
+            "pyproject.toml:{line} is no TOML: {}",
+            error.message()
+        ));
+    };
+    toml_edit::Document::parse(text.clone())
+        .inspect_err(wrong)
+        .ok()
+}
+
+fn item_at<'t>(table: &'t toml_edit::Table, path: &[&str]) -> Option<&'t toml_edit::Item> {
+    let (first, below) = path.split_first()?;
+    let item = table.get(first)?;
+    below
+        .iter()
+        .try_fold(item, |item, key| item.as_table_like()?.get(key))
 }
 
 /// Directories of sources that the packaging names: `where`, `package-dir`, `from`, and their kin.
 pub(super) fn source_directories(files: &Files) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    let text = files.text("pyproject.toml");
-    let document = text.and_then(|text| toml_edit::Document::parse(text.to_string()).ok());
-    if let Some(document) = document {
-        let at = |path: &[&str]| {
-            let mut item = document.get(path.first()?)?;
-            for key in &path[1..] {
-                item = item.as_table_like()?.get(key)?;
-            }
-            Some(item)
-        };
+    if let Some(document) = pyproject(files) {
+        let at = |path: &[&str]| item_at(document.as_table(), path);
         let texts = |path: &[&str]| -> Vec<String> {
             let values = at(path).and_then(toml_edit::Item::as_array);
             let values = values

@@ -125,9 +125,14 @@ pub(super) fn for_shell(text: &str) -> Vec<String> {
 pub(super) fn for_shell_of_compose(text: &str) -> Vec<String> {
     let mut command = for_shell(text);
     if let Some(escaped) = command.last_mut() {
-        *escaped = escaped.replace("$$$$", "$$");
+        *escaped = dollars_of_compose(escaped);
     }
     command
+}
+
+/// What was escaped for a shell, of a file whose own reader makes `$$` a dollar sign before.
+pub(super) fn dollars_of_compose(escaped: &str) -> String {
+    escaped.replace("$$$$", "$$")
 }
 
 /// A line that was written for a shell: as plain words if it has nothing that needs one.

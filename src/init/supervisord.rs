@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::carry::{literal, seconds_ms, set_directory, set_env, set_user, signal};
 use super::container::inside;
-use super::draft::{Note, Reference, Unit, Units, not_carried};
+use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units, not_carried};
 use super::files::Files;
 use super::text::{is_variable_name, plain};
 use super::yaml::{Node, Value};
@@ -20,10 +20,9 @@ pub(super) const NAMES: [&str; 8] = [
     "docker/supervisord.conf",
     "supervisor/supervisord.conf",
 ];
-/// More programs, files or processes of one program were never written by hand.
+/// More programs or files were never written by hand.
 const PROGRAMS_MAX: usize = 200;
 const FILES_MAX: usize = 50;
-const PROCESSES_MAX: usize = 20;
 /// The order of a program that says none.
 const PRIORITY_DEFAULT: i64 = 999;
 /// So many programs of the same order are waited for by name.
@@ -46,7 +45,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         ..Units::default()
     };
     let mut sections = Vec::new();
-    add_file(files, name, &mut sections, &mut units.notes);
+    add_file(files, name, &mut sections, &mut units);
     let patterns: Vec<String> = sections
         .iter()
         .filter(|section: &&Section| section.name == "include")
@@ -55,7 +54,7 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         .map(str::to_owned)
         .collect();
     for pattern in &patterns {
-        add_included(files, name, pattern, &mut sections, &mut units.notes);
+        add_included(files, name, pattern, &mut sections, &mut units);
     }
     let mut orders = Vec::new();
     let common = sections
@@ -117,14 +116,13 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     units
 }
 
-fn add_file(files: &Files, name: &str, sections: &mut Vec<Section>, notes: &mut Vec<Note>) {
-    let Some(text) = files.text(name) else {
-        notes.push(Note::unsure(format!("{name} could not be read")));
+fn add_file(files: &Files, name: &str, sections: &mut Vec<Section>, units: &mut Units) {
+    let Some(text) = units.text(files, name) else {
         return;
     };
     let (found, strange) = parse(&text);
     for (line, text) in strange {
-        notes.push(Note::unsure(format!(
+        units.notes.push(Note::unsure(format!(
             "{name}:{line} is no `key = value`: {}",
             plain(&text)
         )));
@@ -141,7 +139,7 @@ fn add_included(
     name: &str,
     pattern: &str,
     sections: &mut Vec<Section>,
-    notes: &mut Vec<Note>,
+    units: &mut Units,
 ) {
     let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
     let pattern = pattern.replace("%(here)s/", "");
@@ -159,12 +157,14 @@ fn add_included(
             .and_then(|path| path.to_str());
         if let Some(inside) = inside {
             any = true;
-            notes.push(Note::sure(format!("{} is included", plain(inside))));
-            add_file(files, inside, sections, notes);
+            units
+                .notes
+                .push(Note::sure(format!("{} is included", plain(inside))));
+            add_file(files, inside, sections, units);
         }
     }
     if !any {
-        notes.push(Note::unsure(format!(
+        units.notes.push(Note::unsure(format!(
             "the included files {} were not found in the workspace; they were not read",
             plain(&pattern)
         )));
@@ -309,7 +309,7 @@ fn programs(
     let pattern = node.text_of("process_name").unwrap_or("%(program_name)s");
     let priority = node.text_of("priority").and_then(|text| text.parse().ok());
     let mut made = Vec::new();
-    for at in 0..count.min(PROCESSES_MAX) {
+    for at in 0..count.min(REPLICAS_MAX) {
         let number = first.unwrap_or(0).saturating_add(at);
         let directory = section
             .file
@@ -336,9 +336,9 @@ fn programs(
         }
         if at == 0 {
             unit.leave(&section.file, node);
-            if count > PROCESSES_MAX {
+            if count > REPLICAS_MAX {
                 unit.notes.push(Note::unsure(format!(
-                    "it runs {count} times there; here are the first {PROCESSES_MAX}"
+                    "it runs {count} times there; here are the first {REPLICAS_MAX}"
                 )));
             }
         }
@@ -355,11 +355,6 @@ fn fill(
     expansion: &Expansion<'_>,
     references: &mut Vec<Reference>,
 ) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     if let Some(command) = node.text_of("command") {
         let words = shlex::split(command).unwrap_or_default();
         let words: Result<Vec<String>, String> = words
@@ -368,9 +363,9 @@ fn fill(
             .collect();
         match words {
             Ok(words) if !words.is_empty() => unit.run = words,
-            Ok(_) => refuse("command"),
+            Ok(_) => node.refuse_at(&["command"]),
             Err(why) => {
-                refuse("command");
+                node.refuse_at(&["command"]);
                 unit.notes
                     .push(Note::unsure(format!("its command: {}", plain(&why))));
             }
@@ -383,7 +378,7 @@ fn fill(
     if let Some(text) = node.text_of("directory") {
         match expansion.of(text, references) {
             Ok(directory) => set_directory(unit, files.root(), &directory),
-            Err(_) => refuse("directory"),
+            Err(_) => node.refuse_at(&["directory"]),
         }
     }
     let place = unit.origin.clone();
@@ -421,16 +416,11 @@ fn fill(
 }
 
 fn lifetime(unit: &mut Unit, node: &Node) {
-    let refuse = |key: &str| {
-        if let Some(node) = node.get(key) {
-            node.refuse();
-        }
-    };
     unit.disabled = node.text_of("autostart").is_some_and(|text| !is_true(text));
     let starts = node.text_of("startsecs");
     let start_ms = starts.and_then(seconds_ms);
     if starts.is_some() && start_ms.is_none() {
-        refuse("startsecs");
+        node.refuse_at(&["startsecs"]);
     }
     unit.min_uptime_ms = start_ms.filter(|ms| *ms > 0);
     let codes = node.text_of("exitcodes");
@@ -450,7 +440,7 @@ fn lifetime(unit: &mut Unit, node: &Node) {
         Some(text) if is_true(text) => {
             unit.restart = Some("always");
             if said {
-                refuse("exitcodes");
+                node.refuse_at(&["exitcodes"]);
             }
         }
         Some(_) => {
@@ -461,25 +451,25 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     if let Some(text) = node.text_of("startretries") {
         match text.parse::<u32>() {
             Ok(max) if unit.restart != Some("never") => unit.restart_max = Some(max.min(1000)),
-            _ => refuse("startretries"),
+            _ => node.refuse_at(&["startretries"]),
         }
     }
     if let Some(text) = node.text_of("stopsignal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse("stopsignal");
+            node.refuse_at(&["stopsignal"]);
         }
     }
     if let Some(text) = node.text_of("stopwaitsecs") {
         unit.stop_timeout_ms = seconds_ms(text);
         if unit.stop_timeout_ms.is_none() {
-            refuse("stopwaitsecs");
+            node.refuse_at(&["stopwaitsecs"]);
         }
     }
     // A stop always reaches the whole group here.
     for key in ["stopasgroup", "killasgroup"] {
         if node.text_of(key).is_some_and(|text| !is_true(text)) {
-            refuse(key);
+            node.refuse_at(&[key]);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! systemd units: services that lie in the workspace.
 
-use super::carry::{literal, seconds_ms, set_directory, set_env, set_user, signal};
+use super::carry::{
+    LIMITS, WAIT_MS_MAX, limit, literal, seconds_ms, set_directory, set_env, set_user, signal,
+};
 use super::draft::{Note, ProbeDraft, Test, Unit, Units};
 use super::files::Files;
 use super::text::plain;
@@ -56,33 +58,19 @@ pub(super) fn read(files: &Files, names: &[String]) -> Units {
         ..Units::default()
     };
     let known: Vec<String> = names.iter().map(|name| short(name)).collect();
+    // `Before=`: a unit, and one that comes after it.
+    let mut before: Vec<(String, String)> = Vec::new();
     for name in names {
-        let Some(text) = files.text(name) else {
-            units
-                .notes
-                .push(Note::unsure(format!("{name} could not be read")));
+        let Some(text) = units.text(files, name) else {
             continue;
         };
         let root = parse(&text);
         let own = short(name);
-        for unit in services(files, name, &own, &root, &known) {
-            units.units.push(unit);
-        }
+        let made = services(files, name, &own, &root, &known, &mut before);
+        units.units.extend(made);
     }
     // `Before=` of one is `After=` of the other.
-    let before: Vec<(String, String)> = units
-        .units
-        .iter()
-        .flat_map(|unit| {
-            unit.needs
-                .iter()
-                .map(|(to, how)| (unit.name.clone(), to.clone(), *how))
-        })
-        .filter(|(_, _, how)| *how == "before")
-        .map(|(from, to, _)| (from, to))
-        .collect();
     for unit in &mut units.units {
-        unit.needs.retain(|(_, how)| *how != "before");
         for (from, to) in &before {
             if *to == unit.name && !unit.after.contains(from) {
                 unit.after.push(from.clone());
@@ -170,8 +158,15 @@ fn add_line(line: &str, number: u32, sections: &mut Vec<(String, Node)>) {
     }
 }
 
-/// The service of a unit, behind its tasks.
-fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String]) -> Vec<Unit> {
+/// The service of a unit, behind its tasks. Adds to `before` what its `Before=` says.
+fn services(
+    files: &Files,
+    file: &str,
+    own: &str,
+    root: &Node,
+    known: &[String],
+    before: &mut Vec<(String, String)>,
+) -> Vec<Unit> {
     let empty = Node::default();
     let service = root.get("Service").unwrap_or(&empty);
     let mut unit = Unit {
@@ -185,11 +180,7 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
             "it is a template: write the instance where %i stands",
         ));
     }
-    let last = |key: &str| {
-        service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-    };
+    let last = |key: &str| service.last_text(key);
     let commands = |key: &str| -> Vec<&Node> {
         service
             .get(key)
@@ -202,7 +193,7 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         let bare = directory.trim_start_matches('-');
         match specifiers(bare, own) {
             Some(path) if !path.starts_with('~') => set_directory(&mut unit, files.root(), &path),
-            _ => refuse(service, "WorkingDirectory"),
+            _ => service.refuse_at(&["WorkingDirectory"]),
         }
     }
     environment(&mut unit, service, own);
@@ -215,36 +206,24 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         })
         .map(str::to_owned);
     if unit.umask.is_none() {
-        refuse(service, "UMask");
+        service.refuse_at(&["UMask"]);
     }
     limits(&mut unit, service);
     let kind = last("Type").unwrap_or("simple").to_owned();
-    let mut tasks = Vec::new();
+    let mut tasks: Vec<Unit> = Vec::new();
     for node in commands("ExecStartPre") {
         let Some(mut command) = node.text().and_then(|text| exec(text, own)) else {
             node.refuse();
             continue;
         };
         let notes = std::mem::take(&mut command.notes);
-        let mut task = Unit {
-            name: match tasks.len() {
-                0 => format!("{own}-pre"),
-                at => format!("{own}-pre-{}", at + 1),
-            },
-            origin: format!("{file}:{}", node.line),
-            run: command.forgiven(),
-            cwd: unit.cwd.clone(),
-            env: unit.env.clone(),
-            env_file: unit.env_file.clone(),
-            user: unit.user.clone(),
-            umask: unit.umask.clone(),
-            limits: unit.limits.clone(),
-            oneshot: true,
-            ..Unit::default()
+        let name = match tasks.len() {
+            0 => format!("{own}-pre"),
+            at => format!("{own}-pre-{}", at + 1),
         };
+        let origin = format!("{file}:{}", node.line);
+        let mut task = task_of(&unit, tasks.last(), name, origin, command);
         task.notes.extend(notes);
-        task.after
-            .extend(tasks.last().map(|before: &Unit| before.name.clone()));
         tasks.push(task);
     }
     let mut runs = Vec::new();
@@ -259,20 +238,8 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
         unit.notes.append(&mut command.notes);
         if at + 1 < count {
             // Only a task has more than one, and they run one after the other.
-            let mut task = Unit {
-                name: format!("{own}-{}", at + 1),
-                origin: unit.origin.clone(),
-                run: command.forgiven(),
-                cwd: unit.cwd.clone(),
-                env: unit.env.clone(),
-                env_file: unit.env_file.clone(),
-                user: unit.user.clone(),
-                oneshot: true,
-                ..Unit::default()
-            };
-            task.after
-                .extend(tasks.last().map(|before: &Unit| before.name.clone()));
-            tasks.push(task);
+            let (name, origin) = (format!("{own}-{}", at + 1), unit.origin.clone());
+            tasks.push(task_of(&unit, tasks.last(), name, origin, command));
         } else {
             if command.may_fail && kind != "oneshot" {
                 unit.notes.push(Note::unsure(
@@ -297,22 +264,19 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
                 unit.stop_command = command.words;
                 unit.notes.extend(command.notes);
             }
-            None => refuse(service, "ExecStop"),
+            None => service.refuse_at(&["ExecStop"]),
         }
     }
     if let Some(section) = root.get("Unit") {
-        dependencies(&mut unit, section, known);
+        dependencies(&mut unit, section, known, before);
         for (key, target) in [("StartLimitBurst", true), ("StartLimitIntervalSec", false)] {
-            limit(&mut unit, section, key, target);
+            start_limit(&mut unit, section, key, target);
         }
-        if let Some(text) = section
-            .get("Description")
-            .and_then(|node| node.texts().last().copied())
-        {
+        if let Some(text) = section.last_text("Description") {
             unit.notes.push(Note::sure(plain(text)));
         }
     }
-    limit(&mut unit, service, "StartLimitBurst", true);
+    start_limit(&mut unit, service, "StartLimitBurst", true);
     let first_after = unit.after.clone();
     if let Some(task) = tasks.last() {
         unit.after.push(task.name.clone());
@@ -346,9 +310,27 @@ fn services(files: &Files, file: &str, own: &str, root: &Node, known: &[String])
     tasks
 }
 
-fn refuse(node: &Node, key: &str) {
-    if let Some(node) = node.get(key) {
-        node.refuse();
+/// A command that is run once before the service, as the service would be and behind the task before it.
+fn task_of(
+    unit: &Unit,
+    before: Option<&Unit>,
+    name: String,
+    origin: String,
+    command: Exec,
+) -> Unit {
+    Unit {
+        name,
+        origin,
+        run: command.forgiven(),
+        cwd: unit.cwd.clone(),
+        env: unit.env.clone(),
+        env_file: unit.env_file.clone(),
+        user: unit.user.clone(),
+        umask: unit.umask.clone(),
+        limits: unit.limits.clone(),
+        after: before.iter().map(|before| before.name.clone()).collect(),
+        oneshot: true,
+        ..Unit::default()
     }
 }
 
@@ -484,7 +466,7 @@ fn environment(unit: &mut Unit, service: &Node, own: &str) {
         .unwrap_or_default();
     for line in lines {
         let Some(words) = split(line) else {
-            refuse(service, "Environment");
+            service.refuse_at(&["Environment"]);
             continue;
         };
         for word in words {
@@ -520,25 +502,16 @@ fn environment(unit: &mut Unit, service: &Node, own: &str) {
 }
 
 fn limits(unit: &mut Unit, service: &Node) {
-    for (key, name, suffix) in [
-        ("LimitNOFILE", "open_files", ""),
-        ("LimitNPROC", "processes", ""),
-        ("LimitAS", "memory", "B"),
-        ("LimitCPU", "cpu_time", "s"),
-        ("LimitCORE", "core", "B"),
-        ("LimitFSIZE", "file_size", "B"),
-    ] {
-        let Some(text) = service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-        else {
+    for (key, name, unit_of) in LIMITS {
+        let key = format!("Limit{}", key.to_ascii_uppercase());
+        let Some(text) = service.last_text(&key) else {
             continue;
         };
         let soft = text.split(':').next().unwrap_or(text);
         let (digits, factor) = match soft.char_indices().last() {
-            Some((at, 'K')) if suffix == "B" => (&soft[..at], 1_u64 << 10),
-            Some((at, 'M')) if suffix == "B" => (&soft[..at], 1 << 20),
-            Some((at, 'G')) if suffix == "B" => (&soft[..at], 1 << 30),
+            Some((at, 'K')) if unit_of == "B" => (&soft[..at], 1_u64 << 10),
+            Some((at, 'M')) if unit_of == "B" => (&soft[..at], 1 << 20),
+            Some((at, 'G')) if unit_of == "B" => (&soft[..at], 1 << 30),
             _ => (soft, 1),
         };
         let number = digits
@@ -546,24 +519,19 @@ fn limits(unit: &mut Unit, service: &Node) {
             .ok()
             .and_then(|number| number.checked_mul(factor));
         match number {
-            Some(number) if suffix.is_empty() => unit.limits.push((name, number.to_string())),
-            Some(number) => unit.limits.push((name, format!("\"{number}{suffix}\""))),
-            None => refuse(service, key),
+            Some(number) => unit.limits.push((name, limit(number, unit_of))),
+            None => service.refuse_at(&[key.as_str()]),
         }
     }
 }
 
 fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
-    let last = |key: &str| {
-        service
-            .get(key)
-            .and_then(|node| node.texts().last().copied())
-    };
+    let last = |key: &str| service.last_text(key);
     let time = |key: &str| {
         let text = last(key)?;
         let found = time_ms(text);
         if found.is_none() {
-            refuse(service, key);
+            service.refuse_at(&[key]);
         }
         found
     };
@@ -581,7 +549,7 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
         "simple" | "exec" | "idle" => {}
         // `forking` and `dbus`: who is the service and when it is ready is not known here.
         _ => {
-            refuse(service, "Type");
+            service.refuse_at(&["Type"]);
             unit.notes.push(Note::unsure(format!(
                 "Type={} has no counterpart: let the command stay in the foreground",
                 plain(kind)
@@ -602,13 +570,13 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
             }
             // `on-success`, or what systemd itself would not take.
             _ => {
-                refuse(service, "Restart");
+                service.refuse_at(&["Restart"]);
                 "on-failure"
             }
         });
         unit.restart_backoff_ms = time("RestartSec").filter(|_| unit.restart != Some("never"));
         if unit.restart == Some("never") {
-            refuse(service, "RestartSec");
+            service.refuse_at(&["RestartSec"]);
         }
     }
     if let Some(text) = last("SuccessExitStatus") {
@@ -621,13 +589,13 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
                 unit.success = [vec![0], codes].concat();
                 unit.success.dedup();
             }
-            None => refuse(service, "SuccessExitStatus"),
+            None => service.refuse_at(&["SuccessExitStatus"]),
         }
     }
     if let Some(text) = last("KillSignal") {
         unit.stop_signal = signal(text);
         if unit.stop_signal.is_none() {
-            refuse(service, "KillSignal");
+            service.refuse_at(&["KillSignal"]);
         }
     }
     unit.stop_timeout_ms = time("TimeoutStopSec");
@@ -637,11 +605,8 @@ fn lifetime(unit: &mut Unit, service: &Node, kind: &str) {
 }
 
 /// How often it is started again within which time.
-fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
-    let Some(text) = section
-        .get(key)
-        .and_then(|node| node.texts().last().copied())
-    else {
+fn start_limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
+    let Some(text) = section.last_text(key) else {
         return;
     };
     let can_restart = !unit.oneshot && unit.restart != Some("never");
@@ -657,7 +622,7 @@ fn limit(unit: &mut Unit, section: &Node, key: &str, is_number: bool) {
         }
     };
     if !done {
-        refuse(section, key);
+        section.refuse_at(&[key]);
     }
 }
 
@@ -689,11 +654,16 @@ fn time_ms(text: &str) -> Option<u64> {
         all = all.checked_add(number.checked_mul(factor)?)?;
         rest = &rest[end..];
     }
-    Some(all.min(24 * 3_600_000))
+    Some(all.min(WAIT_MS_MAX))
 }
 
 /// `Requires`, `After` and their kin, as far as they name units that lie here.
-fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
+fn dependencies(
+    unit: &mut Unit,
+    section: &Node,
+    known: &[String],
+    before: &mut Vec<(String, String)>,
+) {
     for key in [
         "After",
         "Requires",
@@ -718,7 +688,7 @@ fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
             if !name.ends_with(".service") || !known.contains(&own) || own == unit.name {
                 elsewhere.push(name);
             } else if key == "Before" {
-                unit.needs.push((own, "before"));
+                before.push((unit.name.clone(), own));
             } else if !unit.after.contains(&own) {
                 unit.after.push(own);
             }
@@ -726,8 +696,8 @@ fn dependencies(unit: &mut Unit, section: &Node, known: &[String]) {
         if !elsewhere.is_empty() {
             unit.left
                 .push(format!("{key}={}", plain(&elsewhere.join(" "))));
-            unit.notes.push(Note::unsure(format!(
-                "not carried over: {key}={} (line {}): it does not lie here and has to run already",
+            unit.notes.push(Note::not_carried(&format!(
+                ": {key}={} (line {}): it does not lie here and has to run already",
                 plain(&elsewhere.join(" ")),
                 node.line
             )));

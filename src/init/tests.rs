@@ -708,6 +708,12 @@ fn nothing_is_dropped_silently() {
     for (file, text) in [("deploy/a.service", unit), ("supervisord.conf", program)] {
         let survey = Shop::new(&[(file, text)]).survey();
         let said = serde_json::to_string(&survey.not_carried).unwrap();
+        // The summary on the terminal does not say these twice.
+        let (listed, others): (Vec<_>, Vec<_>) =
+            survey.unsure.iter().partition(|one| one.not_carried);
+        let begins = |one: &&Unsure| one.message.starts_with("not carried over");
+        assert!(!listed.is_empty() && listed.iter().all(begins));
+        assert!(!others.iter().any(begins));
         for name in ["zq0q", "zq1q", "zq2q", "zq3q"] {
             assert!(
                 survey.text.contains(name) && said.contains(name),

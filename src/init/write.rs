@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::draft::{
     ConfigDraft, Draft, LayerDraft, Note, ProbeDraft, PythonDraft, RegistrationDraft, SchemaDraft,
-    Test, Unit, VarDraft,
+    Test, Unit, Unsure, VarDraft,
 };
 use super::routes::is_default_prefix;
 use super::text::{duration, plain, quote, quote_all};
@@ -24,7 +24,7 @@ const RULE: &str = "# ----------------------------------------------------------
 pub(super) struct Written {
     pub text: String,
     /// Where, and what.
-    pub unsure: Vec<(String, String)>,
+    pub unsure: Vec<Unsure>,
 }
 
 /// Writes the manifest. Takes out of the draft what the parser refuses.
@@ -70,7 +70,7 @@ fn accepts(part: &str) -> Result<(), String> {
 #[derive(Default)]
 struct ManifestPage {
     text: String,
-    unsure: Vec<(String, String)>,
+    unsure: Vec<Unsure>,
 }
 
 impl ManifestPage {
@@ -91,7 +91,11 @@ impl ManifestPage {
             let text = plain(&note.text);
             let first = if note.unsure { "# unsure: " } else { "# " };
             if note.unsure {
-                self.unsure.push((subject.to_owned(), text.clone()));
+                self.unsure.push(Unsure {
+                    subject: subject.to_owned(),
+                    message: text.clone(),
+                    not_carried: note.not_carried,
+                });
             }
             let options = textwrap::Options::new(WIDTH)
                 .initial_indent(first)

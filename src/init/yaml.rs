@@ -59,9 +59,16 @@ impl Node {
         self.mark(false);
     }
 
+    /// Gives back the value at a path of keys, if there is one.
+    pub(super) fn refuse_at(&self, path: &[&str]) {
+        if let Some(node) = self.at(path) {
+            node.refuse();
+        }
+    }
+
     fn mark(&self, taken: bool) {
         self.taken.set(taken);
-        for item in self.items_of() {
+        for item in self.items() {
             item.mark(taken);
         }
         for (_, node) in self.entries() {
@@ -69,16 +76,9 @@ impl Node {
         }
     }
 
-    fn items_of(&self) -> &[Self] {
-        match &self.value {
-            Value::List(items) => items,
-            _ => &[],
-        }
-    }
-
     fn is_touched(&self) -> bool {
         self.taken.get()
-            || self.items_of().iter().any(Self::is_touched)
+            || self.items().iter().any(Self::is_touched)
             || self.entries().iter().any(|(_, node)| node.is_touched())
     }
 
@@ -147,7 +147,10 @@ impl Node {
     }
 
     pub(super) fn items(&self) -> &[Self] {
-        self.items_of()
+        match &self.value {
+            Value::List(items) => items,
+            _ => &[],
+        }
     }
 
     /// The text, which is taken by this.
@@ -163,6 +166,11 @@ impl Node {
             Value::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// The last text of a key that may stand more than once.
+    pub(super) fn last_text(&self, key: &str) -> Option<&str> {
+        self.get(key)?.texts().last().copied()
     }
 
     /// The text of a key.

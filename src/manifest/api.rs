@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use super::keys::API;
 use super::problem::{Fault, shown};
-use super::section::Section;
+use super::section::{Section, values};
 use super::types::{Api, ApiToken};
-use super::words::inside_or_absolute_path;
+use super::words::{inside_or_absolute_path, variable_name};
 
 /// `[api]`, if there is one.
 pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
@@ -15,18 +15,13 @@ pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
         section.missing("listen", "\"127.0.0.1:7717\"");
     }
     let listen = section.parse("listen", address);
-    if section.has("token_file") && section.has("token_env") {
-        let fault = Fault::new(
-            "one too many",
-            "`token_file` and `token_env` stand for the same",
-            "keep one of the two",
-        );
-        section.fault("token_env", fault);
-    }
+    section.one_only("token_file", "token_env", "token_env");
     let file = section.parse("token_file", |text| {
         inside_or_absolute_path(text).map(ApiToken::File)
     });
-    let variable = section.parse("token_env", |text| variable(text).map(ApiToken::Variable));
+    let variable = section.parse("token_env", |text| {
+        variable_name(text).map(ApiToken::Variable)
+    });
     let token = file.or(variable);
     let listen = listen?;
     if token.is_none() && !listen.ip().is_loopback() {
@@ -40,11 +35,10 @@ pub(super) fn read_api(root: &Section<'_>) -> Option<Api> {
             ),
         );
     }
-    let hosts = section.list("hosts", host).unwrap_or_default();
     Some(Api {
         listen,
         token,
-        hosts: hosts.into_iter().map(|host| host.value).collect(),
+        hosts: section.list("hosts", host).map_or(vec![], values),
     })
 }
 
@@ -60,18 +54,6 @@ fn address(text: &str) -> Result<SocketAddr, Fault> {
             "write for example \"127.0.0.1:7717\" or \"[::1]:7717\"",
         )
     })
-}
-
-fn variable(text: &str) -> Result<String, Fault> {
-    let is_name = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    if is_name {
-        return Ok(text.to_owned());
-    }
-    Err(Fault::new(
-        "not a variable",
-        format!("`{}` is no name of a variable", shown(text)),
-        "write the name alone, without ${}: \"API_TOKEN\"",
-    ))
 }
 
 fn host(text: &str) -> Result<String, Fault> {
@@ -120,7 +102,11 @@ mod tests {
             ("hosts = [\"a\"]", "no `listen`"),
             (
                 "listen = \"127.0.0.1:1\"\ntoken_env = \"${A}\"",
-                "no name of a variable",
+                "cannot be the name of a variable",
+            ),
+            (
+                "listen = \"127.0.0.1:1\"\ntoken_env = \"1A\"",
+                "cannot be the name of a variable",
             ),
             (
                 "listen = \"127.0.0.1:1\"\nhosts = [\"http://a/\"]",

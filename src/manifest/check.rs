@@ -10,11 +10,11 @@ use super::measure::size_bytes;
 use super::order::require_unique;
 use super::probe::{host_port, path, probe_url};
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned};
+use super::section::{Faults, Section, Spanned, values};
 use super::types::{
     CertificateOf, CheckFormat, CheckKind, CheckSeverity, CheckWhen, DeclaredCheck, Layer,
 };
-use super::words::{did_you_mean, glob_pattern, inside_path, nearest, one_of};
+use super::words::{did_you_mean, glob_pattern, inside_path, one_of};
 
 /// Most declared checks.
 const CHECKS_MAX: usize = 100;
@@ -77,9 +77,13 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
             section.faults().report(name.span.clone(), fault);
         }
         let above: Vec<&str> = names.iter().map(|name| name.value.as_str()).collect();
-        let needs = section.list("needs", |text| known("check above it", text, &above));
+        let needs = section.list("needs", |text| {
+            known(section.faults(), "check above it", text, &above)
+        });
         let layer_names: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-        let layer = section.parse("layer", |text| known("layer", text, &layer_names));
+        let layer = section.parse("layer", |text| {
+            known(section.faults(), "layer", text, &layer_names)
+        });
         let inputs = section.list("inputs", |text| {
             let pattern = glob_pattern(text, "write a path, with `*` for any characters")?;
             inside_path(&pattern)
@@ -93,14 +97,10 @@ pub(super) fn read_checks(root: &Section<'_>, layers: &[Layer]) -> Vec<DeclaredC
             severity: section
                 .parse("severity", |text| one_of(text, &SEVERITIES))
                 .unwrap_or(CheckSeverity::Critical),
-            inputs: inputs
-                .into_iter()
-                .flatten()
-                .map(|input| input.value)
-                .collect(),
+            inputs: inputs.map_or(vec![], values),
             timeout_ms: section.duration("timeout", 1).unwrap_or(TIMEOUT_MS_DEFAULT),
             network: section.boolean("network").unwrap_or(false),
-            needs: needs.into_iter().flatten().map(|need| need.value).collect(),
+            needs: needs.map_or(vec![], values),
             remedy: section.parse("remedy", |text| Ok(text.to_owned())),
             layer,
             line: section.line(),
@@ -124,23 +124,19 @@ pub(super) fn read_acknowledged(root: &Section<'_>, layers: &[Layer]) -> Vec<Str
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let read = |text: &str| {
-        known("layer or service", text, &names).map_err(|fault| Fault {
+        known(section.faults(), "layer or service", text, &names).map_err(|fault| Fault {
             help: "write for example \"layer cache\" or \"service worker\"".to_owned(),
             ..fault
         })
     };
-    let list = section.list("acknowledge", read);
-    list.into_iter()
-        .flatten()
-        .map(|entry| entry.value)
-        .collect()
+    section.list("acknowledge", read).map_or(vec![], values)
 }
 
-fn known(what: &str, text: &str, names: &[&str]) -> Result<String, Fault> {
+fn known(faults: &Faults, what: &str, text: &str, names: &[&str]) -> Result<String, Fault> {
     if names.contains(&text) {
         return Ok(text.to_owned());
     }
-    let near = did_you_mean(nearest(text, names.iter().copied()));
+    let near = did_you_mean(faults.suggest(text, names.iter().copied()));
     Err(Fault::new(
         "not known",
         format!("no {what} is called `{}`{near}", shown(text)),
@@ -166,17 +162,8 @@ fn read_kind(section: &Section<'_>) -> CheckKind {
             .faults()
             .report(section.span(), Fault::new(label, message, help));
     }
-    if !section.has("run") {
-        for key in ["format", "inputs", "network"] {
-            if section.has(key) {
-                let fault = Fault::new(
-                    "only with `run`",
-                    format!("`{key}` has a meaning with `run` only"),
-                    "take it out",
-                );
-                section.faults().report(section.key_span(key), fault);
-            }
-        }
+    for key in ["format", "inputs", "network"] {
+        section.only_with(key, "run", "take it out");
     }
     // Each is read, so that each mistake is reported.
     let kinds = [
@@ -297,14 +284,7 @@ fn read_certificate(section: &Section<'_>) -> CheckKind {
         (false, false) => section.missing("file", "\"tls/server.pem\""),
         _ => {}
     }
-    if section.has("ca_file") && !section.has("server") {
-        let fault = Fault::new(
-            "only with `server`",
-            "`ca_file` has a meaning with `server` only",
-            "take it out",
-        );
-        section.faults().report(section.key_span("ca_file"), fault);
-    }
+    section.only_with("ca_file", "server", "take it out");
     CheckKind::Certificate {
         of: match (file, address) {
             (Some(file), _) => CertificateOf::File(file),
@@ -325,6 +305,7 @@ mod tests {
 
     use super::*;
     use crate::manifest::Manifest;
+    use crate::manifest::probe::known_schema;
     use crate::manifest::problem::tests::render;
 
     fn parse(checks: &str) -> Result<Manifest, String> {
@@ -365,6 +346,17 @@ mod tests {
             said.contains("no layer or service is called `layer wbe`; did you mean"),
             "{said}"
         );
+    }
+
+    #[test]
+    fn names_that_are_near_are_searched_a_hundred_times_at_most() {
+        let faults = Faults::new("");
+        let hints = |fault: Fault| fault.message.contains("did you mean");
+        let of_layer = |_: &i32| hints(known(&faults, "layer", "wbe", &["web"]).unwrap_err());
+        assert_eq!((0..60).filter(&of_layer).count(), 60);
+        let of_schema = |_: &i32| hints(known_schema(&faults, "mian", &["main"]).unwrap_err());
+        assert_eq!((0..60).filter(of_schema).count(), 40);
+        assert_eq!((0..60).filter(&of_layer).count(), 0);
     }
 
     #[test]

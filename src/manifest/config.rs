@@ -6,7 +6,7 @@ use super::keys::{CONFIG, VAR};
 use super::measure::duration_ms;
 use super::probe::pattern;
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned};
+use super::section::{Section, Spanned, values};
 use super::types::{Config, Var, VarKind};
 use super::words::{inside_or_absolute_path, inside_path, one_of, variable_name};
 
@@ -139,12 +139,7 @@ fn read_var(section: &Section<'_>) -> Var {
             .map(|length| length as usize),
         pattern: section.parse_lines("pattern", pattern),
         one_of: one_of.iter().flatten().map(|v| v.value.clone()).collect(),
-        reject: section
-            .list_of_scalars("reject")
-            .into_iter()
-            .flatten()
-            .map(|rejected| rejected.value)
-            .collect(),
+        reject: section.list_of_scalars("reject").map_or(vec![], values),
         default: section.scalar_text("default"),
         generate: section.boolean("generate").unwrap_or(false),
         min_entropy: entropy(section),

@@ -6,7 +6,7 @@ use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
 use super::logs::{LogRules, read_service_logs};
 use super::probe::read_probe;
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned};
+use super::section::{Section, Spanned, values};
 use super::service_keys::{read_env_files, read_limits, read_stop, umask};
 use super::types::{
     Layer, NeedCondition, OnEnd, OnFailure, Probe, Rehearse, Restart, RestartCondition, Service,
@@ -116,12 +116,7 @@ fn read_layer(section: &Section<'_>, elsewhere: &Elsewhere<'_>) -> ReadLayer {
 
 fn read_rehearse(section: &Section<'_>) -> Rehearse {
     let rehearse = Rehearse {
-        imports: section
-            .list("imports", module)
-            .into_iter()
-            .flatten()
-            .map(|module| module.value)
-            .collect(),
+        imports: section.list("imports", module).map_or(vec![], values),
         call: section.parse("call", |text| {
             module_attribute(text).map(|_| text.to_owned())
         }),

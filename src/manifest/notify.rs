@@ -3,7 +3,7 @@
 use super::command::read_command;
 use super::keys::NOTIFY;
 use super::problem::{Fault, shown};
-use super::section::Section;
+use super::section::{Section, values};
 use super::words::one_of;
 
 /// Most entries.
@@ -79,11 +79,7 @@ fn read_one(section: &Section<'_>) -> Option<Notify> {
         section.missing("on", "[\"no_go\", \"approval\", \"unhealthy\"]");
     }
     let on = section.list("on", |text| one_of(text, &WORDS));
-    let mut on: Vec<NotifyOn> = on
-        .unwrap_or_default()
-        .into_iter()
-        .map(|w| w.value)
-        .collect();
+    let mut on: Vec<NotifyOn> = on.map_or(vec![], values);
     on.sort_unstable();
     on.dedup();
     if on.is_empty() && section.has("on") {

@@ -21,7 +21,7 @@ use super::playbook_read::read_playbooks;
 use super::probe::http_url;
 use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
-use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned};
+use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, values};
 use super::types::{
     AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
     RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
@@ -90,6 +90,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
     let checks = read_checks(&root, &layers);
     let acknowledged = read_acknowledged(&root, &layers);
+    let heal = read_heal(&root, &elsewhere.schemas);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -103,7 +104,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         checks,
         acknowledged,
         layers,
-        heal: read_heal(&root),
+        heal,
         sandbox: read_sandbox_view(&root),
         validate_every_ms: read_validate(&root),
         api: read_api(&root),
@@ -190,10 +191,6 @@ fn read_python(root: &Section<'_>) -> Python {
         path: path.map_or(defaults.path, values),
         requirements: section.parse("requirements", inside_path),
     }
-}
-
-fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
-    list.into_iter().map(|entry| entry.value).collect()
 }
 
 fn read_schemas(root: &Section<'_>) -> Vec<Schema> {
@@ -485,7 +482,7 @@ fn read_expected(section: &Section<'_>) -> Spanned<ExpectedService> {
     }
 }
 
-fn read_heal(root: &Section<'_>) -> Heal {
+fn read_heal(root: &Section<'_>, schemas: &[&str]) -> Heal {
     let defaults = Heal::default();
     let Some(section) = root.section("heal", &HEAL) else {
         return defaults;
@@ -510,7 +507,7 @@ fn read_heal(root: &Section<'_>) -> Heal {
             .unwrap_or(defaults.restart),
         offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
-        playbooks: read_playbooks(&section),
+        playbooks: read_playbooks(&section, schemas),
         sandbox_require,
         sandbox_limits,
     }

@@ -6,9 +6,11 @@
 use std::collections::BTreeSet;
 
 use super::keys::{PLAYBOOK, PLAYBOOK_EDIT, PLAYBOOK_MATCH, PLAYBOOK_SQL};
+use super::order::require_unique;
 use super::playbook::{Expression, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
+use super::probe::known_schema;
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned};
+use super::section::{Section, Spanned, values};
 use super::value_check::compile;
 use super::words::{inside_path, one_of};
 
@@ -35,15 +37,27 @@ const KEYS: [(&str, MatchKey); 5] = [
 ];
 
 /// The playbooks of `[heal]`, in their order.
-pub(super) fn read_playbooks(heal: &Section<'_>) -> Vec<Playbook> {
+///
+/// A name that is given by number counts as a name too: another playbook may not have it.
+pub(super) fn read_playbooks(heal: &Section<'_>, schemas: &[&str]) -> Vec<Playbook> {
     let sections = heal.sections("playbook", &PLAYBOOK, PLAYBOOKS_MAX);
-    let playbooks = sections.iter().enumerate();
+    let read = sections.iter().enumerate();
+    let playbooks: Vec<Playbook> = read
+        .map(|(index, section)| read_playbook(section, index + 1, schemas))
+        .collect();
+    let names: Vec<Spanned<String>> = sections
+        .iter()
+        .zip(&playbooks)
+        .map(|(section, playbook)| Spanned {
+            value: playbook.name.clone(),
+            span: section.value_span("name"),
+        })
+        .collect();
+    require_unique(heal.faults(), "playbook", names.iter());
     playbooks
-        .map(|(index, section)| read_playbook(section, index + 1))
-        .collect()
 }
 
-fn read_playbook(section: &Section<'_>, number: usize) -> Playbook {
+fn read_playbook(section: &Section<'_>, number: usize, schemas: &[&str]) -> Playbook {
     let conditions = read_conditions(section);
     let name = section.parse("name", super::words::name);
     let run = section.list("run", |text| match text {
@@ -65,7 +79,7 @@ fn read_playbook(section: &Section<'_>, number: usize) -> Playbook {
         edits: edits.iter().map(|edit| read_edit(edit)).collect(),
         sql: section
             .section("sql", &PLAYBOOK_SQL)
-            .map(|sql| read_sql(&sql)),
+            .map(|sql| read_sql(&sql, schemas)),
         run: run.map_or_else(Vec::new, values),
         wait_ms,
         risk: section
@@ -83,10 +97,6 @@ fn read_playbook(section: &Section<'_>, number: usize) -> Playbook {
     }
     require_captures(section, &playbook);
     playbook
-}
-
-fn values(list: Vec<Spanned<String>>) -> Vec<String> {
-    list.into_iter().map(|entry| entry.value).collect()
 }
 
 fn read_conditions(section: &Section<'_>) -> Vec<(MatchKey, Expression)> {
@@ -138,7 +148,7 @@ fn read_edit(edit: &Section<'_>) -> PlaybookEdit {
     }
 }
 
-fn read_sql(sql: &Section<'_>) -> (String, Vec<String>) {
+fn read_sql(sql: &Section<'_>, schemas: &[&str]) -> (String, Vec<String>) {
     for (key, example) in [
         ("schema", "\"main\""),
         ("statements", "[\"CREATE INDEX ...\"]"),
@@ -147,7 +157,7 @@ fn read_sql(sql: &Section<'_>) -> (String, Vec<String>) {
             sql.missing(key, example);
         }
     }
-    let schema = sql.parse("schema", super::words::name);
+    let schema = sql.parse("schema", |text| known_schema(sql.faults(), text, schemas));
     (
         schema.unwrap_or_default(),
         sql.list_of_lines("statements").unwrap_or_default(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::read_command;
 use super::interpolate::require_sound;
 use super::problem::{Fault, shown};
-use super::section::Section;
+use super::section::{Faults, Section, values};
 use super::types::{HttpRequest, Probe, ProbeKind};
 use super::value_check::compile;
 use super::words::{did_you_mean, inside_or_absolute_path};
@@ -41,7 +41,13 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
         let fault = Fault::new(label, message, help);
         section.faults().report(section.span(), fault);
     }
-    refuse_without_http(section);
+    for key in HTTP_KEYS {
+        section.only_with(
+            key,
+            "http",
+            "add `http = \"http://127.0.0.1:8000/health\"`, or take it out",
+        );
+    }
     // Each is read, so that each mistake is reported.
     let kinds = [
         section.parse("http", probe_url).map(ProbeKind::Http),
@@ -57,7 +63,7 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
             .then(|| read_notify(section))
             .flatten(),
         section
-            .parse("sql", |text| schema(text, schemas))
+            .parse("sql", |text| known_schema(section.faults(), text, schemas))
             .map(ProbeKind::Sql),
     ];
     let in_a_row = |key| {
@@ -104,29 +110,9 @@ fn read_notify(section: &Section<'_>) -> Option<ProbeKind> {
     Some(ProbeKind::Notify)
 }
 
-fn refuse_without_http(section: &Section<'_>) {
-    if section.has("http") {
-        return;
-    }
-    for key in HTTP_KEYS.into_iter().filter(|key| section.has(key)) {
-        let fault = Fault::new(
-            "only with `http`",
-            format!("`{key}` has a meaning with `http` only"),
-            "add `http = \"http://127.0.0.1:8000/health\"`, or take it out",
-        );
-        section.faults().report(section.key_span(key), fault);
-    }
-}
-
 fn read_ports(section: &Section<'_>) -> Vec<u16> {
-    if section.has("ports") && !section.has("exec") {
-        let fault = Fault::new(
-            "only with `exec`",
-            "`ports` has a meaning with `exec` only",
-            "take it out: the port is in the address",
-        );
-        section.faults().report(section.key_span("ports"), fault);
-    }
+    let help = "take it out: the port is in the address";
+    section.only_with("ports", "exec", help);
     let port = |value: &toml_edit::Value| {
         let number = value
             .as_integer()
@@ -139,8 +125,9 @@ fn read_ports(section: &Section<'_>) -> Vec<u16> {
             )
         })
     };
-    let ports = section.entries("ports", "ports", port);
-    ports.into_iter().flatten().map(|port| port.value).collect()
+    section
+        .entries("ports", "ports", port)
+        .map_or(vec![], values)
 }
 
 fn read_http(section: &Section<'_>) -> HttpRequest {
@@ -160,10 +147,7 @@ fn read_http(section: &Section<'_>) -> HttpRequest {
     };
     let statuses: Vec<u16> = section
         .entries("status", "statuses", status)
-        .into_iter()
-        .flatten()
-        .map(|status| status.value)
-        .collect();
+        .map_or(vec![], values);
     if section.has("status") && statuses.is_empty() {
         let fault = Fault::new(
             "empty",
@@ -236,15 +220,16 @@ pub(super) fn pattern(text: &str) -> Result<String, Fault> {
     }
 }
 
-fn schema(text: &str, schemas: &[&str]) -> Result<String, Fault> {
+/// The name of a `[[schema]]`.
+pub(super) fn known_schema(faults: &Faults, text: &str, schemas: &[&str]) -> Result<String, Fault> {
     if schemas.contains(&text) {
         return Ok(text.to_owned());
     }
-    let near = did_you_mean(super::words::nearest(text, schemas.iter().copied()));
+    let near = did_you_mean(faults.suggest(text, schemas.iter().copied()));
     Err(Fault::new(
         "no such schema",
         format!("no [[schema]] is called `{}`{near}", shown(text)),
-        "write the `name` of the [[schema]] whose database is asked",
+        "write the `name` of the [[schema]] whose database is meant",
     ))
 }
 

@@ -29,6 +29,11 @@ pub(super) struct Spanned<T> {
     pub span: Span,
 }
 
+/// The values alone.
+pub(super) fn values<T>(list: Vec<Spanned<T>>) -> Vec<T> {
+    list.into_iter().map(|entry| entry.value).collect()
+}
+
 /// Collects the faults of one file.
 #[derive(Debug)]
 pub(super) struct Faults {
@@ -203,6 +208,30 @@ impl<'r> Section<'r> {
         );
     }
 
+    /// Reports a key that means something beside another one only, which is not there.
+    pub(super) fn only_with(&self, key: &str, other: &str, help: &str) {
+        if self.has(key) && !self.has(other) {
+            let fault = Fault::new(
+                format!("only with `{other}`"),
+                format!("`{key}` has a meaning with `{other}` only"),
+                help,
+            );
+            self.faults.report(self.key_span(key), fault);
+        }
+    }
+
+    /// Reports the second of two keys that stand for the same.
+    pub(super) fn one_only(&self, first: &str, second: &str, reported: &str) {
+        if self.has(first) && self.has(second) {
+            let fault = Fault::new(
+                "one too many",
+                format!("`{first}` and `{second}` stand for the same"),
+                "keep one of the two",
+            );
+            self.fault(reported, fault);
+        }
+    }
+
     fn keep<T>(&self, span: Span, result: Result<T, Fault>) -> Option<T> {
         result.map_err(|fault| self.faults.report(span, fault)).ok()
     }
@@ -323,7 +352,7 @@ impl<'r> Section<'r> {
         let entries = self.entries(key, "strings", |value| {
             string_of(value, key, Controls::Lines).map(str::to_owned)
         })?;
-        Some(entries.into_iter().map(|entry| entry.value).collect())
+        Some(values(entries))
     }
 
     /// A list of strings, numbers and booleans, as text.

@@ -64,12 +64,8 @@ pub(super) fn read_vault(root: &Section<'_>) -> Option<Vault> {
             );
         }
     }
-    if section.has("token") && section.has("token_file") {
-        section.fault("token", one_only("token", "token_file"));
-    }
-    if section.has("key") && section.has("key_file") {
-        section.fault("key", one_only("key", "key_file"));
-    }
+    section.one_only("token", "token_file", "token");
+    section.one_only("key", "key_file", "key");
     if section.has("identity_file") && section.scalar_text("format").as_deref() != Some("age") {
         section.faults().report(
             section.key_span("identity_file"),
@@ -90,14 +86,6 @@ pub(super) fn read_vault(root: &Section<'_>) -> Option<Vault> {
             .unwrap_or(TIMEOUT_MS_DEFAULT),
         line: section.line(),
     })
-}
-
-fn one_only(first: &str, second: &str) -> Fault {
-    Fault::new(
-        "one too many",
-        format!("`{first}` and `{second}` stand for the same"),
-        "keep one of the two",
-    )
 }
 
 /// Files of age were read by `ubs` itself once; a command does the same.

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use crate::support::{Workspace, await_that};
+use crate::support::{Workspace, await_that, free_port};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -195,11 +195,6 @@ fn ask_over_tcp(port: u16, token: &str, request: &str, body: &str) -> (u16, Valu
         status.unwrap_or(0),
         serde_json::from_str(body).unwrap_or(Value::Null),
     )
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address").port()
 }
 
 const TOKEN: &str = "0123456789abcdef0123456789abcdef";

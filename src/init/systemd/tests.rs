@@ -63,7 +63,7 @@ fn a_unit_becomes_its_tasks_and_its_service() {
         ),
         (
             "shop-seed.service",
-            "[Unit]\nBefore=shop-web.service\n[Service]\nType=oneshot\nExecStart=one \"a b\"\nExecStart=two\nRemainAfterExit=yes\n",
+            "[Unit]\nBefore=shop-web.service\n[Service]\nType=oneshot\nUMask=0077\nLimitNOFILE=64\nExecStart=one \"a b\"\nExecStart=two\nRemainAfterExit=yes\n",
         ),
     ]);
     let web = unit(&units, "shop-web");
@@ -139,7 +139,16 @@ fn a_unit_becomes_its_tasks_and_its_service() {
         (&seed.run[..], &seed.after[..]),
         (&["two".to_owned()][..], &["shop-seed-1".to_owned()][..])
     );
-    assert_eq!(unit(&units, "shop-seed-1").run, ["one", "a b"]);
+    let first = unit(&units, "shop-seed-1");
+    assert_eq!(first.run, ["one", "a b"]);
+    assert_eq!(
+        (&first.umask, &first.limits),
+        (
+            &Some("0077".to_owned()),
+            &vec![("open_files", "64".to_owned())]
+        )
+    );
+    assert_eq!((&first.umask, &first.limits), (&seed.umask, &seed.limits));
     assert_eq!(seed.left, ["Service.RemainAfterExit"]);
     assert!(!format!("{units:?}").contains("hunter22"));
 }

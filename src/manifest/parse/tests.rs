@@ -188,6 +188,8 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
     let service = |line: &str| format!("{SERVICE}{line}");
     let layer = |line: &str| format!("{LAYER}{line}");
     let var = |lines: &str| format!("[config.vars.V]\n{lines}");
+    let playbook =
+        |lines: &str| format!("[[heal.playbook]]\nmatch={{error='x'}}\nrun=['y']\n{lines}");
     let cases: Vec<(String, &str, &str)> = vec![
         // Keys.
         ("[confg]".into(), "2:2: unknown key `confg`", "`config`"),
@@ -217,6 +219,10 @@ fn every_mistake_is_refused_with_its_place_and_the_right_word() {
         ("[config.vars.V]\nmin_entropy=40".into(), "`min_entropy` is for secrets only", ""),
         ("[config.vars.V]\nsecret=true\nmin_entropy=-1".into(), "`min_entropy` cannot be -1", ""),
         ("[heal]\nplaybooks = []".into(), "`heal.playbooks` is not supported", ""),
+        (playbook("name='b'\n") + &playbook("name='b'\n"), "9:6: two playbooks are called `b`", ""),
+        (playbook("name='playbook-2'\n") + &playbook(""), "6:1: two playbooks are called `playbook-2`", ""),
+        (playbook("sql={schema='mian',statements=['x']}\n") + "[[schema]]\nname='main'\ndatabase='a://b'\nexpect='sql:x'\n",
+            "no [[schema]] is called `mian`; did you mean `main`?", ""),
         ("[heal]\nagents = []".into(), "`heal.agents` is not supported", ""),
         (service("live = { log = 'x' }"), "unknown key `log`", "belongs into `ready`"),
         (service("ready = { log = '(' }"), "the pattern cannot be used", "docs.rs/regex"),
