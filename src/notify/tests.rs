@@ -167,11 +167,21 @@ fn a_webhook_is_posted_again_until_it_is_taken_and_holds_up_nobody() {
 
 #[test]
 fn a_program_that_does_not_end_is_ended() {
-    let argv = ["sleep", "60"].map(str::to_owned).to_vec();
-    let workspace = std::env::temp_dir();
+    let dir = tempfile::tempdir().unwrap();
+    let script = "sleep 60 & echo $! > pid; wait";
+    let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let workspace = dir.path().to_owned();
     let address = Address::Program { argv, workspace };
     let begun = Instant::now();
-    let error = deliver(&address, &Value::Null, Duration::from_millis(100)).unwrap_err();
+    let error = deliver(&address, &Value::Null, Duration::from_millis(500)).unwrap_err();
     assert!(error.contains("did not end"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
+    // With what it started.
+    let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+    let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    let runs = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    while runs() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{pid}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
