@@ -110,7 +110,8 @@ impl FollowLog {
 
     fn look(&mut self) -> io::Result<Vec<OutputLine>> {
         // Before the old one is read: then that holds all that it ever will.
-        let newer = open_file(&self.path)?.filter(|found| {
+        let newer = open_file(&self.path).ok().flatten();
+        let newer = newer.filter(|found| {
             let opened = self.opened.as_ref();
             opened.is_none_or(|opened| opened.id != found.id)
         });

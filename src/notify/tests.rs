@@ -31,7 +31,11 @@ impl Place {
     }
 
     fn start(&self, entries: &[Notify], head: Seq) -> Notifier {
-        let place = NotifyPlace {
+        Notifier::start(entries, &self.place(head))
+    }
+
+    fn place(&self, head: Seq) -> NotifyPlace<'_> {
+        NotifyPlace {
             app: "shop",
             workspace: self.dir.path(),
             state_dir: self.dir.path(),
@@ -39,8 +43,7 @@ impl Place {
             environment: &self.environment,
             redactor: &self.redactor,
             head,
-        };
-        Notifier::start(entries, &place)
+        }
     }
 
     /// A service is given up; gives the log's end.
@@ -120,6 +123,41 @@ fn a_program_hears_of_each_cause_once_and_of_what_was_left_in_the_next_boot() {
     notifier.tell(place.give_up("other"));
     notifier.finish(LAST_WITHIN);
     assert_eq!(place.told().len(), 3);
+}
+
+#[test]
+fn the_place_is_written_with_what_is_told_and_not_for_each_event_of_which_nobody_hears() {
+    let place = Place::new();
+    let mut entries = [place.exec("cat >> told")];
+    let kept_seq = || {
+        let mut files = std::fs::read_dir(place.file("notify")).unwrap();
+        let path = files.next().unwrap().unwrap().path();
+        // As the next boot finds it.
+        Cursor::open(&path, Seq(1_000)).unwrap().seq()
+    };
+    let kept = |teller: &Teller| (teller.cursor.seq(), kept_seq());
+    let made = |entries: &[Notify]| {
+        let place = place.place(place.log.reader().unwrap().head().unwrap());
+        Teller::new(&entries[0], 0, entries, &place).unwrap()
+    };
+    let mut teller = made(&entries);
+    let first = place.give_up("api");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!((kept(&teller), place.told().len()), ((first, first), 1));
+    // Counted as not told: that is kept too.
+    let second = place.give_up("api");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!((kept(&teller), place.told().len()), ((second, second), 1));
+    entries[0].on = vec![NotifyOn::Healed];
+    let mut teller = made(&entries);
+    let third = place.give_up("worker");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!(kept(&teller), (third, second));
+    // At the end it is.
+    let (wake, woken) = sync_channel(1);
+    drop(wake);
+    teller.run(&woken);
+    assert_eq!(kept_seq(), third);
 }
 
 #[test]
