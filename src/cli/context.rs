@@ -614,6 +614,7 @@ pub(crate) fn nearest(wanted: &str, names: &[String]) -> String {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map_or_else(String::new, |(_, name)| format!("; did you mean `{name}`?"))
 }
+
 /// Nobody commits what lies there by mistake. What a person wrote there stays; without it, all else works.
 fn ignore_itself(directory: &Path) {
     let path = directory.join(".gitignore");

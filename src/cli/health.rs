@@ -51,7 +51,11 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     let place = AppPaths::find(global)?;
     let at = args.at.as_deref().map(moment_of).transpose()?;
     let health = match at {
-        None => now_or_log(ui, &place)?.0,
+        None => {
+            let (health, now) = now_or_log(&place)?;
+            note_source(ui, now.as_ref());
+            health
+        }
         Some(at) => match place.reader()? {
             Some(reader) => reader.health_at(at)?,
             None => Health::unknown(),
@@ -60,10 +64,16 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     show(ui, &health, at, args.strict)
 }
 
-/// Health as the supervisor says it, else as the log does, and then it is said.
-fn now_or_log(ui: &Ui, place: &AppPaths) -> Result<(Health, Option<Now>), CliError> {
-    if let Some(now) = running::now(place)? {
+/// Says on standard error that the log had to answer.
+fn note_source(ui: &Ui, now: Option<&Now>) {
+    if let Some(now) = now {
         running::note_source(ui, &now.source);
+    }
+}
+
+/// Health as the supervisor says it, else as the log does.
+fn now_or_log(place: &AppPaths) -> Result<(Health, Option<Now>), CliError> {
+    if let Some(now) = running::now(place)? {
         return Ok((now.health.clone(), Some(now)));
     }
     // There may be missions all the same.
@@ -77,31 +87,35 @@ fn now_or_log(ui: &Ui, place: &AppPaths) -> Result<(Health, Option<Now>), CliErr
 pub(crate) fn run_status(ui: &Ui, global: &Global, args: StatusArgs) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     if !args.watch {
-        return show_status(ui, &place, &args);
+        return show_status(ui, &place, &args, now_or_log(&place)?);
     }
     let is_terminal = std::io::stdout().is_terminal() && !ui.json;
     let mut shown: Option<Health> = None;
     loop {
-        let now = running::now(&place)?;
-        let runs = now.as_ref().is_some_and(|now| now.runs);
-        let health = now.map_or_else(Health::unknown, |now| now.health);
-        if shown.as_ref() != Some(&health) {
+        let looked = now_or_log(&place)?;
+        if shown.as_ref() != Some(&looked.0) {
+            let runs = looked.1.as_ref().is_some_and(|now| now.runs);
+            shown = Some(looked.0.clone());
             if is_terminal {
                 // The screen of a terminal is cleared; a file gets one after the other.
                 ui.print("\x1b[H\x1b[2J\x1b[3J")?;
             }
-            let code = show_status(ui, &place, &args)?;
+            let code = show_status(ui, &place, &args, looked)?;
             if !runs {
                 return Ok(code);
             }
-            shown = Some(health);
         }
         std::thread::sleep(WATCH_EVERY);
     }
 }
 
-fn show_status(ui: &Ui, place: &AppPaths, args: &StatusArgs) -> Result<u8, CliError> {
-    let (health, now) = now_or_log(ui, place)?;
+fn show_status(
+    ui: &Ui,
+    place: &AppPaths,
+    args: &StatusArgs,
+    (health, now): (Health, Option<Now>),
+) -> Result<u8, CliError> {
+    note_source(ui, now.as_ref());
     if !ui.json && !ui.quiet {
         let says = match now.as_ref().map(|now| &now.source) {
             Some(Source::Supervisor) => ", which says:",

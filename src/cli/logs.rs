@@ -11,7 +11,7 @@ use serde_json::json;
 use super::context::{AppPaths, CliError, Ui, find_boot, moment_of, nearest};
 use super::exit;
 use super::options::Global;
-use super::render::{cut, name_tone};
+use super::render::{name_label, names_width};
 use crate::domain::ids::At;
 use crate::log::now;
 use files::names_in;
@@ -23,8 +23,6 @@ const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
 const LOOKS_FOR_NAMES: u64 = 10;
 /// Lines printed when nothing says which.
 const LINES_DEFAULT: usize = 100;
-/// Widest column of names.
-const NAME_WIDTH_MAX: usize = 20;
 /// The last lines of a boot are read a little after its services ended.
 const AFTER_END_US: i64 = 1_000_000;
 
@@ -84,6 +82,12 @@ struct Source {
 }
 
 impl Source {
+    fn open(directory: &Path, name: String, since: Option<At>) -> Result<Self, CliError> {
+        let path = directory.join(format!("{name}.log"));
+        let log = ServiceLog::open(&path, since).map_err(|e| unreadable(&path, &e))?;
+        Ok(Self { name, path, log })
+    }
+
     fn cannot(&self, error: &std::io::Error) -> CliError {
         unreadable(&self.path, error)
     }
@@ -121,10 +125,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
             let message = format!("no output of a service `{name}` is kept here{near}");
             return Err(CliError::usage(message, help));
         }
-        let path = directory.join(format!("{name}.log"));
-        let log = ServiceLog::open(&path, wanted.since).map_err(|e| unreadable(&path, &e))?;
         if sources.iter().all(|source| source.name != name) {
-            sources.push(Source { name, path, log });
+            sources.push(Source::open(&directory, name, wanted.since)?);
         }
     }
     let printer = Printer::new(ui, &sources);
@@ -188,12 +190,9 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(ui: &'a Ui, sources: &[Source]) -> Self {
-        let width = sources.iter().map(|source| source.name.len()).max();
-        let width = width.filter(|_| sources.len() > 1);
-        Self {
-            ui,
-            width: width.map(|width| width.min(NAME_WIDTH_MAX)),
-        }
+        let names = sources.iter().map(|source| source.name.as_str());
+        let width = (sources.len() > 1).then(|| names_width(names));
+        Self { ui, width }
     }
 
     fn print(&self, service: &str, entry: &Entry) -> Result<(), CliError> {
@@ -204,8 +203,8 @@ impl<'a> Printer<'a> {
         }
         let mut text = String::new();
         if let Some(width) = self.width {
-            let label = format!("{:width$} | ", cut(service, width));
-            text.push_str(&self.ui.paint.tone(name_tone(service), &label));
+            text.push_str(&name_label(self.ui.paint, service, width));
+            text.push(' ');
         }
         if !line.at.is_empty() {
             text.push_str(&line.at);
@@ -292,26 +291,13 @@ fn follow(
                 if sources.iter().any(|source| source.name == name) {
                     continue;
                 }
-                let path = directory.join(format!("{name}.log"));
-                let log =
-                    ServiceLog::open(&path, wanted.since).map_err(|e| unreadable(&path, &e))?;
-                sources.push(Source { name, path, log });
+                sources.push(Source::open(directory, name, wanted.since)?);
             }
         }
         let mut new = Vec::new();
         for (place, source) in sources.iter_mut().enumerate() {
             let mut entries = Vec::new();
-            let mut read = || -> std::io::Result<bool> {
-                while let Some(entry) = source.log.next()? {
-                    entries.push(entry);
-                }
-                let is_whole = source.log.look()?;
-                while let Some(entry) = source.log.next()? {
-                    entries.push(entry);
-                }
-                Ok(is_whole)
-            };
-            match read() {
+            match source.log.read_new(usize::MAX, &mut entries) {
                 Ok(true) => {}
                 Ok(false) => printer.ui.note(&format!(
                     "some output of {} was removed before it could be read",

@@ -39,6 +39,21 @@ pub(crate) fn name_tone(name: &str) -> Tone {
     Tone::Name(usize::from(hash.as_bytes()[0]) % NAME_COLORS.len())
 }
 
+/// Widest column of names.
+const NAME_WIDTH_MAX: usize = 20;
+
+/// Columns of these names.
+pub(crate) fn names_width<'a>(names: impl Iterator<Item = &'a str>) -> usize {
+    let width = names.map(str::len).max();
+    width.unwrap_or(0).clamp(1, NAME_WIDTH_MAX)
+}
+
+/// The name of a service before a line of it.
+pub(crate) fn name_label(paint: Paint, name: &str, width: usize) -> String {
+    let label = format!("{:width$} |", cut(name, width));
+    paint.tone(name_tone(name), &label)
+}
+
 impl Paint {
     pub(crate) fn new(on: bool) -> Self {
         Self { on }

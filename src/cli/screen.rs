@@ -1,25 +1,20 @@
 //! Standard output of a boot in the foreground: what the boot says and what its services print, in the order in which
 //! it came, written by a thread of its own. A reader that is slow, or gone, holds up neither the boot nor a service.
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use super::render::{Paint, cut, name_tone};
+use super::render::{Paint, cut, name_label, names_width};
 
 /// Bytes of services' lines that may wait; what comes beyond them is counted, not shown.
 const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Bytes of the boot's own words that may wait beside that.
 const OWN_BYTES_MAX: usize = 4 << 20;
-/// What a waiting line costs beside its text.
-const LINE_BYTES: usize = 64;
-/// Widest column of names.
-const NAME_WIDTH_MAX: usize = 20;
 
 #[derive(Default)]
 struct Queue {
-    texts: VecDeque<(String, bool)>,
+    text: String,
     /// Bytes of services' lines in it, and of the boot's own words.
     line_bytes: usize,
     own_bytes: usize,
@@ -47,10 +42,10 @@ impl Shared {
     fn next(&self) -> Option<String> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            if !queue.texts.is_empty() {
+            if !queue.text.is_empty() {
                 queue.line_bytes = 0;
                 queue.own_bytes = 0;
-                let mut text: String = queue.texts.drain(..).map(|(text, _)| text).collect();
+                let mut text = std::mem::take(&mut queue.text);
                 text.push_str(&not_shown(&mut queue));
                 return Some(text);
             }
@@ -91,7 +86,7 @@ impl Screen {
                         // A reader that went away must not stop a running system.
                         queue.with(|queue| {
                             queue.is_broken = true;
-                            queue.texts.clear();
+                            queue.text = String::new();
                         });
                         return;
                     }
@@ -114,7 +109,7 @@ impl Screen {
                 return;
             }
             queue.own_bytes += text.len();
-            queue.texts.push_back((text, true));
+            queue.text.push_str(&text);
         });
     }
 
@@ -125,24 +120,22 @@ impl Screen {
         services: &[&str],
     ) -> impl Fn(&str, &str) + Send + Sync + use<> {
         let shared = Arc::clone(&self.shared);
-        let width = services.iter().map(|name| name.len()).max();
-        let width = width.unwrap_or(0).min(NAME_WIDTH_MAX);
+        let width = names_width(services.iter().copied());
         move |service, line| {
-            let name = cut(service, width.max(1));
-            let label = paint.tone(name_tone(service), &format!("{name:width$} |"));
+            let label = name_label(paint, service, width);
             let text = format!("{label} {}\n", cut(line, usize::MAX));
             shared.with(|queue| {
                 if queue.is_broken {
                     return;
                 }
-                let bytes = text.len() + LINE_BYTES;
-                if queue.line_bytes + bytes > WAITING_BYTES_MAX {
+                if queue.line_bytes + text.len() > WAITING_BYTES_MAX {
                     queue.not_shown += 1;
                     return;
                 }
                 let said = not_shown(queue);
-                queue.line_bytes += bytes;
-                queue.texts.push_back((said + &text, false));
+                queue.line_bytes += text.len();
+                queue.text.push_str(&said);
+                queue.text.push_str(&text);
             });
         }
     }
@@ -171,6 +164,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::cli::render::name_tone;
 
     /// Hands on what is written, when it is allowed to.
     struct Gate {
@@ -205,7 +199,7 @@ mod tests {
         }
         screen.say("the boot says something\n".to_owned());
         screen.shared.with(|queue| {
-            let bytes: usize = queue.texts.iter().map(|(text, _)| text.len()).sum();
+            let bytes = queue.text.len();
             assert!(bytes <= 2 * WAITING_BYTES_MAX && queue.not_shown > 20_000);
         });
         drop(open);

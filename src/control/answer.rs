@@ -1,8 +1,11 @@
 //! How answers are written.
 
-use axum::body::Body;
+use std::convert::Infallible;
+
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
+use futures_util::stream;
 use serde::Serialize;
 use serde_json::json;
 
@@ -40,6 +43,21 @@ pub(super) fn reply(status: StatusCode, kind: &'static str, body: Body) -> Respo
     response
 }
 
+/// One who is sent what comes, for as long as he wants.
+pub(super) trait Follower: Sized + Send + 'static {
+    /// What is sent next; `None` if it can no longer be read.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+/// An answer that goes on.
+pub(super) fn followed(follower: impl Follower) -> Response {
+    let texts = stream::unfold(follower, |mut follower| async move {
+        let text = follower.next().await?;
+        Some((Ok::<_, Infallible>(text), follower))
+    });
+    reply(StatusCode::OK, EVENT_STREAM, Body::from_stream(texts))
+}
+
 /// The body of an answer that something is wrong.
 pub(super) fn error_text(code: &str, message: &str) -> String {
     let mut text = json!({ "error": { "code": code, "message": message } }).to_string();
@@ -66,10 +84,7 @@ pub(super) fn is_endless(response: &Response) -> bool {
 
 /// A name or path that somebody gave, as a message repeats it.
 pub(super) fn quoted(text: &str) -> String {
-    let mut end = text.len().min(NAME_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let end = text.floor_char_boundary(NAME_BYTES_MAX);
     let more = if end < text.len() { "..." } else { "" };
     format!("`{}{more}`", sanitise(&text[..end]))
 }

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use futures_util::stream;
+use axum::body::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
+use super::answer::Follower;
 use super::query::query_of;
 use crate::domain::ids::Seq;
 use crate::log::{EventFilter, LogError, Reader};
@@ -157,15 +157,9 @@ impl Follow {
             _permit: permit,
         })
     }
+}
 
-    pub(super) fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(self, |mut follow| async move {
-            let text = follow.next().await?;
-            Some((Ok::<_, std::convert::Infallible>(text), follow))
-        }))
-    }
-
-    /// What is sent next; `None` if the log can no longer be read.
+impl Follower for Follow {
     async fn next(&mut self) -> Option<Bytes> {
         // The head of the answer reaches its reader at once.
         if !std::mem::replace(&mut self.begun, true) {

@@ -6,10 +6,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use futures_util::stream;
+use axum::body::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::answer::Follower;
 use crate::domain::output::OutputLine;
 
 /// Most lines at once.
@@ -28,16 +28,19 @@ pub(super) fn path_of(output_dir: &Path, service: &str) -> PathBuf {
     output_dir.join(format!("{service}.log"))
 }
 
-/// The last lines of the file, and where they end. A file that is not there has none.
-pub(super) fn tail(path: &Path, lines: u32) -> io::Result<(Vec<OutputLine>, u64)> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        Err(error) => return Err(error),
-    };
+/// The last lines of the file. One that is not there has none.
+pub(super) fn tail(path: &Path, lines: u32) -> io::Result<Vec<OutputLine>> {
+    let file = open_file(path)?;
+    let last = file.map(|mut opened| tail_of(&mut opened.file, lines));
+    Ok(last.transpose()?.unwrap_or_default().0)
+}
+
+/// The last lines of this file, and where they end.
+fn tail_of(file: &mut File, lines: u32) -> io::Result<(Vec<OutputLine>, u64)> {
     let length = file.metadata()?.len();
     let start = length.saturating_sub(BYTES_MAX);
-    let (text, end) = read_lines(&mut file, start)?;
+    let text = read_lines(file, start, false)?;
+    let end = start + text.len() as u64;
     let mut found: Vec<&[u8]> = text.split_inclusive(|&byte| byte == b'\n').collect();
     // The first one may have begun before.
     if start > 0 && !found.is_empty() {
@@ -48,19 +51,20 @@ pub(super) fn tail(path: &Path, lines: u32) -> io::Result<(Vec<OutputLine>, u64)
     Ok((found.collect(), end))
 }
 
-/// Whole lines from `start` on, and where they end.
-fn read_lines(file: &mut File, start: u64) -> io::Result<(Vec<u8>, u64)> {
+/// Whole lines from `start` on; if nothing more comes, what stands behind the last of them is one too.
+fn read_lines(file: &mut File, start: u64, is_over: bool) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.take(BYTES_MAX).read_to_end(&mut text)?;
+    let is_more = text.len() as u64 == BYTES_MAX;
     let whole = text.iter().rposition(|&byte| byte == b'\n');
-    // A line that is longer than what is read at once is given in parts.
-    let whole = whole.map_or(0, |at| at + 1);
-    if whole > 0 || (text.len() as u64) < BYTES_MAX {
-        text.truncate(whole);
+    match whole {
+        Some(at) if is_more || !is_over => text.truncate(at + 1),
+        None if !is_more && !is_over => text.clear(),
+        // A line that is longer than what is read at once is given in parts.
+        _ => {}
     }
-    let end = start + text.len() as u64;
-    Ok((text, end))
+    Ok(text)
 }
 
 fn line_of(line: &[u8]) -> OutputLine {
@@ -71,11 +75,12 @@ fn line_of(line: &[u8]) -> OutputLine {
 /// One who follows the output of a service.
 pub(super) struct FollowLog {
     path: PathBuf,
-    /// Device and inode of the file that is read; none yet.
-    file: Option<(File, (u64, u64))>,
+    /// What is read; none yet.
+    opened: Option<Opened>,
+    /// So far.
     at: u64,
-    first: Vec<OutputLine>,
-    begun: bool,
+    /// The last lines, until they are sent.
+    first: Option<Vec<OutputLine>>,
     quiet: u32,
     _permit: OwnedSemaphorePermit,
 }
@@ -87,31 +92,52 @@ impl FollowLog {
         lines: u32,
         permit: OwnedSemaphorePermit,
     ) -> io::Result<Self> {
-        let (first, at) = tail(&path, lines)?;
-        let file = open_file(&path).ok();
+        let mut opened = open_file(&path)?;
+        // Of that very file: the next moment another one may be at the path.
+        let (first, at) = match &mut opened {
+            Some(opened) => tail_of(&mut opened.file, lines)?,
+            None => (Vec::new(), 0),
+        };
         Ok(Self {
             path,
-            file,
+            opened,
             at,
-            first,
-            begun: false,
+            first: Some(first),
             quiet: 0,
             _permit: permit,
         })
     }
 
-    pub(super) fn into_body(self) -> Body {
-        Body::from_stream(stream::unfold(self, |mut follow| async move {
-            let text = follow.next().await?;
-            Some((Ok::<_, std::convert::Infallible>(Bytes::from(text)), follow))
-        }))
+    fn look(&mut self) -> io::Result<Vec<OutputLine>> {
+        // Before the old one is read: then that holds all that it ever will.
+        let newer = open_file(&self.path).ok().flatten();
+        let newer = newer.filter(|found| {
+            let opened = self.opened.as_ref();
+            opened.is_none_or(|opened| opened.id != found.id)
+        });
+        if let Some(opened) = &mut self.opened {
+            let text = read_lines(&mut opened.file, self.at, newer.is_some())?;
+            self.at += text.len() as u64;
+            if !text.is_empty() {
+                let lines = text.split_inclusive(|&byte| byte == b'\n');
+                return Ok(lines.map(line_of).collect());
+            }
+        }
+        let Some(mut newer) = newer else {
+            return Ok(Vec::new());
+        };
+        let text = read_lines(&mut newer.file, 0, false)?;
+        self.at = text.len() as u64;
+        self.opened = Some(newer);
+        let lines = text.split_inclusive(|&byte| byte == b'\n');
+        Ok(lines.map(line_of).collect())
     }
+}
 
-    /// What is sent next; `None` if the file can no longer be read.
-    async fn next(&mut self) -> Option<String> {
-        if !std::mem::replace(&mut self.begun, true) {
-            let first = std::mem::take(&mut self.first);
-            return Some(format!(": output\n\n{}", events(first)));
+impl Follower for FollowLog {
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(format!(": output\n\n{}", events(first)).into());
         }
         loop {
             let lines = match self.look() {
@@ -123,41 +149,34 @@ impl FollowLog {
             };
             if !lines.is_empty() {
                 self.quiet = 0;
-                return Some(events(lines));
+                return Some(events(lines).into());
             }
             self.quiet += 1;
             if self.quiet >= LOOKS_UNTIL_SIGN {
                 self.quiet = 0;
-                return Some(": alive\n\n".to_owned());
+                return Some(": alive\n\n".into());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
-
-    fn look(&mut self) -> io::Result<Vec<OutputLine>> {
-        if let Some((file, _)) = &mut self.file {
-            let (text, end) = read_lines(file, self.at)?;
-            self.at = end;
-            if !text.is_empty() {
-                let lines = text.split_inclusive(|&byte| byte == b'\n');
-                return Ok(lines.map(line_of).collect());
-            }
-        }
-        // Put aside because it was full: go on with the new one.
-        if let Ok((file, id)) = open_file(&self.path)
-            && self.file.as_ref().is_none_or(|(_, known)| *known != id)
-        {
-            self.file = Some((file, id));
-            self.at = 0;
-        }
-        Ok(Vec::new())
-    }
 }
 
-fn open_file(path: &Path) -> io::Result<(File, (u64, u64))> {
-    let file = File::open(path)?;
+struct Opened {
+    file: File,
+    /// Device and inode.
+    id: (u64, u64),
+}
+
+/// `None`: there is no such file yet.
+fn open_file(path: &Path) -> io::Result<Option<Opened>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let found = file.metadata()?;
-    Ok((file, (found.dev(), found.ino())))
+    let id = (found.dev(), found.ino());
+    Ok(Some(Opened { file, id }))
 }
 
 fn events(lines: Vec<OutputLine>) -> String {
@@ -182,17 +201,38 @@ mod tests {
     fn the_last_lines_are_read_and_what_is_unfinished_waits() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
-        assert_eq!(tail(&path, 5).unwrap(), (vec![], 0));
+        assert_eq!(tail(&path, 5).unwrap(), vec![]);
         fs::write(&path, format!("{T1} a\n{T2} b c\n{T2} d\n{T2} half")).unwrap();
-        let (lines, end) = tail(&path, 2).unwrap();
+        let (lines, end) = tail_of(&mut File::open(&path).unwrap(), 2).unwrap();
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!((texts, end), (vec!["b c", "d"], 71));
         assert_eq!(lines[0].at, T2);
         // More than is read at once: its end, from a whole line on.
         fs::write(&path, "t x\n".repeat(1 << 19)).unwrap();
-        assert_eq!(tail(&path, 3).unwrap().0.len(), 3);
+        assert_eq!(tail(&path, 3).unwrap().len(), 3);
         fs::write(&path, "y".repeat(3 << 20)).unwrap();
-        assert!(tail(&path, 3).unwrap().0.len() <= 1);
+        assert!(tail(&path, 3).unwrap().len() <= 1);
+    }
+
+    #[test]
+    fn no_line_is_lost_or_cut_where_a_file_is_put_aside_between_two_looks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("web.log");
+        let permits = std::sync::Arc::new(tokio::sync::Semaphore::new(1));
+        fs::write(&path, format!("{T1} first, which is long\n{T1} ha")).unwrap();
+        let permit = permits.try_acquire_owned().unwrap();
+        let mut follow = FollowLog::open(path.clone(), 5, permit).unwrap();
+        assert_eq!(follow.look().unwrap(), vec![]);
+        let mut rest = File::options().append(true).open(&path).unwrap();
+        fs::rename(&path, dir.path().join("web.log.1")).unwrap();
+        fs::write(&path, format!("{T2} new\n{T2} n")).unwrap();
+        io::Write::write_all(&mut rest, format!("lf\n{T1} torn").as_bytes()).unwrap();
+        let mut texts = Vec::new();
+        for _ in 0..4 {
+            let lines = follow.look().unwrap();
+            texts.extend(lines.into_iter().map(|line| line.text));
+        }
+        assert_eq!(texts, ["half", "torn", "new"]);
     }
 
     #[test]
@@ -208,7 +248,8 @@ mod tests {
             fs::write(&path, format!("{T1} a\n")).unwrap();
             let permit = permits.acquire_owned().await.unwrap();
             let mut follow = FollowLog::open(path.clone(), 5, permit).unwrap();
-            assert!(follow.next().await.unwrap().contains(r#""text":"a""#));
+            let sent = follow.next().await.unwrap();
+            assert!(String::from_utf8_lossy(&sent).contains(r#""text":"a""#));
             fs::rename(&path, dir.path().join("web.log.1")).unwrap();
             fs::write(&path, format!("{T2} b\n")).unwrap();
             assert_eq!(

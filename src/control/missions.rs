@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 use super::command::Line;
 
 /// What one thing that can be done with a mission is, and what it takes.
-struct Deed {
-    name: &'static str,
+pub(super) struct Deed {
+    pub(super) name: &'static str,
     fields: &'static [Field],
 }
 
@@ -51,7 +51,8 @@ const WORKER: Field = may("worker", Kind::Who);
 const LEASE: Field = may("lease", Kind::Number);
 const BY: Field = may("by", Kind::Who);
 
-const FILE: Deed = Deed {
+/// Files one.
+pub(super) const FILE: Deed = Deed {
     name: "file",
     fields: &[
         must("subject", Kind::Text),
@@ -61,11 +62,15 @@ const FILE: Deed = Deed {
     ],
 };
 
-const DEEDS: [Deed; 9] = [
-    Deed {
-        name: "claim",
-        fields: &[WORKER, LEASE],
-    },
+/// Takes one; without a mission the oldest.
+pub(super) const CLAIM: Deed = Deed {
+    name: "claim",
+    fields: &[WORKER, LEASE],
+};
+
+/// Everything that can be done with one mission.
+pub(super) static DEEDS: [Deed; 9] = [
+    CLAIM,
     Deed {
         name: "heartbeat",
         fields: &[WORKER, LEASE],
@@ -100,28 +105,6 @@ const DEEDS: [Deed; 9] = [
     },
 ];
 
-/// Names of everything that can be done with one mission.
-pub(super) fn deeds() -> impl Iterator<Item = &'static str> {
-    DEEDS.iter().map(|deed| deed.name)
-}
-
-/// The command line that files a mission.
-pub(super) fn file(body: &[u8], who: &str) -> Result<Line, String> {
-    line(&FILE, None, body, who)
-}
-
-/// The command line that does this with a mission; `claim` without one takes the oldest. `None`: nothing of that
-/// name can be done.
-pub(super) fn act(
-    name: &str,
-    mission: Option<&str>,
-    body: &[u8],
-    who: &str,
-) -> Option<Result<Line, String>> {
-    let deed = DEEDS.iter().find(|deed| deed.name == name)?;
-    Some(line(deed, mission, body, who))
-}
-
 /// The command line that shows a mission.
 pub(super) fn show(mission: &str) -> Line {
     let mut arguments = Vec::from(["missions", "show", "--"].map(str::to_owned));
@@ -133,7 +116,13 @@ pub(super) fn show(mission: &str) -> Line {
     }
 }
 
-fn line(deed: &Deed, mission: Option<&str>, body: &[u8], who: &str) -> Result<Line, String> {
+/// The command line that does this, with a mission or without one.
+pub(super) fn act(
+    deed: &Deed,
+    mission: Option<&str>,
+    body: &[u8],
+    who: &str,
+) -> Result<Line, String> {
     let given: Map<String, Value> = if body.is_empty() {
         Map::new()
     } else {
@@ -189,7 +178,9 @@ mod tests {
     use super::*;
 
     fn arguments(name: &str, mission: Option<&str>, body: &str) -> Result<String, String> {
-        let line = act(name, mission, body.as_bytes(), "me").expect("it can be done")?;
+        let deed = DEEDS.iter().find(|deed| deed.name == name);
+        let deed = deed.expect("it can be done");
+        let line = act(deed, mission, body.as_bytes(), "me")?;
         let input = line
             .input
             .map_or_else(String::new, |text| format!(" < {text}"));
@@ -221,7 +212,7 @@ mod tests {
         ] {
             assert_eq!(arguments(name, mission, body).as_deref(), Ok(wanted));
         }
-        assert_eq!(act("destroy", None, b"", "me"), None);
+        assert!(DEEDS.iter().all(|deed| deed.name != "destroy"));
     }
 
     #[test]

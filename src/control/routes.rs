@@ -17,11 +17,12 @@ use axum::{Extension, Router};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::answer::{Answer, EVENT_STREAM, bad_request, document, failure, flat, quoted, reply};
+use super::answer::{Answer, bad_request, document, failure, flat, followed, quoted, reply};
 use super::ask::{Ask, Asks, Refused, ReloadWanted, SignalWanted, Snapshot, Steer};
 use super::command::{Commands, Line};
 use super::events::{self, Follow, Source};
 use super::logs::{self, FollowLog};
+use super::missions::Deed;
 use super::peer::Peer;
 use super::query::{number, query_of, switch};
 use super::{metrics, missions, view};
@@ -173,11 +174,11 @@ pub(super) fn routes() -> Vec<(Method, String, Handler)> {
         ("/wake", post(wake)),
     ];
     let of = |method: Method, (path, handler): (&str, Handler)| (method, path.to_owned(), handler);
-    let deeds = missions::deeds().map(|deed| {
+    let deeds = missions::DEEDS.iter().map(|deed| {
         let handler = move |shared: State<Shared>, peer: Extension<Peer>, mission, body| {
             act_on_mission(deed, shared, peer, mission, body)
         };
-        let path = format!("/missions/{{mission}}/{deed}");
+        let path = format!("/missions/{{mission}}/{}", deed.name);
         (Method::POST, path, post(handler))
     });
     gets.into_iter()
@@ -406,16 +407,25 @@ async fn service_logs(State(shared): State<Shared>, name: Name, uri: Uri) -> Res
         };
         if follows {
             let permit = follower(&shared)?;
-            let follow = FollowLog::open(path, lines, permit).map_err(cannot)?;
-            return Ok(reply(StatusCode::OK, EVENT_STREAM, follow.into_body()));
+            let open = move || FollowLog::open(path, lines, permit);
+            return Ok(followed(apart(open).await.map_err(cannot)?));
         }
-        let (lines, _) = logs::tail(&path, lines).map_err(cannot)?;
+        let tail = move || logs::tail(&path, lines);
+        let lines = apart(tail).await.map_err(cannot)?;
         Ok(document(
             StatusCode::OK,
             &json!({ "service": name, "lines": lines }),
         ))
     };
     flat(told.await)
+}
+
+/// Reads files in a thread of its own: others are answered meanwhile.
+async fn apart<T: Send + 'static>(
+    read: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let read = tokio::task::spawn_blocking(read).await;
+    read.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }
 
 async fn boots(State(shared): State<Shared>, uri: Uri) -> Response {
@@ -466,18 +476,15 @@ async fn one_mission(State(shared): State<Shared>, mission: Name) -> Response {
 }
 
 async fn file_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
-    match missions::file(&body, &peer.name()) {
-        Ok(line) => shared.commands.answer(line).await,
-        Err(why) => bad_request(why),
-    }
+    answer_deed(&shared, &missions::FILE, None, &body, &peer.name()).await
 }
 
 async fn claim_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
-    answer_deed(&shared, "claim", None, &body, &peer.name()).await
+    answer_deed(&shared, &missions::CLAIM, None, &body, &peer.name()).await
 }
 
 async fn act_on_mission(
-    deed: &'static str,
+    deed: &'static Deed,
     shared: State<Shared>,
     peer: Extension<Peer>,
     mission: Name,
@@ -491,15 +498,14 @@ async fn act_on_mission(
 
 async fn answer_deed(
     shared: &Shared,
-    deed: &str,
+    deed: &Deed,
     mission: Option<&str>,
     body: &[u8],
     who: &str,
 ) -> Response {
     match missions::act(deed, mission, body, who) {
-        Some(Ok(line)) => shared.commands.answer(line).await,
-        Some(Err(why)) => bad_request(why),
-        None => bad_request("nothing of that name can be done with a mission"),
+        Ok(line) => shared.commands.answer(line).await,
+        Err(why) => bad_request(why),
     }
 }
 
@@ -557,7 +563,7 @@ async fn follow(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> R
         Err(refused) => return refused,
     };
     match Follow::open(&shared.events, after, shared.head, permit) {
-        Ok(events) => reply(StatusCode::OK, EVENT_STREAM, events.into_body()),
+        Ok(events) => followed(events),
         Err(error) => no_log(&error.to_string()),
     }
 }

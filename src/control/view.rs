@@ -119,11 +119,7 @@ fn services_with_usage(snapshot: &Snapshot, usage: &Usages) -> Vec<Value> {
             let used = service.pid.and_then(|pid| usage.get(&pid));
             let probes = snapshot.probes.get(service.name);
             let mut document = json!(service);
-            document["usage"] = json!(used.map(|used| json!({
-                "cpu_ms": used.cpu_ms,
-                "memory_bytes": used.memory_bytes,
-                "processes": used.processes,
-            })));
+            document["usage"] = json!(used);
             document["probes"] = json!(probes.filter(|probes| probes.tries > 0).map(
                 |probes| json!({
                     "tries": probes.tries,

@@ -1,8 +1,7 @@
 //! Opens the control interface where the manifest says.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -10,12 +9,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::application::Application;
 use crate::control::{Ask, Door, Place, Tcp};
-use crate::manifest::{Api, ApiToken};
+use crate::manifest::{Api, ApiToken, UnreadFile, read_small_if};
 
 /// A shorter token can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 /// A longer one is something else.
-const TOKEN_BYTES_MAX: usize = 4096;
+const TOKEN_BYTES_MAX: u64 = 4096;
 
 /// Opens it, and says why it is not everywhere that it should be: over TCP for the health too. The services matter more
 /// than any door.
@@ -98,21 +97,25 @@ fn tcp_of(api: &Api, app: &Application) -> Result<Tcp, String> {
     })
 }
 
-fn read_token(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    if found.mode() & 0o077 != 0 {
-        return Err(io::Error::other(
-            "others may read or write it; take that away (chmod 600)",
-        ));
-    }
-    let mut text = String::new();
-    file.take(TOKEN_BYTES_MAX as u64)
-        .read_to_string(&mut text)?;
-    Ok(text)
+fn read_token(path: &Path) -> Result<String, String> {
+    let read = read_small_if(path, TOKEN_BYTES_MAX, |found| {
+        if found.mode() & 0o077 == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::other(
+                "others may read or write it; take that away (chmod 600)",
+            ))
+        }
+    });
+    let bytes = read.map_err(|unread| match unread {
+        UnreadFile::Missing => "there is no such file".to_owned(),
+        UnreadFile::NotRegular(what) => format!("it is {what}, not a file"),
+        UnreadFile::TooLarge(bytes) => {
+            format!("it has {bytes} bytes, and a token at most {TOKEN_BYTES_MAX}")
+        }
+        UnreadFile::Io(error) => error.to_string(),
+    })?;
+    String::from_utf8(bytes).map_err(|_| "it is no text".to_owned())
 }
 
 /// What a header can hold, and what cannot be guessed.
@@ -149,9 +152,14 @@ mod tests {
         let mode = |mode| std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         mode(0o644);
         let error = read_token(&path).unwrap_err();
-        assert!(error.to_string().contains("chmod 600"), "{error}");
+        assert!(error.contains("chmod 600"), "{error}");
         mode(0o600);
         assert_eq!(read_token(&path).unwrap(), "0123456789abcdef\n");
         assert!(read_token(dir.path()).is_err());
+        // Nobody writes to it: a boot must not wait for that.
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        let error = read_token(&pipe).unwrap_err();
+        assert!(error.contains("a pipe"), "{error}");
     }
 }

@@ -84,28 +84,65 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
         });
         known.map(|layer| layer.name.clone()).collect()
     };
+    let (running, read) = (without_lines(running), without_lines(read));
+    // Every field is named, so that none that is added is forgotten here.
+    let Manifest {
+        path: _,
+        workspace: _,
+        digest: _,
+        name,
+        python,
+        config,
+        vault,
+        schemas,
+        registration,
+        checks,
+        acknowledged,
+        // Of each layer and service it is told apart.
+        layers: _,
+        heal,
+        sandbox,
+        validate_every_ms,
+        api,
+        // With those of the services.
+        logs: _,
+        notify,
+    } = &running;
     let tables = [
-        ("[app]", running.name != read.name),
-        ("[python]", running.python != read.python),
-        ("[config]", running.config != read.config),
-        ("[vault]", running.vault != read.vault),
-        ("[[schema]]", running.schemas != read.schemas),
-        ("[registration]", running.registration != read.registration),
-        ("[heal]", running.heal != read.heal),
-        ("[sandbox]", running.sandbox != read.sandbox),
-        ("[api]", running.api != read.api),
-        ("`logs`", logs_of(running) != logs_of(read)),
-        ("[[notify]]", running.notify != read.notify),
-        (
-            "[validate]",
-            running.validate_every_ms != read.validate_every_ms,
-        ),
-        ("the order of the layers", order(running) != order(read)),
+        ("[app]", *name != read.name),
+        ("[python]", *python != read.python),
+        ("[config]", *config != read.config),
+        ("[vault]", *vault != read.vault),
+        ("[[schema]]", *schemas != read.schemas),
+        ("[registration]", *registration != read.registration),
+        ("[[check]]", *checks != read.checks),
+        ("[coverage]", *acknowledged != read.acknowledged),
+        ("[heal]", *heal != read.heal),
+        ("[sandbox]", *sandbox != read.sandbox),
+        ("[api]", *api != read.api),
+        ("`logs`", logs_of(&running) != logs_of(&read)),
+        ("[[notify]]", *notify != read.notify),
+        ("[validate]", *validate_every_ms != read.validate_every_ms),
+        ("the order of the layers", order(&running) != order(&read)),
     ];
     let changed = tables.iter().filter(|(_, changed)| *changed);
     changed
         .map(|(table, _)| format!("{table} is fixed in a boot"))
         .collect()
+}
+
+/// Without the places in the file: what only moved is no other.
+fn without_lines(manifest: &Manifest) -> Manifest {
+    let mut manifest = manifest.clone();
+    manifest.config.vars.values_mut().for_each(|v| v.line = 0);
+    if let Some(vault) = &mut manifest.vault {
+        vault.line = 0;
+        vault.keys.iter_mut().for_each(|key| key.line = 0);
+    }
+    manifest.schemas.iter_mut().for_each(|s| s.line = 0);
+    manifest.registration.iter_mut().for_each(|r| r.line = 0);
+    manifest.checks.iter_mut().for_each(|check| check.line = 0);
+    manifest
 }
 
 /// How output is kept, in general and of each service that both may have.
@@ -220,6 +257,17 @@ mod tests {
     }
 
     #[test]
+    fn what_only_moved_in_the_file_is_no_change() {
+        let tables = "[config.vars.A]\n[registration]\napp = \"fastapi:m:app\"\n\
+            [[schema]]\nname = \"s\"\ndatabase = \"sqlite:///a.db\"\nexpect = \"alembic:alembic.ini\"\n\
+            [vault]\nkind = \"command\"\ncommand = [\"v\"]\nkeys = [\"K\"]\n\
+            [[check]]\nname = \"c\"\ntcp = \"localhost:1\"\n";
+        let running = manifest(&format!("{BEFORE}{tables}"));
+        let moved = manifest(&format!("{BEFORE}\n# moved\n{tables}"));
+        assert_eq!(compare(&running, &moved).left, [""; 0]);
+    }
+
+    #[test]
     fn what_takes_a_new_boot_is_named_and_left() {
         let b = "[[layer.service]]\nname = \"b\"\nrun = \"sleep 2\"\n";
         for (from, to, wanted) in [
@@ -242,6 +290,16 @@ mod tests {
             ),
             ("\"all\"\n", "\"all\"\ncritical = false\n", "layer all: "),
             ("\"x\"\n", "\"y\"\n", "[app] is fixed"),
+            (
+                "\"x\"\n",
+                "\"x\"\n[[check]]\nname = \"c\"\ntcp = \"localhost:1\"\n",
+                "[[check]] is fixed",
+            ),
+            (
+                "\"x\"\n",
+                "\"x\"\n[coverage]\nacknowledge = [\"service a\"]\n",
+                "[coverage] is fixed",
+            ),
         ] {
             let change = change(&BEFORE.replace(from, to));
             assert_eq!(change.services, [""; 0], "{wanted}");

@@ -407,11 +407,8 @@ impl Engine<'_> {
         let Some(steer) = self.steers.remove(&ticket) else {
             return Ok(());
         };
-        match self.renew_environment(environment.map(|read| *read)) {
-            Ok(()) => {
-                self.read_since_settling = true;
-                self.steer(steer)
-            }
+        match self.renew_as_asked(environment.map(|read| *read)) {
+            Ok(()) => self.steer(steer),
             Err(why) => {
                 let why = format!("the environment cannot be read, so nothing was started: {why}");
                 let _ = steer.answer.send(Err(Refused::Failed(why)));
@@ -439,10 +436,11 @@ impl Engine<'_> {
             let none = || Refused::Conflict(format!("no process of service {service} runs"));
             let process = found.process.as_ref().filter(|_| found.is_alive());
             let process = process.ok_or_else(none)?;
-            self.services.note_signal(&service, signal, &by);
             if !kernel::signal_process(process, signal) {
                 return Err(none());
             }
+            // Its end is seen by this thread, and so not before this is noted.
+            self.services.note_signal(&service, signal, &by);
             tracing::info!(target: SAID, "{signal} was sent to service {service} by {by}");
             Ok(signal.as_str())
         };
@@ -484,7 +482,7 @@ impl Engine<'_> {
         };
         let touches = !reloaded.restart.is_empty() || !reloaded.at_next_start.is_empty();
         if touches && !wanted.dry_run {
-            if let Err(why) = self.renew_environment(Ok(environment)) {
+            if let Err(why) = self.renew_as_asked(Ok(environment)) {
                 let why = format!("the environment cannot be read, so nothing was changed: {why}");
                 let _ = wanted.answer.send(Err(Refused::Failed(why)));
                 return Ok(());
@@ -719,6 +717,13 @@ impl Engine<'_> {
         if let Err(why) = self.renew_environment(read) {
             tracing::warn!(%why, "the environment files are used as they were");
         }
+    }
+
+    /// It was read for somebody who asked. What a settling read that began before is older.
+    fn renew_as_asked(&mut self, read: Result<Environment, EngineError>) -> Result<(), String> {
+        self.renew_environment(read)?;
+        self.read_since_settling = true;
+        Ok(())
     }
 
     fn renew_environment(&mut self, read: Result<Environment, EngineError>) -> Result<(), String> {

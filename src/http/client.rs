@@ -12,6 +12,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use zeroize::Zeroizing;
@@ -226,16 +227,13 @@ impl Client {
     }
 
     async fn connect(&mut self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
-        let refused =
-            |error: std::io::Error| HttpError::Unreachable(format!("cannot connect: {error}"));
         if let Some(socket) = &self.socket {
             let stream = UnixStream::connect(socket).await.map_err(refused)?;
             let peer = stream.peer_cred().ok().and_then(|peer| peer.pid());
             self.peer = peer.and_then(|pid| u32::try_from(pid).ok());
             return self.talk_over(stream).await;
         }
-        let host = (self.target.host.as_str(), self.target.port);
-        let stream = TcpStream::connect(host).await.map_err(refused)?;
+        let stream = dial(&self.target).await?;
         self.talk_over(stream).await
     }
 
@@ -246,11 +244,32 @@ impl Client {
         let Some(tls) = &self.tls else {
             return handshake(stream, &mut self.connections).await;
         };
-        let name = ServerName::try_from(self.target.host.clone())
-            .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
-        let stream = tls.connect(name, stream).await.map_err(tls_error)?;
+        let stream = secure(tls, &self.target, stream).await?;
         handshake(stream, &mut self.connections).await
     }
+}
+
+fn refused(error: std::io::Error) -> HttpError {
+    HttpError::Unreachable(format!("cannot connect: {error}"))
+}
+
+async fn dial(target: &Target) -> Result<TcpStream, HttpError> {
+    let host = (target.host.as_str(), target.port);
+    TcpStream::connect(host).await.map_err(refused)
+}
+
+/// TLS over what is connected, if the server can prove that it is the target's host.
+async fn secure<S>(
+    connector: &TlsConnector,
+    target: &Target,
+    stream: S,
+) -> Result<TlsStream<S>, HttpError>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let name = ServerName::try_from(target.host.clone())
+        .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
+    connector.connect(name, stream).await.map_err(tls_error)
 }
 
 /// The certificate that a server shows, in DER, if it is trusted.
@@ -261,15 +280,9 @@ pub(crate) async fn server_certificate(
     target: &Target,
     ca_file: Option<&Path>,
 ) -> Result<Vec<u8>, HttpError> {
-    let unreachable =
-        |error: std::io::Error| HttpError::Unreachable(format!("cannot connect: {error}"));
     let connector = TlsConnector::from(tls_config(ca_file)?);
-    let stream = TcpStream::connect((target.host.as_str(), target.port))
-        .await
-        .map_err(unreachable)?;
-    let name = ServerName::try_from(target.host.clone())
-        .map_err(|_| HttpError::Unreachable("its host is no name and no address".to_owned()))?;
-    let stream = connector.connect(name, stream).await.map_err(tls_error)?;
+    let stream = dial(target).await?;
+    let stream = secure(&connector, target, stream).await?;
     let (_, session) = stream.get_ref();
     let shown = session.peer_certificates().unwrap_or_default();
     shown

@@ -23,11 +23,16 @@ const REAP_POLL: Duration = Duration::from_millis(10);
 const REAP_KILL: Duration = Duration::from_secs(5);
 
 /// What `/proc/PID/stat` says about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stat {
-    state: u8,
+    pub(super) state: u8,
     pub(super) parent: u32,
     pub(super) group: u32,
+    /// Processor time, with that of its children that have ended.
+    pub(super) cpu_ticks: u64,
     pub(super) start_ticks: u64,
+    /// Memory in use (resident).
+    pub(super) pages: u64,
 }
 
 impl Stat {
@@ -49,12 +54,18 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let state = *fields.next()?.as_bytes().first()?; // field 3
     let parent = fields.next()?.parse().ok()?; // field 4
     let group = fields.next()?.parse().ok()?; // field 5
-    let start_ticks = fields.nth(16)?.parse().ok()?; // field 22
+    // Fields 14 to 17; times of children may be negative in odd kernels.
+    let times = fields.by_ref().skip(8).take(4);
+    let cpu_ticks = times.filter_map(|time| time.parse::<u64>().ok()).sum();
+    let start_ticks = fields.nth(4)?.parse().ok()?; // field 22
+    let pages = fields.nth(1).and_then(|pages| pages.parse().ok()); // field 24
     Some(Stat {
         state,
         parent,
         group,
+        cpu_ticks,
         start_ticks,
+        pages: pages.unwrap_or(0),
     })
 }
 
@@ -238,6 +249,17 @@ mod tests {
         let stat = parse_stat(stat).unwrap();
         assert_eq!((stat.state, stat.start_ticks), (b'R', 4711));
         assert_eq!((stat.parent, stat.group), (7, 8));
+        let stat = b"7 (a) b 1 2) S 3 4 4 0 -1 4194560 9 0 0 0 10 20 30 40 20 0 1 0 555 1000 25 99";
+        let wanted = Stat {
+            state: b'S',
+            parent: 3,
+            group: 4,
+            cpu_ticks: 100,
+            start_ticks: 555,
+            pages: 25,
+        };
+        assert_eq!(parse_stat(stat), Some(wanted));
+        assert!(parse_stat(b"7 no name").is_none());
         assert!(parse_stat(b"42 (a").is_none());
         assert!(parse_stat(b"").is_none());
     }

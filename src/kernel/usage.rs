@@ -1,15 +1,15 @@
 //! What services use: processor time and memory of their processes, from one look at `/proc`.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::sync::OnceLock;
 
 use nix::unistd::{SysconfVar, sysconf};
+use serde::Serialize;
 
-use super::process::pids;
+use super::process::{Stat, pids, read_stat};
 
 /// What the processes of one service use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub(crate) struct Usage {
     /// Processor time, with that of their children that have ended, milliseconds.
     pub cpu_ms: u64,
@@ -18,51 +18,27 @@ pub(crate) struct Usage {
     pub processes: u32,
 }
 
-/// One process as `/proc/PID/stat` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Used {
-    pid: u32,
-    parent: u32,
-    group: u32,
-    ticks: u64,
-    pages: u64,
-}
+/// One process with its pid.
+type Used = (u32, Stat);
 
 /// What is used by the processes of each leader: its group, and what descends from that. Costs one read of a file for
 /// each process of the host.
 #[must_use]
 pub(crate) fn usage_of(leaders: &[u32]) -> BTreeMap<u32, Usage> {
-    let used = |pid| parse(pid, &fs::read(format!("/proc/{pid}/stat")).ok()?);
+    let used = |pid| Some((pid, read_stat(pid)?));
     sum(leaders, &pids().filter_map(used).collect::<Vec<_>>())
 }
 
-/// The name of the program (field 2) may hold anything: fields are counted from the last `)`.
-fn parse(pid: u32, stat: &[u8]) -> Option<Used> {
-    let after_name = stat.iter().rposition(|&b| b == b')')? + 1;
-    let rest = std::str::from_utf8(stat.get(after_name..)?).ok()?;
-    let fields: Vec<&str> = rest.split_ascii_whitespace().take(22).collect();
-    let number = |field: usize| fields.get(field - 3)?.parse::<u64>().ok();
-    // Times of children may be negative in odd kernels.
-    let ticks = (14..=17).filter_map(number).sum();
-    Some(Used {
-        pid,
-        parent: u32::try_from(number(4)?).ok()?,
-        group: u32::try_from(number(5)?).ok()?,
-        ticks,
-        pages: number(24).unwrap_or(0),
-    })
-}
-
 fn sum(leaders: &[u32], all: &[Used]) -> BTreeMap<u32, Usage> {
-    let parents: BTreeMap<u32, &Used> = all.iter().map(|used| (used.pid, used)).collect();
+    let parents: BTreeMap<u32, &Used> = all.iter().map(|used| (used.0, used)).collect();
     let owner = |used: &Used| {
         let mut at = Some(used);
         // Bounded: a look that is not of one moment may hold a circle.
         for _ in 0..64 {
-            let here = at?;
+            let (pid, here) = at?;
             if let Some(leader) = leaders
                 .iter()
-                .find(|leader| **leader == here.group || **leader == here.pid)
+                .find(|leader| **leader == here.group || *leader == pid)
             {
                 return Some(*leader);
             }
@@ -73,8 +49,9 @@ fn sum(leaders: &[u32], all: &[Used]) -> BTreeMap<u32, Usage> {
     let mut found: BTreeMap<u32, Usage> = BTreeMap::new();
     for used in all {
         let Some(leader) = owner(used) else { continue };
+        let (_, used) = used;
         let usage = found.entry(leader).or_default();
-        usage.cpu_ms += used.ticks.saturating_mul(1000) / per_second();
+        usage.cpu_ms += used.cpu_ticks.saturating_mul(1000) / per_second();
         usage.memory_bytes += used.pages.saturating_mul(page_bytes());
         usage.processes += 1;
     }
@@ -104,27 +81,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_proc_is_read_whatever_the_program_is_called() {
-        let stat = b"7 (a) b 1 2) S 3 4 4 0 -1 4194560 9 0 0 0 10 20 30 40 20 0 1 0 555 1000 25 99";
-        let wanted = Used {
-            pid: 7,
-            parent: 3,
-            group: 4,
-            ticks: 100,
-            pages: 25,
-        };
-        assert_eq!(parse(7, stat), Some(wanted));
-        assert_eq!(parse(7, b"7 no name"), None);
-    }
-
-    #[test]
     fn a_service_is_its_group_and_what_descends_from_it() {
-        let used = |pid, parent, group| Used {
-            pid,
-            parent,
-            group,
-            ticks: 0,
-            pages: 1,
+        let used = |pid, parent, group| {
+            let stat = Stat {
+                state: b'S',
+                parent,
+                group,
+                cpu_ticks: 0,
+                start_ticks: 0,
+                pages: 1,
+            };
+            (pid, stat)
         };
         let all = [
             used(10, 1, 10),

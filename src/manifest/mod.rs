@@ -48,7 +48,7 @@ pub(crate) use notify::{Notify, NotifyBy, NotifyOn, WebhookShape};
 pub(crate) use percent::percent_encoded;
 pub(crate) use playbook::{MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
 pub use problem::{InvalidManifest, ManifestError, Problem};
-pub(crate) use read::{UnreadFile, read_small};
+pub(crate) use read::{UnreadFile, read_small, read_small_if};
 pub use types::*;
 pub(crate) use value_check::compile as compile_pattern;
 pub(crate) use words::is_dotted;

@@ -18,6 +18,15 @@ pub(crate) enum UnreadFile {
 
 /// The bytes of a regular file of at most `bytes_max`.
 pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, UnreadFile> {
+    read_small_if(path, bytes_max, |_| Ok(()))
+}
+
+/// The same of a file of which `may` approves: it sees what is read, whatever has come to its path meanwhile.
+pub(crate) fn read_small_if(
+    path: &Path,
+    bytes_max: u64,
+    may: impl FnOnce(&fs::Metadata) -> std::io::Result<()>,
+) -> Result<Vec<u8>, UnreadFile> {
     // Opening a device can have an effect, so it is not opened to find out what it is.
     require_regular(&fs::metadata(path).map_err(unread)?)?;
     let file = fs::OpenOptions::new()
@@ -28,6 +37,7 @@ pub(crate) fn read_small(path: &Path, bytes_max: u64) -> Result<Vec<u8>, UnreadF
         .map_err(unread)?;
     let metadata = file.metadata().map_err(unread)?;
     require_regular(&metadata)?;
+    may(&metadata).map_err(UnreadFile::Io)?;
     if metadata.len() > bytes_max {
         return Err(UnreadFile::TooLarge(metadata.len()));
     }

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use crate::domain::ids::Seq;
 use crate::domain::redact::Redactor;
-use crate::log::{EventFilter, LogError, Reader, now};
+use crate::log::{EventFilter, LogError, Reader, Recorded, now};
 use crate::manifest::{Environment, Notify, NotifyBy, NotifyOn};
 use cursor::Cursor;
 use deliver::{Address, deliver};
-use notice::{document, notice_of};
+use notice::{document, kind_of, notice_of};
 
 /// Longest time for one delivery.
 const DELIVERY_WITHIN: Duration = Duration::from_secs(10);
@@ -113,6 +113,10 @@ struct Teller {
     address: Address,
     cursor: Cursor,
     log: PathBuf,
+    /// Kept from one look to the next.
+    reader: Option<Reader>,
+    /// How far all was passed was last written then.
+    written: Instant,
     redactor: Arc<Redactor>,
 }
 
@@ -154,6 +158,8 @@ impl Teller {
                 address,
                 cursor,
                 log: place.log.to_owned(),
+                reader: None,
+                written: Instant::now(),
                 redactor: Arc::clone(place.redactor),
             })
             .map_err(|error| format!("cannot write to {}: {error}", directory.display()))
@@ -169,7 +175,11 @@ impl Teller {
             } else {
                 DELIVERY_WITHIN
             };
-            let told = self.tell_new(within);
+            let mut told = self.tell_new(within);
+            // Where nothing was told only the place is another: that is not worth a write for each event.
+            if told.is_ok() && (is_over || self.written.elapsed() >= LOOK_EVERY) {
+                told = self.write();
+            }
             let wait = match &told {
                 Ok(()) => {
                     retry_after = RETRY_AFTER;
@@ -209,45 +219,78 @@ impl Teller {
 
     /// Tells what is new, in order, until something cannot be told.
     fn tell_new(&mut self, within: Duration) -> Result<(), String> {
-        let cannot_read = |error: LogError| format!("the log cannot be read: {error}");
-        let reader = Reader::open(&self.log).map_err(cannot_read)?;
+        let reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => Reader::open(&self.log).map_err(cannot_read)?,
+        };
+        self.tell_from(&reader, within)?;
+        // One with which something is wrong is opened anew.
+        self.reader = Some(reader);
+        Ok(())
+    }
+
+    fn tell_from(&mut self, reader: &Reader, within: Duration) -> Result<(), String> {
         let filter = EventFilter {
             after: Some(self.cursor.seq()),
             ..EventFilter::default()
         };
         for recorded in reader.events(filter).map_err(cannot_read)? {
             let recorded = recorded.map_err(cannot_read)?;
-            let mission = match recorded.mission {
-                Some(mission) => reader.mission(mission).map_err(cannot_read)?,
-                None => None,
-            };
-            let notice = notice_of(&recorded, mission.as_ref());
-            let notice = notice.filter(|notice| self.on.contains(&notice.on));
-            let is_recent = now().ms_since(recorded.at) < TOO_OLD_MS;
-            if let Some(notice) = notice.filter(|_| is_recent) {
-                let cause = format!("{} {}", notice.on.as_str(), notice.signature);
-                if let Some(suppressed) = self.cursor.may_tell(&cause, recorded.at) {
-                    let document = document(
-                        &notice,
-                        &recorded,
-                        mission.as_ref(),
-                        &self.app,
-                        suppressed,
-                        &self.redactor,
-                    );
-                    deliver(&self.address, &document, within)?;
-                    self.cursor.tell(&cause, recorded.at);
-                }
-                self.cursor.pass(recorded.seq);
-                self.write()?;
+            let is_news = self.is_news(&recorded);
+            if is_news {
+                self.tell(reader, &recorded, within)?;
             }
             self.cursor.pass(recorded.seq);
+            if is_news {
+                self.write()?;
+            }
         }
-        self.write()
+        Ok(())
+    }
+
+    /// It is one to tell of, and not too old.
+    fn is_news(&self, recorded: &Recorded) -> bool {
+        let kind = recorded.event().and_then(kind_of);
+        kind.is_some_and(|on| self.on.contains(&on)) && now().ms_since(recorded.at) < TOO_OLD_MS
+    }
+
+    /// Tells it, or counts that it is not told.
+    fn tell(
+        &mut self,
+        reader: &Reader,
+        recorded: &Recorded,
+        within: Duration,
+    ) -> Result<(), String> {
+        let mission = match recorded.mission {
+            Some(mission) => reader.mission(mission).map_err(cannot_read)?,
+            None => None,
+        };
+        let Some(notice) = notice_of(recorded, mission.as_ref()) else {
+            return Ok(());
+        };
+        let cause = format!("{} {}", notice.on.as_str(), notice.signature);
+        if let Some(suppressed) = self.cursor.may_tell(&cause, recorded.at) {
+            let document = document(
+                &notice,
+                recorded,
+                mission.as_ref(),
+                &self.app,
+                suppressed,
+                &self.redactor,
+            );
+            deliver(&self.address, &document, within)?;
+            self.cursor.tell(&cause, recorded.at);
+        }
+        Ok(())
     }
 
     fn write(&mut self) -> Result<(), String> {
+        self.written = Instant::now();
         let written = self.cursor.write();
         written.map_err(|error| format!("how far it was told cannot be written: {error}"))
     }
+}
+
+fn cannot_read(error: LogError) -> String {
+    format!("the log cannot be read: {error}")
 }

@@ -25,10 +25,27 @@ pub(super) struct Notice {
     service: Option<String>,
 }
 
+/// What somebody has to want to hear of to hear of this event; `None` if nobody does.
+pub(super) fn kind_of(event: &Event) -> Option<NotifyOn> {
+    Some(match event {
+        Event::BootFailed { .. } => NotifyOn::NoGo,
+        Event::BootInterrupted { .. } | Event::LayerFailed { critical: true, .. } => {
+            NotifyOn::Unhealthy
+        }
+        Event::ServiceFailed { .. } | Event::MissionQuarantined { .. } => NotifyOn::GaveUp,
+        Event::ApprovalRequested => NotifyOn::Approval,
+        Event::FixRolledBack { .. } => NotifyOn::RolledBack,
+        Event::MissionClosed { .. } => NotifyOn::Healed,
+        _ => return None,
+    })
+}
+
 /// The notice of an event, if it is one. `mission` is that of the event.
 pub(super) fn notice_of(recorded: &Recorded, mission: Option<&MissionState>) -> Option<Notice> {
+    let event = recorded.event()?;
+    let on = kind_of(event)?;
     let slug = mission.map_or("a mission", |mission| mission.slug.as_str());
-    let of_mission = |on, text: String| {
+    let of_mission = |text: String| {
         let signature = mission.and_then(|mission| mission.signature.clone());
         Notice {
             on,
@@ -38,20 +55,18 @@ pub(super) fn notice_of(recorded: &Recorded, mission: Option<&MissionState>) -> 
             service: None,
         }
     };
-    let of_boot = |on, subject: &str, text: String| Notice {
+    let of_boot = |subject: &str, text: String| Notice {
         on,
         signature: format!("{subject}: {}", cause(&text)),
         text,
         layer: None,
         service: None,
     };
-    Some(match recorded.event()? {
-        Event::BootFailed { reason } => of_boot(NotifyOn::NoGo, "boot", format!("NO-GO: {reason}")),
-        Event::BootInterrupted { reason, .. } => of_boot(
-            NotifyOn::Unhealthy,
-            "boot",
-            format!("the supervisor died: {reason}"),
-        ),
+    Some(match event {
+        Event::BootFailed { reason } => of_boot("boot", format!("NO-GO: {reason}")),
+        Event::BootInterrupted { reason, .. } => {
+            of_boot("boot", format!("the supervisor died: {reason}"))
+        }
         Event::LayerFailed {
             layer,
             service,
@@ -61,40 +76,28 @@ pub(super) fn notice_of(recorded: &Recorded, mission: Option<&MissionState>) -> 
         } => Notice {
             layer: Some(layer.clone()),
             service: (!service.is_empty()).then(|| service.clone()),
-            ..of_boot(
-                NotifyOn::Unhealthy,
-                layer,
-                format!("layer {layer} failed: {error}"),
-            )
+            ..of_boot(layer, format!("layer {layer} failed: {error}"))
         },
         Event::ServiceFailed { service, error } => Notice {
             service: Some(service.clone()),
-            ..of_boot(
-                NotifyOn::GaveUp,
-                service,
-                format!("service {service} is given up: {error}"),
-            )
+            ..of_boot(service, format!("service {service} is given up: {error}"))
         },
         Event::ApprovalRequested => {
             let proposal = mission.and_then(|mission| mission.proposal.as_ref());
             let summary = proposal.map_or_else(String::new, |fix| format!(" ({})", fix.summary));
-            of_mission(
-                NotifyOn::Approval,
-                format!("a fix waits for approval{summary}: `ubs missions approve {slug}`"),
-            )
+            of_mission(format!(
+                "a fix waits for approval{summary}: `ubs missions approve {slug}`"
+            ))
         }
-        Event::FixRolledBack { reason } => of_mission(
-            NotifyOn::RolledBack,
-            format!("the fix of {slug} was taken back: {reason}"),
-        ),
-        Event::MissionQuarantined { reason } => of_mission(
-            NotifyOn::GaveUp,
-            format!("mission {slug} needs a person: {reason}"),
-        ),
-        Event::MissionClosed { slug, resolution } => of_mission(
-            NotifyOn::Healed,
-            format!("mission {slug} is closed: {resolution}"),
-        ),
+        Event::FixRolledBack { reason } => {
+            of_mission(format!("the fix of {slug} was taken back: {reason}"))
+        }
+        Event::MissionQuarantined { reason } => {
+            of_mission(format!("mission {slug} needs a person: {reason}"))
+        }
+        Event::MissionClosed { slug, resolution } => {
+            of_mission(format!("mission {slug} is closed: {resolution}"))
+        }
         _ => return None,
     })
 }

@@ -31,7 +31,11 @@ impl Place {
     }
 
     fn start(&self, entries: &[Notify], head: Seq) -> Notifier {
-        let place = NotifyPlace {
+        Notifier::start(entries, &self.place(head))
+    }
+
+    fn place(&self, head: Seq) -> NotifyPlace<'_> {
+        NotifyPlace {
             app: "shop",
             workspace: self.dir.path(),
             state_dir: self.dir.path(),
@@ -39,8 +43,7 @@ impl Place {
             environment: &self.environment,
             redactor: &self.redactor,
             head,
-        };
-        Notifier::start(entries, &place)
+        }
     }
 
     /// A service is given up; gives the log's end.
@@ -123,6 +126,41 @@ fn a_program_hears_of_each_cause_once_and_of_what_was_left_in_the_next_boot() {
 }
 
 #[test]
+fn the_place_is_written_with_what_is_told_and_not_for_each_event_of_which_nobody_hears() {
+    let place = Place::new();
+    let mut entries = [place.exec("cat >> told")];
+    let kept_seq = || {
+        let mut files = std::fs::read_dir(place.file("notify")).unwrap();
+        let path = files.next().unwrap().unwrap().path();
+        // As the next boot finds it.
+        Cursor::open(&path, Seq(1_000)).unwrap().seq()
+    };
+    let kept = |teller: &Teller| (teller.cursor.seq(), kept_seq());
+    let made = |entries: &[Notify]| {
+        let place = place.place(place.log.reader().unwrap().head().unwrap());
+        Teller::new(&entries[0], 0, entries, &place).unwrap()
+    };
+    let mut teller = made(&entries);
+    let first = place.give_up("api");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!((kept(&teller), place.told().len()), ((first, first), 1));
+    // Counted as not told: that is kept too.
+    let second = place.give_up("api");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!((kept(&teller), place.told().len()), ((second, second), 1));
+    entries[0].on = vec![NotifyOn::Healed];
+    let mut teller = made(&entries);
+    let third = place.give_up("worker");
+    teller.tell_new(LAST_WITHIN).unwrap();
+    assert_eq!(kept(&teller), (third, second));
+    // At the end it is.
+    let (wake, woken) = sync_channel(1);
+    drop(wake);
+    teller.run(&woken);
+    assert_eq!(kept_seq(), third);
+}
+
+#[test]
 fn a_webhook_is_posted_again_until_it_is_taken_and_holds_up_nobody() {
     let place = Place::new();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -167,11 +205,21 @@ fn a_webhook_is_posted_again_until_it_is_taken_and_holds_up_nobody() {
 
 #[test]
 fn a_program_that_does_not_end_is_ended() {
-    let argv = ["sleep", "60"].map(str::to_owned).to_vec();
-    let workspace = std::env::temp_dir();
+    let dir = tempfile::tempdir().unwrap();
+    let script = "sleep 60 & echo $! > pid; wait";
+    let argv = ["sh", "-c", script].map(str::to_owned).to_vec();
+    let workspace = dir.path().to_owned();
     let address = Address::Program { argv, workspace };
     let begun = Instant::now();
-    let error = deliver(&address, &Value::Null, Duration::from_millis(100)).unwrap_err();
+    let error = deliver(&address, &Value::Null, Duration::from_millis(500)).unwrap_err();
     assert!(error.contains("did not end"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5));
+    // With what it started.
+    let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+    let stat = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    let runs = || std::fs::read_to_string(&stat).is_ok_and(|stat| !stat.contains(") Z "));
+    while runs() {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{pid}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

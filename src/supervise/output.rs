@@ -122,8 +122,7 @@ impl Output {
         let tail = Arc::new(Mutex::new(VecDeque::new()));
         let (stop, stopped) = oneshot::channel();
         let lines = LineWriter {
-            log: OutputLog::new(&target),
-            target: target.clone(),
+            log: OutputLog::new(target.clone()),
             clean,
             watch,
             tail: Arc::clone(&tail),
@@ -150,7 +149,7 @@ impl Output {
 
     /// Adds a line of our own. Only after [`Output::finish`], so that it is the last one.
     pub(super) fn note(&self, line: &str) {
-        let mut log = OutputLog::new(&self.target);
+        let mut log = OutputLog::new(self.target.clone());
         log.write(line);
         log.flush();
         self.target.show(line);
@@ -203,7 +202,6 @@ async fn read(pipe: pipe::Receiver, mut lines: LineWriter, mut stopped: oneshot:
 /// Makes lines of bytes.
 struct LineWriter {
     log: OutputLog,
-    target: LineTarget,
     clean: Clean,
     /// Until it is seen.
     watch: Option<LineWatch>,
@@ -248,7 +246,7 @@ impl LineWriter {
             self.dropped = 0;
         }
         self.log.write(&text);
-        self.target.show(&text);
+        self.log.target.show(&text);
         push_line(&self.tail, text);
     }
 
@@ -270,9 +268,7 @@ fn push_line(tail: &Mutex<VecDeque<String>>, line: String) {
 
 /// The file, and those put aside.
 struct OutputLog {
-    path: PathBuf,
-    service: String,
-    rules: LogRules,
+    target: LineTarget,
     file: Option<File>,
     size: u64,
     /// When the file was begun.
@@ -308,11 +304,9 @@ pub(super) fn is_trouble(error: &io::Error) -> bool {
 }
 
 impl OutputLog {
-    fn new(target: &LineTarget) -> Self {
+    fn new(target: LineTarget) -> Self {
         Self {
-            path: target.path.clone(),
-            service: target.service.clone(),
-            rules: target.rules,
+            target,
             file: None,
             size: 0,
             begun: SystemTime::now(),
@@ -325,9 +319,9 @@ impl OutputLog {
     }
 
     fn push_stamped(&self, bytes: &mut Vec<u8>, line: &str) {
-        match self.rules.format {
+        match self.target.rules.format {
             LogFormat::Text => push_text(bytes, &stamp(), line),
-            LogFormat::Json => push_json(bytes, &stamp(), &self.service, line),
+            LogFormat::Json => push_json(bytes, &stamp(), &self.target.service, line),
         }
     }
 
@@ -368,7 +362,7 @@ impl OutputLog {
             Err(error) => {
                 let is_torn = self.file.take().is_some();
                 if self.missing.is_none() {
-                    tracing::warn!(path = %self.path.display(), %error, "the output of a service cannot be kept");
+                    tracing::warn!(path = %self.target.path.display(), %error, "the output of a service cannot be kept");
                 }
                 let missing = self.missing.get_or_insert_with(|| Missing {
                     lines: 0,
@@ -387,12 +381,12 @@ impl OutputLog {
         if self
             .file
             .as_ref()
-            .is_some_and(|file| !is_at(file, &self.path))
+            .is_some_and(|file| !is_at(file, &self.target.path))
         {
             self.file = None;
         }
         if self.file.is_none() {
-            let file = open_log(&self.path)?;
+            let file = open_log(&self.target.path)?;
             let about = file.metadata()?;
             self.size = about.len();
             self.begun = about.created().unwrap_or_else(|_| SystemTime::now());
@@ -401,11 +395,11 @@ impl OutputLog {
         let length = bytes.len() as u64;
         let rotations = ROTATIONS.load(Ordering::Relaxed);
         let is_asked = std::mem::replace(&mut self.rotations, rotations) != rotations;
-        let is_full = self.size + length > self.rules.size_max;
+        let is_full = self.size + length > self.target.rules.size_max;
         let mut said = Vec::new();
-        if self.size > 0 && (is_asked || is_full || is_older(self.begun, &self.rules)) {
+        if self.size > 0 && (is_asked || is_full || is_older(self.begun, &self.target.rules)) {
             self.file = None;
-            let is_removed = rotate(&self.path, &self.rules)?;
+            let is_removed = rotate(&self.target.path, &self.target.rules)?;
             self.size = 0;
             self.begun = SystemTime::now();
             if is_removed && !std::mem::replace(&mut self.said_removed, true) {
@@ -415,7 +409,7 @@ impl OutputLog {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(open_log(&self.path)?),
+            none => none.insert(open_log(&self.target.path)?),
         };
         if !said.is_empty() {
             file.write_all(&said)?;
@@ -534,7 +528,7 @@ mod tests {
             lines.collect()
         };
         let aside = |n: u32| dir.path().join(format!("web.log.{n}"));
-        let mut log = OutputLog::new(&target(&path, rules));
+        let mut log = OutputLog::new(target(&path, rules));
         let mut printed = 0..;
         let mut print = |log: &mut OutputLog, lines: usize| {
             for number in printed.by_ref().take(lines) {
@@ -554,7 +548,7 @@ mod tests {
         }
         assert!(aside(5).exists() && !aside(40).exists());
         // Less is kept from now on; what goes is said in the file, the first time.
-        log.rules.keep = 2;
+        log.target.rules.keep = 2;
         print(&mut log, 1000);
         assert!(aside(2).exists() && !aside(3).exists());
         let files = [aside(2), aside(1), path.clone()];
@@ -566,10 +560,10 @@ mod tests {
         let last = lines_of(&path).pop().unwrap();
         assert!(last.starts_with("line 1999 "), "{last}");
         log.said_removed = false;
-        log.rules.keep = 1000;
+        log.target.rules.keep = 1000;
         print(&mut log, 100);
         assert!(!lines_of(&path).iter().any(|line| line.contains("removed")));
-        log.rules.keep = 1;
+        log.target.rules.keep = 1;
         print(&mut log, 2000);
         let said = log.said_removed;
         assert!(said && fs::metadata(&path).is_ok());
@@ -583,7 +577,7 @@ mod tests {
             age_ms_max: Some(60_000),
             ..LogRules::default()
         };
-        let mut log = OutputLog::new(&target(&path, rules));
+        let mut log = OutputLog::new(target(&path, rules));
         log.write("one");
         log.flush();
         log.begun -= Duration::from_secs(61);
@@ -625,7 +619,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("web.log");
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        let mut log = OutputLog::new(&target(&path, LogRules::default()));
+        let mut log = OutputLog::new(target(&path, LogRules::default()));
         let mut print = |line: &str, is_asked: bool| {
             // Not the counter itself, which other tests' files follow too.
             log.rotations = log.rotations.wrapping_sub(u64::from(is_asked));

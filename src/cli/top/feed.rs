@@ -197,20 +197,10 @@ fn line_of(entry: crate::cli::logs::Entry) -> LogLine {
 }
 
 fn more(log: &mut ServiceLog) -> Vec<LogLine> {
-    let mut lines = Vec::new();
+    let mut new = Vec::new();
     // What cannot be read now may be later.
-    for _ in 0..2 {
-        while lines.len() < LINES_AT_ONCE {
-            match log.next() {
-                Ok(Some(entry)) => lines.push(line_of(entry)),
-                Ok(None) | Err(_) => break,
-            }
-        }
-        if lines.len() >= LINES_AT_ONCE || log.look().is_err() {
-            break;
-        }
-    }
-    lines
+    let _ = log.read_new(LINES_AT_ONCE, &mut new);
+    new.into_iter().map(line_of).collect()
 }
 
 /// Gives an order in a thread of its own, and says what came of it.
