@@ -74,6 +74,7 @@ impl App {
             registration: None,
             checks: vec![],
             acknowledged: vec![],
+            choice: crate::manifest::Choice::default(),
             layers: vec![],
             sandbox: crate::manifest::SandboxView::default(),
             heal: Heal {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::context::{AppPaths, CliError, Ui, find_boot, supervisor_lives};
 use super::exit;
 use super::fixes::lines_between;
-use super::options::Global;
+use super::options::{Chosen, Global};
 use super::preflight::check_json;
 use super::progress::Progress;
 use super::render::{self, Tone};
@@ -33,6 +33,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// degraded (with --strict); that of a service with `on_end = "stop"` if its end stopped the boot.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    chosen: Chosen,
     /// How much the boot does
     #[arg(long, value_enum, default_value_t = ModeArg::Resilient)]
     mode: ModeArg,
@@ -82,7 +84,8 @@ impl ModeArg {
 
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
-    let manifest = place.manifest()?;
+    let mut manifest = place.manifest()?;
+    args.chosen.apply(&mut manifest)?;
     for name in &args.accept_new_database {
         accept_new_database(&place, &manifest, name)?;
     }
@@ -388,6 +391,8 @@ fn start_in_background(
         .args(args.preflight.then_some("--preflight"))
         // Nobody reads it there, and `ubs logs` has it.
         .arg("--no-output")
+        .args(args.chosen.as_arguments())
+        .env_remove("UBS_PROFILES")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file);

@@ -20,7 +20,9 @@ use crate::engine::{Boot, EngineError};
 use crate::fix::{PromoteError, TrialError, WorkError};
 use crate::init::InitError;
 use crate::log::{Log, LogError, MissionsError, Reader, now};
-use crate::manifest::{Existing, Manifest, ManifestError, find_manifest, write_atomically};
+use crate::manifest::{
+    ChoiceError, Existing, Manifest, ManifestError, find_manifest, write_atomically,
+};
 
 /// A command that could not be carried out.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +81,12 @@ const PROPOSAL_HELP: &str = "docs/missions.md has an example";
 impl From<ManifestError> for CliError {
     fn from(error: ManifestError) -> Self {
         Self::Manifest(Box::new(error))
+    }
+}
+
+impl From<ChoiceError> for CliError {
+    fn from(error: ChoiceError) -> Self {
+        Self::usage(error.message, error.help)
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use crate::manifest::duration_of;
+use crate::manifest::{Choice, ChoiceError, Manifest, duration_of};
 
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -38,6 +38,53 @@ impl Global {
     /// It says where the application is.
     pub(crate) fn names_a_place(&self) -> bool {
         self.workspace.is_some() || self.manifest.is_some() || self.state.is_some()
+    }
+}
+
+/// Which services a command is about.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Chosen {
+    /// Only these services, with what they need
+    #[arg(value_name = "SERVICE")]
+    services: Vec<String>,
+    /// Services of this profile, too; may be given several times
+    #[arg(
+        long = "profile",
+        value_name = "NAME",
+        value_delimiter = ',',
+        env = "UBS_PROFILES"
+    )]
+    profiles: Vec<String>,
+}
+
+impl Chosen {
+    /// Leaves in the manifest what was chosen.
+    ///
+    /// # Errors
+    /// The manifest has no such service or profile.
+    pub(crate) fn apply(&self, manifest: &mut Manifest) -> Result<(), ChoiceError> {
+        manifest.choose(&self.choice())
+    }
+
+    /// What leads another `ubs` to the same choice.
+    pub(crate) fn as_arguments(&self) -> Vec<String> {
+        let choice = self.choice();
+        let profiles = choice
+            .profiles
+            .iter()
+            .map(|name| format!("--profile={name}"));
+        profiles
+            .chain(["--".to_owned()])
+            .chain(choice.services)
+            .collect()
+    }
+
+    fn choice(&self) -> Choice {
+        let given = self.profiles.iter().filter(|name| !name.is_empty());
+        Choice {
+            services: self.services.clone(),
+            profiles: given.cloned().collect(),
+        }
     }
 }
 

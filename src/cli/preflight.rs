@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::ci::{Format, for_ci};
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
-use super::options::Global;
+use super::options::{Chosen, Global};
 use super::render;
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Measured, Severity,
@@ -22,6 +22,8 @@ use crate::manifest::Manifest;
 /// Run the checks and decide GO or NO-GO, without a boot.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    chosen: Chosen,
     /// Only these checks: config, schema, rehearsal, registration, declared, or the name of a declared one
     #[arg(long, value_delimiter = ',', value_name = "CHECK,...")]
     only: Vec<String>,
@@ -93,6 +95,7 @@ const SCRATCH: &str = "ubs-preflight-";
 pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> {
     let place = AppPaths::find(global)?;
     let mut manifest = place.manifest()?;
+    args.chosen.apply(&mut manifest)?;
     let checks = choose(&mut manifest, &args)?;
     let temporary = std::env::temp_dir();
     sweep_scratch(&temporary, SCRATCH);

@@ -98,6 +98,8 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
         registration,
         checks,
         acknowledged,
+        // Given with the command, and the same for both.
+        choice: _,
         // Of each layer and service it is told apart.
         layers: _,
         heal,

@@ -363,6 +363,9 @@ impl Work {
                         format!("{error}{}", problems.collect::<String>())
                     })?;
                     manifest.workspace.clone_from(&running.workspace);
+                    manifest
+                        .choose(&running.choice)
+                        .map_err(|error| error.to_string())?;
                     // What says which files are its environment is fixed in a boot.
                     let environment = load_environment(&running, &process_env);
                     let environment = environment.map_err(|error| error.to_string())?;

@@ -9,7 +9,7 @@ use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
 use super::shell::from_compose;
-use super::text::{holds_credential, is_secret_name, is_variable_name, plain};
+use super::text::{holds_credential, is_secret_name, is_variable_name, name_of, plain};
 use super::yaml::{Node, Value};
 use crate::source::program;
 
@@ -78,11 +78,11 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
     for (service, node) in services.iter().take(SERVICES_MAX) {
         let mut unit = reader.unit(service, node, &mut units, &mut once);
         if let Some(profiles) = node.get("profiles").filter(|p| !p.texts().is_empty()) {
-            unit.disabled = true;
-            unit.notes.push(Note::unsure(format!(
-                "it is started only with the profile {}; take `disabled` away to start it",
-                plain(&profiles.texts().join(", "))
-            )));
+            unit.profiles = profiles
+                .texts()
+                .iter()
+                .map(|text| name_of(text, "profile"))
+                .collect();
         }
         let count = copies(node, &mut unit);
         unit.leave(name, node);

@@ -233,6 +233,8 @@ pub(super) struct Unit {
     pub timeout_ms: Option<u64>,
     pub on_end_stop: bool,
     pub disabled: bool,
+    /// It starts only with one of these.
+    pub profiles: Vec<String>,
     pub stop_signal: Option<String>,
     pub stop_command: Vec<String>,
     pub stop_timeout_ms: Option<u64>,
@@ -249,6 +251,11 @@ pub(super) struct Unit {
 }
 
 impl Unit {
+    /// Nothing starts it by itself.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.disabled || !self.profiles.is_empty()
+    }
+
     /// A task: nothing probes it, and it is not started again.
     pub(super) fn run_once(&mut self) {
         self.oneshot = true;

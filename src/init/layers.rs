@@ -138,12 +138,12 @@ fn set_optional(layers: &mut [LayerDraft]) {
         let is_tool = unit.run.iter().any(|word| word == "flower");
         unit.optional
             || (!needed.contains(&layer.name)
-                && (is_tool || (unit.ready.is_none() && !unit.oneshot && !unit.disabled)))
+                && (is_tool || (unit.ready.is_none() && !unit.oneshot && !unit.is_held_back())))
     };
     let beside: Vec<bool> = layers.iter().map(is_beside).collect();
     let runs = |layer: &LayerDraft| {
         let unit = layer.service.as_ref();
-        layer.active && unit.is_some_and(|unit| !unit.oneshot && !unit.disabled)
+        layer.active && unit.is_some_and(|unit| !unit.oneshot && !unit.is_held_back())
     };
     let is_any_critical = layers
         .iter()

@@ -737,7 +737,7 @@ fn each_key_of_a_large_file_is_carried_over_or_named() {
         "restart = { policy = \"on-failure\", max = 7 }",
         "stop = { signal = \"INT\", timeout = \"90s\" }",
         "limits = { open_files = 2048, core = \"0B\" }",
-        "disabled = true",
+        "profiles = [\"debug\"]",
         "critical = false",
     ] {
         assert!(survey.text.contains(part), "{part}\n{}", survey.text);

@@ -456,6 +456,9 @@ fn service_text(unit: &Unit) -> String {
     if unit.disabled {
         part.push_str("disabled = true\n");
     }
+    if !unit.profiles.is_empty() {
+        part.push_str(&format!("profiles = {:?}\n", unit.profiles));
+    }
     if !unit.success.is_empty() {
         part.push_str(&format!("success = {:?}\n", unit.success));
     }

@@ -62,7 +62,7 @@ tables! {
     SERVICE = "layer.service", "[[layer.service]]",
         ["name", "run", "cwd", "env", "env_file", "clean_env", "user", "umask", "limits", "ready", "live", "restart",
          "stop", "oneshot", "min_uptime", "stable_after", "timeout", "success", "on_failure", "on_end", "needs",
-         "disabled", "logs"];
+         "disabled", "profiles", "logs"];
     READY = "layer.service.ready", "`ready`",
         ["http", "tcp", "exec", "file", "log", "notify", "sql", "delay", "interval", "timeout", "try_timeout",
          "successes", "failures", "external", "ports", "status", "body", "headers", "socket", "ca_file"];

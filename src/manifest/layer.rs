@@ -12,7 +12,7 @@ use super::types::{
     Layer, NeedCondition, OnEnd, OnFailure, Probe, Rehearse, Restart, RestartCondition, Service,
 };
 use super::words::{
-    inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
+    self, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,
 };
 
 /// Most layers.
@@ -206,6 +206,7 @@ fn read_service(section: &Section<'_>, elsewhere: &Elsewhere<'_>, critical: bool
         on_end,
         needs: needs.iter().map(ReadNeed::pair).collect(),
         disabled: section.boolean("disabled").unwrap_or(false),
+        profiles: section.list("profiles", words::name).map_or(vec![], values),
         logs: read_service_logs(section, elsewhere.logs),
         line: section.line(),
     };

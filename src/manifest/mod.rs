@@ -6,6 +6,7 @@
 
 mod api;
 mod check;
+mod choice;
 mod command;
 mod config;
 mod env;
@@ -37,6 +38,7 @@ mod vault;
 mod words;
 mod write;
 
+pub(crate) use choice::ChoiceError;
 pub(crate) use env::*;
 pub(crate) use env_write::{assignment_spans, set_variable};
 pub(crate) use environment::EnvironmentError;

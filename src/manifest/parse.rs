@@ -23,8 +23,8 @@ use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, values};
 use super::types::{
-    AppObject, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python, Registration,
-    RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
+    AppObject, Choice, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python,
+    Registration, RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
 use super::words::{
@@ -103,6 +103,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
         registration: read_registration(&root),
         checks,
         acknowledged,
+        choice: Choice::default(),
         layers,
         heal,
         sandbox: read_sandbox_view(&root),

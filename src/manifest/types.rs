@@ -35,6 +35,8 @@ pub struct Manifest {
     pub(crate) checks: Vec<DeclaredCheck>,
     /// `coverage.acknowledge`: `layer NAME` and `service NAME` that nothing looks at, which is known.
     pub(crate) acknowledged: Vec<String>,
+    /// What was chosen of the layers and checks; the manifest has no others then.
+    pub(crate) choice: Choice,
     /// `[[layer]]`, in the order of the file.
     pub(crate) layers: Vec<Layer>,
     /// `[heal]`.
@@ -50,6 +52,15 @@ pub struct Manifest {
     pub(crate) logs: Logs,
     /// `[[notify]]`: who hears of what happens.
     pub(crate) notify: Vec<Notify>,
+}
+
+/// What was asked for where the boot was begun; the default is everything that no profile holds back.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Choice {
+    /// Only these services, with what they need.
+    pub services: Vec<String>,
+    /// Services of these profiles, too.
+    pub profiles: Vec<String>,
 }
 
 /// `[api]`: where the control interface listens beside its socket.
@@ -537,6 +548,8 @@ pub(crate) struct Service {
     pub needs: BTreeMap<String, NeedCondition>,
     /// It is not started.
     pub disabled: bool,
+    /// It is started only with one of these profiles, or if it is named or needed; none: always.
+    pub profiles: Vec<String>,
     /// How its output is kept.
     pub logs: LogRules,
     /// Line in the manifest, 1-based.

@@ -45,6 +45,40 @@ fn a_service_that_dies_at_once_is_never_ready_and_says_why() {
 }
 
 #[test]
+fn only_what_was_chosen_starts_with_what_it_needs() {
+    let started = |arguments: &[&str]| -> Vec<&str> {
+        let run = |name: &str| format!("touch {name}; sleep 1000");
+        let workspace = workspace(&[
+            ("db", &run("db"), "min_uptime = '50ms'"),
+            (
+                "web",
+                &run("web"),
+                "min_uptime = '50ms'\nneeds = { db = 'ready' }",
+            ),
+            ("work", &run("work"), "min_uptime = '50ms'"),
+            (
+                "tools",
+                &run("tools"),
+                "min_uptime = '50ms'\nprofiles = ['debug']",
+            ),
+        ]);
+        let boot = [&["boot", "--mode", "layered", "--until-ready"], arguments].concat();
+        workspace.ubs(&boot).expect(0);
+        let names = ["db", "web", "work", "tools"].into_iter();
+        names.filter(|name| workspace.path(name).exists()).collect()
+    };
+    assert_eq!(started(&["web"]), ["db", "web"]);
+    assert_eq!(
+        started(&["--profile", "debug"]),
+        ["db", "web", "work", "tools"]
+    );
+    assert_eq!(started(&["--detach"]), ["db", "web", "work"]);
+    let workspace = workspace(&[("web", "sleep 1000", "")]);
+    let run = workspace.ubs(&["boot", "wbe"]).expect(2);
+    assert!(run.stderr.contains("did you mean `web`?"), "{}", run.stderr);
+}
+
+#[test]
 fn a_one_shot_that_hangs_and_a_service_that_ends_well_settle() {
     let hangs = workspace(&[(
         "migrate",

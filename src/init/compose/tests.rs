@@ -103,9 +103,7 @@ fn a_stack_is_taken_apart() {
     );
     // A program of ours in an image that nobody here builds.
     assert_eq!(unit(&units, "worker").run[0], "celery");
-    let debug = unit(&units, "debug");
-    let says = |note: &Note| note.text.contains("profile debug");
-    assert!(debug.disabled && debug.notes.iter().any(says));
+    assert_eq!(unit(&units, "debug").profiles, ["debug"]);
     assert_eq!(units.env_files, [".env"]);
     let level = units
         .references

@@ -60,6 +60,7 @@ fn the_smallest_manifest_has_every_default() {
         schemas: vec![],
         registration: None,
         checks: vec![],
+        choice: Choice::default(),
         acknowledged: vec![],
         layers: vec![],
         sandbox: SandboxView::default(),
