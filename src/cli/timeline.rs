@@ -5,7 +5,7 @@
 
 use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
-use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, LayerPlan};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
 use crate::domain::healing::OFFERED;
 use crate::domain::health::last_words;
@@ -268,6 +268,17 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             "NEEDS",
             Tone::Dim,
             format!("and ends of {}", count(terms.len(), "service")),
+        ),
+        E::PlanChanged {
+            layers,
+            removed,
+            by,
+            ..
+        } => line(
+            Depth::Attempt,
+            "PLAN",
+            Tone::Accent,
+            format!("{} by {by}", changed_plan(layers, removed)),
         ),
         E::ServiceSkipped { service, because } => line(
             Depth::Part,
@@ -641,6 +652,26 @@ fn slug_of(state: &BootState, id: MissionId) -> String {
 /// The registration of the running system: its routes, and which services are alive.
 fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
     phase == CheckPhase::Validation && matches!(report.measured, Measured::Registration { .. })
+}
+
+/// `api, worker new or changed; old gone`.
+fn changed_plan(layers: &[LayerPlan], removed: &[String]) -> String {
+    let services = layers.iter().flat_map(|layer| &layer.services);
+    let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+    let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
+    let parts = [
+        match (names.is_empty(), layers.is_empty()) {
+            (false, _) => format!("{} new or changed", names.join(", ")),
+            (true, false) => format!("layer {} new or changed", layers.join(", ")),
+            (true, true) => String::new(),
+        },
+        match removed.is_empty() {
+            false => format!("{} gone", removed.join(", ")),
+            true => String::new(),
+        },
+    ];
+    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+    parts.join("; ")
 }
 
 /// Worth a line even when the details are not wanted.

@@ -55,6 +55,18 @@ fn everything_mounted_is_full_coverage() {
 }
 
 #[test]
+fn a_service_is_looked_for_below_its_prefix() {
+    let Some(app) = app_with(&venv::PACKAGES) else {
+        return;
+    };
+    let mut app = app.registration("main:app", &["users"]);
+    assert_eq!(problems(&check(&app)), [""; 0]);
+    let registration = app.manifest.registration.as_mut().unwrap();
+    registration.services[0].prefix = "/elsewhere/users".into();
+    assert_ne!(problems(&check(&app)), [""; 0]);
+}
+
+#[test]
 fn a_router_that_nobody_mounted_is_named_once() {
     for packages in [&venv::PACKAGES[..], &venv::OLD_PACKAGES[..]] {
         let Some(app) = app_with(packages) else {

@@ -147,7 +147,7 @@ fn the_document_has_every_path_of_the_router_and_no_other() {
 }
 
 /// What is asked, and the status that is wanted.
-const ASKED: [(&str, &str, &str, u16); 49] = [
+const ASKED: [(&str, &str, &str, u16); 57] = [
     ("GET", "/livez", "", 200),
     ("GET", "/readyz", "", 503),
     ("GET", "/health", "", 200),
@@ -190,6 +190,19 @@ const ASKED: [(&str, &str, &str, u16); 49] = [
         200,
     ),
     ("POST", "/missions/m/propose", "{}", 400),
+    (
+        "POST",
+        "/missions/m/try",
+        r#"{"proposal":{"summary":"s"}}"#,
+        200,
+    ),
+    ("POST", "/missions/m/try", r#"{"proposal":7}"#, 400),
+    ("GET", "/fixes", "", 200),
+    ("GET", "/fixes/nobody", "", 404),
+    ("GET", "/fixes/broken", "", 500),
+    ("POST", "/fixes/7/keep", r#"{"by":"me"}"#, 200),
+    ("POST", "/fixes/nobody/undo", "", 404),
+    ("POST", "/fixes/7/undo", r#"{"why":"x"}"#, 400),
     ("POST", "/missions/m/complete", "", 409),
     ("POST", "/missions/m/fail", r#"{"reason":"no"}"#, 409),
     ("POST", "/missions/m/approve", r#"{"by":7}"#, 400),

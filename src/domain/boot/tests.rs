@@ -676,5 +676,6 @@ fn a_failing_signature_trips_the_breaker() {
 
 mod needs;
 mod refresh;
+mod replanning;
 mod steering;
 mod supervision;
