@@ -156,3 +156,60 @@ fn a_real_prometheus_scrapes_the_metrics_and_evaluates_a_rule() {
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
 }
+
+/// Says what was posted to it over TLS, and takes it.
+const TLS_SERVER: &str = "import http.server, ssl, sys\n\
+    class H(http.server.BaseHTTPRequestHandler):\n    def do_POST(self):\n        \
+    open('posted', 'a').write(self.path + ' ' + self.rfile.read(int(self.headers['content-length'])).decode() + '\\n')\n        \
+    self.send_response(204)\n        self.end_headers()\n    def log_message(self, *_): pass\n\
+    s = http.server.HTTPServer(('127.0.0.1', 0), H)\n\
+    c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\nc.load_cert_chain('cert.pem', 'key.pem')\n\
+    s.socket = c.wrap_socket(s.socket, server_side=True)\nprint(s.server_port, flush=True)\ns.serve_forever()\n";
+
+#[test]
+fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
+    use std::io::BufRead;
+    let mut workspace = Workspace::with_manifest("");
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a key");
+    workspace.write("cert.pem", &made.cert.pem());
+    workspace.write("key.pem", &made.signing_key.serialize_pem());
+    let mut server = Command::new("python3")
+        .args(["-c", TLS_SERVER])
+        .current_dir(workspace.root())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("python3");
+    let mut port = String::new();
+    let out = server.stdout.take().expect("its output");
+    std::io::BufReader::new(out).read_line(&mut port).expect("its port");
+    let port = port.trim();
+    workspace.write(
+        "ubs.toml",
+        &format!(
+            "[app]\nname = \"hook\"\n[[notify]]\non = [\"gave_up\"]\nwebhook = \"https://127.0.0.1:{port}/hook?key=${{HOOK_KEY}}\"\n\
+             [[layer]]\nname = \"all\"\n[[layer.service]]\nname = \"a\"\nrun = \"sleep 1000\"\nmin_uptime = \"20ms\"\n\
+             [[layer]]\nname = \"extra\"\ncritical = false\n\
+             [[layer.service]]\nname = \"b\"\nrun = \"false\"\nrestart = \"never\"\n"
+        ),
+    );
+    workspace.set_env("HOOK_KEY", "k-123");
+    // Nobody whom this host trusts: it is tried again later, and said.
+    let run = workspace.start(&["boot", "--mode", "layered"]);
+    workspace.ubs(&["wait", "a"]).expect(0);
+    run.signal(Signal::SIGTERM);
+    let ended = run.wait().expect(0);
+    assert!(ended.stderr.contains("is not trusted"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("k-123"), "{}", ended.stderr);
+    assert!(!workspace.path("posted").exists());
+    let trusted = workspace.path("cert.pem").display().to_string();
+    workspace.set_env("SSL_CERT_FILE", &trusted);
+    let run = workspace.start(&["boot", "--mode", "layered"]);
+    crate::support::await_that("it is told", || workspace.path("posted").exists());
+    run.signal(Signal::SIGTERM);
+    run.wait().expect(0);
+    let posted = workspace.read("posted");
+    assert!(posted.starts_with("/hook?key=k-123 {"), "{posted}");
+    assert!(posted.contains("\"on\":\"gave_up\"") && posted.contains("service b is given up"), "{posted}");
+    let _ = server.kill();
+    let _ = server.wait();
+}

@@ -38,5 +38,6 @@ mod siege;
 mod stopping;
 mod supervision;
 mod support;
+mod top;
 mod workspaces;
 mod wrong_heals;

@@ -117,7 +117,7 @@ fn entries() -> (Vec<Pair>, Vec<Named>) {
 fn workspace() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (path, text) in [
-        (".env", "A=1\nWORD=abc\nN=5\nWEAK=aaaabbbb\nTOKEN=0123456789abcdef0123456789abcdef\n"),
+        (".env", "A=1\nWORD=abc\nN=5\nWEAK=aaaabbbb\nSALT=x7Kq9Zp2Lw\nTOKEN=0123456789abcdef0123456789abcdef\n"),
         (".env.example", "IN_THE_EXAMPLE=1\n"),
         ("other.env", "B=2\n"),
         ("lib/reads.py", "import os\nprint(os.environ['NOBODY_DECLARES'])\n"),
@@ -132,6 +132,11 @@ fn workspace() -> tempfile::TempDir {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
     }
+    let mut certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    certificate.not_after = rcgen::date_time_ymd(2060, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let text = certificate.self_signed(&key).unwrap().pem();
+    std::fs::write(dir.path().join("cert.pem"), text).unwrap();
     for file in ["app.db", "other.db"] {
         let connection = rusqlite::Connection::open(dir.path().join(file)).unwrap();
         let table = if file == "app.db" { "t" } else { "u" };
