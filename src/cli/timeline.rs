@@ -278,7 +278,7 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Depth::Attempt,
             "PLAN",
             Tone::Accent,
-            format!("{} by {by}", changed_plan(layers, removed)),
+            format!("{}, by {by}", changed_plan(layers, removed)),
         ),
         E::ServiceSkipped { service, because } => line(
             Depth::Part,
@@ -654,23 +654,19 @@ fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
     phase == CheckPhase::Validation && matches!(report.measured, Measured::Registration { .. })
 }
 
-/// `api, worker new or changed; old gone`.
+/// `new or changed: api, worker; gone: old`.
 fn changed_plan(layers: &[LayerPlan], removed: &[String]) -> String {
     let services = layers.iter().flat_map(|layer| &layer.services);
-    let names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
-    let layers: Vec<&str> = layers.iter().map(|layer| layer.name.as_str()).collect();
-    let parts = [
-        match (names.is_empty(), layers.is_empty()) {
-            (false, _) => format!("{} new or changed", names.join(", ")),
-            (true, false) => format!("layer {} new or changed", layers.join(", ")),
-            (true, true) => String::new(),
-        },
-        match removed.is_empty() {
-            false => format!("{} gone", removed.join(", ")),
-            true => String::new(),
-        },
-    ];
-    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|p| !p.is_empty()).collect();
+    let mut names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+    if names.is_empty() {
+        names.extend(layers.iter().map(|layer| layer.name.as_str()));
+    }
+    let gone: Vec<&str> = removed.iter().map(String::as_str).collect();
+    let parts = [("new or changed", names), ("gone", gone)];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
     parts.join("; ")
 }
 

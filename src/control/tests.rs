@@ -347,29 +347,75 @@ fn bodies_without_end_and_what_hides_a_second_request_are_refused() {
         let close = "connection: close\r\n\r\n";
         for (request, wanted) in [
             // Two lengths, or a length and chunks: a proxy in front may see another end of it.
-            (format!("POST /wake HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 30\r\n{close}abc"), "400"),
-            (format!("POST /wake HTTP/1.1\r\ncontent-length: -1\r\n{close}"), "400"),
-            (format!("POST /wake HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"), "400"),
+            (
+                format!(
+                    "POST /wake HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 30\r\n{close}abc"
+                ),
+                "400",
+            ),
+            (
+                format!("POST /wake HTTP/1.1\r\ncontent-length: -1\r\n{close}"),
+                "400",
+            ),
+            (
+                format!("POST /wake HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"),
+                "400",
+            ),
             (format!("GET /services/%00 HTTP/1.1\r\n{close}"), "404"),
-            (format!("GET /services/%2e%2e/%2e%2e/etc HTTP/1.1\r\n{close}"), "404"),
-            (format!("GET /services/web%2f..%2f..%2f..%2fetc%2fpasswd/logs HTTP/1.1\r\n{close}"), "404"),
+            (
+                format!("GET /services/%2e%2e/%2e%2e/etc HTTP/1.1\r\n{close}"),
+                "404",
+            ),
+            (
+                format!("GET /services/web%2f..%2f..%2f..%2fetc%2fpasswd/logs HTTP/1.1\r\n{close}"),
+                "404",
+            ),
             (format!("GET /../../etc/passwd HTTP/1.1\r\n{close}"), "404"),
-            (format!("GET /missions?all={} HTTP/1.1\r\n{close}", "1".repeat(50_000)), "400"),
-            (format!("OPTIONS /services HTTP/1.1\r\norigin: http://evil\r\n{close}"), "405"),
+            (
+                format!(
+                    "GET /missions?all={} HTTP/1.1\r\n{close}",
+                    "1".repeat(50_000)
+                ),
+                "400",
+            ),
+            (
+                format!("OPTIONS /services HTTP/1.1\r\norigin: http://evil\r\n{close}"),
+                "405",
+            ),
             (format!("TRACE /services HTTP/1.1\r\n{close}"), "405"),
-            (format!("GET /livez HTTP/1.1\r\n{}{close}", "a: b\r\n".repeat(200)), "431"),
+            (
+                format!("GET /livez HTTP/1.1\r\n{}{close}", "a: b\r\n".repeat(200)),
+                "431",
+            ),
             (format!("GET /livez HTTP/3.0\r\n{close}"), "400"),
             (format!("GET /livez HTTP/1.1\r\na b: c\r\n{close}"), "400"),
         ] {
             let answer = say(&dir, request.as_bytes()).await;
             let start: String = request.chars().take(60).collect();
-            assert!(answer.starts_with(&format!("HTTP/1.1 {wanted}")), "{start}: {answer}");
-            assert!(!answer.to_lowercase().contains("access-control"), "{start}: {answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {wanted}")),
+                "{start}: {answer}"
+            );
+            assert!(
+                !answer.to_lowercase().contains("access-control"),
+                "{start}: {answer}"
+            );
         }
-        let no_text = say(&dir, b"GET /services/\xff\xfe HTTP/1.1\r\nconnection: close\r\n\r\n").await;
+        let no_text = say(
+            &dir,
+            b"GET /services/\xff\xfe HTTP/1.1\r\nconnection: close\r\n\r\n",
+        )
+        .await;
         assert!(no_text.starts_with("HTTP/1.1 400 "), "{no_text}");
-        let head = say(&dir, format!("HEAD /services HTTP/1.1\r\n{close}").as_bytes()).await;
-        assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
+        let head = say(
+            &dir,
+            format!("HEAD /services HTTP/1.1\r\n{close}").as_bytes(),
+        )
+        .await;
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
         let old = say(&dir, b"GET /livez HTTP/1.0\r\n\r\n").await;
         assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
         // Many at once are answered in their order, and no more than fit.
@@ -401,7 +447,10 @@ fn slow_heads_hold_up_nobody_and_are_let_go() {
         let answer = say_over_tcp(at, request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         // Under another name than ours, also where the request itself says it.
-        for line in ["GET http://evil.example.com/services", "GET //evil.example.com/services"] {
+        for line in [
+            "GET http://evil.example.com/services",
+            "GET //evil.example.com/services",
+        ] {
             let request = format!("{line} HTTP/1.1\r\n{right}\r\n\r\n");
             let answer = say_over_tcp(at, request.as_bytes()).await;
             assert!(answer.starts_with("HTTP/1.1 40"), "{line}: {answer}");

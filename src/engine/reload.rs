@@ -84,7 +84,9 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
             is_new
         });
         let name = &layer.name;
-        change.applied.push(format!("layer {name} is new, and starts after what it comes after"));
+        change.applied.push(format!(
+            "layer {name} is new, and starts after what it comes after"
+        ));
         change.plan.layers.push(plan_layer(&new));
         if new.needing {
             change.plan.needing.push(name.clone());
@@ -98,7 +100,9 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
     }
     if running.acknowledged != read.acknowledged {
         change.manifest.acknowledged = read.acknowledged.clone();
-        change.applied.push("[coverage] holds from now on".to_owned());
+        change
+            .applied
+            .push("[coverage] holds from now on".to_owned());
     }
     change.plan_rules_and_terms();
     change
@@ -184,7 +188,11 @@ impl Change {
 
     /// Those of the services that are planned anew.
     fn plan_rules_and_terms(&mut self) {
-        let services = self.plan.layers.iter().flat_map(|l: &LayerPlan| &l.services);
+        let services = self
+            .plan
+            .layers
+            .iter()
+            .flat_map(|l: &LayerPlan| &l.services);
         let names: Vec<String> = services.map(|service| service.name.clone()).collect();
         let rules = plan_rules(&self.manifest).into_iter();
         let is_planned = |name: &String| names.contains(name);
@@ -274,7 +282,10 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
         ),
         ("[sandbox]", *sandbox != read.sandbox),
         ("[api]", *api != read.api),
-        ("`logs`", logs_of(&running, &read) != logs_of(&read, &running)),
+        (
+            "`logs`",
+            logs_of(&running, &read) != logs_of(&read, &running),
+        ),
         ("[[notify]]", *notify != read.notify),
         ("[validate]", *validate_every_ms != read.validate_every_ms),
         ("the order of the layers", order(&running) != order(&read)),
@@ -400,7 +411,10 @@ mod tests {
     #[test]
     fn the_plan_changes_with_the_services_that_there_are() {
         let more = change(&BEFORE.replace(B, &format!("{B}{}", B.replace("\"b\"", "\"c\""))));
-        assert_eq!((&more.added[..], planned(&more)), (&["c".to_owned()][..], vec!["c"]));
+        assert_eq!(
+            (&more.added[..], planned(&more)),
+            (&["c".to_owned()][..], vec!["c"])
+        );
         let (_, c) = more.manifest.service("c").unwrap();
         assert_eq!(more.plan.rules[0], plan_rules(&more.manifest)[2]);
         assert_eq!((c.name.as_str(), more.left), ("c", vec![]));
@@ -411,13 +425,30 @@ mod tests {
         );
         assert!(less.manifest.service("b").is_none() && planned(&less).is_empty());
         let off = change(&BEFORE.replace("sleep 2\"", "sleep 2\"\ndisabled = true"));
-        assert_eq!((&off.stopped, planned(&off)), (&vec!["b".to_owned()], vec!["b"]));
+        assert_eq!(
+            (&off.stopped, planned(&off)),
+            (&vec!["b".to_owned()], vec!["b"])
+        );
         assert!(off.plan.terms[0].disabled && off.services.is_empty());
-        let layer = change(&format!("{BEFORE}[[layer]]\nname = \"new\"\n{}", B.replace("\"b\"", "\"c\"")));
-        assert_eq!((&layer.added, planned(&layer)), (&vec!["c".to_owned()], vec!["c"]));
-        assert_eq!((layer.plan.layers[0].after.clone(), layer.left), (vec!["all".to_owned()], vec![]));
+        let layer = change(&format!(
+            "{BEFORE}[[layer]]\nname = \"new\"\n{}",
+            B.replace("\"b\"", "\"c\"")
+        ));
+        assert_eq!(
+            (&layer.added, planned(&layer)),
+            (&vec!["c".to_owned()], vec!["c"])
+        );
+        assert_eq!(
+            (layer.plan.layers[0].after.clone(), layer.left),
+            (vec!["all".to_owned()], vec![])
+        );
         let none = change(&BEFORE.replace("\"all\"", "\"other\""));
-        assert_eq!(none.left.len(), 2, "both are in another layer: {:?}", none.left);
+        assert_eq!(
+            none.left.len(),
+            2,
+            "both are in another layer: {:?}",
+            none.left
+        );
     }
 
     #[test]
@@ -462,7 +493,9 @@ mod tests {
             assert!(change.left[0].contains(wanted), "{:?}", change.left);
         }
         // Both at once: what can be changed is.
-        let both = BEFORE.replace("\"sleep 2\"", "\"sleep 3\"").replace("\"x\"", "\"y\"");
+        let both = BEFORE
+            .replace("\"sleep 2\"", "\"sleep 3\"")
+            .replace("\"x\"", "\"y\"");
         let both = change(&both);
         assert_eq!((both.services.len(), both.left.len()), (1, 1));
     }

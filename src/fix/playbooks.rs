@@ -324,7 +324,9 @@ mod tests {
             fs::write(dir.path().join(file), "one = 1\ntwo = 2\n").unwrap();
         }
         let schema = |name: &str| {
-            format!("[[schema]]\nname = '{name}'\ndatabase = 'sqlite:///a.db'\nexpect = 'sql:*.sql'")
+            format!(
+                "[[schema]]\nname = '{name}'\ndatabase = 'sqlite:///a.db'\nexpect = 'sql:*.sql'"
+            )
         };
         let of = |playbook: &str| {
             let tables = format!("{playbook}\n{}\n{}", schema("main"), schema("other"));
@@ -359,7 +361,11 @@ mod tests {
             assert!(first.is_some(), "{before}");
             assert_ne!(first, second, "{after}");
         }
-        for matching in ["code = 'layer\\.failed'", "layer = 'cache'", "output = 'boom'"] {
+        for matching in [
+            "code = 'layer\\.failed'",
+            "layer = 'cache'",
+            "output = 'boom'",
+        ] {
             let playbook = format!("match = {{ {matching} }}\nrun = ['true']");
             assert!(of(&playbook).is_some(), "{matching}");
         }

@@ -123,14 +123,20 @@ fn a_real_prometheus_scrapes_the_metrics_and_evaluates_a_rule() {
     );
     // The text as its own checker sees it.
     let text = Command::new("sh")
-        .args(["-c", "curl -s --unix-socket .ubs/control.sock http://ubs/metrics | promtool check metrics"])
+        .args([
+            "-c",
+            "curl -s --unix-socket .ubs/control.sock http://ubs/metrics | promtool check metrics",
+        ])
         .current_dir(workspace.root())
         .output()
         .expect("sh");
     let said = String::from_utf8_lossy(&text.stdout) + String::from_utf8_lossy(&text.stderr);
     assert!(text.status.success(), "{said}");
     let mut prometheus = Command::new("prometheus")
-        .args(["--config.file=prometheus.yml", "--storage.tsdb.path=prometheus"])
+        .args([
+            "--config.file=prometheus.yml",
+            "--storage.tsdb.path=prometheus",
+        ])
         .arg(format!("--web.listen-address=127.0.0.1:{web}"))
         .current_dir(workspace.root())
         .stderr(std::process::Stdio::null())
@@ -139,15 +145,25 @@ fn a_real_prometheus_scrapes_the_metrics_and_evaluates_a_rule() {
     let ask = |query: &str| -> Value {
         let url = format!("http://127.0.0.1:{web}/api/v1/query");
         let run = Command::new("curl")
-            .args(["-s", "-G", &url, "--data-urlencode", &format!("query={query}")])
+            .args([
+                "-s",
+                "-G",
+                &url,
+                "--data-urlencode",
+                &format!("query={query}"),
+            ])
             .output()
             .expect("curl");
         let answer: Value = serde_json::from_slice(&run.stdout).unwrap_or_default();
         answer["data"]["result"][0]["value"][1].clone()
     };
-    crate::support::await_that("the rule has its value", || ask("ubs:services:ready") == "20");
+    crate::support::await_that("the rule has its value", || {
+        ask("ubs:services:ready") == "20"
+    });
     workspace.ubs(&["stop", "s7"]).expect(0);
-    crate::support::await_that("the rule sees the stop", || ask("ubs:services:ready") == "19");
+    crate::support::await_that("the rule sees the stop", || {
+        ask("ubs:services:ready") == "19"
+    });
     crate::support::await_that("the alert fires", || {
         ask("ALERTS{alertname=\"NotReady\",alertstate=\"firing\"}") == "1"
     });
@@ -181,7 +197,9 @@ fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
         .expect("python3");
     let mut port = String::new();
     let out = server.stdout.take().expect("its output");
-    std::io::BufReader::new(out).read_line(&mut port).expect("its port");
+    std::io::BufReader::new(out)
+        .read_line(&mut port)
+        .expect("its port");
     let port = port.trim();
     workspace.write(
         "ubs.toml",
@@ -195,9 +213,11 @@ fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
     workspace.set_env("HOOK_KEY", "k-123");
     // Nobody whom this host trusts: it is tried again later, and said.
     let run = workspace.start(&["boot", "--mode", "layered"]);
-    workspace.ubs(&["wait", "a"]).expect(0);
+    crate::support::await_that("its service is given up", || {
+        workspace.kinds().iter().any(|kind| kind == "boot_up")
+    });
     run.signal(Signal::SIGTERM);
-    let ended = run.wait().expect(0);
+    let ended = run.wait();
     assert!(ended.stderr.contains("is not trusted"), "{}", ended.stderr);
     assert!(!ended.stderr.contains("k-123"), "{}", ended.stderr);
     assert!(!workspace.path("posted").exists());
@@ -206,10 +226,13 @@ fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
     let run = workspace.start(&["boot", "--mode", "layered"]);
     crate::support::await_that("it is told", || workspace.path("posted").exists());
     run.signal(Signal::SIGTERM);
-    run.wait().expect(0);
+    run.wait();
     let posted = workspace.read("posted");
     assert!(posted.starts_with("/hook?key=k-123 {"), "{posted}");
-    assert!(posted.contains("\"on\":\"gave_up\"") && posted.contains("service b is given up"), "{posted}");
+    assert!(
+        posted.contains("\"on\":\"gave_up\"") && posted.contains("service b is given up"),
+        "{posted}"
+    );
     let _ = server.kill();
     let _ = server.wait();
 }

@@ -13,9 +13,7 @@ fn manifest(heal: &str) -> Workspace {
 #[test]
 fn a_sandboxed_command_has_the_time_and_the_memory_of_the_manifest() {
     let slow = manifest("[heal.sandbox.limits]\ntime = '200ms'");
-    let ended = slow
-        .ubs(&["sandbox", "--json", "--", "sleep", "30"])
-        .json();
+    let ended = slow.ubs(&["sandbox", "--json", "--", "sleep", "30"]).json();
     assert_eq!(ended["timed_out"], true, "{ended}");
     let small = manifest("[heal.sandbox.limits]\ntotal_memory = '64MiB'\nmemory = '4GiB'");
     let hungry = "import time; kept = b'x' * (300 << 20); time.sleep(1); print(len(kept))";
@@ -50,7 +48,7 @@ fn pids_around_a_fix(restart: &str, status: &str) -> (String, String) {
     let workspace = manifest(&format!("[heal]\n{restart}"));
     let running = workspace.start(&["boot"]);
     workspace.ubs(&["wait", "--for", "stable"]).expect(0);
-    let pid = || workspace.ubs(&["status", "a", "--json"]).json()["services"][0]["pid"].to_string();
+    let pid = || workspace.ubs(&["status", "a", "--json"]).json()["pid"].to_string();
     let before = pid();
     let file = ["missions", "file", "--subject", "x", "--error", "is wrong"];
     workspace.ubs(&file).expect(0);
@@ -62,7 +60,9 @@ fn pids_around_a_fix(restart: &str, status: &str) -> (String, String) {
     );
     for command in [
         &["missions", "claim", slug, "--worker", "ann"][..],
-        &["missions", "propose", slug, "--worker", "ann", "--file", "fix.json"],
+        &[
+            "missions", "propose", slug, "--worker", "ann", "--file", "fix.json",
+        ],
         &["missions", "approve", slug],
     ] {
         workspace.ubs(command).expect(0);
@@ -79,7 +79,8 @@ fn pids_around_a_fix(restart: &str, status: &str) -> (String, String) {
 
 #[test]
 fn services_are_started_again_with_a_fix_unless_the_manifest_says_never() {
-    let never = std::thread::spawn(|| pids_around_a_fix("restart = 'never'\nprobation = '1ms'", "blessed"));
+    let never =
+        std::thread::spawn(|| pids_around_a_fix("restart = 'never'\nprobation = '1ms'", "blessed"));
     let (before, after) = pids_around_a_fix("probation = '5m'", "probation");
     assert_ne!(before, after);
     let (before, after) = never.join().expect("its run");

@@ -15,7 +15,16 @@ impl Terminal {
         let name = format!("ubs-test-{}-{width}", std::process::id());
         let ubs = ubs_binary().canonicalize().expect("the program");
         let run = Command::new("tmux")
-            .args(["-L", &name, "-f", "/dev/null", "new-session", "-d", "-s", "top"])
+            .args([
+                "-L",
+                &name,
+                "-f",
+                "/dev/null",
+                "new-session",
+                "-d",
+                "-s",
+                "top",
+            ])
             .args(["-x", &width.to_string(), "-y", &height.to_string()])
             .arg("-c")
             .arg(workspace.root())
@@ -32,7 +41,10 @@ impl Terminal {
     }
 
     fn tmux(&self, arguments: &[&str]) -> String {
-        let run = Command::new("tmux").args(["-L", &self.name]).args(arguments).output();
+        let run = Command::new("tmux")
+            .args(["-L", &self.name])
+            .args(arguments)
+            .output();
         String::from_utf8_lossy(&run.expect("tmux").stdout).into_owned()
     }
 
@@ -70,12 +82,23 @@ fn the_terminal_view_shows_steers_and_leaves_at_both_sizes() {
         let Some(terminal) = Terminal::open(&workspace, width, height) else {
             break;
         };
-        for wanted in ["shop", "backend", "worker", "ready", "hello from api"] {
+        for wanted in [
+            "shop",
+            "backend",
+            "worker",
+            "up (not probed)",
+            "hello from api",
+        ] {
             terminal.shows(wanted);
         }
         let screen = terminal.screen();
         assert_eq!(screen.lines().count(), usize::from(height), "{screen}");
-        assert!(screen.lines().all(|line| line.chars().count() <= usize::from(width)), "{screen}");
+        assert!(
+            screen
+                .lines()
+                .all(|line| line.chars().count() <= usize::from(width)),
+            "{screen}"
+        );
         terminal.press("j");
         terminal.shows("hello from worker");
         terminal.press("?");

@@ -213,9 +213,12 @@ fn asked_with(lines: &str) -> String {
     let mut app = App::with_interpreter(None).file("token", "from-a-file\n");
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(app.root().join("token"), private).unwrap();
-    app.manifest.vault = crate::manifest::Manifest::parse(&text, &app.manifest.path).unwrap().vault;
+    app.manifest.vault = crate::manifest::Manifest::parse(&text, &app.manifest.path)
+        .unwrap()
+        .vault;
     app.process.insert("VAULT_TOKEN".into(), TOKEN.into());
-    app.process.insert("OTHER_TOKEN".into(), "another-token".into());
+    app.process
+        .insert("OTHER_TOKEN".into(), "another-token".into());
     let found = problems(&check(&app));
     let log = log.lock().unwrap().join("\n");
     format!("{found:?}\n{}", log.replace(&port.to_string(), "PORT"))

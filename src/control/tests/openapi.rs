@@ -58,17 +58,17 @@ fn fault(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<St
                 lacking.map(|name| format!("{at} has no {name}"))
             }
             "properties" if value.is_object() => {
-                let mut known = rule.as_object().unwrap().iter();
-                known.find_map(|(name, rule)| {
-                    let at = format!("{at}.{name}");
-                    fault(document, rule, value.get(name)?, &at)
-                })
-            }
-            "additionalProperties" if value.is_object() => {
-                assert_eq!(*rule, false);
+                let known = rule.as_object().unwrap();
                 let mut names = value.as_object().unwrap().keys();
-                let other = names.find(|name| schema["properties"].get(name.as_str()).is_none());
-                other.map(|name| format!("{at} has {name} too"))
+                let other = names.find(|name| !known.contains_key(name.as_str()));
+                let other = other.map(|name| format!("{at} has {name} too"));
+                let mut known = known.iter();
+                other.or_else(|| {
+                    known.find_map(|(name, rule)| {
+                        let at = format!("{at}.{name}");
+                        fault(document, rule, value.get(name)?, &at)
+                    })
+                })
             }
             "items" => {
                 let mut entries = value.as_array().into_iter().flatten();
@@ -76,6 +76,7 @@ fn fault(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<St
             }
             "required"
             | "properties"
+            // What is not described is a fault in any case.
             | "additionalProperties"
             | "description"
             | "format"

@@ -4,9 +4,7 @@
 use super::held;
 use super::plan_change::{self, fresh_layers};
 use super::proof::CRASH_LOOP_ENDS;
-use super::state::{
-    AfterStop, BootMission, BootState, LayerFailure, LayerStatus, Outcome, Phase,
-};
+use super::state::{AfterStop, BootMission, BootState, LayerFailure, LayerStatus, Outcome, Phase};
 use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, OnEnd};
 use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};

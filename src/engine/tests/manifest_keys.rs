@@ -81,7 +81,12 @@ fn entries() -> (Vec<Pair>, Vec<Named>) {
         let head: Vec<&str> = head.split(' ').collect();
         if let [key, "test", file, test, word] = head[..] {
             assert_eq!(text, "", "{key}");
-            tests.push(Named { key, file, test, word });
+            tests.push(Named {
+                key,
+                file,
+                test,
+                word,
+            });
             continue;
         }
         let ms = |at: usize| head[at].parse().unwrap();
@@ -108,7 +113,13 @@ fn entries() -> (Vec<Pair>, Vec<Named>) {
         };
         let (before, after) = text.split_once("--\n").expect(entry);
         let key = head[0];
-        pairs.push(Pair { key, place, at, before, after });
+        pairs.push(Pair {
+            key,
+            place,
+            at,
+            before,
+            after,
+        });
     }
     (pairs, tests)
 }
@@ -117,12 +128,21 @@ fn entries() -> (Vec<Pair>, Vec<Named>) {
 fn workspace() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for (path, text) in [
-        (".env", "A=1\nWORD=abc\nN=5\nWEAK=aaaabbbb\nSALT=x7Kq9Zp2Lw\nTOKEN=0123456789abcdef0123456789abcdef\n"),
+        (
+            ".env",
+            "A=1\nWORD=abc\nN=5\nWEAK=aaaabbbb\nSALT=x7Kq9Zp2Lw\nTOKEN=0123456789abcdef0123456789abcdef\n",
+        ),
         (".env.example", "IN_THE_EXAMPLE=1\n"),
         ("other.env", "B=2\n"),
-        ("lib/reads.py", "import os\nprint(os.environ['NOBODY_DECLARES'])\n"),
+        (
+            "lib/reads.py",
+            "import os\nprint(os.environ['NOBODY_DECLARES'])\n",
+        ),
         ("nothing/empty.py", ""),
-        ("sql/1.sql", "CREATE TABLE t (a INTEGER);\nCREATE TABLE u (a INTEGER);\n"),
+        (
+            "sql/1.sql",
+            "CREATE TABLE t (a INTEGER);\nCREATE TABLE u (a INTEGER);\n",
+        ),
         ("more/1.sql", "CREATE TABLE v (a INTEGER);\n"),
         ("secrets.json", "{\"K\": \"a-value\"}"),
         ("token", "fedcba9876543210fedcba9876543210\n"),
@@ -150,10 +170,21 @@ fn manifest_of(root: &Path, place: In, text: &str) -> Manifest {
     let network = std::fs::read_link("/proc/self/ns/net").unwrap();
     let text = text.replace("NETWORK", &network.display().to_string());
     let of = |wanted: bool| if wanted { text.as_str() } else { "" };
-    let run = if text.contains("run = 'sleep") { "" } else { "run = 'sleep 1'\n" };
+    let run = if text.contains("run = 'sleep") {
+        ""
+    } else {
+        "run = 'sleep 1'\n"
+    };
     let (app, layer) = (of(matches!(place, In::App)), of(matches!(place, In::Layer)));
-    let (service, tables) = (of(matches!(place, In::Service)), of(matches!(place, In::Tables)));
-    let run = if matches!(place, In::Service) { run } else { "run = 'sleep 1'\n" };
+    let (service, tables) = (
+        of(matches!(place, In::Service)),
+        of(matches!(place, In::Tables)),
+    );
+    let run = if matches!(place, In::Service) {
+        run
+    } else {
+        "run = 'sleep 1'\n"
+    };
     let text = format!(
         "[app]\nname = 'keys'\n{app}\n\
          [[layer]]\nname = 'one'\n{layer}\n\
@@ -223,7 +254,11 @@ fn effect(at: Use, app: &Application) -> String {
     match at {
         Use::Plan => {
             let plan = plan_boot(manifest, Mode::Resilient, true);
-            format!("{plan:#?} {:#?} {:#?}", plan_rules(manifest), plan_terms(manifest))
+            format!(
+                "{plan:#?} {:#?} {:#?}",
+                plan_rules(manifest),
+                plan_terms(manifest)
+            )
         }
         Use::Start => services(app).shown_start("a", &app.environment),
         Use::Check(check) => report_of(app, check),
@@ -253,7 +288,14 @@ fn each_pair_makes_a_difference_where_the_key_is_used() {
     let app = |place: In, text: &str| application(manifest_of(dir.path(), place, text));
     let mut idle = Vec::new();
     let mut timed = Vec::new();
-    for Pair { key, place, at, before, after } in entries().0 {
+    for Pair {
+        key,
+        place,
+        at,
+        before,
+        after,
+    } in entries().0
+    {
         let last = key.rsplit('.').next().unwrap();
         assert!(after.contains(last), "{key} does not stand in {after}");
         let (before, after) = (app(place, before), app(place, after));
@@ -265,7 +307,10 @@ fn each_pair_makes_a_difference_where_the_key_is_used() {
             _ => {}
         }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
     let waits = timed.iter().map(async |(key, at, ms, before, after)| {
         let bound = Duration::from_millis(*ms);
         let (first, second) = tokio::join!(measured(*at, before), measured(*at, after));
@@ -291,7 +336,11 @@ fn collect(root: &Value, at: &Value, path: &str, found: &mut BTreeSet<String>) {
         collect(root, named, &format!("{path}.NAME"), found);
     }
     let choices = at.get("anyOf").and_then(Value::as_array);
-    for part in at.get("items").into_iter().chain(choices.into_iter().flatten()) {
+    for part in at
+        .get("items")
+        .into_iter()
+        .chain(choices.into_iter().flatten())
+    {
         collect(root, part, path, found);
     }
 }
@@ -307,22 +356,45 @@ fn every_key_of_the_schema_has_something_that_shows_it() {
     let (pairs, tests) = entries();
     let of_tests = tests.iter().map(|named| named.key);
     let shown: BTreeSet<&str> = pairs.iter().map(|pair| pair.key).chain(of_tests).collect();
-    let is_table = |key: &str| keys.iter().any(|other| other.starts_with(&format!("{key}.")));
+    let is_table = |key: &str| {
+        keys.iter()
+            .any(|other| other.starts_with(&format!("{key}.")))
+    };
     let dark: Vec<&String> = keys
         .iter()
         .filter(|key| !shown.contains(key.as_str()) && !is_table(key))
         .collect();
-    assert_eq!(dark, [""; 0], "nothing shows what these keys do: give each an entry in this file");
+    assert_eq!(
+        dark, [""; 0],
+        "nothing shows what these keys do: give each an entry in this file"
+    );
     let unknown: Vec<&&str> = shown.iter().filter(|key| !keys.contains(**key)).collect();
     assert_eq!(unknown, [&""; 0], "the schema has no such keys");
     // The test is there, and has to do with the key.
-    for Named { key, file, test, word } in tests {
+    for Named {
+        key,
+        file,
+        test,
+        word,
+    } in tests
+    {
         let text = std::fs::read_to_string(root.join(file)).expect(key);
-        let begin = text.find(&format!("fn {test}(")).unwrap_or_else(|| panic!("{file} has no {test}"));
+        let begin = text
+            .find(&format!("fn {test}("))
+            .unwrap_or_else(|| panic!("{file} has no {test}"));
         let attributes = &text[..begin].trim_end();
-        assert!(attributes.ends_with(']') || attributes.ends_with("async"), "{test} is no test");
+        assert!(
+            attributes.ends_with(']') || attributes.ends_with("async"),
+            "{test} is no test"
+        );
         let body = &text[begin..];
-        let body = &body[..body.find("\n#[test]").or(body.find("\n    #[test]")).unwrap_or(body.len())];
-        assert!(body.contains(word), "{file}: {test} has no {word:?}, so it does not show {key}");
+        let body = &body[..body
+            .find("\n#[test]")
+            .or(body.find("\n    #[test]"))
+            .unwrap_or(body.len())];
+        assert!(
+            body.contains(word),
+            "{file}: {test} has no {word:?}, so it does not show {key}"
+        );
     }
 }

@@ -52,9 +52,16 @@ fn assert_replays(told: &Told) {
 #[test]
 fn what_is_new_starts_with_its_layer_and_nothing_else_is_touched() {
     let mut told = up();
-    let pids = |told: &Told| ["a", "b", "c"].map(|s| told.engine.state.service(s).unwrap().1.process.clone());
+    let pids = |told: &Told| {
+        ["a", "b", "c"].map(|s| told.engine.state.service(s).unwrap().1.process.clone())
+    };
     let before = pids(&told);
-    replan(&mut told, vec![layer("one", &[], vec![service("d")])], false, &[]);
+    replan(
+        &mut told,
+        vec![layer("one", &[], vec![service("d")])],
+        false,
+        &[],
+    );
     assert_eq!(told.status("d"), ServiceStatus::Starting);
     assert_eq!(told.layer("one"), LayerStatus::Starting);
     assert_eq!(told.layer("two"), LayerStatus::Up);
@@ -78,7 +85,9 @@ fn what_is_new_starts_with_its_layer_and_nothing_else_is_touched() {
 fn what_is_gone_is_stopped_and_then_forgotten() {
     let mut told = up();
     replan(&mut told, vec![], false, &["b"]);
-    let stop = Step::StopService { service: "b".into() };
+    let stop = Step::StopService {
+        service: "b".into(),
+    };
     assert!(next(&told.engine.state).contains(&stop));
     told.end("b", ExitKind::Code(1));
     assert!(told.engine.state.service("b").is_none());
@@ -133,5 +142,8 @@ fn a_plan_changes_only_while_the_system_runs() {
     };
     let by = "me".to_owned();
     let refused = told.engine.command(BootCommand::ChangePlan { change, by });
-    assert!(matches!(refused, Err(BootRefusal::Refused { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(BootRefusal::Refused { .. })),
+        "{refused:?}"
+    );
 }
