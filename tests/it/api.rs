@@ -213,6 +213,7 @@ fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
     workspace.set_env("HOOK_KEY", "k-123");
     // Nobody whom this host trusts: it is tried again later, and said.
     let run = workspace.start(&["boot", "--mode", "layered"]);
+    workspace.ubs(&["wait", "a"]).expect(0);
     crate::support::await_that("its service is given up", || {
         workspace.kinds().iter().any(|kind| kind == "boot_up")
     });

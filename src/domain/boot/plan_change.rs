@@ -78,7 +78,13 @@ fn replan(service: &mut ServiceState, fresh: ServiceState) -> bool {
         return false;
     }
     if was_disabled && !service.is_held() {
-        service.status = ServiceStatus::Pending;
+        // One that is still being stopped ends first.
+        service.again = service.is_alive();
+        service.status = if service.again {
+            ServiceStatus::Stopped
+        } else {
+            ServiceStatus::Pending
+        };
         service.ends = 0;
         service.error.clear();
         return true;

@@ -106,6 +106,20 @@ fn what_is_gone_is_stopped_and_then_forgotten() {
 }
 
 #[test]
+fn what_comes_back_before_it_has_ended_is_never_there_twice() {
+    let mut told = up();
+    replan(&mut told, vec![], false, &["b"]);
+    let plan = vec![layer("one", &[], vec![service("b")])];
+    replan(&mut told, plan, false, &[]);
+    let start = |step: &Step| matches!(step, Step::StartService { .. });
+    assert!(!next(&told.engine.state).iter().any(start));
+    told.end("b", ExitKind::Signal(15));
+    assert_eq!(told.status("b"), ServiceStatus::Starting);
+    told.pass(SECOND);
+    assert_eq!(told.layer("one"), LayerStatus::Up);
+}
+
+#[test]
 fn what_is_disabled_stops_and_starts_again_when_it_is_not() {
     let mut told = up();
     let plan = || vec![layer("one", &[], vec![service("a")])];
