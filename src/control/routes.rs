@@ -597,7 +597,7 @@ async fn follow(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> R
         Ok(permit) => permit,
         Err(refused) => return refused,
     };
-    match Follow::open(&shared.events, after, shared.head, permit) {
+    match Follow::open(&shared.events, after, shared.head, permit).await {
         Ok(events) => followed(events),
         Err(error) => no_log(&error.to_string()),
     }
