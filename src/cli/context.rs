@@ -56,6 +56,14 @@ pub(crate) enum CliError {
         /// What to do.
         help: String,
     },
+    /// What was named is not there.
+    #[error("{message}")]
+    Absent {
+        /// What is not there.
+        message: String,
+        /// What to do.
+        help: String,
+    },
     /// It could not be done, with what to do.
     #[error("{message}")]
     Failed {
@@ -114,7 +122,9 @@ impl CliError {
     /// As programs read it: `{"error": {code, message, help, problems}}`.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         let (help, problems) = match self {
-            Self::Usage { help, .. } | Self::Failed { help, .. } => (Some(help.clone()), None),
+            Self::Usage { help, .. } | Self::Absent { help, .. } | Self::Failed { help, .. } => {
+                (Some(help.clone()), None)
+            }
             Self::Manifest(error) => (None, Some(error.problems())),
             Self::Proposal { .. } => (Some(PROPOSAL_HELP.to_owned()), None),
             _ => (None, None),
@@ -135,6 +145,7 @@ impl CliError {
             Self::Trial(_) => "no_trial",
             Self::Init(_) => "init",
             Self::Usage { .. } => "usage",
+            Self::Absent { .. } => "not_found",
             Self::Failed { .. } => "failed",
             Self::Proposal { .. } => "bad_proposal",
             Self::Output(_) => "output",
@@ -293,7 +304,9 @@ impl Ui {
                     Err(_) => writeln!(err, "error: {problem}"),
                 }
             }
-            CliError::Usage { message, help } | CliError::Failed { message, help } => {
+            CliError::Usage { message, help }
+            | CliError::Absent { message, help }
+            | CliError::Failed { message, help } => {
                 writeln!(
                     err,
                     "error: {}\n  help: {}",

@@ -166,7 +166,10 @@ fn find(reader: &Reader, name: &str) -> Result<Fix, CliError> {
         .into_iter()
         .rev()
         .find(|fix| Some(fix.id) == number || fix.slug == name);
-    found.ok_or_else(|| CliError::usage(format!("there is no fix `{name}`"), help))
+    found.ok_or_else(|| CliError::Absent {
+        message: format!("there is no fix `{name}`"),
+        help: help.to_owned(),
+    })
 }
 
 fn words_of(status: FixStatus) -> (&'static str, Tone) {

@@ -77,7 +77,7 @@ enum Command {
     Restart(steer::RestartArgs),
     /// Send a signal to the main process of a service
     Signal(signal::Args),
-    /// Read the manifest again, and restart the services that its changes touch
+    /// Read the manifest again, and do what its changes ask for, and nothing else
     Reload(reload::Args),
     /// Wait until the system or a service is ready, stable or stopped
     Wait(wait::Args),

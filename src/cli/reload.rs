@@ -8,11 +8,11 @@ use super::options::Global;
 use super::render::{self, Tone};
 use super::steer::{require_good, silent, supervisor};
 
-/// Read the manifest again, and restart the services whose command, environment, probes or limits it changes.
+/// Read the manifest again, and do what its changes ask for, and nothing else.
 ///
-/// What is part of the boot's plan (layers, new services, `needs`, `restart` and the like) is named and takes a new
-/// boot. A manifest that is not valid changes nothing. Exit code: 0 all of it took effect (or would), 1 something
-/// takes a new boot or nothing runs here, 2 the manifest is not valid.
+/// Services whose command, environment, probes or limits changed are restarted, new ones are started, those that are
+/// gone are stopped. What cannot change in a boot is named. A manifest that is not valid changes nothing. Exit code: 0
+/// all of it took effect (or would), 1 something takes a new boot or nothing runs here, 2 the manifest is not valid.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only show what would be done
@@ -43,6 +43,9 @@ fn text(ui: &Ui, reloaded: &Value, dry_run: bool) -> String {
             "gets it at its next start: ".to_owned(),
             Tone::Dim,
         ),
+        ("start", format!("{would}started: "), Tone::Good),
+        ("stop", format!("{would}stopped: "), Tone::Warn),
+        ("applied", "holds from now on: ".to_owned(), Tone::Good),
         ("left", "takes a new boot: ".to_owned(), Tone::Warn),
     ];
     let mut text = String::new();
@@ -53,7 +56,7 @@ fn text(ui: &Ui, reloaded: &Value, dry_run: bool) -> String {
         }
     }
     if text.is_empty() {
-        text.push_str("nothing has changed that a service is started with\n");
+        text.push_str("nothing has changed\n");
     }
     text
 }

@@ -5,7 +5,7 @@
 
 use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
-use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, LayerPlan};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
 use crate::domain::healing::OFFERED;
 use crate::domain::health::last_words;
@@ -268,6 +268,17 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             "NEEDS",
             Tone::Dim,
             format!("and ends of {}", count(terms.len(), "service")),
+        ),
+        E::PlanChanged {
+            layers,
+            removed,
+            by,
+            ..
+        } => line(
+            Depth::Attempt,
+            "PLAN",
+            Tone::Accent,
+            format!("{}, by {by}", changed_plan(layers, removed)),
         ),
         E::ServiceSkipped { service, because } => line(
             Depth::Part,
@@ -641,6 +652,22 @@ fn slug_of(state: &BootState, id: MissionId) -> String {
 /// The registration of the running system: its routes, and which services are alive.
 fn is_live_registration(report: &CheckReport, phase: CheckPhase) -> bool {
     phase == CheckPhase::Validation && matches!(report.measured, Measured::Registration { .. })
+}
+
+/// `new or changed: api, worker; gone: old`.
+fn changed_plan(layers: &[LayerPlan], removed: &[String]) -> String {
+    let services = layers.iter().flat_map(|layer| &layer.services);
+    let mut names: Vec<&str> = services.map(|service| service.name.as_str()).collect();
+    if names.is_empty() {
+        names.extend(layers.iter().map(|layer| layer.name.as_str()));
+    }
+    let gone: Vec<&str> = removed.iter().map(String::as_str).collect();
+    let parts = [("new or changed", names), ("gone", gone)];
+    let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
+    let parts: Vec<String> = parts
+        .map(|(what, names)| format!("{what}: {}", names.join(", ")))
+        .collect();
+    parts.join("; ")
 }
 
 /// Worth a line even when the details are not wanted.

@@ -81,6 +81,12 @@ pub(crate) struct Reloaded {
     pub restart: Vec<String>,
     /// Services that get what has changed at their next start: they do not run.
     pub at_next_start: Vec<String>,
+    /// Services that are new, or enabled: they start with their layer.
+    pub start: Vec<String>,
+    /// Services that are gone, or disabled: they are stopped.
+    pub stop: Vec<String>,
+    /// What else holds from now on, and starts nothing anew.
+    pub applied: Vec<String>,
     /// What takes a new boot, each with why.
     pub left: Vec<String>,
 }

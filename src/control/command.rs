@@ -38,6 +38,8 @@ pub(super) struct Line {
     pub input: Option<String>,
     /// It only names a thing: one that is called wrongly is not there.
     pub names: bool,
+    /// What it says is the answer, also if that is no: it was only asked.
+    pub asks: bool,
 }
 
 /// What a command said, and its exit code.
@@ -65,14 +67,14 @@ impl Commands {
             );
         };
         let program = Arc::clone(&self.program);
-        let names = line.names;
+        let (names, asks) = (line.names, line.asks);
         let ran = tokio::task::spawn_blocking(move || {
             let said = run(&program, line);
             drop(permit);
             said
         });
         match ran.await {
-            Ok(Ok(said)) => answer_of(said, names),
+            Ok(Ok(said)) => answer_of(said, names, asks),
             Ok(Err(why)) => failure(StatusCode::INTERNAL_SERVER_ERROR, "failed", why),
             Err(error) => failure(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -130,11 +132,12 @@ fn run(program: &[OsString], line: Line) -> Result<Said, String> {
     Ok(Said { code, document })
 }
 
-fn answer_of(said: Said, names: bool) -> Response {
+fn answer_of(said: Said, names: bool, asks: bool) -> Response {
     let error = said.document.get("error").and_then(Value::as_object);
     let Some(error) = error else {
         return match said.code {
             Some(0) => document(StatusCode::OK, &said.document),
+            Some(1) if asks => document(StatusCode::OK, &said.document),
             // Nothing was there to be taken.
             _ if said.document.is_null() => failure(
                 StatusCode::NOT_FOUND,

@@ -29,14 +29,20 @@ const PAGES_BYTES_MAX: usize = 4 << 20;
 /// held up.
 const GATHER: Duration = Duration::from_millis(20);
 
-/// The log, read once for all who follow.
-pub(super) struct Source(Mutex<Pages>);
-
-struct Pages {
+/// The log, read once for all who follow, and not in the supervisor's own thread.
+pub(super) struct Source {
     log: PathBuf,
-    reader: Option<Reader>,
-    kept: VecDeque<Page>,
+    reader: Mutex<Option<Reader>>,
+    kept: Mutex<Kept>,
+    /// One reads at a time; who waits for it mostly finds what it wants then.
+    turn: tokio::sync::Mutex<()>,
+    #[cfg(test)]
+    reads: std::sync::atomic::AtomicUsize,
 }
+
+/// The pages that were sent last.
+#[derive(Default)]
+struct Kept(VecDeque<Page>);
 
 /// Some events, as they are sent.
 #[derive(Clone)]
@@ -48,74 +54,113 @@ struct Page {
 
 impl Source {
     pub(super) fn new(log: &Path) -> Self {
-        Self(Mutex::new(Pages {
+        Self {
             log: log.to_owned(),
-            reader: None,
-            kept: VecDeque::new(),
-        }))
-    }
-
-    fn pages(&self) -> MutexGuard<'_, Pages> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pages {
-    fn reader(&mut self) -> Result<&Reader, LogError> {
-        let reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => Reader::open(&self.log)?,
-        };
-        Ok(self.reader.insert(reader))
+            reader: Mutex::default(),
+            kept: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            #[cfg(test)]
+            reads: std::sync::atomic::AtomicUsize::default(),
+        }
     }
 
     /// What comes after this place; `None` if nothing does.
-    fn after(&mut self, after: Seq) -> Result<Option<Page>, LogError> {
-        if let Some(at) = self.kept.iter().position(|page| page.after == after) {
-            // Who comes behind wants it too.
-            let page = self.kept.remove(at);
-            self.kept.extend(page.clone());
-            return Ok(page);
+    async fn after(self: &Arc<Self>, after: Seq) -> Result<Option<Page>, LogError> {
+        if let Some(page) = locked(&self.kept).after(after) {
+            return Ok(Some(page));
         }
-        // Pages end at the same places for all, so that those who are late read together.
-        let end = Seq((after.0 / PAGE as u64 + 1) * PAGE as u64);
-        let page = match self.read(after, Some(end))? {
-            // Nothing is left there: pruned.
-            None => self.read(after, None)?,
-            page => page,
+        let _turn = self.turn.lock().await;
+        if let Some(page) = locked(&self.kept).after(after) {
+            return Ok(Some(page));
+        }
+        let source = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || source.read_after(after));
+        let page = match read.await {
+            Ok(read) => read?,
+            // The runtime ends.
+            Err(_) => None,
         };
-        self.kept.extend(page.clone());
-        let bytes = |kept: &VecDeque<Page>| kept.iter().map(|page| page.text.len()).sum::<usize>();
-        while self.kept.len() > PAGES_KEPT
-            || (self.kept.len() > 1 && bytes(&self.kept) > PAGES_BYTES_MAX)
-        {
-            self.kept.pop_front();
+        if let Some(page) = &page {
+            locked(&self.kept).keep(page.clone());
         }
         Ok(page)
     }
 
-    fn read(&mut self, after: Seq, until: Option<Seq>) -> Result<Option<Page>, LogError> {
-        let filter = EventFilter {
-            after: Some(after),
-            until,
-            ..EventFilter::default()
-        };
-        let (mut text, mut last) = (String::new(), after);
-        for recorded in self.reader()?.events(filter)?.take(PAGE) {
-            let recorded = recorded?;
-            last = recorded.seq;
-            let json = recorded.to_json();
-            text.push_str(&format!("id: {}\ndata: {json}\n\n", recorded.seq));
-            if text.len() >= PAGE_BYTES {
-                break;
-            }
-        }
-        if text.is_empty() {
-            return Ok(None);
-        }
-        let text = Bytes::from(text);
-        Ok(Some(Page { after, last, text }))
+    /// The place of the log's last event.
+    async fn end(self: &Arc<Self>) -> Result<Seq, LogError> {
+        let source = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || source.with_reader(Reader::head));
+        read.await.unwrap_or_else(|_| Ok(Seq::default()))
     }
+
+    fn read_after(&self, after: Seq) -> Result<Option<Page>, LogError> {
+        #[cfg(test)]
+        self.reads.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        // Pages end at the same places for all, so that those who are late read together.
+        let end = Seq((after.0 / PAGE as u64 + 1) * PAGE as u64);
+        self.with_reader(|reader| match read(reader, after, Some(end))? {
+            // Nothing is left there: pruned.
+            None => read(reader, after, None),
+            page => Ok(page),
+        })
+    }
+
+    fn with_reader<T>(
+        &self,
+        read: impl FnOnce(&Reader) -> Result<T, LogError>,
+    ) -> Result<T, LogError> {
+        let mut kept = locked(&self.reader);
+        let reader = match kept.take() {
+            Some(reader) => reader,
+            None => Reader::open(&self.log)?,
+        };
+        read(kept.insert(reader))
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Kept {
+    fn after(&mut self, after: Seq) -> Option<Page> {
+        let at = self.0.iter().position(|page| page.after == after)?;
+        // Who comes behind wants it too.
+        let page = self.0.remove(at)?;
+        self.0.push_back(page.clone());
+        Some(page)
+    }
+
+    fn keep(&mut self, page: Page) {
+        self.0.push_back(page);
+        let bytes = |kept: &VecDeque<Page>| kept.iter().map(|page| page.text.len()).sum::<usize>();
+        while self.0.len() > PAGES_KEPT || (self.0.len() > 1 && bytes(&self.0) > PAGES_BYTES_MAX) {
+            self.0.pop_front();
+        }
+    }
+}
+
+fn read(reader: &Reader, after: Seq, until: Option<Seq>) -> Result<Option<Page>, LogError> {
+    let filter = EventFilter {
+        after: Some(after),
+        until,
+        ..EventFilter::default()
+    };
+    let (mut text, mut last) = (String::new(), after);
+    for recorded in reader.events(filter)?.take(PAGE) {
+        let recorded = recorded?;
+        last = recorded.seq;
+        let json = recorded.to_json();
+        text.push_str(&format!("id: {}\ndata: {json}\n\n", recorded.seq));
+        if text.len() >= PAGE_BYTES {
+            break;
+        }
+    }
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let text = Bytes::from(text);
+    Ok(Some(Page { after, last, text }))
 }
 
 /// One who follows. Events are read when they are sent, so a slow reader costs no memory.
@@ -124,6 +169,8 @@ pub(super) struct Follow {
     after: Seq,
     head: watch::Receiver<Seq>,
     begun: bool,
+    /// The log was asked at least once: the head may not have been told yet.
+    looked: bool,
     /// When the last page was sent.
     sent: Instant,
     _permit: OwnedSemaphorePermit,
@@ -141,18 +188,19 @@ pub(super) fn after_of(query: &str, last_id: Option<&str>) -> Result<Option<Seq>
 }
 
 impl Follow {
-    pub(super) fn open(
+    pub(super) async fn open(
         source: &Arc<Source>,
         after: Option<Seq>,
         head: watch::Receiver<Seq>,
         permit: OwnedSemaphorePermit,
     ) -> Result<Self, LogError> {
-        let now = source.pages().reader()?.head()?;
+        let now = source.end().await?;
         Ok(Self {
             source: Arc::clone(source),
             after: after.unwrap_or(now),
             head,
             begun: false,
+            looked: false,
             sent: Instant::now(),
             _permit: permit,
         })
@@ -166,8 +214,13 @@ impl Follower for Follow {
             return Some(format!(": after {}\n\n", self.after.0).into());
         }
         loop {
-            self.head.mark_unchanged();
-            let page = self.source.pages().after(self.after);
+            // Up to here it is known; what others write is told.
+            let head = *self.head.borrow_and_update();
+            let page = match self.after < head || !self.looked {
+                true => self.source.after(self.after).await,
+                false => Ok(None),
+            };
+            self.looked = true;
             match page {
                 Ok(Some(page)) => {
                     self.after = page.last;
@@ -193,6 +246,66 @@ impl Follower for Follow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::event::Event;
+    use crate::log::{Log, NewEvent, now};
+
+    /// Appends so many notes; gives the log's end.
+    fn note(log: &Log, count: usize) -> Seq {
+        let note = |n: usize| NewEvent {
+            at: now(),
+            boot: None,
+            mission: None,
+            event: Event::Note {
+                text: format!("note {n}"),
+            },
+        };
+        log.append((0..count).map(note).collect()).unwrap();
+        log.reader().unwrap().head().unwrap()
+    }
+
+    /// Reads until the event of that place; gives the places in the order in which they came.
+    async fn follow_until(mut follow: Follow, last: Seq) -> Vec<u64> {
+        let mut places = Vec::new();
+        while places.last() != Some(&last.0) {
+            let sent = follow.next().await.unwrap();
+            let text = std::str::from_utf8(&sent).unwrap();
+            let ids = text.lines().filter_map(|line| line.strip_prefix("id: "));
+            places.extend(ids.map(|id| id.parse::<u64>().unwrap()));
+        }
+        places
+    }
+
+    #[test]
+    fn many_who_follow_cost_one_reading_and_each_gets_every_event_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = Log::open(&dir.path().join("log.db")).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let source = Arc::new(Source::new(log.path()));
+        let (tell, told) = watch::channel(note(&log, 2 * PAGE));
+        let permits = Arc::new(tokio::sync::Semaphore::new(200));
+        runtime.block_on(async {
+            let mut all = tokio::task::JoinSet::new();
+            let last = Seq(2 * PAGE as u64 + 300);
+            for _ in 0..200 {
+                let permit = Arc::clone(&permits).acquire_owned().await.unwrap();
+                let follow = Follow::open(&source, Some(Seq(0)), told.clone(), permit);
+                all.spawn(follow_until(follow.await.unwrap(), last));
+            }
+            for _ in 0..3 {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                tell.send(note(&log, 100)).unwrap();
+            }
+            let every: Vec<u64> = (1..=last.0).collect();
+            while let Some(one) = all.join_next().await {
+                assert_eq!(one.unwrap(), every);
+            }
+        });
+        let reads = source.reads.load(std::sync::atomic::Ordering::SeqCst);
+        assert!(reads < 20, "{reads} readings of 8 pages");
+    }
 
     #[test]
     fn the_place_is_a_number_or_now() {

@@ -1,4 +1,4 @@
-//! What can be done with missions: each request becomes the command line of `ubs missions` that does it.
+//! What can be done with missions and fixes: each request becomes the command line of `ubs` that does it.
 
 use serde_json::{Map, Value};
 
@@ -69,7 +69,7 @@ pub(super) const CLAIM: Deed = Deed {
 };
 
 /// Everything that can be done with one mission.
-pub(super) static DEEDS: [Deed; 9] = [
+pub(super) static DEEDS: [Deed; 10] = [
     CLAIM,
     Deed {
         name: "heartbeat",
@@ -77,6 +77,10 @@ pub(super) static DEEDS: [Deed; 9] = [
     },
     Deed {
         name: "propose",
+        fields: &[WORKER, must("proposal", Kind::Input("file"))],
+    },
+    Deed {
+        name: "try",
         fields: &[WORKER, must("proposal", Kind::Input("file"))],
     },
     Deed {
@@ -105,10 +109,38 @@ pub(super) static DEEDS: [Deed; 9] = [
     },
 ];
 
-/// The command line that shows a mission.
-pub(super) fn show(mission: &str) -> Line {
-    let mut arguments = Vec::from(["missions", "show", "--"].map(str::to_owned));
-    arguments.push(mission.to_owned());
+/// Everything that can be done with one fix.
+pub(super) static FIX_DEEDS: [Deed; 2] = [
+    Deed {
+        name: "keep",
+        fields: &[BY],
+    },
+    Deed {
+        name: "undo",
+        fields: &[BY, may("reason", Kind::Text)],
+    },
+];
+
+/// What a command line is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Noun {
+    Missions,
+    Fixes,
+}
+
+impl Noun {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Missions => "missions",
+            Self::Fixes => "fixes",
+        }
+    }
+}
+
+/// The command line that shows one.
+pub(super) fn show(noun: Noun, name: &str) -> Line {
+    let mut arguments = Vec::from([noun.as_str(), "show", "--"].map(str::to_owned));
+    arguments.push(name.to_owned());
     Line {
         arguments,
         names: true,
@@ -116,10 +148,11 @@ pub(super) fn show(mission: &str) -> Line {
     }
 }
 
-/// The command line that does this, with a mission or without one.
+/// The command line that does this, with a mission or fix or without one.
 pub(super) fn act(
+    noun: Noun,
     deed: &Deed,
-    mission: Option<&str>,
+    name: Option<&str>,
     body: &[u8],
     who: &str,
 ) -> Result<Line, String> {
@@ -135,7 +168,8 @@ pub(super) fn act(
         return Err(format!("{} takes `{keys}`, and not {key}", deed.name));
     }
     let mut line = Line {
-        arguments: vec!["missions".to_owned(), deed.name.to_owned()],
+        arguments: vec![noun.as_str().to_owned(), deed.name.to_owned()],
+        asks: deed.name == "try",
         ..Line::default()
     };
     for Field {
@@ -166,9 +200,9 @@ pub(super) fn act(
             line.arguments.push(format!("--{key}={value}"));
         }
     }
-    if let Some(mission) = mission {
+    if let Some(name) = name {
         line.arguments
-            .extend(["--".to_owned(), mission.replace('\0', "")]);
+            .extend(["--".to_owned(), name.replace('\0', "")]);
     }
     Ok(line)
 }
@@ -180,7 +214,7 @@ mod tests {
     fn arguments(name: &str, mission: Option<&str>, body: &str) -> Result<String, String> {
         let deed = DEEDS.iter().find(|deed| deed.name == name);
         let deed = deed.expect("it can be done");
-        let line = act(deed, mission, body.as_bytes(), "me")?;
+        let line = act(Noun::Missions, deed, mission, body.as_bytes(), "me")?;
         let input = line
             .input
             .map_or_else(String::new, |text| format!(" < {text}"));

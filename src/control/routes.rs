@@ -22,7 +22,7 @@ use super::ask::{Ask, Asks, Refused, ReloadWanted, SignalWanted, Snapshot, Steer
 use super::command::{Commands, Line};
 use super::events::{self, Follow, Source};
 use super::logs::{self, FollowLog};
-use super::missions::Deed;
+use super::missions::{Deed, Noun};
 use super::peer::Peer;
 use super::query::{number, query_of, switch};
 use super::{metrics, missions, view};
@@ -146,7 +146,7 @@ type Handler = MethodRouter<Shared>;
 
 /// Every path with its method; the OpenAPI document has the same.
 pub(super) fn routes() -> Vec<(Method, String, Handler)> {
-    let gets: [(&str, Handler); 15] = [
+    let gets: [(&str, Handler); 17] = [
         ("/livez", get(livez)),
         ("/readyz", get(readyz)),
         ("/health", get(health)),
@@ -159,6 +159,8 @@ pub(super) fn routes() -> Vec<(Method, String, Handler)> {
         ("/boots/{boot}", get(one_boot)),
         ("/missions", get(list_missions)),
         ("/missions/{mission}", get(one_mission)),
+        ("/fixes", get(list_fixes)),
+        ("/fixes/{fix}", get(one_fix)),
         ("/events", get(follow)),
         ("/metrics", get(scrape)),
         ("/openapi.json", get(openapi)),
@@ -175,17 +177,27 @@ pub(super) fn routes() -> Vec<(Method, String, Handler)> {
     ];
     let of = |method: Method, (path, handler): (&str, Handler)| (method, path.to_owned(), handler);
     let deeds = missions::DEEDS.iter().map(|deed| {
-        let handler = move |shared: State<Shared>, peer: Extension<Peer>, mission, body| {
-            act_on_mission(deed, shared, peer, mission, body)
-        };
         let path = format!("/missions/{{mission}}/{}", deed.name);
-        (Method::POST, path, post(handler))
+        (Method::POST, path, acts(Noun::Missions, deed))
+    });
+    let fix_deeds = missions::FIX_DEEDS.iter().map(|deed| {
+        let path = format!("/fixes/{{fix}}/{}", deed.name);
+        (Method::POST, path, acts(Noun::Fixes, deed))
     });
     gets.into_iter()
         .map(|route| of(Method::GET, route))
         .chain(posts.into_iter().map(|route| of(Method::POST, route)))
         .chain(deeds)
+        .chain(fix_deeds)
         .collect()
+}
+
+fn acts(noun: Noun, deed: &'static Deed) -> Handler {
+    post(
+        move |shared: State<Shared>, peer: Extension<Peer>, name, body| {
+            act_on(noun, deed, shared, peer, name, body)
+        },
+    )
 }
 
 pub(super) fn router(shared: Shared) -> Router {
@@ -201,7 +213,8 @@ pub(super) fn router(shared: Shared) -> Router {
 
 /// Most bytes of this request's body.
 pub(super) fn body_bytes_max(request: &Parts) -> usize {
-    if request.uri.path().ends_with("/propose") {
+    let path = request.uri.path();
+    if path.ends_with("/propose") || path.ends_with("/try") {
         PROPOSAL_BYTES_MAX
     } else {
         BODY_BYTES_MAX
@@ -210,7 +223,8 @@ pub(super) fn body_bytes_max(request: &Parts) -> usize {
 
 /// A trial of a fix may take minutes; it has bounds of its own.
 pub(super) fn may_take_long(request: &Parts) -> bool {
-    request.method == Method::POST && request.uri.path().starts_with("/missions")
+    let path = request.uri.path();
+    request.method == Method::POST && (path.starts_with("/missions") || path.starts_with("/fixes"))
 }
 
 fn no_log(why: &str) -> Response {
@@ -465,10 +479,27 @@ async fn list_missions(State(shared): State<Shared>, uri: Uri) -> Response {
     flat(told.await)
 }
 
-async fn one_mission(State(shared): State<Shared>, mission: Name) -> Response {
-    match name_of(mission) {
-        Ok(mission) => {
-            let line = missions::show(&mission.replace('\0', ""));
+async fn one_mission(shared: State<Shared>, mission: Name) -> Response {
+    show(Noun::Missions, &shared, mission).await
+}
+
+async fn list_fixes(State(shared): State<Shared>) -> Response {
+    let arguments = ["fixes", "list"].map(str::to_owned).to_vec();
+    let line = Line {
+        arguments,
+        ..Line::default()
+    };
+    shared.commands.answer(line).await
+}
+
+async fn one_fix(shared: State<Shared>, fix: Name) -> Response {
+    show(Noun::Fixes, &shared, fix).await
+}
+
+async fn show(noun: Noun, shared: &Shared, name: Name) -> Response {
+    match name_of(name) {
+        Ok(name) => {
+            let line = missions::show(noun, &name.replace('\0', ""));
             shared.commands.answer(line).await
         }
         Err(response) => response,
@@ -476,34 +507,38 @@ async fn one_mission(State(shared): State<Shared>, mission: Name) -> Response {
 }
 
 async fn file_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
-    answer_deed(&shared, &missions::FILE, None, &body, &peer.name()).await
+    let (noun, deed) = (Noun::Missions, &missions::FILE);
+    answer_deed(&shared, noun, deed, None, &body, &peer.name()).await
 }
 
 async fn claim_mission(shared: State<Shared>, peer: Extension<Peer>, body: Bytes) -> Response {
-    answer_deed(&shared, &missions::CLAIM, None, &body, &peer.name()).await
+    let (noun, deed) = (Noun::Missions, &missions::CLAIM);
+    answer_deed(&shared, noun, deed, None, &body, &peer.name()).await
 }
 
-async fn act_on_mission(
+async fn act_on(
+    noun: Noun,
     deed: &'static Deed,
     shared: State<Shared>,
     peer: Extension<Peer>,
-    mission: Name,
+    name: Name,
     body: Bytes,
 ) -> Response {
-    match name_of(mission) {
-        Ok(mission) => answer_deed(&shared, deed, Some(&mission), &body, &peer.name()).await,
+    match name_of(name) {
+        Ok(name) => answer_deed(&shared, noun, deed, Some(&name), &body, &peer.name()).await,
         Err(response) => response,
     }
 }
 
 async fn answer_deed(
     shared: &Shared,
+    noun: Noun,
     deed: &Deed,
-    mission: Option<&str>,
+    name: Option<&str>,
     body: &[u8],
     who: &str,
 ) -> Response {
-    match missions::act(deed, mission, body, who) {
+    match missions::act(noun, deed, name, body, who) {
         Ok(line) => shared.commands.answer(line).await,
         Err(why) => bad_request(why),
     }
@@ -562,7 +597,7 @@ async fn follow(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> R
         Ok(permit) => permit,
         Err(refused) => return refused,
     };
-    match Follow::open(&shared.events, after, shared.head, permit) {
+    match Follow::open(&shared.events, after, shared.head, permit).await {
         Ok(events) => followed(events),
         Err(error) => no_log(&error.to_string()),
     }

@@ -30,10 +30,12 @@ const PROGRAM: &str = "/bin/sh";
 const SCRIPT: &str = r#"
     case "$*" in
         *replay*nobody) echo '{"error":{"code":"usage","message":"no boot is called so"}}'; exit 2;;
-        *show*nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
+        *nobody) echo '{"error":{"code":"not_found","message":"there is no mission"}}'; exit 2;;
         *fail*) echo '{"error":{"code":"not_holder","message":"it is not claimed"}}'; exit 13;;
         *complete*) echo '{"outcome":"rejected"}'; exit 1;;
         *claim*) echo null; exit 1;;
+        *fixes?list) echo '[]';;
+        *missions?try*) echo '{"done": false}'; exit 1;;
         *broken) echo nothing; exit 1;;
         *propose*) read -r text; echo "{\"proposal\": $text}";;
         *) echo '{"done": true}';;
@@ -306,6 +308,161 @@ fn hostile_requests_are_refused_and_the_door_stays_open() {
     assert_eq!(heard, [""; 0]);
 }
 
+/// Sends these parts with a pause after each, and reads what comes until the other side closes.
+async fn say_slowly(dir: &Path, parts: &[&[u8]], pause: Duration) -> String {
+    let short = ShortPath::of(dir).unwrap();
+    let stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+    let (mut from, mut to) = stream.into_split();
+    let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+    let writing = tokio::task::spawn_local(async move {
+        for part in parts {
+            if to.write_all(&part).await.is_err() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        // Open until the other side closes.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        drop(to);
+    });
+    let mut answer = Vec::new();
+    let _ = tokio::time::timeout(Duration::from_secs(5), from.read_to_end(&mut answer)).await;
+    writing.abort();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn bodies_without_end_and_what_hides_a_second_request_are_refused() {
+    let heard = beside_a_door(|dir, _| async move {
+        let chunked = b"POST /wake HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = [b"4000\r\n".to_vec(), vec![b'c'; 0x4000], b"\r\n".to_vec()].concat();
+        let mut endless = vec![&chunked[..]];
+        endless.resize(40, &chunk);
+        let large = say_slowly(&dir, &endless, Duration::ZERO).await;
+        assert!(large.starts_with("HTTP/1.1 413 "), "{large}");
+        let mut slow = vec![&chunked[..]];
+        slow.resize(40, b"1\r\nx\r\n");
+        let late = say_slowly(&dir, &slow, Duration::from_millis(40)).await;
+        assert!(late.starts_with("HTTP/1.1 408 "), "{late}");
+        let close = "connection: close\r\n\r\n";
+        for (request, wanted) in [
+            // Two lengths, or a length and chunks: a proxy in front may see another end of it.
+            (
+                format!(
+                    "POST /wake HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 30\r\n{close}abc"
+                ),
+                "400",
+            ),
+            (
+                format!("POST /wake HTTP/1.1\r\ncontent-length: -1\r\n{close}"),
+                "400",
+            ),
+            (
+                format!("POST /wake HTTP/1.1\r\ntransfer-encoding: gzip\r\n{close}"),
+                "400",
+            ),
+            (format!("GET /services/%00 HTTP/1.1\r\n{close}"), "404"),
+            (
+                format!("GET /services/%2e%2e/%2e%2e/etc HTTP/1.1\r\n{close}"),
+                "404",
+            ),
+            (
+                format!("GET /services/web%2f..%2f..%2f..%2fetc%2fpasswd/logs HTTP/1.1\r\n{close}"),
+                "404",
+            ),
+            (format!("GET /../../etc/passwd HTTP/1.1\r\n{close}"), "404"),
+            (
+                format!(
+                    "GET /missions?all={} HTTP/1.1\r\n{close}",
+                    "1".repeat(50_000)
+                ),
+                "400",
+            ),
+            (
+                format!("OPTIONS /services HTTP/1.1\r\norigin: http://evil\r\n{close}"),
+                "405",
+            ),
+            (format!("TRACE /services HTTP/1.1\r\n{close}"), "405"),
+            (
+                format!("GET /livez HTTP/1.1\r\n{}{close}", "a: b\r\n".repeat(200)),
+                "431",
+            ),
+            (format!("GET /livez HTTP/3.0\r\n{close}"), "400"),
+            (format!("GET /livez HTTP/1.1\r\na b: c\r\n{close}"), "400"),
+        ] {
+            let answer = say(&dir, request.as_bytes()).await;
+            let start: String = request.chars().take(60).collect();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {wanted}")),
+                "{start}: {answer}"
+            );
+            assert!(
+                !answer.to_lowercase().contains("access-control"),
+                "{start}: {answer}"
+            );
+        }
+        let no_text = say(
+            &dir,
+            b"GET /services/\xff\xfe HTTP/1.1\r\nconnection: close\r\n\r\n",
+        )
+        .await;
+        assert!(no_text.starts_with("HTTP/1.1 400 "), "{no_text}");
+        let head = say(
+            &dir,
+            format!("HEAD /services HTTP/1.1\r\n{close}").as_bytes(),
+        )
+        .await;
+        assert!(
+            head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"),
+            "{head}"
+        );
+        let old = say(&dir, b"GET /livez HTTP/1.0\r\n\r\n").await;
+        assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
+        // Many at once are answered in their order, and no more than fit.
+        let mut many = "GET /livez HTTP/1.1\r\n\r\n".repeat(200);
+        many.push_str(&format!("GET /nothing HTTP/1.1\r\n{close}"));
+        let answers = say(&dir, many.as_bytes()).await;
+        assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 200);
+        assert!(answers.contains("no path"), "the last one is the last");
+    });
+    assert_eq!(heard, [""; 0]);
+}
+
+#[test]
+fn slow_heads_hold_up_nobody_and_are_let_go() {
+    beside_a_door(|dir, at| async move {
+        let mut slow = Vec::new();
+        for _ in 0..200 {
+            let parts: [&[u8]; 40] = [b"x"; 40];
+            let dir = dir.clone();
+            slow.push(tokio::task::spawn_local(async move {
+                say_slowly(&dir, &parts, Duration::from_millis(50)).await
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(get(&dir, "/livez").await.starts_with("HTTP/1.1 200 "));
+        // Those of the socket are not in the way of the others.
+        let right = format!("host: {at}\r\nauthorization: Bearer {TOKEN}\r\nconnection: close");
+        let request = format!("GET /livez HTTP/1.1\r\n{right}\r\n\r\n");
+        let answer = say_over_tcp(at, request.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        // Under another name than ours, also where the request itself says it.
+        for line in [
+            "GET http://evil.example.com/services",
+            "GET //evil.example.com/services",
+        ] {
+            let request = format!("{line} HTTP/1.1\r\n{right}\r\n\r\n");
+            let answer = say_over_tcp(at, request.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 40"), "{line}: {answer}");
+            assert!(!answer.contains("web"), "{line}: {answer}");
+        }
+        for one in slow {
+            let answer = one.await.unwrap();
+            assert!(!answer.contains(" 200 "), "{answer}");
+        }
+    });
+}
+
 async fn say_over_tcp(at: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = tokio::net::TcpStream::connect(at).await.unwrap();
     let _ = stream.write_all(bytes).await;
@@ -433,6 +590,83 @@ fn a_dead_supervisors_socket_is_replaced_and_a_live_one_never() {
     let error = Socket::bind(&dir).err().unwrap();
     assert!(error.to_string().contains("is no socket"), "{error}");
     assert_eq!(std::fs::read_to_string(dir.join(NAME)).unwrap(), "mine");
+}
+
+/// What `promtool check metrics` asks of a text, by the description of the format: a fault, if there is one.
+fn metrics_fault(text: &str) -> Option<String> {
+    let (mut kinds, mut seen) = (BTreeMap::new(), std::collections::BTreeSet::new());
+    let (mut helped, mut family) = (String::new(), String::new());
+    for line in text.lines() {
+        let fault = |why: &str| Some(format!("{why}: {line}"));
+        if let Some(rest) = line.strip_prefix("# HELP ") {
+            let (name, help) = rest.split_once(' ')?;
+            if help.is_empty() || kinds.contains_key(name) {
+                return fault("no help, or a second one");
+            }
+            helped = name.to_owned();
+        } else if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ')?;
+            let is_counter = kind == "counter";
+            if name != helped || !(is_counter || kind == "gauge") {
+                return fault("a type without its help, or a strange one");
+            }
+            if is_counter != name.ends_with("_total") {
+                return fault("`_total` is for counters");
+            }
+            let units = ["milliseconds", "minutes", "megabytes", "percent", "count"];
+            if units.iter().any(|unit| name.contains(unit)) {
+                return fault("no base unit");
+            }
+            kinds.insert(name.to_owned(), kind.to_owned());
+            family = name.to_owned();
+        } else {
+            let end = line.find(['{', ' ']).unwrap_or(line.len());
+            if line[..end] != family {
+                return fault("a sample outside of its family");
+            }
+            let (series, value) = line.rsplit_once(' ')?;
+            if value.parse::<f64>().is_err() {
+                return fault("no number");
+            }
+            if !seen.insert(series.to_owned()) {
+                return fault("twice");
+            }
+            // Inside of quotes only escaped ones, and no end of a line.
+            let labels = series[end..].replace("\\\\", "").replace("\\\"", "");
+            if labels.matches('"').count() % 2 != 0 {
+                return fault("quotes");
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn metrics_are_what_prometheus_takes() {
+    let mut snapshot = snapshot();
+    snapshot.state.app = "a \"name\" with \\ and\nlines".to_owned();
+    snapshot.state.phase = Phase::Running;
+    snapshot.probes.insert("web".into(), {
+        let mut times = crate::domain::probes::ProbeTimes::default();
+        times.note(1_500, false);
+        times
+    });
+    let pid = 7;
+    snapshot.state.layers[0].services[0].process = Some(crate::domain::event::ProcessRef {
+        pid,
+        start_ticks: 1,
+        host_boot: "h".into(),
+    });
+    let usage = BTreeMap::from([(pid, crate::kernel::Usage::default())]);
+    let text = metrics::text(&snapshot, &usage);
+    assert_eq!(metrics_fault(&text), None, "{text}");
+    let app = "app=\"a \\\"name\\\" with \\\\ and\\nlines\"";
+    assert!(text.contains(app), "{text}");
+    assert!(text.contains("ubs_service_probe_failures_total{service=\"web\",layer=\"all\"} 1\n"));
+    assert!(text.contains("ubs_service_probe_seconds{service=\"web\",layer=\"all\"} 0.0015\n"));
+    let wrong = text.replace("# TYPE ubs_ready gauge", "# TYPE ubs_ready counter");
+    assert!(metrics_fault(&wrong).is_some());
+    assert!(metrics_fault(&format!("{text}{text}")).is_some());
 }
 
 #[test]

@@ -448,6 +448,23 @@ events! {
         /// What was older than this was to go.
         before: At,
     },
+    // --- the boot, once more ----------------------------------------------------------------
+    /// A person had the manifest read again, and the plan of the running boot changed with it.
+    PlanChanged = "plan_changed" {
+        /// Layers with the services that are new or planned in another way, and these only; a layer that the plan does
+        /// not have is new.
+        layers: Vec<LayerPlan>,
+        /// How these services are judged.
+        rules: Vec<ServiceRules>,
+        /// What they need, and what follows their ends.
+        terms: Vec<ServiceTerms>,
+        /// Layers of these that need what they come after.
+        needing: Vec<String>,
+        /// Services that are gone: they are stopped.
+        removed: Vec<String>,
+        /// Who: `a person (uid 1000)`.
+        by: String,
+    },
 }
 
 impl Event {

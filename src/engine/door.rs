@@ -75,7 +75,7 @@ fn program_of(app: &Application) -> Vec<OsString> {
     program
 }
 
-fn tcp_of(api: &Api, app: &Application) -> Result<Tcp, String> {
+pub(super) fn tcp_of(api: &Api, app: &Application) -> Result<Tcp, String> {
     let token = match &api.token {
         None => None,
         Some(ApiToken::Variable(name)) => {

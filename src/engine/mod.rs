@@ -24,6 +24,8 @@ mod services;
 mod settle;
 mod signals;
 mod start;
+#[cfg(test)]
+mod tests;
 mod work;
 
 pub(crate) use boot::{Boot, BootEnd, Until, is_settled};

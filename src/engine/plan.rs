@@ -53,7 +53,17 @@ pub(crate) fn plan_rules(manifest: &Manifest) -> Vec<ServiceRules> {
 #[must_use]
 pub(crate) fn plan_terms(manifest: &Manifest) -> (Vec<ServiceTerms>, Vec<String>) {
     let services = manifest.layers.iter().flat_map(|layer| &layer.services);
-    let terms = services.map(|service| ServiceTerms {
+    let terms = services.map(plan_terms_of);
+    let needing = manifest.layers.iter().filter(|layer| layer.needing);
+    (
+        terms.filter(|terms| !terms.is_default()).collect(),
+        needing.map(|layer| layer.name.clone()).collect(),
+    )
+}
+
+/// What one service needs, and what follows its end.
+pub(super) fn plan_terms_of(service: &Service) -> ServiceTerms {
+    ServiceTerms {
         service: service.name.clone(),
         disabled: service.disabled,
         needs: service
@@ -69,12 +79,7 @@ pub(crate) fn plan_terms(manifest: &Manifest) -> (Vec<ServiceTerms>, Vec<String>
             manifest::OnEnd::Stop => OnEnd::Stop,
         },
         jitter_percent: service.restart.jitter_percent,
-    });
-    let needing = manifest.layers.iter().filter(|layer| layer.needing);
-    (
-        terms.filter(|terms| !terms.is_default()).collect(),
-        needing.map(|layer| layer.name.clone()).collect(),
-    )
+    }
 }
 
 fn plan_condition(condition: manifest::NeedCondition) -> NeedCondition {
@@ -87,7 +92,7 @@ fn plan_condition(condition: manifest::NeedCondition) -> NeedCondition {
     }
 }
 
-fn plan_layer(layer: &Layer) -> LayerPlan {
+pub(super) fn plan_layer(layer: &Layer) -> LayerPlan {
     LayerPlan {
         name: layer.name.clone(),
         critical: layer.critical,

@@ -473,24 +473,47 @@ impl Engine<'_> {
                 service.is_alive() || service.status == ServiceStatus::Failed
             })
         };
+        let touches = !change.is_empty();
         let (restart, at_next_start) = change.services.into_iter().partition(is_running);
         let mut reloaded = Reloaded {
             dry_run: wanted.dry_run,
             restart,
             at_next_start,
+            start: change.added,
+            stop: change.stopped,
+            applied: change.applied,
             left: change.left,
         };
-        let touches = !reloaded.restart.is_empty() || !reloaded.at_next_start.is_empty();
+        // Told before anything is done, also to who only asks.
+        if !change.plan.is_empty() && self.log.state.phase != Phase::Running {
+            let why = format!(
+                "the boot is {}: services come and go while the system runs; wait for it (`ubs wait`), or boot anew",
+                self.log.state.phase.as_str()
+            );
+            let _ = wanted.answer.send(Err(Refused::Conflict(why)));
+            return Ok(());
+        }
         if touches && !wanted.dry_run {
             if let Err(why) = self.renew_as_asked(Ok(environment)) {
                 let why = format!("the environment cannot be read, so nothing was changed: {why}");
                 let _ = wanted.answer.send(Err(Refused::Failed(why)));
                 return Ok(());
             }
+            let by = format!("{}, by a reload", wanted.by);
+            if !change.plan.is_empty() {
+                let command = BootCommand::ChangePlan {
+                    change: change.plan,
+                    by: by.clone(),
+                };
+                if let Err(refusal) = self.log.request(command)? {
+                    let refused = Refused::Conflict(refusal.to_string());
+                    let _ = wanted.answer.send(Err(refused));
+                    return Ok(());
+                }
+            }
             self.app.manifest = Arc::new(change.manifest);
             self.services.use_manifest(&self.app.manifest);
             self.services.forget_environment();
-            let by = format!("{}, by a reload", wanted.by);
             for service in std::mem::take(&mut reloaded.restart) {
                 let command = BootCommand::Steer {
                     service: service.clone(),

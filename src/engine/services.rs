@@ -744,3 +744,60 @@ async fn until_unlive(probe: &Probe, asked: Asked<'_>) -> String {
         }
     }
 }
+
+/// For the test of all keys: what a service is started with and how it is asked, without a start.
+#[cfg(test)]
+impl Services {
+    fn expanded(&self, name: &str, environment: &Environment) -> Result<Expanded, String> {
+        let (_, service) = self.manifest.service(name).expect("a service");
+        self.expand(service, environment)
+    }
+
+    /// All that its task goes by.
+    pub(super) fn shown_start(&self, name: &str, environment: &Environment) -> String {
+        let (_, service) = self.manifest.service(name).expect("a service");
+        let stop = &service.stop;
+        match self.expanded(name, environment) {
+            Err(why) => why,
+            Ok(expanded) => {
+                let Expanded {
+                    spec,
+                    ready,
+                    live,
+                    stop_command,
+                    secrets,
+                } = expanded;
+                let ports = ready.iter().chain(&live).map(|p| ports_asked(p, &spec));
+                let ports: Vec<_> = ports.collect();
+                format!(
+                    "{spec:#?} {ready:#?} {live:#?} {ports:?} {stop_command:?} {} {} {secrets:?} {} {}",
+                    stop.signal, stop.timeout_ms, service.oneshot, service.timeout_ms
+                )
+            }
+        }
+    }
+
+    pub(super) async fn wait_for_ready(&self, name: &str, environment: &Environment) {
+        let Expanded { spec, ready, .. } = self.expanded(name, environment).expect("no variables");
+        let _ = await_ready(&ready.expect("a probe"), unwatched(&spec)).await;
+    }
+
+    pub(super) async fn wait_for_unready(&self, name: &str, environment: &Environment) {
+        let Expanded { spec, ready, .. } = self.expanded(name, environment).expect("no variables");
+        let _ = until_unready(&ready.expect("a probe"), unwatched(&spec)).await;
+    }
+
+    pub(super) async fn wait_for_unlive(&self, name: &str, environment: &Environment) {
+        let Expanded { spec, live, .. } = self.expanded(name, environment).expect("no variables");
+        let _ = until_unlive(&live.expect("a probe"), unwatched(&spec)).await;
+    }
+}
+
+#[cfg(test)]
+fn unwatched(spec: &ServiceSpec) -> Asked<'_> {
+    Asked {
+        spec,
+        leader: None,
+        signs: None,
+    }
+}

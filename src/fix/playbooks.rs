@@ -317,4 +317,57 @@ mod tests {
         assert_eq!(edit("app.py", " = "), None);
         assert_eq!(edit("absent.py", "b = 2"), None);
     }
+    #[test]
+    fn each_key_of_a_playbook_makes_a_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in ["a.py", "b.py"] {
+            fs::write(dir.path().join(file), "one = 1\ntwo = 2\n").unwrap();
+        }
+        let schema = |name: &str| {
+            format!(
+                "[[schema]]\nname = '{name}'\ndatabase = 'sqlite:///a.db'\nexpect = 'sql:*.sql'"
+            )
+        };
+        let of = |playbook: &str| {
+            let tables = format!("{playbook}\n{}\n{}", schema("main"), schema("other"));
+            let failure = Failure {
+                traceback: "boom".to_owned(),
+                ..failure("MISCONF")
+            };
+            of_manifest(&manifest(dir.path(), &tables), &failure, &[])
+        };
+        let run = "run = ['true']\nmatch = { error = 'MISCONF' }";
+        let edits = |edit: &str| format!("match = {{ error = 'M' }}\nedits = [{{ {edit} }}]");
+        let sql = |sql: &str| format!("match = {{ error = 'M' }}\nsql = {{ {sql} }}");
+        let one = "path = 'a.py', find = 'one = 1', replace = 'x = 1'";
+        let create = "schema = 'main', statements = ['CREATE TABLE t (a INTEGER)']";
+        for (before, after) in [
+            (run.to_owned(), format!("{run}\nname = 'by-name'")),
+            (run.to_owned(), run.replace("error = ", "code = ")),
+            (run.to_owned(), run.replace("error = ", "layer = ")),
+            (run.to_owned(), run.replace("error = ", "service = ")),
+            (run.to_owned(), run.replace("error = ", "output = ")),
+            (run.to_owned(), run.replace("'M", "'N")),
+            (run.to_owned(), run.replace("true", "false")),
+            (edits(one), edits(&one.replace("a.py", "b.py"))),
+            (edits(one), edits(&one.replace("one = 1", "two = 2"))),
+            (edits(one), edits(&one.replace("x = 1", "y = 1"))),
+            (sql(create), sql(&create.replace("main", "other"))),
+            (sql(create), sql(&create.replace("a INT", "b INT"))),
+            (run.to_owned(), run.replace("run = ['true']", "wait = '1s'")),
+            (edits(one), format!("{}\nrisk = 'edit'", edits(one))),
+        ] {
+            let (first, second) = (of(&before), of(&after));
+            assert!(first.is_some(), "{before}");
+            assert_ne!(first, second, "{after}");
+        }
+        for matching in [
+            "code = 'layer\\.failed'",
+            "layer = 'cache'",
+            "output = 'boom'",
+        ] {
+            let playbook = format!("match = {{ {matching} }}\nrun = ['true']");
+            assert!(of(&playbook).is_some(), "{matching}");
+        }
+    }
 }

@@ -339,3 +339,74 @@ fn a_port_that_is_taken_is_said_and_the_boot_goes_on() {
     workspace.ubs(&["stop"]).expect(0);
     drop(running);
 }
+
+fn coming_and_going(more: &str) -> String {
+    format!(
+        "[app]\nname = \"door\"\nstable_after = \"100ms\"\n[[layer]]\nname = \"all\"\n\
+         [[layer.service]]\nname = \"a\"\nrun = \"sleep 1000\"\nmin_uptime = \"300ms\"\n{more}"
+    )
+}
+
+#[test]
+fn services_come_and_go_with_a_reload_and_readyz_says_so() {
+    const B: &str =
+        "[[layer.service]]\nname = \"b\"\nrun = \"sleep 1000\"\nmin_uptime = \"300ms\"\n";
+    const NEW: &str = "[[layer]]\nname = \"later\"\n[[layer.service]]\nname = \"c\"\nrun = \"sleep 1000\"\n\
+                       min_uptime = \"50ms\"\n";
+    let workspace = Workspace::with_manifest(&coming_and_going(""));
+    let running = workspace.start(&["boot", "--mode", "layered"]);
+    workspace.ubs(&["wait"]).expect(0);
+    let pid_of =
+        |service: &str| ask(&workspace, "GET", &format!("/services/{service}")).1["pid"].clone();
+    let is_ready = || ask(&workspace, "GET", "/readyz");
+    let first = pid_of("a");
+    workspace.ubs(&["restart", "a", "--no-wait"]).expect(0);
+    let (status, reasons) = is_ready();
+    assert_eq!(status, 503, "{reasons}");
+    await_that("it is ready after its restart", || is_ready().0 == 200);
+    let second = pid_of("a");
+    assert_ne!(first, second);
+
+    workspace.write("ubs.toml", &coming_and_going(&format!("{B}{NEW}")));
+    let shown = workspace.ubs(&["reload", "--dry-run"]).expect(0).stdout;
+    assert!(
+        shown.contains("would be started: b") && shown.contains("would be started: c"),
+        "{shown}"
+    );
+    assert_eq!(
+        (is_ready().0, ask(&workspace, "GET", "/services/b").0),
+        (200, 404)
+    );
+    let (_, done) = ask(&workspace, "POST", "/reload");
+    assert_eq!(done["start"], serde_json::json!(["b", "c"]), "{done}");
+    let (status, reasons) = is_ready();
+    assert!(
+        status == 503 && reasons.to_string().contains("service b is"),
+        "{reasons}"
+    );
+    workspace.ubs(&["wait"]).expect(0);
+    assert_eq!((is_ready().0, pid_of("a")), (200, second.clone()));
+    assert!(pid_of("c").is_u64());
+
+    // How it is judged, and what is gone: nothing is restarted.
+    let gone = pid_of("b").to_string();
+    let judged = coming_and_going(NEW).replace("\"300ms\"", "\"300ms\"\nrestart = \"never\"");
+    workspace.write("ubs.toml", &judged);
+    let said = workspace.ubs(&["reload"]).expect(0).stdout;
+    assert!(
+        said.contains("is stopped: b") && said.contains("holds from now on: service a: `restart`"),
+        "{said}"
+    );
+    await_that("it is gone", || {
+        ask(&workspace, "GET", "/services/b").0 == 404
+    });
+    assert!(!std::path::Path::new(&format!("/proc/{gone}")).exists());
+    assert_eq!((is_ready().0, pid_of("a")), (200, second));
+    workspace.ubs(&["reload"]).expect(0);
+    let told = workspace.ubs(&["replay"]).expect(0).stdout;
+    assert_eq!(told.matches("[PLAN]").count(), 2, "{told}");
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+    workspace.ubs(&["log", "verify"]).expect(0);
+    assert!(workspace.leftovers().is_empty());
+}

@@ -4,6 +4,7 @@
 
 #![allow(unreachable_pub)]
 
+mod api;
 mod boot;
 mod boots;
 mod circles;
@@ -20,6 +21,7 @@ mod interrupt;
 mod left_behind;
 mod log_examples;
 mod log_trouble;
+mod manifest_keys;
 mod migrations;
 mod no_namespaces;
 mod output;
@@ -36,5 +38,6 @@ mod siege;
 mod stopping;
 mod supervision;
 mod support;
+mod top;
 mod workspaces;
 mod wrong_heals;

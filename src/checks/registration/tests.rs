@@ -55,6 +55,20 @@ fn everything_mounted_is_full_coverage() {
 }
 
 #[test]
+fn a_service_is_looked_for_below_its_prefix() {
+    let Some(app) = app_with(&venv::PACKAGES) else {
+        return;
+    };
+    let mut app = app.registration("main:app", &["users"]);
+    let before = problems(&check(&app));
+    let registration = app.manifest.registration.as_mut().unwrap();
+    registration.services[0].prefix = "/elsewhere/users".into();
+    let after = problems(&check(&app));
+    let lacking = |found: &[String]| found.iter().any(|one| one.ends_with(" users"));
+    assert!(!lacking(&before) && lacking(&after), "{before:?} {after:?}");
+}
+
+#[test]
 fn a_router_that_nobody_mounted_is_named_once() {
     for packages in [&venv::PACKAGES[..], &venv::OLD_PACKAGES[..]] {
         let Some(app) = app_with(packages) else {

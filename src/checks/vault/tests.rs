@@ -198,6 +198,47 @@ fn keys_of_both_engines_are_compared_by_name() {
     assert_eq!(problems(&report), ["vault.key_missing shop#B"]);
 }
 
+/// What a vault of this table is asked, and what is found.
+fn asked_with(lines: &str) -> String {
+    let answer = |path: &str| match path {
+        "/v1/sys/internal/ui/mounts/secret" | "/v1/sys/internal/ui/mounts/other" => {
+            (200, V2.to_owned())
+        }
+        other => usual(other, V2),
+    };
+    let (port, log) = serve(answer, None);
+    let text = format!(
+        "[app]\nname = 'a'\n[vault]\nkind = 'hashicorp'\naddress = 'http://127.0.0.1:{port}'\nkeys = ['shop#A']\n{lines}"
+    );
+    let mut app = App::with_interpreter(None).file("token", "from-a-file\n");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(app.root().join("token"), private).unwrap();
+    app.manifest.vault = crate::manifest::Manifest::parse(&text, &app.manifest.path)
+        .unwrap()
+        .vault;
+    app.process.insert("VAULT_TOKEN".into(), TOKEN.into());
+    app.process
+        .insert("OTHER_TOKEN".into(), "another-token".into());
+    let found = problems(&check(&app));
+    let log = log.lock().unwrap().join("\n");
+    format!("{found:?}\n{}", log.replace(&port.to_string(), "PORT"))
+}
+
+#[test]
+fn each_key_of_a_server_changes_what_it_is_asked() {
+    let plain = asked_with("");
+    assert_eq!(plain, asked_with(""));
+    for line in [
+        "token = '${OTHER_TOKEN}'",
+        "token_file = 'token'",
+        "namespace = 'team'",
+        "mount = 'other'",
+        "kv = 1",
+    ] {
+        assert_ne!(asked_with(line), plain, "{line}");
+    }
+}
+
 #[test]
 fn health_and_token_are_judged_by_their_status() {
     let of = |health: (u16, &'static str), token: (u16, &'static str)| {

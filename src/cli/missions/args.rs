@@ -180,3 +180,44 @@ impl LeaseArg {
         self.lease.saturating_mul(1_000)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    /// All that the command line can do with missions and fixes, the control interface can.
+    #[test]
+    fn each_command_has_its_path_in_the_control_interface() {
+        let text = include_str!("../../../schema/openapi.json");
+        let document: serde_json::Value = serde_json::from_str(text).unwrap();
+        let has = |path: &str, method: &str| document["paths"][path][method].is_object();
+        for (noun, one, command) in [
+            (
+                "missions",
+                "mission",
+                super::Args::augment_args(Command::new("missions")),
+            ),
+            (
+                "fixes",
+                "fix",
+                crate::cli::fixes::Args::augment_args(Command::new("fixes")),
+            ),
+        ] {
+            let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            assert!(names.len() > 3, "{names:?}");
+            for name in names {
+                let there = match name {
+                    "list" => has(&format!("/{noun}"), "get"),
+                    "show" => has(&format!("/{noun}/{{{one}}}"), "get"),
+                    "file" => has(&format!("/{noun}"), "post"),
+                    name => has(&format!("/{noun}/{{{one}}}/{name}"), "post"),
+                };
+                assert!(
+                    there,
+                    "`ubs {noun} {name}` has no path in schema/openapi.json"
+                );
+            }
+        }
+        assert!(has("/missions/claim", "post"), "of the oldest");
+    }
+}

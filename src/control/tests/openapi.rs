@@ -58,17 +58,17 @@ fn fault(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<St
                 lacking.map(|name| format!("{at} has no {name}"))
             }
             "properties" if value.is_object() => {
-                let mut known = rule.as_object().unwrap().iter();
-                known.find_map(|(name, rule)| {
-                    let at = format!("{at}.{name}");
-                    fault(document, rule, value.get(name)?, &at)
-                })
-            }
-            "additionalProperties" if value.is_object() => {
-                assert_eq!(*rule, false);
+                let known = rule.as_object().unwrap();
                 let mut names = value.as_object().unwrap().keys();
-                let other = names.find(|name| schema["properties"].get(name.as_str()).is_none());
-                other.map(|name| format!("{at} has {name} too"))
+                let other = names.find(|name| !known.contains_key(name.as_str()));
+                let other = other.map(|name| format!("{at} has {name} too"));
+                let mut known = known.iter();
+                other.or_else(|| {
+                    known.find_map(|(name, rule)| {
+                        let at = format!("{at}.{name}");
+                        fault(document, rule, value.get(name)?, &at)
+                    })
+                })
             }
             "items" => {
                 let mut entries = value.as_array().into_iter().flatten();
@@ -76,6 +76,7 @@ fn fault(document: &Value, schema: &Value, value: &Value, at: &str) -> Option<St
             }
             "required"
             | "properties"
+            // What is not described is a fault in any case.
             | "additionalProperties"
             | "description"
             | "format"
@@ -147,7 +148,7 @@ fn the_document_has_every_path_of_the_router_and_no_other() {
 }
 
 /// What is asked, and the status that is wanted.
-const ASKED: [(&str, &str, &str, u16); 49] = [
+const ASKED: [(&str, &str, &str, u16); 57] = [
     ("GET", "/livez", "", 200),
     ("GET", "/readyz", "", 503),
     ("GET", "/health", "", 200),
@@ -190,6 +191,19 @@ const ASKED: [(&str, &str, &str, u16); 49] = [
         200,
     ),
     ("POST", "/missions/m/propose", "{}", 400),
+    (
+        "POST",
+        "/missions/m/try",
+        r#"{"proposal":{"summary":"s"}}"#,
+        200,
+    ),
+    ("POST", "/missions/m/try", r#"{"proposal":7}"#, 400),
+    ("GET", "/fixes", "", 200),
+    ("GET", "/fixes/nobody", "", 404),
+    ("GET", "/fixes/broken", "", 500),
+    ("POST", "/fixes/7/keep", r#"{"by":"me"}"#, 200),
+    ("POST", "/fixes/nobody/undo", "", 404),
+    ("POST", "/fixes/7/undo", r#"{"why":"x"}"#, 400),
     ("POST", "/missions/m/complete", "", 409),
     ("POST", "/missions/m/fail", r#"{"reason":"no"}"#, 409),
     ("POST", "/missions/m/approve", r#"{"by":7}"#, 400),

@@ -1,11 +1,33 @@
 //! What the engine reports to a boot or asks of it, and why that may be refused.
 
 use crate::domain::event::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, LayerPlan, ProcessRef, ServiceOrder,
     ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
 use crate::domain::ids::MissionId;
+
+/// What is different in the plan of a boot.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(crate) struct PlanChange {
+    /// Layers with the services that are new or planned in another way.
+    pub layers: Vec<LayerPlan>,
+    /// How these are judged.
+    pub rules: Vec<ServiceRules>,
+    /// What they need, and what follows their ends.
+    pub terms: Vec<ServiceTerms>,
+    /// Layers of these that need what they come after.
+    pub needing: Vec<String>,
+    /// Services that are gone.
+    pub removed: Vec<String>,
+}
+
+impl PlanChange {
+    /// Nothing is different.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.layers.is_empty() && self.removed.is_empty()
+    }
+}
 
 /// A report of the engine, or a request.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,6 +149,13 @@ pub(crate) enum BootCommand {
         service: String,
         /// What.
         order: ServiceOrder,
+        /// Who.
+        by: String,
+    },
+    /// The manifest was read again, and plans the boot in another way.
+    ChangePlan {
+        /// What is different.
+        change: PlanChange,
         /// Who.
         by: String,
     },

@@ -5,6 +5,7 @@ use super::command::{BootCommand, BootRefusal};
 use super::draft::{BootDraft, find_service, late};
 use super::layers::{pass_time, skip_lost, start_layer, tell};
 use super::refresh::refresh;
+use super::replan::change_plan;
 use super::state::{AfterStop, BootState, LayerState, LayerStatus, Phase};
 use super::steer::steer;
 use crate::domain::event::Event;
@@ -164,6 +165,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             output,
         } => tell(draft, &service, Report::Unstartable(error), output)?,
         C::Steer { service, order, by } => steer(draft, &service, order, by)?,
+        C::ChangePlan { change, by } => change_plan(draft, change, by)?,
         C::BeginValidation => {
             if state.phase != Phase::Running || state.validating {
                 return Err(late(state, "a validation"));

@@ -2,11 +2,10 @@
 //! moment, so that a log of any version can be replayed.
 
 use super::held;
+use super::plan_change::{self, fresh_layers};
 use super::proof::CRASH_LOOP_ENDS;
-use super::state::{
-    AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
-};
-use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, LayerPlan, Mode, OnEnd};
+use super::state::{AfterStop, BootMission, BootState, LayerFailure, LayerStatus, Outcome, Phase};
+use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, OnEnd};
 use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::Failure;
@@ -181,35 +180,31 @@ pub(crate) fn evolve(
         Event::ServiceSteered { service, order, by } => {
             held::steered(&mut state, service, *order, by);
         }
+        Event::PlanChanged {
+            layers,
+            rules,
+            terms,
+            needing,
+            removed,
+            ..
+        } => {
+            for rules in rules {
+                state.rules.insert(rules.service.clone(), rules.clone());
+            }
+            for terms in terms {
+                state.terms.insert(terms.service.clone(), terms.clone());
+            }
+            state.needing.extend(needing.iter().cloned());
+            for layer in layers {
+                plan_change::put(&mut state, layer);
+            }
+            for service in removed {
+                plan_change::remove(&mut state, service);
+            }
+        }
         _ => evolve_mission(&mut state, mission, event),
     }
     state
-}
-
-fn fresh_layers(state: &BootState) -> Vec<LayerState> {
-    let layers = state.plan.layers.iter();
-    layers.map(|layer| fresh_layer(state, layer)).collect()
-}
-
-fn fresh_layer(state: &BootState, plan: &LayerPlan) -> LayerState {
-    let services = plan.services.iter().map(|service| {
-        let rules = state.rules.get(&service.name).cloned().unwrap_or_default();
-        let terms = state.terms.get(&service.name).cloned().unwrap_or_default();
-        ServiceState::fresh(service, rules, terms)
-    });
-    LayerState {
-        name: plan.name.clone(),
-        critical: plan.critical,
-        after: plan.after.clone(),
-        needing: state.needing.contains(&plan.name),
-        status: LayerStatus::Pending,
-        started_at: None,
-        up_at: None,
-        failure: None,
-        reason: String::new(),
-        waits_for: None,
-        services: services.collect(),
-    }
 }
 
 fn start_attempt(state: &mut BootState, attempt: u32) {
@@ -379,6 +374,9 @@ fn evolve_service(state: &mut BootState, at: At, event: &Event) {
         return;
     };
     service::evolve(found, at, stopping || !supervised, event);
+    if matches!(event, Event::ServiceExited { .. }) {
+        plan_change::forget(state, name);
+    }
     match event {
         // What was waited for may close missions now.
         Event::ServiceStable { .. } if state.phase == Phase::Running && state.is_stable() => {

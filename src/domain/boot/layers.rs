@@ -15,7 +15,8 @@ pub(super) fn start_layer(draft: &mut BootDraft, name: &str) -> Result<(), BootR
         name: name.to_owned(),
     })?;
     let allowed = match (state.phase, layer.status) {
-        (Phase::Starting, LayerStatus::Pending) => true,
+        // While the boot runs, it is new.
+        (Phase::Starting | Phase::Running, LayerStatus::Pending) => true,
         (Phase::Running, LayerStatus::Failed | LayerStatus::Skipped) => layer.may_start_again(),
         _ => false,
     };

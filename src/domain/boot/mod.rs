@@ -21,9 +21,11 @@ mod held;
 mod layers;
 mod needs;
 mod next;
+mod plan_change;
 mod probation;
 mod proof;
 mod refresh;
+mod replan;
 mod state;
 mod steer;
 #[cfg(test)]
@@ -31,7 +33,7 @@ mod tests;
 
 pub(crate) use crate::domain::service::Context;
 pub use crate::domain::service::{ServiceState, ServiceStatus};
-pub(crate) use command::{BootCommand, BootRefusal};
+pub(crate) use command::{BootCommand, BootRefusal, PlanChange};
 pub(crate) use decide::{decide, decide_each};
 pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};

@@ -298,8 +298,39 @@ impl Engine {
         }
     }
 
+    /// A service that is new, disabled, enabled or gone, in a layer that there is or in a new one.
+    fn replan(&mut self) -> Result<(), BootRefusal> {
+        let (name, layer) = [("new0", "layer0"), ("new1", "extra")][usize::from(self.dice.roll(2))];
+        let change = if self.dice.roll(3) == 0 {
+            PlanChange {
+                removed: vec![name.to_owned()],
+                ..PlanChange::default()
+            }
+        } else {
+            PlanChange {
+                layers: vec![supervision::layer(
+                    layer,
+                    &[],
+                    vec![supervision::service(name)],
+                )],
+                rules: vec![supervision::rule(name)],
+                terms: vec![ServiceTerms {
+                    service: name.to_owned(),
+                    disabled: self.dice.roll(3) == 0,
+                    ..ServiceTerms::default()
+                }],
+                ..PlanChange::default()
+            }
+        };
+        let by = "a person".to_owned();
+        self.command(BootCommand::ChangePlan { change, by })
+    }
+
     /// Something that happens by itself: a service gets ready or exits.
     fn happen(&mut self) -> Result<(), BootRefusal> {
+        if self.state.phase == Phase::Running && self.dice.roll(12) == 11 {
+            return self.replan();
+        }
         let alive: Vec<_> = self
             .state
             .layers
@@ -676,5 +707,6 @@ fn a_failing_signature_trips_the_breaker() {
 
 mod needs;
 mod refresh;
+mod replanning;
 mod steering;
 mod supervision;

@@ -78,7 +78,9 @@ fn exited(service: &mut ServiceState, exit: ExitKind, expected: bool, stopping: 
     service.exit = Some(exit);
     if service.is_steered() {
         let starts = std::mem::take(&mut service.again) && !stopping;
-        service.status = if starts {
+        service.status = if service.terms.disabled {
+            ServiceStatus::Disabled
+        } else if starts {
             ServiceStatus::Pending
         } else {
             ServiceStatus::Stopped

@@ -126,7 +126,7 @@ impl ServiceState {
 
     /// Its end is what a person asked for, or what a fix takes.
     pub(crate) fn is_steered(&self) -> bool {
-        self.is_held() || self.again
+        self.is_held() || self.again || self.terms.disabled
     }
 
     /// Its process runs, is meant to, and may be stopped in order to start again.
@@ -151,13 +151,13 @@ impl ServiceState {
     /// It ended by its own policy, or was stopped with its layer, and nobody asked for it to run again.
     #[must_use]
     pub(crate) fn has_left(&self) -> bool {
-        self.status == ServiceStatus::Stopped && !self.is_held() && !self.again && !self.is_alive()
+        self.status == ServiceStatus::Stopped && !self.is_steered() && !self.is_alive()
     }
 
     /// The layer has to wait for it no longer: it is there, a person does not want it, or it has left.
     #[must_use]
     pub(crate) fn is_settled(&self) -> bool {
-        self.is_there() || self.is_held() || self.has_left()
+        self.is_there() || self.is_held() || self.has_left() || self.terms.disabled
     }
 
     /// The next moment at which something is due by itself.

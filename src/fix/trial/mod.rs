@@ -257,18 +257,35 @@ impl Drop for RemoveOnDrop<'_> {
 
 fn require_isolation(manifest: &Manifest) -> Result<Vec<String>, TrialError> {
     let isolation = crate::sandbox::host_isolation(manifest.heal.sandbox_limits);
-    let missing: Vec<&str> = manifest
-        .heal
-        .sandbox_require
-        .iter()
-        .filter(|name| !isolation.isolated.contains(name))
-        .map(String::as_str)
-        .collect();
+    let missing = missing_of(manifest, &isolation.isolated);
     if missing.is_empty() {
         Ok(isolation.lines)
     } else {
         Err(TrialError::Isolation {
             missing: missing.join(", "),
         })
+    }
+}
+
+/// What the manifest requires, and this host does not isolate.
+fn missing_of<'m>(manifest: &'m Manifest, isolated: &[String]) -> Vec<&'m str> {
+    let required = manifest.heal.sandbox_require.iter();
+    let missing = required.filter(|name| !isolated.contains(name));
+    missing.map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_lacks_is_required_by_name() {
+        let text = "[app]\nname = 'a'\n[heal.sandbox]\nrequire = ['network', 'home']\n";
+        let manifest = Manifest::parse(text, Path::new("ubs.toml")).unwrap();
+        let gives = |names: &[&str]| names.iter().map(|&n| n.to_owned()).collect::<Vec<_>>();
+        assert_eq!(missing_of(&manifest, &gives(&["network"])), ["home"]);
+        assert!(missing_of(&manifest, &gives(&["home", "network"])).is_empty());
+        let none = Manifest::parse("[app]\nname = 'a'\n", Path::new("ubs.toml")).unwrap();
+        assert!(missing_of(&none, &[]).is_empty());
     }
 }

@@ -132,4 +132,22 @@ mod tests {
         assert_eq!(policy_of(&all, Risk::Open), Policy::Auto);
         assert_eq!(policy_of(&all, Risk::Guarded), Policy::Approve);
     }
+    #[test]
+    fn each_class_has_the_policy_that_the_manifest_gives_it() {
+        for (risk, word, policy) in [
+            (Risk::Additive, "additive = 'report'", Policy::Report),
+            (Risk::Edit, "edit = 'approve'", Policy::Approve),
+            (Risk::Open, "open = 'auto'", Policy::Auto),
+            (Risk::Guarded, "guarded = 'report'", Policy::Report),
+            (Risk::Destructive, "destructive = 'report'", Policy::Report),
+        ] {
+            let of = |line: &str| {
+                let text = format!("[app]\nname = 'a'\n[heal.policy]\n{line}\n");
+                let manifest = Manifest::parse(&text, std::path::Path::new("ubs.toml")).unwrap();
+                policy_of(&manifest.heal.policy, risk)
+            };
+            assert_eq!(of(word), policy, "{word}");
+            assert_ne!(of(""), policy, "{word}");
+        }
+    }
 }

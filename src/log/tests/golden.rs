@@ -13,13 +13,14 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 13] = [
+const KINDS_SINCE_V1: [&str; 14] = [
     "answer_not_attributed",
     "fix_blessed",
     "fix_undone",
     "layer_skipped",
     "log_gap",
     "log_pruned",
+    "plan_changed",
     "rules_set",
     "service_recovered",
     "service_skipped",

@@ -715,5 +715,37 @@ fn base() -> Vec<Event> {
             chain: Digest([7; 32]),
             before: At(8_000_000),
         },
+        Event::PlanChanged {
+            layers: vec![LayerPlan {
+                name: text("web"),
+                critical: true,
+                after: vec![text("db")],
+                services: vec![ServicePlan {
+                    name: text("api"),
+                    oneshot: false,
+                    restart: RestartPolicy::Always,
+                    restarts_max: 5,
+                    restart_window_ms: 300_000,
+                    restart_backoff_ms: 200,
+                    restart_backoff_ms_max: 10_000,
+                }],
+            }],
+            rules: vec![ServiceRules {
+                service: text("api"),
+                probed: true,
+                min_uptime_ms: 1_000,
+                stable_after_ms: 10_000,
+                reset_after_ms: 300_000,
+                success: vec![3],
+                on_failure: OnFailure::Nothing,
+            }],
+            terms: vec![ServiceTerms {
+                service: text("api"),
+                ..ServiceTerms::default()
+            }],
+            needing: vec![text("web")],
+            removed: vec![text("old")],
+            by: text("a person (uid 1000)"),
+        },
     ]
 }

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::boot::{
-    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, ProcessRef, ServiceOrder,
+    BootPlan, CheckPhase, ExitKind, Fingerprint, HealOutcome, LayerPlan, ProcessRef, ServiceOrder,
     ServiceRules, ServiceTerms,
 };
 use super::mission::{Failure, FileChange, Proposal, Verdict};
@@ -230,6 +230,14 @@ mirror! {
             last: u64,
             chain: [u8; 32],
             before: i64,
+        },
+        PlanChanged {
+            layers: Vec<LayerPlan>,
+            rules: Vec<ServiceRules>,
+            terms: Vec<ServiceTerms>,
+            needing: Vec<String>,
+            removed: Vec<String>,
+            by: String,
         },
     }
 }

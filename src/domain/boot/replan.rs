@@ -1,0 +1,46 @@
+//! The manifest was read again, and plans the running boot in another way.
+
+use super::command::{BootRefusal, PlanChange};
+use super::draft::BootDraft;
+use super::layers::raise_layer;
+use super::state::Phase;
+use crate::domain::event::Event;
+
+pub(super) fn change_plan(
+    draft: &mut BootDraft,
+    change: PlanChange,
+    by: String,
+) -> Result<(), BootRefusal> {
+    if draft.state.phase != Phase::Running {
+        return Err(BootRefusal::Refused {
+            why: format!(
+                "the boot is {}: its plan changes while the system runs",
+                draft.state.phase.as_str()
+            ),
+        });
+    }
+    if change.is_empty() {
+        return Ok(());
+    }
+    let PlanChange {
+        layers,
+        rules,
+        terms,
+        needing,
+        removed,
+    } = change;
+    draft.push(Event::PlanChanged {
+        layers,
+        rules,
+        terms,
+        needing,
+        removed,
+        by,
+    });
+    // A layer has to wait no longer for what is gone.
+    let names: Vec<String> = draft.state.layers.iter().map(|l| l.name.clone()).collect();
+    for layer in names {
+        raise_layer(draft, &layer);
+    }
+    Ok(())
+}
