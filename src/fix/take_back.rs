@@ -86,7 +86,9 @@ fn all_on_probation(
         } else if is_settled {
             // Also of a promotion that never began: its images may hold secrets.
             let journal = Journal::of(state_dir, mission, below);
-            journal.remove().map_err(journal_error("remove", &journal))?;
+            journal
+                .remove()
+                .map_err(journal_error("remove", &journal))?;
         }
     }
     Ok(fixes)
@@ -197,7 +199,9 @@ fn carry_out(
     };
     missions.command(mission, command)?;
     crash_point("take_back.recorded");
-    journal.remove().map_err(journal_error("remove", &journal))?;
+    journal
+        .remove()
+        .map_err(journal_error("remove", &journal))?;
     Ok(reason)
 }
 
@@ -285,9 +289,12 @@ pub(crate) fn undo_fix(
             ));
         }
         Ok(_) => {
+            let known = fixes_of(missions, fix.mission)?;
+            let known = known.iter().find(|known| known.id == fix.id);
+            let status = known.map_or(fix.status, |known| known.status);
             return refuse(format!(
                 "it is {} already",
-                fix.status.as_str().replace('_', " ")
+                status.as_str().replace('_', " ")
             ));
         }
         Err(why) => return refuse(why),

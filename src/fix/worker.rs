@@ -745,11 +745,15 @@ impl Worker {
             state_dir: &self.state_dir,
             missions: &self.missions,
         };
-        Ok(match finish_promotion(place, mission, &databases.servers)? {
-            None => worked(HealOutcome::HeldElsewhere, "its fix is being applied"),
-            Some(recovery) if recovery.finished => worked(HealOutcome::Applied, recovery.reason),
-            Some(recovery) => worked(HealOutcome::Rejected, recovery.reason),
-        })
+        Ok(
+            match finish_promotion(place, mission, &databases.servers)? {
+                None => worked(HealOutcome::HeldElsewhere, "its fix is being applied"),
+                Some(recovery) if recovery.finished => {
+                    worked(HealOutcome::Applied, recovery.reason)
+                }
+                Some(recovery) => worked(HealOutcome::Rejected, recovery.reason),
+            },
+        )
     }
 
     /// The first proposal of the fixers that have not failed yet, those with the better record for

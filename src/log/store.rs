@@ -82,8 +82,9 @@ impl Log {
         path: &Path,
         mut is_full: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Self, LogError> {
-        let faults = super::ledger::Faults(Box::new(move |_| {
-            is_full().then_some(super::ledger::Fault {
+        let faults = super::ledger::Faults(Box::new(move |at| {
+            let is_before = at != super::ledger::FaultAt::Committed;
+            (is_before && is_full()).then_some(super::ledger::Fault {
                 code: rusqlite::ffi::SQLITE_FULL,
                 loses_transaction: true,
             })

@@ -57,7 +57,13 @@ fn specifiers(version: &str) -> Option<String> {
     }
     let parts = version.split(',').map(|part| specifier(part.trim()));
     let parts: Option<Vec<String>> = parts.collect();
-    Some(parts?.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(","))
+    Some(
+        parts?
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join(","),
+    )
 }
 
 fn specifier(part: &str) -> Option<String> {
@@ -82,7 +88,11 @@ fn specifier(part: &str) -> Option<String> {
 }
 
 fn numbers(version: &str) -> Option<Vec<u64>> {
-    version.trim().split('.').map(|part| part.parse().ok()).collect()
+    version
+        .trim()
+        .split('.')
+        .map(|part| part.parse().ok())
+        .collect()
 }
 
 /// From the version up to, and without, the next one in which number `kept` differs.

@@ -100,7 +100,10 @@ mod tests {
         let (at, more) = pin_after_in_poetry(text, "d", "1.2").unwrap();
         let mut text = text.to_owned();
         text.insert_str(at, &more);
-        assert!(text.starts_with("[tool.poetry.dependencies]\nd = \"==1.2\"\npython"), "{text}");
+        assert!(
+            text.starts_with("[tool.poetry.dependencies]\nd = \"==1.2\"\npython"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -401,7 +401,11 @@ fn whoever_comes_second_takes_nothing_back() {
     );
     assert!(worse.unwrap_err().to_string().contains("undone already"));
     assert!(place.undo(&fix).is_err());
-    assert_eq!(place.events(), before, "nothing is logged of what was not done");
+    assert_eq!(
+        place.events(),
+        before,
+        "nothing is logged of what was not done"
+    );
     assert_eq!(place.status(&fix), FixStatus::Undone);
 }
 
@@ -501,10 +505,20 @@ fn promote_with_trouble_at(n: u64) -> bool {
     let is_applied = status() == MissionStatus::Applied;
     assert!(is_applied || !is_whole, "write {n}");
     assert_eq!(place.read("a.py") == "new\n", is_applied, "write {n}");
-    assert_eq!(rows(&place, "SELECT count(*) FROM events").is_ok(), is_applied, "write {n}");
+    assert_eq!(
+        rows(&place, "SELECT count(*) FROM events").is_ok(),
+        is_applied,
+        "write {n}"
+    );
     let waiting = fixes_on_probation(&place.state_dir(), &place.missions).unwrap();
     assert_eq!(waiting.len(), usize::from(is_applied), "write {n}");
-    let verified = place.missions.log().reader().unwrap().chain_problem().unwrap();
+    let verified = place
+        .missions
+        .log()
+        .reader()
+        .unwrap()
+        .chain_problem()
+        .unwrap();
     assert!(verified.is_none(), "write {n}");
     is_whole
 }

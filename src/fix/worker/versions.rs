@@ -13,7 +13,8 @@ use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
 use crate::fix::packages::{
-    Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry, pin_in_poetry,
+    Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry,
+    pin_in_poetry,
 };
 use crate::fix::trial::checks_of;
 
