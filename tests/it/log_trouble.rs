@@ -266,12 +266,12 @@ fn broken_by_an_empty_file() -> Workspace {
 #[ignore = "seconds: `.ci/run --all`"]
 fn healing_waits_for_a_full_disk_and_goes_on_when_there_is_room() {
     let workspace = broken_by_an_empty_file();
-    let mount = "mount -t tmpfs -o size=8m tmpfs \"$STATE\"";
+    let mount = "mount -t tmpfs -o size=64m tmpfs \"$STATE\"";
     let Some(mounted) = Mounted::boot_of(workspace, mount) else {
         return;
     };
     let filler = mounted.state("filler");
-    std::fs::write(&filler, vec![0; 16 << 20]).unwrap_err();
+    std::fs::write(&filler, vec![0; 80 << 20]).unwrap_err();
     mounted.kill_service();
     mounted.workspace.write(".env", "");
     // Several validations find it.
