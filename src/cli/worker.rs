@@ -116,7 +116,8 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
 
 fn may_be_worked_on(state: &MissionState, at: At) -> bool {
     match state.status {
-        MissionStatus::Filed => true,
+        // What nobody is promoting any more is finished.
+        MissionStatus::Filed | MissionStatus::Promoting => true,
         MissionStatus::Rejected => at >= state.not_before,
         MissionStatus::Claimed | MissionStatus::Proposed | MissionStatus::Verified => {
             state.lease.as_ref().is_none_or(|lease| at >= lease.until)

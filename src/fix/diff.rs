@@ -143,7 +143,7 @@ fn files_of(
     mission: Option<MissionId>,
     proposal: &Proposal,
 ) -> BTreeMap<String, Sides> {
-    if let Some(journal) = mission.map(|mission| Journal::of(place.state_dir, mission))
+    if let Some(journal) = mission.and_then(|mission| Journal::newest(place.state_dir, mission))
         && let Ok(Some(plan)) = journal.read()
     {
         let sides = plan.files.iter().enumerate().filter_map(|(index, file)| {

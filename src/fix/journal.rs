@@ -1,8 +1,9 @@
 //! The journal of one promotion: what is needed to finish or undo it after a crash, durable before
 //! the workspace changes.
 //!
-//! A directory `journal/MISSION` in the state directory, readable by its owner only, because the
-//! images may hold an environment file.
+//! A directory in the state directory, readable by its owner only, because the images may hold an environment file:
+//! `journal/MISSION`, and `journal/MISSION.1`, `.2` for each further fix of the mission that is made while the one
+//! before it is on probation, so that each can be taken back, the newest first.
 
 use std::fs;
 use std::io;
@@ -108,17 +109,35 @@ pub(super) struct JournalImage {
     pub after: Digest,
 }
 
-/// The journal directory of one mission.
+/// The journal directory of one promotion.
 #[derive(Debug, Clone)]
 pub(super) struct Journal {
     directory: PathBuf,
 }
 
+/// What tells the promotions of a mission apart: in names of what is kept of each.
+pub(super) fn name_of(mission: MissionId, below: usize) -> String {
+    match below {
+        0 => mission.to_string(),
+        _ => format!("{mission}.{below}"),
+    }
+}
+
+fn parse_name(name: &str) -> Option<(MissionId, usize)> {
+    let (mission, below) = match name.split_once('.') {
+        Some((mission, below)) => (mission, below.parse().ok()?),
+        None => (name, 0),
+    };
+    let mission = mission.parse().ok()?;
+    (name_of(mission, below) == name).then_some((mission, below))
+}
+
 impl Journal {
-    /// The journal of `mission` below the state directory; it need not exist.
-    pub(super) fn of(state_dir: &Path, mission: MissionId) -> Self {
+    /// The journal of a promotion below the state directory; it need not exist. `below`: the fixes of the mission
+    /// that are on probation already.
+    pub(super) fn of(state_dir: &Path, mission: MissionId, below: usize) -> Self {
         Self {
-            directory: state_dir.join("journal").join(mission.to_string()),
+            directory: state_dir.join("journal").join(name_of(mission, below)),
         }
     }
 
@@ -127,8 +146,8 @@ impl Journal {
         &self.directory
     }
 
-    /// The missions that have one: a promotion goes on, or its fix is on probation.
-    pub(super) fn kept(state_dir: &Path) -> io::Result<Vec<MissionId>> {
+    /// The missions that have one, and how many fixes lie below: a promotion goes on, or its fix is on probation.
+    pub(super) fn kept(state_dir: &Path) -> io::Result<Vec<(MissionId, usize)>> {
         let entries = match fs::read_dir(state_dir.join("journal")) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![]),
@@ -137,12 +156,28 @@ impl Journal {
         let mut kept = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            kept.extend(
-                name.to_str()
-                    .and_then(|name| name.parse::<MissionId>().ok()),
-            );
+            kept.extend(name.to_str().and_then(parse_name));
         }
+        kept.sort();
         Ok(kept)
+    }
+
+    /// The journal of the mission's last promotion, if one is kept.
+    pub(super) fn newest(state_dir: &Path, mission: MissionId) -> Option<Self> {
+        let kept = Self::kept(state_dir).ok()?;
+        let (_, below) = kept.into_iter().rfind(|(kept, _)| *kept == mission)?;
+        Some(Self::of(state_dir, mission, below))
+    }
+
+    /// Removes all journals of a mission.
+    pub(super) fn remove_all(state_dir: &Path, mission: MissionId) -> io::Result<()> {
+        for (_, below) in Self::kept(state_dir)?
+            .into_iter()
+            .filter(|(kept, _)| *kept == mission)
+        {
+            Self::of(state_dir, mission, below).remove()?;
+        }
+        Ok(())
     }
 
     /// Notes that the fix is being taken back; durable when this returns.

@@ -3,6 +3,7 @@
 //!
 //! Planned first, with what is there now, so that each can be carried out again after a crash, and taken back.
 
+use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -12,7 +13,6 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{ApplyError, resolve};
 use super::tracked::is_tracked;
-use crate::domain::ids::MissionId;
 use crate::domain::mission::{Change, Proposal};
 use crate::kernel::leftover;
 use crate::manifest::sync_directory;
@@ -51,11 +51,12 @@ pub(super) enum Place {
     },
 }
 
-/// What the proposal changes beside the contents of files. Reads, never writes.
+/// What the proposal changes beside the contents of files. Reads, never writes. `name`: of the promotion, for what is
+/// moved aside.
 pub(super) fn plan_places(
     root: &Path,
     state_dir: &Path,
-    mission: MissionId,
+    name: impl Display,
     proposal: &Proposal,
 ) -> Result<Vec<Place>, ApplyError> {
     let mut places = Vec::new();
@@ -82,10 +83,10 @@ pub(super) fn plan_places(
             }
             Change::MoveAside { path } => {
                 let full = require_left_behind(root, path)?;
-                let name = full.file_name().unwrap_or_default().to_string_lossy();
+                let file = full.file_name().unwrap_or_default().to_string_lossy();
                 places.push(Place::Aside {
                     path: path.clone(),
-                    kept: state_dir.join(ASIDE).join(format!("{mission}-{name}")),
+                    kept: state_dir.join(ASIDE).join(format!("{name}-{file}")),
                     inode: lstat(&full, path)?.ino(),
                 });
             }
@@ -328,7 +329,7 @@ mod tests {
     }
 
     fn plan(root: &Path, state: &Path, changes: Vec<Change>) -> Result<Vec<Place>, ApplyError> {
-        let mission = MissionId(uuid::Uuid::from_u128(7));
+        let mission = "mission";
         plan_places(root, state, mission, &proposal(changes))
     }
 

@@ -17,7 +17,7 @@ use super::apply::{
 use super::contents::file_digest;
 use super::database::{DatabaseError, apply_statements, definitions_digest};
 use super::journal::{
-    Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer,
+    Journal, JournalDatabase, JournalFile, JournalImage, JournalPlan, JournalServer, name_of,
 };
 use super::migrate::replace_contents;
 use super::packages::{JournalPackages, refusal};
@@ -26,10 +26,10 @@ use super::run::{Step, steps_of};
 use super::trial::{Databases, Trial};
 use crate::domain::event::FileChange;
 use crate::domain::ids::{Digest, MissionId};
-use crate::domain::mission::{Change, MissionCommand, MissionStatus, Proposal};
+use crate::domain::mission::{Change, Fix, FixStatus, MissionCommand, MissionStatus, Proposal};
 use crate::fix::postgres::statements;
-use crate::kernel::LockFile;
-use crate::log::{Missions, MissionsError};
+use crate::kernel::{LockAttempt, LockFile};
+use crate::log::{Missions, MissionsError, read_fixes};
 use crate::sandbox::{CopyError, clone_database};
 
 /// A promotion, its recovery or its rollback failed.
@@ -128,13 +128,16 @@ pub(super) fn promote(
             status: state.status.as_str(),
         });
     }
+    // What is on probation keeps what takes it back: this one's is beside it.
+    let below = on_probation(place.missions, mission)?.len();
+    let name = name_of(mission, below);
     let files = plan_files(place.workspace, proposal)?;
     let mut plan = JournalPlan {
         files: files.iter().map(journal_file).collect(),
         databases: Vec::new(),
         packages: planned_packages(proposal),
         servers: Vec::new(),
-        places: plan_places(place.workspace, place.state_dir, mission, proposal)?,
+        places: plan_places(place.workspace, place.state_dir, &name, proposal)?,
         steps: steps_of(proposal),
     };
     let mut images = Vec::new();
@@ -174,7 +177,7 @@ pub(super) fn promote(
         plan.databases.push(JournalDatabase {
             schema: schema.clone(),
             path: path.clone(),
-            backup: back_up(place.state_dir, mission, schema, path)?,
+            backup: back_up(place.state_dir, &name, schema, path)?,
             statements: statements.to_vec(),
             risk: proposal.risk,
             before: definitions_digest(path)?,
@@ -182,8 +185,8 @@ pub(super) fn promote(
             migrated,
         });
     }
-    keep_replaced(place.state_dir, mission, proposal, &files)?;
-    let journal = Journal::of(place.state_dir, mission);
+    keep_replaced(place.state_dir, &name, proposal, &files)?;
+    let journal = Journal::of(place.state_dir, mission, below);
     let kept = images
         .into_iter()
         .map(|(index, image)| Ok((index, image.keep().map_err(|error| error.error)?)))
@@ -277,7 +280,7 @@ fn left_changed(plan: &JournalPlan) -> Vec<String> {
 /// value needs it.
 fn keep_replaced(
     state_dir: &Path,
-    mission: MissionId,
+    promotion: &str,
     proposal: &Proposal,
     files: &[PlannedFile],
 ) -> Result<(), PromoteError> {
@@ -296,7 +299,7 @@ fn keep_replaced(
             continue;
         }
         // The name is a variable's: `plan_files` refuses anything else.
-        let kept = directory.join(format!("{name}-{mission}"));
+        let kept = directory.join(format!("{name}-{promotion}"));
         fs::create_dir_all(&directory)
             .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
             .and_then(|()| super::apply::write_atomically(&kept, before, 0o600))
@@ -361,7 +364,7 @@ fn journal_file(file: &PlannedFile) -> JournalFile {
 
 fn back_up(
     state_dir: &Path,
-    mission: MissionId,
+    promotion: &str,
     schema: &str,
     path: &Path,
 ) -> Result<Option<PathBuf>, PromoteError> {
@@ -372,7 +375,7 @@ fn back_up(
     fs::create_dir_all(&directory)
         .and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)))
         .map_err(io_error(format!("make {}", directory.display())))?;
-    let backup = directory.join(format!("{schema}-{mission}.sqlite"));
+    let backup = directory.join(format!("{schema}-{promotion}.sqlite"));
     if backup.exists() {
         // Left by an earlier try: the database has not changed through us since.
         fs::remove_file(&backup).map_err(io_error(format!("replace {}", backup.display())))?;
@@ -585,17 +588,41 @@ pub(crate) fn recover_promotions(
     };
     let mut recovered = Vec::new();
     for mission in missions.with_status(MissionStatus::Promoting)? {
-        recovered.extend(recover(place, mission, servers)?);
+        recovered.extend(recover(place, mission, servers, "a crash")?);
     }
     Ok(recovered)
 }
 
+/// Finishes or undoes the promotion of a mission that a log or a disk in trouble cut short, without a new boot; `None`
+/// if somebody is promoting just now.
+///
+/// # Errors
+/// The trouble is not over; the mission stays as it is.
+pub(super) fn finish_promotion(
+    place: PromotionPlace<'_>,
+    mission: MissionId,
+    servers: &BTreeMap<String, String>,
+) -> Result<Option<Recovery>, PromoteError> {
+    let path = place.state_dir.join(PROMOTION_LOCK);
+    let lock = LockFile::try_take(&path).map_err(io_error(format!("lock {}", path.display())))?;
+    let LockAttempt::Taken(_lock) = lock else {
+        return Ok(None);
+    };
+    if place.missions.get(mission)?.status != MissionStatus::Promoting {
+        return Ok(None);
+    }
+    recover(place, mission, Some(servers), "an interruption")
+}
+
+/// `after`: what cut it short.
 fn recover(
     place: PromotionPlace<'_>,
     mission: MissionId,
     servers: Option<&BTreeMap<String, String>>,
+    after: &str,
 ) -> Result<Option<Recovery>, PromoteError> {
-    let journal = Journal::of(place.state_dir, mission);
+    let below = on_probation(place.missions, mission)?.len();
+    let journal = Journal::of(place.state_dir, mission, below);
     let plan = journal
         .read()
         .map_err(io_error("read the promotion's journal"))?;
@@ -622,7 +649,7 @@ fn recover(
             place
                 .missions
                 .command(mission, MissionCommand::FinishPromotion)?;
-            let reason = "finished after a crash".to_owned();
+            let reason = format!("finished after {after}");
             Ok(Some(Recovery {
                 mission,
                 finished: true,
@@ -630,7 +657,7 @@ fn recover(
             }))
         }
         Err(why) => {
-            let reason = format!("undone after a crash: {why}");
+            let reason = format!("undone after {after}: {why}");
             place.missions.command(
                 mission,
                 MissionCommand::UndoPromotion {
@@ -649,7 +676,18 @@ fn recover(
     }
 }
 
-/// Removes the journal of a fix that nobody takes back any more: its images may hold secrets.
-pub(super) fn forget(state_dir: &Path, mission: MissionId) -> io::Result<()> {
-    Journal::of(state_dir, mission).remove()
+/// The fixes of the mission that are on probation, oldest first.
+pub(super) fn on_probation(
+    missions: &Missions,
+    mission: MissionId,
+) -> Result<Vec<Fix>, PromoteError> {
+    let mut fixes = fixes_of(missions, mission)?;
+    fixes.retain(|fix| fix.status == FixStatus::Probation);
+    Ok(fixes)
+}
+
+/// Every fix of the mission, oldest first.
+pub(super) fn fixes_of(missions: &Missions, mission: MissionId) -> Result<Vec<Fix>, PromoteError> {
+    let reader = missions.log().reader().map_err(MissionsError::from)?;
+    Ok(read_fixes(&reader, Some(mission)).map_err(MissionsError::from)?)
 }

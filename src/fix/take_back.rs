@@ -5,6 +5,7 @@
 //! intent and does it again, which finds what is put back already as it should be. Order of blessing: the event,
 //! durable → the journal goes; a journal that a crash left is removed by the next look.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -15,28 +16,44 @@ use super::migrate::replace_contents;
 use super::packages::{JournalPackages, refusal};
 use super::places::undo_places;
 use super::promote::{
-    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, forget, io_error, left_run, promotion_lock,
-    undo_files,
+    COMPARED_BYTES_MAX, PROMOTION_LOCK, PromoteError, fixes_of, io_error, left_run, on_probation,
+    promotion_lock, undo_files,
 };
 use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::kernel::{LockAttempt, LockFile, crash_point};
-use crate::log::{Missions, MissionsError, read_fixes};
+use crate::log::Missions;
 
 fn journal_error(verb: &str, journal: &Journal) -> impl FnOnce(std::io::Error) -> PromoteError {
     let place = journal.directory().display().to_string();
     io_error(format!("{verb} the promotion's journal {place}"))
 }
 
-/// The last fix of the mission.
+/// The fix of the mission that is the next to be blessed or taken back: the newest on probation, else the last.
 fn last_fix(missions: &Missions, mission: MissionId) -> Result<Option<Fix>, PromoteError> {
-    let reader = missions.log().reader().map_err(MissionsError::from)?;
-    let fixes = read_fixes(&reader, Some(mission)).map_err(MissionsError::from)?;
-    Ok(fixes.into_iter().next_back())
+    let mut fixes = fixes_of(missions, mission)?;
+    let top = fixes
+        .iter()
+        .rposition(|fix| fix.status == FixStatus::Probation);
+    Ok(match top {
+        Some(top) => Some(fixes.swap_remove(top)),
+        None => fixes.pop(),
+    })
 }
 
-/// The fixes on probation that can still be taken back, oldest first. What a crash left of others is removed.
+/// The journal of the newest fix of the mission that is on probation.
+fn top_journal(
+    state_dir: &Path,
+    missions: &Missions,
+    mission: MissionId,
+) -> Result<Journal, PromoteError> {
+    let below = on_probation(missions, mission)?.len().saturating_sub(1);
+    Ok(Journal::of(state_dir, mission, below))
+}
+
+/// Of each mission the newest fix on probation that can still be taken back, oldest first. What a crash left of others
+/// is removed.
 ///
 /// # Errors
 /// The log or the state directory cannot be read.
@@ -44,24 +61,36 @@ pub(crate) fn fixes_on_probation(
     state_dir: &Path,
     missions: &Missions,
 ) -> Result<Vec<Fix>, PromoteError> {
+    let all = all_on_probation(state_dir, missions)?;
+    let mut fixes: Vec<Fix> = all.into_values().filter_map(|mut own| own.pop()).collect();
+    fixes.sort_by_key(|fix| fix.id);
+    Ok(fixes)
+}
+
+/// By mission, oldest first.
+fn all_on_probation(
+    state_dir: &Path,
+    missions: &Missions,
+) -> Result<BTreeMap<MissionId, Vec<Fix>>, PromoteError> {
     let kept = Journal::kept(state_dir).map_err(io_error(format!(
         "list the promotions' journals in {}",
         state_dir.join("journal").display()
     )))?;
-    let mut fixes = Vec::new();
-    for mission in kept {
+    let mut fixes = BTreeMap::new();
+    for (mission, below) in kept {
         // Asked first: what is promoted meanwhile has a fix on probation then.
         let is_settled = !is_promoting(missions, mission);
-        match last_fix(missions, mission)? {
-            Some(fix) if fix.status == FixStatus::Probation => fixes.push(fix),
+        let own = on_probation(missions, mission)?;
+        if below < own.len() {
+            fixes.insert(mission, own);
+        } else if is_settled {
             // Also of a promotion that never began: its images may hold secrets.
-            _ if is_settled => {
-                forget(state_dir, mission).map_err(io_error("remove a promotion's journal"))?;
-            }
-            _ => {}
+            let journal = Journal::of(state_dir, mission, below);
+            journal
+                .remove()
+                .map_err(journal_error("remove", &journal))?;
         }
     }
-    fixes.sort_by_key(|fix| fix.id);
     Ok(fixes)
 }
 
@@ -80,8 +109,13 @@ pub(super) fn forget_if_settled(
 ) -> Result<(), PromoteError> {
     match last_fix(missions, mission)? {
         Some(fix) if fix.status == FixStatus::Probation => Ok(()),
-        _ => forget(state_dir, mission).map_err(io_error("remove the promotion's journal")),
+        _ => forget(state_dir, mission),
     }
+}
+
+/// Removes what was kept of fixes that nobody takes back any more: its images may hold secrets.
+fn forget(state_dir: &Path, mission: MissionId) -> Result<(), PromoteError> {
+    Journal::remove_all(state_dir, mission).map_err(io_error("remove the promotion's journal"))
 }
 
 /// Finishes what a crash interrupted: each fix that was being taken back.
@@ -94,7 +128,7 @@ pub(crate) fn recover_take_backs(
     missions: &Missions,
 ) -> Result<(), PromoteError> {
     for fix in fixes_on_probation(state_dir, missions)? {
-        let journal = Journal::of(state_dir, fix.mission);
+        let journal = top_journal(state_dir, missions, fix.mission)?;
         let begun = journal.intent().map_err(journal_error("read", &journal))?;
         let Some(intent) = begun else { continue };
         let _lock = promotion_lock(state_dir)?;
@@ -139,7 +173,7 @@ fn carry_out(
     mission: MissionId,
     intent: &TakeBack,
 ) -> Result<String, PromoteError> {
-    let journal = Journal::of(state_dir, mission);
+    let journal = top_journal(state_dir, missions, mission)?;
     let plan = journal.read().map_err(journal_error("read", &journal))?;
     let reason = match plan {
         Some(plan) => {
@@ -165,14 +199,21 @@ fn carry_out(
     };
     missions.command(mission, command)?;
     crash_point("take_back.recorded");
-    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))?;
+    journal
+        .remove()
+        .map_err(journal_error("remove", &journal))?;
     Ok(reason)
 }
 
 /// Somebody is taking the fix back, or was when a crash or a full disk came in between.
 pub(crate) fn is_going(state_dir: &Path, mission: MissionId) -> bool {
     // What cannot be read says that it was begun.
-    !matches!(Journal::of(state_dir, mission).intent(), Ok(None))
+    let Ok(kept) = Journal::kept(state_dir) else {
+        return true;
+    };
+    kept.iter().any(|(of, below)| {
+        *of == mission && !matches!(Journal::of(state_dir, mission, *below).intent(), Ok(None))
+    })
 }
 
 /// The system was healthy with the fix for long enough: it stays, and what was kept to take it back goes. False if
@@ -197,7 +238,7 @@ pub(crate) fn bless(
     crash_point("bless.begun");
     missions.command(mission, MissionCommand::Bless { healthy_ms })?;
     crash_point("bless.recorded");
-    forget(state_dir, mission).map_err(io_error("remove the promotion's journal"))?;
+    forget(state_dir, mission)?;
     Ok(true)
 }
 
@@ -241,15 +282,33 @@ pub(crate) fn undo_fix(
     let refuse = |why: String| Err(PromoteError::NotUndone(why));
     match require_on_probation(missions, fix.mission)? {
         Ok(now) if now.id == fix.id => {}
-        Ok(_) => return refuse(format!("mission {} has a later fix", fix.slug)),
+        Ok(now) if now.id > fix.id => {
+            return refuse(format!(
+                "fix {} of the same mission ({}) was made on top of it; undo that one first",
+                now.id, fix.slug
+            ));
+        }
+        Ok(_) => {
+            let known = fixes_of(missions, fix.mission)?;
+            let known = known.iter().find(|known| known.id == fix.id);
+            let status = known.map_or(fix.status, |known| known.status);
+            return refuse(format!(
+                "it is {} already",
+                status.as_str().replace('_', " ")
+            ));
+        }
         Err(why) => return refuse(why),
     }
-    let journal = Journal::of(state_dir, fix.mission);
+    let journal = top_journal(state_dir, missions, fix.mission)?;
     let plan = journal.read().map_err(journal_error("read", &journal))?;
     let Some(plan) = plan else {
         return refuse("its journal is gone, so what was there before it is not known".to_owned());
     };
-    let later = fixes_on_probation(state_dir, missions)?;
+    let mut later: Vec<Fix> = all_on_probation(state_dir, missions)?
+        .into_values()
+        .flatten()
+        .collect();
+    later.sort_by_key(|fix| fix.id);
     for file in &plan.files {
         let path = &file.change.path;
         let covers =

@@ -21,7 +21,7 @@ use super::earlier::read_earlier;
 use super::fixers::FIXERS;
 use super::places::plan_places;
 use super::playbooks::{of_kept, of_manifest};
-use super::promote::{PromoteError, PromotionPlace, promote};
+use super::promote::{PromoteError, PromotionPlace, finish_promotion, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
 use super::take_back::forget_if_settled;
@@ -156,10 +156,7 @@ impl Worker {
                 return Ok(worked(HealOutcome::Applied, state.reason));
             }
             MissionStatus::Promoting => {
-                return Ok(worked(
-                    HealOutcome::HeldElsewhere,
-                    "its fix is being applied",
-                ));
+                return self.finish_promotion(mission);
             }
             // Approved while nobody held it.
             MissionStatus::Verified if state.lease.is_none() => {
@@ -737,6 +734,26 @@ impl Worker {
                 Ok(worked(HealOutcome::Rejected, error.to_string()))
             }
         }
+    }
+
+    /// What a log that could not be written left half-done, unless somebody is at it.
+    fn finish_promotion(&self, mission: MissionId) -> Result<Worked, WorkError> {
+        let environment = self.environment()?;
+        let databases = databases(&self.manifest, &environment, &self.manifest.workspace);
+        let place = PromotionPlace {
+            workspace: &self.manifest.workspace,
+            state_dir: &self.state_dir,
+            missions: &self.missions,
+        };
+        Ok(
+            match finish_promotion(place, mission, &databases.servers)? {
+                None => worked(HealOutcome::HeldElsewhere, "its fix is being applied"),
+                Some(recovery) if recovery.finished => {
+                    worked(HealOutcome::Applied, recovery.reason)
+                }
+                Some(recovery) => worked(HealOutcome::Rejected, recovery.reason),
+            },
+        )
     }
 
     /// The first proposal of the fixers that have not failed yet, those with the better record for

@@ -145,6 +145,8 @@ pub(super) enum FaultAt {
     Begin,
     Insert,
     Commit,
+    /// It is on the disk, and SQLite says that it is not.
+    Committed,
 }
 
 /// What the disk says there, and whether SQLite gives the transaction up.
@@ -356,6 +358,8 @@ impl Ledger {
         #[cfg(test)]
         self.fail_at(FaultAt::Commit)?;
         self.execute("COMMIT")?;
+        #[cfg(test)]
+        self.fail_at(FaultAt::Committed)?;
         crash_point_at_event("after_commit", first, self.head.seq);
         self.unanchored = self.unanchored.saturating_add(1);
         if self.head.seq >= first {

@@ -76,15 +76,15 @@ impl Log {
         Self::serve(ledger, path)
     }
 
-    /// On a disk that is full while `is_full` says so.
+    /// On a disk that is asked before each begin, insert and commit whether it is full.
     #[cfg(test)]
-    pub(crate) fn open_on_disk_that_fills(
+    pub(crate) fn open_on_disk(
         path: &Path,
-        is_full: Arc<AtomicBool>,
+        mut is_full: impl FnMut() -> bool + Send + 'static,
     ) -> Result<Self, LogError> {
-        let faults = super::ledger::Faults(Box::new(move |_| {
-            let full = is_full.load(Ordering::SeqCst);
-            full.then_some(super::ledger::Fault {
+        let faults = super::ledger::Faults(Box::new(move |at| {
+            let is_before = at != super::ledger::FaultAt::Committed;
+            (is_before && is_full()).then_some(super::ledger::Fault {
                 code: rusqlite::ffi::SQLITE_FULL,
                 loses_transaction: true,
             })

@@ -16,6 +16,10 @@ const MANIFEST: &str = "[app]\nname = 'stubborn'\nstable_after = '100ms'\n[[laye
      [[layer.service]]\nname = 'api'\nrestart = { max = 50, backoff = '10ms' }\n\
      run = ['sh', '-c', 'while :; do printf \"%0500d\\n\" 7; sleep 0.02; done']\n";
 
+/// What the validation finds broken each second, once `.env` is empty, and heals.
+const HEALED: &str = "[validate]\nevery = '1s'\n[heal]\nbackoff = '1ms'\n[config]\nfiles = ['.env']\n\
+     [config.vars.LEVEL]\nrequired = true\ndefault = 'info'\n";
+
 /// A supervisor whose state directory is a file system of its own, seen by nobody else.
 struct Mounted {
     workspace: Workspace,
@@ -25,7 +29,10 @@ struct Mounted {
 impl Mounted {
     /// `mount` is what makes the file system, at `$STATE`. `None` where that is not allowed.
     fn boot(mount: &str) -> Option<Self> {
-        let workspace = Workspace::with_manifest(MANIFEST);
+        Self::boot_of(Workspace::with_manifest(MANIFEST), mount)
+    }
+
+    fn boot_of(workspace: Workspace, mount: &str) -> Option<Self> {
         std::fs::create_dir(workspace.path(".ubs")).unwrap();
         let state = workspace.path(".ubs").display().to_string();
         let ubs = crate::support::ubs_binary().display().to_string();
@@ -244,6 +251,68 @@ fn a_log_that_another_process_holds_stops_no_service() {
     });
     let health = workspace.ubs(&["health", "--json"]).json();
     assert!(health.get("log_not_written_since").is_none(), "{health}");
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+    workspace.ubs(&["log", "verify"]).expect(0);
+}
+
+fn broken_by_an_empty_file() -> Workspace {
+    let workspace = Workspace::with_manifest(&format!("{MANIFEST}{HEALED}"));
+    workspace.write(".env", "LEVEL=debug\n");
+    workspace
+}
+
+#[test]
+#[ignore = "seconds: `.ci/run --all`"]
+fn healing_waits_for_a_full_disk_and_goes_on_when_there_is_room() {
+    let workspace = broken_by_an_empty_file();
+    let mount = "mount -t tmpfs -o size=64m tmpfs \"$STATE\"";
+    let Some(mounted) = Mounted::boot_of(workspace, mount) else {
+        return;
+    };
+    let filler = mounted.state("filler");
+    std::fs::write(&filler, vec![0; 80 << 20]).unwrap_err();
+    mounted.kill_service();
+    mounted.workspace.write(".env", "");
+    // Several validations find it.
+    std::thread::sleep(Duration::from_secs(4));
+    mounted.kill_service();
+    assert_eq!(mounted.workspace.read(".env"), "");
+    assert!(!mounted.kinds().contains(&"promotion_started".to_owned()));
+    std::fs::remove_file(&filler).unwrap();
+    await_that("it is healed", || {
+        mounted.kinds().contains(&"fix_applied".to_owned())
+    });
+    assert_eq!(mounted.workspace.read(".env"), "LEVEL=info\n");
+    assert!(mounted.kinds().contains(&"log_gap".to_owned()));
+    let verified = mounted.ubs(&["log", "verify"]);
+    assert_eq!(verified.code, 0, "{}", verified.stdout);
+    mounted.stop().expect(0);
+}
+
+#[test]
+#[ignore = "a minute: `.ci/run --all`"]
+fn healing_waits_for_a_log_that_is_locked_for_a_minute() {
+    let workspace = broken_by_an_empty_file();
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["healthy"]);
+    let holder = rusqlite::Connection::open(workspace.path(".ubs/log.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    workspace.write(".env", "");
+    let first = services(&workspace);
+    for pid in &first {
+        kill(Pid::from_raw(*pid), Signal::SIGKILL).unwrap();
+    }
+    std::thread::sleep(Duration::from_secs(60));
+    let now = services(&workspace);
+    assert!(!now.is_empty() && now.iter().all(|pid| !first.contains(pid)));
+    assert_eq!(workspace.read(".env"), "");
+    holder.execute_batch("ROLLBACK").unwrap();
+    await_that("it is healed", || {
+        workspace.kinds().contains(&"fix_applied".to_owned())
+    });
+    assert_eq!(workspace.read(".env"), "LEVEL=info\n");
+    assert!(workspace.kinds().contains(&"log_gap".to_owned()));
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
     workspace.ubs(&["log", "verify"]).expect(0);

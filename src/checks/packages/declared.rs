@@ -1,5 +1,6 @@
 //! The packages that the workspace declares: its requirements file, as pip reads it (with `-r` and `-c`,
-//! continued lines, hashes), and `[project] dependencies` of `pyproject.toml` (PEP 621).
+//! continued lines, hashes), and `[project] dependencies` (PEP 621) and `[tool.poetry.dependencies]` of
+//! `pyproject.toml`.
 //!
 //! Files are read only inside the workspace. Lines that are no requirement of PEP 508 (paths, editable
 //! checkouts, index options, unset variables) say nothing about installed versions and are passed over.
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::need::Need;
+use super::poetry;
 use crate::manifest::Manifest;
 
 /// Longest file that is read.
@@ -104,11 +106,11 @@ impl RequirementsReader {
             .get("project")
             .and_then(|project| project.get("dependencies"))
             .and_then(toml_edit::Item::as_array);
-        for value in dependencies.into_iter().flatten() {
-            let Some(need) = value.as_str().and_then(|text| Need::from_str(text).ok()) else {
-                continue;
-            };
-            let start = value.span().map_or(0, |span| span.start);
+        let of_project = dependencies.into_iter().flatten().filter_map(|value| {
+            let need = Need::from_str(value.as_str()?).ok()?;
+            Some((need, value.span().map_or(0, |span| span.start)))
+        });
+        for (need, start) in of_project.chain(poetry::requirements(&document)) {
             let before = text.get(..start).unwrap_or_default();
             self.found.push(Declared {
                 need,

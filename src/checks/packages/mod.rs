@@ -10,6 +10,7 @@ mod installed;
 mod inventory;
 mod names;
 mod need;
+mod poetry;
 mod remedy;
 #[cfg(test)]
 mod tests;

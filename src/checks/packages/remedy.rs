@@ -298,6 +298,36 @@ impl Packages {
         })
     }
 
+    /// Installs those packages of the workspace anew whose files are not those that were installed: for a crash in native
+    /// code, of which nothing says whose it is. Their names and versions, and what installs them, where that may be.
+    pub(in crate::checks) fn damaged_fix(
+        &self,
+        context: &CheckContext<'_>,
+    ) -> Option<(String, Option<Remedy>)> {
+        let reached = self.reached().iter();
+        let damaged: Vec<(String, &str)> = reached
+            .filter_map(|name| self.installed.get(name))
+            .filter(|distribution| distribution.is_damaged())
+            .map(|distribution| (normalise(&distribution.name), &*distribution.version_text))
+            .collect();
+        let (first, _) = damaged.first()?;
+        let spelt = |between: &str| -> Vec<String> {
+            let all = damaged.iter();
+            all.map(|(name, version)| format!("{name}{between}{version}"))
+                .collect()
+        };
+        let shown = spelt(" ").join(", ");
+        let environment = own_environment(context).filter(|_| !self.shared);
+        let fix = environment.map(|environment| Remedy::Packages {
+            what: format!("install {shown} anew, whose files are not those that were installed"),
+            environment,
+            requirements: spelt("=="),
+            vary: None,
+            module: first.clone(),
+        });
+        Some((shown, fix))
+    }
+
     /// What the packages that the workspace comes to need.
     fn reached_needs(&self) -> impl Iterator<Item = &Need> {
         let installed = self.installed.iter();

@@ -19,6 +19,8 @@ pub(in crate::checks) struct NoAnswer {
     pub why: String,
     /// It was killed because its time was up.
     pub timed_out: bool,
+    /// Native code crashed.
+    pub crashed: bool,
     /// End of its standard error (or output), cleaned.
     pub output: String,
     /// Where it hung, if it said so.
@@ -128,9 +130,20 @@ pub(in crate::checks) fn no_answer(
     NoAnswer {
         why,
         timed_out: outcome.timed_out,
+        crashed: !outcome.timed_out && is_native_crash(outcome.exit),
         output: clip_middle(&clean_output(raw, context), DETAIL_BYTES_MAX / 2),
         location,
     }
+}
+
+fn is_native_crash(exit: ExitKind) -> bool {
+    let ExitKind::Signal(signal) = exit else {
+        return false;
+    };
+    matches!(
+        signal,
+        libc::SIGSEGV | libc::SIGABRT | libc::SIGBUS | libc::SIGILL | libc::SIGFPE
+    )
 }
 
 fn signal_words(signal: i32) -> String {

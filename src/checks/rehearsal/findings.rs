@@ -33,6 +33,12 @@ pub(super) struct LayerFailures<'a> {
     pub packages: Option<&'a Packages>,
 }
 
+fn reinstall(damaged: &str) -> String {
+    format!(
+        "install {damaged} anew with the application's interpreter: its files are not those that were installed"
+    )
+}
+
 impl LayerFailures<'_> {
     pub(super) fn failed(&self, code: Code, what: &str) -> Finding {
         let severity = if self.layer.critical {
@@ -65,6 +71,13 @@ impl LayerFailures<'_> {
         let mut finding = self.failed(code, &format!("{what} {}{place}", why.why));
         finding.location = why.location.clone();
         finding.detail = why.output.clone();
+        if why.crashed
+            && let Some(packages) = self.packages
+            && let Some((damaged, fix)) = packages.damaged_fix(self.context)
+        {
+            finding.remedy = Some(reinstall(&damaged));
+            finding.fix = fix;
+        }
         if why.timed_out {
             finding.remedy = Some(
                 "look at what it waits for (the network is not reachable in a dry run unless \
@@ -143,10 +156,7 @@ impl LayerFailures<'_> {
         {
             (
                 Code::RehearsalSyntaxError,
-                format!(
-                    "install {name} {version} anew with the application's interpreter: its files are not those that \
-                     were installed"
-                ),
+                reinstall(&format!("{name} {version}")),
             )
         } else if raised.syntax.is_some() {
             (

@@ -125,13 +125,14 @@ impl FixFold {
                     "the system was healthy with it for {} s",
                     healthy_ms / 1_000
                 );
-                self.settle(at, FixStatus::Blessed, reason);
+                // Healthy with the newest is healthy with all of them.
+                while self.settle(at, FixStatus::Blessed, &reason) {}
             }
             Event::FixRolledBack { reason } => {
-                self.settle(at, FixStatus::TakenBack, reason.clone());
+                self.take_back(at, FixStatus::TakenBack, reason);
             }
             Event::FixUndone { by, reason } => {
-                self.settle(at, FixStatus::Undone, format!("by {by}: {reason}"));
+                self.take_back(at, FixStatus::Undone, &format!("by {by}: {reason}"));
             }
             _ => {}
         }
@@ -144,12 +145,10 @@ impl FixFold {
             return;
         };
         let (files, databases) = std::mem::take(&mut self.changed);
-        // It did not hold, and another one was made on top of it: its journal is gone.
-        if let Some(before) = self.fixes.last_mut()
-            && before.status == FixStatus::Probation
-        {
-            before.reason = format!("it did not hold, and fix {seq} was made on top of it");
-            before.since = at;
+        // Applied outside of a boot: it goes before that one can.
+        if let Some(below) = top(&mut self.fixes) {
+            below.reason = format!("fix {seq} was made on top of it");
+            below.since = at;
         }
         self.fixes.push(Fix {
             id: seq,
@@ -175,11 +174,25 @@ impl FixFold {
         });
     }
 
-    fn settle(&mut self, at: At, status: FixStatus, reason: String) {
-        if let Some(fix) = self.fixes.last_mut() {
-            fix.status = status;
-            fix.reason = reason;
-            fix.since = at;
+    /// False if none is on probation.
+    fn settle(&mut self, at: At, status: FixStatus, reason: &str) -> bool {
+        let Some(fix) = top(&mut self.fixes) else {
+            return false;
+        };
+        fix.status = status;
+        fix.reason = reason.to_owned();
+        fix.since = at;
+        true
+    }
+
+    fn take_back(&mut self, at: At, status: FixStatus, reason: &str) {
+        let Some(id) = top(&mut self.fixes).map(|fix| fix.id) else {
+            return;
+        };
+        self.settle(at, status, reason);
+        if let Some(below) = top(&mut self.fixes) {
+            below.reason = format!("fix {id}, which was made on top of it, was taken back");
+            below.since = at;
         }
     }
 
@@ -187,6 +200,12 @@ impl FixFold {
     pub(crate) fn fixes(self) -> Vec<Fix> {
         self.fixes
     }
+}
+
+/// The newest one on probation: only that one can be taken back.
+fn top(fixes: &mut [Fix]) -> Option<&mut Fix> {
+    let mut newest_first = fixes.iter_mut().rev();
+    newest_first.find(|fix| fix.status == FixStatus::Probation)
 }
 
 #[cfg(test)]

@@ -43,9 +43,68 @@ pub(in crate::fix) fn pin_after(text: &str, name: &str, version: &str) -> Option
     Some((last.end, format!("{before}\"{name}=={version}\"")))
 }
 
+/// The version of `name` in `[tool.poetry.dependencies]`, exactly: the bytes to replace, and by what.
+pub(in crate::fix) fn pin_in_poetry(
+    text: &str,
+    name: &str,
+    version: &str,
+) -> Option<(std::ops::Range<usize>, String)> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let table = poetry_dependencies(&document)?.as_table_like()?;
+    let mut all = table.iter();
+    let (_, item) = all.find(|(found, _)| normalise(found) == normalise(name))?;
+    let item = match item.as_table_like() {
+        Some(table) => table.get("version")?,
+        None => item,
+    };
+    item.as_str()?;
+    Some((item.span()?, format!("\"=={version}\"")))
+}
+
+/// Where `[tool.poetry.dependencies]` takes one more, exactly that version, and the text of it.
+pub(in crate::fix) fn pin_after_in_poetry(
+    text: &str,
+    name: &str,
+    version: &str,
+) -> Option<(usize, String)> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    // Below its header, so that no other table comes between.
+    let header = poetry_dependencies(&document)?.as_table()?.span()?;
+    let line_end = text.get(header.start..)?.find('\n')? + header.start + 1;
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    Some((line_end, format!("{name} = \"=={version}\"{end}")))
+}
+
+fn poetry_dependencies<'a>(document: &'a toml_edit::Document<&str>) -> Option<&'a toml_edit::Item> {
+    document.get("tool")?.get("poetry")?.get("dependencies")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dependency_of_poetry_is_pinned_where_it_stands_or_below_the_header() {
+        let text = "[tool.poetry.dependencies]\npython = \"^3.11\"  # why\na = \"^1\"  # it\n\
+                    b = { version = \"^2\", extras = [\"x\"] }\nc = { path = \"../c\" }\n[other]\n";
+        for (name, expected) in [
+            ("A", "a = \"==1.2\"  # it\n"),
+            ("b", "b = { version = \"==1.2\", extras = [\"x\"] }\n"),
+        ] {
+            let (range, pinned) = pin_in_poetry(text, name, "1.2").unwrap();
+            let mut text = text.to_owned();
+            text.replace_range(range, &pinned);
+            assert!(text.contains(expected), "{text}");
+        }
+        assert_eq!(pin_in_poetry(text, "c", "1.2"), None);
+        let (at, more) = pin_after_in_poetry(text, "d", "1.2").unwrap();
+        let mut text = text.to_owned();
+        text.insert_str(at, &more);
+        assert!(
+            text.starts_with("[tool.poetry.dependencies]\nd = \"==1.2\"\npython"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn one_more_dependency_is_pinned_in_a_project_file() {

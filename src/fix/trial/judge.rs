@@ -195,8 +195,11 @@ fn objection(
         ));
     }
     let looked = failure.check.is_none_or(|check| {
-        report_of(reports, check)
-            .is_some_and(|r| !matches!(r.status, CheckStatus::Skipped | CheckStatus::Error))
+        report_of(reports, check).is_some_and(|report| match report.status {
+            // Nothing is declared, and nothing is wrong with the programs and directories of services.
+            CheckStatus::Skipped => check == CheckName::Config,
+            status => status != CheckStatus::Error,
+        })
     });
     if !looked {
         return Some("the check that found the failure could not be carried out".to_owned());

@@ -267,6 +267,10 @@ impl Stage {
                 let base = base.filter(is_python).and_then(Path::to_str);
                 self.manifest.sandbox.read.extend(base.map(Into::into));
                 self.manifest.python.interpreter = Some(python.display().to_string());
+                // What services call by its path is found there too.
+                let bin = self.copy.root().join(environment).join("bin");
+                link_programs(&anew.join("bin"), &bin)
+                    .map_err(|error| refusal(environment, error.to_string()))?;
                 continue;
             }
             // Seen by the trial, and not taken for the application's own.
@@ -344,4 +348,16 @@ impl Stage {
         }
         Ok(migrated)
     }
+}
+
+/// Each program of the environment `from`, in `to` by its name.
+fn link_programs(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for program in std::fs::read_dir(from)? {
+        let program = program?;
+        let link = to.join(program.file_name());
+        crate::kernel::remove_tree(&link)?;
+        std::os::unix::fs::symlink(program.path(), &link)?;
+    }
+    Ok(())
 }

@@ -12,7 +12,10 @@ use crate::checks::{DeclaredPackage, declared_packages, normalise};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
-use crate::fix::packages::{Installer, installed as installed_in, is_usable, pin, pin_after};
+use crate::fix::packages::{
+    Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry,
+    pin_in_poetry,
+};
 use crate::fix::trial::checks_of;
 
 /// Versions of one distribution that are tried.
@@ -322,15 +325,22 @@ impl Worker {
                 let mut lines = text.split_inclusive('\n');
                 let start: usize = lines.by_ref().take(index).map(str::len).sum();
                 let line = lines.next()?.trim_end_matches(['\n', '\r']);
-                let (range, text) = pin(line, name, version)?;
+                let pinned = pin(line, name, version)
+                    .map(|(range, text)| (start + range.start..start + range.end, text));
+                let of_poetry = || match file.ends_with(".toml") {
+                    true => pin_in_poetry(&text, name, version),
+                    false => None,
+                };
+                let (range, text) = pinned.or_else(of_poetry)?;
                 TextEdit {
-                    offset: (start + range.start) as u64,
+                    offset: range.start as u64,
                     length: range.len() as u64,
                     text,
                 }
             }
             None if file.ends_with(".toml") => {
-                let (offset, text) = pin_after(&text, name, version)?;
+                let (offset, text) = pin_after(&text, name, version)
+                    .or_else(|| pin_after_in_poetry(&text, name, version))?;
                 TextEdit {
                     offset: offset as u64,
                     length: 0,

@@ -14,7 +14,8 @@ def free(port):
 
 
 class App:
-    """`style` is `alembic` (SQLite, migrations), `plain` (SQLite, models only) or `postgres` (models only)."""
+    """`style` is `alembic` (SQLite, migrations), `plain` (SQLite, models only), `postgres` (models only) or `packages` (a
+    worker in an environment of its own, whose index is a directory)."""
 
     def __init__(self, root, seed, style, url=None):
         draw = random.Random(seed)
@@ -29,11 +30,13 @@ class App:
         self.port = port
         self.secret = "".join(draw.choice("abcdefghjkmnpqrstuvwxyzABCDEFGH23456789") for _ in range(44))
         self.url = url or f"sqlite:///data/{self.file}"
+        self.top, self.low = draw.choice(["quill", "tally", "parley"]), draw.choice(["inkwell", "abacus", "lexis"])
 
     @classmethod
     def again(cls, root, seed, style, url=None):
         app = cls(root, seed, style, url)
-        app.port = int(app.read("port.txt"))
+        if style != "packages":
+            app.port = int(app.read("port.txt"))
         return app
 
     def path(self, name):
@@ -49,7 +52,7 @@ class App:
 
     def fill(self, text):
         values = {"PKG": self.pkg, "THING": self.thing, "Thing": self.thing.capitalize(), "PORT": str(self.port),
-                  "URL": self.url, "SECRET": self.secret, "PYTHON": sys.executable}
+                  "URL": self.url, "SECRET": self.secret, "PYTHON": sys.executable, "TOP": self.top, "LOW": self.low}
         for name, value in values.items():
             text = text.replace(f"@{name}@", value)
         return text
@@ -87,6 +90,9 @@ class App:
         connection.close()
 
     def make(self):
+        if self.style == "packages":
+            make_with_packages(self)
+            return
         for name, text in FILES.items():
             self.write(name, text)
         for name in ["data", "var/uploads", "run"]:
@@ -433,3 +439,99 @@ def downgrade():
 ''',
 }
 FILES = dict(FILES)
+
+
+# --- an application whose packages are its own
+
+PACKAGES_MANIFEST = """[app]
+name = "@PKG@"
+stable_after = "300ms"
+[python]
+path = ["."]
+[heal]
+backoff = "100ms"
+[[layer]]
+name = "worker"
+rehearse = { imports = ["@PKG@.worker"] }
+[[layer.service]]
+name = "worker"
+run = "python -m @PKG@.worker"
+ready = { log = "^working", timeout = "15s" }
+restart = { policy = "always", max = 3, backoff = "100ms" }
+"""
+
+PACKAGES_FILES = {
+    "ubs.toml": PACKAGES_MANIFEST,
+    "requirements.txt": "@TOP@\n@LOW@<3\n",
+    "@PKG@/__init__.py": "",
+    "@PKG@/worker.py": "import @TOP@\n\nif __name__ == '__main__':\n    @TOP@.serve()\n",
+}
+
+SERVES = """import time
+import @LOW@.words
+from @LOW@.words import hello
+
+
+def serve():
+    hello()
+    print("working", flush=True)
+    while True:
+        time.sleep(0.5)
+"""
+
+
+def make_with_packages(app):
+    for name, text in PACKAGES_FILES.items():
+        app.write(name, text)
+    app.path("wheels").mkdir()
+    script = f"[console_scripts]\n{app.top}-serve = {app.top}:serve\n"
+    wheel(app, app.top, "1.0", {f"{app.top}.py": SERVES}, [f"{app.low}>=1"], script)
+    for version, function in [("1.0", "hello"), ("1.1", "hello"), ("2.0", "other")]:
+        files = {f"{app.low}/__init__.py": f"import sys\nif sys.version_info[:2] == {sys.version_info[:2]}:\n    import @LOW@._json\n",
+                 f"{app.low}/words.py": f"def {function}(): ...\n",
+                 f"{app.low}/{native().name}": native().read_bytes()}
+        wheel(app, app.low, version, files)
+    wheel(app, "extra" + app.low, "1.0", {f"extra{app.low}.py": ""})
+    environment(app)
+    install(app, app.top, f"{app.low}==1.1")
+
+
+def native():
+    """A module of the standard library in a file of its own, as a package brings one."""
+    import importlib.util
+    return pathlib.Path(importlib.util.find_spec("_json").origin)
+
+
+def wheel(app, name, version, files, needs=(), entry_points=None):
+    import base64
+    import hashlib
+    import zipfile
+    info = f"{name}-{version}.dist-info"
+    needs = "".join(f"Requires-Dist: {need}\n" for need in needs)
+    files = dict(files)
+    files[f"{info}/METADATA"] = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}"
+    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    if entry_points:
+        files[f"{info}/entry_points.txt"] = entry_points
+    files = {path: text if isinstance(text, bytes) else app.fill(text).encode() for path, text in files.items()}
+    record = ""
+    for path, content in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+        record += f"{path},sha256={digest},{len(content)}\n"
+    files[f"{info}/RECORD"] = (record + f"{info}/RECORD,,\n").encode()
+    with zipfile.ZipFile(app.path("wheels") / f"{name}-{version}-py3-none-any.whl", "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+
+
+def environment(app, where=".venv"):
+    app.python("-m", "venv", "--without-pip", where)
+
+
+def install(app, *names):
+    app.python("-m", "pip", "--python", ".venv/bin/python", "install", "-q", "--no-deps", "--no-index",
+               "--find-links", "wheels", "--force-reinstall", *names)
+
+
+def site(app):
+    return next(app.path(".venv/lib").glob("python3*")) / "site-packages"

@@ -21,6 +21,7 @@ import threading
 import time
 import urllib.request
 
+import app as applications
 from app import App
 
 KINDS = {}
@@ -396,8 +397,120 @@ def sound(a): pass
 @fault("sound", style="plain")
 def sound_plain(a): pass
 
+@fault("sound", style="packages", in_place=True)
+def sound_packages(a): pass
+
 @fault("sound", style="postgres")
 def sound_pg(a): pass
+
+# --- packages
+
+def package(right, tells="", **more):
+    return fault(right, tells, style="packages", in_place=True, **more)
+
+def site(a): return applications.site(a)
+
+def uninstall(a, name):
+    for path in site(a).glob(a.fill(f"{name}*")):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+@package("auto", "missing_package")
+def package_missing(a): uninstall(a, "@TOP@")
+
+# Nothing declares it but the package that needs it.
+@package("auto", "missing_package")
+def package_missing_below(a):
+    a.write("limits.txt", "@LOW@<2\n")
+    a.write("requirements.txt", "-c limits.txt\n@TOP@\n")
+    uninstall(a, "@LOW@")
+
+@package("ask", "missing_package")
+def package_undeclared(a):
+    a.edit("@PKG@/worker.py", "import @TOP@\n", "import @TOP@\nimport extra@LOW@\n")
+    a.write("poetry.lock", '[[package]]\nname = "extra@LOW@"\nversion = "1.0"\n')
+
+# A name that is in nothing that is trusted may be anybody's.
+@package("told", "missing_package")
+def package_undeclared_and_unknown(a): a.edit("@PKG@/worker.py", "import @TOP@\n", "import @TOP@\nimport extra@LOW@\n")
+
+@package("auto", "import_error")
+def package_version(a): applications.install(a, a.low)
+
+def declared_in_project(a, text):
+    a.path("requirements.txt").unlink()
+    a.write("pyproject.toml", text)
+    applications.install(a, a.low)
+
+@package("auto", "import_error")
+def package_version_of_project(a):
+    declared_in_project(a, '[project]\nname = "p"\nversion = "1"\ndependencies = ["@TOP@", "@LOW@<3"]\n')
+
+@package("auto", "import_error")
+def package_version_of_poetry(a):
+    declared_in_project(a, '[tool.poetry]\nname = "p"\nversion = "1"\n[tool.poetry.dependencies]\npython = "^3.9"\n'
+                        '@TOP@ = "^1.0"\n@LOW@ = "<3"\n')
+
+@package("ask", "import_error")
+def package_version_with_lock(a):
+    declared_in_project(a, '[project]\nname = "p"\nversion = "1"\ndependencies = ["@TOP@", "@LOW@<3"]\n')
+    a.write("pdm.lock", '[[package]]\nname = "@LOW@"\nversion = "2.0"\n')
+
+@package("auto", "import_error|missing_package")
+def native_library_cut_off(a):
+    path = site(a) / a.low / applications.native().name
+    path.write_bytes(path.read_bytes()[:3000])
+
+@package("auto", "import_error|missing_package")
+def native_library_gone(a): (site(a) / a.low / applications.native().name).unlink()
+
+@package("auto", "syntax")
+def module_cut_off(a): (site(a) / a.low / "words.py").write_text("def hell")
+
+@package("auto", "python")
+def environment_missing(a):
+    a.edit("ubs.toml", "[python]\n", '[python]\ninterpreter = ".venv/bin/python"\n')
+    shutil.rmtree(a.path(".venv"))
+
+@package("auto", "python")
+def environment_dangling(a):
+    for name in ["python", "python3"]:
+        a.path(f".venv/bin/{name}").unlink()
+    a.path(".venv/bin/python").symlink_to("/nowhere/at/all/python3")
+    a.path(".venv/bin/python3").symlink_to("python")
+
+def as_script(a): a.edit("ubs.toml", "python -m @PKG@.worker", ".venv/bin/@TOP@-serve")
+
+@package("auto", "interpreter")
+def shebang_dead(a):
+    as_script(a)
+    script = a.path(".venv/bin/@TOP@-serve")
+    lines = script.read_text().splitlines(True)
+    script.write_text("".join(["#!/an/old/place/.venv/bin/python\n", *lines[1:]]))
+
+@package("auto", "interpreter")
+def environment_moved(a):
+    as_script(a)
+    shutil.rmtree(a.path(".venv"))
+    applications.environment(a, "old")
+    a.path("old").rename(a.path(".venv"))
+    applications.install(a, a.top, f"{a.low}==1.1")
+    script = a.path(".venv/bin/@TOP@-serve")
+    script.write_text(script.read_text().replace("/.venv/bin/", "/old/bin/"))
+
+def other_python():
+    found = sorted(pathlib.Path.home().glob(".pyenv/versions/3.*/bin/python3"))
+    ours = f"{sys.version_info[0]}.{sys.version_info[1]}."
+    recent = [path for path in found if not path.parts[-3].startswith(ours) and int(path.parts[-3].split(".")[1]) > 9]
+    return recent[-1] if recent else None
+
+if other_python():
+    @package("auto", "missing_package")
+    def environment_of_another_python(a):
+        for name in ["python", "python3"]:
+            a.path(f".venv/bin/{name}").unlink()
+        a.path(".venv/bin/python").symlink_to(other_python())
+        a.path(".venv/bin/python3").symlink_to("python")
+
 
 @fault("sound")
 def env_crlf(a): a.path(".env").write_bytes(a.path(".env").read_bytes().replace(b"\n", b"\r\n"))
@@ -448,7 +561,8 @@ def by_hand(app, kind, declared):
                 one.bind("run/" + path.name)
         import tomllib
         manifest = tomllib.loads((copy / "ubs.toml").read_text())
-        env = {"PATH": os.path.dirname(sys.executable) + ":" + os.environ["PATH"], "PORT": str(app.port), **declared}
+        programs = copy / ".venv/bin" if app.style == "packages" else os.path.dirname(sys.executable)
+        env = {"PATH": f"{programs}:{os.environ['PATH']}", "PORT": str(app.port), **declared}
         del env["PORT"]
         running = []
         try:
@@ -460,12 +574,15 @@ def by_hand(app, kind, declared):
                         import pwd
                         pwd.getpwnam(service["user"])
                     out = open(pathlib.Path(place) / (service["name"] + ".out"), "wb")
+                    if "/" not in command[0]:
+                        command[0] = shutil.which(command[0], path=env["PATH"]) or command[0]
                     running.append((service, subprocess.Popen(command, cwd=copy / service.get("cwd", "."), env=env, stdout=out, stderr=out)))
                     why = await_it(app, pathlib.Path(place), service, running)
                     if why:
                         return why
             time.sleep(1)
-            for path in ["/owners", f"/{app.thing}s", f"/{app.thing}s/new"]:
+            paths = [] if app.style == "packages" else ["/owners", f"/{app.thing}s", f"/{app.thing}s/new"]
+            for path in paths:
                 if (got := ask(app.port, path)) != 200:
                     return f"{path} answers {got}"
             for service, child in running:

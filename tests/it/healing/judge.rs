@@ -328,11 +328,17 @@ pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
             .replace("asyncpg", "psycopg2");
         (server, url)
     });
+    let mut workspace = Workspace::new();
+    if kind.style == "packages" {
+        let wheels = workspace.path("wheels").display().to_string();
+        workspace.set_env("PIP_FIND_LINKS", &wheels);
+        workspace.set_env("PIP_NO_INDEX", "1");
+    }
     let ground = Ground {
         python,
         kind,
         seed,
-        workspace: Workspace::new(),
+        workspace,
         server,
     };
     ground.make();

@@ -59,6 +59,18 @@ fn a_fix_that_breaks_another_check_does_not_hold() {
 }
 
 #[test]
+fn a_program_is_mended_where_no_variable_is_declared_either() {
+    let broken = vec![broken("config.program_missing", "web")];
+    let before = vec![report(CheckName::Config, broken)];
+    for (status, holds) in [(CheckStatus::Skipped, true), (CheckStatus::Error, false)] {
+        let mut after = report(CheckName::Config, vec![]);
+        after.status = status;
+        let (found, reason) = verdict_of(before.clone(), vec![after]);
+        assert_eq!(found, holds, "{reason}");
+    }
+}
+
+#[test]
 fn a_failure_that_only_changes_its_words_is_still_there() {
     let mut first = broken("rehearsal.failed", "apis");
     first.cause = Some(Cause::Exception("ValueError: a".into()));
