@@ -11,6 +11,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::database::sql::quote::identifier;
+use crate::database::sqlite::rebuild::is_rebuild;
 use crate::domain::ids::Digest;
 use crate::domain::mission::Risk;
 
@@ -42,6 +43,9 @@ pub enum DatabaseError {
     /// Too many.
     #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
     TooMany(usize),
+    /// A foreign key is broken.
+    #[error("after the statements, {0} rows lead to rows that are not there")]
+    Dangling(usize),
     /// A row is gone or new.
     #[error("the statements change the number of rows of table {table} from {before} to {after}")]
     RowsChanged {
@@ -186,6 +190,13 @@ pub(super) fn apply_statements(
         return Err(DatabaseError::TooMany(statements.len()));
     }
     let mut connection = open(path, true)?;
+    // A table that is made anew is dropped on the way: nothing that refers to it may go with it.
+    let rebuilds = risk >= Risk::Destructive && is_rebuild(statements);
+    if rebuilds {
+        connection
+            .execute_batch("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")
+            .map_err(because("cannot switch foreign keys off"))?;
+    }
     let guards = install_guards(&mut connection).map_err(because("cannot guard the connection"))?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -194,6 +205,11 @@ pub(super) fn apply_statements(
             path.display()
         )))?;
     let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
+    // Definitions that do not fit each other cannot be asked; then they could not before either.
+    let led_nowhere = match rebuilds {
+        true => dangling(&transaction).ok(),
+        false => None,
+    };
     let guarded = risk < Risk::Destructive;
     guards.begun.get_or_init(Instant::now);
     for statement in statements {
@@ -213,7 +229,7 @@ pub(super) fn apply_statements(
             _ => because(format!("the statement `{}` failed", first_line(statement)))(source),
         })?;
     }
-    if guarded {
+    if guarded || rebuilds {
         let after = row_counts(&transaction).map_err(because("cannot count rows"))?;
         for (table, before) in before {
             let after = after.get(&table).copied().unwrap_or(0);
@@ -226,7 +242,24 @@ pub(super) fn apply_statements(
             }
         }
     }
+    if let Some(before) = led_nowhere {
+        let after = dangling(&transaction).map_err(because("cannot look at foreign keys"))?;
+        if after > before {
+            return Err(DatabaseError::Dangling(after - before));
+        }
+    }
     transaction.commit().map_err(because("cannot commit"))
+}
+
+/// Rows that lead to one that is not there.
+fn dangling(connection: &Connection) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while rows.next()?.is_some() {
+        found += 1;
+    }
+    Ok(found)
 }
 
 fn first_line(statement: &str) -> &str {

@@ -383,6 +383,7 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
+        let mut file = None;
         let mut of_file = Vec::new();
         let (live, rights, database) = if is_postgres(&url) {
             let read = Live::postgres(&url).and_then(|live| {
@@ -465,6 +466,7 @@ impl Compared {
             };
             if exists {
                 of_file = file_findings(name, &path, &shown);
+                file = Live::sqlite(&path).ok();
             }
             let database = if exists {
                 format!("database {name} ({shown})")
@@ -480,6 +482,7 @@ impl Compared {
             ignore: &schema.ignore,
             live: &live,
             server: server.as_ref(),
+            asked: server.as_ref().or(file.as_ref()),
             others,
             migration_tables: &versions,
             rights: &rights,

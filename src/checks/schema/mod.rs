@@ -1,6 +1,7 @@
 //! The schema check: what the code expects in each database against what is there, and tables that the
 //! code defines twice.
 
+mod approval;
 mod between;
 mod caution;
 mod check;

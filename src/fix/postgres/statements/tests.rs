@@ -29,7 +29,7 @@ fn adds() -> Vec<String> {
 
 fn added(outcome: &ServerOutcome) -> Added {
     match outcome {
-        ServerOutcome::Added(added) => *added,
+        ServerOutcome::Added(added) | ServerOutcome::Changed(added) => *added,
         ServerOutcome::Migrated(..) => panic!("nothing was migrated"),
     }
 }
@@ -46,7 +46,7 @@ fn what_held_on_the_clone_is_promoted_once() {
     let Some((server, url)) = application() else {
         return;
     };
-    let trial = try_on_clone(&url, &adds()).unwrap();
+    let trial = try_on_clone(&url, &adds(), Extent::Adds).unwrap();
     assert_eq!(trial.tried_on, "a clone with all rows");
     assert!(PASSWORD.len() > 3 && trial.url_like(&url).contains("/ubs_trial_"));
     let outcome = trial.outcome.clone();
@@ -60,7 +60,7 @@ fn what_held_on_the_clone_is_promoted_once() {
     // Once more after a crash: nothing happens.
     promote(&url, &adds(), &outcome).unwrap();
     // A fix that is there already holds and changes nothing.
-    let again = try_on_clone(&url, &adds()).unwrap();
+    let again = try_on_clone(&url, &adds(), Extent::Adds).unwrap();
     assert_eq!(added(&again.outcome).before, added(&again.outcome).after);
     assert_eq!(added(&again.outcome).before, added(&outcome).after);
 }
@@ -71,7 +71,7 @@ fn a_database_in_use_is_tried_without_its_rows() {
         return;
     };
     let in_use = Session::connect(&url).unwrap();
-    let trial = match try_on_clone(&url, &adds()) {
+    let trial = match try_on_clone(&url, &adds(), Extent::Adds) {
         Ok(trial) => trial,
         // A machine with a server and without its programs for clients.
         Err(PostgresError::NoClone { why, .. }) if why.contains("not installed") => {
@@ -103,7 +103,7 @@ fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
     let before = digest();
     // Two rows with one name: the clone shows it.
     let unique = statements(&["CREATE UNIQUE INDEX u ON users (name)"]);
-    let Err(error) = try_on_clone(&url, &unique) else {
+    let Err(error) = try_on_clone(&url, &unique, Extent::Adds) else {
         panic!("two rows with one name became unique");
     };
     assert!(error.to_string().contains("23505"), "{error}");
@@ -112,14 +112,17 @@ fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
         "ALTER TABLE users ADD COLUMN x int; DELETE FROM users",
         "CREATE TABLE a AS SELECT 1",
     ] {
-        let Err(error) = try_on_clone(&url, &statements(&["CREATE TABLE x (a int)", hostile]))
-        else {
+        let Err(error) = try_on_clone(
+            &url,
+            &statements(&["CREATE TABLE x (a int)", hostile]),
+            Extent::Adds,
+        ) else {
             panic!("{hostile} passed");
         };
         assert!(matches!(error, PostgresError::BeyondRisk { .. }), "{error}");
     }
     assert_eq!(digest(), before);
-    let outcome = try_on_clone(&url, &adds()).unwrap().outcome;
+    let outcome = try_on_clone(&url, &adds(), Extent::Adds).unwrap().outcome;
     // Other statements than those that were tried.
     let error = promote(&url, &statements(&["CREATE TABLE other (x int)"]), &outcome).unwrap_err();
     assert!(matches!(error, PostgresError::Differs { .. }), "{error}");
@@ -138,7 +141,7 @@ fn a_lock_that_somebody_holds_is_not_waited_for_long() {
     let Some((server, url)) = application() else {
         return;
     };
-    let outcome = try_on_clone(&url, &adds()).unwrap().outcome;
+    let outcome = try_on_clone(&url, &adds(), Extent::Adds).unwrap().outcome;
     let other = Session::connect(&url).unwrap();
     other
         .run("BEGIN; LOCK TABLE users IN ROW EXCLUSIVE MODE", ASK_MAX)
@@ -156,7 +159,7 @@ fn a_user_without_the_right_gets_no_clone() {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEDB");
-    let Err(error) = try_on_clone(&url, &adds()) else {
+    let Err(error) = try_on_clone(&url, &adds(), Extent::Adds) else {
         panic!("a database was made");
     };
     assert!(
