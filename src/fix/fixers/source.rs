@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Fixer;
 use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
+use crate::domain::remedy::{MIGRATES_WITH, MigrationTool, NEEDS_APPROVAL, Remedy, TextEdit};
 use crate::manifest::{EnvEntry, EnvFile};
 
 /// Lets the second definition of a table extend the first (`extend_existing`), where the check
@@ -49,10 +49,28 @@ impl Fixer for EditText {
                     before,
                     edits,
                 }],
-                None => made(&failure.code, file, edits),
+                None => {
+                    let mut changes = made(&failure.code, file, edits);
+                    changes.extend(run_after(failure));
+                    changes
+                }
             },
         })
     }
+}
+
+/// A revision that is written is run, too.
+fn run_after(failure: &Failure) -> Option<Change> {
+    let tool = match failure.facts.get(MIGRATES_WITH)?.as_str() {
+        "alembic" => MigrationTool::Alembic,
+        "flask" => MigrationTool::Flask,
+        _ => return None,
+    };
+    Some(Change::Migrate {
+        schema: failure.facts.get("schema")?.clone(),
+        tool,
+        target: "heads".to_owned(),
+    })
 }
 
 /// What makes a file. An environment file may be made by another fix meanwhile: each variable stands for itself.

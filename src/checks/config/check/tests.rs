@@ -535,8 +535,53 @@ fn an_open_quote_is_closed_by_a_person_and_hides_no_default_behind_it() {
         .var("REGION", region);
     let (_, text) = mended(&app, ".env:2").unwrap();
     assert_eq!(text, "A=1\nREGION=\"south\"\nB=2\n");
-    let report = app.check(CheckName::Config);
+    // It is what keeps the variable from being set: the edit is with that, which stops the boot.
+    assert_eq!(mended(&app, "REGION").unwrap().1, text);
+    let other = app.file(".env", "A=1\nOTHER=\"south\nB=2\n");
+    let report = other.check(CheckName::Config);
     assert_eq!(only(&report, "config.missing").fix, None);
+}
+
+#[test]
+fn one_near_number_is_proposed_and_of_two_none() {
+    let of = |kind: VarKind, min: f64, max: f64| Var {
+        required: true,
+        kind,
+        min: Some(min),
+        max: Some(max),
+        ..Var::default()
+    };
+    for (kind, written, near) in [
+        (VarKind::Int, "5x", Some("5")),
+        (VarKind::Int, "8O80", Some("8080")),
+        (VarKind::Int, "l0", Some("10")),
+        (VarKind::Int, "99999", None),
+        (VarKind::Int, "90800", None),
+        (VarKind::Int, "-5", Some("5")),
+        (VarKind::Int, "five", None),
+        (VarKind::Int, "5x5", None),
+        (VarKind::Float, "0,5", Some("0.5")),
+        (VarKind::Bool, "tru", Some("true")),
+        (VarKind::Bool, "of", None),
+        (VarKind::Bool, "maybe", None),
+    ] {
+        let max = if written == "99999" { 50.0 } else { 9999.0 };
+        let var = match kind {
+            VarKind::Bool => Var {
+                required: true,
+                kind,
+                ..Var::default()
+            },
+            _ => of(kind, 0.1, max),
+        };
+        let app = app().file(".env", format!("N={written}\n")).var("N", var);
+        let text = mended(&app, "N").map(|(_, text)| text);
+        assert_eq!(text, near.map(|near| format!("N={near}\n")), "{written}");
+    }
+    let app = app()
+        .file(".env", "N=500\n")
+        .var("N", of(VarKind::Int, 1.0, 50.0));
+    assert_eq!(mended(&app, "N").unwrap().1, "N=50\n");
 }
 
 #[test]
