@@ -124,6 +124,8 @@ pub(crate) struct Column {
     pub server_default: Option<String>,
     /// SQL literal of the default that the code gives.
     pub default: Option<String>,
+    /// The type as a revision of Alembic writes it: `sa.String(length=40)`.
+    pub python: Option<String>,
     /// A value for rows that exist.
     pub filler: Option<Filler>,
     /// `REFERENCES ...`.

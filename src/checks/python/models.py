@@ -94,6 +94,7 @@ class _Reader:
             "server_default": default,
             "default": self.literal_default(column),
             "filler": self.filler(column),
+            "python": self.python(column.type),
             "references": references,
             "checked": problem
             or self.is_checked(table, column)
@@ -320,6 +321,31 @@ class _Reader:
             if text:
                 return {"value": text, "given": is_given}
         return None
+
+    def python(self, kind):
+        """The type as a revision of Alembic writes it; none if it is not one of SQLAlchemy's own."""
+        try:
+            for _ in range(8):
+                module = type(kind).__module__
+                if module.startswith("sqlalchemy."):
+                    break
+                kind = kind.impl
+            else:
+                return None
+            name = type(kind).__name__
+            parts = module.split(".")
+            place = parts[2] if parts[1] == "dialects" else "sa"
+            if place == "sa" and getattr(self.sa, name, None) is None:
+                return None
+            # A type within a type is one of SQLAlchemy's too.
+            inner = re.compile(r"(?<![\w.'\"])([A-Z]\w*)\(")
+            written = repr(kind)
+            if not written.startswith(name + "("):
+                return None
+            known = lambda found: ("sa." if hasattr(self.sa, found[1]) else "") + found[0]
+            return "%s.%s%s" % (place, name, inner.sub(known, written[len(name):]))
+        except Exception:
+            return None
 
     def least(self, kind):
         import datetime

@@ -16,7 +16,7 @@ use crate::database::url::{Database, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, one_script};
+use crate::domain::remedy::{MIGRATES_WITH, NEEDS_APPROVAL, Remedy, one_script};
 use crate::domain::words::count;
 use crate::manifest::Schema;
 
@@ -302,6 +302,8 @@ fn by_hand(finding: Finding, reason: &str) -> Finding {
     let statements = match &finding.fix {
         Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
         Some(Remedy::Migrate { .. }) => None,
+        // A revision that would be run.
+        Some(Remedy::EditText { .. }) if finding.facts.contains_key(MIGRATES_WITH) => None,
         _ => return finding,
     };
     let remedy = finding.remedy.clone().unwrap_or_default();

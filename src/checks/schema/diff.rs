@@ -241,7 +241,7 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
             } else {
                 (Severity::Info, "")
             };
-            let finding = comparison.finding(
+            let mut finding = comparison.finding(
                 Code::SchemaExtraColumn,
                 severity,
                 subject(&column.name),
@@ -250,6 +250,11 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                     column.name, table.name, comparison.database
                 ),
             );
+            if is_lacking {
+                finding = finding
+                    .fact("table", table.name.as_str())
+                    .fact("column", column.name.as_str());
+            }
             findings.push(match is_lacking {
                 true => approval::lift_not_null(comparison, finding, live, column),
                 false => finding,
@@ -290,7 +295,9 @@ fn compare_column(
                     comparison.database
                 ),
             )
-            .remedy("correct the model, or write a migration that changes the type");
+            .fact("table", table.name.as_str())
+                .fact("column", expected.name.as_str())
+                .remedy("correct the model, or write a migration that changes the type");
         findings.push(approval::change_type(
             comparison, finding, table, expected, live,
         ));
@@ -322,7 +329,9 @@ fn compare_column(
                     comparison.database
                 ),
             )
-            .remedy(remedy);
+            .fact("table", table.name.as_str())
+                .fact("column", expected.name.as_str())
+                .remedy(remedy);
         findings.push(match severity {
             Severity::Warning => approval::lift_not_null(comparison, finding, table, live),
             _ => finding,

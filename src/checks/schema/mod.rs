@@ -20,6 +20,7 @@ mod pairs;
 mod proposed;
 mod rename;
 mod requests;
+mod revision;
 mod rules;
 mod scratch;
 mod sql_files;
