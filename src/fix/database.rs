@@ -364,4 +364,49 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn a_table_that_is_made_anew_takes_nothing_along_and_leaves_nobody_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE child (t INTEGER REFERENCES t (id) ON DELETE CASCADE); INSERT INTO child VALUES (1); \
+                 CREATE VIEW v AS SELECT x FROM t;",
+            )
+            .unwrap();
+        let anew = |copy: &str| {
+            let all = [
+                "CREATE TABLE \"ubs_new_t\" (id INTEGER PRIMARY KEY, x TEXT NOT NULL)",
+                copy,
+                "DROP TABLE \"t\"",
+                "ALTER TABLE \"ubs_new_t\" RENAME TO \"t\"",
+            ];
+            let all: Vec<String> = all.iter().map(|s| (*s).to_owned()).collect();
+            apply_statements(&path, &all, Risk::Destructive)
+        };
+        let before = definitions_digest(&path).unwrap();
+        let lost = anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t WHERE id = 1");
+        assert!(
+            matches!(lost, Err(DatabaseError::RowsChanged { .. })),
+            "{lost:?}"
+        );
+        let moved = anew("INSERT INTO \"ubs_new_t\" SELECT id + 9, x FROM t");
+        assert!(
+            matches!(moved, Err(DatabaseError::Dangling(1))),
+            "{moved:?}"
+        );
+        assert_eq!(definitions_digest(&path).unwrap(), before);
+        anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t").unwrap();
+        let connection = Connection::open(&path).unwrap();
+        let kept: i64 = connection
+            .query_row(
+                "SELECT (SELECT count(*) FROM child) + count(*) FROM v",
+                [],
+                |r| r.get(0),
+            )
+            .unwrap();
+        assert_eq!(kept, 3);
+    }
 }

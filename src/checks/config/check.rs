@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drivers::driver_findings;
-use super::files::file_findings;
+use super::files::{file_findings, foreign_findings};
 use super::mend::{
     EXAMPLE_FILES, close_quote_of, from_example, has_unread_line, misspelt, near_choice,
     near_of_kind, rename, replace_beginning, with_edit,
@@ -73,7 +73,8 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     let documented: BTreeSet<&str> = examples.keys().copied().collect();
     let read = read_findings(context, &documented);
     if config.vars.is_empty() && read.is_empty() {
-        let mut findings = driver_findings(context);
+        let mut findings = foreign_findings(context);
+        findings.extend(driver_findings(context));
         findings.extend(service_findings(context, &BTreeSet::new()));
         if findings.is_empty() {
             return CheckOutcome::skipped("the manifest declares no variables");
@@ -84,7 +85,7 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
             ..CheckOutcome::default()
         };
     }
-    let mut findings = Vec::new();
+    let mut findings = foreign_findings(context);
     let mut present = 0;
     let mut absent: Vec<&str> = Vec::new();
     for (name, var) in &config.vars {
@@ -125,6 +126,19 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     findings.extend(optional(context, &absent));
     if !config.vars.is_empty() {
         findings.extend(file_findings(context, example.as_ref(), &examples));
+    }
+    // An open quote that keeps a variable from being set is closed for that variable.
+    let closed: Vec<Remedy> = findings
+        .iter()
+        .filter(|finding| finding.code == Code::ConfigMissing)
+        .filter_map(|finding| finding.fix.clone())
+        .collect();
+    for finding in &mut findings {
+        let is_syntax = finding.code == Code::ConfigEnvFileSyntax;
+        if is_syntax && finding.fix.as_ref().is_some_and(|fix| closed.contains(fix)) {
+            finding.fix = None;
+            finding.facts.remove(NEEDS_APPROVAL);
+        }
     }
     // What the code reads is not unused, though nobody declares it.
     findings.retain(|finding| {

@@ -129,12 +129,17 @@ pub(in crate::checks) fn mend_postgres(
     name: &str,
     origin: &Origin,
 ) -> Option<Remedy> {
-    const OTHERS: [&str; 3] = ["psycopg", "pg8000", "asyncpg"];
+    const DRIVERS: [&str; 4] = ["psycopg2", "psycopg", "pg8000", "asyncpg"];
     let packages = packages(context);
     let has = |module: &str| packages.as_ref().is_some_and(|found| found.has(module));
-    let driver = OTHERS
+    // The one that a URL without a driver means is another one since SQLAlchemy 2.1.
+    let usual = match packages.as_ref().and_then(Packages::sqlalchemy) {
+        Some(version) if version >= (2, 1) => "psycopg",
+        _ => "psycopg2",
+    };
+    let driver = DRIVERS
         .into_iter()
-        .find(|module| has(module) && !has("psycopg2"));
+        .find(|module| has(module) && !has(usual));
     let to = driver.map_or_else(
         || "postgresql://".to_owned(),
         |driver| format!("postgresql+{driver}://"),
@@ -215,6 +220,20 @@ struct Packages {
 }
 
 impl Packages {
+    /// The version of SQLAlchemy, by its metadata.
+    fn sqlalchemy(&self) -> Option<(u32, u32)> {
+        let entries = self.directories.iter().map(std::fs::read_dir);
+        let mut names = entries.flatten().flatten().flatten();
+        names.find_map(|entry| {
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            let version = name.strip_prefix("sqlalchemy-")?;
+            let version = version.strip_suffix(".dist-info")?;
+            let mut parts = version.split('.');
+            let mut next = || parts.next()?.parse().ok();
+            Some((next()?, next()?))
+        })
+    }
+
     fn has(&self, module: &str) -> bool {
         self.directories.iter().any(|directory| {
             directory.join(module).is_dir()

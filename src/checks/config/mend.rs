@@ -7,9 +7,11 @@ use super::value::{is_connection, is_placeholder};
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
 use crate::domain::finding::Finding;
+use crate::domain::ids::Digest;
 use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
 use crate::manifest::{
-    EnvEntry, EnvFile, Origin, Var, VarKind, assignment_spans, set_variable, sounds_secret,
+    EnvEntry, EnvFile, ForeignByte, Origin, Var, VarKind, assignment_spans, set_variable,
+    sounds_secret,
 };
 
 /// Shorter names have neighbours by chance.
@@ -163,6 +165,35 @@ pub(super) fn near_of_kind(var: &Var, value: &str) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The edit that writes a file in UTF-8 whose letters are those of Latin-1 and Windows-1252, if nothing else can be
+/// meant: each stands alone among signs of ASCII.
+pub(super) fn write_utf8(
+    context: &CheckContext<'_>,
+    file: &str,
+    parsed: &EnvFile,
+) -> Option<Remedy> {
+    let bytes = std::fs::read(context.root.join(file)).ok()?;
+    let is_there = |one: &ForeignByte| bytes.get(one.at).is_some_and(|byte| !byte.is_ascii());
+    if !parsed
+        .not_utf8
+        .iter()
+        .all(|one| one.is_in_a_word && is_there(one))
+    {
+        return None;
+    }
+    let edits = parsed.not_utf8.iter().map(|one| TextEdit {
+        offset: one.at as u64,
+        length: 1,
+        text: one.letter.to_string(),
+    });
+    Some(Remedy::EditText {
+        file: file.to_owned(),
+        before: Some(Digest::of(&bytes)),
+        edits: edits.collect(),
+        what: "write in UTF-8 the letters that are in Latin-1 (Windows-1252)".to_owned(),
+    })
 }
 
 /// The edit that closes the open quote of the line which was to set this variable.

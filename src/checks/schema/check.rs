@@ -101,7 +101,9 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     let mut live_tables: Vec<Table> = Vec::new();
     for (index, schema) in schemas.iter().enumerate() {
         let mut migrated = migrations::examine(context, schema)?;
-        let place = migrated.as_mut().and_then(|migrated| migrated.revision.take());
+        let place = migrated
+            .as_mut()
+            .and_then(|migrated| migrated.revision.take());
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
         let mut migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         // The history does not say what the database should be: its models may.

@@ -296,8 +296,8 @@ fn compare_column(
                 ),
             )
             .fact("table", table.name.as_str())
-                .fact("column", expected.name.as_str())
-                .remedy("correct the model, or write a migration that changes the type");
+            .fact("column", expected.name.as_str())
+            .remedy("correct the model, or write a migration that changes the type");
         findings.push(approval::change_type(
             comparison, finding, table, expected, live,
         ));
@@ -330,8 +330,8 @@ fn compare_column(
                 ),
             )
             .fact("table", table.name.as_str())
-                .fact("column", expected.name.as_str())
-                .remedy(remedy);
+            .fact("column", expected.name.as_str())
+            .remedy(remedy);
         findings.push(match severity {
             Severity::Warning => approval::lift_not_null(comparison, finding, table, live),
             _ => finding,

@@ -124,7 +124,11 @@ impl Sides<'_> {
         let table = finding.facts.get("table")?;
         let same = |name: &str| self.dialect.same_name(name, table);
         let expected = self.expected.iter().find(|one| same(&one.name))?;
-        if expected.schema.as_ref().is_some_and(|name| !name.is_empty()) {
+        if expected
+            .schema
+            .as_ref()
+            .is_some_and(|name| !name.is_empty())
+        {
             return None;
         }
         if finding.code == Code::SchemaMissingTable {
@@ -149,7 +153,9 @@ impl Sides<'_> {
             Code::SchemaMissingColumn => self.add_column(expected, wanted?, lost),
             Code::SchemaExtraColumn | Code::SchemaNullableMismatch => {
                 let lost = lost?;
-                let to = |nullable: &str| self.alter(&live.name, column, &format!("nullable={nullable}"));
+                let to = |nullable: &str| {
+                    self.alter(&live.name, column, &format!("nullable={nullable}"))
+                };
                 Some(Step {
                     upgrade: to("True"),
                     downgrade: to("False"),
@@ -213,9 +219,16 @@ impl Sides<'_> {
             _ => false,
         });
         // Whatever says how many rows there are has found out what they may have.
-        let is_empty = lost.as_ref().is_some_and(|text| text.contains("has no row"));
-        let stays_null = lost.as_ref().is_some_and(|text| text.contains("without NOT NULL"));
-        let given = column.server_default.clone().filter(|text| !text.is_empty());
+        let is_empty = lost
+            .as_ref()
+            .is_some_and(|text| text.contains("has no row"));
+        let stays_null = lost
+            .as_ref()
+            .is_some_and(|text| text.contains("without NOT NULL"));
+        let given = column
+            .server_default
+            .clone()
+            .filter(|text| !text.is_empty());
         let filler = column.filler.as_ref().map(|filler| filler.value.clone());
         let fills = !column.nullable && !stays_null && !is_empty && given.is_none();
         let default = match fills {
@@ -236,7 +249,12 @@ impl Sides<'_> {
         let mut after = Vec::new();
         let mut before_drop = Vec::new();
         for index in &table.indexes {
-            if index.columns.iter().flatten().any(|one| *one == column.name) {
+            if index
+                .columns
+                .iter()
+                .flatten()
+                .any(|one| *one == column.name)
+            {
                 after.push(create_index(table, index)?);
                 before_drop.push(drop_index(table, index)?);
             }
@@ -249,8 +267,8 @@ impl Sides<'_> {
             return None;
         }
         // Without rows, and on SQLite for whatever is more than the column itself, the table is made anew.
-        let needs_batch = self.dialect == Dialect::Sqlite
-            && (key.is_some() || !nullable && default.is_none());
+        let needs_batch =
+            self.dialect == Dialect::Sqlite && (key.is_some() || !nullable && default.is_none());
         let mut upgrade = Vec::new();
         if needs_batch {
             upgrade.push(format!("with op.batch_alter_table({name}) as batch_op:"));
@@ -328,9 +346,12 @@ impl Sides<'_> {
                 return None;
             }
             let kind = column.python.as_ref()?;
-            let default = column.server_default.as_ref().map_or_else(String::new, |text| {
-                format!(", server_default=sa.text({})", py(text))
-            });
+            let default = column
+                .server_default
+                .as_ref()
+                .map_or_else(String::new, |text| {
+                    format!(", server_default=sa.text({})", py(text))
+                });
             let nullable = match column.nullable {
                 true => "True",
                 false => "False",
@@ -385,7 +406,10 @@ impl Sides<'_> {
                 }
             });
         }
-        let mut upgrade = vec!["op.create_table(".to_owned(), format!("\t{},", py(&table.name))];
+        let mut upgrade = vec![
+            "op.create_table(".to_owned(),
+            format!("\t{},", py(&table.name)),
+        ];
         upgrade.extend(parts.iter().map(|part| format!("\t{part},")));
         upgrade.push(")".to_owned());
         for index in &table.indexes {

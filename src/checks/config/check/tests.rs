@@ -533,13 +533,38 @@ fn an_open_quote_is_closed_by_a_person_and_hides_no_default_behind_it() {
     let app = app()
         .file(".env", "A=1\nREGION=\"south\nB=2\n")
         .var("REGION", region);
-    let (_, text) = mended(&app, ".env:2").unwrap();
-    assert_eq!(text, "A=1\nREGION=\"south\"\nB=2\n");
     // It is what keeps the variable from being set: the edit is with that, which stops the boot.
-    assert_eq!(mended(&app, "REGION").unwrap().1, text);
+    let (_, text) = mended(&app, "REGION").unwrap();
+    assert_eq!(text, "A=1\nREGION=\"south\"\nB=2\n");
+    assert_eq!(mended(&app, ".env:2"), None);
     let other = app.file(".env", "A=1\nOTHER=\"south\nB=2\n");
+    assert!(mended(&other, ".env:2").is_some());
     let report = other.check(CheckName::Config);
     assert_eq!(only(&report, "config.missing").fix, None);
+}
+
+#[test]
+fn a_file_in_latin_1_is_written_in_utf_8_by_a_person_where_nothing_else_can_be_meant() {
+    let app = app()
+        .file(".env", b"A=1\nCITY=M\xfcnchen\n")
+        .var("CITY", required());
+    let report = app.check(CheckName::Config);
+    let finding = only(&report, "config.env_file_syntax");
+    assert_eq!(finding.severity, Severity::Critical);
+    assert_eq!(finding.location.as_ref().unwrap().to_string(), ".env:2");
+    let Some(Remedy::EditText { edits, .. }) = &finding.fix else {
+        panic!("{finding:#?}");
+    };
+    let edits: Vec<_> = edits
+        .iter()
+        .map(|e| (e.offset, e.length, e.text.as_str()))
+        .collect();
+    assert_eq!(edits, [(10, 1, "ü")]);
+    assert!(finding.facts.contains_key(NEEDS_APPROVAL));
+    // Cyrillic in Windows-1251 would be text in Windows-1252, too.
+    let app = app.file(".env", b"CITY=\xcc\xee\xf1\xea\xe2\xe0\n");
+    let report = app.check(CheckName::Config);
+    assert_eq!(only(&report, "config.env_file_syntax").fix, None);
 }
 
 #[test]

@@ -167,3 +167,33 @@ fn a_user_without_the_right_gets_no_clone() {
         "{error}"
     );
 }
+
+#[test]
+fn a_change_that_was_approved_is_made_as_on_the_clone_and_no_addition_goes_that_far() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let url = server.database_of_bob(
+        "CREATE TYPE mood AS ENUM ('low', 'high'); CREATE TABLE t (id serial PRIMARY KEY, a text, b int NOT NULL, m mood); \
+         INSERT INTO t VALUES (7, '5', 1, 'low')",
+    );
+    let changes = statements(&[
+        "ALTER TABLE t ALTER COLUMN b DROP NOT NULL",
+        "ALTER TABLE t ALTER COLUMN a TYPE integer USING a::integer",
+        "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'middle' AFTER 'low'",
+        "SELECT setval('t_id_seq', (SELECT max(id) FROM t))",
+    ]);
+    assert!(try_on_clone(&url, &changes, Extent::Adds).is_err());
+    let trial = try_on_clone(&url, &changes, Extent::Changes).unwrap();
+    let outcome = trial.outcome.clone();
+    assert!(matches!(outcome, ServerOutcome::Changed(_)));
+    drop(trial);
+    promote(&url, &changes, &outcome).unwrap();
+    // Again: a crash may have come between the commit and its record.
+    promote(&url, &changes, &outcome).unwrap();
+    let session = Session::connect(&url).unwrap();
+    let value = |sql: &str| session.value(sql, ASK_MAX).unwrap().unwrap_or_default();
+    assert_eq!(value("SELECT pg_typeof(a) || ' ' || a FROM t"), "integer 5");
+    assert_eq!(value("SELECT enum_range(NULL::mood)"), "{low,middle,high}");
+    assert_eq!(value("INSERT INTO t (a) VALUES (1) RETURNING id"), "8");
+}
