@@ -371,6 +371,10 @@ class _Reader:
         import datetime
         import json
 
+        if isinstance(value, bytes):
+            if value:
+                return None
+            return "x''" if self.dialect.name == "sqlite" else "'\\x'"
         try:
             literal = self.sa.literal(value, kind)
             text = str(literal.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True}))
@@ -381,8 +385,6 @@ class _Reader:
             written = json.dumps(value)
             if isinstance(value, list) and not isinstance(kind, self.sa.JSON):
                 written = None if value else "{}"
-        elif isinstance(value, bytes) and not value:
-            return "x''" if self.dialect.name == "sqlite" else "'\\x'"
         elif isinstance(value, datetime.timedelta) and not value:
             written = "0" if self.dialect.name == "postgresql" else "1970-01-01 00:00:00.000000"
         elif isinstance(value, (datetime.date, datetime.time)):

@@ -86,7 +86,13 @@ fn rows(comparison: &Comparison<'_>, table: &Table, condition: &str) -> Option<u
         place(table),
         ROWS_MAX + 1
     );
-    comparison.asked?.column(&sql).ok()?.first()?.parse().ok()
+    comparison
+        .asked?
+        .try_column(&sql)
+        .ok()?
+        .first()?
+        .parse()
+        .ok()
 }
 
 /// `2 rows`, `more than 1000000 rows`.
@@ -173,7 +179,7 @@ pub(super) fn missing_column(
                 ),
             };
             let what = format!(
-                "add column {name}, NOT NULL, and give the {shown} that exist {value}, {whose}; nothing is lost"
+                "add column {name}, NOT NULL, and give its {shown} {value}, {whose}; nothing is lost"
             );
             return for_approval(
                 comparison,
@@ -205,7 +211,7 @@ pub(super) fn missing_column(
             Asked {
                 statements,
                 what: format!(
-                    "add column {name} without NOT NULL: the {shown} that exist stay without a value, because \
+                    "add column {name} without NOT NULL: its {shown} stay without a value, because \
                      {because}; fill them, then add NOT NULL"
                 ),
                 why: "the rows that exist need a value that only a person knows".to_owned(),
@@ -223,7 +229,7 @@ fn beside(comparison: &Comparison<'_>, live: &Table) -> Option<Vec<String>> {
          AND sql IS NOT NULL ORDER BY type, rowid",
         literal(&live.name)
     );
-    comparison.asked?.column(&sql).ok()
+    comparison.asked?.try_column(&sql).ok()
 }
 
 fn rebuilt(comparison: &Comparison<'_>, live: &Table, ddl: Option<String>) -> Option<Vec<String>> {
@@ -260,7 +266,7 @@ pub(super) fn lift_not_null(
         return finding;
     };
     let what = format!(
-        "let column {name} be NULL{how}; the {} that exist keep their values, and nothing is lost",
+        "let column {name} be NULL{how}; nothing in its {} changes, and nothing is lost",
         shown_rows(rows)
     );
     for_approval(

@@ -85,7 +85,7 @@ pub(super) fn server_findings(
     live: &Live,
     is_wanted: impl Fn(&str) -> bool,
 ) -> Vec<Finding> {
-    let ask = |sql: &str| live.column(sql).unwrap_or_default();
+    let ask = |sql: &str| live.try_column(sql).unwrap_or_default();
     let mut findings = Vec::new();
     if let Some(why) = ask(IS_READ_ONLY).first() {
         let message =

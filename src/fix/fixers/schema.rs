@@ -110,3 +110,33 @@ impl Fixer for ChangeSchema {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::finding::{CheckName, Finding};
+    use crate::fix::fixers::FIXERS;
+
+    #[test]
+    fn what_a_person_decides_is_proposed_once_and_in_a_class_that_no_policy_lets_through() {
+        let finding = Finding::of(Code::SchemaMissingColumn, "t.c", "column c is missing").fix(
+            Remedy::RunStatements {
+                schema: "main".into(),
+                statements: vec!["ALTER TABLE t ADD COLUMN c".into()],
+            },
+        );
+        let proposed = |finding: &Finding| -> Vec<(String, Risk)> {
+            let failure = Failure::of_finding(CheckName::Schema, finding);
+            let found = FIXERS
+                .iter()
+                .filter_map(|fixer| fixer.propose(&failure, Path::new(".")));
+            found.map(|one| (one.fixer, one.risk)).collect()
+        };
+        let of = |name: &str, risk| vec![(name.to_owned(), risk)];
+        assert_eq!(proposed(&finding), of("add_column", Risk::Additive));
+        let asks = finding.fact(NEEDS_APPROVAL, "why").fact(PROPOSED, "add it");
+        assert_eq!(proposed(&asks), of("change_schema", Risk::Guarded));
+        let rewrites = asks.fact(REWRITES, "true");
+        assert_eq!(proposed(&rewrites), of("change_schema", Risk::Destructive));
+    }
+}

@@ -152,4 +152,32 @@ mod tests {
         );
         assert!(matches!(&file[..], [Change::Write { before: None, .. }]));
     }
+
+    #[test]
+    fn a_revision_that_is_written_is_run_too() {
+        use crate::domain::finding::{CheckName, Finding};
+        let finding = Finding::of(Code::SchemaMultipleHeads, "main", "2 heads")
+            .fix(Remedy::EditText {
+                file: "v/3.py".into(),
+                before: None,
+                edits: vec![],
+                what: "merge".into(),
+            })
+            .fact(MIGRATES_WITH, "flask")
+            .fact("schema", "main")
+            .fact(NEEDS_APPROVAL, "why");
+        let failure = Failure::of_finding(CheckName::Schema, &finding);
+        let proposal = EditText.propose(&failure, Path::new(".")).unwrap();
+        assert_eq!(proposal.risk, Risk::Guarded);
+        let migrate = Change::Migrate {
+            schema: "main".into(),
+            tool: MigrationTool::Flask,
+            target: "heads".into(),
+        };
+        assert_eq!(proposal.changes[1..], [migrate]);
+        assert!(matches!(
+            proposal.changes[0],
+            Change::Write { before: None, .. }
+        ));
+    }
 }

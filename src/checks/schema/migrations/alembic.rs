@@ -197,18 +197,17 @@ pub(super) fn examine(
         };
         let lost = format!("it joins the heads and changes nothing itself; {waiting}");
         let place = may_write(context, schema, &environment, graph);
-        migrated
-            .findings
-            .push(match place.filter(|_| migrated.is_known) {
-                Some(place) => place.attach(
-                    context.root,
-                    finding,
-                    &draft,
-                    &lost,
-                    "the branches may be meant to stay apart",
-                ),
-                None => finding,
-            });
+        let mut finding = finding;
+        if let Some(place) = place.filter(|_| migrated.is_known) {
+            let by_hand = finding.remedy.clone().unwrap_or_default();
+            let why = "the branches may be meant to stay apart";
+            finding = place.attach(context.root, finding, &draft, &lost, why);
+            if finding.fix.is_some() {
+                let proposed = finding.remedy.unwrap_or_default();
+                finding.remedy = Some(format!("{by_hand}; or approve: {proposed}"));
+            }
+        }
+        migrated.findings.push(finding);
     } else if migrated.at_head {
         migrated.revision = may_write(context, schema, &environment, graph);
     }

@@ -158,7 +158,7 @@ fn an_unknown_column_and_a_type_are_changed_on_sqlite_by_a_table_that_is_made_an
     let extra = only(&report, "schema.extra_column");
     assert_eq!(extra.severity, Severity::Warning);
     assert!(extra.facts.contains_key(REWRITES), "{extra:#?}");
-    assert!(extra.facts[PROPOSED].contains("2 rows that exist keep"));
+    assert!(extra.facts[PROPOSED].contains("nothing in its 2 rows changes"));
     let typed = only(&report, "schema.type_mismatch");
     assert!(
         typed.facts[PROPOSED].contains("of 2 rows with a value, 1 have one that is no INTEGER"),
