@@ -84,6 +84,9 @@ pub(super) fn write_revision(
         return findings;
     }
     findings[first] = written;
+    if !matches!(findings[first].fix, Some(Remedy::EditText { .. })) {
+        return findings;
+    }
     for (at, _) in steps.iter().filter(|(at, _)| *at != first) {
         let reason = format!(
             "the revision that is proposed for {} brings it too",

@@ -14,7 +14,7 @@ use super::upgrader::Upgrader;
 use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::remedy::MigrationTool;
+use crate::domain::remedy::{MigrationTool, Remedy};
 use crate::domain::words::count;
 use crate::manifest::Schema;
 
@@ -202,7 +202,7 @@ pub(super) fn examine(
             let by_hand = finding.remedy.clone().unwrap_or_default();
             let why = "the branches may be meant to stay apart";
             finding = place.attach(context.root, finding, &draft, &lost, why);
-            if finding.fix.is_some() {
+            if matches!(finding.fix, Some(Remedy::EditText { .. })) {
                 let proposed = finding.remedy.unwrap_or_default();
                 finding.remedy = Some(format!("{by_hand}; or approve: {proposed}"));
             }
@@ -227,8 +227,16 @@ fn may_write(
     };
     let applied = AppliedMigrations::open(context, schema)?;
     match applied.upgrader(Some((tool, "heads".to_owned()))) {
-        Upgrader::Tool(..) => Some(RevisionPlace { graph, tool }),
-        Upgrader::Person(_) => None,
+        Upgrader::Tool(..) => Some(RevisionPlace {
+            graph,
+            tool,
+            why_not: None,
+        }),
+        Upgrader::Person(why_not) => Some(RevisionPlace {
+            graph,
+            tool,
+            why_not: Some(why_not?),
+        }),
     }
 }
 

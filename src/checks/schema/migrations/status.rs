@@ -31,6 +31,8 @@ pub(in crate::checks::schema) struct Migrated {
 pub(in crate::checks::schema) struct RevisionPlace {
     pub(super) graph: Graph,
     pub(super) tool: MigrationTool,
+    /// Why the tool cannot be tried on a clone, if so.
+    pub(super) why_not: Option<String>,
 }
 
 impl RevisionPlace {
@@ -49,6 +51,17 @@ impl RevisionPlace {
             return finding;
         };
         let what = format!("write revision {id} ({}) and run it: {lost}", draft.message);
+        if let Some(why) = &self.why_not {
+            let remedy = format!(
+                "{}; not automatically, because {why}",
+                finding.remedy.as_deref().unwrap_or("write a migration")
+            );
+            let reason = why.clone();
+            return finding.remedy(remedy).fix(Remedy::ByHand {
+                reason,
+                statements: None,
+            });
+        }
         let tool = match self.tool {
             MigrationTool::Flask => "flask",
             _ => "alembic",
