@@ -52,10 +52,12 @@ impl RevisionPlace {
         };
         let what = format!("write revision {id} ({}) and run it: {lost}", draft.message);
         if let Some(why) = &self.why_not {
-            let remedy = format!(
-                "{}; not automatically, because {why}",
-                finding.remedy.as_deref().unwrap_or("write a migration")
-            );
+            let by_hand = match &finding.fix {
+                // Statements would go behind the migrations.
+                Some(_) => "write a migration that brings it",
+                None => finding.remedy.as_deref().unwrap_or("write a migration"),
+            };
+            let remedy = format!("{by_hand}; not automatically, because {why}");
             let reason = why.clone();
             return finding.remedy(remedy).fix(Remedy::ByHand {
                 reason,
