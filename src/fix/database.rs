@@ -1,7 +1,7 @@
 //! Statements of a proposal on a SQLite database: refused beyond their risk class, in one
 //! transaction, with every row still there afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -43,6 +43,11 @@ pub enum DatabaseError {
     /// Too many.
     #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
     TooMany(usize),
+    /// A table that is made anew lacks something.
+    #[error(
+        "the statements lose {0}, which came there since they were written; look again and propose anew"
+    )]
+    Gone(String),
     /// A foreign key is broken.
     #[error("after the statements, {0} rows lead to rows that are not there")]
     Dangling(usize),
@@ -210,6 +215,10 @@ pub(super) fn apply_statements(
         true => dangling(&transaction).ok(),
         false => None,
     };
+    let known = match rebuilds {
+        true => things(&transaction).map_err(because("cannot read the definitions"))?,
+        false => BTreeSet::new(),
+    };
     let guarded = risk < Risk::Destructive;
     guards.begun.get_or_init(Instant::now);
     for statement in statements {
@@ -242,6 +251,12 @@ pub(super) fn apply_statements(
             }
         }
     }
+    if rebuilds {
+        let after = things(&transaction).map_err(because("cannot read the definitions"))?;
+        if let Some(gone) = known.difference(&after).next() {
+            return Err(DatabaseError::Gone(gone.clone()));
+        }
+    }
     if let Some(before) = led_nowhere {
         let after = dangling(&transaction).map_err(because("cannot look at foreign keys"))?;
         if after > before {
@@ -249,6 +264,20 @@ pub(super) fn apply_statements(
         }
     }
     transaction.commit().map_err(because("cannot commit"))
+}
+
+/// Tables, columns, indexes, triggers and views by name. A table that is made anew has all that it had: what came
+/// between the look and the approval is not lost.
+fn things(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection.prepare(
+        "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+         UNION ALL SELECT 'column ' || t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c \
+         WHERE t.type = 'table'",
+    )?;
+    statement
+        .query_map([], |row| row.get::<_, String>(0))?
+        .map(|name| name.map(|name| name.to_lowercase()))
+        .collect()
 }
 
 /// Rows that lead to one that is not there.
@@ -398,6 +427,16 @@ mod tests {
             "{moved:?}"
         );
         assert_eq!(definitions_digest(&path).unwrap(), before);
+        let since = Connection::open(&path).unwrap();
+        since.execute_batch("CREATE INDEX since ON t (x)").unwrap();
+        let gone = anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t").unwrap_err();
+        assert!(gone.to_string().contains("index since"), "{gone}");
+        since
+            .execute_batch("DROP INDEX since; ALTER TABLE t ADD COLUMN y")
+            .unwrap();
+        let gone = anew("INSERT INTO \"ubs_new_t\" SELECT id, x FROM t").unwrap_err();
+        assert!(gone.to_string().contains("column t.y"), "{gone}");
+        since.execute_batch("ALTER TABLE t DROP COLUMN y").unwrap();
         anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t").unwrap();
         let connection = Connection::open(&path).unwrap();
         let kept: i64 = connection

@@ -11,7 +11,8 @@ use crate::database::sql::addition::postgres_change;
 use crate::database::sql::quote::{identifier, literal};
 use crate::database::sqlite::add_column::add_column;
 use crate::database::sqlite::rebuild::{rebuild, with_type, without_not_null};
-use crate::domain::finding::Finding;
+use crate::domain::code::Code;
+use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
 use crate::domain::remedy::{NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy};
 use crate::domain::words::count;
@@ -237,48 +238,77 @@ fn rebuilt(comparison: &Comparison<'_>, live: &Table, ddl: Option<String>) -> Op
     rebuild(live, &ddl?, &beside).ok()
 }
 
-/// A column that lets no row be without a value, while the code gives none.
-pub(super) fn lift_not_null(
-    comparison: &Comparison<'_>,
-    finding: Finding,
-    live: &Table,
-    column: &Column,
-) -> Finding {
-    let name = format!("{}.{}", live.name, column.name);
+/// The columns of a table that let no row be without a value while the code gives none: the first of their findings
+/// gets the statements for all, since on SQLite the table is made anew.
+pub(super) fn lift_not_null(comparison: &Comparison<'_>, live: &Table, findings: &mut [Finding]) {
+    let is_meant = |finding: &Finding| {
+        finding.severity == Severity::Warning
+            && matches!(
+                finding.code,
+                Code::SchemaExtraColumn | Code::SchemaNullableMismatch
+            )
+    };
+    let mut places = Vec::new();
+    for (at, finding) in findings.iter().enumerate().filter(|(_, f)| is_meant(f)) {
+        let name = finding.facts.get("column");
+        let column = name.and_then(|name| live.column(comparison.live.dialect, name));
+        places.extend(column.map(|column| (at, column)));
+    }
+    let Some((first, _)) = places.first().copied() else {
+        return;
+    };
+    let names: Vec<String> = places
+        .iter()
+        .map(|(_, column)| format!("{}.{}", live.name, column.name))
+        .collect();
     let (statements, how) = match comparison.live.dialect {
-        Dialect::Postgres => (
-            Some(vec![format!(
-                "ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL",
-                place(live),
-                identifier(&column.name)
-            )]),
-            String::new(),
-        ),
+        Dialect::Postgres => {
+            let lift = |(_, column): &(usize, &Column)| {
+                let (table, column) = (place(live), identifier(&column.name));
+                format!("ALTER TABLE {table} ALTER COLUMN {column} DROP NOT NULL")
+            };
+            (Some(places.iter().map(lift).collect()), "")
+        }
         Dialect::Sqlite => {
-            let ddl = live.ddl.as_deref();
-            let ddl = ddl.and_then(|ddl| without_not_null(ddl, &column.name));
+            let lifted = live.ddl.clone().and_then(|ddl| {
+                let mut columns = places.iter().map(|(_, column)| column.name.as_str());
+                columns.try_fold(ddl, |ddl, name| without_not_null(&ddl, name))
+            });
             let how =
                 ", for which SQLite needs the table made anew, with its rows, indexes and triggers";
-            (rebuilt(comparison, live, ddl), how.to_owned())
+            (rebuilt(comparison, live, lifted), how)
         }
     };
     let (Some(statements), Some(rows)) = (statements, rows(comparison, live, "true")) else {
-        return finding;
+        return;
     };
     let what = format!(
-        "let column {name} be NULL{how}; nothing in its {} changes, and nothing is lost",
+        "let {} be NULL{how}; nothing in its {} changes, and nothing is lost",
+        names.join(" and "),
         shown_rows(rows)
     );
-    for_approval(
-        comparison,
-        finding,
-        Asked {
-            statements,
-            what,
-            why: "other programs may rely on a value in each row".to_owned(),
-            rewrites: true,
-        },
-    )
+    let asked = Asked {
+        statements,
+        what,
+        why: "other programs may rely on a value in each row".to_owned(),
+        rewrites: true,
+    };
+    findings[first] = for_approval(comparison, findings[first].clone(), asked);
+    if findings[first].fix.is_none() {
+        return;
+    }
+    let subject = findings[first].subject.clone();
+    for (at, column) in &places[1..] {
+        let reason = format!("what is proposed for {subject} lifts it too");
+        let lost = format!("let {}.{} be NULL; nothing is lost", live.name, column.name);
+        let finding = findings[*at].clone().remedy(reason.as_str());
+        findings[*at] = finding
+            .fix(Remedy::ByHand {
+                reason,
+                statements: None,
+            })
+            .fact(PROPOSED, lost);
+    }
 }
 
 /// A column of another type than the code expects.

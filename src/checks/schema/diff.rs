@@ -255,12 +255,10 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                     .fact("table", table.name.as_str())
                     .fact("column", column.name.as_str());
             }
-            findings.push(match is_lacking {
-                true => approval::lift_not_null(comparison, finding, live, column),
-                false => finding,
-            });
+            findings.push(finding);
         }
     }
+    approval::lift_not_null(comparison, live, &mut findings);
     let pairs = Pairs::of(comparison, table, live);
     findings.extend(compare_indexes(comparison, table, live, &pairs));
     findings.extend(compare_rules(comparison, table, live, &pairs));
@@ -332,10 +330,7 @@ fn compare_column(
             .fact("table", table.name.as_str())
             .fact("column", expected.name.as_str())
             .remedy(remedy);
-        findings.push(match severity {
-            Severity::Warning => approval::lift_not_null(comparison, finding, table, live),
-            _ => finding,
-        });
+        findings.push(finding);
     }
     findings.extend(compare_default(comparison, subject, table, expected, live));
     findings
