@@ -4,6 +4,7 @@ mod pairs;
 mod standard;
 
 use super::as_run::AsRun;
+use super::config::mend_postgres;
 use super::context::CheckContext;
 use super::packages::Packages;
 use super::raised::Raised;
@@ -39,6 +40,8 @@ pub(super) struct Advice {
     pub place: Option<Location>,
     /// What a fixer can do, if that is beyond doubt.
     pub fix: Option<Remedy>,
+    /// Why a person has to look at that first, if one has to.
+    pub asks: Option<&'static str>,
 }
 
 impl Advice {
@@ -230,6 +233,7 @@ fn fields(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
         code: None,
         place,
         fix: None,
+        asks: None,
     })
 }
 
@@ -298,6 +302,7 @@ fn twice(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
             column: 0,
         }),
         fix: None,
+        asks: None,
     })
 }
 
@@ -333,6 +338,8 @@ fn dialect(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
             "write postgresql:// instead of postgres:// in {name}{at}: SQLAlchemy does not know the short form since 1.4"
         ),
         place,
+        fix: mend_postgres(context, name, origin),
+        asks: Some("it leads to a database"),
         ..Advice::default()
     })
 }

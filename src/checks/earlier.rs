@@ -78,6 +78,20 @@ impl Earlier {
         })
     }
 
+    /// The database of this `[[schema]]` was at this URL in the last boot that was up.
+    #[must_use]
+    pub(crate) fn was_at(&self, schema: &str, url: &str) -> bool {
+        let known = self
+            .databases
+            .get(schema)
+            .and_then(|print| print.url.as_ref());
+        let now = self
+            .key
+            .as_ref()
+            .map(|key| Self::digest(key, &identity(url)));
+        known.is_some() && known == now.as_ref()
+    }
+
     /// How the database of this `[[schema]]` was, if a boot was up with it and nobody accepted the one at `url`
     /// since.
     #[must_use]
@@ -134,6 +148,9 @@ mod tests {
         assert_eq!((same.is_elsewhere, same.tables), (Some(false), 4));
         let other = earlier.database("main", "sqlite:///ap.db").unwrap();
         assert_eq!(other.is_elsewhere, Some(true));
+        assert!(earlier.was_at("main", "sqlite:///app.db"));
+        assert!(!earlier.was_at("main", "sqlite:///ap.db"));
+        assert!(!earlier.was_at("other", "sqlite:///app.db"));
         assert!(earlier.database("other", "sqlite:///app.db").is_none());
         earlier
             .accepted

@@ -150,6 +150,18 @@ impl Live {
         }
     }
 
+    /// The same of a query that the database may refuse.
+    pub(crate) fn try_column(&self, sql: &str) -> Result<Vec<String>, Unreachable> {
+        match self {
+            Self::Postgres(server) => Ok(server
+                .ask(sql)?
+                .iter()
+                .filter_map(|row| row.get(0).map(str::to_owned))
+                .collect()),
+            Self::Sqlite { .. } => self.column(sql),
+        }
+    }
+
     /// At most `rows_max` rows of a small table, each value as text; `None` if there is no such table.
     /// For what migration tools keep: `alembic_version`, `django_migrations`.
     pub(crate) fn read_table(

@@ -124,6 +124,10 @@ pub(crate) struct Column {
     pub server_default: Option<String>,
     /// SQL literal of the default that the code gives.
     pub default: Option<String>,
+    /// The type as a revision of Alembic writes it: `sa.String(length=40)`.
+    pub python: Option<String>,
+    /// A value for rows that exist.
+    pub filler: Option<Filler>,
     /// `REFERENCES ...`.
     pub references: Option<String>,
     /// A constraint of the table is about it, which `ADD COLUMN` cannot bring.
@@ -132,6 +136,14 @@ pub(crate) struct Column {
     pub own_checks: String,
     /// The name, quoted where it must be.
     pub quoted: String,
+}
+
+/// A value for the rows that exist, as a literal.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub(crate) struct Filler {
+    pub value: String,
+    /// The code gives it; otherwise it is the least one of its type, and made up.
+    pub given: bool,
 }
 
 /// One index; `None` among the columns is an expression.

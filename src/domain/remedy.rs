@@ -13,6 +13,12 @@ use super::ids::Digest;
 pub(crate) const IN_USE: &str = "in_use";
 /// Fact of a finding whose fix a person has to look at, whatever policy says; its value says why.
 pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
+/// Fact of a finding whose fix needs approval: what the fix does and what is lost by it, in words and numbers.
+pub(crate) const PROPOSED: &str = "proposed";
+/// Fact of a finding whose statements change what is there, and do not only add to it.
+pub(crate) const REWRITES: &str = "rewrites";
+/// Fact of a finding whose fix makes a revision of migrations: who runs them on its database then.
+pub(crate) const MIGRATES_WITH: &str = "migrates_with";
 /// Fact of a finding: its package is declared nowhere.
 pub(crate) const UNDECLARED: &str = "undeclared";
 /// Fact of a finding that has several causes under one code: which; it is a part of the signature.

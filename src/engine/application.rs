@@ -76,10 +76,22 @@ fn newly_malformed(before: &Environment, now: &Environment) -> Option<String> {
         file.and_then(|(_, file)| file.as_ref())
             .map_or(0, |file| file.malformed.len())
     };
-    now.files.iter().find_map(|(name, file)| {
-        let malformed = &file.as_ref()?.malformed;
-        let (line, why) = malformed.first()?;
-        (malformed.len() > count_before(name)).then(|| format!("{name}:{line}: {why}"))
+    let foreign_before = |name: &str| {
+        let file = before.files.iter().find(|(known, _)| known == name);
+        file.and_then(|(_, file)| file.as_ref())
+            .map_or(0, |file| file.not_utf8.len())
+    };
+    let foreign = now.files.iter().find_map(|(name, file)| {
+        let foreign = &file.as_ref()?.not_utf8;
+        let line = foreign.first()?.line;
+        (foreign.len() > foreign_before(name)).then(|| format!("{name}:{line}: is not UTF-8 text"))
+    });
+    foreign.or_else(|| {
+        now.files.iter().find_map(|(name, file)| {
+            let malformed = &file.as_ref()?.malformed;
+            let (line, why) = malformed.first()?;
+            (malformed.len() > count_before(name)).then(|| format!("{name}:{line}: {why}"))
+        })
     })
 }
 

@@ -156,6 +156,18 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode, boot.preflight);
+    // Where a check looks first, it says so, and a fixer may know what was meant.
+    let is_looked_at = plan.checks.contains(&CheckName::Config);
+    let workspace = &engine.app.manifest.workspace;
+    let environment = &engine.app.environment;
+    if let Some(error) = environment
+        .require_utf8(workspace)
+        .err()
+        .filter(|_| !is_looked_at)
+    {
+        engine.lock.retract();
+        return Err(EngineError::Environment(error.to_string()));
+    }
     let (terms, needing) = plan_terms(&engine.app.manifest);
     let started = engine.log.command(vec![BootCommand::Start {
         app: engine.app.manifest.name.clone(),

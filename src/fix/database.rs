@@ -1,7 +1,7 @@
 //! Statements of a proposal on a SQLite database: refused beyond their risk class, in one
 //! transaction, with every row still there afterwards.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -11,6 +11,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use crate::database::sql::quote::identifier;
+use crate::database::sqlite::rebuild::is_rebuild;
 use crate::domain::ids::Digest;
 use crate::domain::mission::Risk;
 
@@ -42,6 +43,14 @@ pub enum DatabaseError {
     /// Too many.
     #[error("{0} statements are too many (at most {STATEMENTS_MAX})")]
     TooMany(usize),
+    /// A table that is made anew lacks something.
+    #[error(
+        "the statements lose {0}, which came there since they were written; look again and propose anew"
+    )]
+    Gone(String),
+    /// A foreign key is broken.
+    #[error("after the statements, {0} rows lead to rows that are not there")]
+    Dangling(usize),
     /// A row is gone or new.
     #[error("the statements change the number of rows of table {table} from {before} to {after}")]
     RowsChanged {
@@ -186,6 +195,13 @@ pub(super) fn apply_statements(
         return Err(DatabaseError::TooMany(statements.len()));
     }
     let mut connection = open(path, true)?;
+    // A table that is made anew is dropped on the way: nothing that refers to it may go with it.
+    let rebuilds = risk >= Risk::Destructive && is_rebuild(statements);
+    if rebuilds {
+        connection
+            .execute_batch("PRAGMA foreign_keys = OFF; PRAGMA legacy_alter_table = ON")
+            .map_err(because("cannot switch foreign keys off"))?;
+    }
     let guards = install_guards(&mut connection).map_err(because("cannot guard the connection"))?;
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
@@ -194,6 +210,15 @@ pub(super) fn apply_statements(
             path.display()
         )))?;
     let before = row_counts(&transaction).map_err(because("cannot count rows"))?;
+    // Definitions that do not fit each other cannot be asked; then they could not before either.
+    let led_nowhere = match rebuilds {
+        true => dangling(&transaction).ok(),
+        false => None,
+    };
+    let known = match rebuilds {
+        true => things(&transaction).map_err(because("cannot read the definitions"))?,
+        false => BTreeSet::new(),
+    };
     let guarded = risk < Risk::Destructive;
     guards.begun.get_or_init(Instant::now);
     for statement in statements {
@@ -213,7 +238,7 @@ pub(super) fn apply_statements(
             _ => because(format!("the statement `{}` failed", first_line(statement)))(source),
         })?;
     }
-    if guarded {
+    if guarded || rebuilds {
         let after = row_counts(&transaction).map_err(because("cannot count rows"))?;
         for (table, before) in before {
             let after = after.get(&table).copied().unwrap_or(0);
@@ -226,7 +251,44 @@ pub(super) fn apply_statements(
             }
         }
     }
+    if rebuilds {
+        let after = things(&transaction).map_err(because("cannot read the definitions"))?;
+        if let Some(gone) = known.difference(&after).next() {
+            return Err(DatabaseError::Gone(gone.clone()));
+        }
+    }
+    if let Some(before) = led_nowhere {
+        let after = dangling(&transaction).map_err(because("cannot look at foreign keys"))?;
+        if after > before {
+            return Err(DatabaseError::Dangling(after - before));
+        }
+    }
     transaction.commit().map_err(because("cannot commit"))
+}
+
+/// Tables, columns, indexes, triggers and views by name. A table that is made anew has all that it had: what came
+/// between the look and the approval is not lost.
+fn things(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    let mut statement = connection.prepare(
+        "SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+         UNION ALL SELECT 'column ' || t.name || '.' || c.name FROM sqlite_schema AS t, pragma_table_xinfo(t.name) AS c \
+         WHERE t.type = 'table'",
+    )?;
+    statement
+        .query_map([], |row| row.get::<_, String>(0))?
+        .map(|name| name.map(|name| name.to_lowercase()))
+        .collect()
+}
+
+/// Rows that lead to one that is not there.
+fn dangling(connection: &Connection) -> rusqlite::Result<usize> {
+    let mut statement = connection.prepare("PRAGMA foreign_key_check")?;
+    let mut rows = statement.query([])?;
+    let mut found = 0;
+    while rows.next()?.is_some() {
+        found += 1;
+    }
+    Ok(found)
 }
 
 fn first_line(statement: &str) -> &str {
@@ -330,5 +392,60 @@ mod tests {
                 "{hostile} changed something"
             );
         }
+    }
+
+    #[test]
+    fn a_table_that_is_made_anew_takes_nothing_along_and_leaves_nobody_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = database(dir.path());
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(
+                "CREATE TABLE child (t INTEGER REFERENCES t (id) ON DELETE CASCADE); INSERT INTO child VALUES (1); \
+                 CREATE VIEW v AS SELECT x FROM t;",
+            )
+            .unwrap();
+        let anew = |copy: &str| {
+            let all = [
+                "CREATE TABLE \"ubs_new_t\" (id INTEGER PRIMARY KEY, x TEXT NOT NULL)",
+                copy,
+                "DROP TABLE \"t\"",
+                "ALTER TABLE \"ubs_new_t\" RENAME TO \"t\"",
+            ];
+            let all: Vec<String> = all.iter().map(|s| (*s).to_owned()).collect();
+            apply_statements(&path, &all, Risk::Destructive)
+        };
+        let before = definitions_digest(&path).unwrap();
+        let lost = anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t WHERE id = 1");
+        assert!(
+            matches!(lost, Err(DatabaseError::RowsChanged { .. })),
+            "{lost:?}"
+        );
+        let moved = anew("INSERT INTO \"ubs_new_t\" SELECT id + 9, x FROM t");
+        assert!(
+            matches!(moved, Err(DatabaseError::Dangling(1))),
+            "{moved:?}"
+        );
+        assert_eq!(definitions_digest(&path).unwrap(), before);
+        let since = Connection::open(&path).unwrap();
+        since.execute_batch("CREATE INDEX since ON t (x)").unwrap();
+        let gone = anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t").unwrap_err();
+        assert!(gone.to_string().contains("index since"), "{gone}");
+        since
+            .execute_batch("DROP INDEX since; ALTER TABLE t ADD COLUMN y")
+            .unwrap();
+        let gone = anew("INSERT INTO \"ubs_new_t\" SELECT id, x FROM t").unwrap_err();
+        assert!(gone.to_string().contains("column t.y"), "{gone}");
+        since.execute_batch("ALTER TABLE t DROP COLUMN y").unwrap();
+        anew("INSERT INTO \"ubs_new_t\" SELECT * FROM t").unwrap();
+        let connection = Connection::open(&path).unwrap();
+        let kept: i64 = connection
+            .query_row(
+                "SELECT (SELECT count(*) FROM child) + count(*) FROM v",
+                [],
+                |r| r.get(0),
+            )
+            .unwrap();
+        assert_eq!(kept, 3);
     }
 }

@@ -394,6 +394,7 @@ fn put_back(
     for server in &plan.servers {
         let what = match server.outcome {
             ServerOutcome::Added(_) => "was added",
+            ServerOutcome::Changed(_) => "was done",
             ServerOutcome::Migrated(..) => "the migrations did",
         };
         reason.push_str(&format!(

@@ -32,11 +32,26 @@ pub(crate) struct EnvFile {
     pub entries: Vec<EnvEntry>,
     /// Lines that are no assignment: 1-based line and what is wrong (never the value).
     pub malformed: Vec<(u32, String)>,
+    /// Bytes that are no UTF-8, and the text for which they stand in Windows-1252: first the line.
+    pub not_utf8: Vec<ForeignByte>,
     /// It begins with a byte-order mark.
     pub has_mark: bool,
     /// Lines that `docker run --env-file` would read differently: 1-based line and what is in it (never the
     /// value).
     pub docker_differs: Vec<(u32, &'static str)>,
+}
+
+/// A byte of a file that is no UTF-8.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignByte {
+    /// 1-based.
+    pub line: u32,
+    /// Where it stands in the file.
+    pub at: usize,
+    /// As Windows-1252 has it, which is Latin-1 for letters.
+    pub letter: char,
+    /// A letter among letters of ASCII, as that is written in those encodings.
+    pub is_in_a_word: bool,
 }
 
 /// One assignment.

@@ -70,6 +70,7 @@ impl EnvFile {
                 .into_iter()
                 .map(|bad| (bad.line, bad.why.to_owned()))
                 .collect(),
+            not_utf8: Vec::new(),
             has_mark: text.starts_with('\u{feff}'),
             docker_differs: Vec::new(),
         };

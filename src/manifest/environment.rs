@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::env::{EnvFile, Environment, Origin};
+use super::env::{EnvFile, Environment, ForeignByte, Origin};
 use super::interpolate::{EXPANDED_BYTES_MAX, Piece, pieces};
 use super::measure::show_size;
 use super::percent::percent_encoded;
@@ -14,6 +14,8 @@ use super::types::Manifest;
 
 /// Largest environment file.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// A file with more bytes that are no UTF-8 is no text.
+const FOREIGN_MAX: usize = 1_000;
 /// Variables that steer `ubs` itself and mean nothing to what it starts.
 const OWN_VARIABLES: [&str; 2] = ["UBS_CRASH_AT", "UBS_LOG"];
 /// What a program needs to find others and to speak the user's language.
@@ -103,10 +105,11 @@ pub(crate) enum EnvironmentError {
 impl Environment {
     /// Reads the environment files below `root` and merges them under the process environment.
     ///
-    /// A file that does not exist is no error. Malformed lines are kept in [`Environment::files`].
+    /// A file that does not exist is no error. Malformed lines, and bytes that are no UTF-8 but text in Windows-1252,
+    /// are kept in [`Environment::files`].
     ///
     /// # Errors
-    /// A file cannot be read, is no regular file, is larger than 1 MiB or is not UTF-8.
+    /// A file cannot be read, is no regular file, is larger than 1 MiB or is no text.
     pub(crate) fn load(
         manifest: &Manifest,
         root: &Path,
@@ -116,8 +119,10 @@ impl Environment {
         let mut environment = Self::default();
         let mut earlier: BTreeMap<String, String> = BTreeMap::new();
         for name in &manifest.config.files {
-            let file =
-                read_file(&root.join(name))?.map(|text| EnvFile::parse(&text, &process, &earlier));
+            let file = read_text(&root.join(name))?.map(|(text, not_utf8)| EnvFile {
+                not_utf8,
+                ..EnvFile::parse(&text, &process, &earlier)
+            });
             for entry in file.iter().flat_map(|file| &file.entries) {
                 let origin = Origin::File(name.into(), entry.line);
                 let value = entry.value.clone();
@@ -132,6 +137,21 @@ impl Environment {
         let process = process.map(|(name, value)| (name, (value, Origin::Process)));
         environment.values.extend(process);
         Ok(environment)
+    }
+
+    /// # Errors
+    /// A file is not UTF-8: what its values are is a guess.
+    pub(crate) fn require_utf8(&self, root: &Path) -> Result<(), EnvironmentError> {
+        let files = self.files.iter();
+        let mut foreign =
+            files.filter_map(|(name, file)| Some((name, file.as_ref()?.not_utf8.first()?)));
+        match foreign.next() {
+            Some((name, first)) => Err(EnvironmentError::NotUtf8 {
+                path: root.join(name),
+                line: first.line,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// With the variables that services of the manifest set for themselves and that nobody else sets: what the checks
@@ -391,6 +411,18 @@ fn percent_decoded(text: &str) -> Option<String> {
 
 /// The text of an environment file; `None` if it does not exist.
 fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
+    let read = read_text(path)?;
+    match read {
+        Some((_, foreign)) if !foreign.is_empty() => Err(EnvironmentError::NotUtf8 {
+            path: path.to_owned(),
+            line: foreign[0].line,
+        }),
+        read => Ok(read.map(|(text, _)| text)),
+    }
+}
+
+/// The text of an environment file, with the bytes that are no UTF-8 read as Windows-1252; `None` if it does not exist.
+fn read_text(path: &Path) -> Result<Option<(String, Vec<ForeignByte>)>, EnvironmentError> {
     let path = || path.to_owned();
     let bytes = match read_small(&path(), FILE_BYTES_MAX) {
         Ok(bytes) => bytes,
@@ -411,14 +443,54 @@ fn read_file(path: &Path) -> Result<Option<String>, EnvironmentError> {
             });
         }
     };
-    String::from_utf8(bytes).map(Some).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let lines = error.as_bytes()[..good].iter().filter(|b| **b == b'\n');
-        EnvironmentError::NotUtf8 {
+    let error = match String::from_utf8(bytes) {
+        Ok(text) => return Ok(Some((text, Vec::new()))),
+        Err(error) => error,
+    };
+    let good = error.utf8_error().valid_up_to();
+    let line_at = |bytes: &[u8]| {
+        let lines = bytes.iter().filter(|b| **b == b'\n').count();
+        u32::try_from(lines + 1).unwrap_or(u32::MAX)
+    };
+    let bytes = error.as_bytes();
+    recoded(bytes)
+        .map(Some)
+        .ok_or_else(|| EnvironmentError::NotUtf8 {
             path: path(),
-            line: u32::try_from(lines.count() + 1).unwrap_or(u32::MAX),
+            line: line_at(&bytes[..good]),
+        })
+}
+
+/// The bytes as text; `None` if they are none in Windows-1252 either.
+fn recoded(bytes: &[u8]) -> Option<(String, Vec<ForeignByte>)> {
+    let (mut text, mut foreign) = (String::new(), Vec::new());
+    let (mut at, mut line) = (0, 1);
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        line += u32::try_from(chunk.valid().matches('\n').count()).ok()?;
+        at += chunk.valid().len();
+        for byte in chunk.invalid() {
+            let one = [*byte];
+            let (letter, _, is_wrong) = encoding_rs::WINDOWS_1252.decode(&one);
+            let letter = letter
+                .chars()
+                .next()
+                .filter(|c| !is_wrong && !c.is_control())?;
+            let is_plain =
+                |at: Option<usize>| at.and_then(|at| bytes.get(at)).is_none_or(u8::is_ascii);
+            text.push(letter);
+            foreign.push(ForeignByte {
+                line,
+                at,
+                letter,
+                is_in_a_word: letter.is_alphabetic()
+                    && is_plain(at.checked_sub(1))
+                    && is_plain(at.checked_add(1)),
+            });
+            at += 1;
         }
-    })
+    }
+    (foreign.len() <= FOREIGN_MAX && !text.contains('\0')).then_some((text, foreign))
 }
 
 /// A value as a part of a URL's login. One whose only special characters are those of an encoding is one already.

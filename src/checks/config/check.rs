@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::drivers::driver_findings;
-use super::files::file_findings;
+use super::files::{file_findings, foreign_findings};
 use super::mend::{
-    EXAMPLE_FILES, from_example, has_unread_line, misspelt, near_value, rename, replace_beginning,
-    with_edit,
+    EXAMPLE_FILES, close_quote_of, from_example, has_unread_line, misspelt, near_choice,
+    near_of_kind, rename, replace_beginning, with_edit,
 };
 use super::reads::read_findings;
 use super::services::service_findings;
@@ -73,7 +73,8 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     let documented: BTreeSet<&str> = examples.keys().copied().collect();
     let read = read_findings(context, &documented);
     if config.vars.is_empty() && read.is_empty() {
-        let mut findings = driver_findings(context);
+        let mut findings = foreign_findings(context);
+        findings.extend(driver_findings(context));
         findings.extend(service_findings(context, &BTreeSet::new()));
         if findings.is_empty() {
             return CheckOutcome::skipped("the manifest declares no variables");
@@ -84,7 +85,7 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
             ..CheckOutcome::default()
         };
     }
-    let mut findings = Vec::new();
+    let mut findings = foreign_findings(context);
     let mut present = 0;
     let mut absent: Vec<&str> = Vec::new();
     for (name, var) in &config.vars {
@@ -125,6 +126,19 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     findings.extend(optional(context, &absent));
     if !config.vars.is_empty() {
         findings.extend(file_findings(context, example.as_ref(), &examples));
+    }
+    // An open quote that keeps a variable from being set is closed for that variable.
+    let closed: Vec<Remedy> = findings
+        .iter()
+        .filter(|finding| finding.code == Code::ConfigMissing)
+        .filter_map(|finding| finding.fix.clone())
+        .collect();
+    for finding in &mut findings {
+        let is_syntax = finding.code == Code::ConfigEnvFileSyntax;
+        if is_syntax && finding.fix.as_ref().is_some_and(|fix| closed.contains(fix)) {
+            finding.fix = None;
+            finding.facts.remove(NEEDS_APPROVAL);
+        }
     }
     // What the code reads is not unused, though nobody declares it.
     findings.retain(|finding| {
@@ -253,12 +267,17 @@ impl Variable<'_> {
             let value = self.context.redactor.redact(value);
             format!(" ({})", truncate(&value, VALUE_BYTES_MAX))
         };
-        let near = near_value(self.var, value);
+        let choice = near_choice(self.var, value).map(str::to_owned);
+        let near = choice.clone().or_else(|| near_of_kind(self.var, value));
         let origin = self.context.environment.values.get(self.name);
-        let fix = near.zip(origin).and_then(|(near, (_, origin))| {
+        let fix = near.as_ref().zip(origin).and_then(|(near, (_, origin))| {
             replace_beginning(self.context, self.name, origin, value, near)
         });
-        let meant = near.map_or_else(String::new, |near| format!("; {near} is one letter off"));
+        let meant = match (&choice, &near) {
+            (Some(near), _) => format!("; {near} is one letter off"),
+            (None, Some(near)) => format!("; {near} is the one near value"),
+            (None, None) => String::new(),
+        };
         let message = format!("{}{shown} {why}{meant}", self.name);
         let finding = self.about(Code::ConfigInvalid, severity, message);
         Some(with_edit(finding, fix, "another value may be meant"))
@@ -277,7 +296,16 @@ impl Variable<'_> {
             );
             let finding = self.about(Code::ConfigMissing, Severity::Critical, message);
             let Some((file, entry)) = near else {
-                return Some(finding);
+                let fix = match is_empty {
+                    true => None,
+                    false => close_quote_of(self.context, self.name),
+                };
+                return Some(match fix {
+                    Some(fix) => {
+                        with_edit(finding, Some(fix), "the value may go on in the next line")
+                    }
+                    None => finding,
+                });
             };
             // A default in its place would hide what was meant.
             let fix = rename(self.context, file, &entry.name, self.name);

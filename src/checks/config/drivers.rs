@@ -8,6 +8,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::interpreter::interpreter;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::Remedy;
 use crate::manifest::Origin;
 
 /// The driver in a URL of SQLAlchemy (`postgresql+asyncpg`), its module, its package, and whether it is asynchronous.
@@ -80,12 +81,70 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
                 "" => (format!("{dialect}://"), format!("{near}://")),
                 _ => (format!("{dialect}+"), format!("{near}+")),
             };
-            let fix = replace_beginning(context, name, origin, &from, &to);
+            let fix = match scheme {
+                "postgres" => mend_postgres(context, name, origin),
+                _ => replace_beginning(context, name, origin, &from, &to),
+            };
             with_edit(finding, fix, "it leads to a database")
         });
         findings.extend(found);
+        let dialect = scheme.split('+').next().unwrap_or(scheme);
+        let rest = &value[scheme.len() + 3..];
+        let lacks_slash = dialect == "sqlite" && !rest.is_empty() && !rest.starts_with(['/', '?']);
+        if !lacks_slash {
+            continue;
+        }
+        let severity = match is_of_a_schema(context, name) {
+            true => Severity::Critical,
+            false => Severity::Warning,
+        };
+        let message = format!(
+            "{name} has two slashes after {scheme}:, so what follows is taken for a host, which SQLite does not have"
+        );
+        let finding = Finding::new(Code::ConfigInvalid, severity, name.as_str(), message);
+        let finding = match origin {
+            Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
+            _ => finding.at(
+                context.manifest_name(),
+                declared.map_or(0, |var| var.line),
+                0,
+            ),
+        };
+        let (from, to) = (format!("{scheme}://"), format!("{scheme}:///"));
+        let fix = replace_beginning(context, name, origin, &from, &to);
+        findings.push(with_edit(
+            finding.remedy(format!(
+                "write three slashes: {to} begins a path relative to where the application runs, {to}/ an absolute one"
+            )),
+            fix,
+            "it leads to a database",
+        ));
     }
     findings
+}
+
+/// The edit that lets a URL of `postgres://` begin with what SQLAlchemy knows, and with a driver that is installed.
+pub(in crate::checks) fn mend_postgres(
+    context: &CheckContext<'_>,
+    name: &str,
+    origin: &Origin,
+) -> Option<Remedy> {
+    const DRIVERS: [&str; 4] = ["psycopg2", "psycopg", "pg8000", "asyncpg"];
+    let packages = packages(context);
+    let has = |module: &str| packages.as_ref().is_some_and(|found| found.has(module));
+    // The one that a URL without a driver means is another one since SQLAlchemy 2.1.
+    let usual = match packages.as_ref().and_then(Packages::sqlalchemy) {
+        Some(version) if version >= (2, 1) => "psycopg",
+        _ => "psycopg2",
+    };
+    let driver = DRIVERS
+        .into_iter()
+        .find(|module| has(module) && !has(usual));
+    let to = driver.map_or_else(
+        || "postgresql://".to_owned(),
+        |driver| format!("postgresql+{driver}://"),
+    );
+    replace_beginning(context, name, origin, "postgres://", &to)
 }
 
 /// A `[[schema]]` has its database from this variable.
@@ -161,6 +220,20 @@ struct Packages {
 }
 
 impl Packages {
+    /// The version of SQLAlchemy, by its metadata.
+    fn sqlalchemy(&self) -> Option<(u32, u32)> {
+        let entries = self.directories.iter().map(std::fs::read_dir);
+        let mut names = entries.flatten().flatten().flatten();
+        names.find_map(|entry| {
+            let name = entry.file_name().to_string_lossy().to_lowercase();
+            let version = name.strip_prefix("sqlalchemy-")?;
+            let version = version.strip_suffix(".dist-info")?;
+            let mut parts = version.split('.');
+            let mut next = || parts.next()?.parse().ok();
+            Some((next()?, next()?))
+        })
+    }
+
     fn has(&self, module: &str) -> bool {
         self.directories.iter().any(|directory| {
             directory.join(module).is_dir()

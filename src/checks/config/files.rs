@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::mend::{close_quote, with_edit};
+use super::mend::{close_quote, with_edit, write_utf8};
 use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
@@ -20,6 +20,33 @@ fn mark(file: &str, parsed: &EnvFile) -> Option<Finding> {
     Some(finding.at(file, 1, 0).remedy(format!(
         "save {file} as UTF-8 without the mark (`sed -i '1s/^\\xEF\\xBB\\xBF//' {file}`)"
     )))
+}
+
+/// The environment files that are not UTF-8.
+pub(super) fn foreign_findings(context: &CheckContext<'_>) -> Vec<Finding> {
+    let files = context.environment.files.iter();
+    let files = files.filter_map(|(file, parsed)| foreign(context, file, parsed.as_ref()?));
+    files.collect()
+}
+
+/// What reads the file as UTF-8, as nearly everything does, fails.
+fn foreign(context: &CheckContext<'_>, file: &str, parsed: &EnvFile) -> Option<Finding> {
+    let first = parsed.not_utf8.first()?;
+    let line = first.line;
+    let message = format!(
+        "{file} is not UTF-8 text: what reads it fails at line {line}, or gets other letters than were meant"
+    );
+    let finding = Finding::new(
+        Code::ConfigEnvFileSyntax,
+        Severity::Critical,
+        format!("{file}:{line}"),
+        message,
+    );
+    let finding = finding
+        .at(file, line, 0)
+        .remedy(format!("save {file} as UTF-8"));
+    let fix = write_utf8(context, file, parsed);
+    Some(with_edit(finding, fix, "another encoding may be meant"))
 }
 
 /// What is wrong with the environment files themselves.

@@ -7,13 +7,17 @@ use super::value::{is_connection, is_placeholder};
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
 use crate::domain::finding::Finding;
+use crate::domain::ids::Digest;
 use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
 use crate::manifest::{
-    EnvEntry, EnvFile, Origin, Var, assignment_spans, set_variable, sounds_secret,
+    EnvEntry, EnvFile, ForeignByte, Origin, Var, VarKind, assignment_spans, set_variable,
+    sounds_secret,
 };
 
 /// Shorter names have neighbours by chance.
 const LETTERS_MIN: usize = 5;
+/// Longer values have no near one.
+const NEAR_BYTES_MAX: usize = 32;
 /// Where an application shows which variables it reads.
 pub(super) const EXAMPLE_FILES: [&str; 5] = [
     ".env.example",
@@ -58,8 +62,29 @@ pub(super) fn replace_beginning(
     })
 }
 
+/// In the value of `name`, which an environment file sets once, `from`, which it has once, becomes `to`.
+pub(in crate::checks) fn replace_part(
+    context: &CheckContext<'_>,
+    name: &str,
+    origin: &Origin,
+    from: &str,
+    to: &str,
+) -> Option<Remedy> {
+    let Origin::File(file, _) = origin else {
+        return None;
+    };
+    let text = read_source(context.root, file.to_str()?)?;
+    let (_, value) = assignment_spans(&text, name)?;
+    let raw = &text[value.clone()];
+    (raw.matches(from).count() == 1).then(|| {
+        let what = format!("write {to} instead of {from} in {name}");
+        let at = value.start + raw.find(from).unwrap_or_default();
+        edit(file, &text, at, from.len(), to, what)
+    })
+}
+
 /// The one allowed value that is one letter off: another case, a letter more, less or other, two that changed places.
-pub(super) fn near_value<'a>(var: &'a Var, value: &str) -> Option<&'a str> {
+pub(super) fn near_choice<'a>(var: &'a Var, value: &str) -> Option<&'a str> {
     if var.secret {
         return None;
     }
@@ -80,6 +105,113 @@ pub(super) fn near_value<'a>(var: &'a Var, value: &str) -> Option<&'a str> {
         [only] => Some(only),
         _ => None,
     }
+}
+
+/// The one value of the variable's kind and range that is near: a letter that looks like a digit, one sign too many, a
+/// word for true or false that is one letter off. Of two, neither is meant more than the other.
+pub(super) fn near_of_kind(var: &Var, value: &str) -> Option<String> {
+    if var.secret || value.len() > NEAR_BYTES_MAX {
+        return None;
+    }
+    let holds = |text: &String| !text.is_empty() && var.check(text).is_ok();
+    let is_one = |mut found: Vec<String>| {
+        found.sort();
+        found.dedup();
+        match found.as_slice() {
+            [_] => found.pop(),
+            _ => None,
+        }
+    };
+    match var.kind {
+        VarKind::Bool => {
+            const WORDS: [&str; 6] = ["true", "false", "yes", "no", "on", "off"];
+            let value = value.trim().to_lowercase();
+            let near = |word: &&&str| strsim::osa_distance(word, &value) == 1;
+            let near = WORDS.iter().filter(near).map(|word| (*word).to_owned());
+            is_one(near.collect()).filter(|word| word.len() > 2 && holds(word))
+        }
+        VarKind::Int | VarKind::Float if var.kind.check(value).is_err() => {
+            let like = |c: char| match c {
+                'O' | 'o' => '0',
+                'l' | 'I' => '1',
+                c => c,
+            };
+            let has_digit = value.contains(|c: char| c.is_ascii_digit());
+            let read: String = value.trim().chars().map(like).collect();
+            let with_point = read.replacen(',', ".", 1);
+            let is_comma = var.kind == VarKind::Float && value.matches(',').count() == 1;
+            [read.clone()]
+                .into_iter()
+                .chain(is_comma.then_some(with_point))
+                .find(|text| has_digit && holds(text))
+                .or_else(|| {
+                    let begin = read.strip_suffix(|c: char| !c.is_ascii_digit());
+                    let end = read.strip_prefix(|c: char| !c.is_ascii_digit());
+                    let found = [begin, end].into_iter().flatten().map(str::to_owned);
+                    is_one(found.filter(holds).collect())
+                })
+        }
+        VarKind::Int => {
+            let value = value.trim();
+            let shorter = value
+                .char_indices()
+                .map(|(at, c)| format!("{}{}", &value[..at], &value[at + c.len_utf8()..]));
+            let is_plain = |text: &String| !text.starts_with('0') || text == "0";
+            is_one(
+                shorter
+                    .filter(|text| is_plain(text) && holds(text))
+                    .collect(),
+            )
+        }
+        _ => None,
+    }
+}
+
+/// The edit that writes a file in UTF-8 whose letters are those of Latin-1 and Windows-1252, if nothing else can be
+/// meant: each stands alone among signs of ASCII.
+pub(super) fn write_utf8(
+    context: &CheckContext<'_>,
+    file: &str,
+    parsed: &EnvFile,
+) -> Option<Remedy> {
+    let bytes = std::fs::read(context.root.join(file)).ok()?;
+    let is_there = |one: &ForeignByte| bytes.get(one.at).is_some_and(|byte| !byte.is_ascii());
+    if !parsed
+        .not_utf8
+        .iter()
+        .all(|one| one.is_in_a_word && is_there(one))
+    {
+        return None;
+    }
+    let edits = parsed.not_utf8.iter().map(|one| TextEdit {
+        offset: one.at as u64,
+        length: 1,
+        text: one.letter.to_string(),
+    });
+    Some(Remedy::EditText {
+        file: file.to_owned(),
+        before: Some(Digest::of(&bytes)),
+        edits: edits.collect(),
+        what: "write in UTF-8 the letters that are in Latin-1 (Windows-1252)".to_owned(),
+    })
+}
+
+/// The edit that closes the open quote of the line which was to set this variable.
+pub(super) fn close_quote_of(context: &CheckContext<'_>, name: &str) -> Option<Remedy> {
+    let files = context.environment.files.iter();
+    let files = files.filter_map(|(file, parsed)| Some((file, parsed.as_ref()?)));
+    let mut lines =
+        files.flat_map(|(file, parsed)| parsed.malformed.iter().map(move |m| (file, m.0)));
+    lines.find_map(|(file, line)| {
+        let text = read_source(context.root, file)?;
+        let found = text
+            .lines()
+            .nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+        let (before, _) = found.split_once('=')?;
+        let before = before.trim();
+        let set = before.strip_prefix("export ").unwrap_or(before).trim();
+        (set == name).then(|| close_quote(context, file, line))?
+    })
 }
 
 /// The name that an environment file sets in the place of `name`: one letter off, declared nowhere and read by nobody.

@@ -93,6 +93,8 @@ class _Reader:
             "fetched": self.is_fetched(column),
             "server_default": default,
             "default": self.literal_default(column),
+            "filler": self.filler(column),
+            "python": self.python(column.type),
             "references": references,
             "checked": problem
             or self.is_checked(table, column)
@@ -295,6 +297,101 @@ class _Reader:
         except Exception:
             return None
         return text[:1000]
+
+    def filler(self, column):
+        """A value for rows that exist: what the code gives each time, or else the least one of the type; and which."""
+        default = column.default
+        given = []
+        try:
+            if default is not None and getattr(default, "is_scalar", False):
+                given = [default.arg]
+            elif default is not None and getattr(default, "is_callable", False):
+                # Twice the same: a constant. A moment or a random value is not.
+                first, second = default.arg(None), default.arg(None)
+                if type(first) in (bool, int, float, str, list, dict) and first == second:
+                    given = [first]
+        except Exception:
+            pass
+        try:
+            least = self.least(column.type)
+        except Exception:
+            least = None
+        for value, is_given in [(one, True) for one in given] + [(least, False)]:
+            text = None if value is None else self.literal(value, column.type)
+            if text:
+                return {"value": text, "given": is_given}
+        return None
+
+    def python(self, kind):
+        """The type as a revision of Alembic writes it; none if it is not one of SQLAlchemy's own."""
+        try:
+            for _ in range(8):
+                module = type(kind).__module__
+                if module.startswith("sqlalchemy."):
+                    break
+                kind = kind.impl
+            else:
+                return None
+            name = type(kind).__name__
+            parts = module.split(".")
+            place = parts[2] if parts[1] == "dialects" else "sa"
+            if place == "sa" and getattr(self.sa, name, None) is None:
+                return None
+            # A type within a type is one of SQLAlchemy's too.
+            inner = re.compile(r"(?<![\w.'\"])([A-Z]\w*)\(")
+            written = repr(kind)
+            if not written.startswith(name + "("):
+                return None
+            known = lambda found: ("sa." if hasattr(self.sa, found[1]) else "") + found[0]
+            return "%s.%s%s" % (place, name, inner.sub(known, written[len(name):]))
+        except Exception:
+            return None
+
+    def least(self, kind):
+        import datetime
+        import decimal
+        import uuid
+
+        labels = getattr(kind, "enums", None)
+        if labels:
+            members = getattr(kind, "enum_class", None)
+            return list(members)[0] if members else labels[0]
+        if isinstance(kind, self.sa.JSON):
+            return {}
+        python = kind.python_type
+        zone = datetime.timezone.utc if getattr(kind, "timezone", False) else None
+        least = {
+            bool: False, int: 0, float: 0.0, decimal.Decimal: 0, str: "", bytes: b"", list: [], dict: {},
+            datetime.datetime: datetime.datetime(1970, 1, 1, tzinfo=zone), datetime.date: datetime.date(1970, 1, 1),
+            datetime.time: datetime.time(0, 0), uuid.UUID: uuid.UUID(int=0), datetime.timedelta: datetime.timedelta(0),
+        }
+        return least.get(python)
+
+    def literal(self, value, kind):
+        import datetime
+        import json
+
+        if isinstance(value, bytes):
+            if value:
+                return None
+            return "x''" if self.dialect.name == "sqlite" else "'\\x'"
+        try:
+            literal = self.sa.literal(value, kind)
+            text = str(literal.compile(dialect=self.dialect, compile_kwargs={"literal_binds": True}))
+            return text[:1000] if len(text) <= 1000 else None
+        except Exception:
+            pass
+        if isinstance(value, (list, dict)):
+            written = json.dumps(value)
+            if isinstance(value, list) and not isinstance(kind, self.sa.JSON):
+                written = None if value else "{}"
+        elif isinstance(value, datetime.timedelta) and not value:
+            written = "0" if self.dialect.name == "postgresql" else "1970-01-01 00:00:00.000000"
+        elif isinstance(value, (datetime.date, datetime.time)):
+            written = str(value)
+        else:
+            written = None
+        return None if written is None else "'%s'" % written.replace("'", "''")
 
     def options(self, index):
         try:

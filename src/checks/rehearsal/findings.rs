@@ -14,7 +14,7 @@ use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
 use crate::domain::redact::Redactor;
-use crate::domain::remedy::{Cause, Remedy};
+use crate::domain::remedy::{Cause, NEEDS_APPROVAL, Remedy};
 use crate::manifest::Layer;
 use crate::source::near_names;
 
@@ -210,10 +210,15 @@ impl LayerFailures<'_> {
             };
             self.failed(code, &format!("{line}{place}{more}{importer}{root}"))
         };
-        let (place, fix) = advice.map_or((None, None), |advice| (advice.place, advice.fix));
+        let (place, fix, asks) = advice.map_or((None, None, None), |advice| {
+            (advice.place, advice.fix, advice.asks)
+        });
         finding.location = place.or(location);
         if cause.is_none() {
             finding.fix = fix;
+            if let Some(why) = asks.filter(|_| finding.fix.is_some()) {
+                finding = finding.fact(NEEDS_APPROVAL, why);
+            }
         }
         finding.remedy = Some(remedy);
         finding.detail = raised.detail(redactor);

@@ -53,6 +53,7 @@ impl ExpectedSchema {
             ignore: &[],
             live: &found,
             server: None,
+            asked: None,
             others: &[],
             rights: &Rights::default(),
             locate: &|_| None,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::diff::is_kept_by_tool;
 use super::maker::{Maker, MakerKind};
+use crate::checks::config::replace_part;
 use crate::checks::context::CheckContext;
 use crate::checks::earlier::EarlierDatabase;
 use crate::database::model::Table;
@@ -15,12 +16,14 @@ use crate::database::url::{Database, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::{Remedy, one_script};
+use crate::domain::remedy::{MIGRATES_WITH, NEEDS_APPROVAL, Remedy, one_script};
 use crate::domain::words::count;
 use crate::manifest::Schema;
 
 /// A database with that many tables, none of which the code knows, is taken for another application's.
 const FOREIGN_TABLES_MIN: usize = 3;
+/// Files beside a database that are looked at.
+const FILES_MAX: usize = 1_000;
 /// How long a database is asked whether it has rows.
 const ROWS_WITHIN: Duration = Duration::from_secs(5);
 /// How much of the statements stands in a remedy; the finding's `fix` has them all.
@@ -68,7 +71,7 @@ pub(super) fn hold_back(
     let earlier = context.earlier.database(&schema.name, &url);
     if let Some(earlier) = &earlier {
         if own.is_empty() && earlier.was_not_empty() {
-            return changed(schema, earlier, findings);
+            return changed(context, schema, earlier, findings);
         }
         let is_other = earlier.is_elsewhere == Some(true) && earlier.has_rows == Some(true);
         if is_other && has_no_row(&url, context) {
@@ -130,6 +133,11 @@ fn script_of(findings: &[Finding]) -> String {
 fn instead(finding: Finding, reason: &str, findings: Vec<Finding>) -> Vec<Finding> {
     let (fills, mut rest): (Vec<Finding>, Vec<Finding>) = findings.into_iter().partition(filling);
     let script = script_of(&fills);
+    // Which database was meant is known: nothing has to fill this one.
+    if finding.fix.is_some() {
+        rest.push(finding);
+        return rest;
+    }
     rest.push(finding.fix(Remedy::ByHand {
         reason: reason.to_owned(),
         statements: (!script.is_empty()).then_some(script),
@@ -149,7 +157,12 @@ fn was(earlier: &EarlierDatabase) -> String {
     format!("the last boot that was up ({}) had {tables}", earlier.up_at)
 }
 
-fn changed(schema: &Schema, earlier: &EarlierDatabase, findings: Vec<Finding>) -> Vec<Finding> {
+fn changed(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    earlier: &EarlierDatabase,
+    findings: Vec<Finding>,
+) -> Vec<Finding> {
     let name = &schema.name;
     let how = match earlier.is_elsewhere {
         Some(true) => "and its URL was another one",
@@ -168,11 +181,62 @@ fn changed(schema: &Schema, earlier: &EarlierDatabase, findings: Vec<Finding>) -
              --accept-new-database {name}`"
         ))
         .fact("schema", name.as_str());
+    let finding = match earlier.is_elsewhere {
+        Some(true) => way_back(context, schema, finding),
+        _ => finding,
+    };
     instead(
         finding,
         "the database is empty, and the one before it was not",
         findings,
     )
+}
+
+/// The finding with the edit that leads back to the file of before, if that still lies beside the present one: the
+/// keyed digest of its URL is that of the last boot that was up.
+fn way_back(context: &CheckContext<'_>, schema: &Schema, finding: Finding) -> Finding {
+    let name = schema
+        .database
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
+    let value = name.and_then(|name| Some((name, context.environment.values.get(name)?)));
+    let Some((name, (value, origin))) = value else {
+        return finding;
+    };
+    let Database::File(path) = parse_url(value, context.root) else {
+        return finding;
+    };
+    let shown = path.file_name().and_then(|name| name.to_str());
+    let directory = path.parent().map(std::fs::read_dir);
+    let (Some(shown), Some(Ok(entries))) = (shown, directory) else {
+        return finding;
+    };
+    let files = entries
+        .flatten()
+        .take(FILES_MAX)
+        .filter(|entry| entry.path().is_file());
+    let urls = files.filter_map(|entry| {
+        let other = entry.file_name().into_string().ok()?;
+        let at = value.rfind(shown)?;
+        let url = format!("{}{other}{}", &value[..at], &value[at + shown.len()..]);
+        (other != shown && context.earlier.was_at(&schema.name, &url)).then_some(other)
+    });
+    let found: Vec<String> = urls.collect();
+    let [file] = found.as_slice() else {
+        return finding;
+    };
+    match replace_part(context, name, origin, shown, file) {
+        Some(fix) => {
+            let remedy = finding.remedy.clone().unwrap_or_default();
+            finding
+                .remedy(format!(
+                    "write {file} instead of {shown} in {name}, as in that boot; or else {remedy}"
+                ))
+                .fix(fix)
+                .fact(NEEDS_APPROVAL, "another database may be meant")
+        }
+        None => finding,
+    }
 }
 
 fn without_rows(schema: &Schema, earlier: &EarlierDatabase) -> Finding {
@@ -238,6 +302,8 @@ fn by_hand(finding: Finding, reason: &str) -> Finding {
     let statements = match &finding.fix {
         Some(Remedy::RunStatements { statements, .. }) => Some(statements.join("; ")),
         Some(Remedy::Migrate { .. }) => None,
+        // A revision that would be run.
+        Some(Remedy::EditText { .. }) if finding.facts.contains_key(MIGRATES_WITH) => None,
         _ => return finding,
     };
     let remedy = finding.remedy.clone().unwrap_or_default();

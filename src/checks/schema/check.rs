@@ -10,7 +10,7 @@ use super::diff::differences;
 use super::expected::{self, Models, raised_otherwise, unanswered};
 use super::migrations::{self, migration_tables};
 use super::requests::{file_findings, server_findings};
-use super::{caution, duplicate, maker, scratch};
+use super::{caution, duplicate, maker, revision, scratch};
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
 use crate::checks::python::ProbeError;
@@ -100,7 +100,10 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     let mut is_known = true;
     let mut live_tables: Vec<Table> = Vec::new();
     for (index, schema) in schemas.iter().enumerate() {
-        let migrated = migrations::examine(context, schema)?;
+        let mut migrated = migrations::examine(context, schema)?;
+        let place = migrated
+            .as_mut()
+            .and_then(|migrated| migrated.revision.take());
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
         let mut migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         // The history does not say what the database should be: its models may.
@@ -135,6 +138,15 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
             } else {
                 migrated_findings.iter_mut().for_each(works_all_the_same);
             }
+        }
+        if let Some(place) = place.filter(|_| maker::migrator_of(context, schema).is_none()) {
+            let sides = revision::Sides {
+                dialect: dialect_of(context, schema),
+                expected: expected.as_deref().unwrap_or_default(),
+                live: &compared.live,
+            };
+            compared.findings =
+                revision::write_revision(context, &place, &sides, compared.findings);
         }
         tables_expected += compared.expected;
         tables_live += compared.live.len();
@@ -383,6 +395,7 @@ impl Compared {
         };
         let expected = expected.unwrap_or_default();
         let mut server = None;
+        let mut file = None;
         let mut of_file = Vec::new();
         let (live, rights, database) = if is_postgres(&url) {
             let read = Live::postgres(&url).and_then(|live| {
@@ -465,6 +478,7 @@ impl Compared {
             };
             if exists {
                 of_file = file_findings(name, &path, &shown);
+                file = Live::sqlite(&path).ok();
             }
             let database = if exists {
                 format!("database {name} ({shown})")
@@ -480,6 +494,7 @@ impl Compared {
             ignore: &schema.ignore,
             live: &live,
             server: server.as_ref(),
+            asked: server.as_ref().or(file.as_ref()),
             others,
             migration_tables: &versions,
             rights: &rights,

@@ -25,6 +25,8 @@ pub(super) struct Comparison<'a> {
     pub live: &'a DatabaseSchema,
     /// The server itself, for PostgreSQL.
     pub server: Option<&'a Live>,
+    /// The database itself, if it is there.
+    pub asked: Option<&'a Live>,
     /// Tables that the code expects in the same database by another `[[schema]]`.
     pub others: &'a [Table],
     /// Tables in which the migrations of the application keep what they did.

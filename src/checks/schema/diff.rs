@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::approval;
 use super::comparison::{Comparison, TOOL_TABLES};
 use super::indexes::compare_indexes;
 use super::origin::{compare_default, compare_origin};
@@ -21,6 +22,7 @@ use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
+use crate::domain::remedy::Remedy;
 use crate::domain::words::count;
 
 /// Tables that tools keep beside those of the code.
@@ -191,7 +193,7 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                     continue;
                 }
                 let by_hand = "write a migration that adds the column";
-                findings.push(match comparison.live.dialect {
+                let found = match comparison.live.dialect {
                     Dialect::Sqlite => {
                         let statements = add_column(table, column, live);
                         with_statements(comparison, finding, statements, by_hand)
@@ -203,6 +205,10 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                         comparison.schema,
                         by_hand,
                     ),
+                };
+                findings.push(match found.fix {
+                    Some(Remedy::RunStatements { .. }) => found,
+                    _ => approval::missing_column(comparison, found, table, column, live),
                 });
             }
             Some(found) if !live.is_view => {
@@ -235,7 +241,7 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
             } else {
                 (Severity::Info, "")
             };
-            findings.push(comparison.finding(
+            let mut finding = comparison.finding(
                 Code::SchemaExtraColumn,
                 severity,
                 subject(&column.name),
@@ -243,9 +249,16 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                     "column {} of table {} is in {}, but not in the code{more}",
                     column.name, table.name, comparison.database
                 ),
-            ));
+            );
+            if is_lacking {
+                finding = finding
+                    .fact("table", table.name.as_str())
+                    .fact("column", column.name.as_str());
+            }
+            findings.push(finding);
         }
     }
+    approval::lift_not_null(comparison, live, &mut findings);
     let pairs = Pairs::of(comparison, table, live);
     findings.extend(compare_indexes(comparison, table, live, &pairs));
     findings.extend(compare_rules(comparison, table, live, &pairs));
@@ -269,20 +282,23 @@ fn compare_column(
         };
         let kind = format!("{kind}{}", labels(expected));
         let found = format!("{found}{}", labels(live));
-        findings.push(
-            comparison
-                .finding(
-                    Code::SchemaTypeMismatch,
-                    Severity::Warning,
-                    subject.to_owned(),
-                    format!(
-                        "{subject} is {} in {}, and the code expects {kind}",
-                        if found.is_empty() { "untyped" } else { &found },
-                        comparison.database
-                    ),
-                )
-                .remedy("correct the model, or write a migration that changes the type"),
-        );
+        let finding = comparison
+            .finding(
+                Code::SchemaTypeMismatch,
+                Severity::Warning,
+                subject.to_owned(),
+                format!(
+                    "{subject} is {} in {}, and the code expects {kind}",
+                    if found.is_empty() { "untyped" } else { &found },
+                    comparison.database
+                ),
+            )
+            .fact("table", table.name.as_str())
+            .fact("column", expected.name.as_str())
+            .remedy("correct the model, or write a migration that changes the type");
+        findings.push(approval::change_type(
+            comparison, finding, table, expected, live,
+        ));
     }
     // SQLite lets a primary key be NULL unless told otherwise; nobody relies on it.
     let is_key = expected.primary_key || live.primary_key;
@@ -301,19 +317,20 @@ fn compare_column(
             let remedy = "write a migration that adds NOT NULL, or make the model nullable";
             (Severity::Info, "may be NULL", remedy)
         };
-        findings.push(
-            comparison
-                .finding(
-                    Code::SchemaNullableMismatch,
-                    severity,
-                    subject.to_owned(),
-                    format!(
-                        "{subject} {what} in {}, and the code says otherwise",
-                        comparison.database
-                    ),
-                )
-                .remedy(remedy),
-        );
+        let finding = comparison
+            .finding(
+                Code::SchemaNullableMismatch,
+                severity,
+                subject.to_owned(),
+                format!(
+                    "{subject} {what} in {}, and the code says otherwise",
+                    comparison.database
+                ),
+            )
+            .fact("table", table.name.as_str())
+            .fact("column", expected.name.as_str())
+            .remedy(remedy);
+        findings.push(finding);
     }
     findings.extend(compare_default(comparison, subject, table, expected, live));
     findings

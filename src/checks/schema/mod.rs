@@ -1,6 +1,7 @@
 //! The schema check: what the code expects in each database against what is there, and tables that the
 //! code defines twice.
 
+mod approval;
 mod between;
 mod caution;
 mod check;
@@ -19,6 +20,7 @@ mod pairs;
 mod proposed;
 mod rename;
 mod requests;
+mod revision;
 mod rules;
 mod scratch;
 mod sql_files;

@@ -9,6 +9,11 @@ use crate::domain::remedy::Remedy;
 /// How much of the statements stands in a remedy; the finding's `fix` has them all.
 const REMEDY_BYTES_MAX: usize = 600;
 
+/// On one line.
+pub(super) fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// The finding with the statements that mend it, for a fixer or for a person.
 pub(super) fn propose(
     proposed: Proposed,
@@ -17,7 +22,6 @@ pub(super) fn propose(
     schema: &str,
     by_hand: &str,
 ) -> Finding {
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let why_not = proposed.why_not.or_else(|| rights.refused.clone());
     let accepted = match why_not {
         Some(why) => Err(why),

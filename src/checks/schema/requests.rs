@@ -8,7 +8,7 @@ use crate::database::handle::Live;
 use crate::database::unreachable::UnreachableKind;
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
-use crate::domain::remedy::{Remedy, WHY};
+use crate::domain::remedy::{NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy, WHY};
 
 /// A larger file is not read through, in bytes.
 const CHECKED_BYTES_MAX: u64 = 64 << 20;
@@ -85,7 +85,7 @@ pub(super) fn server_findings(
     live: &Live,
     is_wanted: impl Fn(&str) -> bool,
 ) -> Vec<Finding> {
-    let ask = |sql: &str| live.column(sql).unwrap_or_default();
+    let ask = |sql: &str| live.try_column(sql).unwrap_or_default();
     let mut findings = Vec::new();
     if let Some(why) = ask(IS_READ_ONLY).first() {
         let message =
@@ -128,9 +128,19 @@ pub(super) fn server_findings(
         let mut finding = finding
             .fact("table", table)
             .remedy(format!("run {statement}"));
-        finding.fix = Some(Remedy::ByHand {
-            reason: "rows may be on their way into the table by another program".to_owned(),
-            statements: Some(statement),
+        let what = format!(
+            "move sequence {sequence} up to the greatest {column} of {table}; no row changes, and nothing is lost"
+        );
+        finding = finding
+            .fact(PROPOSED, what)
+            .fact(
+                NEEDS_APPROVAL,
+                "rows may be on their way into the table by another program",
+            )
+            .fact(REWRITES, "true");
+        finding.fix = Some(Remedy::RunStatements {
+            schema: name.to_owned(),
+            statements: vec![statement],
         });
         findings.push(finding);
     }

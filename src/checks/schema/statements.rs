@@ -49,7 +49,7 @@ pub(super) fn with_statements(
 
 /// Tries statements in an empty database with the live definitions that they name: what it refuses, the live
 /// one refuses too.
-fn accepts(comparison: &Comparison<'_>, statements: &[String]) -> Result<(), String> {
+pub(super) fn accepts(comparison: &Comparison<'_>, statements: &[String]) -> Result<(), String> {
     let in_words = |error: rusqlite::Error| format!("SQLite refuses it: {error}");
     let connection = Connection::open_in_memory().map_err(in_words)?;
     // SQLite takes a string for a name where one belongs.

@@ -1,5 +1,6 @@
 //! The whole check on small applications with real SQLAlchemy and real databases.
 
+mod approval;
 mod caution;
 mod created;
 mod details;

@@ -90,6 +90,22 @@ impl Postgres {
             .collect())
     }
 
+    /// The rows of a query that the server may refuse; then the transaction goes on.
+    ///
+    /// # Errors
+    /// It is refused, the connection is lost, or the server takes too long.
+    pub(crate) fn ask(&self, query: &str) -> Result<Vec<SimpleQueryRow>, Unreachable> {
+        if !self.has_savepoint.get() {
+            self.execute("SAVEPOINT asked")?;
+            self.has_savepoint.set(true);
+        }
+        let rows = self.rows(query);
+        if rows.is_err() {
+            self.execute("ROLLBACK TO SAVEPOINT asked")?;
+        }
+        rows
+    }
+
     /// What the planner makes of the columns of a query, which is not run; `None` if it refuses the query.
     /// The transaction goes on.
     ///

@@ -57,6 +57,28 @@ pub(crate) fn postgres_addition(sql: &str) -> Result<String, String> {
     })
 }
 
+/// The statement as it is run once a person has approved it: one that adds, or one that changes a column, gives an
+/// enumeration a value or moves a sequence up to its table.
+///
+/// # Errors
+/// Why it is left to a person, as the end of a sentence.
+pub(crate) fn postgres_change(sql: &str) -> Result<String, String> {
+    postgres_addition(sql).or_else(|why| {
+        let all = statements(sql).map_err(|(_, why)| why.to_owned())?;
+        let [statement] = all.as_slice() else {
+            return Err(why);
+        };
+        let mut reader = AdditionReader {
+            tokens: statement,
+            at: 0,
+        };
+        reader.change()?;
+        let end = statement.last().map_or(0, |placed| placed.end);
+        let begin = statement.first().map_or(0, |placed| placed.begin);
+        Ok(sql[begin..end].to_owned())
+    })
+}
+
 /// The type that a `CREATE TYPE` which [`postgres_addition`] took would create, as it is written.
 #[must_use]
 pub(crate) fn created_type(sql: &str) -> Option<&str> {
@@ -135,6 +157,86 @@ impl<'a> AdditionReader<'a> {
             "it does more than create a table, an index or an enumeration type, or add a column"
                 .to_owned(),
         )
+    }
+
+    /// `ALTER TABLE t ALTER COLUMN c ...`, `ALTER TYPE e ADD VALUE ...`, `SELECT setval(s, (SELECT max(c) FROM t))`.
+    fn change(&mut self) -> Result<(), String> {
+        let refuse = || {
+            "it is none of the changes of a column, an enumeration or a sequence that are known"
+                .to_owned()
+        };
+        if self.takes(&["ALTER", "TABLE"]) {
+            self.name()?;
+            if !self.takes(&["ALTER", "COLUMN"]) {
+                return Err(refuse());
+            }
+            self.identifier()?;
+            if self.takes(&["DROP", "NOT", "NULL"])
+                || self.takes(&["SET", "NOT", "NULL"])
+                || self.takes(&["DROP", "DEFAULT"])
+            {
+                return self.end();
+            }
+            if self.takes(&["SET", "DEFAULT"]) {
+                self.constant()?;
+                return self.end();
+            }
+            if !self.takes(&["TYPE"]) {
+                return Err(refuse());
+            }
+            self.kind()?;
+            if self.takes(&["USING"]) {
+                self.identifier()?;
+                self.casts()?;
+            }
+            return self.end();
+        }
+        if self.takes(&["ALTER", "TYPE"]) {
+            self.name()?;
+            if !self.takes(&["ADD", "VALUE"]) {
+                return Err(refuse());
+            }
+            self.if_not_exists();
+            self.quoted()?;
+            if self.takes(&["BEFORE"]) || self.takes(&["AFTER"]) {
+                self.quoted()?;
+            }
+            return self.end();
+        }
+        if self.takes(&["SELECT", "setval"]) {
+            self.signs(&['('])?;
+            self.quoted()?;
+            self.signs(&[',', '('])?;
+            if !self.takes(&["SELECT", "max"]) {
+                return Err(refuse());
+            }
+            self.signs(&['('])?;
+            self.identifier()?;
+            self.signs(&[')'])?;
+            if !self.takes(&["FROM"]) {
+                return Err(refuse());
+            }
+            self.name()?;
+            self.signs(&[')', ')'])?;
+            return self.end();
+        }
+        Err(refuse())
+    }
+
+    fn quoted(&mut self) -> Result<(), String> {
+        match self.next() {
+            Some(Token::Text(_)) => Ok(()),
+            _ => Err("it is not understood".to_owned()),
+        }
+    }
+
+    fn signs(&mut self, signs: &[char]) -> Result<(), String> {
+        let are_there = signs
+            .iter()
+            .all(|sign| self.next().is_some_and(|token| token.is_symbol(*sign)));
+        are_there
+            .then_some(())
+            .ok_or_else(|| "it is not understood".to_owned())
     }
 
     fn if_not_exists(&mut self) -> Option<usize> {

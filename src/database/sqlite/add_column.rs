@@ -97,6 +97,12 @@ fn is_constant(text: &str) -> bool {
     {
         return !inner.replace("''", "").contains('\'') && !inner.contains('\0');
     }
+    let bytes = text
+        .strip_prefix(['x', 'X'])
+        .and_then(|rest| rest.strip_prefix('\'')?.strip_suffix('\''));
+    if let Some(bytes) = bytes {
+        return bytes.len().is_multiple_of(2) && bytes.bytes().all(|b| b.is_ascii_hexdigit());
+    }
     let words = ["NULL", "TRUE", "FALSE"];
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
     words.iter().any(|word| text.eq_ignore_ascii_case(word))
@@ -118,6 +124,8 @@ mod tests {
             "NULL",
             "true",
             "1e3",
+            "x''",
+            "X'0a'",
             "'CURRENT_TIMESTAMP'",
         ] {
             assert!(is_constant(text), "{text}");
@@ -131,6 +139,7 @@ mod tests {
             "''a'",
             "1; DROP",
             "0x",
+            "x'0'",
         ] {
             assert!(!is_constant(text), "{text}");
         }

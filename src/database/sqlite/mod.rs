@@ -2,4 +2,5 @@
 
 pub(crate) mod add_column;
 pub(crate) mod live;
+pub(crate) mod rebuild;
 pub(crate) mod text;

@@ -115,7 +115,7 @@ impl TableText {
 }
 
 /// The words within the brackets that open a list of words.
-fn group<'w, 't>(list: &'w [Word<'t>]) -> &'w [Word<'t>] {
+pub(super) fn group<'w, 't>(list: &'w [Word<'t>]) -> &'w [Word<'t>] {
     if !list.first().is_some_and(|word| word.is_sign("(")) {
         return &[];
     }

@@ -9,6 +9,7 @@ use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, Mode, OnEnd
 use crate::domain::finding::{CheckName, Measured};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::Failure;
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
 use crate::domain::service::{self, ServiceState, ServiceStatus};
 
 /// The state after `event`, which belongs to this boot; `mission` is the event's mission if it has one.
@@ -451,6 +452,8 @@ fn meet_mission(
         layer: failure.layer.clone(),
         error: failure.error.clone(),
         remedy: failure.remedy.clone(),
+        asks: failure.facts.contains_key(NEEDS_APPROVAL)
+            && !matches!(failure.fix, None | Some(Remedy::ByHand { .. })),
         found_live: state.phase == Phase::Running
             && state.validations > 0
             && failure.check.is_some(),
@@ -491,6 +494,7 @@ fn unknown_mission(state: &BootState, id: MissionId) -> BootMission {
         closed: false,
         layer_restarted: false,
         found_live: false,
+        asks: false,
     }
 }
 

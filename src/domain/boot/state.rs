@@ -252,6 +252,9 @@ pub struct BootMission {
     pub closed: bool,
     /// The layer that waited for it was started again after the fix.
     pub layer_restarted: bool,
+    /// A fixer can do something about it, and a person has to approve that.
+    #[serde(default)]
+    pub asks: bool,
     /// A validation of the live system found it: it is healed before the next boot, not under the
     /// running application.
     pub found_live: bool,
@@ -500,14 +503,25 @@ impl BootState {
         let mut blocking = self.blocking_missions();
         let is_healed = |m: &BootMission| m.outcome == Some(HealOutcome::Applied);
         let others = || {
-            let mut others = self.missions.iter();
             let is_due = |m: &&BootMission| !m.closed && m.attempt == self.attempt;
-            others.find(|m| is_due(m) && m.outcome.is_none())
+            let others = self.missions.iter().filter(is_due);
+            others.filter(|m| m.outcome.is_none())
         };
         blocking.find(|m| m.outcome.is_none()).or_else(|| {
             let retries = self.attempt < self.plan.attempts_max;
             let helps = retries && self.blocking_missions().any(is_healed);
-            helps.then(others).flatten()
+            // What only warns may be the cause of what blocks, and nobody knows what to do about that.
+            let is_open = |m: &BootMission| {
+                matches!(
+                    m.outcome,
+                    Some(HealOutcome::NeedsPerson | HealOutcome::Rejected)
+                )
+            };
+            if helps {
+                return others().next();
+            }
+            let is_left = self.blocking_missions().any(is_open);
+            is_left.then(|| others().find(|m| m.asks)).flatten()
         })
     }
 

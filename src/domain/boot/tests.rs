@@ -710,3 +710,47 @@ mod refresh;
 mod replanning;
 mod steering;
 mod supervision;
+
+#[test]
+fn what_only_warns_is_asked_about_once_nobody_knows_what_blocks() {
+    let mission = |n: u128, critical: bool, asks: bool| BootMission {
+        id: MissionId(Uuid::from_u128(n)),
+        slug: String::new(),
+        signature: crate::domain::ids::Signature(n.to_string()),
+        critical,
+        layer: None,
+        error: String::new(),
+        remedy: None,
+        attempt: 1,
+        validation: 0,
+        outcome: None,
+        reason: String::new(),
+        rolled_back: false,
+        closed: false,
+        layer_restarted: false,
+        asks,
+        found_live: false,
+    };
+    let mut state = BootState {
+        attempt: 1,
+        missions: vec![
+            mission(1, true, false),
+            mission(2, false, false),
+            mission(3, false, true),
+        ],
+        ..BootState::default()
+    };
+    let next = |state: &BootState| state.to_heal().map(|m| m.id.0.as_u128());
+    assert_eq!(next(&state), Some(1));
+    for (outcome, expected) in [
+        (HealOutcome::NeedsPerson, Some(3)),
+        (HealOutcome::Rejected, Some(3)),
+        (HealOutcome::AwaitingApproval, None),
+    ] {
+        state.missions[0].outcome = Some(outcome);
+        assert_eq!(next(&state), expected, "{outcome:?}");
+    }
+    state.missions[0].outcome = Some(HealOutcome::NeedsPerson);
+    state.missions[2].outcome = Some(HealOutcome::AwaitingApproval);
+    assert_eq!(next(&state), None);
+}

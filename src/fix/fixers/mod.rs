@@ -32,7 +32,7 @@ pub(super) fn is_built_in(failure: &Failure, root: &Path, proposal: &Proposal) -
 }
 
 /// All built-in fixers, in the order in which they are tried when nothing is known of their success.
-pub(super) const FIXERS: [&dyn Fixer; 13] = [
+pub(super) const FIXERS: [&dyn Fixer; 14] = [
     &migrate::Migrate,
     &source::ExtendExisting,
     &source::EditText,
@@ -40,6 +40,7 @@ pub(super) const FIXERS: [&dyn Fixer; 13] = [
     &schema::CreateTable,
     &schema::AddColumn,
     &schema::CreateIndex,
+    &schema::ChangeSchema,
     &config::SetDefault,
     &config::GenerateSecret,
     &places::MakeDirectory,

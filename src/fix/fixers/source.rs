@@ -6,7 +6,7 @@ use std::path::Path;
 use super::Fixer;
 use crate::domain::code::Code;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy, TextEdit};
+use crate::domain::remedy::{MIGRATES_WITH, MigrationTool, NEEDS_APPROVAL, Remedy, TextEdit};
 use crate::manifest::{EnvEntry, EnvFile};
 
 /// Lets the second definition of a table extend the first (`extend_existing`), where the check
@@ -49,10 +49,28 @@ impl Fixer for EditText {
                     before,
                     edits,
                 }],
-                None => made(&failure.code, file, edits),
+                None => {
+                    let mut changes = made(&failure.code, file, edits);
+                    changes.extend(run_after(failure));
+                    changes
+                }
             },
         })
     }
+}
+
+/// A revision that is written is run, too.
+fn run_after(failure: &Failure) -> Option<Change> {
+    let tool = match failure.facts.get(MIGRATES_WITH)?.as_str() {
+        "alembic" => MigrationTool::Alembic,
+        "flask" => MigrationTool::Flask,
+        _ => return None,
+    };
+    Some(Change::Migrate {
+        schema: failure.facts.get("schema")?.clone(),
+        tool,
+        target: "heads".to_owned(),
+    })
 }
 
 /// What makes a file. An environment file may be made by another fix meanwhile: each variable stands for itself.
@@ -133,5 +151,33 @@ mod tests {
             edits(),
         );
         assert!(matches!(&file[..], [Change::Write { before: None, .. }]));
+    }
+
+    #[test]
+    fn a_revision_that_is_written_is_run_too() {
+        use crate::domain::finding::{CheckName, Finding};
+        let finding = Finding::of(Code::SchemaMultipleHeads, "main", "2 heads")
+            .fix(Remedy::EditText {
+                file: "v/3.py".into(),
+                before: None,
+                edits: vec![],
+                what: "merge".into(),
+            })
+            .fact(MIGRATES_WITH, "flask")
+            .fact("schema", "main")
+            .fact(NEEDS_APPROVAL, "why");
+        let failure = Failure::of_finding(CheckName::Schema, &finding);
+        let proposal = EditText.propose(&failure, Path::new(".")).unwrap();
+        assert_eq!(proposal.risk, Risk::Guarded);
+        let migrate = Change::Migrate {
+            schema: "main".into(),
+            tool: MigrationTool::Flask,
+            target: "heads".into(),
+        };
+        assert_eq!(proposal.changes[1..], [migrate]);
+        assert!(matches!(
+            proposal.changes[0],
+            Change::Write { before: None, .. }
+        ));
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct ServerTrial {
     /// For people: on what it was tried.
     pub tried_on: &'static str,
     pub outcome: ServerOutcome,
-    /// What migrations lost or changed besides what they gained; statements only add.
+    /// What migrations lost or changed besides what they gained; what statements change, their proposal says.
     pub side_effects: Vec<String>,
 }
 
@@ -24,6 +24,8 @@ pub(crate) enum ServerOutcome {
     Added(Added),
     /// Migrations, and the tables in which they keep what they did.
     Migrated(Box<Proved>, MigrationTables),
+    /// Statements that change what is there, as a person approved them.
+    Changed(Added),
 }
 
 /// Catalog of the live database before, and as the trial says that it will be.

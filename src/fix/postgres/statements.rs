@@ -1,9 +1,10 @@
 //! A change of a PostgreSQL database: tried on a clone of the live one, promoted in one transaction on it. Here,
 //! by statements of a proposal; by migrations, see [`super::migrations`].
 //!
-//! Only statements that do nothing but add are run ([`postgres_addition`]). The clone shows what they add, line
-//! by line of the catalog, and that nothing else changes; the live database must be what the trial began
-//! with, and must get those lines and no others, or nothing is committed.
+//! Only statements that do nothing but add are run ([`postgres_addition`]), and few that change something, if a person
+//! approves them ([`postgres_change`]). The clone shows what they add, line by line of the catalog, and that nothing
+//! else changes; the live database must be what the trial began with, and must get and lose those lines and no
+//! others, or nothing is committed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::database::postgres::dump::dump_schema;
 use crate::database::postgres::own_database::{OwnDatabase, Purpose, Template};
 use crate::database::postgres::session::Session;
 use crate::database::postgres::user_rights::UserRights;
-use crate::database::sql::addition::{created_type, postgres_addition};
+use crate::database::sql::addition::{created_type, postgres_addition, postgres_change};
 use crate::database::sql::quote::literal;
 use crate::fix::postgres::catalog::Catalog;
 use crate::fix::postgres::replay;
@@ -23,18 +24,42 @@ use crate::fix::postgres::transaction::{
     observe, read_in_transaction,
 };
 
+/// How far statements may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// They only add.
+    Adds,
+    /// They may change what is there; a person approves them.
+    Changes,
+}
+
 /// Clones the database of `url` and runs the statements there.
-pub(crate) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTrial, PostgresError> {
-    let statements = accepted(statements)?;
+pub(crate) fn try_on_clone(
+    url: &str,
+    statements: &[String],
+    extent: Extent,
+) -> Result<ServerTrial, PostgresError> {
+    let statements = accepted(statements, extent)?;
     let live = Session::connect(url).map_err(because("cannot connect"))?;
     let live_before = read_in_transaction(&live, None)?;
     let (database, tried_on) = clone_of(live, url)?;
     let session = database
         .connect()
         .map_err(because("cannot connect to the clone"))?;
-    let changed = carry_out(&session, &statements, ON_CLONE, |_| Ok(()), |_| Ok(()))?;
+    let changed = carry_out(
+        &session,
+        &statements,
+        extent,
+        ON_CLONE,
+        |_| Ok(()),
+        |_| Ok(()),
+    )?;
     let added = changed.after.lines.difference(&changed.before.lines);
-    let expected: BTreeSet<String> = live_before.lines.iter().chain(added).cloned().collect();
+    let is_kept = |line: &&String| {
+        changed.after.lines.contains(*line) || !changed.before.lines.contains(*line)
+    };
+    let kept = live_before.lines.iter().filter(is_kept);
+    let expected: BTreeSet<String> = kept.chain(added).cloned().collect();
     let after = Catalog {
         lines: expected,
         ..Catalog::default()
@@ -42,10 +67,16 @@ pub(crate) fn try_on_clone(url: &str, statements: &[String]) -> Result<ServerTri
     Ok(ServerTrial::new(
         database,
         tried_on,
-        ServerOutcome::Added(Added {
-            before: live_before.digest(),
-            after: after.digest(),
-        }),
+        {
+            let seen = Added {
+                before: live_before.digest(),
+                after: after.digest(),
+            };
+            match extent {
+                Extent::Adds => ServerOutcome::Added(seen),
+                Extent::Changes => ServerOutcome::Changed(seen),
+            }
+        },
         Vec::new(),
     ))
 }
@@ -103,15 +134,21 @@ pub(crate) fn promote(
     outcome: &ServerOutcome,
 ) -> Result<(), PostgresError> {
     match outcome {
-        ServerOutcome::Added(added) => add(url, statements, *added),
+        ServerOutcome::Added(added) => add(url, statements, Extent::Adds, *added),
+        ServerOutcome::Changed(changed) => add(url, statements, Extent::Changes, *changed),
         ServerOutcome::Migrated(proved, migration_tables) => {
             replay::promote(url, proved, migration_tables)
         }
     }
 }
 
-fn add(url: &str, statements: &[String], outcome: Added) -> Result<(), PostgresError> {
-    let statements = accepted(statements)?;
+fn add(
+    url: &str,
+    statements: &[String],
+    extent: Extent,
+    outcome: Added,
+) -> Result<(), PostgresError> {
+    let statements = accepted(statements, extent)?;
     let session = Session::connect(url).map_err(because("cannot connect"))?;
     let now = read_in_transaction(&session, None)?.digest();
     if now == outcome.after && now != outcome.before {
@@ -134,7 +171,7 @@ fn add(url: &str, statements: &[String], outcome: Added) -> Result<(), PostgresE
             what: added.join("; "),
         })
     };
-    let done = carry_out(&session, &statements, ON_LIVE, is_before, is_after);
+    let done = carry_out(&session, &statements, extent, ON_LIVE, is_before, is_after);
     drop(session);
     match done {
         Ok(_) => Ok(()),
@@ -151,12 +188,16 @@ fn add(url: &str, statements: &[String], outcome: Added) -> Result<(), PostgresE
     }
 }
 
-fn accepted(statements: &[String]) -> Result<Vec<String>, PostgresError> {
+fn accepted(statements: &[String], extent: Extent) -> Result<Vec<String>, PostgresError> {
     if statements.len() > STATEMENTS_MAX {
         return Err(PostgresError::TooMany(statements.len()));
     }
     let accept = |statement: &String| {
-        postgres_addition(statement).map_err(|why| PostgresError::BeyondRisk {
+        let taken = match extent {
+            Extent::Adds => postgres_addition(statement),
+            Extent::Changes => postgres_change(statement),
+        };
+        taken.map_err(|why| PostgresError::BeyondRisk {
             statement: first_line(statement).to_owned(),
             why,
         })
@@ -164,18 +205,22 @@ fn accepted(statements: &[String]) -> Result<Vec<String>, PostgresError> {
     statements.iter().map(accept).collect()
 }
 
-/// Runs the statements in one transaction, which is committed if they only add, no row comes or goes, no
-/// table is written anew, and both questions are answered well.
+/// Runs the statements in one transaction, which is committed if they only add (no row comes or goes, no
+/// table is written anew), or may change something and no row comes or goes, and both questions are answered well.
 fn carry_out(
     session: &Session,
     statements: &[String],
+    extent: Extent,
     look: RowLook<'_>,
     is_before: impl FnOnce(&Catalog) -> Result<(), PostgresError>,
     is_after: impl FnOnce(&Observed) -> Result<(), PostgresError>,
 ) -> Result<Observed, PostgresError> {
     in_transaction(session, &[], || {
         let changed = observe(session, look, is_before, || run_all(session, statements))?;
-        only_adds(&changed)?;
+        if extent == Extent::Adds {
+            only_adds(&changed)?;
+        }
+        keeps_rows(&changed)?;
         is_after(&changed)?;
         Ok(changed)
     })
@@ -211,6 +256,10 @@ fn only_adds(changed: &Observed) -> Result<(), PostgresError> {
             "table {table} is written anew"
         )));
     }
+    Ok(())
+}
+
+fn keeps_rows(changed: &Observed) -> Result<(), PostgresError> {
     for (table, before) in &changed.rows_before {
         let after = changed.rows_after.get(table).cloned().unwrap_or_default();
         if after != *before {

@@ -14,7 +14,7 @@ use crate::domain::finding::{
 };
 use crate::domain::ids::Signature;
 use crate::domain::mission::{Failure, SignedFailure, group_failures};
-use crate::domain::remedy::{Cause, LEADS_TO};
+use crate::domain::remedy::{Cause, LEADS_TO, Remedy};
 use crate::domain::signature::sign_finding;
 
 /// Files that are named in one reason.
@@ -66,7 +66,11 @@ pub(crate) fn still_there(
     }
     let is_same = |found: &&SignedFailure| {
         let found = &found.failure;
-        found.critical && found.check == failure.check && found.subject == failure.subject
+        let is_next = is_next_step(&failure.code, &found.code, found.fix.as_ref());
+        found.critical
+            && !is_next
+            && found.check == failure.check
+            && found.subject == failure.subject
     };
     if let Some(other) = open.iter().find(is_same) {
         let (subject, error) = (&failure.subject, &other.failure.error);
@@ -222,6 +226,7 @@ fn same_subject<'a>(
     open_findings(reports)
         .filter(|(name, finding)| *name == check && finding.subject == failure.subject)
         .map(|(_, finding)| finding)
+        .filter(|finding| !is_next_step(&failure.code, &finding.code, finding.fix.as_ref()))
         .find(|finding| {
             let was_beside = known.contains(&sign_finding(finding)) && finding.code != failure.code;
             // What a dry run does beside, is seen when it gets through.
@@ -230,6 +235,13 @@ fn same_subject<'a>(
                 || finding.code == failure.code
                 || !(was_beside || is_beside)
         })
+}
+
+/// Once a database can be opened, its migrations are seen to wait, and will be run by a fix of their own.
+fn is_next_step(code: &Code, next: &Code, fix: Option<&Remedy>) -> bool {
+    *code == Code::SchemaUnreachable
+        && matches!(next, Code::SchemaNotMigrated | Code::SchemaPendingMigration)
+        && matches!(fix, Some(Remedy::Migrate { .. }))
 }
 
 fn known_signatures(reports: &[CheckReport]) -> BTreeSet<Signature> {
@@ -377,7 +389,8 @@ fn hides(hider: &Finding, finding: &Finding) -> bool {
     let waits_for_table = hider.code == Code::SchemaMissingTable
         && finding.code == Code::SchemaMissingConstraint
         && leads_to.is_some_and(|table| hider.facts.get("table") == Some(table));
-    hider.code.masks_check() || same_layer || waits || waits_for_table
+    let is_next = is_next_step(&hider.code, &finding.code, finding.fix.as_ref());
+    hider.code.masks_check() || same_layer || waits || waits_for_table || is_next
 }
 
 /// Where the checks looked at less than before.

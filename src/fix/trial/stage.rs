@@ -8,7 +8,7 @@ use crate::checks::migration_tables;
 use crate::database::migration_tables::MigrationTables;
 use crate::database::postgres::url::is_same_database;
 use crate::database::url::{is_postgres, sqlite_path};
-use crate::domain::mission::{Change, Proposal};
+use crate::domain::mission::{Change, Proposal, Risk};
 use crate::fix::apply::{ApplyError, plan_files, write_files};
 use crate::fix::database::apply_statements;
 use crate::fix::migrate::{MigratedImage, migrate};
@@ -17,7 +17,7 @@ use crate::fix::packages::{Installer, is_usable, refusal};
 use crate::fix::places::try_places;
 use crate::fix::postgres::migrations::migrate_server;
 use crate::fix::postgres::server_trial::ServerTrial;
-use crate::fix::postgres::statements::try_on_clone;
+use crate::fix::postgres::statements::{Extent, try_on_clone};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::{WorkspaceCopy, clone_database, prepare_copy};
 
@@ -181,7 +181,11 @@ impl Stage {
         }
         for (schema, statements) in on_servers {
             let live = &self.servers[schema];
-            let clone = try_on_clone(live, &statements)?;
+            let extent = match proposal.risk >= Risk::Destructive {
+                true => Extent::Changes,
+                false => Extent::Adds,
+            };
+            let clone = try_on_clone(live, &statements, extent)?;
             crate::kernel::crash_point("trial.cloned");
             self.clones.insert(schema.to_owned(), clone);
         }

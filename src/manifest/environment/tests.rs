@@ -278,6 +278,20 @@ fn what_is_no_environment_file_is_said_and_never_hangs() {
     std::fs::write(&path, "A=1\nB=\u{e9}\n".as_bytes()).unwrap();
     assert!(load(&manifest, dir.path(), &[]).is_ok());
     std::fs::write(&path, b"A=1\nB=\xe9secret\n").unwrap();
+    // As Windows-1252 it is text, which a check reports; who needs it as it is refuses it.
+    let read = load(&manifest, dir.path(), &[]).unwrap();
+    assert_eq!(read.values["B"].0, "ésecret");
+    let foreign = &read.files[0].1.as_ref().unwrap().not_utf8;
+    let [one] = foreign.as_slice() else {
+        panic!("{foreign:?}");
+    };
+    assert_eq!(
+        (one.line, one.at, one.letter, one.is_in_a_word),
+        (2, 6, 'é', true)
+    );
+    let refused = read.require_utf8(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("e:2: is not UTF-8") && !refused.contains("secret"));
+    std::fs::write(&path, b"A=1\nB=\x81secret\n").unwrap();
     assert!(why().contains("e:2: is not UTF-8") && !why().contains("secret"));
     std::fs::write(&path, vec![b'\n'; (1 << 20) + 1]).unwrap();
     assert!(why().contains("1048577 bytes"));

@@ -14,8 +14,8 @@ def free(port):
 
 
 class App:
-    """`style` is `alembic` (SQLite, migrations), `plain` (SQLite, models only), `postgres` (models only) or `packages` (a
-    worker in an environment of its own, whose index is a directory)."""
+    """`style`: `alembic` (SQLite, migrations), `plain` (SQLite, models only), `postgres` (models only),
+    `alembic_postgres`, or `packages` (a worker in an environment of its own, whose index is a directory)."""
 
     def __init__(self, root, seed, style, url=None):
         draw = random.Random(seed)
@@ -77,7 +77,7 @@ class App:
         return done.stdout
 
     def sql(self, script):
-        if self.style == "postgres":
+        if self.style.endswith("postgres"):
             import psycopg2
             connection = psycopg2.connect(self.url.replace("postgresql+psycopg2", "postgresql"))
             connection.autocommit = True
@@ -99,18 +99,18 @@ class App:
             self.path(name).mkdir(parents=True, exist_ok=True)
         self.write("port.txt", "@PORT@")
         expect = "sqlalchemy:@PKG@.models:Base"
-        if self.style == "alembic":
+        if self.style.startswith("alembic"):
             for name, text in MIGRATIONS.items():
                 self.write(name, text)
             expect = 'alembic:alembic.ini"\nmodels = "' + expect
         self.write("ubs.toml", MANIFEST.replace("@EXPECT@", expect))
-        if self.style == "alembic":
+        if self.style.startswith("alembic"):
             self.python("-m", "alembic", "upgrade", "head")
         else:
             self.python("-c", f"from {self.pkg} import db, models; models.Base.metadata.create_all(db.engine)")
         self.sql("INSERT INTO owners (id, name) VALUES (1, 'ann'), (2, 'bob');"
                  "INSERT INTO @THING@s (id, title, owner_id) VALUES (11, 'one', 1), (12, 'two', 2);")
-        if self.style == "postgres":
+        if self.style.endswith("postgres"):
             self.sql("SELECT setval('@THING@s_id_seq', 100); SELECT setval('owners_id_seq', 100);")
 
 

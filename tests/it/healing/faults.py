@@ -145,6 +145,29 @@ def not_null_column_extra(a):
           "INSERT INTO t2 SELECT id, title, owner_id, note, 1 FROM @THING@s; DROP TABLE @THING@s;"
           "ALTER TABLE t2 RENAME TO @THING@s; CREATE INDEX ix_@THING@s_owner_id ON @THING@s (owner_id);")
 
+# Which owner each of them has, nothing says.
+@fault("ask", "owner_id", style="plain")
+def not_null_reference_missing(a):
+    a.sql("CREATE TABLE t2 (id INTEGER PRIMARY KEY, title VARCHAR(40) NOT NULL, note VARCHAR(80));"
+          "INSERT INTO t2 SELECT id, title, note FROM @THING@s; DROP TABLE @THING@s; ALTER TABLE t2 RENAME TO @THING@s;")
+
+@fault("ask", "title", style="plain")
+def type_changed(a):
+    a.sql("CREATE TABLE t2 (id INTEGER PRIMARY KEY, title INTEGER NOT NULL, owner_id INTEGER NOT NULL REFERENCES"
+          " owners(id), note VARCHAR(80)); INSERT INTO t2 SELECT id, id, owner_id, note FROM @THING@s; DROP TABLE @THING@s;"
+          "ALTER TABLE t2 RENAME TO @THING@s; CREATE INDEX ix_@THING@s_owner_id ON @THING@s (owner_id);")
+
+def column_of_model(a):
+    a.edit("@PKG@/models.py", "    name: Mapped[str] = mapped_column(String(40))\n",
+           "    name: Mapped[str] = mapped_column(String(40))\n    rank: Mapped[int] = mapped_column()\n")
+
+@fault("ask", "rank")
+def column_without_migration(a): column_of_model(a)
+
+# Who may not make roles is told so: the migrations could not be tried.
+@fault("ask", "rank", style="alembic_postgres", superuser="ALTER ROLE bob CREATEROLE")
+def pg_column_without_migration(a): column_of_model(a)
+
 @fault("auto", "0002|pending|note|behind")
 def migration_pending(a): a.python("-m", "alembic", "downgrade", "0001")
 
@@ -361,6 +384,12 @@ def pg_enumeration_value_missing(a):
            "    name: Mapped[str] = mapped_column(String(40))\n    grade: Mapped[str | None] = mapped_column(Enum('low', 'middle', 'high', name='grade'))\n")
     a.edit("@PKG@/models.py", "import ForeignKey", "import Enum, ForeignKey")
     a.edit("@PKG@/main.py", "    probe = os", '    with Session() as session:\n        session.add(Owner(name="x", grade="middle"))\n        session.flush()\n        session.rollback()\n    probe = os')
+
+@fault("ask", "grade|enum|value", style="alembic_postgres", superuser="ALTER ROLE bob CREATEROLE")
+def pg_enumeration_value_without_migration(a): pg_enumeration_value_missing(a)
+
+@fault("ask", "title", style="postgres")
+def pg_type_changed(a): a.sql("ALTER TABLE @THING@s ALTER COLUMN title TYPE integer USING id;")
 
 @fault("wait", "connection|too many", style="postgres", superuser="ALTER DATABASE app CONNECTION LIMIT 0", after_12s="ALTER DATABASE app CONNECTION LIMIT -1")
 def pg_too_many_connections(a): pass

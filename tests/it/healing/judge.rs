@@ -321,7 +321,7 @@ impl Ground<'_> {
 
 /// Injects a fault, looks, boots, and starts the application by hand before and after.
 pub fn try_kind(python: &Path, kind: &Kind, seed: &str) -> Row {
-    let server = (kind.style == "postgres").then(|| {
+    let server = kind.style.ends_with("postgres").then(|| {
         let server = Server::start().expect("a PostgreSQL server");
         let url = server
             .database_of_bob("SELECT 1")

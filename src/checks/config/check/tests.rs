@@ -533,10 +533,80 @@ fn an_open_quote_is_closed_by_a_person_and_hides_no_default_behind_it() {
     let app = app()
         .file(".env", "A=1\nREGION=\"south\nB=2\n")
         .var("REGION", region);
-    let (_, text) = mended(&app, ".env:2").unwrap();
+    // It is what keeps the variable from being set: the edit is with that, which stops the boot.
+    let (_, text) = mended(&app, "REGION").unwrap();
     assert_eq!(text, "A=1\nREGION=\"south\"\nB=2\n");
-    let report = app.check(CheckName::Config);
+    assert_eq!(mended(&app, ".env:2"), None);
+    let other = app.file(".env", "A=1\nOTHER=\"south\nB=2\n");
+    assert!(mended(&other, ".env:2").is_some());
+    let report = other.check(CheckName::Config);
     assert_eq!(only(&report, "config.missing").fix, None);
+}
+
+#[test]
+fn a_file_in_latin_1_is_written_in_utf_8_by_a_person_where_nothing_else_can_be_meant() {
+    let app = app()
+        .file(".env", b"A=1\nCITY=M\xfcnchen\n")
+        .var("CITY", required());
+    let report = app.check(CheckName::Config);
+    let finding = only(&report, "config.env_file_syntax");
+    assert_eq!(finding.severity, Severity::Critical);
+    assert_eq!(finding.location.as_ref().unwrap().to_string(), ".env:2");
+    let Some(Remedy::EditText { edits, .. }) = &finding.fix else {
+        panic!("{finding:#?}");
+    };
+    let edits: Vec<_> = edits
+        .iter()
+        .map(|e| (e.offset, e.length, e.text.as_str()))
+        .collect();
+    assert_eq!(edits, [(10, 1, "ü")]);
+    assert!(finding.facts.contains_key(NEEDS_APPROVAL));
+    // Cyrillic in Windows-1251 would be text in Windows-1252, too.
+    let app = app.file(".env", b"CITY=\xcc\xee\xf1\xea\xe2\xe0\n");
+    let report = app.check(CheckName::Config);
+    assert_eq!(only(&report, "config.env_file_syntax").fix, None);
+}
+
+#[test]
+fn one_near_number_is_proposed_and_of_two_none() {
+    let of = |kind: VarKind, min: f64, max: f64| Var {
+        required: true,
+        kind,
+        min: Some(min),
+        max: Some(max),
+        ..Var::default()
+    };
+    for (kind, written, near) in [
+        (VarKind::Int, "5x", Some("5")),
+        (VarKind::Int, "8O80", Some("8080")),
+        (VarKind::Int, "l0", Some("10")),
+        (VarKind::Int, "99999", None),
+        (VarKind::Int, "90800", None),
+        (VarKind::Int, "-5", Some("5")),
+        (VarKind::Int, "five", None),
+        (VarKind::Int, "5x5", None),
+        (VarKind::Float, "0,5", Some("0.5")),
+        (VarKind::Bool, "tru", Some("true")),
+        (VarKind::Bool, "of", None),
+        (VarKind::Bool, "maybe", None),
+    ] {
+        let max = if written == "99999" { 50.0 } else { 9999.0 };
+        let var = match kind {
+            VarKind::Bool => Var {
+                required: true,
+                kind,
+                ..Var::default()
+            },
+            _ => of(kind, 0.1, max),
+        };
+        let app = app().file(".env", format!("N={written}\n")).var("N", var);
+        let text = mended(&app, "N").map(|(_, text)| text);
+        assert_eq!(text, near.map(|near| format!("N={near}\n")), "{written}");
+    }
+    let app = app()
+        .file(".env", "N=500\n")
+        .var("N", of(VarKind::Int, 1.0, 50.0));
+    assert_eq!(mended(&app, "N").unwrap().1, "N=50\n");
 }
 
 #[test]

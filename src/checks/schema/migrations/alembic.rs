@@ -3,16 +3,18 @@
 use std::path::Path;
 
 use super::applied_migrations::AppliedMigrations;
+use super::draft::Draft;
 use super::environment::{Environment, find_environment};
 use super::graph::{Defect, Graph};
 use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::revision::{UnreadRevision, read_revision};
-use super::status::Migrated;
+use super::status::{Migrated, RevisionPlace};
 use super::text_file::read_text;
+use super::upgrader::Upgrader;
 use crate::checks::context::CheckContext;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::remedy::MigrationTool;
+use crate::domain::remedy::{MigrationTool, Remedy};
 use crate::domain::words::count;
 use crate::manifest::Schema;
 
@@ -168,27 +170,74 @@ pub(super) fn examine(
         } else {
             "alembic"
         };
-        migrated.findings.push(
-            Finding::new(
-                Code::SchemaMultipleHeads,
-                severity,
-                schema.name.as_str(),
-                format!(
-                    "the migrations of {} have {} heads, so `upgrade head` fails: {}",
-                    schema.name,
-                    heads.len(),
-                    listed(&names)
-                ),
-            )
-            .remedy(format!(
-                "run `{flask} merge -m \"merge heads\" {}`",
-                ids.join(" ")
-            ))
-            .at(first.file.clone(), first.line, 0)
-            .fact("schema", schema.name.as_str()),
-        );
+        let finding = Finding::new(
+            Code::SchemaMultipleHeads,
+            severity,
+            schema.name.as_str(),
+            format!(
+                "the migrations of {} have {} heads, so `upgrade head` fails: {}",
+                schema.name,
+                heads.len(),
+                listed(&names)
+            ),
+        )
+        .remedy(format!(
+            "run `{flask} merge -m \"merge heads\" {}`",
+            ids.join(" ")
+        ))
+        .at(first.file.clone(), first.line, 0)
+        .fact("schema", schema.name.as_str());
+        let draft = Draft {
+            message: format!("merge {}", ids.join(" and ")),
+            ..Draft::default()
+        };
+        let waiting = match migrated.waiting {
+            0 => "nothing else is run".to_owned(),
+            n => format!("{} that wait are run with it", count(n, "migration")),
+        };
+        let lost = format!("it joins the heads and changes nothing itself; {waiting}");
+        let place = may_write(context, schema, &environment, graph);
+        let mut finding = finding;
+        if let Some(place) = place.filter(|_| migrated.is_known) {
+            let by_hand = finding.remedy.clone().unwrap_or_default();
+            let why = "the branches may be meant to stay apart";
+            finding = place.attach(context.root, finding, &draft, &lost, why);
+            if matches!(finding.fix, Some(Remedy::EditText { .. })) {
+                let proposed = finding.remedy.unwrap_or_default();
+                finding.remedy = Some(format!("{by_hand}; or approve: {proposed}"));
+            }
+        }
+        migrated.findings.push(finding);
+    } else if migrated.at_head {
+        migrated.revision = may_write(context, schema, &environment, graph);
     }
     migrated
+}
+
+/// A revision may be added to this history, and its tool upgrades the database.
+fn may_write(
+    context: &CheckContext<'_>,
+    schema: &Schema,
+    environment: &Environment,
+    graph: Graph,
+) -> Option<RevisionPlace> {
+    let tool = match environment.is_flask {
+        true => MigrationTool::Flask,
+        false => MigrationTool::Alembic,
+    };
+    let applied = AppliedMigrations::open(context, schema)?;
+    match applied.upgrader(Some((tool, "heads".to_owned()))) {
+        Upgrader::Tool(..) => Some(RevisionPlace {
+            graph,
+            tool,
+            why_not: None,
+        }),
+        Upgrader::Person(why_not) => Some(RevisionPlace {
+            graph,
+            tool,
+            why_not: Some(why_not?),
+        }),
+    }
 }
 
 fn defect_finding(
@@ -319,6 +368,8 @@ fn compare(
             line: revision.line,
         })
         .collect();
+    migrated.is_known = true;
+    migrated.waiting = steps.len();
     if steps.is_empty() {
         migrated.is_current = true;
         migrated.at_head = true;

@@ -4,6 +4,7 @@ use super::status::Migrated;
 use super::{alembic, django, sql_folder};
 use crate::checks::context::CheckContext;
 use crate::checks::python::ProbeError;
+use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::remedy::Remedy;
 use crate::manifest::{Expect, Schema};
@@ -31,7 +32,8 @@ pub(in crate::checks::schema) fn leave_to_migrations(
     schema: &Schema,
     mut finding: Finding,
 ) -> Finding {
-    if schema.models.is_none() {
+    // How far a sequence has come is no migration's affair.
+    if schema.models.is_none() || finding.code == Code::SchemaSequenceBehind {
         return finding;
     }
     let without_statements = match &finding.fix {

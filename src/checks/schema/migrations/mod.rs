@@ -9,6 +9,7 @@ mod applied_migrations;
 mod command;
 mod config_file;
 mod django;
+mod draft;
 mod environment;
 mod examine;
 mod graph;
@@ -23,4 +24,6 @@ mod text_file;
 mod upgrader;
 
 pub(crate) use command::{migration_command, migration_tables};
+pub(super) use draft::Draft;
 pub(super) use examine::{examine, leave_to_migrations};
+pub(super) use status::RevisionPlace;

@@ -10,7 +10,7 @@ use super::graph::Graph;
 use super::revision::read_revision;
 use crate::checks::testing::{App, only, problems, venv};
 use crate::domain::finding::{CheckName, CheckReport, Finding, Severity};
-use crate::domain::remedy::{MigrationTool, Remedy};
+use crate::domain::remedy::{MigrationTool, NEEDS_APPROVAL, PROPOSED, Remedy};
 
 const INI: &str = "[alembic]\nscript_location = %(here)s/migrations\n";
 const ENV: &str = r#"
@@ -115,7 +115,7 @@ fn a_database_behind_its_migrations_is_reported_once_and_in_order() {
     let report = check(&app);
     assert!(report.findings.is_empty(), "{report:#?}");
 
-    // At head, a model without its migration is drift, and is not mended behind the migrations.
+    // At head, a model without its migration is drift, which is mended by a migration and not behind them.
     let app = app.file(
         "models.py",
         "from sqlalchemy import *\nfrom sqlalchemy.orm import declarative_base\nBase = declarative_base()\n\
@@ -124,8 +124,60 @@ fn a_database_behind_its_migrations_is_reported_once_and_in_order() {
     );
     let report = check(&app);
     let missing = only(&report, "schema.missing_column");
-    assert!(missing.fix.is_none(), "{missing:#?}");
-    assert!(missing.remedy.as_ref().unwrap().contains("--autogenerate"));
+    let Some(Remedy::EditText {
+        file,
+        before: None,
+        edits,
+        ..
+    }) = &missing.fix
+    else {
+        panic!("{missing:#?}");
+    };
+    assert!(missing.facts.contains_key(NEEDS_APPROVAL));
+    std::fs::write(app.root().join(file), &edits[0].text).unwrap();
+    assert_eq!(problems(&check(&app)), ["schema.pending_migration db0"]);
+    upgrade(&app, &python, "head");
+    assert!(check(&app).findings.is_empty());
+
+    // All that a revision can bring is in one: another table with its index, a reference, what must not be NULL.
+    let app = app.file(
+        "models.py",
+        "from sqlalchemy import *\nfrom sqlalchemy.orm import declarative_base\nBase = declarative_base()\n\
+         class Team(Base):\n    __tablename__ = 'teams'\n    id = Column(Integer, primary_key=True)\n    \
+         name = Column(String(9), nullable=False, unique=True)\n    mood = Column(Enum('a', 'b', name='mood'), index=True)\n\
+         class User(Base):\n    __tablename__ = 'users'\n    id = Column(Integer, primary_key=True)\n    \
+         email = Column(String(80))\n    age = Column(Integer)\n    rank = Column(Numeric(4, 1), nullable=False)\n    \
+         team_id = Column(ForeignKey('teams.id', ondelete='CASCADE'), index=True)\n",
+    );
+    let live = Connection::open(app.root().join("app.db")).unwrap();
+    live.execute("INSERT INTO users (id) VALUES (7)", [])
+        .unwrap();
+    let report = check(&app);
+    let written: Vec<&Finding> = report
+        .findings
+        .iter()
+        .filter(|f| matches!(f.fix, Some(Remedy::EditText { .. })))
+        .collect();
+    let [one] = written.as_slice() else {
+        panic!("{report:#?}");
+    };
+    assert!(one.facts[PROPOSED].contains("give its 1 row 0"), "{one:#?}");
+    let Some(Remedy::EditText { file, edits, .. }) = &one.fix else {
+        return;
+    };
+    std::fs::write(app.root().join(file), &edits[0].text).unwrap();
+    upgrade(&app, &python, "head");
+    let report = check(&app);
+    let is_told = |f: &Finding| f.severity == Severity::Info;
+    assert!(
+        report.findings.iter().all(is_told),
+        "{report:#?}\n{}",
+        edits[0].text
+    );
+    let kept: i64 = live
+        .query_row("SELECT id + rank FROM users", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(kept, 7);
 }
 
 #[test]

@@ -135,3 +135,32 @@ fn constants_and_what_is_evaluated_once() {
         assert!(!is_constant(text), "{text}");
     }
 }
+
+#[test]
+fn a_change_that_is_approved_is_one_of_few() {
+    for known in [
+        "ALTER TABLE \"public\".\"t\" ALTER COLUMN \"c\" DROP NOT NULL",
+        "ALTER TABLE t ALTER COLUMN c TYPE numeric(10, 2) USING \"c\"::numeric(10, 2)",
+        "ALTER TABLE t ALTER COLUMN c SET DEFAULT 'x'::text",
+        "ALTER TYPE shop.mood ADD VALUE IF NOT EXISTS 'mid''dle' AFTER 'low'",
+        "SELECT setval('shop.s', (SELECT max(\"id\") FROM shop.t))",
+    ] {
+        assert_eq!(postgres_change(known).as_deref(), Ok(known));
+        assert!(postgres_addition(known).is_err(), "{known}");
+    }
+    let added = postgres_change("ALTER TABLE t ADD COLUMN c text DEFAULT '' NOT NULL");
+    assert!(added.is_ok_and(|text| text.contains("IF NOT EXISTS")));
+    for hostile in [
+        "ALTER TABLE t DROP COLUMN c",
+        "ALTER TABLE t ALTER COLUMN c DROP NOT NULL, DROP COLUMN d",
+        "ALTER TABLE t ALTER COLUMN c TYPE int USING pg_sleep(1)",
+        "ALTER TABLE t ALTER COLUMN c TYPE int USING c::int + 1",
+        "ALTER TYPE mood RENAME VALUE 'a' TO 'b'",
+        "SELECT setval('s', 1)",
+        "SELECT setval('s', (SELECT max(id) FROM t)), pg_sleep(1)",
+        "SELECT setval('s', (SELECT max(id) FROM t)); DROP TABLE t",
+        "SELECT pg_sleep(1)",
+    ] {
+        assert!(postgres_change(hostile).is_err(), "{hostile}");
+    }
+}

@@ -29,7 +29,7 @@ fn adds() -> Vec<String> {
 
 fn added(outcome: &ServerOutcome) -> Added {
     match outcome {
-        ServerOutcome::Added(added) => *added,
+        ServerOutcome::Added(added) | ServerOutcome::Changed(added) => *added,
         ServerOutcome::Migrated(..) => panic!("nothing was migrated"),
     }
 }
@@ -46,7 +46,7 @@ fn what_held_on_the_clone_is_promoted_once() {
     let Some((server, url)) = application() else {
         return;
     };
-    let trial = try_on_clone(&url, &adds()).unwrap();
+    let trial = try_on_clone(&url, &adds(), Extent::Adds).unwrap();
     assert_eq!(trial.tried_on, "a clone with all rows");
     assert!(PASSWORD.len() > 3 && trial.url_like(&url).contains("/ubs_trial_"));
     let outcome = trial.outcome.clone();
@@ -60,7 +60,7 @@ fn what_held_on_the_clone_is_promoted_once() {
     // Once more after a crash: nothing happens.
     promote(&url, &adds(), &outcome).unwrap();
     // A fix that is there already holds and changes nothing.
-    let again = try_on_clone(&url, &adds()).unwrap();
+    let again = try_on_clone(&url, &adds(), Extent::Adds).unwrap();
     assert_eq!(added(&again.outcome).before, added(&again.outcome).after);
     assert_eq!(added(&again.outcome).before, added(&outcome).after);
 }
@@ -71,7 +71,7 @@ fn a_database_in_use_is_tried_without_its_rows() {
         return;
     };
     let in_use = Session::connect(&url).unwrap();
-    let trial = match try_on_clone(&url, &adds()) {
+    let trial = match try_on_clone(&url, &adds(), Extent::Adds) {
         Ok(trial) => trial,
         // A machine with a server and without its programs for clients.
         Err(PostgresError::NoClone { why, .. }) if why.contains("not installed") => {
@@ -103,7 +103,7 @@ fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
     let before = digest();
     // Two rows with one name: the clone shows it.
     let unique = statements(&["CREATE UNIQUE INDEX u ON users (name)"]);
-    let Err(error) = try_on_clone(&url, &unique) else {
+    let Err(error) = try_on_clone(&url, &unique, Extent::Adds) else {
         panic!("two rows with one name became unique");
     };
     assert!(error.to_string().contains("23505"), "{error}");
@@ -112,14 +112,17 @@ fn nothing_is_committed_where_something_is_not_as_it_was_proved() {
         "ALTER TABLE users ADD COLUMN x int; DELETE FROM users",
         "CREATE TABLE a AS SELECT 1",
     ] {
-        let Err(error) = try_on_clone(&url, &statements(&["CREATE TABLE x (a int)", hostile]))
-        else {
+        let Err(error) = try_on_clone(
+            &url,
+            &statements(&["CREATE TABLE x (a int)", hostile]),
+            Extent::Adds,
+        ) else {
             panic!("{hostile} passed");
         };
         assert!(matches!(error, PostgresError::BeyondRisk { .. }), "{error}");
     }
     assert_eq!(digest(), before);
-    let outcome = try_on_clone(&url, &adds()).unwrap().outcome;
+    let outcome = try_on_clone(&url, &adds(), Extent::Adds).unwrap().outcome;
     // Other statements than those that were tried.
     let error = promote(&url, &statements(&["CREATE TABLE other (x int)"]), &outcome).unwrap_err();
     assert!(matches!(error, PostgresError::Differs { .. }), "{error}");
@@ -138,7 +141,7 @@ fn a_lock_that_somebody_holds_is_not_waited_for_long() {
     let Some((server, url)) = application() else {
         return;
     };
-    let outcome = try_on_clone(&url, &adds()).unwrap().outcome;
+    let outcome = try_on_clone(&url, &adds(), Extent::Adds).unwrap().outcome;
     let other = Session::connect(&url).unwrap();
     other
         .run("BEGIN; LOCK TABLE users IN ROW EXCLUSIVE MODE", ASK_MAX)
@@ -156,11 +159,41 @@ fn a_user_without_the_right_gets_no_clone() {
         return;
     };
     server.sql("postgres", "ALTER ROLE bob NOCREATEDB");
-    let Err(error) = try_on_clone(&url, &adds()) else {
+    let Err(error) = try_on_clone(&url, &adds(), Extent::Adds) else {
         panic!("a database was made");
     };
     assert!(
         error.to_string().contains("bob may not create databases"),
         "{error}"
     );
+}
+
+#[test]
+fn a_change_that_was_approved_is_made_as_on_the_clone_and_no_addition_goes_that_far() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let url = server.database_of_bob(
+        "CREATE TYPE mood AS ENUM ('low', 'high'); CREATE TABLE t (id serial PRIMARY KEY, a text, b int NOT NULL, m mood); \
+         INSERT INTO t VALUES (7, '5', 1, 'low')",
+    );
+    let changes = statements(&[
+        "ALTER TABLE t ALTER COLUMN b DROP NOT NULL",
+        "ALTER TABLE t ALTER COLUMN a TYPE integer USING a::integer",
+        "ALTER TYPE mood ADD VALUE IF NOT EXISTS 'middle' AFTER 'low'",
+        "SELECT setval('t_id_seq', (SELECT max(id) FROM t))",
+    ]);
+    assert!(try_on_clone(&url, &changes, Extent::Adds).is_err());
+    let trial = try_on_clone(&url, &changes, Extent::Changes).unwrap();
+    let outcome = trial.outcome.clone();
+    assert!(matches!(outcome, ServerOutcome::Changed(_)));
+    drop(trial);
+    promote(&url, &changes, &outcome).unwrap();
+    // Again: a crash may have come between the commit and its record.
+    promote(&url, &changes, &outcome).unwrap();
+    let session = Session::connect(&url).unwrap();
+    let value = |sql: &str| session.value(sql, ASK_MAX).unwrap().unwrap_or_default();
+    assert_eq!(value("SELECT pg_typeof(a) || ' ' || a FROM t"), "integer 5");
+    assert_eq!(value("SELECT enum_range(NULL::mood)"), "{low,middle,high}");
+    assert_eq!(value("INSERT INTO t (a) VALUES (1) RETURNING id"), "8");
 }

@@ -316,3 +316,21 @@ fn a_foreign_key_may_appear_once_the_table_that_it_leads_to_is_there() {
     assert!(verdict("owners"));
     assert!(!verdict("shops"));
 }
+
+#[test]
+fn once_a_database_can_be_opened_its_migrations_are_the_next_step() {
+    let unreachable = broken("schema.unreachable", "main");
+    let waits = broken("schema.not_migrated", "main");
+    let by_us = waits.clone().fix(Remedy::Migrate {
+        schema: "main".into(),
+        tool: crate::domain::remedy::MigrationTool::Alembic,
+        target: "heads".into(),
+    });
+    let verdict = |next: Finding| {
+        let before = vec![report(CheckName::Schema, vec![unreachable.clone()])];
+        verdict_of(before, vec![report(CheckName::Schema, vec![next])])
+    };
+    assert!(verdict(by_us).0);
+    let (holds, reason) = verdict(waits);
+    assert!(!holds, "{reason}");
+}
