@@ -3,13 +3,16 @@
 mod pairs;
 mod standard;
 
+use std::path::Path;
+
 use super::as_run::AsRun;
 use super::config::mend_postgres;
 use super::context::CheckContext;
-use super::packages::Packages;
+use super::packages::{ADD_TO_REQUIREMENTS, Packages, package_of};
 use super::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::Location;
+use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
 use crate::source::near_names;
 
@@ -69,6 +72,7 @@ pub(super) fn advise(
     raised: &Raised,
 ) -> Option<Advice> {
     hidden(context, raised)
+        .or_else(|| settings_module(context, raised))
         .or_else(|| missing_module(context, packages, raised))
         .or_else(|| without_package(as_run, raised))
         .or_else(|| {
@@ -80,6 +84,8 @@ pub(super) fn advise(
         .or_else(|| twice(context, raised))
         .or_else(|| dialect(context, raised))
         .or_else(|| directory(context, raised))
+        .or_else(|| directory_beyond(context, raised))
+        .or_else(|| asked_for(packages, raised))
 }
 
 /// A file of the application has the name of what it means to import.
@@ -347,10 +353,16 @@ fn dialect(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
 /// A directory that has to be there.
 fn directory(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     let directory = context.redactor.clean(&raised.directory, 256);
+    // An environment is no part of a repository.
+    let is_kept = !directory.starts_with('.') && !directory.contains("site-packages");
+    let keep = if is_kept {
+        format!("; an empty {directory}/.gitkeep keeps it in the repository")
+    } else {
+        String::new()
+    };
     (!directory.is_empty()).then(|| Advice {
         remedy: format!(
-            "make the directory {directory} (`mkdir -p {directory}`; an empty {directory}/.gitkeep keeps it in the \
-             repository), or correct the setting that names it"
+            "make the directory {directory} (`mkdir -p {directory}`{keep}), or correct the setting that names it"
         ),
         more: format!("the directory {directory} does not exist"),
         fix: (directory == raised.directory).then(|| Remedy::MakeDirectory {
@@ -358,6 +370,241 @@ fn directory(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
         }),
         ..Advice::default()
     })
+}
+
+/// A directory of the host, outside of the workspace.
+fn directory_beyond(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
+    let directory = Path::new(&raised.beyond).parent()?;
+    // What is there was told before: it is not shown to a dry run, or may not be written.
+    if raised.beyond.is_empty() || directory.symlink_metadata().is_ok() {
+        return None;
+    }
+    let directory = context
+        .redactor
+        .clean(&directory.display().to_string(), 256);
+    Some(Advice {
+        remedy: format!(
+            "make the directory {directory}, which the user of the service may write (`mkdir -p {directory}`), or \
+             correct the setting that names it"
+        ),
+        more: format!("the directory {directory} does not exist"),
+        ..Advice::default()
+    })
+}
+
+/// Settings modules that a remedy names.
+const SETTINGS_MAX: usize = 3;
+
+/// Django's settings module is named and not there: no package brings it.
+fn settings_module(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
+    let name = (raised.kind == "ModuleNotFoundError").then_some(raised.name.as_deref())??;
+    let settings = raised.settings.as_str();
+    let is_it = settings == name
+        || settings
+            .strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('.'));
+    let facts = context.facts();
+    // An `import` of the application's own that fails is something else.
+    let is_imported = facts.imports.iter().any(|import| import.module == name);
+    if name.is_empty() || !is_it || is_imported {
+        return None;
+    }
+    let is_settings = |module: &str| {
+        let mut parts = module.split('.');
+        parts.any(|part| part.contains("settings")) && module != name
+    };
+    let mut there: Vec<&str> = facts
+        .modules
+        .iter()
+        .map(|(module, _)| module.as_str())
+        .filter(|module| is_settings(module))
+        .collect();
+    there.sort_by_key(|module| (module.matches('.').count(), module.len()));
+    there.truncate(SETTINGS_MAX);
+    let clean = |text: &str| context.redactor.clean(text, 256);
+    let settings = clean(settings);
+    let one = match there.as_slice() {
+        [] => "a module that is there".to_owned(),
+        some => format!("one that is there ({})", clean(&some.join(", "))),
+    };
+    Some(Advice::import(format!(
+        "set DJANGO_SETTINGS_MODULE, which is {settings}, to {one}, or write {}",
+        format_args!("{}.py", settings.replace('.', "/"))
+    )))
+}
+
+/// Options of `pip install` that stand before what is to be installed.
+const PIP_OPTIONS: [&str; 4] = ["-U", "--upgrade", "--user", "--quiet"];
+
+/// A message that itself says what to install: `Run "pip install redis"`.
+fn asked_for(packages: Option<&Packages>, raised: &Raised) -> Option<Advice> {
+    let quotes = |c: char| "\"'`“”".contains(c);
+    let wanted = raised.texts().find_map(|text| {
+        let (_, rest) = text.split_once("pip install ")?;
+        let mut words = rest.split_whitespace();
+        let word = words.find(|word| !PIP_OPTIONS.contains(word))?;
+        let word = word.trim_matches(quotes);
+        let word = word
+            .split(quotes)
+            .next()?
+            .trim_end_matches(['.', ',', ';', ')', ':']);
+        let is_part = |c: char| c.is_ascii_alphanumeric() || "-_.[],".contains(c);
+        let begins = word.starts_with(|c: char| c.is_ascii_alphanumeric());
+        (begins && word.len() <= 100 && word.chars().all(is_part)).then(|| word.to_owned())
+    })?;
+    let name = wanted.split('[').next().unwrap_or(&wanted);
+    let is_there = packages.is_some_and(|packages| packages.version_of(name).is_some());
+    // With an extra, the package is there and what the extra brings is not.
+    (!is_there || wanted.contains('[')).then(|| {
+        Advice::of(format!(
+            "install {wanted} with the application's interpreter, as the message says, {ADD_TO_REQUIREMENTS}"
+        ))
+    })
+}
+
+/// What to do about an exception of a kind that is not known, where no layer is at hand: `step` is what was done.
+pub(super) fn general_remedy(
+    context: &CheckContext<'_>,
+    packages: Option<&Packages>,
+    raised: &Raised,
+    step: &str,
+) -> String {
+    let is_module = raised.kind == "ModuleNotFoundError";
+    let missing = raised
+        .name
+        .as_deref()
+        .filter(|name| is_module && !name.is_empty());
+    if let Some(module) = missing.filter(|module| !is_in_workspace(context, module)) {
+        if step.split(['.', ':']).next() == Some(module) && raised.frames.is_empty() {
+            return format!("correct {step} in the manifest, or add its directory to python.path");
+        }
+        return install(packages, module);
+    }
+    if raised.syntax.is_some() {
+        return "correct the syntax there".to_owned();
+    }
+    if let Some(remedy) = other_version(context, packages, raised) {
+        return remedy;
+    }
+    if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
+        return import_remedy(raised);
+    }
+    between(context, packages, raised, step)
+        .unwrap_or_else(|| look_there(raised, step, context.redactor))
+}
+
+/// What to install for a module that is missing.
+pub(super) fn install(packages: Option<&Packages>, module: &str) -> String {
+    if let Some((name, version)) = packages.and_then(|p| p.owner_of(module)) {
+        return format!(
+            "install {name} anew with the application's interpreter: its metadata says that version \
+             {version} is installed and brings {module}, but the module is not there"
+        );
+    }
+    let package = match packages {
+        Some(packages) => packages.providing(module),
+        None => package_of(module),
+    };
+    format!("install {package} with the application's interpreter, {ADD_TO_REQUIREMENTS}")
+}
+
+/// The module's first part lies on the application's import path.
+pub(super) fn is_in_workspace(context: &CheckContext<'_>, module: &str) -> bool {
+    let top = module.split('.').next().unwrap_or(module);
+    let bases = &context.manifest.python.path;
+    let here = [".".to_owned()];
+    let bases = if bases.is_empty() { &here[..] } else { bases };
+    !top.contains('/')
+        && bases.iter().any(|base| {
+            let base: &Path = &context.root.join(base);
+            base.join(format!("{top}.py")).is_file() || base.join(top).is_dir()
+        })
+}
+
+/// What to do if an installed package has not got the name that is imported from it, or asked of its module.
+pub(super) fn other_version(
+    context: &CheckContext<'_>,
+    packages: Option<&Packages>,
+    raised: &Raised,
+) -> Option<String> {
+    let packages = packages?;
+    let is_import = raised.message.starts_with("cannot import name");
+    let from = match raised.kind.as_str() {
+        "AttributeError" => raised.lacking_module(),
+        _ => raised.name.as_deref().filter(|_| is_import),
+    };
+    let from = from.filter(|name| !name.is_empty() && !is_in_workspace(context, name))?;
+    let (provider, version) = packages.owner_of(from)?;
+    let by = raised.raised_in.as_str();
+    let importer = packages
+        .owner_of(by)
+        .filter(|(name, _)| !is_in_workspace(context, by) && *name != provider);
+    match importer {
+        Some((name, of)) => Some(format!(
+            "{name} {of} does not go with {provider} {version}: install another version of \
+             {provider}, most often an older one, and pin it in the requirements"
+        )),
+        None if is_import => Some(format!(
+            "{provider} {version} does not have it: install the version that the code was written \
+             for and pin it in the requirements, or import what that one has"
+        )),
+        None => None,
+    }
+}
+
+/// Packages that a remedy names.
+const PACKAGES_MAX: usize = 3;
+
+/// What to do if no line of the application had a part in it.
+pub(super) fn between(
+    context: &CheckContext<'_>,
+    packages: Option<&Packages>,
+    raised: &Raised,
+    step: &str,
+) -> Option<String> {
+    if raised.location(context.redactor).is_some() {
+        return None;
+    }
+    let packages = packages?;
+    packages.owner_of(&raised.raised_in)?;
+    let mut owners: Vec<String> = Vec::new();
+    for (name, version) in raised
+        .below
+        .iter()
+        .filter_map(|module| packages.owner_of(module))
+    {
+        let shown = format!("{name} {version}");
+        if !owners.contains(&shown) {
+            owners.push(shown);
+        }
+    }
+    owners.truncate(PACKAGES_MAX);
+    let who = match owners.len() {
+        0 | 1 => "see the traceback for which two meet there".to_owned(),
+        _ => format!("the ones that meet there are {}", owners.join(" and ")),
+    };
+    Some(format!(
+        "no line of the application had a part in it: {step} needs other versions of its packages than those that \
+         are installed; {who}"
+    ))
+}
+
+/// Where to look, if nothing else is known.
+pub(super) fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
+    const CODE_BYTES_MAX: usize = 120;
+    let rest = "the whole traceback is in `detail` of `ubs preflight --json`";
+    match raised.frames.last() {
+        Some(frame) => {
+            let code = redactor.clean(frame.code.trim(), CODE_BYTES_MAX);
+            let file = redactor.clean(&frame.file, 256);
+            let function = redactor.clean(&frame.function, 128);
+            format!(
+                "look at {file}:{}, in {function}: `{code}`; {rest}",
+                frame.line
+            )
+        }
+        None => format!("{step} fails in code that is not the application's own; {rest}"),
+    }
 }
 
 /// A name counts as meant if it is that similar (Jaro-Winkler, 0 to 1).

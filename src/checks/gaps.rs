@@ -1,7 +1,7 @@
 //! What the manifest leaves without a look: services without a probe, layers that are not rehearsed.
 
 use crate::manifest::{Environment, Manifest, Service};
-use crate::source::{Program, program};
+use crate::source::{Program, is_launcher, program};
 
 /// A part of the application that nothing looks at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,10 +29,12 @@ pub(crate) fn gaps(manifest: &Manifest, environment: &Environment) -> Vec<Gap> {
             let unknown: Vec<String> = services()
                 .filter_map(|service| unknown_command(service, environment))
                 .collect();
-            let why = if unknown.is_empty() {
-                "not rehearsed: no `rehearse`".to_owned()
-            } else {
-                format!("not rehearsed: unknown command ({})", unknown.join(", "))
+            let why = match unknown.as_slice() {
+                [] => "not rehearsed: no `rehearse`".to_owned(),
+                [tool] if is_launcher(tool) => {
+                    format!("not rehearsed: the command of {tool} names no module")
+                }
+                _ => format!("not rehearsed: unknown command ({})", unknown.join(", ")),
             };
             found.push(Gap {
                 what: "layer",

@@ -42,6 +42,10 @@ pub(super) struct Raised {
     pub denied: String,
     /// A directory of the workspace that is not there, and in which a file was to be opened or made.
     pub directory: String,
+    /// A file outside of the workspace that was to be opened or made in a directory that a dry run does not see.
+    pub beyond: String,
+    /// `DJANGO_SETTINGS_MODULE` when it was raised.
+    pub settings: String,
     /// What was to be written, outside of the workspace, and is not there.
     pub unwritten: Vec<String>,
     /// Files of its frames that were imported before, by another name.

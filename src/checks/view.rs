@@ -211,8 +211,11 @@ impl CheckContext<'_> {
     /// What of the sandbox an exception may come from: what failed may work when the application runs.
     pub(super) fn sandbox_cause(&self, raised: &Raised) -> Option<SandboxCause> {
         let messages = raised.chain.iter().map(|link| link.message.as_str());
-        let texts = std::iter::once(raised.message.as_str()).chain(messages);
-        if let Some(path) = self.not_shown_in(texts, &raised.unwritten) {
+        // SQLite does not say which file it was.
+        let texts = [raised.message.as_str(), raised.beyond.as_str()];
+        let beyond = (!raised.beyond.is_empty()).then(|| raised.beyond.clone());
+        let unwritten: Vec<String> = raised.unwritten.iter().cloned().chain(beyond).collect();
+        if let Some(path) = self.not_shown_in(texts.into_iter().chain(messages), &unwritten) {
             return Some(SandboxCause::NotShown(path));
         }
         match (raised.refused, raised.read_only, raised.network) {

@@ -200,9 +200,57 @@ pub(super) fn wsgi_of(code: &ApplicationCode<'_>, settings: &str) -> Option<Stri
     code.files.exists("manage.py").then(|| settings.to_owned())
 }
 
+/// Longest shell script that is followed, in bytes.
+const SCRIPT_BYTES_MAX: usize = 64 << 10;
+
+/// What a service starts, also if a shell script of the workspace does it at its end.
+pub(super) fn program_of(code: &ApplicationCode<'_>, unit: &Unit) -> Program {
+    match followed(code, unit) {
+        Some(words) => program(&words),
+        None => program(&unit.run),
+    }
+}
+
+/// The command at the end of the shell script that a service runs, if nothing in it depends on how the script goes.
+fn followed(code: &ApplicationCode<'_>, unit: &Unit) -> Option<Vec<String>> {
+    let mut words = unit.run.iter().peekable();
+    if matches!(words.peek().map(|word| word.as_str()), Some("sh" | "bash")) {
+        words.next();
+    }
+    let is_option = |word: &&String| word.starts_with('-') && !word.ends_with('c');
+    while words.next_if(is_option).is_some() {}
+    let path = words.next().filter(|word| word.ends_with(".sh"))?;
+    let path = path.trim_start_matches("./");
+    let path = match &unit.cwd {
+        Some(cwd) => format!("{cwd}/{path}"),
+        None => path.to_owned(),
+    };
+    let text = code
+        .files
+        .text(&path)
+        .filter(|text| text.len() <= SCRIPT_BYTES_MAX)?;
+    let text = text.replace("\\\n", " ");
+    let lines = || {
+        text.lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+    };
+    if lines().any(|line| line.starts_with("cd ")) {
+        return None;
+    }
+    let last = lines().next_back()?;
+    if last.trim_start_matches("exec ") == "\"$@\"" {
+        let rest: Vec<String> = words.cloned().collect();
+        return (!rest.is_empty()).then_some(rest);
+    }
+    let is_end = ["fi", "done", "esac", "}", ";;"].contains(&last);
+    let is_plain = !is_end && !last.contains(['|', '`', '@']) && !last.ends_with('&');
+    is_plain.then(|| ["sh", "-c", last].map(str::to_owned).to_vec())
+}
+
 /// What a command makes the interpreter load, by the names of the workspace's own modules.
 pub(super) fn entries_of(code: &ApplicationCode<'_>, unit: &Unit) -> Vec<String> {
-    let program = program(&unit.run);
+    let program = program_of(code, unit);
     let mut entries: Vec<String> = Vec::new();
     let named = program.object.iter().map(|(module, _)| module.clone());
     for module in named
@@ -247,4 +295,46 @@ pub(super) fn own_name(code: &ApplicationCode<'_>, unit: &Unit, module: &str) ->
         }
     }
     module.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::init::files::Files;
+    use crate::source::SourceFacts;
+
+    #[test]
+    fn the_end_of_a_shell_script_is_what_a_service_starts() {
+        let facts = SourceFacts::default();
+        let found = |script: &str, run: &[&str]| {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::write(directory.path().join("start.sh"), script).unwrap();
+            let files = Files::of(directory.path());
+            let code = ApplicationCode::of(&facts, &files, &[]);
+            let unit = Unit {
+                run: run.iter().map(|word| (*word).to_owned()).collect(),
+                ..Unit::default()
+            };
+            program_of(&code, &unit)
+        };
+        let script = "#!/bin/sh\nset -e\nflask db upgrade\nexec gunicorn \\\n  --bind :8080 shop:app\n\n# end\n";
+        for run in [
+            &["sh", "start.sh"][..],
+            &["bash", "-e", "start.sh"],
+            &["./start.sh"],
+        ] {
+            let program = found(script, run);
+            assert_eq!(program.object.unwrap().0, "shop", "{run:?}");
+            assert_eq!(program.port.as_deref(), Some("8080"));
+        }
+        let entry = found("prepare\nexec \"$@\"\n", &["./start.sh", "uvicorn", "a:b"]);
+        assert_eq!(entry.object.unwrap().0, "a");
+        for script in [
+            "cd web\nuvicorn a:b\n",
+            "if x; then\nuvicorn a:b\nfi\n",
+            "uvicorn a:b &\n",
+        ] {
+            assert_eq!(found(script, &["sh", "start.sh"]).object, None, "{script}");
+        }
+    }
 }

@@ -4,38 +4,12 @@ use std::path::{Path, PathBuf};
 
 use super::draft::{LayerDraft, Note};
 use crate::manifest::is_dotted;
-use crate::source::{Program, program};
+use crate::source::{Program, is_launcher, program};
 
 /// Where environments lie below a workspace.
 const ENVIRONMENTS: [&str; 2] = [".venv", "venv"];
 /// A larger list of entry points is not read, in bytes.
 const ENTRY_POINTS_BYTES_MAX: u64 = 256 << 10;
-
-/// Programs that start what others wrote: importing themselves says nothing about the application.
-const LAUNCHERS: [&str; 22] = [
-    "alembic",
-    "arq",
-    "celery",
-    "dagster",
-    "dagster-daemon",
-    "dagster-webserver",
-    "daphne",
-    "django-admin",
-    "dramatiq",
-    "fastapi",
-    "faststream",
-    "flask",
-    "granian",
-    "gunicorn",
-    "huey_consumer",
-    "hypercorn",
-    "rq",
-    "streamlit",
-    "taskiq",
-    "uvicorn",
-    "uwsgi",
-    "waitress-serve",
-];
 
 /// Gives each layer that imports nothing of the workspace the installed module that its command loads: the object of a
 /// server or a worker, the package of `python -m`, or the module of a console script.
@@ -70,7 +44,7 @@ fn loaded(program: &Program, directories: &[PathBuf]) -> Option<(String, String)
     directories.iter().find_map(|directory| {
         let module = match named {
             Some(named) => named.clone(),
-            None if program.script.is_none() && !LAUNCHERS.contains(&program.tool.as_str()) => {
+            None if program.script.is_none() && !is_launcher(&program.tool) => {
                 console_script(directory, &program.tool)?
             }
             None => return None,

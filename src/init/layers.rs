@@ -10,8 +10,9 @@ use super::applications::health_of;
 use super::carry::is_port;
 use super::code::ApplicationCode;
 use super::databases::alembic_file;
-use super::default_units::{entries_of, missing_module, words, wsgi_of};
+use super::default_units::{entries_of, missing_module, program_of, words, wsgi_of};
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit};
+use super::listens::listening;
 use super::text::{name_of, plain, unique};
 use super::unit_order::{break_cycles, topological};
 use crate::manifest::is_dotted;
@@ -276,14 +277,26 @@ fn layer(
             )));
         }
     }
-    let program = program(&unit.run);
+    let own = program(&unit.run);
+    let program = program_of(code, &unit);
     if !unit.disabled {
         layer.imports = imports(code, &unit, &program, apps, &mut layer.notes);
     }
-    layer.startup = program.object.is_some() && program.serves && !layer.imports.is_empty();
+    layer.startup = own.object.is_some() && program.serves && !layer.imports.is_empty();
     if unit.port.is_none() {
         unit.port = port_of(&unit);
     }
+    let is_known = unit.port.is_some() || program.port.is_some();
+    let listens = match listens(code, &unit, &program, apps).filter(|_| !is_known) {
+        Some((port, place)) => {
+            layer
+                .notes
+                .push(Note::sure(format!("listens at {port} ({place})")));
+            unit.port = Some(port);
+            true
+        }
+        None => false,
+    };
     let is_probed = unit.ready.is_some() || unit.oneshot || unit.disabled;
     let port = program.port.clone().or_else(|| unit.port.clone());
     if !is_probed
@@ -292,7 +305,7 @@ fn layer(
     {
         let url = format!("http://127.0.0.1:{port}{path}");
         unit.ready = Some(ProbeDraft::of(Test::Http(url)));
-    } else if !is_probed && program.serves {
+    } else if !is_probed && (program.serves || listens) {
         ready(
             code,
             &mut unit,
@@ -338,6 +351,16 @@ fn waits_for_a_line(unit: &Unit) -> bool {
     ready.is_some_and(|probe| matches!(probe.test, Test::Log(_)))
 }
 
+/// An option that takes an address to listen at, in any program: `--server-hosts`, `--api-bind`, `--listen-address`.
+fn is_listening_option(option: &str) -> bool {
+    let says = |word| matches!(word, "bind" | "listen" | "hosts");
+    option.starts_with("--")
+        && option
+            .trim_start_matches('-')
+            .split(['-', '.', '_'])
+            .any(says)
+}
+
 /// The port that a command's options or its variables name, whichever program it is.
 fn port_of(unit: &Unit) -> Option<String> {
     let mut words = unit.run.iter().skip(1).peekable();
@@ -352,6 +375,7 @@ fn port_of(unit: &Unit) -> Option<String> {
             "--port" | "--http-port" | "--server-port" | "--server.port" | "--web-port" => value,
             "-p" if !QUIET.contains(&program(&unit.run).tool.as_str()) => value,
             "--bind" | "-b" | "--listen" | "--address" => place,
+            _ if is_listening_option(option) => place,
             _ => continue,
         };
         if is_port(found) {
@@ -362,6 +386,31 @@ fn port_of(unit: &Unit) -> Option<String> {
     named
         .map(|(_, value)| value.clone())
         .filter(|port| is_port(port))
+}
+
+/// The port that the source of a program names where it starts its server, and the place.
+fn listens(
+    code: &ApplicationCode<'_>,
+    unit: &Unit,
+    program: &Program,
+    apps: &[&ApplicationObject],
+) -> Option<(String, String)> {
+    let is_program = program.run_module.is_some() || program.script.is_some();
+    if !is_program || program.serves || program.tool == "manage.py" {
+        return None;
+    }
+    let is_flask = |app: &&&ApplicationObject| app.framework == Framework::Flask && !app.is_factory;
+    let flask: Vec<&str> = apps
+        .iter()
+        .filter(is_flask)
+        .map(|app| app.attribute.as_str())
+        .collect();
+    entries_of(code, unit).iter().find_map(|module| {
+        let main = format!("{module}.__main__");
+        let file = code.file_of(&main).or_else(|| code.file_of(module))?;
+        let found = listening(&code.files.text(file)?, &flask)?;
+        Some((found.port, format!("{}:{}", plain(file), found.line)))
+    })
 }
 
 /// Modules for the dry run: those that the service loads itself.
@@ -514,4 +563,29 @@ fn health_path(
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_read_from_options_of_any_program() {
+        let port = |line: &str| {
+            let run = shlex::split(line).unwrap();
+            port_of(&Unit {
+                run,
+                ..Unit::default()
+            })
+        };
+        for (line, expected) in [
+            ("radicale --server-hosts 127.0.0.1:5232", Some("5232")),
+            ("x --api.bind=:81", Some("81")),
+            ("x --port 82", Some("82")),
+            ("x --redis 127.0.0.1:6379", None),
+            ("x --allowed-hosts a.example", None),
+        ] {
+            assert_eq!(port(line).as_deref(), expected, "{line}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ mod draft;
 mod files;
 mod installed;
 mod layers;
+mod listens;
 mod literal_object;
 
 mod pm2;
@@ -229,7 +230,7 @@ fn infer(files: &Files, facts: &SourceFacts) -> (Draft, Found, Vec<NotCarried>) 
         .units
         .iter()
         .filter_map(|unit| {
-            let (_, attribute) = crate::source::program(&unit.run).object?;
+            let (_, attribute) = default_units::program_of(&code, unit).object?;
             let module = default_units::entries_of(&code, unit).into_iter().next()?;
             Some((module, attribute))
         })

@@ -49,6 +49,43 @@ const WRAPPERS: [(&str, usize); 14] = [
     ("time", 1),
 ];
 
+/// What huey installed its consumer as, up to version 3.
+const HUEY_SCRIPT: &str = "huey_consumer.py";
+
+/// Programs that start what others wrote: importing themselves says nothing about an application.
+const LAUNCHERS: [&str; 25] = [
+    "alembic",
+    "arq",
+    "celery",
+    "dagster",
+    "dagster-daemon",
+    "dagster-webserver",
+    "daphne",
+    "django-admin",
+    "dramatiq",
+    "fastapi",
+    "faststream",
+    "flask",
+    "granian",
+    "gunicorn",
+    "huey_consumer",
+    HUEY_SCRIPT,
+    "hypercorn",
+    "rq",
+    "rqscheduler",
+    "rqworker",
+    "streamlit",
+    "taskiq",
+    "uvicorn",
+    "uwsgi",
+    "waitress-serve",
+];
+
+/// A program that loads what its arguments name.
+pub(crate) fn is_launcher(tool: &str) -> bool {
+    LAUNCHERS.contains(&tool)
+}
+
 /// Looks at a command.
 pub(crate) fn program(words: &[String]) -> Program {
     program_within(words, 4)
@@ -106,7 +143,7 @@ fn unwrapped(words: &[String], depth: usize) -> Program {
     if is_python(tool) {
         return python(words, depth);
     }
-    if tool.ends_with(".py") {
+    if tool.ends_with(".py") && tool != HUEY_SCRIPT {
         return script(first, &words[1..]);
     }
     known(tool, &words[1..])
@@ -299,7 +336,7 @@ fn known(tool: &str, arguments: &[String]) -> Program {
                 .collect(),
             ..Program::of(tool)
         },
-        "arq" | "huey_consumer" | "huey_consumer.py" => Program {
+        "arq" | "huey_consumer" | HUEY_SCRIPT => Program {
             object: arguments.first().and_then(|word| {
                 let (module, attribute) = word.rsplit_once('.')?;
                 is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
@@ -463,6 +500,9 @@ mod tests {
             of("arq app.worker.Settings").object.unwrap().0,
             "app.worker"
         );
+        for line in ["huey_consumer main.huey -w2", "huey_consumer.py main.huey"] {
+            assert_eq!(of(line).object.unwrap().0, "main", "{line}");
+        }
         assert_eq!(
             of("python -u -m app.worker").run_module.unwrap(),
             "app.worker"

@@ -21,6 +21,7 @@ import traceback as _traceback
 
 _TEXT_MAX = 65536
 _FRAMES_MAX = 256
+_DEPTH_MAX = 10000
 _CHAIN_MAX = 16
 _WRITTEN_MAX = 256
 _PACKAGE_DIRECTORIES = {"site-packages", "dist-packages", ".venv", "venv", "node_modules", ".tox"}
@@ -467,7 +468,8 @@ def _denied(error):
 
 
 def _missing_directory(error):
-    """A directory that is not there and in which a file was to be opened or made; relative to the workspace."""
+    """A directory that is not there and in which a file was to be opened or made, relative to the workspace; and such
+    a file outside of the workspace, as an absolute path."""
     for one in _all_of(error):
         path = None
         if isinstance(one, FileNotFoundError) and isinstance(one.filename, (str, bytes)):
@@ -478,10 +480,16 @@ def _missing_directory(error):
                 path = path[5:].split("?")[0]
         if not path:
             continue
-        directory = _os.path.dirname(_os.path.normpath(_os.path.join(_os.getcwd(), path)))
-        if directory.startswith(_root + _os.sep) and not _os.path.lexists(directory):
-            return directory[len(_root) + 1 :]
-    return ""
+        path = _os.path.normpath(_os.path.join(_os.getcwd(), path))
+        directory = _os.path.dirname(path)
+        if _os.path.lexists(directory):
+            continue
+        if directory.startswith(_root + _os.sep):
+            return directory[len(_root) + 1 :], ""
+        is_private = len(_home) > 1 and directory.startswith(_home + _os.sep)
+        if not is_private and (path in _written or not isinstance(one, OSError)):
+            return "", _text(path)
+    return "", ""
 
 
 def _hides(error):
@@ -583,12 +591,15 @@ def _described(error):
         "network": _is_network(error),
         "undefined": _is_undefined(error),
         "denied": _denied(error),
-        "directory": _missing_directory(error),
+        "directory": "",
+        "beyond": "",
+        "settings": _text(_os.environ.get("DJANGO_SETTINGS_MODULE") or "")[:256],
         "unwritten": _unwritten(),
         "twice": [],
     }
     try:
-        told = _traceback.TracebackException(kind, error, error.__traceback__)
+        # An application may have set `sys.tracebacklimit`, which holds where no limit is given.
+        told = _traceback.TracebackException(kind, error, error.__traceback__, limit=_DEPTH_MAX)
         frames = [frame for frame in told.stack if not _is_ours(frame)][-_FRAMES_MAX:]
         for frame in frames:
             inside = relative(frame.filename)
@@ -603,6 +614,7 @@ def _described(error):
                 )
         raised["twice"] = _imported_twice(error)
         raised["hides"] = _hides(error)
+        raised["directory"], raised["beyond"] = _missing_directory(error)
         raised["directory"] = raised["directory"] or _directory_in_text(error)
         raised["fields"], raised["title"] = _fields(error)
         _, raised["raised_in"], raised["raised_line"] = _says_where(error)

@@ -87,7 +87,7 @@ fn check_app(
         ProbeAnswer::Given(Routes {
             raised: Some(raised),
             ..
-        }) => return Ok(loader.unloadable(loader.raised(&raised))),
+        }) => return Ok(loader.unloadable(loader.raised(&raised, ran.host.as_ref()))),
         ProbeAnswer::Given(routes) => routes,
         ProbeAnswer::None(why) => return Ok(loader.unloadable(loader.no_answer(&why))),
     };

@@ -1,11 +1,12 @@
 //! What to say if the application object cannot be had.
 
 use super::routers::target;
-use crate::checks::advice::advise;
+use crate::checks::advice::{advise, general_remedy};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::outcome::CheckOutcome;
-use crate::checks::python::NoAnswer;
+use crate::checks::packages::Packages;
+use crate::checks::python::{NoAnswer, PythonHost};
 use crate::checks::raised::Raised;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Measured, Severity};
@@ -25,7 +26,10 @@ impl Loader<'_> {
         target(self.app)
     }
 
-    pub(super) fn raised(&self, raised: &Raised) -> Finding {
+    /// The module raised something. `host`: what the interpreter says of itself.
+    pub(super) fn raised(&self, raised: &Raised, host: Option<&PythonHost>) -> Finding {
+        let packages = host.map(|host| Packages::read(self.context, host));
+        let packages = packages.as_ref();
         let redactor = self.context.redactor;
         let location = raised.location(redactor);
         let place = location
@@ -46,11 +50,11 @@ impl Loader<'_> {
             None => advise(
                 self.context,
                 &AsRun::of_module(self.context, &self.app.module),
-                None,
+                packages,
                 raised,
             )
             .map_or_else(
-                || format!("make `import {}` work: read the traceback", self.app.module),
+                || general_remedy(self.context, packages, raised, &self.app.module),
                 |advice| advice.remedy,
             ),
         };

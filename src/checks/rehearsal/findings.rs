@@ -1,19 +1,20 @@
 //! What is said about one layer's dry run.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use crate::checks::advice::{Advice, advise, import_remedy, settling};
+use crate::checks::advice::{
+    Advice, advise, between, import_remedy, install, is_in_workspace, look_there, other_version,
+    settling,
+};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::raised_fix;
-use crate::checks::packages::{ADD_TO_REQUIREMENTS, Packages, package_of};
+use crate::checks::packages::{Packages, package_of};
 use crate::checks::python::NoAnswer;
 use crate::checks::raised::{DETAIL_BYTES_MAX, Raised, clip_middle};
 use crate::checks::view::SandboxCause;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, ModuleTime, Severity};
-use crate::domain::redact::Redactor;
 use crate::domain::remedy::{Cause, NEEDS_APPROVAL, Remedy};
 use crate::manifest::Layer;
 use crate::source::near_names;
@@ -127,12 +128,7 @@ impl LayerFailures<'_> {
         let is_named_in_manifest = raised.frames.is_empty()
             && missing.is_some_and(|name| step.split(['.', ':']).next() == Some(name));
         let line = raised.line(redactor);
-        let others = self.raiser(raised).map(|_| {
-            format!(
-                "no line of the application had a part in it: {step} needs other versions of its packages \
-                 than those that are installed; see the traceback for which two meet there"
-            )
-        });
+        let others = between(self.context, self.packages, raised, &step);
         let advice = match cause {
             Some(_) => None,
             None => advise(self.context, self.as_run, self.packages, raised),
@@ -179,16 +175,21 @@ impl LayerFailures<'_> {
             };
             (code, advice.remedy.clone())
         } else if let Some(module) = missing {
-            (Code::RehearsalMissingPackage, self.install(module))
+            (
+                Code::RehearsalMissingPackage,
+                install(self.packages, module),
+            )
         } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
             (
                 Code::RehearsalImportError,
                 others
-                    .or_else(|| self.other_version(raised))
+                    .or_else(|| other_version(self.context, self.packages, raised))
                     .unwrap_or_else(|| import_remedy(raised)),
             )
         } else {
-            let remedy = others.unwrap_or_else(|| look_there(raised, &step, redactor));
+            let remedy = others
+                .or_else(|| other_version(self.context, self.packages, raised))
+                .unwrap_or_else(|| look_there(raised, &step, redactor));
             (Code::RehearsalFailed, remedy)
         };
         let mut finding = if let Some(cause) = cause {
@@ -256,19 +257,6 @@ impl LayerFailures<'_> {
         }
     }
 
-    fn install(&self, module: &str) -> String {
-        if let Some((name, version)) = self.packages.and_then(|p| p.owner_of(module)) {
-            return format!(
-                "install {name} anew with the application's interpreter: its metadata says that version \
-                 {version} is installed and brings {module}, but the module is not there"
-            );
-        }
-        format!(
-            "install {} with the application's interpreter, {ADD_TO_REQUIREMENTS}",
-            self.package_of(module)
-        )
-    }
-
     /// Which package imports what is missing, if it is not the application itself.
     fn importer(&self, raised: &Raised, module: &str) -> Option<String> {
         let packages = self.packages?;
@@ -296,30 +284,6 @@ impl LayerFailures<'_> {
             self.context.redactor.clean(&raised.raised_in, 256),
             raised.raised_line
         ))
-    }
-
-    /// What to do if an installed package has not got the name that is imported from it.
-    fn other_version(&self, raised: &Raised) -> Option<String> {
-        let packages = self.packages?;
-        let from = raised.name.as_deref().filter(|name| !name.is_empty())?;
-        if self.is_in_workspace(from) || !raised.message.starts_with("cannot import name") {
-            return None;
-        }
-        let (provider, version) = packages.owner_of(from)?;
-        let by = raised.raised_in.as_str();
-        let importer = packages
-            .owner_of(by)
-            .filter(|(name, _)| !self.is_in_workspace(by) && *name != provider);
-        Some(match importer {
-            Some((name, of)) => format!(
-                "{name} {of} does not go with {provider} {version}: install another version of \
-                 {provider}, most often an older one, and pin it in the requirements"
-            ),
-            None => format!(
-                "{provider} {version} does not have it: install the version that the code was written \
-                 for and pin it in the requirements, or import what that one has"
-            ),
-        })
     }
 
     /// An installed package that others, or the application, cannot live with in this version: what is known to be to
@@ -393,17 +357,8 @@ impl LayerFailures<'_> {
         raised.importing || owners.len() > 1
     }
 
-    /// The module's first part lies on the application's import path.
     fn is_in_workspace(&self, module: &str) -> bool {
-        let top = module.split('.').next().unwrap_or(module);
-        let bases = &self.context.manifest.python.path;
-        let here = [".".to_owned()];
-        let bases = if bases.is_empty() { &here[..] } else { bases };
-        !top.contains('/')
-            && bases.iter().any(|base| {
-                let base: &Path = &self.context.root.join(base);
-                base.join(format!("{top}.py")).is_file() || base.join(top).is_dir()
-            })
+        is_in_workspace(self.context, module)
     }
 
     /// Modules with their own time, cleaned.
@@ -439,24 +394,6 @@ impl LayerFailures<'_> {
         }
         let finding = self.finding(Code::RehearsalSlowImport, Severity::Info, &what);
         Some(finding.remedy("import rarely used modules where they are used"))
-    }
-}
-
-/// Where to look, if nothing else is known.
-fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
-    const CODE_BYTES_MAX: usize = 120;
-    let rest = "the whole traceback is in `detail` of `ubs preflight --json`";
-    match raised.frames.last() {
-        Some(frame) => {
-            let code = redactor.clean(frame.code.trim(), CODE_BYTES_MAX);
-            let file = redactor.clean(&frame.file, 256);
-            let function = redactor.clean(&frame.function, 128);
-            format!(
-                "look at {file}:{}, in {function}: `{code}`; {rest}",
-                frame.line
-            )
-        }
-        None => format!("{step} fails in code that is not the application's own; {rest}"),
     }
 }
 

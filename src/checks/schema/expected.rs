@@ -8,7 +8,7 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use serde::Deserialize;
 
 use super::sql_files::sql_files;
-use crate::checks::advice::advise;
+use crate::checks::advice::{advise, general_remedy};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{
@@ -109,7 +109,7 @@ pub(super) fn raised_otherwise(
                 .then(|| advise(context, &AsRun::of_module(context, module), None, raised));
             advice.flatten().map(|advice| advice.remedy)
         })
-        .unwrap_or_else(|| format!("make `import {module}` work: read the traceback"));
+        .unwrap_or_else(|| general_remedy(context, None, raised, module));
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,
         severity,
