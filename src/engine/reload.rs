@@ -1,8 +1,8 @@
 //! What a changed manifest means for the boot that runs.
 //!
-//! What a service is started with (its command, its environment, its probes) is not part of the boot's plan, and changes
-//! by itself. How services are judged, what they need, which there are: that is the plan, and changes by an event. The
-//! rest is named, and takes a new boot.
+//! What a service is started with (its command, its environment, its probes) is not part of the boot's plan, and
+//! changes by itself. How services are judged, what they need, which there are: that is the plan, and changes by an
+//! event. The rest is named, and takes a new boot.
 
 use super::plan::{plan_layer, plan_rules, plan_terms_of};
 use crate::domain::boot::PlanChange;
