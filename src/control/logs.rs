@@ -72,13 +72,19 @@ fn line_of(line: &[u8]) -> OutputLine {
     OutputLine::parse(text.trim_end_matches('\n'))
 }
 
-/// One who follows the output of a service.
-pub(super) struct FollowLog {
+/// The end of a file that grows and is put aside.
+struct Tail {
     path: PathBuf,
     /// What is read; none yet.
     opened: Option<Opened>,
     /// So far.
     at: u64,
+}
+
+/// One who follows the output of a service. The file is read beside the supervisor's own thread.
+pub(super) struct FollowLog {
+    /// Not while it is being read.
+    tail: Option<Tail>,
     /// The last lines, until they are sent.
     first: Option<Vec<OutputLine>>,
     quiet: u32,
@@ -99,15 +105,30 @@ impl FollowLog {
             None => (Vec::new(), 0),
         };
         Ok(Self {
-            path,
-            opened,
-            at,
+            tail: Some(Tail { path, opened, at }),
             first: Some(first),
             quiet: 0,
             _permit: permit,
         })
     }
 
+    async fn look(&mut self) -> io::Result<Vec<OutputLine>> {
+        let Some(mut tail) = self.tail.take() else {
+            return Err(io::Error::other("it was left while it was read"));
+        };
+        let read = move || {
+            let lines = tail.look();
+            (tail, lines)
+        };
+        let (tail, lines) = tokio::task::spawn_blocking(read)
+            .await
+            .map_err(io::Error::other)?;
+        self.tail = Some(tail);
+        lines
+    }
+}
+
+impl Tail {
     fn look(&mut self) -> io::Result<Vec<OutputLine>> {
         // Before the old one is read: then that holds all that it ever will.
         let newer = open_file(&self.path).ok().flatten();
@@ -140,10 +161,10 @@ impl Follower for FollowLog {
             return Some(format!(": output\n\n{}", events(first)).into());
         }
         loop {
-            let lines = match self.look() {
+            let lines = match self.look().await {
                 Ok(lines) => lines,
                 Err(error) => {
-                    tracing::warn!("a reader of {} is let go: {error}", self.path.display());
+                    tracing::warn!("a reader of output is let go: {error}");
                     return None;
                 }
             };
@@ -222,14 +243,15 @@ mod tests {
         fs::write(&path, format!("{T1} first, which is long\n{T1} ha")).unwrap();
         let permit = permits.try_acquire_owned().unwrap();
         let mut follow = FollowLog::open(path.clone(), 5, permit).unwrap();
-        assert_eq!(follow.look().unwrap(), vec![]);
+        let mut tail = follow.tail.take().unwrap();
+        assert_eq!(tail.look().unwrap(), vec![]);
         let mut rest = File::options().append(true).open(&path).unwrap();
         fs::rename(&path, dir.path().join("web.log.1")).unwrap();
         fs::write(&path, format!("{T2} new\n{T2} n")).unwrap();
         io::Write::write_all(&mut rest, format!("lf\n{T1} torn").as_bytes()).unwrap();
         let mut texts = Vec::new();
         for _ in 0..4 {
-            let lines = follow.look().unwrap();
+            let lines = tail.look().unwrap();
             texts.extend(lines.into_iter().map(|line| line.text));
         }
         assert_eq!(texts, ["half", "torn", "new"]);

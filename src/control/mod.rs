@@ -13,6 +13,7 @@ mod gate;
 mod logs;
 mod metrics;
 mod missions;
+mod patience;
 mod peer;
 mod query;
 mod routes;

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use super::answer::{bad_request, error_text, failure, is_endless};
 use super::ask::Asks;
 use super::gate::{Gate, Tcp};
+use super::patience::Patient;
 use super::peer::{Peer, own_uid};
 use super::routes::{self, FOLLOWERS_MAX, Shared};
 use super::socket::Socket;
@@ -53,6 +54,8 @@ pub(super) struct Bounds {
     pub head: Duration,
     /// A request has to be read and answered after so long.
     pub request: Duration,
+    /// Who takes nothing of what is sent for so long is let go.
+    pub taken: Duration,
 }
 
 impl Default for Bounds {
@@ -60,6 +63,7 @@ impl Default for Bounds {
         Self {
             head: Duration::from_secs(5),
             request: Duration::from_secs(10),
+            taken: Duration::from_secs(300),
         }
     }
 }
@@ -301,6 +305,7 @@ fn refuse(mut stream: Box<dyn Stream>, status: StatusCode, code: &str, message: 
 }
 
 async fn serve(stream: Box<dyn Stream>, entry: Rc<Entry>, _held: Held) {
+    let stream = Patient::new(stream, entry.bounds.taken);
     let follows = Rc::new(Cell::new(false));
     // Requests that are being answered.
     let at_work = Rc::new(Cell::new(0_usize));

@@ -143,6 +143,7 @@ fn beside_a_door<F: Future<Output = ()>>(
         let bounds = Bounds {
             head: Duration::from_millis(300),
             request: Duration::from_millis(300),
+            taken: Duration::from_millis(300),
         };
         let opened = Door::open_with(&place, asks, bounds);
         assert!(opened.no_socket.is_none() && opened.no_tcp.is_none());
@@ -549,6 +550,35 @@ fn there_are_only_so_many_followers_and_each_gets_every_event() {
         let mut head = [0; 15];
         stream.read_exact(&mut head).await.unwrap();
         assert_eq!(&head, b"HTTP/1.1 200 OK", "one that went away made room");
+    });
+}
+
+#[test]
+fn who_follows_and_takes_nothing_is_let_go() {
+    beside_a_door(|dir, _| async move {
+        let log = crate::log::Log::open(&dir.join("log.db")).unwrap();
+        // More than fits into the buffers between the two.
+        for _ in 0..8 {
+            let text = "x".repeat(200_000);
+            let event = crate::domain::event::Event::Note { text };
+            let event = crate::log::NewEvent {
+                at: At(1),
+                boot: None,
+                mission: None,
+                event,
+            };
+            log.append(vec![event]).unwrap();
+        }
+        let short = ShortPath::of(&dir).unwrap();
+        let mut stream = UnixStream::connect(short.to(NAME)).await.unwrap();
+        let request = b"GET /events?after=0 HTTP/1.1\r\nhost: ubs\r\n\r\n";
+        stream.write_all(request).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let mut taken = Vec::new();
+        let read = tokio::time::timeout(Duration::from_secs(5), stream.read_to_end(&mut taken));
+        // Its end comes, and not the last event.
+        assert!(read.await.is_ok(), "it is still open");
+        assert!(!String::from_utf8_lossy(&taken).contains("id: 8\n"));
     });
 }
 

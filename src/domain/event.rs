@@ -451,8 +451,8 @@ events! {
     // --- the boot, once more ----------------------------------------------------------------
     /// A person had the manifest read again, and the plan of the running boot changed with it.
     PlanChanged = "plan_changed" {
-        /// Layers with the services that are new or planned in another way, and these only; a layer that the plan does
-        /// not have is new.
+        /// Layers as they are from now on, with the services that are new or planned in another way, and these only; a
+        /// layer that the plan does not have is new.
         layers: Vec<LayerPlan>,
         /// How these services are judged.
         rules: Vec<ServiceRules>,

@@ -1,8 +1,8 @@
 //! What a changed manifest means for the boot that runs.
 //!
-//! What a service is started with (its command, its environment, its probes) is not part of the boot's plan, and changes
-//! by itself. How services are judged, what they need, which there are: that is the plan, and changes by an event. The
-//! rest is named, and takes a new boot.
+//! What a service is started with (its command, its environment, its probes) is not part of the boot's plan, and
+//! changes by itself. How services are judged, what they need, which there are: that is the plan, and changes by an
+//! event. The rest is named, and takes a new boot.
 
 use super::plan::{plan_layer, plan_rules, plan_terms_of};
 use crate::domain::boot::PlanChange;
@@ -46,17 +46,10 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
         plan: PlanChange::default(),
         left: left_tables(running, read),
     };
-    // Layers whose place or kind differs stay as they are.
     let mut layers = Vec::new();
     for layer in &running.layers {
         match read.layers.iter().find(|other| other.name == layer.name) {
             Some(other) => {
-                if frame_of(layer) != frame_of(other) {
-                    change.left.push(format!(
-                        "layer {}: `critical`, `after` and `rehearse` are fixed in a boot",
-                        layer.name
-                    ));
-                }
                 layers.push(change.compare_layer(layer, other, running, read));
             }
             None => {
@@ -154,16 +147,24 @@ impl Change {
                 services.push(service.clone());
             }
         }
-        if !planned.is_empty() {
-            let services = planned;
+        let keys = frame_keys(layer, other);
+        if !keys.is_empty() {
+            let (name, keys) = (&layer.name, keys.join("`, `"));
+            self.applied.push(format!("layer {name}: `{keys}`"));
+        }
+        if !planned.is_empty() || keys.iter().any(|key| *key != "rehearse") {
             self.plan.layers.push(plan_layer(&Layer {
-                services,
-                ..layer.clone()
+                services: planned,
+                ..other.clone()
             }));
+            if other.needing {
+                self.plan.needing.push(other.name.clone());
+            }
         }
         Layer {
             services,
-            ..layer.clone()
+            line: layer.line,
+            ..other.clone()
         }
     }
 
@@ -323,13 +324,16 @@ fn logs_of<'m>(manifest: &'m Manifest, other: &Manifest) -> (&'m Logs, Vec<(&'m 
     (&manifest.logs, own.collect())
 }
 
-/// A layer without its services and its place in the file.
-fn frame_of(layer: &Layer) -> Layer {
-    Layer {
-        services: Vec::new(),
-        line: 0,
-        ..layer.clone()
-    }
+/// Keys of the layer itself that differ.
+fn frame_keys(running: &Layer, read: &Layer) -> Vec<&'static str> {
+    let after = |layer: &Layer| (layer.after.clone(), layer.needing);
+    let keys = [
+        ("critical", running.critical != read.critical),
+        ("after", after(running) != after(read)),
+        ("rehearse", running.rehearse != read.rehearse),
+    ];
+    let differ = keys.iter().filter(|(_, differs)| *differs);
+    differ.map(|(key, _)| *key).collect()
 }
 
 /// Keys of the boot's plan that differ.
@@ -445,6 +449,27 @@ mod tests {
             (layer.plan.layers[0].after.clone(), layer.left),
             (vec!["all".to_owned()], vec![])
         );
+        // In the middle: the next one comes after it.
+        let two = format!("{BEFORE}[[layer]]\nname = \"two\"\n");
+        let three = two.replace(
+            "[[layer]]\nname = \"two\"",
+            "[[layer]]\nname = \"mid\"\n[[layer]]\nname = \"two\"",
+        );
+        let middle = compare(&manifest(&two), &manifest(&three));
+        let after: Vec<_> = middle
+            .plan
+            .layers
+            .iter()
+            .map(|l| (l.name.as_str(), l.after.join(",")))
+            .collect();
+        let wanted = [("two", "mid".to_owned()), ("mid", "all".to_owned())];
+        assert_eq!((&after[..], middle.left), (&wanted[..], vec![]));
+        let optional = change(&BEFORE.replace("\"all\"\n", "\"all\"\ncritical = false\n"));
+        assert_eq!(
+            (optional.plan.layers[0].critical, optional.left),
+            (false, vec![])
+        );
+        assert!(!optional.manifest.layers[0].critical && optional.services.is_empty());
         let none = change(&BEFORE.replace("\"all\"", "\"other\""));
         assert_eq!(
             none.left.len(),
@@ -481,7 +506,6 @@ mod tests {
     #[test]
     fn what_takes_a_new_boot_is_named_and_left() {
         for (from, to, wanted) in [
-            ("\"all\"\n", "\"all\"\ncritical = false\n", "layer all: "),
             ("\"x\"\n", "\"y\"\n", "[app] is fixed"),
             ("\"x\"\n", "\"x\"\n[heal]\nattempts = 2\n", "`attempts`"),
             (

@@ -176,7 +176,8 @@ fn a_real_prometheus_scrapes_the_metrics_and_evaluates_a_rule() {
 /// Says what was posted to it over TLS, and takes it.
 const TLS_SERVER: &str = "import http.server, ssl, sys\n\
     class H(http.server.BaseHTTPRequestHandler):\n    def do_POST(self):\n        \
-    open('posted', 'a').write(self.path + ' ' + self.rfile.read(int(self.headers['content-length'])).decode() + '\\n')\n        \
+    body = self.rfile.read(int(self.headers['content-length'])).decode()\n        \
+    open('posted', 'a').write(self.path + ' ' + body + '\\n')\n        \
     self.send_response(204)\n        self.end_headers()\n    def log_message(self, *_): pass\n\
     s = http.server.HTTPServer(('127.0.0.1', 0), H)\n\
     c = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\nc.load_cert_chain('cert.pem', 'key.pem')\n\
@@ -204,7 +205,8 @@ fn a_webhook_is_told_over_tls_to_whom_is_trusted_only() {
     workspace.write(
         "ubs.toml",
         &format!(
-            "[app]\nname = \"hook\"\n[[notify]]\non = [\"gave_up\"]\nwebhook = \"https://127.0.0.1:{port}/hook?key=${{HOOK_KEY}}\"\n\
+            "[app]\nname = \"hook\"\n[[notify]]\non = [\"gave_up\"]\n\
+             webhook = \"https://127.0.0.1:{port}/hook?key=${{HOOK_KEY}}\"\n\
              [[layer]]\nname = \"all\"\n[[layer.service]]\nname = \"a\"\nrun = \"sleep 1000\"\nmin_uptime = \"20ms\"\n\
              [[layer]]\nname = \"extra\"\ncritical = false\n\
              [[layer.service]]\nname = \"b\"\nrun = \"false\"\nrestart = \"never\"\n"

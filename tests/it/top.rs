@@ -109,7 +109,9 @@ fn the_terminal_view_shows_steers_and_leaves_at_both_sizes() {
         terminal.press("y");
         terminal.shows("stopped");
         terminal.press("u");
-        workspace.ubs(&["wait", "worker"]).expect(0);
+        await_that("it runs again", || {
+            workspace.ubs(&["wait", "worker"]).code == 0
+        });
         terminal.press("q");
         // The terminal is given back.
         terminal.shows("LEFT");

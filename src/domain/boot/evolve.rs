@@ -195,8 +195,11 @@ pub(crate) fn evolve(
             for terms in terms {
                 state.terms.insert(terms.service.clone(), terms.clone());
             }
-            state.needing.extend(needing.iter().cloned());
             for layer in layers {
+                state.needing.remove(&layer.name);
+                if needing.contains(&layer.name) {
+                    state.needing.insert(layer.name.clone());
+                }
                 plan_change::put(&mut state, layer);
             }
             for service in removed {

@@ -42,6 +42,8 @@ pub(super) fn put(state: &mut BootState, plan: &LayerPlan) {
         state.layers.push(fresh);
         return;
     };
+    known.critical = plan.critical;
+    known.after.clone_from(&plan.after);
     for service in &plan.services {
         match known.services.iter_mut().find(|s| s.name == service.name) {
             Some(known) => *known = service.clone(),
@@ -52,6 +54,9 @@ pub(super) fn put(state: &mut BootState, plan: &LayerPlan) {
     let Some(layer) = state.layers.iter_mut().find(|l| l.name == plan.name) else {
         return;
     };
+    layer.critical = fresh.critical;
+    layer.after = fresh.after;
+    layer.needing = fresh.needing;
     let mut starts = false;
     for fresh in fresh.services {
         let name = &fresh.plan.name;

@@ -22,6 +22,19 @@ pub(super) fn change_plan(
     if change.is_empty() {
         return Ok(());
     }
+    let still_there = change.layers.iter().find_map(|layer| {
+        let services = layer.services.iter();
+        let mut known = services.filter_map(|service| draft.state.service(&service.name));
+        known.find(|(other, _)| other.name != layer.name)
+    });
+    if let Some((layer, service)) = still_there {
+        return Err(BootRefusal::Refused {
+            why: format!(
+                "service {} of layer {} is still being stopped; try again",
+                service.plan.name, layer.name
+            ),
+        });
+    }
     let PlanChange {
         layers,
         rules,

@@ -305,8 +305,14 @@ fn each_pair_makes_a_difference_where_the_key_is_used() {
             Use::Ready(ms) | Use::Unready(ms) | Use::Live(ms) => {
                 timed.push((key, at, ms, before, after));
             }
-            _ if effect(at, &before) == effect(at, &after) => idle.push(key),
-            _ => {}
+            _ => {
+                let without = effect(at, &before);
+                // It is the key that makes the difference, and not the moment.
+                assert_eq!(without, effect(at, &before), "{key}");
+                if without == effect(at, &after) {
+                    idle.push(key);
+                }
+            }
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

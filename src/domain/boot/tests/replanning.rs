@@ -120,6 +120,34 @@ fn what_comes_back_before_it_has_ended_is_never_there_twice() {
 }
 
 #[test]
+fn a_layer_changes_its_place_and_what_still_stops_is_in_no_other_layer() {
+    let mut told = up();
+    let optional = LayerPlan {
+        critical: false,
+        ..layer("two", &[], vec![])
+    };
+    replan(&mut told, vec![optional], false, &[]);
+    let two = told.engine.state.layer("two").unwrap();
+    assert!(!two.critical && two.after.is_empty() && two.services.len() == 1);
+    replan(&mut told, vec![], false, &["b"]);
+    let change = PlanChange {
+        layers: vec![layer("two", &[], vec![service("b")])],
+        ..PlanChange::default()
+    };
+    let by = "me".to_owned();
+    let command = BootCommand::ChangePlan { change, by };
+    let refused = told.engine.command(command.clone());
+    assert!(
+        matches!(refused, Err(BootRefusal::Refused { .. })),
+        "{refused:?}"
+    );
+    told.end("b", ExitKind::Signal(15));
+    told.engine.command(command).unwrap();
+    told.start();
+    assert_eq!(told.status("b"), ServiceStatus::Starting);
+}
+
+#[test]
 fn what_is_disabled_stops_and_starts_again_when_it_is_not() {
     let mut told = up();
     let plan = || vec![layer("one", &[], vec![service("a")])];
