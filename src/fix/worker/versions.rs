@@ -15,7 +15,7 @@ use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
 use crate::fix::packages::{
     Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry,
-    pin_in_poetry,
+    pin_in_poetry, pin_in_project,
 };
 use crate::fix::trial::checks_of;
 
@@ -340,11 +340,12 @@ impl Worker {
                 let line = lines.next()?.trim_end_matches(['\n', '\r']);
                 let pinned = pin(line, name, version)
                     .map(|(range, text)| (start + range.start..start + range.end, text));
-                let of_poetry = || match file.ends_with(".toml") {
-                    true => pin_in_poetry(&text, name, version),
+                let of_toml = || match file.ends_with(".toml") {
+                    true => pin_in_project(&text, name, version)
+                        .or_else(|| pin_in_poetry(&text, name, version)),
                     false => None,
                 };
-                let (range, text) = pinned.or_else(of_poetry)?;
+                let (range, text) = pinned.or_else(of_toml)?;
                 TextEdit {
                     offset: range.start as u64,
                     length: range.len() as u64,
