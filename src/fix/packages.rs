@@ -12,7 +12,7 @@ mod pin;
 pub(super) use environment::{installed, is_usable};
 pub(super) use installer::Installer;
 pub(super) use journal::JournalPackages;
-pub(super) use pin::{pin, pin_after, pin_after_in_poetry, pin_in_poetry};
+pub(super) use pin::{pin, pin_after, pin_after_in_poetry, pin_in_poetry, pin_in_project};
 
 use super::apply::ApplyError;
 

@@ -218,12 +218,19 @@ pub(super) fn run_with(
             give(directory, owner).map_err(failed)?;
         }
     }
+    // A program learns from its name where it lies: Python, which environment it is of.
+    let mut argv = spec.argv.clone();
+    if let Some(name) = argv.first_mut()
+        && name.starts_with('/')
+    {
+        *name = inside(Path::new(name)).display().to_string();
+    }
     let limits = spec.limits;
     let group = ControlGroup::new(&marker, limits.processes, limits.total_memory_bytes);
     let confinement = Confinement {
         namespaces,
         program: &inside(&program),
-        argv: &spec.argv,
+        argv: &argv,
         env: &env,
         cwd: &inside(&cwd),
         root: own_root.as_ref().map(|(root, _)| root),

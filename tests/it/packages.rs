@@ -181,6 +181,10 @@ fn an_environment_without_an_interpreter_is_made_anew_and_given_back() {
     let names = installed(&workspace);
     assert!(names.contains(&"other-1.0".to_owned()), "{names:?}");
     let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
+    // The trial ran in the one that it made.
+    let checks = fixes[0]["proof"]["checks"].as_array().unwrap();
+    let rehearsal = checks.iter().find(|one| one["check"] == "rehearsal");
+    assert_eq!(rehearsal.unwrap()["after"], "healthy", "{fixes:#}");
     let id = fixes[0]["id"].to_string();
     let undo = ["fixes", "undo", &id, "--by", "ann", "--reason", "no"];
     workspace.ubs(&undo).expect(0);

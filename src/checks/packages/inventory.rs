@@ -1,6 +1,7 @@
 //! What an interpreter has, against what the workspace wants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -29,11 +30,22 @@ pub(in crate::checks) struct Packages {
     pub(super) reached: OnceLock<BTreeSet<PackageName>>,
 }
 
+/// The import path as this process finds it: what the sandbox shows in the workspace's place may be a copy.
+fn on_this_side(context: &CheckContext<'_>, path: &[String]) -> Vec<String> {
+    let found = |entry: &String| {
+        let below = Path::new(entry).strip_prefix(&context.manifest.workspace);
+        let copied = below.ok().map(|below| context.root.join(below));
+        let copied = copied.filter(|copied| copied.is_dir());
+        copied.map_or_else(|| entry.clone(), |copied| copied.display().to_string())
+    };
+    path.iter().map(found).collect()
+}
+
 impl Packages {
     /// Reads all metadata.
     pub(in crate::checks) fn read(context: &CheckContext<'_>, host: &PythonHost) -> Self {
         Self {
-            installed: installed::read(&host.path),
+            installed: installed::read(&on_this_side(context, &host.path)),
             declared: declared::read(context.root, context.manifest),
             imported: imported(context.facts()),
             markers: marker_environment(&host.markers),

@@ -43,6 +43,21 @@ pub(in crate::fix) fn pin_after(text: &str, name: &str, version: &str) -> Option
     Some((last.end, format!("{before}\"{name}=={version}\"")))
 }
 
+/// The same in `[project] dependencies`, whichever way its lines are broken.
+pub(in crate::fix) fn pin_in_project(
+    text: &str,
+    name: &str,
+    version: &str,
+) -> Option<(std::ops::Range<usize>, String)> {
+    let document = toml_edit::Document::parse(text).ok()?;
+    let dependencies = document.get("project")?.get("dependencies")?.as_array()?;
+    dependencies.iter().find_map(|value| {
+        let span = value.span()?;
+        let (range, pinned) = pin(text.get(span.clone())?, name, version)?;
+        Some((span.start + range.start..span.start + range.end, pinned))
+    })
+}
+
 /// The version of `name` in `[tool.poetry.dependencies]`, exactly: the bytes to replace, and by what.
 pub(in crate::fix) fn pin_in_poetry(
     text: &str,
@@ -124,6 +139,15 @@ mod tests {
             );
         }
         assert_eq!(pin_after("[project]\ndependencies = []\n", "b", "1"), None);
+    }
+
+    #[test]
+    fn a_requirement_is_pinned_in_a_list_of_one_line() {
+        let mut text = "[project]\ndependencies = [\"a\", \"b[x] <3\", \"c\"]\n".to_owned();
+        let (range, pinned) = pin_in_project(&text, "B", "1.2").unwrap();
+        text.replace_range(range, &pinned);
+        assert!(text.ends_with("[\"a\", \"b[x]==1.2\", \"c\"]\n"), "{text}");
+        assert_eq!(pin_in_project(&text, "d", "1.2"), None);
     }
 
     #[test]

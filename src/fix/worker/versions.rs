@@ -1,5 +1,6 @@
 //! Which exact versions a proposal installs: those that pip finds, or the newest older one with which it works.
 
+use std::path::Path;
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
 use crate::fix::packages::{
     Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry,
-    pin_in_poetry,
+    pin_in_poetry, pin_in_project,
 };
 use crate::fix::trial::checks_of;
 
@@ -67,6 +68,16 @@ fn name_of(requirement: &str) -> String {
     normalise(requirement.split(end).next().unwrap_or(requirement))
 }
 
+/// What is installed in an environment, for whichever Python, as `name==version`.
+fn versions_in(environment: &Path) -> Vec<String> {
+    let names = installed_in(environment).unwrap_or_default();
+    let exact = names.iter().filter_map(|name| {
+        let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
+        Some(format!("{name}=={version}"))
+    });
+    exact.collect()
+}
+
 impl Worker {
     /// The proposal with exact versions, and what was held back pinned where it is declared; or why there is none.
     /// Of several versions each is tried, and what was seen before stays this worker's baseline.
@@ -116,17 +127,13 @@ impl Worker {
         if is_anew && !module.is_empty() {
             // Made anew because it was moved, and everything else stays in it as it is.
             let place = self.manifest.workspace.join(environment);
-            let names = installed_in(&place).unwrap_or_default();
             let but: Vec<String> = requirements
                 .iter()
                 .chain(vary)
                 .map(|one| name_of(one))
                 .collect();
-            let others = names.iter().filter_map(|name| {
-                let (name, version) = name.strip_suffix(".dist-info")?.rsplit_once('-')?;
-                (!but.contains(&normalise(name))).then(|| format!("{name}=={version}"))
-            });
-            requirements.extend(others);
+            let all = versions_in(&place).into_iter();
+            requirements.extend(all.filter(|one| !but.contains(&name_of(one))));
         }
         let requirements = &requirements;
         let installing = |install: Vec<String>| Proposal {
@@ -142,7 +149,13 @@ impl Worker {
             ..proposal.clone()
         };
         let Some((name, installed)) = vary.as_deref().and_then(|vary| vary.split_once("==")) else {
-            let found = installer.resolve(requirements, &constraints, &scratch);
+            // What was there worked; the newest that is allowed may not. Another Python may have no wheel of it.
+            let place = self.manifest.workspace.join(environment);
+            let mut kept = constraints.clone();
+            kept.extend(versions_in(&place));
+            let found = installer
+                .resolve(requirements, &kept, &scratch)
+                .or_else(|_| installer.resolve(requirements, &constraints, &scratch));
             return Ok(match found {
                 // Installed, as its metadata says, and damaged: the same again.
                 Ok(exact) if exact.is_empty() && requirements.iter().all(|one| is_exact(one)) => {
@@ -327,11 +340,12 @@ impl Worker {
                 let line = lines.next()?.trim_end_matches(['\n', '\r']);
                 let pinned = pin(line, name, version)
                     .map(|(range, text)| (start + range.start..start + range.end, text));
-                let of_poetry = || match file.ends_with(".toml") {
-                    true => pin_in_poetry(&text, name, version),
+                let of_toml = || match file.ends_with(".toml") {
+                    true => pin_in_project(&text, name, version)
+                        .or_else(|| pin_in_poetry(&text, name, version)),
                     false => None,
                 };
-                let (range, text) = pinned.or_else(of_poetry)?;
+                let (range, text) = pinned.or_else(of_toml)?;
                 TextEdit {
                     offset: range.start as u64,
                     length: range.len() as u64,

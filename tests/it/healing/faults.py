@@ -484,7 +484,7 @@ def package_version_with_lock(a):
     declared_in_project(a, '[project]\nname = "p"\nversion = "1"\ndependencies = ["@TOP@", "@LOW@<3"]\n')
     a.write("pdm.lock", '[[package]]\nname = "@LOW@"\nversion = "2.0"\n')
 
-@package("auto", "import_error|missing_package")
+@package("auto", "rehearsal.failed|import_error")
 def native_library_cut_off(a):
     path = site(a) / a.low / applications.native().name
     path.write_bytes(path.read_bytes()[:3000])

@@ -65,8 +65,11 @@ fn a_program_is_mended_where_no_variable_is_declared_either() {
     for (status, holds) in [(CheckStatus::Skipped, true), (CheckStatus::Error, false)] {
         let mut after = report(CheckName::Config, vec![]);
         after.status = status;
-        let (found, reason) = verdict_of(before.clone(), vec![after]);
-        assert_eq!(found, holds, "{reason}");
+        let finding = &before[0].findings[0];
+        let failure = Failure::of_finding(CheckName::Config, finding);
+        let judged = judge(&sign_finding(finding), &failure, &before, &[after]);
+        assert_eq!(judged.holds, holds, "{}", judged.reason);
+        assert!(!holds || judged.doubts.is_empty(), "{:?}", judged.doubts);
     }
 }
 
