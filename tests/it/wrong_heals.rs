@@ -113,14 +113,16 @@ fn a_url_with_a_typing_error_leads_to_no_new_database() {
     );
     let missions = said["missions"].as_array().unwrap();
     assert_eq!(missions.len(), 1, "{missions:#?}");
-    assert_eq!(missions[0]["outcome"], "needs_person", "{missions:#?}");
-    // The statements are there for a person.
+    // The database of before lies beside it: that it was meant, a person says.
+    assert_eq!(missions[0]["outcome"], "awaiting_approval", "{missions:#?}");
     let slug = missions[0]["slug"].as_str().unwrap();
     let shown = workspace
         .ubs(&["missions", "show", slug, "--json"])
         .expect(0);
     assert!(
-        shown.stdout.contains("CREATE TABLE users"),
+        shown
+            .stdout
+            .contains("write app.db instead of ap.db in DATABASE_URL"),
         "{}",
         shown.stdout
     );
@@ -462,8 +464,11 @@ fn a_proposal_of_another_worker_does_not_fill_it_by_itself_either() {
         };
         fill(&workspace, "app.db", before);
         boot(&workspace, 0, &[]);
+        // No edit leads back to it.
+        std::fs::rename(workspace.path("app.db"), workspace.path("kept")).unwrap();
         workspace.write(".env", "DATABASE_URL=sqlite:///ap.db\n");
         let said = boot(&workspace, 1, &[]);
+        assert_eq!(said["missions"][0]["outcome"], "needs_person", "{said:#}");
         let slug = said["missions"][0]["slug"].as_str().unwrap();
         workspace.ubs(&["missions", "requeue", slug]).expect(0);
         let agent = ["--worker", "agent"];

@@ -91,7 +91,9 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
         let dialect = scheme.split('+').next().unwrap_or(scheme);
         let rest = &value[scheme.len() + 3..];
         let lacks_slash = dialect == "sqlite" && !rest.is_empty() && !rest.starts_with(['/', '?']);
-        if !lacks_slash {
+        // Tortoise writes its paths after two.
+        let is_meant = packages.has("tortoise") || rest.starts_with(":memory:");
+        if !lacks_slash || is_meant {
             continue;
         }
         let severity = match is_of_a_schema(context, name) {

@@ -2,6 +2,8 @@
 //! is there. The finding carries the exact statements, and says what they do and lose in words and numbers; no policy
 //! lets them run by themselves.
 
+use std::time::{Duration, Instant};
+
 use super::comparison::Comparison;
 use super::proposed::one_line;
 use super::statements::accepts;
@@ -19,6 +21,8 @@ use crate::domain::words::count;
 
 /// Rows that are counted; of more, it is said that there are more.
 const ROWS_MAX: u64 = 1_000_000;
+/// Once counting has taken this long, nothing more is counted, and nothing more proposed that needs it.
+const COUNTING_MAX: Duration = Duration::from_secs(5);
 /// How much of the first statement stands in a remedy.
 const SHOWN_BYTES_MAX: usize = 200;
 
@@ -80,20 +84,24 @@ fn place(table: &Table) -> String {
     }
 }
 
-/// How many rows there are for which a condition holds; `None` if that cannot be asked.
+/// How many rows there are for which a condition holds, among the first ones of a large table; `None` if that cannot
+/// be asked.
 fn rows(comparison: &Comparison<'_>, table: &Table, condition: &str) -> Option<u64> {
+    let asked = comparison.asked?;
+    if comparison.spent.get() >= COUNTING_MAX {
+        return None;
+    }
     let sql = format!(
-        "SELECT count(*) FROM (SELECT 1 FROM {} WHERE {condition} LIMIT {}) AS counted",
+        "SELECT count(*) FROM (SELECT * FROM {} LIMIT {}) AS counted WHERE {condition}",
         place(table),
         ROWS_MAX + 1
     );
+    let begun = Instant::now();
+    let answer = asked.try_column(&sql);
     comparison
-        .asked?
-        .try_column(&sql)
-        .ok()?
-        .first()?
-        .parse()
-        .ok()
+        .spent
+        .set(comparison.spent.get() + begun.elapsed());
+    answer.ok()?.first()?.parse().ok()
 }
 
 /// `2 rows`, `more than 1000000 rows`.
@@ -363,8 +371,9 @@ pub(super) fn change_type(
     let Some(statements) = statements else {
         return finding;
     };
-    // Versions before 16 cannot say without failing; then the trial does.
-    let unfit = rows(comparison, live, &unfit);
+    // Versions before 16 cannot say without failing; then the trial does. Not all of a large table was looked at.
+    let is_whole = rows(comparison, live, "true").is_some_and(|all| all <= ROWS_MAX);
+    let unfit = rows(comparison, live, &unfit).filter(|_| is_whole);
     let there = found.kind.as_deref().unwrap_or_default();
     let shown = shown_rows(rows_set);
     match (unfit, comparison.live.dialect) {

@@ -54,6 +54,7 @@ impl ExpectedSchema {
             live: &found,
             server: None,
             asked: None,
+            spent: Default::default(),
             others: &[],
             rights: &Rights::default(),
             locate: &|_| None,

@@ -495,6 +495,7 @@ impl Compared {
             live: &live,
             server: server.as_ref(),
             asked: server.as_ref().or(file.as_ref()),
+            spent: Default::default(),
             others,
             migration_tables: &versions,
             rights: &rights,

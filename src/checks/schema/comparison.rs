@@ -1,5 +1,8 @@
 //! One database and what is expected of it: what every part of the comparison is given.
 
+use std::cell::Cell;
+use std::time::Duration;
+
 use crate::database::handle::Live;
 use crate::database::judge::Judge;
 use crate::database::model::{DatabaseSchema, Dialect, Table};
@@ -27,6 +30,8 @@ pub(super) struct Comparison<'a> {
     pub server: Option<&'a Live>,
     /// The database itself, if it is there.
     pub asked: Option<&'a Live>,
+    /// How long rows have been counted.
+    pub spent: Cell<Duration>,
     /// Tables that the code expects in the same database by another `[[schema]]`.
     pub others: &'a [Table],
     /// Tables in which the migrations of the application keep what they did.

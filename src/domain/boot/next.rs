@@ -214,7 +214,7 @@ fn run(state: &BootState) -> Vec<Step> {
     } else if let Some(mission) = state
         .missions
         .iter()
-        .find(|m| m.outcome.is_none() && !m.closed)
+        .find(|m| m.outcome.is_none() && !m.closed && state.may_ask(m))
     {
         steps.push(Step::Heal {
             mission: mission.id,

@@ -220,6 +220,9 @@ impl LayerState {
     }
 }
 
+/// Missions of warnings that need approval and that one boot works on.
+const ASKED_MAX: usize = 5;
+
 /// A mission that this boot filed or met.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -521,8 +524,18 @@ impl BootState {
                 return others().next();
             }
             let is_left = self.blocking_missions().any(is_open);
-            is_left.then(|| others().find(|m| m.asks)).flatten()
+            is_left
+                .then(|| others().find(|m| m.asks && self.may_ask(m)))
+                .flatten()
         })
+    }
+
+    /// What only warns and needs approval takes a trial, and a boot makes few of those: a database may differ in much.
+    pub(super) fn may_ask(&self, mission: &BootMission) -> bool {
+        let is_asked = |m: &&BootMission| m.asks && !m.critical && m.outcome.is_some();
+        !mission.asks
+            || mission.critical
+            || self.missions.iter().filter(is_asked).count() < ASKED_MAX
     }
 
     /// Missions that block the present attempt.

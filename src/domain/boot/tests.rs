@@ -753,4 +753,18 @@ fn what_only_warns_is_asked_about_once_nobody_knows_what_blocks() {
     state.missions[0].outcome = Some(HealOutcome::NeedsPerson);
     state.missions[2].outcome = Some(HealOutcome::AwaitingApproval);
     assert_eq!(next(&state), None);
+
+    // A database may differ in much: a boot asks about some of it.
+    state.missions.truncate(1);
+    for n in 10..20 {
+        state.missions.push(mission(n, false, true));
+    }
+    let mut asked = 0;
+    while let Some(found) = next(&state) {
+        let mut missions = state.missions.iter_mut();
+        let found = missions.find(|m| m.id.0.as_u128() == found).unwrap();
+        found.outcome = Some(HealOutcome::AwaitingApproval);
+        asked += 1;
+    }
+    assert_eq!(asked, 5);
 }
