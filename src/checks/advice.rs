@@ -465,7 +465,7 @@ fn settings_module(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice
     }
     let is_settings = |module: &str| {
         let mut parts = module.split('.');
-        parts.any(|part| part.contains("settings")) && module != name
+        parts.any(|part| part.starts_with("settings")) && module != name
     };
     let mut there: Vec<&str> = facts
         .modules
