@@ -186,7 +186,7 @@ mod tests {
             ),
             (
                 "celery -A jobs worker -P eventlet",
-                &[],
+                &["celery.py"],
                 "eventlet is not installed",
                 "install eventlet",
             ),
