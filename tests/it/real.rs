@@ -274,3 +274,9 @@ fn bugsink_a_django_application_with_two_databases_answers() {
 fn bugsink_unset_settings_that_nobody_wrote_are_told_and_never_installed() {
     check("bugsink_unset");
 }
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn cashu_a_fastapi_application_with_a_database_answers_with_data() {
+    check("cashu");
+}
