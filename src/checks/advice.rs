@@ -14,6 +14,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::Location;
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
+use crate::manifest::Service;
 use crate::source::near_names;
 
 pub(super) use standard::{standard_remedy, taken_away};
@@ -73,6 +74,7 @@ pub(super) fn advise(
 ) -> Option<Advice> {
     hidden(context, raised)
         .or_else(|| settings_module(context, raised))
+        .or_else(|| lacking_object(context, raised))
         .or_else(|| missing_module(context, packages, raised))
         .or_else(|| without_package(as_run, raised))
         .or_else(|| {
@@ -392,6 +394,65 @@ fn directory_beyond(context: &CheckContext<'_>, raised: &Raised) -> Option<Advic
     })
 }
 
+/// The command of a service names an object that its module does not have.
+fn lacking_object(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
+    let module = raised.lacking_module()?;
+    if raised.kind != "AttributeError" || !raised.frames.is_empty() {
+        return None;
+    }
+    let facts = context.facts();
+    let is_own = |(name, _): &&(String, String)| is_module(name, module);
+    let (_, file) = facts.modules.iter().find(is_own)?;
+    let services = context
+        .manifest
+        .layers
+        .iter()
+        .flat_map(|layer| &layer.services);
+    let is_its = |service: &&Service| {
+        let object = AsRun::of_service(context, service).program.object;
+        object.is_some_and(|(named, _)| named == module)
+    };
+    let service = services.clone().find(is_its)?;
+    let clean = |text: &str| context.redactor.clean(text, 256);
+    let there: Vec<String> = facts
+        .applications
+        .iter()
+        .filter(|app| is_module(&app.module, module) && !app.attribute.is_empty())
+        .map(|app| {
+            let call = if app.is_factory { " (a factory)" } else { "" };
+            format!("{module}:{}{call}", app.attribute)
+        })
+        .collect();
+    let service_name = &service.name;
+    let remedy = match there.as_slice() {
+        [] => format!(
+            "define it in {}, or correct `run` of service {service_name}",
+            clean(file)
+        ),
+        some => format!(
+            "name one that is there in `run` of service {service_name} (and where that comes from): {}",
+            clean(&some.join(" or "))
+        ),
+    };
+    Some(Advice {
+        remedy,
+        place: Some(Location {
+            file: context.manifest_name(),
+            line: service.line,
+            column: 0,
+        }),
+        ..Advice::default()
+    })
+}
+
+/// Below the import roots, or by its path from the workspace.
+fn is_module(known: &str, module: &str) -> bool {
+    known == module
+        || known
+            .strip_suffix(module)
+            .is_some_and(|before| before.ends_with('.'))
+}
+
 /// Settings modules that a remedy names.
 const SETTINGS_MAX: usize = 3;
 
@@ -411,7 +472,7 @@ fn settings_module(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice
     }
     let is_settings = |module: &str| {
         let mut parts = module.split('.');
-        parts.any(|part| part.contains("settings")) && module != name
+        parts.any(|part| part.starts_with("settings")) && module != name
     };
     let mut there: Vec<&str> = facts
         .modules

@@ -88,7 +88,8 @@ mod tests {
                     run = 'redis-server'\nready = { tcp = '127.0.0.1:1' }\n[[layer]]\nname = 'web'\n\
                     rehearse = { imports = ['web'] }\n[[layer.service]]\nname = 'web'\nrun = 'uvicorn web:app'\n\
                     [[layer]]\nname = 'tables'\n[[layer.service]]\nname = 'tables'\nrun = 'python -m tables'\n\
-                    oneshot = true\n";
+                    oneshot = true\n\
+                    [[layer]]\nname = 'jobs'\n[[layer.service]]\nname = 'jobs'\nrun = 'rq worker high'\n";
         let manifest = Manifest::parse(text, std::path::Path::new("/w/ubs.toml")).unwrap();
         let found = gaps(&manifest, &Environment::default());
         let found: Vec<String> = found
@@ -104,6 +105,8 @@ mod tests {
                 "layer cache: not rehearsed: unknown command (redis-server)",
                 "service web: not probed: no `ready` (known)",
                 "layer tables: not rehearsed: no `rehearse`",
+                "layer jobs: not rehearsed: the command of rq names no module",
+                "service jobs: not probed: no `ready`",
             ]
         );
     }

@@ -60,6 +60,8 @@ pub(super) enum SandboxCause {
     NoNetwork,
     /// Its tables are made by what runs before it.
     NoTables,
+    /// A command of the boot makes directories before it.
+    NoDirectory,
 }
 
 impl SandboxCause {
@@ -75,6 +77,9 @@ impl SandboxCause {
                 "its tables are made, or compared, elsewhere in this boot, so this is not decided"
                     .to_owned()
             }
+            Self::NoDirectory => format!(
+                "a command of the boot makes directories (`mkdir`), which the {run} does not run, so this is not decided"
+            ),
             Self::NoNetwork => format!("a {run} has no network, so this is not decided"),
         }
     }
@@ -88,6 +93,9 @@ impl SandboxCause {
             )),
             Self::ReadOnly => None,
             Self::NoTables => Some("see what the schema check says of its database".to_owned()),
+            Self::NoDirectory => Some(format!(
+                "let a task of an earlier layer make the directory, or see that the {who} finds it"
+            )),
             Self::NoNetwork => Some(format!(
                 "let the {who} connect when it runs and not while it starts, or see that what it needs is up; a dry run \
                  may connect with rehearse.network = true"
@@ -98,6 +106,8 @@ impl SandboxCause {
 
 /// Paths of an exception that are looked up.
 const PATHS_MAX: usize = 16;
+/// Longest shell script that is looked into, in bytes.
+const SCRIPT_BYTES_MAX: u64 = 64 << 10;
 /// Longest path that is shown, in bytes.
 const PATH_BYTES_MAX: usize = 512;
 
@@ -218,12 +228,55 @@ impl CheckContext<'_> {
         if let Some(path) = self.not_shown_in(texts.into_iter().chain(messages), &unwritten) {
             return Some(SandboxCause::NotShown(path));
         }
+        if self.is_made_before(raised) {
+            return Some(SandboxCause::NoDirectory);
+        }
         match (raised.refused, raised.read_only, raised.network) {
             (true, ..) => Some(SandboxCause::Refused),
             (false, true, _) => Some(SandboxCause::ReadOnly),
             (false, false, true) => Some(SandboxCause::NoNetwork),
             (false, false, false) => None,
         }
+    }
+
+    /// The directory that was not there is one that a command of the boot, or a shell script that it runs, makes.
+    fn is_made_before(&self, raised: &Raised) -> bool {
+        let beyond = Path::new(&raised.beyond).parent();
+        let directory = match raised.directory.as_str() {
+            "" => beyond,
+            directory => Some(Path::new(directory)),
+        };
+        let name = directory
+            .and_then(Path::file_name)
+            .and_then(|name| name.to_str());
+        let Some(name) = name else {
+            return false;
+        };
+        let makes = |text: &str| {
+            let lines = text
+                .lines()
+                .filter(|line| line.contains("mkdir") || line.contains("install -d"));
+            lines.into_iter().any(|line| line.contains(name))
+        };
+        let services = self
+            .manifest
+            .layers
+            .iter()
+            .flat_map(|layer| &layer.services);
+        services.into_iter().any(|service| {
+            let scripts = service.run.iter().filter(|word| word.ends_with(".sh"));
+            let place = self.root.join(service.cwd.as_deref().unwrap_or_default());
+            let mut texts = scripts.filter_map(|word| {
+                let path = place.join(word);
+                let is_small = path
+                    .metadata()
+                    .is_ok_and(|m| m.is_file() && m.len() <= SCRIPT_BYTES_MAX);
+                is_small
+                    .then(|| std::fs::read_to_string(path).ok())
+                    .flatten()
+            });
+            makes(&service.run.join(" ")) || texts.any(|text| makes(&text))
+        })
     }
 
     /// A path that a text names, and that this host has but does not show to a dry run, or a directory of this host

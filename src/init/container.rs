@@ -1,8 +1,10 @@
 //! What a container is made of: its Dockerfile's command, its build directory, its published ports.
 
+use super::carry::is_port;
 use super::draft::Reference;
 use super::files::Files;
 use super::shell::{from_compose, from_shell};
+use super::text::{holds_credential, is_secret_name, is_variable_name};
 use super::yaml::{Node, Value};
 
 /// Images whose port everyone knows.
@@ -26,13 +28,39 @@ const PORTS: [(&str, &str); 16] = [
 ];
 
 /// What the Dockerfile of a service says about its command.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Built {
     pub entrypoint: Vec<String>,
     pub command: Vec<String>,
     pub references: Vec<Reference>,
     pub directories: Directories,
+    /// `ENV`, without what only an image needs.
+    pub env: Vec<(String, String)>,
+    /// `EXPOSE`, the first one.
+    pub port: Option<String>,
+    /// Instructions and variables that have no counterpart.
+    pub left: Vec<String>,
 }
+
+/// Variables that are about the image and not about the application.
+const OF_IMAGES: [&str; 14] = [
+    "DEBIAN_FRONTEND",
+    "GPG_KEY",
+    "HOME",
+    "LANG",
+    "LANGUAGE",
+    "PATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONFAULTHANDLER",
+    "PYTHONHASHSEED",
+    "PYTHONUNBUFFERED",
+    "PYTHON_VERSION",
+    "TERM",
+    "VIRTUAL_ENV",
+    "WORKDIR",
+];
+/// Tools that build an image, by the beginning of their variables.
+const OF_TOOLS: [&str; 5] = ["LC_", "PIP_", "POETRY_", "UV_", "PDM_"];
 
 /// Where a container works, and which of its directories are copies of what.
 #[derive(Debug, Default, Clone)]
@@ -80,6 +108,41 @@ impl Directories {
         });
         let (_, found) = copies.max_by_key(|(length, _)| *length)?;
         inside(&found)
+    }
+}
+
+impl Built {
+    /// `ENV NAME=value NAME=value`, or `ENV NAME value`.
+    fn set(&mut self, rest: &str) {
+        let words = shlex::split(rest).unwrap_or_default();
+        let pairs: Vec<(String, String)> = match words.split_first() {
+            Some((name, value)) if !name.contains('=') => vec![(name.clone(), value.join(" "))],
+            _ => words
+                .iter()
+                .filter_map(|word| word.split_once('='))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        };
+        for (name, value) in pairs {
+            let is_of_image = OF_IMAGES.contains(&name.as_str())
+                || OF_TOOLS.iter().any(|tool| name.starts_with(tool));
+            if is_of_image || !is_variable_name(&name) {
+                continue;
+            }
+            // A path of the container is one here only if it was copied from here.
+            let here = match value.starts_with('/') {
+                // Several paths.
+                true if value.contains(':') => None,
+                true => self.directories.origin_of(&value),
+                false => Some(value.clone()),
+            };
+            let is_secret = is_secret_name(&name) || holds_credential(&value);
+            self.env.retain(|(known, _)| *known != name);
+            match here.filter(|value| !is_secret && !value.contains('$')) {
+                Some(value) => self.env.push((name, value)),
+                None => self.left.push(format!("ENV {name}")),
+            }
+        }
     }
 }
 
@@ -183,7 +246,7 @@ pub(super) fn built_command(files: &Files, node: &Node, context: Option<&str>) -
 pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
     let mut built = Built::default();
     let mut stage_is_target = false;
-    let mut stages: Vec<(String, Directories)> = Vec::new();
+    let mut stages: Vec<(String, Built)> = Vec::new();
     let mut own_name = String::new();
     for line in joined_lines(text) {
         let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((&line, ""));
@@ -194,22 +257,31 @@ pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
                 }
                 let stage = rest.split_whitespace().last();
                 stage_is_target = target.is_some() && stage == target;
-                stages.push((own_name, built.directories));
+                stages.push((own_name, built));
                 own_name = stage.unwrap_or("").to_owned();
                 let below = rest.split_whitespace().find(|word| !word.starts_with("--"));
                 let below = stages
                     .iter()
                     .rfind(|(name, _)| Some(name.as_str()) == below);
                 // What an image that others made says is not known.
+                let below = below.map(|(_, known)| known.clone()).unwrap_or_default();
                 built = Built {
-                    directories: below.map(|(_, known)| known.clone()).unwrap_or_default(),
-                    ..Built::default()
+                    entrypoint: Vec::new(),
+                    command: Vec::new(),
+                    references: Vec::new(),
+                    ..below
                 };
             }
             "WORKDIR" => {
                 let path = rest.trim().trim_matches('"');
                 built.directories.work = Some(built.directories.absolute(path));
             }
+            "ENV" => built.set(rest),
+            "EXPOSE" if built.port.is_none() => {
+                let first = rest.split(['/', ' ', '-']).next().unwrap_or_default();
+                built.port = is_port(first).then(|| first.to_owned());
+            }
+            "USER" | "HEALTHCHECK" | "STOPSIGNAL" | "VOLUME" => built.left.push(line.clone()),
             "COPY" | "ADD" => built.directories.copied(rest),
             "CMD" => built.command = command(rest.trim(), &mut built.references),
             "ENTRYPOINT" => {
@@ -258,6 +330,30 @@ fn command(text: &str, references: &mut Vec<Reference>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_and_the_port_of_a_dockerfile_are_the_services() {
+        let text = "FROM python AS base\nWORKDIR /app\nENV PYTHONUNBUFFERED=1 MODE=base PIP_NO_CACHE_DIR=1\nCOPY . .\n\
+                    FROM base\nENV MODE live now\nENV PYTHONPATH=/app/src:/app CONFIG=/app/conf.toml DATA=/data \\\n  SECRET_KEY=abc\n\
+                    ENV PATH=\"/x:$PATH\" BASE=${ROOT}/a\nEXPOSE 8080/tcp 9000\nUSER app\nCMD [\"python\", \"-m\", \"a\"]\n";
+        let built = dockerfile(text, None);
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(
+            built.env,
+            [pair("MODE", "live now"), pair("CONFIG", "conf.toml")]
+        );
+        assert_eq!(built.port.as_deref(), Some("8080"));
+        assert_eq!(
+            built.left,
+            [
+                "ENV PYTHONPATH",
+                "ENV DATA",
+                "ENV SECRET_KEY",
+                "ENV BASE",
+                "USER app"
+            ]
+        );
+    }
 
     #[test]
     fn a_dockerfile_ends_with_its_command() {

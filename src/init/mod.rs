@@ -366,11 +366,17 @@ fn built_unit(files: &Files, text: &str) -> Option<Units> {
     let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
     let work = built.directories.work.as_deref();
     let cwd = work.and_then(|path| built.directories.origin_of(path));
+    let left: Vec<String> = built.left.iter().map(|text| text::plain(text)).collect();
+    let left = (!left.is_empty())
+        .then(|| Note::not_carried(&format!(" from Dockerfile: {}", left.join(", "))));
     let unit = draft::Unit {
         name: "web".to_owned(),
         origin: "Dockerfile".to_owned(),
         run,
         cwd: cwd.filter(|path| path != "." && files.is_dir(path)),
+        env: built.env,
+        port: built.port,
+        notes: left.into_iter().collect(),
         ..draft::Unit::default()
     };
     let references = built

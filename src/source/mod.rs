@@ -53,7 +53,7 @@ pub(crate) use import_order::ImportOrder;
 use listing::{SourceFile, list_files};
 pub(crate) use mount::{Sibling, differing_part, mount_like};
 pub(crate) use nesting::STACK_BYTES;
-pub(crate) use program::{Program, is_launcher, program};
+pub(crate) use program::{Program, is_launcher, option, program};
 use scope::FileName;
 
 /// Bounds of a pass, and what it knows beforehand.

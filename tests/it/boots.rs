@@ -27,6 +27,22 @@ const MAIN: [&str; 8] = [
     "python-dotenv==1.0.1",
 ];
 
+/// The environment of what was made by hand.
+const HAND: [&str; 12] = [
+    "fastapi==0.115.6",
+    "uvicorn==0.34.0",
+    "uvicorn-worker==0.3.0",
+    "gunicorn==23.0.0",
+    "pydantic==2.10.6",
+    "sqlalchemy==2.0.36",
+    "aiosqlite==0.20.0",
+    "greenlet==3.1.1",
+    "psycopg2-binary==2.9.10",
+    "celery==5.4.0",
+    "flask==3.1.0",
+    "django==5.1.4",
+];
+
 /// What is expected of the broken version.
 struct Case {
     name: &'static str,
@@ -53,7 +69,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 41] = [
     case(
         "c01_settings_extra_forbidden",
         "no_go",
@@ -216,6 +232,140 @@ const CASES: [Case; 22] = [
             "PYTHONPATH = \"extras\"",
         )
     },
+    // Made by hand, after what is often reported.
+    case(
+        "h01_wrong_attribute",
+        "no_go",
+        "rehearsal.failed",
+        "ubs.toml",
+        "shop.main:application",
+    ),
+    case(
+        "h02_factory_wrong_name",
+        "no_go",
+        "rehearsal.failed",
+        "ubs.toml",
+        "shop.main:create_app (a factory)",
+    ),
+    case(
+        "h03_asyncpg_missing",
+        "no_go",
+        "rehearsal.missing_package",
+        "shop/db.py:3",
+        "install asyncpg",
+    ),
+    case(
+        "h04_gunicorn_worker_class",
+        "no_go",
+        "config.program_missing",
+        "ubs.toml",
+        "install gevent",
+    ),
+    case(
+        "h05_django_settings_name",
+        "no_go",
+        "rehearsal.import_error",
+        "site1/wsgi.py:4",
+        "one that is there (site1.settings)",
+    ),
+    case(
+        "h06_django_app_missing",
+        "no_go",
+        "rehearsal.missing_package",
+        "site1/wsgi.py:4",
+        "install django-cors-headers",
+    ),
+    case(
+        "h08_celery_attribute",
+        "no_go",
+        "config.program_missing",
+        "ubs.toml",
+        "correct `run` of service worker",
+    ),
+    case(
+        "h09_imp_gone",
+        "no_go",
+        "rehearsal.import_error",
+        "shop/main.py:1",
+        "importlib",
+    ),
+    case(
+        "h10_distutils_gone",
+        "no_go",
+        "rehearsal.import_error",
+        "shop/main.py:1",
+        "setuptools",
+    ),
+    case(
+        "h11_log_directory",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:2",
+        "make the directory logs",
+    ),
+    case(
+        "h12_log_directory_outside",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:2",
+        "mkdir -p /var/log/shop-h12",
+    ),
+    case(
+        "h13_sqlalchemy2_execute",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:3",
+        "sqlalchemy<2",
+    ),
+    case(
+        "h14_pydantic_v1_regex",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:3",
+        "write `pattern`",
+    ),
+    case(
+        "h16_flask_before_first_request",
+        "no_go",
+        "rehearsal.failed",
+        "app.py:3",
+        "flask<2.3",
+    ),
+    case(
+        "h17_circular_import",
+        "no_go",
+        "rehearsal.import_error",
+        "shop/routes.py:2",
+        "break the circle",
+    ),
+    case(
+        "h18_python_multipart",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:7",
+        "install python-multipart",
+    ),
+    case(
+        "h21_uvicorn_run_module",
+        "no_go",
+        "rehearsal.import_error",
+        "shop/main.py:1",
+        "correct the name",
+    ),
+    case(
+        "h22_postgres_down",
+        "go",
+        "rehearsal.failed",
+        "shop/main.py:8",
+        "see that what it needs is up",
+    ),
+    case(
+        "h23_mkdir_before",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:2",
+        "make the directory var/log",
+    ),
 ];
 
 /// One of each kind, for the normal run; those without an environment of their own first.
@@ -517,6 +667,7 @@ fn environment(told: &Value, side: &str) -> Option<PathBuf> {
         "setuptools82" => vec!["apscheduler==3.9.1", "setuptools==82.0.0"],
         "setuptools81" => vec!["apscheduler==3.9.1", "setuptools==81.0.0"],
         "py313" => vec![],
+        "hand" => HAND.to_vec(),
         other => panic!("no environment {other}"),
     };
     let version = told["python"].as_str().expect("a version");

@@ -4,10 +4,16 @@
 //! `tests/real/NAME/truth.toml` says what is wrong with it, argued; see `support/real.rs`.
 
 use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
+use crate::support::Workspace;
 use crate::support::real::{check_out_in, strings};
 use serde_json::Value;
 use toml_edit::Table;
+
+/// An application answers after that long, on a busy machine.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 
 /// One defect that is truly there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,6 +111,43 @@ fn check(name: &str) {
             "{finding:#}"
         );
     }
+    if let Some(asked) = truth.get("boot").and_then(|boot| boot.as_table()) {
+        boots(&workspace, asked);
+    }
+}
+
+/// The manifest that `ubs init` wrote brings it up untouched, and it answers what `[boot]` says. Without a probe that
+/// asks a page it may take a while.
+#[track_caller]
+fn boots(workspace: &Workspace, asked: &Table) {
+    let text = |key: &str| asked[key].as_str().expect("a text");
+    workspace
+        .ubs(&["boot", "--detach", "--until-ready"])
+        .expect(0);
+    let begun = Instant::now();
+    let answer = loop {
+        let out = Command::new("curl")
+            .args([
+                "-sS",
+                "--max-time",
+                "10",
+                "-w",
+                "\n%{http_code}",
+                text("url"),
+            ])
+            .output();
+        let out = out.expect("curl runs");
+        if out.status.success() || begun.elapsed() > ANSWER_WAIT {
+            break String::from_utf8_lossy(&out.stdout).into_owned();
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    workspace.ubs(&["stop"]);
+    let status = asked["status"].as_integer().expect("a status").to_string();
+    assert!(
+        answer.ends_with(&status) && answer.contains(text("contains")),
+        "{answer}"
+    );
 }
 
 #[test]
@@ -134,4 +177,106 @@ fn pretalx_a_django_application_is_go() {
 #[ignore = "long: `.ci/run --all`"]
 fn lnbits_imports_a_name_that_a_library_dropped() {
     check("lnbits");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn optimade_an_installed_fastapi_application_answers_with_data() {
+    check("optimade");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn glances_a_fastapi_application_behind_a_script_answers() {
+    check("glances");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn fava_an_installed_flask_application_answers_with_data() {
+    check("fava");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn sqlite_web_a_flask_application_behind_a_script_answers_with_data() {
+    check("sqlite_web");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn pypiserver_an_installed_bottle_application_answers_with_data() {
+    check("pypiserver");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn radicale_the_port_of_an_unusual_option_is_probed() {
+    check("radicale");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn kinto_an_installed_pyramid_application_answers() {
+    check("kinto");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn bepasty_a_flask_application_answers() {
+    check("bepasty");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn isso_a_wsgi_application_with_a_database_answers() {
+    check("isso");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn supysonic_a_flask_factory_with_a_database_answers() {
+    check("supysonic");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn supysonic_defaults_the_directory_that_nothing_makes_is_named() {
+    check("supysonic_defaults");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn timetagger_an_asgi_application_answers() {
+    check("timetagger");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn celery_django_a_django_application_with_a_celery_worker_answers() {
+    check("celery_django");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn huey_django_a_django_application_with_a_huey_consumer_answers() {
+    check("huey_django");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn bugsink_a_django_application_with_two_databases_answers() {
+    check("bugsink");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn bugsink_unset_settings_that_nobody_wrote_are_told_and_never_installed() {
+    check("bugsink_unset");
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn cashu_a_fastapi_application_with_a_database_answers_with_data() {
+    check("cashu");
 }

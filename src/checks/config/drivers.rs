@@ -217,7 +217,7 @@ fn wrong(
 }
 
 /// The directories of packages of the application's virtual environment, and those of its own modules.
-struct Packages {
+pub(super) struct Packages {
     directories: Vec<PathBuf>,
 }
 
@@ -236,11 +236,28 @@ impl Packages {
         })
     }
 
-    fn has(&self, module: &str) -> bool {
+    /// `module`: also a path, `uvicorn/workers`.
+    pub(super) fn has(&self, module: &str) -> bool {
         self.directories.iter().any(|directory| {
             directory.join(module).is_dir()
                 || directory.join(format!("{module}.py")).is_file()
                 || has_extension(directory, module)
+        })
+    }
+}
+
+impl Packages {
+    /// A file of paths leads to modules that lie elsewhere, as an editable install writes it.
+    pub(super) fn leads_elsewhere(&self) -> bool {
+        const HARMLESS: [&str; 2] = ["distutils-precedence.pth", "_virtualenv.pth"];
+        let entries = self
+            .directories
+            .iter()
+            .filter_map(|directory| std::fs::read_dir(directory).ok());
+        entries.flatten().flatten().any(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.ends_with(".pth") && !HARMLESS.contains(&name.as_ref())
         })
     }
 }
@@ -256,7 +273,7 @@ fn has_extension(directory: &Path, module: &str) -> bool {
 }
 
 /// `None` where packages lie outside of one virtual environment too.
-fn packages(context: &CheckContext<'_>) -> Option<Packages> {
+pub(super) fn packages(context: &CheckContext<'_>) -> Option<Packages> {
     let program = interpreter(context.manifest, context.root, context.environment).ok()?;
     let home = program.parent()?.parent()?;
     let config = std::fs::read_to_string(home.join("pyvenv.cfg")).ok()?;

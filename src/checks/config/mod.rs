@@ -8,6 +8,7 @@ mod drivers;
 mod files;
 mod mend;
 mod obstacles;
+mod parts;
 mod reads;
 mod services;
 mod value;

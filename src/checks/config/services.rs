@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::obstacles::obstacles;
+use super::parts::part_missing;
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::read_source;
@@ -73,7 +74,8 @@ pub(super) fn service_findings(
         }
         programs.extend(
             program_missing(context, layer, service, &shared)
-                .or_else(|| module_missing(context, layer, service)),
+                .or_else(|| module_missing(context, layer, service))
+                .or_else(|| part_missing(context, service, severity)),
         );
     }
     let obstacles = obstacles(context, services(context).map(|(_, service)| service));
@@ -288,13 +290,27 @@ fn program_missing(
 /// `python -m PACKAGE.MODULE`, where the package lies in the service's directory and has no such module.
 fn module_missing(context: &CheckContext<'_>, layer: &Layer, service: &Service) -> Option<Finding> {
     let run = AsRun::of_service(context, service);
-    let module = run.program.run_module.as_deref()?;
+    // What a dry run imports is told by it; a worker's object may be a name in its package (`celery -A jobs.app`).
+    let object = run
+        .program
+        .object
+        .as_ref()
+        .map(|(module, _)| module.as_str());
+    let rehearse = layer.rehearse.as_ref();
+    let is_rehearsed =
+        |module: &str| rehearse.is_some_and(|r| r.imports.iter().any(|name| name == module));
+    let object = object.filter(|module| run.program.directory.is_none() && !is_rehearsed(module));
+    let is_object = object.is_some();
+    let module = run.program.run_module.as_deref().or(object)?;
     let (package, last) = module.rsplit_once('.')?;
     let place = context.root.join(run.cwd.as_deref().unwrap_or_default());
     let directory = place.join(package.replace('.', "/"));
     // One that extends its own path may have modules elsewhere.
     let initial = std::fs::read_to_string(directory.join("__init__.py")).ok()?;
-    if initial.contains("__path__") || has_maker(context, layer, service) {
+    if initial.contains("__path__")
+        || (is_object && initial.contains(last))
+        || has_maker(context, layer, service)
+    {
         return None;
     }
     let entries = std::fs::read_dir(&directory).ok()?;

@@ -139,6 +139,7 @@ impl LayerFailures<'_> {
                 SandboxCause::Refused
                 | SandboxCause::ReadOnly
                 | SandboxCause::NoNetwork
+                | SandboxCause::NoDirectory
                 | SandboxCause::NoTables => Code::RehearsalFailed,
             };
             let remedy = cause.remedy("layer").unwrap_or_else(|| {

@@ -275,3 +275,129 @@ fn a_dry_run_has_the_environment_files_of_its_service_and_a_clean_environment_wh
     let report = check(&app);
     assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
 }
+
+#[test]
+fn a_directory_of_the_host_decides_and_is_named() {
+    let host = tempfile::tempdir().unwrap();
+    let shown = host.path().display().to_string();
+    let manifest = "[[layer]]\nname = 'web'\nrehearse = { imports = ['web'] }\n[[layer.service]]\nname = 'web'\n\
+                    run = 'python -m web'\n";
+    for (directory, is_there) in [("there", true), ("absent", false)] {
+        let directory = host.path().join(directory);
+        if is_there {
+            std::fs::create_dir(&directory).unwrap();
+        }
+        let directory = directory.display();
+        let text =
+            format!("import sqlite3\nsqlite3.connect('{directory}/x.db').execute('select 1')\n");
+        let Some(app) = app(manifest, &[("web.py", &text)]) else {
+            return;
+        };
+        // A dry run that sees all of the host opens it.
+        if !crate::sandbox::has_own_root() {
+            return;
+        }
+        let report = check(&app);
+        let [finding] = report.findings.as_slice() else {
+            panic!("{report:#?}");
+        };
+        let remedy = finding.remedy.as_deref().unwrap();
+        if is_there {
+            assert_eq!(finding.severity, Severity::Warning, "{finding:#?}");
+            assert!(finding.message.contains(&shown), "{}", finding.message);
+        } else {
+            assert_eq!(finding.severity, Severity::Critical, "{finding:#?}");
+            assert!(
+                remedy.contains(&format!("mkdir -p {directory}")),
+                "{remedy}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_a_command_of_the_boot_makes_is_not_missing() {
+    let text = "open('var/log/app.log', 'a')\n";
+    let with = |run: &str| {
+        let manifest = format!(
+            "[[layer]]\nname = 'web'\nrehearse = {{ imports = ['web'] }}\n[[layer.service]]\nname = 'web'\nrun = {run}\n"
+        );
+        app(
+            &manifest,
+            &[
+                ("web.py", text),
+                ("start.sh", "mkdir -p var/log\npython -m web\n"),
+            ],
+        )
+    };
+    for run in [
+        "['sh', '-c', 'mkdir -p var/log && python -m web']",
+        "'sh start.sh'",
+    ] {
+        let Some(app) = with(run) else { return };
+        let report = check(&app);
+        assert_eq!(
+            only(&report, "rehearsal.failed").severity,
+            Severity::Warning,
+            "{run}"
+        );
+    }
+    let report = check(&with("'python -m web'").unwrap());
+    assert_eq!(
+        only(&report, "rehearsal.failed").severity,
+        Severity::Critical
+    );
+}
+
+#[test]
+fn remedies_name_what_is_there() {
+    let service = "[[layer.service]]\nname = 'web'\nrun = 'uvicorn --factory shop.main:make_app'\n";
+    let object = format!(
+        "[[layer]]\nname = 'web'\nrehearse = {{ imports = ['shop.main'], startup = true }}\n{service}"
+    );
+    let settings = "[[layer]]\nname = 'web'\nrehearse = { imports = ['wsgi'] }\n[[layer.service]]\nname = 'web'\n\
+                    run = 'gunicorn wsgi:application'\n";
+    let wsgi = "import os, importlib\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site1.setings')\n\
+                importlib.import_module(os.environ['DJANGO_SETTINGS_MODULE'])\n";
+    let asks = "import sys\nsys.tracebacklimit = 0\ndef f():\n    raise ImportError('Run \"pip install -U redis\" first.')\nf()\n";
+    let factory = "from fastapi import FastAPI\ndef create_app():\n    return FastAPI()\n";
+    let fake = ("fastapi.py", "class FastAPI: pass\n");
+    for (manifest, file, text, place, remedy) in [
+        (
+            object.as_str(),
+            "shop/main.py",
+            factory,
+            "ubs.toml",
+            "shop.main:create_app (a factory)",
+        ),
+        (
+            settings,
+            "wsgi.py",
+            wsgi,
+            "wsgi.py",
+            "one that is there (site1.settings)",
+        ),
+        // Frames that the application itself hides.
+        (settings, "wsgi.py", asks, "wsgi.py:4", "install redis with"),
+    ] {
+        let files = [
+            (file, text),
+            fake,
+            ("site1/__init__.py", ""),
+            ("site1/settings.py", ""),
+        ];
+        let Some(app) = app(manifest, &files) else {
+            return;
+        };
+        let report = check(&app);
+        let finding = report
+            .findings
+            .iter()
+            .find(|f| f.severity == Severity::Critical);
+        let finding = finding.unwrap_or_else(|| panic!("{report:#?}"));
+        let told = finding.remedy.as_deref().unwrap();
+        assert!(told.contains(remedy), "{finding:#?}");
+        let at = finding.location.as_ref().unwrap().to_string();
+        assert!(at.starts_with(place), "{at}");
+    }
+}

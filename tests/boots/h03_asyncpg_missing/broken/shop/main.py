@@ -1,0 +1,6 @@
+from shop import db
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/health")
+def health():
+    return {"ok": True}

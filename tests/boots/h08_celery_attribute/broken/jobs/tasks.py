@@ -1,0 +1,5 @@
+from celery import Celery
+queue = Celery("jobs", broker="memory://")
+@queue.task
+def f():
+    return 1

@@ -1,0 +1,6 @@
+from distutils.util import strtobool
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/health")
+def health():
+    return {"ok": True}

@@ -1,0 +1,7 @@
+import logging
+logging.basicConfig(filename="/var/log/shop-h12/app.log")
+from fastapi import FastAPI
+app = FastAPI()
+@app.get("/health")
+def health():
+    return {"ok": True}

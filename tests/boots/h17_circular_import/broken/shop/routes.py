@@ -1,0 +1,3 @@
+from fastapi import APIRouter
+from shop.main import SETTING
+router = APIRouter()
