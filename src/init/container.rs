@@ -1,6 +1,5 @@
 //! What a container is made of: its Dockerfile's command, its build directory, its published ports.
 
-use super::carry::is_port;
 use super::draft::Reference;
 use super::files::Files;
 use super::shell::{from_compose, from_shell};
@@ -279,7 +278,8 @@ pub(super) fn dockerfile(text: &str, target: Option<&str>) -> Built {
             "ENV" => built.set(rest),
             "EXPOSE" if built.port.is_none() => {
                 let first = rest.split(['/', ' ', '-']).next().unwrap_or_default();
-                built.port = is_port(first).then(|| first.to_owned());
+                let is_port = first.parse::<u16>().is_ok_and(|port| port > 0);
+                built.port = is_port.then(|| first.to_owned());
             }
             "USER" | "HEALTHCHECK" | "STOPSIGNAL" | "VOLUME" => built.left.push(line.clone()),
             "COPY" | "ADD" => built.directories.copied(rest),
