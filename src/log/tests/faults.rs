@@ -213,7 +213,7 @@ fn each_write(is_chosen: impl Fn(u64) -> bool) {
     for nth in (0..writes).filter(|nth| is_chosen(*nth)) {
         for (n, code) in CODES.into_iter().enumerate() {
             let times = 1 + (nth + n as u64) % 3;
-            survives_one_write(nth, times, fault(code, (nth + n as u64) % 2 == 0));
+            survives_one_write(nth, times, fault(code, (nth + n as u64).is_multiple_of(2)));
         }
     }
 }
