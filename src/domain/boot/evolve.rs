@@ -192,8 +192,13 @@ pub(crate) fn evolve(
             for rules in rules {
                 state.rules.insert(rules.service.clone(), rules.clone());
             }
+            // As in a plan that is fixed: those that say nothing are not kept.
             for terms in terms {
-                state.terms.insert(terms.service.clone(), terms.clone());
+                if terms.is_default() {
+                    state.terms.remove(&terms.service);
+                } else {
+                    state.terms.insert(terms.service.clone(), terms.clone());
+                }
             }
             for layer in layers {
                 state.needing.remove(&layer.name);

@@ -38,7 +38,7 @@ fn a_line_is_found_after_a_hundred_thousand_and_not_in_what_an_earlier_run_print
     let dir = tempfile::tempdir().unwrap();
     run(async {
         let script =
-            "seq 100000; test -e again || echo 'ready to serve'; touch again; exec sleep 600";
+            "seq 100000; test -e again || { touch again; echo 'ready to serve'; }; exec sleep 600";
         let mut spec = sh(dir.path(), script);
         spec.awaited_line = regex::Regex::new("^ready to [a-z]+$").ok();
         let mut probe = ready(ProbeKind::Log("^ready to [a-z]+$".into()));

@@ -40,13 +40,15 @@ fn replan(told: &mut Told, layers: Vec<LayerPlan>, disabled: bool, removed: &[&s
     assert_replays(told);
 }
 
-/// The events alone lead to the same state.
+/// The events alone lead to the same state, and so does the state as it is kept.
 fn assert_replays(told: &Told) {
     let events = told.engine.log.iter();
     let replayed = events.fold(BootState::default(), |state, (at, mission, event)| {
         evolve(state, *at, *mission, event)
     });
     assert_eq!(replayed, told.engine.state);
+    let kept = serde_json::to_string(&replayed).unwrap();
+    assert_eq!(serde_json::from_str::<BootState>(&kept).unwrap(), replayed);
 }
 
 #[test]
