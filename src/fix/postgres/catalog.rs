@@ -190,22 +190,55 @@ pub(crate) fn read_catalog(session: &Session, limit: Duration) -> Result<Catalog
 /// path does not name it, the schema of temporary tables comes before all others, and one may be called `pg_locks`.
 pub(crate) const PATH: &str = "pg_catalog, pg_temp";
 
-/// What the databases of the server have in common, and a transaction may change: rights and options of databases,
-/// and which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
-/// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
-/// src/backend/commands). Asked with [`crate::fix::postgres::transaction::plainly`].
-pub(crate) fn read_shared(session: &Session, limit: Duration) -> Result<Vec<String>, ServerError> {
+/// What the databases of the server have in common, and a transaction may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// Rights and options of each database, by its name.
+    databases: BTreeMap<String, String>,
+    /// Which of the tables that hold the rest (roles and their members, settings of roles and databases, comments on
+    /// them) this transaction has locked for writing, which lasts until its end (`AlterRole` and others in
+    /// src/backend/commands).
+    locked: BTreeSet<String>,
+}
+
+impl Shared {
+    /// The same, as far as one transaction can change it: none can make or drop a database (`PreventInTransactionBlock`),
+    /// so one that came or went meanwhile is somebody else's.
+    pub(crate) fn is_as(&self, before: &Self) -> bool {
+        let is_as = |(name, now): (&String, &String)| {
+            before
+                .databases
+                .get(name)
+                .is_none_or(|before| before == now)
+        };
+        self.locked == before.locked && self.databases.iter().all(is_as)
+    }
+}
+
+/// What databases share, now. Clones of other trials are left out: they are being set up beside this one, and belong to
+/// roles that this one is not. Asked with [`crate::fix::postgres::transaction::plainly`].
+pub(crate) fn read_shared(session: &Session, limit: Duration) -> Result<Shared, ServerError> {
     let rows = session.rows(
-            "SELECT format('database %I %s %s %s %s %s', datname, datdba, datistemplate, datallowconn, datconnlimit, datacl) \
-               FROM pg_database \
-             UNION ALL SELECT DISTINCT format('locked %s', relation::regclass) FROM pg_locks WHERE pid = pg_backend_pid() \
-               AND locktype = 'relation' AND database = 0 AND mode = 'RowExclusiveLock' AND relation IN \
-               ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_database'::regclass, 'pg_db_role_setting'::regclass, \
-                'pg_shdescription'::regclass, 'pg_tablespace'::regclass) \
-             ORDER BY 1",
-            limit,
-        )?;
-    Ok(rows.into_iter().flatten().flatten().collect())
+        "SELECT datname, format('%s %s %s %s %s', datdba, datistemplate, datallowconn, datconnlimit, datacl) \
+           FROM pg_database WHERE datname = current_database() OR datname NOT LIKE 'ubs\\_%' \
+         UNION ALL SELECT DISTINCT NULL, relation::regclass::text FROM pg_locks WHERE pid = pg_backend_pid() \
+           AND locktype = 'relation' AND database = 0 AND mode = 'RowExclusiveLock' AND relation IN \
+           ('pg_authid'::regclass, 'pg_auth_members'::regclass, 'pg_database'::regclass, 'pg_db_role_setting'::regclass, \
+            'pg_shdescription'::regclass, 'pg_tablespace'::regclass)",
+        limit,
+    )?;
+    let mut shared = Shared {
+        databases: BTreeMap::new(),
+        locked: BTreeSet::new(),
+    };
+    for mut row in rows {
+        let what = row.pop().flatten().unwrap_or_default();
+        match row.pop().flatten() {
+            Some(name) => drop(shared.databases.insert(name, what)),
+            None => drop(shared.locked.insert(what)),
+        }
+    }
+    Ok(shared)
 }
 
 /// What migration tools wrote down, in lines of the same kind: every version, and how much there is of the rest.
@@ -315,4 +348,30 @@ fn named(rows: Vec<Vec<Option<String>>>) -> impl Iterator<Item = (String, String
         let mut values = row.into_iter();
         Some((values.next()??, values.next()?.unwrap_or_default()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_make_or_drop_meanwhile_is_not_the_transactions() {
+        let shared = |databases: &[(&str, &str)], locked: &[&str]| Shared {
+            databases: databases
+                .iter()
+                .map(|(name, what)| ((*name).to_owned(), (*what).to_owned()))
+                .collect(),
+            locked: locked.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let before = shared(&[("app", "10 f t -1"), ("old", "10 f t -1")], &[]);
+        let others = shared(&[("app", "10 f t -1"), ("new", "10 f t -1")], &[]);
+        assert!(others.is_as(&before));
+        let granted = shared(&[("app", "10 f t -1 {=c/a}")], &[]);
+        assert!(!granted.is_as(&before));
+        let altered = shared(
+            &[("app", "10 f t -1"), ("old", "10 f t -1")],
+            &["pg_authid"],
+        );
+        assert!(!altered.is_as(&before));
+    }
 }

@@ -449,7 +449,7 @@ fn run(
     }
     // On a clone it was the trial's own role and database. Statements of this kind are refused by the relay; one that
     // another one builds is seen here.
-    if shared()? != shared_before {
+    if !shared()?.is_as(&shared_before) {
         return Err(PostgresError::NoReplay(
             "one of their statements changes a role, or rights, settings or options of a database, which is not a part \
              of the database itself"
