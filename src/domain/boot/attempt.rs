@@ -3,12 +3,16 @@
 use super::command::BootRefusal;
 use super::draft::{BootDraft, late};
 use super::state::{BootState, Phase};
-use crate::domain::backoff::backoff_ms;
+use crate::domain::backoff::{backoff_ms, backoff_ms_with};
 use crate::domain::event::{CheckPhase, Event, HealOutcome, Mode};
 use crate::domain::finding::{
     CheckName, CheckReport, Decision, Finding, Severity, UNPROVEN, decide_go,
 };
 use crate::domain::remedy::MAY_PASS;
+
+/// First wait for what is out of reach and not ours: a server that starts takes seconds, whatever the first wait after
+/// a fix is. It doubles each time, and chance takes nothing away, so that five attempts wait 15 s.
+const OTHERS_MS: u64 = 1_000;
 
 pub(super) fn require_checking(
     state: &BootState,
@@ -177,6 +181,7 @@ pub(super) fn end_healing(draft: &mut BootDraft) {
         .any(|m| m.rolled_back && m.attempt == state.attempt);
     let waiting = count(HealOutcome::AwaitingApproval);
     let ran = state.critical_layer_failure().is_some();
+    let waits_for_others = applied == 0 && !rolled_back && may_pass(state);
     let why = if applied > 0 {
         Some(format!(
             "{applied} fix{} applied",
@@ -184,7 +189,7 @@ pub(super) fn end_healing(draft: &mut BootDraft) {
         ))
     } else if rolled_back {
         Some("a fix was taken back".to_owned())
-    } else if (ran && waiting == 0) || may_pass(state) {
+    } else if (ran && waiting == 0) || waits_for_others {
         Some(format!("{}; it may pass", blocked_reason(state)))
     } else {
         None
@@ -192,12 +197,12 @@ pub(super) fn end_healing(draft: &mut BootDraft) {
     let attempt = state.attempt + 1;
     match why {
         Some(reason) if attempt <= state.plan.attempts_max => {
-            let wait_ms = backoff_ms(
-                state.attempt,
-                state.plan.backoff_ms,
-                state.plan.backoff_ms_max,
-                draft.context.random_per_mille,
-            );
+            let (first, max) = (state.plan.backoff_ms, state.plan.backoff_ms_max);
+            let wait_ms = if waits_for_others {
+                backoff_ms_with(state.attempt, first.max(OTHERS_MS), max, 0, 0)
+            } else {
+                backoff_ms(state.attempt, first, max, draft.context.random_per_mille)
+            };
             let at = draft.context.at.plus_ms(wait_ms);
             draft.push(Event::Retried {
                 attempt,
