@@ -214,6 +214,7 @@ impl Work {
             worker = worker.with_baseline(log.state.reports.values().cloned().collect());
         }
         let redactor = Arc::clone(&app.redactor);
+        let state_dir = app.state_dir.clone();
         let end = move |outcome, reason| {
             EngineReport::Command(BootCommand::EndHeal {
                 mission,
@@ -230,7 +231,7 @@ impl Work {
             give_back(&missions, mission, name);
             let (outcome, reason) = match worker.work(mission) {
                 Ok(worked) => (worked.outcome, worked.reason),
-                Err(error) => match error.log_trouble() {
+                Err(error) => match error.trouble(&state_dir) {
                     Some(error) => return EngineReport::HealWaits { mission, error },
                     None => (HealOutcome::Rejected, error.to_string()),
                 },

@@ -13,6 +13,7 @@ mod confine;
 mod control_group;
 mod crash;
 mod descriptor;
+mod disk;
 mod enter;
 mod file_watch;
 mod filter;
@@ -44,6 +45,7 @@ pub(crate) use crash::{crash_point, crash_point_at_event};
 pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
+pub(crate) use disk::free_bytes;
 pub(crate) use file_watch::FileWatch;
 pub(crate) use filter::Sockets;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};

@@ -16,4 +16,3 @@ mod value;
 pub(super) use check::check;
 pub(super) use drivers::mend_postgres;
 pub(super) use mend::replace_part;
-pub(super) use obstacles::free_bytes;

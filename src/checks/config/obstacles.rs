@@ -10,7 +10,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::process::BOOT_MARK;
 use crate::domain::remedy::Remedy;
-use crate::kernel::{Listener, leftover, listener};
+use crate::kernel::{Listener, free_bytes, leftover, listener};
 use crate::manifest::{ProbeKind, Service};
 
 /// Less free space than this lets databases and logs fail soon, in bytes.
@@ -171,12 +171,4 @@ fn disk_space(context: &CheckContext<'_>) -> Option<Finding> {
         Finding::of(Code::ConfigDiskSpace, "disk", message)
             .remedy("make room: databases and logs fail when a disk is full")
     })
-}
-
-/// What an ordinary user may still write there (statvfs(3)).
-pub(in crate::checks) fn free_bytes(directory: &Path) -> nix::Result<u64> {
-    let found = nix::sys::statvfs::statvfs(directory)?;
-    Ok(found
-        .blocks_available()
-        .saturating_mul(found.fragment_size()))
 }

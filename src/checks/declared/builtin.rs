@@ -11,10 +11,10 @@ use nix::sys::resource::{Resource, getrlimit};
 
 use super::answer::{Answer, Found};
 use super::certificate::ends_at;
-use crate::checks::config::free_bytes;
 use crate::checks::context::CheckContext;
 use crate::domain::finding::Severity;
 use crate::http::{BodyLimit, Client, HttpError, Target, certificates_of, server_certificate};
+use crate::kernel::free_bytes;
 use crate::manifest::{CertificateOf, CheckKind, DeclaredCheck};
 
 /// From the beginning of 1900, with which NTP counts, to that of 1970.

@@ -18,7 +18,7 @@ use crate::checks::sources::reaches;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::manifest::{AppObject, ExpectedService, Registration};
-use crate::source::RouterDefinition;
+use crate::source::{Include, RouterDefinition};
 
 /// What `routes.py` answers.
 #[derive(Debug, Default, Deserialize)]
@@ -128,7 +128,14 @@ fn check_app(
         let finding = unmounted_router(app, router, None, Severity::Warning);
         mounted(finding, router.definition(), false)
     }));
-    findings.extend(unlisted(registration, app, &routers, &routes.routes));
+    let includes = &context.facts().includes;
+    findings.extend(unlisted(
+        registration,
+        app,
+        &routers,
+        &routes.routes,
+        includes,
+    ));
     findings.extend(duplicate_routes(&routes.routes));
     if routes.full {
         findings.push(Finding::new(
@@ -156,14 +163,25 @@ fn unlisted(
     app: &AppObject,
     routers: &[&RouterDefinition],
     routes: &[Route],
+    includes: &[Include],
 ) -> Vec<Finding> {
     let services = &registration.services;
     if services.is_empty() {
         return Vec::new();
     }
     let mut findings = Vec::new();
+    // One without a prefix, as a page at the root has none, has nothing by which a list could name it.
+    let has_prefix = |router: &RouterDefinition| {
+        let is_its = |include: &Include| {
+            let included = include.included.as_ref();
+            included.is_some_and(|(module, name)| *module == router.module && *name == router.name)
+        };
+        let is_root = |prefix: &str| prefix.trim_matches('/').is_empty();
+        !is_root(&router.prefix) || includes.iter().any(|i| is_its(i) && !is_root(&i.prefix))
+    };
     // What lies beside the application itself did not hook in.
-    for router in routers.iter().filter(|r| r.module != app.module) {
+    let beside = routers.iter().filter(|r| r.module != app.module);
+    for router in beside.filter(|router| has_prefix(router)) {
         let is_its = |route: &&Route| !route.builtin && route.file == router.place.file;
         let mut its = routes.iter().filter(is_its).peekable();
         let Some(first) = its.peek().map(|route| route.path.clone()) else {

@@ -1,11 +1,16 @@
 //! What comes of work on a mission.
 
+use std::io::ErrorKind;
+use std::path::Path;
+
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::mission::MissionState;
 use crate::fix::apply::ApplyError;
 use crate::fix::promote::PromoteError;
 use crate::fix::trial::TrialError;
+use crate::kernel::free_bytes;
 use crate::log::{LogError, MissionsError};
+use crate::sandbox::CopyError;
 
 /// Work on a mission could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +43,30 @@ pub enum WorkError {
     },
 }
 
+/// A disk with less is full: not only too small for this trial.
+const FULL_BYTES: u64 = 16 << 20;
+
 impl WorkError {
+    /// What keeps work waiting and says nothing of the mission: the log cannot be written, or the disk below
+    /// `state_dir`, on which it lies with all trials, is full.
+    pub(crate) fn trouble(&self, state_dir: &Path) -> Option<LogError> {
+        let (Self::Trial(TrialError::Copy(CopyError::Io { source, .. }))
+        | Self::Trial(TrialError::Io { source, .. })) = self
+        else {
+            return self.log_trouble();
+        };
+        let is_full = matches!(
+            source.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+        );
+        let has_room = free_bytes(state_dir).is_ok_and(|free| free >= FULL_BYTES);
+        (is_full && !has_room).then(|| LogError::Full {
+            path: state_dir.to_owned(),
+        })
+    }
+
     /// What the log says, if it could not be written.
-    pub(crate) fn log_trouble(&self) -> Option<LogError> {
+    fn log_trouble(&self) -> Option<LogError> {
         let (Self::Missions(error) | Self::Promote(PromoteError::Missions(error))) = self else {
             return None;
         };
