@@ -32,6 +32,8 @@ pub(super) struct Circumstances {
     /// Within `try` with a handler that catches anything.
     pub caught: bool,
     pub class_depth: u32,
+    /// Within `if __name__ == "__main__"`: who imports the module does not get what is bound there.
+    pub main: bool,
     /// An earlier statement of the module may have left it.
     pub may_have_left: bool,
 }
@@ -134,6 +136,11 @@ impl<'a> Scope<'a> {
     /// Directly in the module: not in a function or class.
     pub(super) fn is_at_module_level(&self) -> bool {
         self.function_depth == 0 && self.circumstances.class_depth == 0
+    }
+
+    /// What is bound here is an attribute of the module once it was imported.
+    pub(super) fn binds_attributes(&self) -> bool {
+        self.is_at_module_level() && !self.circumstances.main
     }
 
     /// `a.b.c`, with what the first name stands for; a name of this module gets the module's.

@@ -350,7 +350,8 @@ fn applications_and_their_factories() {
             "from fastapi import FastAPI\nimport flask\nfrom starlette.applications import Starlette\n\
              app = FastAPI(title='x')\nsub: Starlette = Starlette()\n\
              def create_app(config=None):\n    a = flask.Flask(__name__)\n    return a\n\
-             def needs(x):\n    return FastAPI()\ndef helper():\n    b = FastAPI()\n",
+             def needs(x):\n    return FastAPI()\ndef helper():\n    b = FastAPI()\n\
+             if __name__ == '__main__':\n    mine = FastAPI()\n",
         ),
         (
             "wsgi.py",

@@ -67,6 +67,18 @@ struct Walker<'a> {
     web: WebCollector,
 }
 
+/// `__name__ == "__main__"`.
+fn is_main_guard(test: &Expr) -> bool {
+    let Expr::Compare(compare) = test else {
+        return false;
+    };
+    let is_name = |expr: &Expr| matches!(expr, Expr::Name(name) if name.id.as_str() == "__name__");
+    let is_main =
+        |expr: &Expr| matches!(expr, Expr::StringLiteral(text) if text.value == *"__main__");
+    let sides = || std::iter::once(&*compare.left).chain(&*compare.comparators);
+    matches!(&*compare.ops, [ast::CmpOp::Eq]) && sides().any(is_name) && sides().any(is_main)
+}
+
 impl<'a> Walker<'a> {
     /// Walks with other circumstances.
     fn within(&mut self, change: impl FnOnce(&mut Circumstances), walk: impl FnOnce(&mut Self)) {
@@ -83,8 +95,10 @@ impl<'a> Walker<'a> {
         self.visit_expr(&stmt.test);
         let mut truth = self.scope.truth(&stmt.test);
         let mut never = truth == Some(false);
+        let is_main = is_main_guard(&stmt.test);
         self.within(
             |s| {
+                s.main |= is_main;
                 s.never |= never;
                 s.conditional |= truth.is_none();
             },

@@ -93,7 +93,7 @@ impl WebCollector {
         if let Some(framework) = framework(scope, call) {
             if let Some(function) = self.functions.last_mut() {
                 function.made.push((name.to_owned(), framework));
-            } else if scope.is_at_module_level() {
+            } else if scope.binds_attributes() {
                 let lifespan = call.arguments.find_keyword("lifespan");
                 if lifespan.is_some_and(|given| !given.value.is_none_literal_expr()) {
                     self.with_lifespan.push(name.to_owned());
