@@ -68,6 +68,18 @@ impl Target {
         })
     }
 
+    /// The server that a whole URL leads to, and the path with the query that it names there.
+    pub(crate) fn of_url(url: &str) -> Result<(Self, String), &'static str> {
+        let target = Self::parse(url)?;
+        let uri: Uri = url.parse().map_err(|_| "is not a URL")?;
+        let path = match uri.query() {
+            Some(query) => format!("{}?{query}", uri.path()),
+            None => uri.path().to_owned(),
+        };
+        let prefix = String::new();
+        Ok((Self { prefix, ..target }, path))
+    }
+
     /// Whether what is sent stays on this host.
     pub(crate) fn is_loopback(&self) -> bool {
         let ip = self.host.parse::<std::net::IpAddr>();
@@ -158,17 +170,15 @@ impl Client {
         self.ask(get, path, headers, wanted).await
     }
 
-    /// POST of `body` to the address itself, with a query or nothing behind it.
+    /// POST of `body` to a path below the address.
     pub(crate) async fn post(
         &mut self,
-        query: &str,
+        path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: String,
         wanted: BodyLimit,
     ) -> Result<Answer, HttpError> {
-        let is_root = self.target.prefix.is_empty();
-        let path = format!("{}{query}", if is_root { "/" } else { "" });
-        self.ask((Method::POST, body), &path, headers, wanted).await
+        self.ask((Method::POST, body), path, headers, wanted).await
     }
 
     async fn ask(
@@ -370,4 +380,26 @@ fn make_tls_config(ca_file: Option<&Path>) -> Result<ClientConfig, HttpError> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Target;
+
+    #[test]
+    fn a_url_is_taken_apart_where_its_authority_ends() {
+        for (url, server, wanted) in [
+            ("http://h:8000", "http://h:8000", "/"),
+            ("http://h/a/b/?c=/d#e", "http://h:80", "/a/b/?c=/d"),
+            ("https://h?to=/a", "https://h:443", "/?to=/a"),
+            ("http://h#a/b", "http://h:80", "/"),
+        ] {
+            let (target, path) = Target::of_url(url).unwrap();
+            assert_eq!(
+                (target.to_string().as_str(), path.as_str()),
+                (server, wanted)
+            );
+        }
+        assert!(Target::of_url("ftp://h/a").is_err());
+    }
 }

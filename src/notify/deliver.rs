@@ -90,12 +90,7 @@ fn run(argv: &[String], workspace: &Path, input: &[u8], within: Duration) -> Res
 }
 
 fn post(url: &str, body: String, within: Duration) -> Result<(), String> {
-    // What stands behind `?` and `#` belongs to the path here.
-    let target = Target::parse(url).map_err(|why| format!("the address {why}"))?;
-    let path = url.split_once("://").map_or("", |(_, rest)| rest);
-    let query = path.split_once('?').map_or_else(String::new, |(_, query)| {
-        format!("?{}", query.split('#').next().unwrap_or(""))
-    });
+    let (target, path) = Target::of_url(url).map_err(|why| format!("the address {why}"))?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -104,7 +99,7 @@ fn post(url: &str, body: String, within: Duration) -> Result<(), String> {
     let posted = async {
         let mut client = Client::new(target, None).map_err(|error| error.to_string())?;
         let headers = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let posted = client.post(&query, &headers, body, BodyLimit::First(ANSWER_BYTES));
+        let posted = client.post(&path, &headers, body, BodyLimit::First(ANSWER_BYTES));
         let answer = posted.await.map_err(|error| error.to_string())?;
         match answer.status {
             200..=299 => Ok(()),

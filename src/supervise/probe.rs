@@ -287,12 +287,10 @@ async fn request(
 ) -> Result<Answered, ProbeFailure> {
     let wrong = |why: &str| ProbeFailure::new(format!("GET {url}: {why}"));
     let uri: Uri = url.parse().map_err(|e| wrong(&format!("not a URL: {e}")))?;
-    let (Some(scheme @ ("http" | "https")), Some(authority)) = (uri.scheme_str(), uri.authority())
-    else {
+    let (Some("http" | "https"), Some(_)) = (uri.scheme_str(), uri.authority()) else {
         return Err(wrong("only http:// and https:// can be probed"));
     };
-    let target = Target::parse(&format!("{scheme}://{authority}")).map_err(wrong)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let (target, path) = Target::of_url(url).map_err(wrong)?;
     let ca_file = with.ca_file.as_ref().map(|file| workspace.join(file));
     let socket: Option<PathBuf> = with.socket.as_ref().map(|socket| workspace.join(socket));
     let client = Client::new(target, ca_file.as_deref());
@@ -308,7 +306,9 @@ async fn request(
                 .ok_or_else(|| wrong(&format!("the header {name} contains invalid characters")))?,
         );
     }
-    let answer = client.get(path, &headers, BodyLimit::First(body_max)).await;
+    let answer = client
+        .get(&path, &headers, BodyLimit::First(body_max))
+        .await;
     let answer = answer.map_err(|error| wrong(&error.to_string()))?;
     Ok(Answered {
         status: answer.status,

@@ -109,28 +109,13 @@ fn tcp(address: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
     Ok(vec![Found::new("closed", address, message)])
 }
 
-/// Where the server is, and the path to ask for with its query; a query may follow the authority at once.
-fn split_url(url: &str) -> (&str, String) {
-    let url = url.split('#').next().unwrap_or(url);
-    let begin = url.find("://").map_or(0, |at| at + 3);
-    let (base, path) = match url[begin..].find(['/', '?']) {
-        Some(at) => url.split_at(begin + at),
-        None => (url, ""),
-    };
-    match path.starts_with('/') {
-        true => (base, path.to_owned()),
-        false => (base, format!("/{path}")),
-    }
-}
-
 fn http(url: &str, timeout_ms: u64) -> Result<Vec<Found>, String> {
-    let (base, path) = split_url(url);
-    let path = path.as_str();
-    let target = Target::parse(base).map_err(|why| format!("cannot look: its URL {why}"))?;
-    let shown = format!("{target}{}", path.split('?').next().unwrap_or(path));
+    let (target, path) =
+        Target::of_url(url).map_err(|why| format!("cannot look: its URL {why}"))?;
+    let shown = format!("{target}{}", path.split('?').next().unwrap_or_default());
     let asked = async {
         let mut client = Client::new(target, None)?;
-        client.get(path, &[], BodyLimit::First(0)).await
+        client.get(&path, &[], BodyLimit::First(0)).await
     };
     let (rule, why) = match within(timeout_ms, asked)? {
         Some(Ok(answer)) if (200..400).contains(&answer.status) => return Ok(Vec::new()),
@@ -400,21 +385,4 @@ fn ends(subject: &str, der: &[u8], days: u32) -> Result<Vec<Found>, String> {
         remedy: Some("renew the certificate".to_owned()),
         ..Found::new(rule, subject, message)
     }])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::split_url;
-
-    #[test]
-    fn a_url_is_taken_apart_where_its_authority_ends() {
-        for (url, base, path) in [
-            ("http://h:8000", "http://h:8000", "/"),
-            ("http://h/a/b?c=/d#e", "http://h", "/a/b?c=/d"),
-            ("https://h?to=/a", "https://h", "/?to=/a"),
-            ("http://h#a/b", "http://h", "/"),
-        ] {
-            assert_eq!(split_url(url), (base, path.to_owned()), "{url}");
-        }
-    }
 }
