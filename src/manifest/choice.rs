@@ -1,6 +1,6 @@
 //! Which services a boot is about: all that no profile holds back, or those that were named, with what they need.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::types::{Choice, Layer, Manifest, Service};
 use super::words::{did_you_mean, nearest};
@@ -26,20 +26,21 @@ impl Manifest {
     pub(crate) fn choose(&mut self, choice: &Choice) -> Result<(), ChoiceError> {
         require_known(self, choice)?;
         let kept = kept(self, choice);
-        let emptied: Vec<Layer> = self
-            .layers
-            .extract_if(.., |layer| {
-                let had_services = !layer.services.is_empty();
-                layer
-                    .services
-                    .retain(|service| kept.contains(&service.name));
-                had_services && layer.services.is_empty()
-            })
-            .collect();
-        // What came after a layer that is gone comes after what that came after. Layers make no circle.
-        for gone in &emptied {
+        let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        self.layers.retain_mut(|layer| {
+            let had_services = !layer.services.is_empty();
+            layer
+                .services
+                .retain(|service| kept.contains(&service.name));
+            let is_kept = !had_services || !layer.services.is_empty();
+            if !is_kept {
+                gone.insert(layer.name.clone(), std::mem::take(&mut layer.after));
+            }
+            is_kept
+        });
+        if !gone.is_empty() {
             for layer in &mut self.layers {
-                splice(&mut layer.after, gone, &emptied);
+                layer.after = over_gaps(std::mem::take(&mut layer.after), &gone);
             }
         }
         let layers: BTreeSet<&str> = self.layers.iter().map(|l| l.name.as_str()).collect();
@@ -52,24 +53,22 @@ impl Manifest {
     }
 }
 
-/// Puts what came before a layer that is gone in its place, over several that are gone, too.
-fn splice(after: &mut Vec<String>, gone: &Layer, emptied: &[Layer]) {
-    let Some(at) = after.iter().position(|name| *name == gone.name) else {
-        return;
-    };
-    after.remove(at);
-    let mut open: Vec<&String> = gone.after.iter().collect();
-    let mut seen: BTreeSet<&String> = BTreeSet::new();
+/// What a layer comes after, with what came before a layer that is gone in its place. Layers make no circle.
+fn over_gaps(after: Vec<String>, gone: &BTreeMap<String, Vec<String>>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    let mut open = after;
+    open.reverse();
     while let Some(name) = open.pop() {
-        if !seen.insert(name) {
+        if !seen.insert(name.clone()) {
             continue;
         }
-        match emptied.iter().find(|layer| layer.name == *name) {
-            Some(also_gone) => open.extend(&also_gone.after),
-            None if after.contains(name) => {}
-            None => after.push(name.clone()),
+        match gone.get(&name) {
+            Some(before) => open.extend(before.iter().rev().cloned()),
+            None => found.push(name),
         }
     }
+    found
 }
 
 fn all_services(manifest: &Manifest) -> impl Iterator<Item = (&Layer, &Service)> {
@@ -131,25 +130,28 @@ fn kept(manifest: &Manifest, choice: &Choice) -> BTreeSet<String> {
         [] => manifest.layers.iter().flat_map(on_in).collect(),
         named => named.to_vec(),
     };
+    let by_name: HashMap<&str, (&Layer, &Service)> = all_services(manifest)
+        .map(|(layer, service)| (service.name.as_str(), (layer, service)))
+        .collect();
+    let layers: HashMap<&str, &Layer> = manifest.layers.iter().map(|l| (&*l.name, l)).collect();
     let mut kept = BTreeSet::new();
     let mut walked: BTreeSet<&str> = BTreeSet::new();
     while let Some(name) = open.pop() {
-        let Some((layer, service)) = manifest.service(&name) else {
+        let Some((layer, service)) = by_name.get(name.as_str()) else {
             continue;
         };
         if !kept.insert(name) {
             continue;
         }
         open.extend(service.needs.keys().cloned());
-        let mut layers = vec![layer];
-        while let Some(layer) = layers.pop() {
+        let mut after = vec![*layer];
+        while let Some(layer) = after.pop() {
             if !walked.insert(&layer.name) {
                 continue;
             }
-            let before = manifest.layers.iter();
-            for before in before.filter(|other| layer.after.contains(&other.name)) {
+            for before in layer.after.iter().filter_map(|name| layers.get(&**name)) {
                 open.extend(on_in(before));
-                layers.push(before);
+                after.push(before);
             }
         }
     }
