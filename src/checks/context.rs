@@ -6,8 +6,9 @@ use std::path::Path;
 use super::earlier::Earlier;
 use super::shared::SharedRuns;
 use super::sources::Sources;
+use crate::domain::finding::Finding;
 use crate::domain::redact::Redactor;
-use crate::manifest::{Environment, Manifest};
+use crate::manifest::{Environment, Manifest, Origin};
 use crate::source::SourceFacts;
 
 /// What a check looks at.
@@ -49,6 +50,15 @@ impl CheckContext<'_> {
             .unwrap_or(&manifest.path)
             .display()
             .to_string()
+    }
+
+    /// The finding at the line of the variable's value: in the environment file that sets it, else in the manifest.
+    pub(super) fn at_variable(&self, finding: Finding, name: &str) -> Finding {
+        if let Some((_, Origin::File(file, line))) = self.environment.values.get(name) {
+            return finding.at(file.display().to_string(), *line, 0);
+        }
+        let declared = self.manifest.config.vars.get(name);
+        finding.at(self.manifest_name(), declared.map_or(0, |var| var.line), 0)
     }
 
     /// What the sources say: scanned when a check asks for the first time.

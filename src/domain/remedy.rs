@@ -160,6 +160,21 @@ impl Remedy {
         }
     }
 
+    /// Makes a file that is not there, with this text.
+    pub(crate) fn new_file(file: &str, text: String, what: String) -> Self {
+        let whole = TextEdit {
+            offset: 0,
+            length: 0,
+            text,
+        };
+        Self::EditText {
+            file: file.to_owned(),
+            before: None,
+            edits: vec![whole],
+            what,
+        }
+    }
+
     /// Every text in it, for whoever has to look for secrets or to bound sizes.
     pub fn texts(&self) -> impl Iterator<Item = &str> {
         let (fields, list): (Vec<&String>, &[String]) = match self {

@@ -351,10 +351,7 @@ impl Variable<'_> {
         let fix = self.fix(&code);
         let finding = Finding::new(code, severity, self.name, message);
         let origin = self.context.environment.values.get(self.name);
-        let finding = match origin.map(|(_, origin)| origin) {
-            Some(Origin::File(file, line)) => finding.at(file.display().to_string(), *line, 0),
-            _ => finding.at(self.context.manifest_name(), self.var.line, 0),
-        };
+        let finding = self.context.at_variable(finding, self.name);
         if matches!(origin, Some((_, Origin::Process))) {
             // The process environment wins over every file.
             return finding.remedy(format!(

@@ -44,85 +44,105 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     for (name, (value, origin)) in &context.environment.values {
-        let declared = context.manifest.config.vars.get(name);
         // What the host's own environment has may be another program's.
-        if *origin == Origin::Process && declared.is_none() {
+        if *origin == Origin::Process && !context.manifest.config.vars.contains_key(name) {
             continue;
         }
-        let Some((scheme, _)) = value.split_once("://") else {
+        let Some((scheme, rest)) = value.split_once("://") else {
             continue;
         };
-        let found = wrong(context, &packages, scheme).map(|(why, remedy)| {
-            let message = format!("{name} begins with {scheme}://, {why}");
-            // `postgres://` is mended by many an application itself.
-            let dialect = scheme.split('+').next().unwrap_or(scheme);
-            let opens_nothing = dialect != "postgres"
-                && near_dialect(dialect).is_some()
-                && is_of_a_schema(context, name);
-            let severity = match opens_nothing {
-                true => Severity::Critical,
-                false => Severity::Warning,
-            };
-            let finding = Finding::new(Code::ConfigInvalid, severity, name.as_str(), message);
-            let finding = match origin {
-                Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
-                _ => finding.at(
-                    context.manifest_name(),
-                    declared.map_or(0, |var| var.line),
-                    0,
-                ),
-            };
-            let finding = finding.remedy(remedy);
-            let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
-            let Some(near) = near_dialect(dialect) else {
-                return finding;
-            };
-            let (from, to) = match driver {
-                "" => (format!("{dialect}://"), format!("{near}://")),
-                _ => (format!("{dialect}+"), format!("{near}+")),
-            };
-            let fix = match scheme {
-                "postgres" => mend_postgres(context, name, origin),
-                _ => replace_beginning(context, name, origin, &from, &to),
-            };
-            with_edit(finding, fix, "it leads to a database")
-        });
-        findings.extend(found);
-        let dialect = scheme.split('+').next().unwrap_or(scheme);
-        let rest = &value[scheme.len() + 3..];
-        let lacks_slash = dialect == "sqlite" && !rest.is_empty() && !rest.starts_with(['/', '?']);
-        // Tortoise writes its paths after two.
-        let is_meant = packages.has("tortoise") || rest.starts_with(":memory:");
-        if !lacks_slash || is_meant {
-            continue;
-        }
-        let severity = match is_of_a_schema(context, name) {
+        let url = Url {
+            name,
+            origin,
+            scheme,
+            rest,
+        };
+        findings.extend(of_scheme(context, &packages, &url));
+        findings.extend(of_slashes(context, &packages, &url));
+    }
+    findings
+}
+
+/// The value of a variable that looks like a URL.
+struct Url<'a> {
+    name: &'a str,
+    origin: &'a Origin,
+    scheme: &'a str,
+    rest: &'a str,
+}
+
+impl Url<'_> {
+    /// What is wrong with it, at its line, with the edit for a person to approve.
+    fn finding(
+        &self,
+        context: &CheckContext<'_>,
+        opens_nothing: bool,
+        message: String,
+        remedy: String,
+        fix: Option<Remedy>,
+    ) -> Finding {
+        let severity = match opens_nothing {
             true => Severity::Critical,
             false => Severity::Warning,
         };
-        let message = format!(
-            "{name} has two slashes after {scheme}:, so what follows is taken for a host, which SQLite does not have"
-        );
-        let finding = Finding::new(Code::ConfigInvalid, severity, name.as_str(), message);
-        let finding = match origin {
-            Origin::File(file, line) => finding.at(file.display().to_string(), *line, 0),
-            _ => finding.at(
-                context.manifest_name(),
-                declared.map_or(0, |var| var.line),
-                0,
-            ),
-        };
-        let (from, to) = (format!("{scheme}://"), format!("{scheme}:///"));
-        let fix = replace_beginning(context, name, origin, &from, &to);
-        findings.push(with_edit(
-            finding.remedy(format!(
-                "write three slashes: {to} begins a path relative to where the application runs, {to}/ an absolute one"
-            )),
-            fix,
-            "it leads to a database",
-        ));
+        let finding = Finding::new(Code::ConfigInvalid, severity, self.name, message);
+        let finding = context.at_variable(finding, self.name).remedy(remedy);
+        with_edit(finding, fix, "it leads to a database")
     }
-    findings
+}
+
+fn of_scheme(context: &CheckContext<'_>, packages: &Packages, url: &Url<'_>) -> Option<Finding> {
+    let Url {
+        name,
+        origin,
+        scheme,
+        ..
+    } = *url;
+    let (why, remedy) = wrong(context, packages, scheme)?;
+    let message = format!("{name} begins with {scheme}://, {why}");
+    let (dialect, driver) = scheme.split_once('+').unwrap_or((scheme, ""));
+    let near = near_dialect(dialect);
+    // `postgres://` is mended by many an application itself.
+    let opens_nothing = dialect != "postgres" && near.is_some() && is_of_a_schema(context, name);
+    let fix = near.and_then(|near| match (scheme, driver) {
+        ("postgres", _) => mend_postgres(context, name, origin),
+        (_, "") => {
+            let (from, to) = (format!("{dialect}://"), format!("{near}://"));
+            replace_beginning(context, name, origin, &from, &to)
+        }
+        _ => {
+            let (from, to) = (format!("{dialect}+"), format!("{near}+"));
+            replace_beginning(context, name, origin, &from, &to)
+        }
+    });
+    Some(url.finding(context, opens_nothing, message, remedy, fix))
+}
+
+/// Two slashes where SQLite has three.
+fn of_slashes(context: &CheckContext<'_>, packages: &Packages, url: &Url<'_>) -> Option<Finding> {
+    let Url {
+        name,
+        origin,
+        scheme,
+        rest,
+    } = *url;
+    let dialect = scheme.split('+').next().unwrap_or(scheme);
+    let lacks_slash = dialect == "sqlite" && !rest.is_empty() && !rest.starts_with(['/', '?']);
+    // Tortoise writes its paths after two.
+    let is_meant = packages.has("tortoise") || rest.starts_with(":memory:");
+    if !lacks_slash || is_meant {
+        return None;
+    }
+    let message = format!(
+        "{name} has two slashes after {scheme}:, so what follows is taken for a host, which SQLite does not have"
+    );
+    let (from, to) = (format!("{scheme}://"), format!("{scheme}:///"));
+    let remedy = format!(
+        "write three slashes: {to} begins a path relative to where the application runs, {to}/ an absolute one"
+    );
+    let fix = replace_beginning(context, name, origin, &from, &to);
+    let opens_nothing = is_of_a_schema(context, name);
+    Some(url.finding(context, opens_nothing, message, remedy, fix))
 }
 
 /// The edit that lets a URL of `postgres://` begin with what SQLAlchemy knows, and with a driver that is installed.

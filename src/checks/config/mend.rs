@@ -1,6 +1,7 @@
 //! Exact edits of environment files, each for a person to approve: what a file says may be meant, and a value may lead
 //! to another system. No edit carries a value that may be a secret.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::value::{is_connection, is_placeholder};
@@ -40,6 +41,20 @@ fn edit(file: &Path, text: &str, at: usize, length: usize, new: &str, what: Stri
     Remedy::edit_text(&file, text, [(at..at + length, new.to_owned())], what)
 }
 
+/// The environment file that sets the variable once, its text, and where the value stands in it.
+fn assigned<'o>(
+    context: &CheckContext<'_>,
+    name: &str,
+    origin: &'o Origin,
+) -> Option<(&'o Path, String, Range<usize>)> {
+    let Origin::File(file, _) = origin else {
+        return None;
+    };
+    let text = read_source(context.root, file.to_str()?)?;
+    let (_, value) = assignment_spans(&text, name)?;
+    Some((file, text, value))
+}
+
 /// In the value of `name`, which an environment file sets once, `from` at its beginning becomes `to`.
 pub(super) fn replace_beginning(
     context: &CheckContext<'_>,
@@ -48,11 +63,7 @@ pub(super) fn replace_beginning(
     from: &str,
     to: &str,
 ) -> Option<Remedy> {
-    let Origin::File(file, _) = origin else {
-        return None;
-    };
-    let text = read_source(context.root, file.to_str()?)?;
-    let (_, value) = assignment_spans(&text, name)?;
+    let (file, text, value) = assigned(context, name, origin)?;
     let raw = &text[value.clone()];
     let inner = raw.trim_start_matches(['"', '\'']);
     let quotes = raw.len() - inner.len();
@@ -70,11 +81,7 @@ pub(in crate::checks) fn replace_part(
     from: &str,
     to: &str,
 ) -> Option<Remedy> {
-    let Origin::File(file, _) = origin else {
-        return None;
-    };
-    let text = read_source(context.root, file.to_str()?)?;
-    let (_, value) = assignment_spans(&text, name)?;
+    let (file, text, value) = assigned(context, name, origin)?;
     let raw = &text[value.clone()];
     (raw.matches(from).count() == 1).then(|| {
         let what = format!("write {to} instead of {from} in {name}");
@@ -326,16 +333,10 @@ pub(super) fn from_example(
     let text = harmless.iter().fold(String::new(), |text, entry| {
         set_variable(&text, &entry.name, &entry.value)
     });
-    (!text.is_empty()).then(|| Remedy::EditText {
-        file: file.clone(),
-        before: None,
-        edits: vec![TextEdit {
-            offset: 0,
-            length: 0,
-            text,
-        }],
-        what: format!(
+    (!text.is_empty()).then(|| {
+        let what = format!(
             "write the values of {example_name} that are no secret and lead to no other system"
-        ),
+        );
+        Remedy::new_file(file, text, what)
     })
 }

@@ -5,9 +5,7 @@ use std::path::Path;
 use super::draft::{Draft, Written, write};
 use super::graph::Graph;
 use crate::domain::finding::Finding;
-use crate::domain::remedy::{
-    MIGRATES_WITH, MigrationTool, NEEDS_APPROVAL, PROPOSED, Remedy, TextEdit,
-};
+use crate::domain::remedy::{MIGRATES_WITH, MigrationTool, NEEDS_APPROVAL, PROPOSED, Remedy};
 
 /// What the migrations say about one database.
 #[derive(Debug, Default)]
@@ -68,16 +66,7 @@ impl RevisionPlace {
             MigrationTool::Flask => "flask",
             _ => "alembic",
         };
-        let fix = Remedy::EditText {
-            file: file.clone(),
-            before: None,
-            edits: vec![TextEdit {
-                offset: 0,
-                length: 0,
-                text,
-            }],
-            what: what.clone(),
-        };
+        let fix = Remedy::new_file(&file, text, what.clone());
         finding
             .remedy(format!("in {file}, {what}"))
             .fix(fix)

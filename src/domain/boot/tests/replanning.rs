@@ -1,22 +1,8 @@
 //! The plan changes while the system runs: what is new starts, what is gone stops, and the rest goes on.
 
-use super::supervision::{SECOND, Told, layer, rule, service};
+use super::supervision::{SECOND, Told, layer, rule, service, up};
 use super::*;
 use crate::domain::health::HealthStatus;
-
-/// Two layers, up and stable.
-fn up() -> Told {
-    let layers = vec![
-        layer("one", &[], vec![service("a"), service("b")]),
-        layer("two", &["one"], vec![service("c")]),
-    ];
-    let mut told = Told::begin(layers, |_| {});
-    told.pass(SECOND);
-    told.pass(SECOND);
-    told.pass(11 * SECOND);
-    assert_eq!(told.health().status, HealthStatus::Healthy);
-    told
-}
 
 fn replan(told: &mut Told, layers: Vec<LayerPlan>, disabled: bool, removed: &[&str]) {
     let services = || layers.iter().flat_map(|l: &LayerPlan| &l.services);

@@ -1,6 +1,6 @@
 //! A person steers one service: what is stopped stays stopped, and there is one instance at any time.
 
-use super::supervision::{SECOND, Told, layer, service};
+use super::supervision::{SECOND, Told, layer, service, up};
 use super::*;
 use crate::domain::event::ServiceOrder;
 use crate::domain::health::{Health, HealthStatus};
@@ -21,20 +21,6 @@ fn stops(told: &Told) -> usize {
     let steps = next(&told.engine.state);
     let stop = |step: &&Step| matches!(step, Step::StopService { .. });
     steps.iter().filter(stop).count()
-}
-
-/// Two layers of one service each, up and stable.
-fn up() -> Told {
-    let layers = vec![
-        layer("one", &[], vec![service("a"), service("b")]),
-        layer("two", &["one"], vec![service("c")]),
-    ];
-    let mut told = Told::begin(layers, |_| {});
-    told.pass(SECOND);
-    told.pass(SECOND);
-    told.pass(11 * SECOND);
-    assert_eq!(told.health().status, HealthStatus::Healthy);
-    told
 }
 
 #[test]

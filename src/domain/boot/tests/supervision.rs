@@ -142,6 +142,20 @@ impl Told {
     }
 }
 
+/// Two layers, `a` and `b` in the first and `c` in the second, up and stable.
+pub(super) fn up() -> Told {
+    let layers = vec![
+        layer("one", &[], vec![service("a"), service("b")]),
+        layer("two", &["one"], vec![service("c")]),
+    ];
+    let mut told = Told::begin(layers, |_| {});
+    told.pass(SECOND);
+    told.pass(SECOND);
+    told.pass(11 * SECOND);
+    assert_eq!(told.health().status, HealthStatus::Healthy);
+    told
+}
+
 #[test]
 fn without_a_probe_ready_is_earned_by_uptime_and_healthy_by_being_stable() {
     let mut told = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
