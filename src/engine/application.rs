@@ -71,26 +71,22 @@ impl Application {
 
 /// The first line that is no assignment, of a file that has more of them than before.
 fn newly_malformed(before: &Environment, now: &Environment) -> Option<String> {
-    let count_before = |name: &str| {
+    let before = |name: &str| {
         let file = before.files.iter().find(|(known, _)| known == name);
         file.and_then(|(_, file)| file.as_ref())
-            .map_or(0, |file| file.malformed.len())
-    };
-    let foreign_before = |name: &str| {
-        let file = before.files.iter().find(|(known, _)| known == name);
-        file.and_then(|(_, file)| file.as_ref())
-            .map_or(0, |file| file.not_utf8.len())
     };
     let foreign = now.files.iter().find_map(|(name, file)| {
         let foreign = &file.as_ref()?.not_utf8;
         let line = foreign.first()?.line;
-        (foreign.len() > foreign_before(name)).then(|| format!("{name}:{line}: is not UTF-8 text"))
+        (foreign.len() > before(name).map_or(0, |file| file.not_utf8.len()))
+            .then(|| format!("{name}:{line}: is not UTF-8 text"))
     });
     foreign.or_else(|| {
         now.files.iter().find_map(|(name, file)| {
             let malformed = &file.as_ref()?.malformed;
             let (line, why) = malformed.first()?;
-            (malformed.len() > count_before(name)).then(|| format!("{name}:{line}: {why}"))
+            (malformed.len() > before(name).map_or(0, |file| file.malformed.len()))
+                .then(|| format!("{name}:{line}: {why}"))
         })
     })
 }

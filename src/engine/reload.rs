@@ -64,14 +64,14 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
             }
         }
     }
-    for layer in &read.layers {
+    for (at, layer) in read.layers.iter().enumerate() {
         if running.layers.iter().any(|other| other.name == layer.name) {
             continue;
         }
         let mut new = layer.clone();
         new.services.retain(|service| {
             let is_new = running.service(&service.name).is_none();
-            if is_new {
+            if is_new && !service.disabled {
                 change.added.push(service.name.clone());
             }
             is_new
@@ -84,7 +84,10 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
         if new.needing {
             change.plan.needing.push(name.clone());
         }
-        layers.push(new);
+        // Behind the one that it follows in the file, so that the next reload finds the same order.
+        let before = at.checked_sub(1).map(|before| &read.layers[before].name);
+        let behind = before.and_then(|name| layers.iter().position(|l: &Layer| l.name == *name));
+        layers.insert(behind.map_or(0, |behind| behind + 1), new);
     }
     change.manifest.layers = layers;
     change.manifest.heal = heal_of(running, read);
@@ -142,7 +145,9 @@ impl Change {
         }
         for service in &other.services {
             if running.service(&service.name).is_none() {
-                self.added.push(service.name.clone());
+                if !service.disabled {
+                    self.added.push(service.name.clone());
+                }
                 planned.push(service.clone());
                 services.push(service.clone());
             }
@@ -180,7 +185,9 @@ impl Change {
                 false
             }
             None => {
-                self.stopped.push(name.clone());
+                if !service.disabled {
+                    self.stopped.push(name.clone());
+                }
                 self.plan.removed.push(name.clone());
                 true
             }
@@ -463,7 +470,15 @@ mod tests {
             .map(|l| (l.name.as_str(), l.after.join(",")))
             .collect();
         let wanted = [("two", "mid".to_owned()), ("mid", "all".to_owned())];
-        assert_eq!((&after[..], middle.left), (&wanted[..], vec![]));
+        assert_eq!((&after[..], &middle.left), (&wanted[..], &vec![]));
+        let again = compare(&middle.manifest, &manifest(&three));
+        assert!(again.is_empty(), "{again:?}");
+        assert_eq!(again.left, [""; 0]);
+        let disabled = change(&format!(
+            "{BEFORE}{}disabled = true\n",
+            B.replace("\"b\"", "\"c\"")
+        ));
+        assert_eq!((disabled.added, disabled.left), (vec![], vec![]));
         let optional = change(&BEFORE.replace("\"all\"\n", "\"all\"\ncritical = false\n"));
         assert_eq!(
             (optional.plan.layers[0].critical, optional.left),

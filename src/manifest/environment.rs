@@ -17,7 +17,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// A file with more bytes that are no UTF-8 is no text.
 const FOREIGN_MAX: usize = 1_000;
 /// Variables that steer `ubs` itself and mean nothing to what it starts.
-const OWN_VARIABLES: [&str; 2] = ["UBS_CRASH_AT", "UBS_LOG"];
+const OWN_VARIABLES: [&str; 3] = ["UBS_CRASH_AT", "UBS_LOG", "UBS_PROFILES"];
 /// What a program needs to find others and to speak the user's language.
 const BASIC_VARIABLES: [&str; 4] = ["PATH", "LANG", "LC_ALL", "TZ"];
 /// What a service with `clean_env` keeps of the environment of `ubs`.
@@ -470,6 +470,9 @@ fn recoded(bytes: &[u8]) -> Option<(String, Vec<ForeignByte>)> {
         line += u32::try_from(chunk.valid().matches('\n').count()).ok()?;
         at += chunk.valid().len();
         for byte in chunk.invalid() {
+            if foreign.len() == FOREIGN_MAX {
+                return None;
+            }
             let one = [*byte];
             let (letter, _, is_wrong) = encoding_rs::WINDOWS_1252.decode(&one);
             let letter = letter
@@ -490,7 +493,7 @@ fn recoded(bytes: &[u8]) -> Option<(String, Vec<ForeignByte>)> {
             at += 1;
         }
     }
-    (foreign.len() <= FOREIGN_MAX && !text.contains('\0')).then_some((text, foreign))
+    (!text.contains('\0')).then_some((text, foreign))
 }
 
 /// A value as a part of a URL's login. One whose only special characters are those of an encoding is one already.

@@ -69,7 +69,7 @@ pub(super) fn put(state: &mut BootState, plan: &LayerPlan) {
         }
     }
     if starts || layer.status == LayerStatus::Failed {
-        wait_for(layer);
+        layer.wait_again();
     }
 }
 
@@ -83,15 +83,7 @@ fn replan(service: &mut ServiceState, fresh: ServiceState) -> bool {
         return false;
     }
     if was_disabled && !service.is_held() {
-        // One that is still being stopped ends first.
-        service.again = service.is_alive();
-        service.status = if service.again {
-            ServiceStatus::Stopped
-        } else {
-            ServiceStatus::Pending
-        };
-        service.ends = 0;
-        service.error.clear();
+        service.want_again();
         return true;
     }
     false
@@ -111,16 +103,6 @@ fn disable(service: &mut ServiceState) {
     };
 }
 
-/// The layer is up again when all that it has is ready.
-fn wait_for(layer: &mut LayerState) {
-    let has_failed = |s: &ServiceState| s.status == ServiceStatus::Failed;
-    if layer.status.is_supervised() && !layer.services.iter().any(has_failed) {
-        layer.status = LayerStatus::Starting;
-        layer.failure = None;
-        layer.reason.clear();
-    }
-}
-
 /// Takes a service out of the plan; it is known until its process has ended.
 pub(super) fn remove(state: &mut BootState, name: &str) {
     for layer in &mut state.plan.layers {
@@ -134,7 +116,7 @@ pub(super) fn remove(state: &mut BootState, name: &str) {
         disable(service);
         // What failed is gone.
         if layer.status == LayerStatus::Failed {
-            wait_for(layer);
+            layer.wait_again();
         }
     }
     forget(state, name);

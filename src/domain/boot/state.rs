@@ -188,6 +188,16 @@ pub struct LayerState {
 }
 
 impl LayerState {
+    /// Something in it starts anew: it is up again when all that it has is ready, and what waits for it waits until then.
+    pub(crate) fn wait_again(&mut self) {
+        let has_failed = |s: &ServiceState| s.status == ServiceStatus::Failed;
+        if self.status.is_supervised() && !self.services.iter().any(has_failed) {
+            self.status = LayerStatus::Starting;
+            self.failure = None;
+            self.reason.clear();
+        }
+    }
+
     /// Nothing of what failed or was stopped in it runs any more.
     #[must_use]
     pub(crate) fn may_start_again(&self) -> bool {

@@ -38,7 +38,7 @@ pub(super) fn steer(
     if !has_effect {
         return Ok(());
     }
-    if found.status == ServiceStatus::Disabled {
+    if found.terms.disabled {
         return Err(BootRefusal::Refused {
             why: format!("service {service} is disabled in the manifest"),
         });

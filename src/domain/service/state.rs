@@ -118,6 +118,34 @@ impl ServiceState {
         }
     }
 
+    /// A person stops it: it stays so until it is wanted again.
+    pub(crate) fn hold(&mut self, by: &str) {
+        self.begin_anew();
+        self.held_by = Some(by.to_owned());
+        self.status = ServiceStatus::Stopped;
+    }
+
+    /// It is to start as if for the first time, once its process has ended.
+    pub(crate) fn want_again(&mut self) {
+        self.begin_anew();
+        self.held_by = None;
+        self.ends = 0;
+        self.last_end.clear();
+        self.again = self.is_alive();
+        self.status = if self.again {
+            ServiceStatus::Stopped
+        } else {
+            ServiceStatus::Pending
+        };
+    }
+
+    fn begin_anew(&mut self) {
+        self.restart_at = None;
+        self.stable = false;
+        self.error.clear();
+        self.again = false;
+    }
+
     /// A person stopped it.
     #[must_use]
     pub(crate) fn is_held(&self) -> bool {
