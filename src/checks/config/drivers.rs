@@ -126,8 +126,9 @@ fn of_slashes(context: &CheckContext<'_>, packages: &Packages, url: &Url<'_>) ->
         scheme,
         rest,
     } = *url;
-    let dialect = scheme.split('+').next().unwrap_or(scheme);
-    let lacks_slash = dialect == "sqlite" && !rest.is_empty() && !rest.starts_with(['/', '?']);
+    // Others have a login or a host there: `sqlite+pysqlcipher://:passphrase@/file.db`.
+    let is_file = matches!(scheme, "sqlite" | "sqlite+pysqlite" | "sqlite+aiosqlite");
+    let lacks_slash = is_file && !rest.is_empty() && !rest.starts_with(['/', '?']);
     // Tortoise writes its paths after two.
     let is_meant = packages.has("tortoise") || rest.starts_with(":memory:");
     if !lacks_slash || is_meant {

@@ -114,6 +114,10 @@ fn behind_script(
         (is_dotted(module)).then_some(module)
     });
     let module = imports.next().filter(|_| is_python)?;
+    // A script that somebody wrote imports what it likes, also of the standard library.
+    if module == "__future__" || imports.next().is_some() {
+        return None;
+    }
     let top = module.split('.').next().unwrap_or(module);
     if packages.has(top) || packages.leads_elsewhere() {
         return None;

@@ -93,7 +93,7 @@ class _Reader:
             "fetched": self.is_fetched(column),
             "server_default": default,
             "default": self.literal_default(column),
-            "filler": self.filler(column),
+            "filler": None if column.nullable or column.primary_key else self.filler(column),
             "python": self.python(column.type),
             "references": references,
             "checked": problem

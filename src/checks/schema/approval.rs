@@ -348,11 +348,12 @@ pub(super) fn change_type(
     let Some(rows_set) = rows(comparison, live, &is_set) else {
         return finding;
     };
-    let (unfit, statements) = match comparison.live.dialect {
+    let there = found.kind.as_deref().unwrap_or_default();
+    let ((unfit, respelt), statements) = match comparison.live.dialect {
         Dialect::Postgres => (
-            format!(
-                "{is_set} AND NOT pg_input_is_valid({column}::text, {})",
-                literal(kind)
+            (
+                format!("{is_set} AND {}", unfit_in_postgres(kind, there, &column)),
+                "false".to_owned(),
             ),
             Some(vec![format!(
                 "ALTER TABLE {} ALTER COLUMN {column} TYPE {kind} USING {column}::{kind}",
@@ -374,13 +375,16 @@ pub(super) fn change_type(
     // Versions before 16 cannot say without failing; then the trial does. Not all of a large table was looked at.
     let is_whole = rows(comparison, live, "true").is_some_and(|all| all <= ROWS_MAX);
     let unfit = rows(comparison, live, &unfit).filter(|_| is_whole);
-    let there = found.kind.as_deref().unwrap_or_default();
+    let (unfit, respelt) = match rows(comparison, live, &respelt) {
+        Some(respelt) => (unfit, respelt),
+        None => (None, 0),
+    };
     let shown = shown_rows(rows_set);
     match (unfit, comparison.live.dialect) {
         (Some(unfit), Dialect::Postgres) if unfit > 0 => {
             let reason = format!(
-                "of {shown} with a value in {name}, {unfit} have one that is no {kind}: the change fails until they \
-                 are corrected"
+                "of {shown} with a value in {name}, {unfit} have one that is no {kind}, or that it would cut or \
+                 round: the change fails or loses until they are corrected"
             );
             let remedy = finding.remedy.clone().unwrap_or_default();
             finding
@@ -390,17 +394,21 @@ pub(super) fn change_type(
                     statements: Some(statements.join("; ")),
                 })
         }
-        (unfit, dialect) => {
-            let lost = match (unfit, dialect) {
-                (Some(0), _) => {
-                    format!("all {shown} with a value have one that fits, and nothing is lost")
-                }
-                (Some(unfit), _) => format!(
-                    "of {shown} with a value, {unfit} have one that is no {kind} and stay as they are; nothing is lost"
+        (unfit, _) => {
+            let kept = match respelt {
+                0 => "nothing is lost".to_owned(),
+                respelt => format!(
+                    "{respelt} are numbers that lose how they are written (leading zeros, 1.50)"
                 ),
-                (None, _) => {
-                    format!("{shown} have a value; one that does not fit lets the change fail")
-                }
+            };
+            let lost = match unfit {
+                Some(0) => format!("all {shown} with a value have one that fits, and {kept}"),
+                Some(unfit) => format!(
+                    "of {shown} with a value, {unfit} have one that is no {kind} and stay as they are; {kept}"
+                ),
+                None => format!(
+                    "{shown} have a value; one that does not fit is cut, rounded, or lets the change fail"
+                ),
             };
             let what = format!("change column {name} from {there} to {kind}; {lost}");
             for_approval(
@@ -417,23 +425,44 @@ pub(super) fn change_type(
     }
 }
 
-/// Which values SQLite does not turn into those of the type.
-fn unfit_in_sqlite(kind: &str, column: &str) -> String {
-    let kind = kind.to_uppercase();
-    let is_text = ["CHAR", "CLOB", "TEXT"]
+/// Which values a cast of PostgreSQL does not take, cuts or rounds.
+fn unfit_in_postgres(kind: &str, there: &str, column: &str) -> String {
+    let is_taken = format!("pg_input_is_valid({column}::text, {})", literal(kind));
+    // A text says the same in another spelling.
+    let is_text = ["text", "character", "varchar", "citext"]
         .iter()
-        .any(|word| kind.contains(word));
-    let is_number = kind != "JSON"
-        && ["INT", "REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"]
-            .iter()
-            .any(|word| kind.contains(word));
-    match (is_text, is_number) {
-        (true, _) => format!("typeof({column}) = 'blob'"),
-        (_, true) => format!(
-            "typeof({column}) = 'blob' OR typeof({column}) = 'text' AND CAST(CAST({column} AS NUMERIC) AS TEXT) <> {column}"
-        ),
-        _ => "false".to_owned(),
+        .any(|text| there.to_lowercase().starts_with(text));
+    let differs = match is_text {
+        true => "false".to_owned(),
+        false => format!("({column}::{kind})::{there} IS DISTINCT FROM {column}"),
+    };
+    format!("CASE WHEN {is_taken} THEN {differs} ELSE true END")
+}
+
+/// Which values SQLite leaves as they are though they are none of the type, and which numbers in texts it writes anew, so
+/// that leading zeros go (sqlite.org/datatype3.html, 3.1: what is no text and no BLOB has the affinity of numbers).
+fn unfit_in_sqlite(kind: &str, column: &str) -> (String, String) {
+    let kind = kind.to_uppercase();
+    let has = |words: &[&str]| words.iter().any(|word| kind.contains(word));
+    let never = || "false".to_owned();
+    let is_blob = format!("typeof({column}) = 'blob'");
+    let is_integer = kind.contains("INT");
+    if !is_integer && has(&["CHAR", "CLOB", "TEXT"]) {
+        return (is_blob, never());
     }
+    if !is_integer && (kind.is_empty() || kind.contains("BLOB")) {
+        return (never(), never());
+    }
+    // A text that looks like a number is compared as one.
+    let is_number = format!("{column} = CAST({column} AS NUMERIC)");
+    let respelt = format!(
+        "typeof({column}) = 'text' AND {is_number} AND CAST(CAST({column} AS NUMERIC) AS TEXT) <> {column}"
+    );
+    if is_integer || has(&["REAL", "FLOA", "DOUB", "NUM", "DEC", "BOOL"]) {
+        let unfit = format!("{is_blob} OR typeof({column}) = 'text' AND NOT ({is_number})");
+        return (unfit, respelt);
+    }
+    (never(), respelt)
 }
 
 /// The values that an enumeration lacks, each at its place in the order of the code.

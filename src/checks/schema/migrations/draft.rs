@@ -129,9 +129,10 @@ fn new_file(model: &Revision, id: &str, draft: &Draft) -> Option<String> {
     };
     let stem = name.strip_suffix(".py")?;
     let slug = slug(&draft.message);
+    let first = |rest: &str| rest.chars().next().map_or_else(String::new, String::from);
     let stem = match stem.split_once(&model.id) {
         Some(("", "")) => id.to_owned(),
-        Some(("", rest)) => format!("{id}{}{slug}", &rest[..1]),
+        Some(("", rest)) => format!("{id}{}{slug}", first(rest)),
         Some((before, rest)) => {
             let is_date = before
                 .chars()
@@ -147,7 +148,7 @@ fn new_file(model: &Revision, id: &str, draft: &Draft) -> Option<String> {
                 .collect();
             match (is_date, rest) {
                 (true, "") => format!("{dated}{id}"),
-                (true, rest) => format!("{dated}{id}{}{slug}", &rest[..1]),
+                (true, rest) => format!("{dated}{id}{}{slug}", first(rest)),
                 (false, _) => format!("{id}_{slug}"),
             }
         }
@@ -244,6 +245,10 @@ fn in_manner_of(text: &str, id: &str, down: &[&str], draft: &Draft) -> Option<St
             }
             _ => edits.push((whole_lines(&at), String::new())),
         }
+    }
+    // Two statements on a line are not taken apart.
+    if edits.windows(2).any(|two| two[0].0.end > two[1].0.start) {
+        return None;
     }
     let mut head = text[..end].to_owned();
     for (at, new) in edits.iter().rev() {

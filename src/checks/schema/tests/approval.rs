@@ -151,7 +151,7 @@ fn an_unknown_column_and_a_type_are_changed_on_sqlite_by_a_table_that_is_made_an
     let live = rusqlite::Connection::open(&path).unwrap();
     live.execute_batch(
         "CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, batch INTEGER NOT NULL, lot TEXT NOT NULL); CREATE INDEX i ON t (a); \
-         INSERT INTO t VALUES (1, '7', 1, ''), (2, 'x', 1, '');",
+         INSERT INTO t VALUES (1, '7', 1, ''), (2, 'x', 1, ''), (3, '0012', 1, '');",
     )
     .unwrap();
     let report = app.check(CheckName::Schema);
@@ -162,12 +162,14 @@ fn an_unknown_column_and_a_type_are_changed_on_sqlite_by_a_table_that_is_made_an
     let extra = of("t.batch").unwrap();
     assert_eq!(extra.severity, Severity::Warning);
     assert!(extra.facts.contains_key(REWRITES), "{extra:#?}");
-    assert!(extra.facts[PROPOSED].contains("nothing in its 2 rows changes"));
+    assert!(extra.facts[PROPOSED].contains("nothing in its 3 rows changes"));
     let typed = only(&report, "schema.type_mismatch");
     assert!(
-        typed.facts[PROPOSED].contains("of 2 rows with a value, 1 have one that is no INTEGER"),
+        typed.facts[PROPOSED].contains("of 3 rows with a value, 1 have one that is no INTEGER"),
         "{typed:#?}"
     );
+    let respelt = "1 are numbers that lose how they are written (leading zeros, 1.50)";
+    assert!(typed.facts[PROPOSED].contains(respelt), "{typed:#?}");
     for statement in statements(extra) {
         live.execute(statement, []).unwrap();
     }
@@ -182,7 +184,7 @@ fn an_unknown_column_and_a_type_are_changed_on_sqlite_by_a_table_that_is_made_an
             |row| row.get(0),
         )
         .unwrap();
-    assert_eq!(kinds, "integer1,text1");
+    assert_eq!(kinds, "integer1,text1,integer1");
     let open = app.check(CheckName::Schema);
     assert!(
         open.findings.iter().all(|f| f.severity == Severity::Info),
