@@ -7,9 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hyper::header::{CONTENT_TYPE, HeaderValue};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::http::{BodyLimit, Client, Target};
-use crate::kernel::{Signal, kill_group};
 use crate::manifest::WebhookShape;
 
 /// Time between two looks at a program that runs.
@@ -76,7 +77,9 @@ fn run(argv: &[String], workspace: &Path, input: &[u8], within: Duration) -> Res
             Ok(None) if Instant::now() < until => std::thread::sleep(POLL),
             Ok(None) => {
                 // All of it: what it started must not go on for ever. It is not yet waited for, so the group is ours.
-                let _ = kill_group(child.id(), Signal::SIGKILL);
+                if let Ok(group) = i32::try_from(child.id()) {
+                    let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+                }
                 let _ = child.wait();
                 let after = within.as_secs_f32();
                 return Err(format!("the program did not end within {after:.1} s"));
