@@ -214,6 +214,15 @@ fn mounted(
     // By who includes; what a file includes into something unknown, it includes into its application.
     let mut by_includer: BTreeMap<Key, Vec<&Include>> = BTreeMap::new();
     let own: Key = (app.module.clone(), app.attribute.clone());
+    // An application that is mounted in another one serves what it includes as a router does.
+    let includes = code.facts.includes.iter();
+    let included: BTreeSet<&Key> = includes.filter_map(|i| i.included.as_ref()).collect();
+    let applications = code.facts.applications.iter();
+    let sub: BTreeSet<Key> = applications
+        .map(|app| (app.module.clone(), app.attribute.clone()))
+        .filter(|key| *key != own && included.contains(key))
+        .collect();
+    let is_known = |key: &Key| routers.contains_key(key) || sub.contains(key);
     for include in &code.facts.includes {
         if is_side(&include.place.file) {
             continue;
@@ -221,7 +230,7 @@ fn mounted(
         let includer = include
             .includer
             .clone()
-            .filter(|key| routers.contains_key(key));
+            .filter(is_known);
         let in_file = include.place.file == app.place.file;
         let key = match (includer, &include.includer) {
             (Some(router), _) => router,
@@ -278,7 +287,7 @@ fn mounted(
             if endpoints > 0 && right {
                 found.push((prefix.trim_end_matches('/').to_owned(), key.clone()));
             }
-            if depth < DEPTH_MAX && routers.contains_key(&key) && found.len() < 4 * SERVICES_MAX {
+            if depth < DEPTH_MAX && is_known(&key) && found.len() < 4 * SERVICES_MAX {
                 walk.push((key, prefix, depth + 1));
             }
         }

@@ -226,6 +226,23 @@ services:
 }
 
 #[test]
+fn what_a_mounted_application_serves_is_listed_below_it() {
+    let compute = "compute/__init__.py";
+    let shop = Shop::new(&[
+        ("server.py", "app = make()\n"),
+        (compute, "compute = FastAPI()\n"),
+        ("compute/nodes.py", "router = APIRouter(prefix='/nodes')\n"),
+    ])
+    .app(Framework::FastApi, "server.py", "server", "app")
+    .app(Framework::FastApi, compute, "compute", "compute")
+    .router("compute.nodes", "router", "/nodes", 1)
+    .include((compute, 2), ("compute", "compute"), ("compute.nodes", "router"), "")
+    .include(("server.py", 2), ("server", "app"), ("compute", "compute"), "/v3/compute");
+    let text = shop.survey().text;
+    assert!(text.contains("\"/v3/compute/nodes\""), "{text}");
+}
+
+#[test]
 fn a_flask_application_with_a_procfile() {
     let shop = Shop::new(&[
         ("shop/__init__.py", "from flask import Flask\n\ndef create_app():\n    app = Flask(__name__)\n    app.register_blueprint(cart)\n"),
