@@ -127,6 +127,8 @@ fn start(size: &Size) {
             let threads = threads(supervisor.pid());
             ran.push(threads.iter().map(|thread| ran_for(thread)).sum());
             up.push(supervisor.up);
+            // What only the start needed is given back once the boot is up.
+            std::thread::sleep(Duration::from_millis(500));
             memory = Memory::of(supervisor.pid());
             supervisor.stop();
         }

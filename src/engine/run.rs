@@ -44,6 +44,9 @@ const STOP_POLL: Duration = Duration::from_millis(100);
 /// How long a boot that ends waits until somebody has heard of it.
 const TOLD_WITHIN: Duration = Duration::from_secs(5);
 
+/// Memory that is needed no more is given back at most this often.
+const MEMORY_GIVEN_BACK_EVERY: Duration = Duration::from_secs(60);
+
 /// Longest text about a manifest that cannot be used.
 const RELOAD_BYTES_MAX: usize = 8192;
 
@@ -153,6 +156,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
         reports,
         until: boot.until,
         on_settled: boot.on_settled,
+        memory_given_back: None,
         lock: prepared.lock,
     };
     let plan = plan_boot(&engine.app.manifest, boot.mode, boot.preflight);
@@ -220,6 +224,7 @@ struct Engine<'a> {
     reports: Reports,
     until: Until,
     on_settled: Option<Hook<'a>>,
+    memory_given_back: Option<Instant>,
     lock: SupervisorLock,
 }
 
@@ -289,6 +294,7 @@ impl Engine<'_> {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
                 }
+                self.give_back_memory();
                 let enough = match self.until {
                     Until::Stopped => self.log.state.is_all_done(),
                     Until::Settled => true,
@@ -335,6 +341,15 @@ impl Engine<'_> {
                 stop_wanted = Some(StopWanted { by, since });
                 self.work.cancel();
             }
+        }
+    }
+
+    /// What the start or a validation needed and supervision does not; not again and again while services come and go.
+    fn give_back_memory(&mut self) {
+        let is_due = |at: Instant| at.elapsed() >= MEMORY_GIVEN_BACK_EVERY;
+        if self.memory_given_back.is_none_or(is_due) {
+            kernel::give_back_memory();
+            self.memory_given_back = Some(Instant::now());
         }
     }
 

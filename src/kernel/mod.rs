@@ -15,8 +15,11 @@ mod crash;
 mod descriptor;
 mod disk;
 mod enter;
+#[cfg(test)]
+mod faulty_disk;
 mod file_watch;
 mod filter;
+mod give_back;
 mod landlock;
 mod leftover;
 mod listeners;
@@ -46,8 +49,11 @@ pub(crate) use descriptor::{
     PollEntry, poll, read_start_keeping_open, read_unless_database, set_nonblocking, try_reflink,
 };
 pub(crate) use disk::free_bytes;
+#[cfg(test)]
+pub(crate) use faulty_disk::{DiskFault, DiskOperation, FaultyDisk, Random};
 pub(crate) use file_watch::FileWatch;
 pub(crate) use filter::Sockets;
+pub(crate) use give_back::give_back_memory;
 pub(crate) use landlock::{Wall, has_landlock, landlock_version};
 #[cfg(test)]
 pub(crate) use leftover::dead_pid;

@@ -134,58 +134,9 @@ pub(super) struct Ledger {
     wrote: bool,
     buffer: Vec<u8>,
     commits: Arc<AtomicU64>,
-    #[cfg(test)]
-    faults: Option<Faults>,
-}
-
-/// Where a test may let the disk fail.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FaultAt {
-    Begin,
-    Insert,
-    Commit,
-    /// It is on the disk, and SQLite says that it is not.
-    Committed,
-}
-
-/// What the disk says there, and whether SQLite gives the transaction up.
-#[cfg(test)]
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Fault {
-    pub code: i32,
-    pub loses_transaction: bool,
-}
-
-/// Asked at each such place.
-#[cfg(test)]
-pub(super) struct Faults(pub Box<dyn FnMut(FaultAt) -> Option<Fault> + Send>);
-
-#[cfg(test)]
-impl std::fmt::Debug for Faults {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Faults")
-    }
 }
 
 impl Ledger {
-    #[cfg(test)]
-    pub(super) fn with_faults(mut self, faults: Option<Faults>) -> Self {
-        self.faults = faults;
-        self
-    }
-
-    #[cfg(test)]
-    fn fail_at(&mut self, at: FaultAt) -> Result<(), LogError> {
-        let fault = self.faults.as_mut().and_then(|faults| (faults.0)(at));
-        let Some(fault) = fault else { return Ok(()) };
-        if fault.loses_transaction {
-            let _ = self.execute("ROLLBACK");
-        }
-        let code = rusqlite::ffi::Error::new(fault.code);
-        Err(self.error(rusqlite::Error::SqliteFailure(code, None)))
-    }
-
     /// Takes over an open connection; rebuilds the projections if another program version made them.
     pub(super) fn new(conn: Connection, path: &Path) -> Result<Self, LogError> {
         let mut ledger = Self {
@@ -201,8 +152,6 @@ impl Ledger {
             wrote: false,
             buffer: Vec::new(),
             commits: Arc::default(),
-            #[cfg(test)]
-            faults: None,
         };
         let found = ledger.look()?;
         if found.projection_format == PROJECTION_FORMAT {
@@ -325,8 +274,6 @@ impl Ledger {
 
     /// Begins a transaction, and drops what is kept in memory if another process wrote meanwhile.
     pub(super) fn begin(&mut self) -> Result<(), LogError> {
-        #[cfg(test)]
-        self.fail_at(FaultAt::Begin)?;
         self.execute("BEGIN IMMEDIATE")?;
         self.wrote = false;
         self.anchoring = None;
@@ -355,11 +302,7 @@ impl Ledger {
             self.write_anchor()?;
         }
         crash_point_at_event("before_commit", first, self.head.seq);
-        #[cfg(test)]
-        self.fail_at(FaultAt::Commit)?;
         self.execute("COMMIT")?;
-        #[cfg(test)]
-        self.fail_at(FaultAt::Committed)?;
         crash_point_at_event("after_commit", first, self.head.seq);
         self.unanchored = self.unanchored.saturating_add(1);
         if self.head.seq >= first {
@@ -464,8 +407,6 @@ impl Ledger {
 
     /// Appends the row that is next, with its chain value.
     fn insert_row(&mut self, row: RawEvent<'_>) -> Result<Seq, LogError> {
-        #[cfg(test)]
-        self.fail_at(FaultAt::Insert)?;
         let chain = chain::link(&self.head.chain, &row, &mut self.buffer);
         let insert = || {
             self.conn

@@ -1,12 +1,12 @@
 //! Opening the file: is it ours, is it whole, is it of a layout that we know? Then, and only for
 //! writing, bring it up to date.
 //!
-//! Nothing is changed before the file is known to be a log. The first migration is committed before
-//! the switch to WAL, so that the header of the file itself says whose it is from the first byte on;
-//! what a foreign file contains can then be told without creating files beside it.
+//! Nothing is changed before the file is known to be a log. A new one appears whole, in WAL mode. An empty file is brought
+//! up to date in place; there the first migration is committed before the switch to WAL, so that the header of the file
+//! itself says whose it is, and what a foreign file contains can be told without creating files beside it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -318,18 +318,32 @@ pub(super) fn open_writer(path: &Path) -> Result<(Connection, PathBuf), LogError
     Ok((conn, path))
 }
 
-/// Creates the file with its final mode; SQLite gives `-wal` and `-shm` the same.
+/// Makes the log beside its place, of mode 0600 (SQLite gives `-wal` and `-shm` the same), and puts it there once it is
+/// whole and synced. What is there already, or was put there meanwhile, stays.
 fn create_file(path: &Path) -> Result<(), LogError> {
-    let created = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    match created {
-        Ok(_) => Ok(()),
-        // An empty file, or another process was faster.
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(LogError::io("create", path)(error)),
+    let io = LogError::io;
+    let error = |source| LogError::of(path, source);
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let made = tempfile::Builder::new()
+        .prefix("log-")
+        .suffix(".new")
+        .tempfile_in(directory)
+        .map_err(io("create", path))?
+        // No descriptor of ours: closing one would give up the locks of SQLite.
+        .into_temp_path();
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(&made, flags).map_err(error)?;
+    // It is synced once, when it is whole.
+    conn.pragma_update(None, "synchronous", 0).map_err(error)?;
+    migrate(&mut conn, path, MIGRATIONS)?;
+    switch_to_wal(&conn).map_err(error)?;
+    conn.close().map_err(|(_, source)| error(source))?;
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(&made).map_err(io("sync", path))?;
+    match made.persist_noclobber(path) {
+        Ok(()) => sync(directory).map_err(io("sync", path)),
+        Err(kept) if kept.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(kept) => Err(io("create", path)(kept.error)),
     }
 }
 

@@ -65,34 +65,6 @@ impl Log {
     pub fn open(path: &Path) -> Result<Self, LogError> {
         let (conn, path) = migrate::open_writer(path)?;
         let ledger = Ledger::new(conn, &path)?;
-        Self::serve(ledger, path)
-    }
-
-    /// On a disk that fails as the test says.
-    #[cfg(test)]
-    pub(super) fn open_on(path: &Path, faults: super::ledger::Faults) -> Result<Self, LogError> {
-        let (conn, path) = migrate::open_writer(path)?;
-        let ledger = Ledger::new(conn, &path)?.with_faults(Some(faults));
-        Self::serve(ledger, path)
-    }
-
-    /// On a disk that is asked before each begin, insert and commit whether it is full.
-    #[cfg(test)]
-    pub(crate) fn open_on_disk(
-        path: &Path,
-        mut is_full: impl FnMut() -> bool + Send + 'static,
-    ) -> Result<Self, LogError> {
-        let faults = super::ledger::Faults(Box::new(move |at| {
-            let is_before = at != super::ledger::FaultAt::Committed;
-            (is_before && is_full()).then_some(super::ledger::Fault {
-                code: rusqlite::ffi::SQLITE_FULL,
-                loses_transaction: true,
-            })
-        }));
-        Self::open_on(path, faults)
-    }
-
-    fn serve(ledger: Ledger, path: PathBuf) -> Result<Self, LogError> {
         let commits = ledger.commits();
         let (queue, jobs) = bounded(QUEUE_JOBS_MAX);
         let writer = std::thread::Builder::new()

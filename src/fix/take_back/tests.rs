@@ -12,11 +12,13 @@ use crate::domain::finding::{CheckName, Finding, Severity};
 use crate::domain::ids::Signature;
 use crate::domain::mission::{Change, Failure, MissionStatus, Proposal, Risk};
 use crate::fix::database::{apply_statements, definitions_digest};
+use crate::kernel::{DiskFault, FaultyDisk};
 use crate::log::Log;
 
 struct Place {
     dir: tempfile::TempDir,
     missions: Missions,
+    _disk: FaultyDisk,
 }
 
 fn verdict() -> Verdict {
@@ -38,13 +40,20 @@ impl Place {
         Self::on_disk(move || is_full.load(Ordering::SeqCst))
     }
 
-    fn on_disk(is_full: impl FnMut() -> bool + Send + 'static) -> Self {
+    /// The disk of the log is asked before each operation whether it is full.
+    fn on_disk(mut is_full: impl FnMut() -> bool + Send + 'static) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let state_dir = dir.path().join(".ubs");
+        let state_dir = dir.path().canonicalize().unwrap().join(".ubs");
         fs::create_dir(&state_dir).unwrap();
-        let log = Log::open_on_disk(&state_dir.join("log.db"), is_full).unwrap();
+        let disk = FaultyDisk::at(&state_dir, 1);
+        let log = Log::open(&state_dir.join("log.db")).unwrap();
+        disk.fail_when(move |_| is_full().then_some(DiskFault::Full));
         let missions = Missions::new(log);
-        Self { dir, missions }
+        Self {
+            dir,
+            missions,
+            _disk: disk,
+        }
     }
 
     fn root(&self) -> &Path {
@@ -467,7 +476,7 @@ fn a_log_that_fills_while_a_fix_is_taken_back_delays_the_end_of_it_and_no_blessi
     assert!(!place.has_journal(&fix));
 }
 
-/// The log fails for good from write `n` of a promotion on, and then works again.
+/// The disk of the log is full for good from operation `n` of a promotion on, and then works again.
 fn promote_with_trouble_at(n: u64) -> bool {
     let left = Arc::new(AtomicU64::new(u64::MAX));
     let count = Arc::clone(&left);
@@ -526,7 +535,7 @@ fn promote_with_trouble_at(n: u64) -> bool {
 #[test]
 fn a_promotion_during_which_the_log_fails_is_whole_or_nothing_once_it_works_again() {
     let whole = (0..).find(|n| promote_with_trouble_at(*n));
-    // Begin, insert and commit of two events, at least.
+    // Two commits: frames of the write-ahead log, and a sync.
     assert!(whole.unwrap() >= 6, "{whole:?}");
 }
 
