@@ -186,12 +186,14 @@ fn survives_one_write(nth: u64, times: u64, fault: DiskFault) -> u64 {
         }
     }
     drop(log);
+    let operations = disk.operations();
+    disk.fail_when(|_| None);
     assert_eq!(kinds(&path), wanted, "write {nth}");
     assert_sound(&path, wanted.len() as u64);
     let kept = projections(&path);
     Log::open(&path).unwrap().rebuild().unwrap();
     assert_eq!(projections(&path), kept, "write {nth}");
-    disk.operations()
+    operations
 }
 
 /// Each operation of the recorded boot in turn that `is_chosen` takes.
