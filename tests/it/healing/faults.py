@@ -656,7 +656,7 @@ def await_it(app, place, service, running):
         if "log" in ready and "working" in said:
             return None
         if "http" in ready:
-            if "Application startup complete" in said and ask(app.port, ready["http"].split("${PORT}")[1]) == 200:
+            if "Uvicorn running on" in said and ask(app.port, ready["http"].split("${PORT}")[1]) == 200:
                 return None
         time.sleep(0.05)
     return f"{service['name']} is not ready"

@@ -69,6 +69,12 @@ fn boot(history: &History) {
             &ours.replace("+asyncpg", "+psycopg2").replace('%', "%%"),
         ),
     );
+    let has_asyncpg = site_packages(&workspace).join("asyncpg").exists();
+    let ours = if has_asyncpg {
+        ours
+    } else {
+        ours.replace("+asyncpg", "+psycopg2")
+    };
     workspace.write(
         ".env",
         &format!("DATABASE_URL={ours}\nPREFECT_API_DATABASE_CONNECTION_URL={ours}\n"),
