@@ -342,7 +342,7 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Depth::Part,
             "SERVICE",
             Tone::Warn,
-            format!("{service} did not end in the time it had and was killed (SIGKILL)"),
+            format!("{service} had not ended when asked to and was killed (SIGKILL)"),
         ),
         E::ServiceExited {
             service,

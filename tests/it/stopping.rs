@@ -81,7 +81,7 @@ fn what_had_to_be_killed_is_said() {
     assert!(workspace.leftovers().is_empty());
     let replay = workspace.ubs(&["replay", "last"]).expect(0).stdout;
     assert!(
-        replay.contains("a did not end in the time it had and was killed"),
+        replay.contains("a had not ended when asked to and was killed"),
         "{replay}"
     );
     let log = workspace.read(".ubs/logs/a.log");
