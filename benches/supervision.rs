@@ -6,6 +6,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -46,8 +47,9 @@ fn main() {
         .iter()
         .filter(|argument| !argument.starts_with('-'))
         .collect();
-    let parts: [(&str, Part); 5] = [
+    let parts: [(&str, Part); 6] = [
         ("start", start),
+        ("peers", peers),
         ("chain", chain),
         ("idle", idle),
         ("probes", probes),
@@ -153,6 +155,98 @@ fn start(size: &Size) {
             memory.resident, memory.own, memory.mapped
         );
     }
+}
+
+/// The start with other supervisors, where they are installed: until all processes run, which is durable with none of
+/// them. `apt install supervisor s6` on Debian.
+fn peers(size: &Size) {
+    type Peer = fn(&Path, usize, &str) -> Command;
+    let peers: [(&str, Peer); 2] = [("supervisord", supervisord), ("s6-svscan", s6_svscan)];
+    for (name, configured) in peers {
+        if Command::new("which")
+            .arg(name)
+            .output()
+            .is_ok_and(|found| !found.status.success())
+        {
+            println!("{name} is not installed, and not measured");
+            continue;
+        }
+        let mut times = Vec::new();
+        let mut memory = 0.0;
+        for round in 0..size.rounds {
+            let place = tempfile::tempdir().expect("a directory");
+            // Nobody else sleeps so long.
+            let seconds = format!("10{}{round}", std::process::id());
+            let mut command = configured(place.path(), size.services, &seconds);
+            let begun = Instant::now();
+            let mut peer = spawn_quietly(&mut command);
+            while running(&["sleep", &seconds]).len() < size.services {
+                assert!(
+                    begun.elapsed() < Duration::from_secs(60),
+                    "{name} starts all"
+                );
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            times.push(begun.elapsed());
+            std::thread::sleep(Duration::from_millis(500));
+            let helpers = running(&["s6-supervise"]);
+            let pids = helpers.into_iter().chain([peer.id()]);
+            memory = pids.map(|pid| Memory::of(pid).resident).sum();
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(peer.id()).expect("a pid"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("a signal");
+            peer.wait().expect("it ends");
+        }
+        println!(
+            "start of {} services with {name}, until all run, median of {} rounds: {:.1} ms; {memory:.1} MB resident",
+            size.services,
+            size.rounds,
+            ms(median(times)),
+        );
+    }
+}
+
+fn supervisord(place: &Path, services: usize, seconds: &str) -> Command {
+    let programs = (0..services).map(|index| {
+        format!(
+            "[program:s{index}]\ncommand=sleep {seconds}\nstartsecs=0\nstopsignal=KILL\nstdout_logfile=NONE\n\
+             stderr_logfile=NONE\n"
+        )
+    });
+    let text = format!(
+        "[supervisord]\nnodaemon=true\nlogfile=log\npidfile=pid\n{}",
+        programs.collect::<String>()
+    );
+    fs::write(place.join("supervisord.conf"), text).expect("a file");
+    let mut command = Command::new("supervisord");
+    command.args(["-c", "supervisord.conf"]).current_dir(place);
+    command
+}
+
+fn s6_svscan(place: &Path, services: usize, seconds: &str) -> Command {
+    for index in 0..services {
+        let directory = place.join(format!("s{index}"));
+        fs::create_dir(&directory).expect("a directory");
+        let run = directory.join("run");
+        fs::write(&run, format!("#!/bin/sh\nexec sleep {seconds}\n")).expect("a file");
+        fs::set_permissions(&run, fs::Permissions::from_mode(0o755)).expect("its mode");
+    }
+    let mut command = Command::new("s6-svscan");
+    command.arg(place);
+    command
+}
+
+/// Pids of what runs with a command line that begins so.
+fn running(command: &[&str]) -> Vec<u32> {
+    let wanted: Vec<u8> = command
+        .iter()
+        .flat_map(|word| [word.as_bytes(), &[0]].concat())
+        .collect();
+    let processes = fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_it = |pid: &u32| {
+        fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.starts_with(&wanted))
+    };
+    pids.filter(is_it).collect()
 }
 
 /// Each service starts once the one before is ready, by a port that it opens after 20 ms.

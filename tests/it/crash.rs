@@ -219,12 +219,12 @@ fn crash_around_events(point: &str, first: u64, step: usize) {
 
 #[test]
 fn killed_right_after_some_events() {
-    crash_around_events("after_commit", 1, 12);
+    crash_around_events("after_commit", 1, 20);
 }
 
 #[test]
 fn killed_right_before_some_events_are_durable() {
-    crash_around_events("before_commit", 5, 14);
+    crash_around_events("before_commit", 9, 22);
 }
 
 #[test]
@@ -241,12 +241,15 @@ fn killed_right_before_every_event_is_durable() {
 
 #[test]
 fn killed_in_the_middle_of_a_promotion() {
-    for point in [
+    let points = [
         "promote.journaled",
         "promote.file_written",
         "promote.database_changed",
         "promote.carried_out",
-    ] {
-        assert!(crash_at(point), "{point} was never reached");
-    }
+    ];
+    std::thread::scope(|scope| {
+        for point in points {
+            scope.spawn(move || assert!(crash_at(point), "{point} was never reached"));
+        }
+    });
 }
