@@ -465,6 +465,15 @@ events! {
         /// Who: `a person (uid 1000)`.
         by: String,
     },
+    /// A person had the manifest read again, and the running system is validated in another way from then on.
+    ValidationPlanned = "validation_planned" {
+        /// Time between two validations; without one there is none.
+        every_ms: Option<u64>,
+        /// The checks of each.
+        checks: Vec<CheckName>,
+        /// Who: `a person (uid 1000)`.
+        by: String,
+    },
 }
 
 impl Event {

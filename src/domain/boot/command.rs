@@ -20,12 +20,23 @@ pub(crate) struct PlanChange {
     pub needing: Vec<String>,
     /// Services that are gone.
     pub removed: Vec<String>,
+    /// How the running system is validated, if that is different.
+    pub validation: Option<ValidationPlan>,
+}
+
+/// How a running system is validated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ValidationPlan {
+    /// Time between two validations; without one there is none.
+    pub every_ms: Option<u64>,
+    /// The checks of each.
+    pub checks: Vec<CheckName>,
 }
 
 impl PlanChange {
     /// Nothing is different.
     pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty() && self.removed.is_empty()
+        self.layers.is_empty() && self.removed.is_empty() && self.validation.is_none()
     }
 }
 

@@ -211,6 +211,9 @@ pub(crate) fn evolve(
                 plan_change::remove(&mut state, service);
             }
         }
+        Event::ValidationPlanned {
+            every_ms, checks, ..
+        } => plan_change::validate(&mut state, at, *every_ms, checks),
         _ => evolve_mission(&mut state, mission, event),
     }
     state

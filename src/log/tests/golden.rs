@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 14] = [
+const KINDS_SINCE_V1: [&str; 15] = [
     "answer_not_attributed",
     "fix_blessed",
     "fix_undone",
@@ -28,6 +28,7 @@ const KINDS_SINCE_V1: [&str; 14] = [
     "service_steered",
     "service_unready",
     "terms_set",
+    "validation_planned",
 ];
 /// Files of version 1, which nobody adds to.
 const FRAMES_V1: usize = 73;

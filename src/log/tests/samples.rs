@@ -747,5 +747,10 @@ fn base() -> Vec<Event> {
             removed: vec![text("old")],
             by: text("a person (uid 1000)"),
         },
+        Event::ValidationPlanned {
+            every_ms: Some(60_000),
+            checks: vec![CheckName::Config, CheckName::Declared],
+            by: text("a person (uid 1000)"),
+        },
     ]
 }

@@ -239,5 +239,10 @@ mirror! {
             removed: Vec<String>,
             by: String,
         },
+        ValidationPlanned {
+            every_ms: Option<u64>,
+            checks: Vec<CheckName>,
+            by: String,
+        },
     }
 }
