@@ -286,7 +286,8 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             by,
         } => {
             let checks: Vec<&str> = checks.iter().map(|check| check.as_str()).collect();
-            let every = every_ms.map_or_else(|| "not".to_owned(), |ms| format!("every {}", duration(ms)));
+            let every =
+                every_ms.map_or_else(|| "not".to_owned(), |ms| format!("every {}", duration(ms)));
             line(
                 Depth::Attempt,
                 "PLAN",

@@ -37,10 +37,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const FOLLOWERS_MAX: usize = 256;
 /// What processes use is looked at again after so long.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of the body of a request.
-const BODY_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a request that proposes a fix.
-const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 /// Boots that are listed where no number is given, and at most.
 const BOOTS_DEFAULT: u32 = 20;
 const BOOTS_MAX: u32 = 10_000;
@@ -213,12 +209,7 @@ pub(super) fn router(shared: Shared) -> Router {
 
 /// Most bytes of this request's body.
 pub(super) fn body_bytes_max(request: &Parts) -> usize {
-    let path = request.uri.path();
-    if path.ends_with("/propose") || path.ends_with("/try") {
-        PROPOSAL_BYTES_MAX
-    } else {
-        BODY_BYTES_MAX
-    }
+    missions::bytes_max_of(request.uri.path())
 }
 
 /// A trial of a fix may take minutes; it has bounds of its own.
@@ -421,7 +412,7 @@ async fn service_logs(State(shared): State<Shared>, name: Name, uri: Uri) -> Res
         };
         if follows {
             let permit = follower(&shared)?;
-            let open = move || FollowLog::open(path, lines, permit);
+            let open = move || FollowLog::open(&path, lines, permit);
             return Ok(followed(apart(open).await.map_err(cannot)?));
         }
         let tail = move || logs::tail(&path, lines);

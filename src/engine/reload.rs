@@ -152,7 +152,10 @@ impl Change {
             ("[coverage]", now.acknowledged != running.acknowledged),
             (NOTIFY, now.notify != running.notify),
         ];
-        let differ = checked.iter().chain(&others).filter(|(_, differs)| *differs);
+        let differ = checked
+            .iter()
+            .chain(&others)
+            .filter(|(_, differs)| *differs);
         self.applied
             .extend(differ.map(|(table, _)| (*table).to_owned()));
     }
@@ -340,7 +343,10 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
             heal_of(&running, &read) != read.heal,
         ),
         ("[api]", *api != read.api),
-        ("`directory` of [logs]", logs.directory != read.logs.directory),
+        (
+            "`directory` of [logs]",
+            logs.directory != read.logs.directory,
+        ),
         ("the order of the layers", order(&running) != order(&read)),
     ];
     let changed = tables.iter().filter(|(_, changed)| *changed);
@@ -584,8 +590,15 @@ mod tests {
         ] {
             let read = manifest(&format!("{BEFORE}{table}"));
             let change = compare(&manifest(BEFORE), &read);
-            assert_eq!((&change.applied[..], change.checked), (&[wanted.to_owned()][..], checked));
-            assert_eq!((change.left.len(), change.services.len()), (0, 0), "{wanted}");
+            assert_eq!(
+                (&change.applied[..], change.checked),
+                (&[wanted.to_owned()][..], checked)
+            );
+            assert_eq!(
+                (change.left.len(), change.services.len()),
+                (0, 0),
+                "{wanted}"
+            );
             // All of it: nothing differs any more, in either direction.
             assert!(compare(&change.manifest, &read).is_empty(), "{wanted}");
             assert!(!compare(&change.manifest, &manifest(BEFORE)).is_empty());
@@ -602,7 +615,10 @@ mod tests {
         let mut change = compare(&told("one"), &told("${NOBODY}"));
         change.keep_notify(&told("one"), "number 1: NOBODY is not set");
         assert_eq!(change.manifest.notify, told("one").notify);
-        assert!(change.is_empty() && change.left[0].contains("NOBODY"), "{change:?}");
+        assert!(
+            change.is_empty() && change.left[0].contains("NOBODY"),
+            "{change:?}"
+        );
         let mut same = compare(&told("one"), &told("one"));
         same.keep_notify(&told("one"), "number 1: it had no value before either");
         assert_eq!(same.left, [""; 0]);
@@ -611,13 +627,23 @@ mod tests {
     #[test]
     fn how_output_is_kept_changes_with_the_next_start() {
         let general = change(&format!("{BEFORE}[logs]\nkeep = 7\n"));
-        assert_eq!((general.later.join(","), general.left.len()), ("a,b".to_owned(), 0));
+        assert_eq!(
+            (general.later.join(","), general.left.len()),
+            ("a,b".to_owned(), 0)
+        );
         let (_, a) = general.manifest.service("a").unwrap();
         assert_eq!((a.logs.keep, general.manifest.logs.rules.keep), (7, 7));
         let own = change(&BEFORE.replace("sleep 2\"", "sleep 2\"\nlogs = { keep = 7 }"));
-        assert_eq!((own.later.join(","), own.services.len()), ("b".to_owned(), 0));
+        assert_eq!(
+            (own.later.join(","), own.services.len()),
+            ("b".to_owned(), 0)
+        );
         let place = change(&format!("{BEFORE}[logs]\ndirectory = \"out\"\n"));
-        assert!(place.is_empty() && place.left[0].contains("`directory` of [logs]"), "{:?}", place.left);
+        assert!(
+            place.is_empty() && place.left[0].contains("`directory` of [logs]"),
+            "{:?}",
+            place.left
+        );
     }
 
     #[test]

@@ -123,7 +123,9 @@ impl Notifier {
             .collect();
         for (number, entry, planned) in tellers {
             // Two must not tell from one place at once.
-            let same = ending.iter().position(|(cursor, _)| *cursor == planned.cursor);
+            let same = ending
+                .iter()
+                .position(|(cursor, _)| *cursor == planned.cursor);
             let earlier = same.map(|same| ending.swap_remove(same).1);
             let (address, cursor) = (planned.address.clone(), planned.cursor.clone());
             // At once, where nobody is in the way: what happens from here on is told, whatever becomes of us.
@@ -162,7 +164,8 @@ impl Notifier {
             }
         }
         self.ending.retain(|thread| !thread.is_finished());
-        self.ending.extend(ending.into_iter().map(|(_, thread)| thread));
+        self.ending
+            .extend(ending.into_iter().map(|(_, thread)| thread));
     }
 
     /// The log goes up to here.

@@ -132,7 +132,9 @@ pub(super) fn validate(state: &mut BootState, at: At, every_ms: Option<u64>, che
     }
     // What is new is asked by the next validation: nobody waits for it before.
     if !state.validating {
-        let new = checks.iter().filter(|check| !state.plan.checks.contains(check));
+        let new = checks
+            .iter()
+            .filter(|check| !state.plan.checks.contains(check));
         state.checks_finished.extend(new);
     }
     state.plan.checks = checks.to_vec();
