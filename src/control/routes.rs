@@ -81,18 +81,20 @@ impl Shared {
 
     /// Asks the loop; an answer that says why, if it does not answer.
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
-        let silent = |why: &str| {
-            let message = format!("the supervisor {why}");
-            failure(StatusCode::SERVICE_UNAVAILABLE, "no_answer", message)
+        let ending = || {
+            let message = "the supervisor is ending";
+            failure(StatusCode::SERVICE_UNAVAILABLE, "ending", message)
         };
         let (sender, answer) = oneshot::channel();
-        self.asks
-            .send(ask(sender))
-            .map_err(|_| silent("is ending"))?;
+        self.asks.send(ask(sender)).map_err(|_| ending())?;
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(silent("is ending")),
-            Err(_) => Err(silent("does something else and does not answer; try again")),
+            Ok(Err(_)) => Err(ending()),
+            Err(_) => Err(failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                super::client::NO_ANSWER,
+                "the supervisor does something else and does not answer; try again",
+            )),
         }
     }
 

@@ -64,7 +64,7 @@ fn seen(place: &AppPaths, before: &mut BTreeMap<String, (u64, Instant)>) -> Resu
             let (answers, silent) = match now.source {
                 Source::Supervisor => (true, None),
                 Source::Log => (false, None),
-                Source::LogInstead(why) => (false, Some(why)),
+                Source::LogInstead(why) | Source::Hanging(why) => (false, Some(why)),
             };
             (now.health, answers, silent)
         }
