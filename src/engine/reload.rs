@@ -442,6 +442,17 @@ mod tests {
     }
 
     #[test]
+    fn of_two_lines_that_change_only_their_services_are_touched() {
+        let three = format!("{BEFORE}{}", B.replace("\"b\"", "\"c\""));
+        let changed = three
+            .replace("sleep 1\"", "sleep 1\"\nlimits = { open_files = 99 }")
+            .replacen("sleep 2\"", "sleep 3\"", 1);
+        let change = compare(&manifest(&three), &manifest(&changed));
+        assert_eq!(change.services, ["a", "b"]);
+        assert!(change.plan.is_empty() && change.left.is_empty() && change.applied.is_empty());
+    }
+
+    #[test]
     fn what_only_moved_in_the_file_is_no_change() {
         let tables = "[config.vars.A]\n[registration]\napp = \"fastapi:m:app\"\n\
             [[schema]]\nname = \"s\"\ndatabase = \"sqlite:///a.db\"\nexpect = \"alembic:alembic.ini\"\n\
