@@ -280,6 +280,13 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Accent,
             format!("{}, by {by}", changed_plan(layers, removed)),
         ),
+        E::ClockSet { from, to } => {
+            let said = match to.ms_since(*from) {
+                0 => format!("set back by {}", duration(from.ms_since(*to))),
+                ms => format!("set forward, or the host slept: {} further", duration(ms)),
+            };
+            line(Depth::Attempt, "CLOCK", Tone::Warn, said)
+        }
         E::ValidationPlanned {
             every_ms,
             checks,

@@ -474,6 +474,13 @@ events! {
         /// Who: `a person (uid 1000)`.
         by: String,
     },
+    /// The clock of the host was set, or the host slept: what is waited for moves with it.
+    ClockSet = "clock_set" {
+        /// What the clock would say without that.
+        from: At,
+        /// What it says.
+        to: At,
+    },
 }
 
 impl Event {

@@ -14,6 +14,7 @@ use super::aftercare::Aftercare;
 use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
 use super::boot_log::{BootLog, context};
+use super::clock::Clock;
 use super::door::open_door;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
@@ -135,6 +136,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             kept: None,
             own: None,
         },
+        clock: Clock::new(now(), Instant::now()),
         in_flight: HashSet::new(),
         door: Some(door),
         door_trouble,
@@ -210,6 +212,7 @@ struct Engine<'a> {
     log: BootLog<'a>,
     services: Services,
     work: Work,
+    clock: Clock,
     /// Steps that are being performed.
     in_flight: HashSet<Step>,
     /// Where others ask; `None` if the boot is over.
@@ -250,6 +253,7 @@ impl Engine<'_> {
         let mut watch = LogWatch::on(self.log.log.path());
         loop {
             self.log.pump()?;
+            self.watch_clock()?;
             // What belongs to no boot, or to another one, is not folded here, and followed all the same.
             let head = self.log.reader.head().unwrap_or(self.log.seen);
             self.notifier.tell(head);
@@ -349,6 +353,7 @@ impl Engine<'_> {
 
     /// Answers from what is known here, and waits for nothing.
     fn hear(&mut self, ask: Ask) -> Result<(), EngineError> {
+        self.watch_clock()?;
         match ask {
             // The log is read in any case.
             Ask::Wake(answer) => {
@@ -642,7 +647,20 @@ impl Engine<'_> {
             .any(|step| matches!(step, Step::Heal { .. } | Step::Settle))
     }
 
+    /// Before any moment of the clock is written: what was written before moves with it if it was set.
+    fn watch_clock(&mut self) -> Result<(), EngineError> {
+        let to = now();
+        let Some(from) = self.clock.expected(to, Instant::now()) else {
+            return Ok(());
+        };
+        if matches!(self.log.state.phase, Phase::New | Phase::Ended) {
+            return Ok(());
+        }
+        self.log.command(vec![BootCommand::SetClock { from, to }])
+    }
+
     fn receive(&mut self, batch: Vec<EngineReport>) -> Result<(), EngineError> {
+        self.watch_clock()?;
         let mut commands = Vec::new();
         for report in batch {
             match report {
@@ -683,8 +701,12 @@ impl Engine<'_> {
                 EngineReport::Due(step) => {
                     self.in_flight.remove(&step);
                     match step {
-                        Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
-                        // A reload may want it later, or not at all.
+                        // The clock may have been set meanwhile, and a reload may want it later, or not at all.
+                        Step::WaitForRetry { .. }
+                            if boot::next(&self.log.state).contains(&step) =>
+                        {
+                            commands.push(BootCommand::BackoffElapsed);
+                        }
                         Step::Validate { .. } if boot::next(&self.log.state).contains(&step) => {
                             commands.push(BootCommand::BeginValidation);
                         }

@@ -5,7 +5,7 @@ use crate::domain::event::{
     ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::ids::MissionId;
+use crate::domain::ids::{At, MissionId};
 
 /// What is different in the plan of a boot.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -169,6 +169,13 @@ pub(crate) enum BootCommand {
         change: PlanChange,
         /// Who.
         by: String,
+    },
+    /// The clock of the host was set, or the host slept.
+    SetClock {
+        /// What the clock would say without that.
+        from: At,
+        /// What it says.
+        to: At,
     },
     /// Somebody wants the boot to stop.
     RequestStop {

@@ -12,6 +12,7 @@
 //! ```
 
 mod attempt;
+mod clock;
 mod command;
 mod decide;
 mod draft;

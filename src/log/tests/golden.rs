@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 15] = [
+const KINDS_SINCE_V1: [&str; 16] = [
     "answer_not_attributed",
+    "clock_set",
     "fix_blessed",
     "fix_undone",
     "layer_skipped",

@@ -752,5 +752,9 @@ fn base() -> Vec<Event> {
             checks: vec![CheckName::Config, CheckName::Declared],
             by: text("a person (uid 1000)"),
         },
+        Event::ClockSet {
+            from: At(8_000_000),
+            to: At(3_000_000),
+        },
     ]
 }

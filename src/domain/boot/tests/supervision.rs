@@ -630,3 +630,32 @@ fn what_makes_a_running_system_degraded_is_said() {
     let said = (health.status, health.reason.as_deref());
     assert_eq!(said, (HealthStatus::Degraded, Some(wanted)));
 }
+
+#[test]
+fn a_clock_that_is_set_proves_nothing_sooner_and_lets_nobody_wait_longer() {
+    const HOUR: i64 = 3_600 * SECOND;
+    for by in [HOUR, -HOUR] {
+        let set = |told: &mut Told| {
+            let from = At(told.engine.clock);
+            told.engine.clock += by;
+            let to = At(told.engine.clock);
+            let set = BootCommand::SetClock { from, to };
+            told.engine.command(set).unwrap();
+        };
+        let mut plan = service("a");
+        plan.restart_backoff_ms = 5_000;
+        let mut told = Told::begin(vec![layer("one", &[], vec![plan])], |_| {});
+        told.pass(SECOND / 2);
+        set(&mut told);
+        told.pass(SECOND / 4);
+        assert_eq!(told.status("a"), ServiceStatus::Starting, "{by}");
+        told.pass(SECOND / 2);
+        assert_eq!(told.status("a"), ServiceStatus::Ready, "{by}");
+        told.pass(5 * SECOND);
+        set(&mut told);
+        told.pass(4 * SECOND);
+        assert_eq!(told.health().status, HealthStatus::Starting, "{by}");
+        told.pass(2 * SECOND);
+        assert_eq!(told.health().status, HealthStatus::Healthy, "{by}");
+    }
+}

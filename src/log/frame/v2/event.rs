@@ -244,5 +244,9 @@ mirror! {
             checks: Vec<CheckName>,
             by: String,
         },
+        ClockSet {
+            from: i64,
+            to: i64,
+        },
     }
 }
