@@ -572,7 +572,7 @@ mod tests {
     fn what_the_checks_look_at_and_who_is_told_hold_from_then_on() {
         let schema = "[[schema]]\nname = \"s\"\ndatabase = \"sqlite:///a.db\"\nexpect = \"alembic:alembic.ini\"\n";
         for (table, wanted, checked) in [
-            ("[config]\nfiles = [\".env\"]\n", "[config]", true),
+            ("[config]\nfiles = [\"more.env\"]\n", "[config]", true),
             ("[config.vars.A]\n", "[config]", true),
             (
                 "[vault]\nkind = \"command\"\ncommand = [\"v\"]\nkeys = [\"K\"]\n",
