@@ -420,7 +420,7 @@ fn a_reload_takes_over_who_is_told_and_what_is_checked_and_refuses_before_it_doe
         )
     };
     const MORE: &str = "[config]\nfiles = [\".env\", \"more.env\"]\n[validate]\nevery = \"5m\"\n[[check]]\nname = \"there\"\n\
-                        file = \"ubs.toml\"\n[[notify]]\non = [\"gave_up\"]\n\
+                        file = { path = \"ubs.toml\" }\n[[notify]]\non = [\"gave_up\"]\n\
                         exec = [\"sh\", \"-c\", \"cat >> told\"]\n[api]\nlisten = \"127.0.0.1:7717\"\n";
     let workspace = Workspace::with_manifest(&manifest(""));
     let running = workspace.start(&["boot"]);

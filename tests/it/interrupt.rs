@@ -111,16 +111,14 @@ fn a_signal_during_the_preflight_ends_it_with_what_it_runs() {
     let workspace = Workspace::with_manifest(&(manifest(STUBBORN) + check));
     let running = workspace.start(&["boot"]);
     await_that("the check runs", || {
-        workspace
-            .kinds()
-            .iter()
-            .filter(|kind| *kind == "check_started")
-            .count()
-            == 5
+        let told = workspace.ubs(&["replay", "last", "--events", "--json"]);
+        told.stdout.matches("check_started").count() == 5
     });
     let begun = Instant::now();
     running.signal(Signal::SIGTERM);
-    running.wait().expect(0);
+    // It never came up.
+    let run = running.wait().expect(1);
+    assert!(run.stdout.contains("stopped, as asked"), "{}", run.stdout);
     assert!(begun.elapsed() < ANSWERED_WITHIN, "{:?}", begun.elapsed());
     assert!(!workspace.path("ready").exists(), "nothing was started");
     assert!(workspace.leftovers().is_empty());

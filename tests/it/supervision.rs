@@ -440,5 +440,5 @@ fn each_case_of_other_process_managers_has_its_test() {
         }
         count += 1;
     }
-    assert!(count > 50, "{count} cases");
+    assert!(count >= 50, "{count} cases");
 }
