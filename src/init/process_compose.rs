@@ -254,7 +254,7 @@ mod tests {
         let units = read(&Files::of(dir.path()), "process-compose.yaml");
         let said = format!("{:?}", units.notes);
         assert!(
-            said.contains("env_cmds (line 1)") && said.contains("export NAME=$("),
+            said.contains("env_cmds.DAY (line 1)") && said.contains("export NAME=$("),
             "{said}"
         );
         assert!(!said.contains("hunter22"), "{said}");
