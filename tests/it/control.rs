@@ -422,11 +422,13 @@ fn a_reload_takes_over_who_is_told_and_what_is_checked_and_refuses_before_it_doe
     const MORE: &str = "[config]\nfiles = [\".env\", \"more.env\"]\n[validate]\nevery = \"5m\"\n[[check]]\nname = \"there\"\n\
                         file = { path = \"ubs.toml\" }\n[[notify]]\non = [\"gave_up\"]\n\
                         exec = [\"sh\", \"-c\", \"cat >> told\"]\n[api]\nlisten = \"127.0.0.1:7717\"\n";
-    let workspace = Workspace::with_manifest(&manifest(""));
+    const STUBBORN: &str = "[[layer.service]]\nname = \"b\"\nmin_uptime = \"50ms\"\nstop = { timeout = \"60s\" }\n\
+                            run = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.05; done\"]\n";
+    let workspace = Workspace::with_manifest(&manifest(STUBBORN));
     let running = workspace.start(&["boot"]);
     workspace.ubs(&["wait"]).expect(0);
     workspace.write(".env", "A=1\nno assignment\n");
-    workspace.write("ubs.toml", &manifest(MORE));
+    workspace.write("ubs.toml", &manifest(&format!("{STUBBORN}{MORE}")));
     // Told also to who only asks.
     for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
         let refused = workspace.ubs(arguments).expect(1);
@@ -451,7 +453,24 @@ fn a_reload_takes_over_who_is_told_and_what_is_checked_and_refuses_before_it_doe
         let told = std::fs::read_to_string(workspace.path("told"));
         told.is_ok_and(|told| told.contains("service a is given up"))
     });
+    // What the boot's plan refuses, too: nothing of one name is there twice.
+    workspace.write("ubs.toml", &manifest(""));
+    workspace.ubs(&["reload"]).expect(0);
+    workspace.write(
+        "ubs.toml",
+        &manifest(&format!("[[layer]]\nname = \"later\"\n{STUBBORN}")),
+    );
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let refused = workspace.ubs(arguments).expect(1);
+        assert!(
+            refused.stderr.contains("service b of layer all is still"),
+            "{}",
+            refused.stderr
+        );
+    }
     running.signal(Signal::SIGTERM);
+    running.signal(Signal::SIGINT);
     running.wait();
     workspace.ubs(&["log", "verify"]).expect(0);
+    assert!(workspace.leftovers().is_empty());
 }
