@@ -24,6 +24,7 @@ mod run;
 mod schema;
 mod shared;
 mod sources;
+mod start_script;
 #[cfg(test)]
 pub(crate) mod testing;
 mod vault;

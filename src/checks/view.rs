@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::context::CheckContext;
 use super::interpreter::{VENV_INTERPRETERS, interpreter};
 use super::raised::Raised;
+use super::start_script::{SHELL, start_scripts};
 use crate::domain::redact::Redactor;
 use crate::manifest::{Environment, Manifest, Origin};
 use crate::sandbox::{View, has_own_root};
@@ -106,8 +107,6 @@ impl SandboxCause {
 
 /// Paths of an exception that are looked up.
 const PATHS_MAX: usize = 16;
-/// Longest shell script that is looked into, in bytes.
-const SCRIPT_BYTES_MAX: u64 = 64 << 10;
 /// Longest path that is shown, in bytes.
 const PATH_BYTES_MAX: usize = 512;
 
@@ -264,17 +263,7 @@ impl CheckContext<'_> {
             .iter()
             .flat_map(|layer| &layer.services);
         services.into_iter().any(|service| {
-            let scripts = service.run.iter().filter(|word| word.ends_with(".sh"));
-            let place = self.root.join(service.cwd.as_deref().unwrap_or_default());
-            let mut texts = scripts.filter_map(|word| {
-                let path = place.join(word);
-                let is_small = path
-                    .metadata()
-                    .is_ok_and(|m| m.is_file() && m.len() <= SCRIPT_BYTES_MAX);
-                is_small
-                    .then(|| std::fs::read_to_string(path).ok())
-                    .flatten()
-            });
+            let mut texts = start_scripts(self.root, service, SHELL);
             makes(&service.run.join(" ")) || texts.any(|text| makes(&text))
         })
     }

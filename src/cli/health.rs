@@ -119,7 +119,9 @@ fn show_status(
     if !ui.json && !ui.quiet {
         let says = match now.as_ref().map(|now| &now.source) {
             Some(Source::Supervisor) => ", which says:",
-            Some(Source::LogInstead(_)) => ", which does not answer; the log says:",
+            Some(Source::LogInstead(_) | Source::Hanging(_)) => {
+                ", which does not answer; the log says:"
+            }
             _ => "",
         };
         let supervisor = match crate::engine::supervisor_of(&place.state_dir) {

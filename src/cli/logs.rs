@@ -1,7 +1,5 @@
 //! `ubs logs`: what services printed, as the supervisor kept it, several of them merged by time.
 
-mod files;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,10 +10,9 @@ use super::context::{AppPaths, CliError, Ui, find_boot, moment_of, nearest};
 use super::exit;
 use super::options::Global;
 use super::render::{name_label, names_width};
+use crate::control::{Entry, ServiceLog, names_in};
 use crate::domain::ids::At;
 use crate::log::now;
-use files::names_in;
-pub(super) use files::{Entry, ServiceLog};
 
 /// Time between two looks at the files with `--follow`.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
@@ -229,7 +226,7 @@ fn print_last(
 ) -> Result<(), CliError> {
     let mut lasts = Vec::new();
     for source in sources.iter_mut() {
-        let last = source.log.last(number, |entry| wanted.is(entry));
+        let last = source.log.last(number, u64::MAX, |entry| wanted.is(entry));
         lasts.push(last.map_err(|error| source.cannot(&error))?);
     }
     let found: usize = lasts.iter().map(std::collections::VecDeque::len).sum();
@@ -298,8 +295,8 @@ fn follow(
         for (place, source) in sources.iter_mut().enumerate() {
             let mut entries = Vec::new();
             match source.log.read_new(usize::MAX, &mut entries) {
-                Ok(true) => {}
-                Ok(false) => printer.ui.note(&format!(
+                Ok(None) => {}
+                Ok(Some(_)) => printer.ui.note(&format!(
                     "some output of {} was removed before it could be read",
                     source.name
                 )),

@@ -11,8 +11,9 @@ use super::steer::{require_good, silent, supervisor};
 /// Read the manifest again, and do what its changes ask for, and nothing else.
 ///
 /// Services whose command, environment, probes or limits changed are restarted, new ones are started, those that are
-/// gone are stopped. What cannot change in a boot is named. A manifest that is not valid changes nothing. Exit code: 0
-/// all of it took effect (or would), 1 something takes a new boot or nothing runs here, 2 the manifest is not valid.
+/// gone are stopped. What the checks look at holds for the next validation. What cannot change in a boot is named. A
+/// manifest that is not valid changes nothing. Exit code: 0 all of it took effect (or would), 1 something takes a new
+/// boot or nothing runs here, 2 the manifest is not valid.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only show what would be done

@@ -280,6 +280,28 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
             Tone::Accent,
             format!("{}, by {by}", changed_plan(layers, removed)),
         ),
+        E::ClockSet { from, to } => {
+            let said = match to.ms_since(*from) {
+                0 => format!("set back by {}", duration(from.ms_since(*to))),
+                ms => format!("set forward, or the host slept: {} further", duration(ms)),
+            };
+            line(Depth::Attempt, "CLOCK", Tone::Warn, said)
+        }
+        E::ValidationPlanned {
+            every_ms,
+            checks,
+            by,
+        } => {
+            let checks: Vec<&str> = checks.iter().map(|check| check.as_str()).collect();
+            let every =
+                every_ms.map_or_else(|| "not".to_owned(), |ms| format!("every {}", duration(ms)));
+            line(
+                Depth::Attempt,
+                "PLAN",
+                Tone::Accent,
+                format!("validated {every} ({}), by {by}", checks.join(", ")),
+            )
+        }
         E::ServiceSkipped { service, because } => line(
             Depth::Part,
             "SERVICE",

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::{Global, length_of_time};
-use super::running::{self, Now};
+use super::running::{self, Now, Source};
 use super::steer::unknown_service;
 use crate::control::unready_reasons;
 use crate::domain::boot::{BootState, Phase, ServiceState, ServiceStatus};
@@ -115,6 +115,10 @@ fn look_at(
             _ => Look::NotYet("nothing runs here; boot with `ubs boot --detach`".to_owned()),
         });
     };
+    if let Source::Hanging(why) = &now.source {
+        let why = format!("the supervisor does not answer ({why})");
+        return Ok(Look::NotYet(why));
+    }
     let state = &now.state;
     let Some(name) = service else {
         return Ok(look_at_all(now, what));

@@ -23,6 +23,9 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest time to say that there is something new.
 const POKE_WITHIN: Duration = Duration::from_millis(500);
 
+/// The code of the answer of a supervisor whose loop does not answer.
+pub(super) const NO_ANSWER: &str = "no_answer";
+
 /// There is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
@@ -32,6 +35,9 @@ pub(crate) enum ClientError {
     /// Somebody listens and does not answer as it should.
     #[error("the supervisor does not answer: {0}")]
     Silent(String),
+    /// Somebody listens and says nothing at all.
+    #[error("the supervisor does not answer: nothing within {} s", within.as_secs())]
+    Hangs { within: Duration },
 }
 
 /// An answer.
@@ -45,6 +51,12 @@ impl Reply {
     /// What went wrong, if something did.
     pub(crate) fn error(&self) -> Option<&str> {
         self.body.get("error")?.get("message")?.as_str()
+    }
+
+    /// The door answers, and behind it nobody does.
+    pub(crate) fn is_of_a_hanging_loop(&self) -> bool {
+        let code = self.body.get("error").and_then(|error| error.get("code"));
+        code.is_some_and(|code| code == NO_ANSWER)
     }
 
     pub(crate) fn is_good(&self) -> bool {
@@ -137,10 +149,7 @@ impl Client {
         };
         self.runtime.block_on(async {
             let timed = tokio::time::timeout(within, asked).await;
-            timed.unwrap_or_else(|_| {
-                let after = within.as_secs();
-                Err(ClientError::Silent(format!("no answer after {after} s")))
-            })
+            timed.unwrap_or(Err(ClientError::Hangs { within }))
         })
     }
 
@@ -170,5 +179,23 @@ pub(crate) fn poke(state_dir: &Path) {
     // Without it the supervisor finds out by itself, later.
     if let Ok(client) = Client::new(state_dir) {
         let _ = client.ask(Method::POST, "/wake", None, POKE_WITHIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_listens_and_says_nothing_hangs_and_one_that_is_not_there_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let ask = || {
+            let client = Client::new(dir.path()).unwrap();
+            let within = Duration::from_millis(50);
+            client.post_json_within("/livez", &Value::Null, within)
+        };
+        assert!(matches!(ask(), Err(ClientError::Absent(_))));
+        let _listener = std::os::unix::net::UnixListener::bind(dir.path().join(NAME)).unwrap();
+        assert!(matches!(ask(), Err(ClientError::Hangs { .. })));
     }
 }

@@ -8,6 +8,46 @@ use super::command::Line;
 pub(super) struct Deed {
     pub(super) name: &'static str,
     fields: &'static [Field],
+    /// It only asks: what it says is the answer, also if that is no.
+    asks: bool,
+}
+
+/// Bytes of a request.
+pub(super) const BYTES_MAX: usize = 64 << 10;
+/// Bytes of one that proposes a fix.
+const PROPOSAL_BYTES_MAX: usize = 1 << 20;
+
+impl Deed {
+    const fn new(name: &'static str, fields: &'static [Field]) -> Self {
+        Self {
+            name,
+            fields,
+            asks: false,
+        }
+    }
+
+    fn bytes_max(&self) -> usize {
+        let proposes = |field: &Field| field.kind == Kind::Proposal;
+        if self.fields.iter().any(proposes) {
+            PROPOSAL_BYTES_MAX
+        } else {
+            BYTES_MAX
+        }
+    }
+}
+
+/// Most bytes of the body of a request for this path.
+pub(super) fn bytes_max_of(path: &str) -> usize {
+    let mut parts = path.split('/').skip(1);
+    let (noun, _, name) = (parts.next(), parts.next(), parts.next());
+    let deeds: &[Deed] = match noun {
+        Some("missions") => &DEEDS,
+        Some("fixes") => &FIX_DEEDS,
+        _ => &[],
+    };
+    let deed = deeds.iter().find(|deed| Some(deed.name) == name);
+    deed.filter(|_| parts.next().is_none())
+        .map_or(BYTES_MAX, Deed::bytes_max)
 }
 
 /// A key of the request's document.
@@ -25,8 +65,10 @@ enum Kind {
     Who,
     /// `--KEY=NUMBER`.
     Number,
-    /// Standard input, as `--OPTION=-` reads it.
-    Input(&'static str),
+    /// Text on standard input, as `--KEY=-` reads it.
+    Input,
+    /// A proposal, as text or as the document itself, on standard input, as `--file=-` reads it.
+    Proposal,
 }
 
 const fn may(key: &'static str, kind: Kind) -> Field {
@@ -52,73 +94,40 @@ const LEASE: Field = may("lease", Kind::Number);
 const BY: Field = may("by", Kind::Who);
 
 /// Files one.
-pub(super) const FILE: Deed = Deed {
-    name: "file",
-    fields: &[
+pub(super) const FILE: Deed = Deed::new(
+    "file",
+    &[
         must("subject", Kind::Text),
         must("error", Kind::Text),
         may("layer", Kind::Text),
-        may("traceback", Kind::Input("traceback")),
+        may("traceback", Kind::Input),
     ],
-};
+);
 
 /// Takes one; without a mission the oldest.
-pub(super) const CLAIM: Deed = Deed {
-    name: "claim",
-    fields: &[WORKER, LEASE],
-};
+pub(super) const CLAIM: Deed = Deed::new("claim", &[WORKER, LEASE]);
 
 /// Everything that can be done with one mission.
 pub(super) static DEEDS: [Deed; 10] = [
     CLAIM,
+    Deed::new("heartbeat", &[WORKER, LEASE]),
+    Deed::new("propose", &[WORKER, must("proposal", Kind::Proposal)]),
     Deed {
-        name: "heartbeat",
-        fields: &[WORKER, LEASE],
+        asks: true,
+        ..Deed::new("try", &[WORKER, must("proposal", Kind::Proposal)])
     },
-    Deed {
-        name: "propose",
-        fields: &[WORKER, must("proposal", Kind::Input("file"))],
-    },
-    Deed {
-        name: "try",
-        fields: &[WORKER, must("proposal", Kind::Input("file"))],
-    },
-    Deed {
-        name: "complete",
-        fields: &[WORKER, may("resolution", Kind::Text)],
-    },
-    Deed {
-        name: "fail",
-        fields: &[WORKER, must("reason", Kind::Text)],
-    },
-    Deed {
-        name: "approve",
-        fields: &[BY],
-    },
-    Deed {
-        name: "reject",
-        fields: &[BY, must("reason", Kind::Text)],
-    },
-    Deed {
-        name: "release",
-        fields: &[WORKER, may("reason", Kind::Text)],
-    },
-    Deed {
-        name: "requeue",
-        fields: &[BY],
-    },
+    Deed::new("complete", &[WORKER, may("resolution", Kind::Text)]),
+    Deed::new("fail", &[WORKER, must("reason", Kind::Text)]),
+    Deed::new("approve", &[BY]),
+    Deed::new("reject", &[BY, must("reason", Kind::Text)]),
+    Deed::new("release", &[WORKER, may("reason", Kind::Text)]),
+    Deed::new("requeue", &[BY]),
 ];
 
 /// Everything that can be done with one fix.
 pub(super) static FIX_DEEDS: [Deed; 2] = [
-    Deed {
-        name: "keep",
-        fields: &[BY],
-    },
-    Deed {
-        name: "undo",
-        fields: &[BY, may("reason", Kind::Text)],
-    },
+    Deed::new("keep", &[BY]),
+    Deed::new("undo", &[BY, may("reason", Kind::Text)]),
 ];
 
 /// What a command line is about.
@@ -169,7 +178,7 @@ pub(super) fn act(
     }
     let mut line = Line {
         arguments: vec![noun.as_str().to_owned(), deed.name.to_owned()],
-        asks: deed.name == "try",
+        asks: deed.asks,
         ..Line::default()
     };
     for Field {
@@ -184,14 +193,20 @@ pub(super) fn act(
                 return Err(format!("`{key}` is missing"));
             }
             (None | Some(Value::Null), _) => continue,
-            // A proposal is a document itself.
-            (Some(document @ Value::Object(_)), Kind::Input(_)) => document.to_string(),
-            (Some(Value::String(text)), Kind::Text | Kind::Who | Kind::Input(_)) => text.clone(),
+            (Some(document @ Value::Object(_)), Kind::Proposal) => document.to_string(),
+            (Some(Value::String(text)), Kind::Text | Kind::Who | Kind::Input | Kind::Proposal) => {
+                text.clone()
+            }
             (Some(Value::Number(number)), Kind::Number) if number.is_u64() => number.to_string(),
             (Some(_), Kind::Number) => return Err(format!("`{key}` is a whole number")),
             (Some(_), _) => return Err(format!("`{key}` is text")),
         };
-        if let Kind::Input(option) = kind {
+        let read = match kind {
+            Kind::Input => Some(*key),
+            Kind::Proposal => Some("file"),
+            Kind::Text | Kind::Who | Kind::Number => None,
+        };
+        if let Some(option) = read {
             line.arguments.push(format!("--{option}=-"));
             line.input = Some(value);
         } else if value.contains('\0') {
@@ -247,6 +262,26 @@ mod tests {
             assert_eq!(arguments(name, mission, body).as_deref(), Ok(wanted));
         }
         assert!(DEEDS.iter().all(|deed| deed.name != "destroy"));
+    }
+
+    #[test]
+    fn only_what_proposes_a_fix_may_be_large() {
+        for path in ["/missions/m/propose", "/missions/m/try"] {
+            assert_eq!(bytes_max_of(path), PROPOSAL_BYTES_MAX, "{path}");
+        }
+        for path in [
+            "/missions/m/reject",
+            "/missions",
+            "/fixes/f/undo",
+            "/services/propose/propose",
+            "/missions/m/x/propose",
+            "/services/try/signal",
+            "/try",
+        ] {
+            assert_eq!(bytes_max_of(path), BYTES_MAX, "{path}");
+        }
+        let asks = DEEDS.iter().chain(&FIX_DEEDS).filter(|deed| deed.asks);
+        assert_eq!(asks.map(|deed| deed.name).collect::<Vec<_>>(), ["try"]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod peer;
 mod query;
 mod routes;
 mod server;
+mod service_log;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -29,4 +30,5 @@ pub(crate) use ask::{
 pub(crate) use client::{Client, ClientError, Reply, poke};
 pub(crate) use gate::Tcp;
 pub(crate) use server::{Door, Place};
+pub(crate) use service_log::{Entry, ServiceLog, names_in};
 pub(crate) use view::{CurrentBoot, service_json, unready_reasons};

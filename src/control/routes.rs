@@ -37,10 +37,6 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub(super) const FOLLOWERS_MAX: usize = 256;
 /// What processes use is looked at again after so long.
 const USAGE_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of the body of a request.
-const BODY_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a request that proposes a fix.
-const PROPOSAL_BYTES_MAX: usize = 1 << 20;
 /// Boots that are listed where no number is given, and at most.
 const BOOTS_DEFAULT: u32 = 20;
 const BOOTS_MAX: u32 = 10_000;
@@ -85,18 +81,20 @@ impl Shared {
 
     /// Asks the loop; an answer that says why, if it does not answer.
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Response> {
-        let silent = |why: &str| {
-            let message = format!("the supervisor {why}");
-            failure(StatusCode::SERVICE_UNAVAILABLE, "no_answer", message)
+        let ending = || {
+            let message = "the supervisor is ending";
+            failure(StatusCode::SERVICE_UNAVAILABLE, "ending", message)
         };
         let (sender, answer) = oneshot::channel();
-        self.asks
-            .send(ask(sender))
-            .map_err(|_| silent("is ending"))?;
+        self.asks.send(ask(sender)).map_err(|_| ending())?;
         match tokio::time::timeout(ANSWER_WITHIN, answer).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(silent("is ending")),
-            Err(_) => Err(silent("does something else and does not answer; try again")),
+            Ok(Err(_)) => Err(ending()),
+            Err(_) => Err(failure(
+                StatusCode::SERVICE_UNAVAILABLE,
+                super::client::NO_ANSWER,
+                "the supervisor does something else and does not answer; try again",
+            )),
         }
     }
 
@@ -213,12 +211,7 @@ pub(super) fn router(shared: Shared) -> Router {
 
 /// Most bytes of this request's body.
 pub(super) fn body_bytes_max(request: &Parts) -> usize {
-    let path = request.uri.path();
-    if path.ends_with("/propose") || path.ends_with("/try") {
-        PROPOSAL_BYTES_MAX
-    } else {
-        BODY_BYTES_MAX
-    }
+    missions::bytes_max_of(request.uri.path())
 }
 
 /// A trial of a fix may take minutes; it has bounds of its own.
@@ -421,7 +414,7 @@ async fn service_logs(State(shared): State<Shared>, name: Name, uri: Uri) -> Res
         };
         if follows {
             let permit = follower(&shared)?;
-            let open = move || FollowLog::open(path, lines, permit);
+            let open = move || FollowLog::open(&path, lines, permit);
             return Ok(followed(apart(open).await.map_err(cannot)?));
         }
         let tail = move || logs::tail(&path, lines);

@@ -465,6 +465,22 @@ events! {
         /// Who: `a person (uid 1000)`.
         by: String,
     },
+    /// A person had the manifest read again, and the running system is validated in another way from then on.
+    ValidationPlanned = "validation_planned" {
+        /// Time between two validations; without one there is none.
+        every_ms: Option<u64>,
+        /// The checks of each.
+        checks: Vec<CheckName>,
+        /// Who: `a person (uid 1000)`.
+        by: String,
+    },
+    /// The clock of the host was set, or the host slept: what is waited for moves with it.
+    ClockSet = "clock_set" {
+        /// What the clock would say without that.
+        from: At,
+        /// What it says.
+        to: At,
+    },
 }
 
 impl Event {

@@ -249,6 +249,24 @@ impl Health {
     }
 }
 
+impl Health {
+    /// Of a supervisor that runs and does not answer, and `why` that is known: what its log said last may long be
+    /// untrue, and what fails now is not seen.
+    #[must_use]
+    pub(crate) fn unwatched(mut self, why: &str) -> Self {
+        use HealthStatus as S;
+        if matches!(self.status, S::Healthy | S::Degraded | S::Starting) {
+            let before = self.status.as_str().to_uppercase();
+            self.reason = Some(format!(
+                "the supervisor does not answer ({why}), so nobody watches the services; its log said {before} last"
+            ));
+            self.status = S::Unhealthy;
+            self.stable_at = None;
+        }
+        self
+    }
+}
+
 /// What is said about a system that runs.
 struct Running {
     status: HealthStatus,
@@ -286,10 +304,21 @@ fn judge_running(state: &BootState) -> Running {
     if let Some(reason) = services().find_map(|(_, service)| weak_reason(service)) {
         return say(HealthStatus::Degraded, reason);
     }
-    let missing = state.layers.iter().any(|l| l.status != LayerStatus::Up);
-    let blocked = state.reports.values().any(|r| r.status.blocks());
-    if missing || blocked {
-        return say(HealthStatus::Degraded, String::new());
+    if let Some(layer) = state.layers.iter().find(|l| l.status != LayerStatus::Up) {
+        let why = layer.failure.as_ref().map_or(&layer.reason, |f| &f.error);
+        let why = some_text(why).map_or_else(String::new, |why| format!(": {why}"));
+        let (name, status) = (&layer.name, layer.status.as_str());
+        return say(
+            HealthStatus::Degraded,
+            format!("layer {name} is {status}{why}"),
+        );
+    }
+    if let Some(report) = state.reports.values().find(|r| r.status.blocks()) {
+        let (check, summary) = (report.name, &report.summary);
+        return say(
+            HealthStatus::Degraded,
+            format!("the {check} check found what would stop a boot: {summary}"),
+        );
     }
     match services().filter_map(|(_, s)| s.stable_at()).max() {
         Some(at) => Running {

@@ -35,13 +35,11 @@ impl Application {
         &mut self,
         read: Result<Environment, EngineError>,
     ) -> Result<bool, String> {
-        let read = match read {
-            Ok(environment) => match newly_malformed(&self.environment, &environment) {
-                None => Ok(environment),
-                Some(why) => Err(why),
-            },
-            Err(error) => Err(error.to_string()),
-        };
+        let read = read.map_err(|error| error.to_string());
+        let read = read.and_then(|environment| {
+            self.require_usable(&environment)?;
+            Ok(environment)
+        });
         match read {
             Ok(environment) => {
                 self.environment_trouble = None;
@@ -61,6 +59,19 @@ impl Application {
                 Err(why)
             }
         }
+    }
+
+    /// # Errors
+    /// Why an environment that was read again would not be taken; its files may hold secrets.
+    pub(super) fn require_usable(&self, read: &Environment) -> Result<(), String> {
+        newly_malformed(&self.environment, read).map_or(Ok(()), Err)
+    }
+
+    /// Takes a manifest that was read again. What is secret is the manifest's to say.
+    pub(super) fn take_manifest(&mut self, manifest: Manifest) {
+        self.manifest = Arc::new(manifest);
+        let secrets = self.environment.secret_values(&self.manifest);
+        self.redactor = Arc::new(Redactor::new(secrets));
     }
 
     /// Where checks put what they need for a while.

@@ -7,6 +7,7 @@ mod aftercare;
 mod application;
 mod boot;
 mod boot_log;
+mod clock;
 mod door;
 mod error;
 mod fingerprint;

@@ -1,5 +1,6 @@
 //! From the manifest to what a boot will do.
 
+use crate::domain::boot::ValidationPlan;
 use crate::domain::event::{
     BootPlan, LayerPlan, Mode, Need, NeedCondition, OnEnd, OnFailure, RestartPolicy, ServicePlan,
     ServiceRules, ServiceTerms,
@@ -25,6 +26,17 @@ pub(crate) fn plan_boot(manifest: &Manifest, mode: Mode, preflight: bool) -> Boo
         breaker_max: manifest.heal.breaker,
         validate_every_ms: manifest.validate_every_ms.filter(|_| resilient),
     }
+}
+
+/// How a system that runs by this plan is validated with this manifest, if that is in another way.
+pub(super) fn replan_validation(plan: &BootPlan, manifest: &Manifest) -> Option<ValidationPlan> {
+    let planned = plan_boot(manifest, plan.mode, !plan.checks.is_empty());
+    let is_same =
+        planned.validate_every_ms == plan.validate_every_ms && planned.checks == plan.checks;
+    (!is_same).then_some(ValidationPlan {
+        every_ms: planned.validate_every_ms,
+        checks: planned.checks,
+    })
 }
 
 /// How the services of this manifest are judged while they run.

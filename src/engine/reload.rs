@@ -2,12 +2,15 @@
 //!
 //! What a service is started with (its command, its environment, its probes) is not part of the boot's plan, and
 //! changes by itself. How services are judged, what they need, which there are: that is the plan, and changes by an
-//! event. The rest is named, and takes a new boot.
+//! event. What the checks look at holds for the next validation and the next trial of a fix. The rest is named, and
+//! takes a new boot.
 
 use super::plan::{plan_layer, plan_rules, plan_terms_of};
 use crate::domain::boot::PlanChange;
 use crate::domain::event::{LayerPlan, ServiceRules, ServiceTerms};
-use crate::manifest::{Heal, Layer, LogRules, Logs, Manifest, Service};
+use crate::manifest::{Heal, Layer, Manifest, Service};
+
+const NOTIFY: &str = "[[notify]]";
 
 /// The difference between the manifest of the boot and the one that was read again.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,13 +19,17 @@ pub(super) struct Change {
     pub manifest: Manifest,
     /// Services that are started with something else from now on.
     pub services: Vec<String>,
+    /// Services that get something else at their next start and are not restarted for it: how their output is kept.
+    pub later: Vec<String>,
     /// Services that are new: they start with their layer.
     pub added: Vec<String>,
     /// Services that are gone, or disabled: they are stopped.
     pub stopped: Vec<String>,
     /// What else is different from now on, and starts nothing anew.
     pub applied: Vec<String>,
-    /// What is different in the plan of the boot.
+    /// What the checks look at, or when, is different.
+    pub checked: bool,
+    /// What is different in the plan of the boot; how it is validated is for who knows the boot.
     pub plan: PlanChange,
     /// What takes a new boot, each with why.
     pub left: Vec<String>,
@@ -31,7 +38,10 @@ pub(super) struct Change {
 impl Change {
     /// Nothing of it can be done in this boot.
     pub(super) fn is_empty(&self) -> bool {
-        self.services.is_empty() && self.plan.is_empty() && self.applied.is_empty()
+        let services = [&self.services, &self.later];
+        services.iter().all(|names| names.is_empty())
+            && self.plan.is_empty()
+            && self.applied.is_empty()
     }
 }
 
@@ -40,9 +50,11 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
     let mut change = Change {
         manifest: running.clone(),
         services: Vec::new(),
+        later: Vec::new(),
         added: Vec::new(),
         stopped: Vec::new(),
         applied: Vec::new(),
+        checked: false,
         plan: PlanChange::default(),
         left: left_tables(running, read),
     };
@@ -90,21 +102,64 @@ pub(super) fn compare(running: &Manifest, read: &Manifest) -> Change {
         layers.insert(behind.map_or(0, |behind| behind + 1), new);
     }
     change.manifest.layers = layers;
-    change.manifest.heal = heal_of(running, read);
-    if change.manifest.heal != running.heal {
-        change.applied.push("[heal] holds from now on".to_owned());
-    }
-    if running.acknowledged != read.acknowledged {
-        change.manifest.acknowledged = read.acknowledged.clone();
-        change
-            .applied
-            .push("[coverage] holds from now on".to_owned());
-    }
+    change.take_tables(running, read);
     change.plan_rules_and_terms();
     change
 }
 
 impl Change {
+    /// Those who are told stay as they were, since `why` the new ones cannot be told.
+    pub(super) fn keep_notify(&mut self, running: &Manifest, why: &str) {
+        if self.manifest.notify == running.notify {
+            return;
+        }
+        self.manifest.notify.clone_from(&running.notify);
+        self.applied.retain(|table| table != NOTIFY);
+        self.left.push(format!("{NOTIFY} stays as it was: {why}"));
+    }
+
+    /// The tables that hold from now on.
+    fn take_tables(&mut self, running: &Manifest, read: &Manifest) {
+        let manifest = &mut self.manifest;
+        manifest.heal = heal_of(running, read);
+        manifest.acknowledged.clone_from(&read.acknowledged);
+        manifest.notify.clone_from(&read.notify);
+        manifest.logs.rules = read.logs.rules;
+        // Those that only moved are taken too: findings name their lines.
+        manifest.config.clone_from(&read.config);
+        manifest.vault.clone_from(&read.vault);
+        manifest.schemas.clone_from(&read.schemas);
+        manifest.registration.clone_from(&read.registration);
+        manifest.checks.clone_from(&read.checks);
+        manifest.sandbox.clone_from(&read.sandbox);
+        manifest.validate_every_ms = read.validate_every_ms;
+        let (running, now) = (without_lines(running), without_lines(manifest));
+        let checked = [
+            ("[config]", now.config != running.config),
+            ("[vault]", now.vault != running.vault),
+            ("[[schema]]", now.schemas != running.schemas),
+            ("[registration]", now.registration != running.registration),
+            ("[[check]]", now.checks != running.checks),
+            ("[sandbox]", now.sandbox != running.sandbox),
+            (
+                "[validate]",
+                now.validate_every_ms != running.validate_every_ms,
+            ),
+        ];
+        self.checked = checked.iter().any(|(_, differs)| *differs);
+        let others = [
+            ("[heal]", now.heal != running.heal),
+            ("[coverage]", now.acknowledged != running.acknowledged),
+            (NOTIFY, now.notify != running.notify),
+        ];
+        let differ = checked
+            .iter()
+            .chain(&others)
+            .filter(|(_, differs)| *differs);
+        self.applied
+            .extend(differ.map(|(table, _)| (*table).to_owned()));
+    }
+
     /// The layer as it is from now on.
     fn compare_layer(
         &mut self,
@@ -124,7 +179,6 @@ impl Change {
                 continue;
             };
             let found = Service {
-                logs: service.logs,
                 line: service.line,
                 ..found.clone()
             };
@@ -134,6 +188,8 @@ impl Change {
                 self.added.push(name.clone());
             } else if started_with(&found) != started_with(service) {
                 self.services.push(name.clone());
+            } else if found.logs != service.logs {
+                self.later.push(name.clone());
             }
             let keys = plan_keys(service, &found);
             if !keys.is_empty() {
@@ -227,6 +283,7 @@ fn started_with(service: &Service) -> Service {
         needs: Default::default(),
         disabled: false,
         profiles: Vec::new(),
+        logs: Default::default(),
         ..service.clone()
     }
 }
@@ -260,45 +317,36 @@ fn left_tables(running: &Manifest, read: &Manifest) -> Vec<String> {
         digest: _,
         name,
         python,
-        config,
-        vault,
-        schemas,
-        registration,
-        checks,
         // Given with the command, and the same for both.
         choice: _,
-        // It holds from now on.
+        // They hold from now on.
+        config: _,
+        vault: _,
+        schemas: _,
+        registration: _,
+        checks: _,
         acknowledged: _,
+        validate_every_ms: _,
+        notify: _,
         // Of each layer and service it is told apart.
         layers: _,
         heal: _,
-        sandbox,
-        validate_every_ms,
+        sandbox: _,
         api,
-        // With those of the services.
-        logs: _,
-        notify,
+        logs,
     } = &running;
     let tables = [
         ("[app]", *name != read.name),
         ("[python]", *python != read.python),
-        ("[config]", *config != read.config),
-        ("[vault]", *vault != read.vault),
-        ("[[schema]]", *schemas != read.schemas),
-        ("[registration]", *registration != read.registration),
-        ("[[check]]", *checks != read.checks),
         (
             "`attempts`, `backoff`, `max_backoff` or `breaker` of [heal]",
             heal_of(&running, &read) != read.heal,
         ),
-        ("[sandbox]", *sandbox != read.sandbox),
         ("[api]", *api != read.api),
         (
-            "`logs`",
-            logs_of(&running, &read) != logs_of(&read, &running),
+            "`directory` of [logs]",
+            logs.directory != read.logs.directory,
         ),
-        ("[[notify]]", *notify != read.notify),
-        ("[validate]", *validate_every_ms != read.validate_every_ms),
         ("the order of the layers", order(&running) != order(&read)),
     ];
     let changed = tables.iter().filter(|(_, changed)| *changed);
@@ -319,16 +367,6 @@ fn without_lines(manifest: &Manifest) -> Manifest {
     manifest.registration.iter_mut().for_each(|r| r.line = 0);
     manifest.checks.iter_mut().for_each(|check| check.line = 0);
     manifest
-}
-
-/// How output is kept, in general and of each service that both may have.
-fn logs_of<'m>(manifest: &'m Manifest, other: &Manifest) -> (&'m Logs, Vec<(&'m str, LogRules)>) {
-    let services = manifest.layers.iter().flat_map(|layer| &layer.services);
-    let own = services.filter(|service| {
-        service.logs != manifest.logs.rules && other.service(&service.name).is_some()
-    });
-    let own = own.map(|service| (service.name.as_str(), service.logs));
-    (&manifest.logs, own.collect())
 }
 
 /// Keys of the layer itself that differ.
@@ -404,6 +442,17 @@ mod tests {
     }
 
     #[test]
+    fn of_two_lines_that_change_only_their_services_are_touched() {
+        let three = format!("{BEFORE}{}", B.replace("\"b\"", "\"c\""));
+        let changed = three
+            .replace("sleep 1\"", "sleep 1\"\nlimits = { open_files = 99 }")
+            .replacen("sleep 2\"", "sleep 3\"", 1);
+        let change = compare(&manifest(&three), &manifest(&changed));
+        assert_eq!(change.services, ["a", "b"]);
+        assert!(change.plan.is_empty() && change.left.is_empty() && change.applied.is_empty());
+    }
+
+    #[test]
     fn what_only_moved_in_the_file_is_no_change() {
         let tables = "[config.vars.A]\n[registration]\napp = \"fastapi:m:app\"\n\
             [[schema]]\nname = \"s\"\ndatabase = \"sqlite:///a.db\"\nexpect = \"alembic:alembic.ini\"\n\
@@ -411,7 +460,8 @@ mod tests {
             [[check]]\nname = \"c\"\ntcp = \"localhost:1\"\n";
         let running = manifest(&format!("{BEFORE}{tables}"));
         let moved = manifest(&format!("{BEFORE}\n# moved\n{tables}"));
-        assert_eq!(compare(&running, &moved).left, [""; 0]);
+        let change = compare(&running, &moved);
+        assert!(change.is_empty() && change.left.is_empty(), "{change:?}");
     }
 
     const B: &str = "[[layer.service]]\nname = \"b\"\nrun = \"sleep 2\"\n";
@@ -519,14 +569,103 @@ mod tests {
     }
 
     #[test]
+    fn what_the_checks_look_at_and_who_is_told_hold_from_then_on() {
+        let schema = "[[schema]]\nname = \"s\"\ndatabase = \"sqlite:///a.db\"\nexpect = \"alembic:alembic.ini\"\n";
+        for (table, wanted, checked) in [
+            ("[config]\nfiles = [\"more.env\"]\n", "[config]", true),
+            ("[config.vars.A]\n", "[config]", true),
+            (
+                "[vault]\nkind = \"command\"\ncommand = [\"v\"]\nkeys = [\"K\"]\n",
+                "[vault]",
+                true,
+            ),
+            (schema, "[[schema]]", true),
+            (
+                "[registration]\napp = \"fastapi:m:app\"\n",
+                "[registration]",
+                true,
+            ),
+            (
+                "[[check]]\nname = \"c\"\ntcp = \"localhost:1\"\n",
+                "[[check]]",
+                true,
+            ),
+            ("[sandbox]\nread = [\"/srv/x\"]\n", "[sandbox]", true),
+            ("[validate]\nevery = \"5m\"\n", "[validate]", true),
+            ("[heal]\noffer = \"1s\"\n", "[heal]", false),
+            (
+                "[[notify]]\non = [\"no_go\"]\nexec = [\"tell\"]\n",
+                "[[notify]]",
+                false,
+            ),
+        ] {
+            let read = manifest(&format!("{BEFORE}{table}"));
+            let change = compare(&manifest(BEFORE), &read);
+            assert_eq!(
+                (&change.applied[..], change.checked),
+                (&[wanted.to_owned()][..], checked)
+            );
+            assert_eq!(
+                (change.left.len(), change.services.len()),
+                (0, 0),
+                "{wanted}"
+            );
+            // All of it: nothing differs any more, in either direction.
+            assert!(compare(&change.manifest, &read).is_empty(), "{wanted}");
+            assert!(!compare(&change.manifest, &manifest(BEFORE)).is_empty());
+        }
+    }
+
+    #[test]
+    fn who_cannot_be_told_leaves_those_who_are() {
+        let told = |who: &str| {
+            manifest(&format!(
+                "{BEFORE}[[notify]]\non = [\"no_go\"]\nexec = [\"{who}\"]\n"
+            ))
+        };
+        let mut change = compare(&told("one"), &told("${NOBODY}"));
+        change.keep_notify(&told("one"), "number 1: NOBODY is not set");
+        assert_eq!(change.manifest.notify, told("one").notify);
+        assert!(
+            change.is_empty() && change.left[0].contains("NOBODY"),
+            "{change:?}"
+        );
+        let mut same = compare(&told("one"), &told("one"));
+        same.keep_notify(&told("one"), "number 1: it had no value before either");
+        assert_eq!(same.left, [""; 0]);
+    }
+
+    #[test]
+    fn how_output_is_kept_changes_with_the_next_start() {
+        let general = change(&format!("{BEFORE}[logs]\nkeep = 7\n"));
+        assert_eq!(
+            (general.later.join(","), general.left.len()),
+            ("a,b".to_owned(), 0)
+        );
+        let (_, a) = general.manifest.service("a").unwrap();
+        assert_eq!((a.logs.keep, general.manifest.logs.rules.keep), (7, 7));
+        let own = change(&BEFORE.replace("sleep 2\"", "sleep 2\"\nlogs = { keep = 7 }"));
+        assert_eq!(
+            (own.later.join(","), own.services.len()),
+            ("b".to_owned(), 0)
+        );
+        let place = change(&format!("{BEFORE}[logs]\ndirectory = \"out\"\n"));
+        assert!(
+            place.is_empty() && place.left[0].contains("`directory` of [logs]"),
+            "{:?}",
+            place.left
+        );
+    }
+
+    #[test]
     fn what_takes_a_new_boot_is_named_and_left() {
         for (from, to, wanted) in [
             ("\"x\"\n", "\"y\"\n", "[app] is fixed"),
             ("\"x\"\n", "\"x\"\n[heal]\nattempts = 2\n", "`attempts`"),
             (
                 "\"x\"\n",
-                "\"x\"\n[[check]]\nname = \"c\"\ntcp = \"localhost:1\"\n",
-                "[[check]] is fixed",
+                "\"x\"\n[api]\nlisten = \"127.0.0.1:7717\"\n",
+                "[api] is fixed",
             ),
         ] {
             let change = change(&BEFORE.replace(from, to));

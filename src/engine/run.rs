@@ -4,6 +4,7 @@
 //! take longer runs in threads and reports. So a signal is answered at once, whatever is going on.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use super::aftercare::Aftercare;
 use super::application::{Application, load_environment};
 use super::boot::{Boot, BootEnd, Hook, Until, is_settled};
-use super::boot_log::BootLog;
+use super::boot_log::{BootLog, context};
+use super::clock::Clock;
 use super::door::open_door;
 use super::error::EngineError;
 use super::lock::SupervisorLock;
 use super::log_watch::LogWatch;
 use super::orphans::collect_orphans;
-use super::plan::{plan_boot, plan_rules, plan_terms};
-use super::reload::compare;
+use super::plan::{plan_boot, plan_rules, plan_terms, replan_validation};
+use super::reload::{Change, compare};
 use super::report::{EngineReport, Reports, Settling};
 use super::services::Services;
 use super::signals::{Heard, Signals};
@@ -31,11 +33,11 @@ use crate::control::{
 use crate::domain::boot::{self, BootCommand, BootRefusal, BootState, Phase, ServiceStatus, Step};
 use crate::domain::event::{CheckPhase, ServiceOrder};
 use crate::domain::finding::CheckName;
-use crate::domain::ids::At;
+use crate::domain::ids::{At, Seq};
 use crate::kernel;
 use crate::log::now;
 use crate::manifest::{Environment, Manifest, Stop};
-use crate::notify::{Notifier, NotifyPlace};
+use crate::notify::{Notifier, NotifyPlace, require_addresses};
 use crate::supervise::rotate_logs;
 
 /// How often it is looked at whether a stop that somebody wants may begin.
@@ -114,15 +116,7 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     let (door, door_trouble) = open_door(&prepared.app, prepared.log.path(), asks);
     let notifier = Notifier::start(
         &prepared.app.manifest.notify,
-        &NotifyPlace {
-            app: &prepared.app.manifest.name,
-            workspace: &prepared.app.manifest.workspace,
-            state_dir: &prepared.app.state_dir,
-            log: prepared.log.path(),
-            environment: &prepared.app.environment,
-            redactor: &prepared.app.redactor,
-            head: prepared.head,
-        },
+        &notify_place(&prepared.app, prepared.log.path(), prepared.head),
     );
     let mut engine = Engine {
         notifier,
@@ -145,12 +139,14 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
             kept: None,
             own: None,
         },
+        clock: Clock::new(now(), Instant::now()),
         in_flight: HashSet::new(),
         door: Some(door),
         door_trouble,
         steers: BTreeMap::new(),
         reloads: BTreeMap::new(),
         tickets: 0,
+        reloaded_at: 0,
         read_since_settling: false,
         aftercare: Aftercare::default(),
         reports,
@@ -201,12 +197,26 @@ async fn carry_out(boot: Boot<'_>) -> Result<BootEnd, EngineError> {
     outcome
 }
 
+/// What those who tell of the boot are told of it.
+fn notify_place<'a>(app: &'a Application, log: &'a Path, head: Seq) -> NotifyPlace<'a> {
+    NotifyPlace {
+        app: &app.manifest.name,
+        workspace: &app.manifest.workspace,
+        state_dir: &app.state_dir,
+        log,
+        environment: &app.environment,
+        redactor: &app.redactor,
+        head,
+    }
+}
+
 struct Engine<'a> {
     notifier: Notifier,
     app: Application,
     log: BootLog<'a>,
     services: Services,
     work: Work,
+    clock: Clock,
     /// Steps that are being performed.
     in_flight: HashSet<Step>,
     /// Where others ask; `None` if the boot is over.
@@ -218,6 +228,8 @@ struct Engine<'a> {
     /// Those who wait for the manifest to be read, by their tickets.
     reloads: BTreeMap<u64, ReloadWanted>,
     tickets: u64,
+    /// The last ticket before the manifest became another one.
+    reloaded_at: u64,
     /// The environment was read for somebody since the last settling began: what that read is older.
     read_since_settling: bool,
     aftercare: Aftercare,
@@ -246,6 +258,7 @@ impl Engine<'_> {
         let mut watch = LogWatch::on(self.log.log.path());
         loop {
             self.log.pump()?;
+            self.watch_clock()?;
             // What belongs to no boot, or to another one, is not folded here, and followed all the same.
             let head = self.log.reader.head().unwrap_or(self.log.seen);
             self.notifier.tell(head);
@@ -355,6 +368,7 @@ impl Engine<'_> {
 
     /// Answers from what is known here, and waits for nothing.
     fn hear(&mut self, ask: Ask) -> Result<(), EngineError> {
+        self.watch_clock()?;
         match ask {
             // The log is read in any case.
             Ask::Wake(answer) => {
@@ -434,6 +448,12 @@ impl Engine<'_> {
         let Some(steer) = self.steers.remove(&ticket) else {
             return Ok(());
         };
+        // It was read as the manifest said before.
+        if ticket <= self.reloaded_at {
+            self.tickets += 1;
+            self.steers.insert(self.tickets, steer);
+            return self.work.read_environment(&self.app, self.tickets);
+        }
         match self.renew_as_asked(environment.map(|read| *read)) {
             Ok(()) => self.steer(steer),
             Err(why) => {
@@ -493,7 +513,17 @@ impl Engine<'_> {
                 return Ok(());
             }
         };
-        let change = compare(&self.app.manifest, &manifest);
+        let mut change = compare(&self.app.manifest, &manifest);
+        change.plan.validation = replan_validation(&self.log.state.plan, &change.manifest);
+        if let Err(why) = require_addresses(&change.manifest.notify, &environment) {
+            change.keep_notify(&self.app.manifest, &why);
+        }
+        let by = format!("{}, by a reload", wanted.by);
+        // Told before anything is done, also to who only asks.
+        if let Some(refused) = self.refuse_reload(&change, &environment, &by) {
+            let _ = wanted.answer.send(Err(refused));
+            return Ok(());
+        }
         let is_running = |name: &String| {
             let found = self.log.state.service(name);
             found.is_some_and(|(_, service)| {
@@ -501,32 +531,20 @@ impl Engine<'_> {
             })
         };
         let touches = !change.is_empty();
-        let (restart, at_next_start) = change.services.into_iter().partition(is_running);
+        let services = std::mem::take(&mut change.services);
+        let (restart, mut at_next_start): (Vec<_>, Vec<_>) =
+            services.into_iter().partition(is_running);
+        at_next_start.append(&mut change.later);
         let mut reloaded = Reloaded {
             dry_run: wanted.dry_run,
             restart,
             at_next_start,
-            start: change.added,
-            stop: change.stopped,
-            applied: change.applied,
-            left: change.left,
+            start: std::mem::take(&mut change.added),
+            stop: std::mem::take(&mut change.stopped),
+            applied: std::mem::take(&mut change.applied),
+            left: std::mem::take(&mut change.left),
         };
-        // Told before anything is done, also to who only asks.
-        if !change.plan.is_empty() && self.log.state.phase != Phase::Running {
-            let why = format!(
-                "the boot is {}: services come and go while the system runs; wait for it (`ubs wait`), or boot anew",
-                self.log.state.phase.as_str()
-            );
-            let _ = wanted.answer.send(Err(Refused::Conflict(why)));
-            return Ok(());
-        }
         if touches && !wanted.dry_run {
-            if let Err(why) = self.renew_as_asked(Ok(environment)) {
-                let why = format!("the environment cannot be read, so nothing was changed: {why}");
-                let _ = wanted.answer.send(Err(Refused::Failed(why)));
-                return Ok(());
-            }
-            let by = format!("{}, by a reload", wanted.by);
             if !change.plan.is_empty() {
                 let command = BootCommand::ChangePlan {
                     change: change.plan,
@@ -538,9 +556,7 @@ impl Engine<'_> {
                     return Ok(());
                 }
             }
-            self.app.manifest = Arc::new(change.manifest);
-            self.services.use_manifest(&self.app.manifest);
-            self.services.forget_environment();
+            self.take_over(change.manifest, environment);
             for service in std::mem::take(&mut reloaded.restart) {
                 let command = BootCommand::Steer {
                     service: service.clone(),
@@ -556,6 +572,55 @@ impl Engine<'_> {
         }
         let _ = wanted.answer.send(Ok(reloaded));
         Ok(())
+    }
+
+    /// Why such a reload would be refused now.
+    fn refuse_reload(
+        &self,
+        change: &Change,
+        environment: &Environment,
+        by: &str,
+    ) -> Option<Refused> {
+        let state = &self.log.state;
+        if (change.checked || !change.plan.is_empty()) && state.phase != Phase::Running {
+            return Some(Refused::Conflict(format!(
+                "the boot is {}: what it is made of and how it is checked changes while the system runs; \
+                 wait for it (`ubs wait`), or boot anew",
+                state.phase.as_str()
+            )));
+        }
+        if change.is_empty() {
+            return None;
+        }
+        if let Err(why) = self.app.require_usable(environment) {
+            let why = self.app.redactor.clean(&why, RELOAD_BYTES_MAX);
+            return Some(Refused::Failed(format!(
+                "the environment cannot be read, so nothing was changed: {why}"
+            )));
+        }
+        if change.plan.is_empty() {
+            return None;
+        }
+        let command = BootCommand::ChangePlan {
+            change: change.plan.clone(),
+            by: by.to_owned(),
+        };
+        let refusal = boot::decide(state, context(), command).err()?;
+        Some(Refused::Conflict(refusal.to_string()))
+    }
+
+    /// From now on all is as this manifest says, with this environment, which can be used.
+    fn take_over(&mut self, manifest: Manifest, environment: Environment) {
+        if let Err(why) = self.renew_as_asked(Ok(environment)) {
+            tracing::warn!(%why, "the environment files are used as they were");
+        }
+        self.app.take_manifest(manifest);
+        self.reloaded_at = self.tickets;
+        self.services.use_manifest(&self.app.manifest);
+        self.services.forget_environment();
+        let head = self.log.reader.head().unwrap_or(self.log.seen);
+        let place = notify_place(&self.app, self.log.log.path(), head);
+        self.notifier.change(&self.app.manifest.notify, &place);
     }
 
     /// Does what a signal asks that stops nothing, and says so.
@@ -597,7 +662,20 @@ impl Engine<'_> {
             .any(|step| matches!(step, Step::Heal { .. } | Step::Settle))
     }
 
+    /// Before any moment of the clock is written: what was written before moves with it if it was set.
+    fn watch_clock(&mut self) -> Result<(), EngineError> {
+        let to = now();
+        let Some(from) = self.clock.expected(to, Instant::now()) else {
+            return Ok(());
+        };
+        if matches!(self.log.state.phase, Phase::New | Phase::Ended) {
+            return Ok(());
+        }
+        self.log.command(vec![BootCommand::SetClock { from, to }])
+    }
+
     fn receive(&mut self, batch: Vec<EngineReport>) -> Result<(), EngineError> {
+        self.watch_clock()?;
         let mut commands = Vec::new();
         for report in batch {
             match report {
@@ -638,8 +716,15 @@ impl Engine<'_> {
                 EngineReport::Due(step) => {
                     self.in_flight.remove(&step);
                     match step {
-                        Step::WaitForRetry { .. } => commands.push(BootCommand::BackoffElapsed),
-                        Step::Validate { .. } => commands.push(BootCommand::BeginValidation),
+                        // The clock may have been set meanwhile, and a reload may want it later, or not at all.
+                        Step::WaitForRetry { .. }
+                            if boot::next(&self.log.state).contains(&step) =>
+                        {
+                            commands.push(BootCommand::BackoffElapsed);
+                        }
+                        Step::Validate { .. } if boot::next(&self.log.state).contains(&step) => {
+                            commands.push(BootCommand::BeginValidation);
+                        }
                         Step::WaitForServices { .. }
                             if boot::next(&self.log.state).contains(&step) =>
                         {

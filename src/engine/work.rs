@@ -367,8 +367,7 @@ impl Work {
                     manifest
                         .choose(&running.choice)
                         .map_err(|error| error.to_string())?;
-                    // What says which files are its environment is fixed in a boot.
-                    let environment = load_environment(&running, &process_env);
+                    let environment = load_environment(&manifest, &process_env);
                     let environment = environment.map_err(|error| error.to_string())?;
                     Ok(Box::new((manifest, environment)))
                 };

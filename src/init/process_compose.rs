@@ -63,6 +63,14 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         {
             node.take();
         }
+        if key == "env_cmds" {
+            let text = format!(
+                "{name}:{}: ubs runs no command for a variable; let the shell of the service do it: \
+                 run = [\"sh\", \"-c\", \"export NAME=$(the command); exec the program\"]",
+                node.line
+            );
+            units.notes.push(Note::unsure(text));
+        }
     }
     units.leave(&root);
     units
@@ -236,6 +244,21 @@ fn lifetime(node: &Node, unit: &mut Unit) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_gives_variables_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            "env_cmds: {DAY: 'date --secret hunter22'}\nprocesses: {p: {command: 'echo $DAY'}}\n";
+        std::fs::write(dir.path().join("process-compose.yaml"), text).unwrap();
+        let units = read(&Files::of(dir.path()), "process-compose.yaml");
+        let said = format!("{:?}", units.notes);
+        assert!(
+            said.contains("env_cmds.DAY (line 1)") && said.contains("export NAME=$("),
+            "{said}"
+        );
+        assert!(!said.contains("hunter22"), "{said}");
+    }
 
     #[test]
     fn environments_as_lists_and_maps_and_what_has_no_counterpart() {

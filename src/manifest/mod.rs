@@ -44,7 +44,7 @@ pub(crate) use env_write::{assignment_spans, set_variable};
 pub(crate) use environment::EnvironmentError;
 pub(crate) use environment::{add_env_file, secrets_among, sounds_secret, url_passwords};
 pub(crate) use load::{MANIFEST_NAME, find_manifest};
-pub(crate) use logs::{LogFormat, LogRules, Logs};
+pub(crate) use logs::{LogFormat, LogRules};
 pub(crate) use measure::duration_of;
 pub(crate) use notify::{Notify, NotifyBy, NotifyOn, WebhookShape};
 pub(crate) use percent::percent_encoded;

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::http::{BodyLimit, Client, Target};
-use crate::manifest::WebhookShape;
+use crate::manifest::{Environment, Notify, NotifyBy, WebhookShape};
 
 /// Time between two looks at a program that runs.
 const POLL: Duration = Duration::from_millis(10);
@@ -29,6 +29,28 @@ pub(super) enum Address {
         url: String,
         shape: WebhookShape,
     },
+}
+
+impl Address {
+    /// # Errors
+    /// A variable has no value. Its name is said, never a value.
+    pub(super) fn of(
+        entry: &Notify,
+        workspace: &Path,
+        environment: &Environment,
+    ) -> Result<Self, String> {
+        let expand = |text: &String| environment.expand(text).map_err(|e| e.to_string());
+        Ok(match &entry.by {
+            NotifyBy::Exec(argv) => Self::Program {
+                argv: argv.iter().map(expand).collect::<Result<_, _>>()?,
+                workspace: workspace.to_owned(),
+            },
+            NotifyBy::Webhook { url, shape } => Self::Webhook {
+                url: expand(url)?,
+                shape: *shape,
+            },
+        })
+    }
 }
 
 /// Delivers it within the time.

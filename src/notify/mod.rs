@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::domain::ids::Seq;
 use crate::domain::redact::Redactor;
 use crate::log::{EventFilter, LogError, Reader, Recorded, now};
-use crate::manifest::{Environment, Notify, NotifyBy, NotifyOn};
+use crate::manifest::{Environment, Notify, NotifyOn};
 use cursor::Cursor;
 use deliver::{Address, deliver};
 use notice::{document, kind_of, notice_of};
@@ -48,39 +48,124 @@ pub(crate) struct NotifyPlace<'a> {
     pub head: Seq,
 }
 
+/// Whether each of these could be told.
+///
+/// # Errors
+/// Which one cannot, and why: the variable that its address is made of has no value.
+pub(crate) fn require_addresses(
+    entries: &[Notify],
+    environment: &Environment,
+) -> Result<(), String> {
+    for (number, entry) in entries.iter().enumerate() {
+        Address::of(entry, Path::new(""), environment)
+            .map_err(|why| format!("number {}: {why}", number + 1))?;
+    }
+    Ok(())
+}
+
+/// One who is told.
+struct Told {
+    entry: Notify,
+    /// With every variable filled in: another value is another address.
+    address: Address,
+    /// Where it lies how far it was told.
+    cursor: PathBuf,
+    /// Woken when the log has something new, and tries once more when nobody can wake it.
+    wake: SyncSender<()>,
+    thread: JoinHandle<()>,
+}
+
 /// Those who tell.
 #[derive(Default)]
 pub(crate) struct Notifier {
-    /// Each is woken when the log has something new, and tries once more when nobody can wake it.
-    tellers: Vec<(SyncSender<()>, JoinHandle<()>)>,
+    told: Vec<Told>,
+    /// Those who are told no more deliver what is left, and end.
+    ending: Vec<JoinHandle<()>>,
     seen: Seq,
 }
 
 impl Notifier {
     /// Begins to tell. One that cannot is said, and ends no boot.
     pub(crate) fn start(entries: &[Notify], place: &NotifyPlace<'_>) -> Self {
+        let mut notifier = Self {
+            seen: place.head,
+            ..Self::default()
+        };
+        notifier.change(entries, place);
+        notifier
+    }
+
+    /// Tells these from now on. Who is told as before goes on undisturbed; of who is told something else from now on
+    /// the place in the log goes on; who is new hears of what comes; who is gone is told what is left, once.
+    pub(crate) fn change(&mut self, entries: &[Notify], place: &NotifyPlace<'_>) {
+        let mut before = std::mem::take(&mut self.told);
         let mut tellers = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
-            let started = Teller::new(entry, number, entries, place).and_then(|teller| {
-                let (wake, woken) = sync_channel(1);
-                let thread = std::thread::Builder::new().name("notify".to_owned());
-                let thread = thread.spawn(move || teller.run(&woken));
-                Ok((wake, thread.map_err(|error| error.to_string())?))
-            });
-            match started {
-                Ok(teller) => tellers.push(teller),
-                Err(why) => {
-                    let number = number + 1;
-                    tracing::warn!(
-                        "nobody hears of anything through [[notify]] number {number}: {why}"
-                    );
+            match Teller::plan(entry, number, entries, place) {
+                Ok(planned) => {
+                    let same = before.iter().position(|told| {
+                        told.entry == *entry
+                            && told.address == planned.address
+                            && told.cursor == planned.cursor
+                    });
+                    match same {
+                        Some(same) => self.told.push(before.swap_remove(same)),
+                        None => tellers.push((number, entry, planned)),
+                    }
                 }
+                Err(why) => say_silent(number, &why),
             }
         }
-        Self {
-            tellers,
-            seen: place.head,
+        // Their last try begins now.
+        let mut ending: Vec<(PathBuf, JoinHandle<()>)> = before
+            .into_iter()
+            .map(|told| (told.cursor, told.thread))
+            .collect();
+        for (number, entry, planned) in tellers {
+            // Two must not tell from one place at once.
+            let same = ending
+                .iter()
+                .position(|(cursor, _)| *cursor == planned.cursor);
+            let earlier = same.map(|same| ending.swap_remove(same).1);
+            let (address, cursor) = (planned.address.clone(), planned.cursor.clone());
+            // At once, where nobody is in the way: what happens from here on is told, whatever becomes of us.
+            let opened = earlier.is_none().then(|| planned.open()).transpose();
+            let opened = match opened {
+                Ok(opened) => opened,
+                Err(why) => {
+                    say_silent(number, &why);
+                    continue;
+                }
+            };
+            let (wake, woken) = sync_channel(1);
+            let thread = std::thread::Builder::new().name("notify".to_owned());
+            let thread = thread.spawn(move || {
+                let teller = opened.map_or_else(
+                    || {
+                        let _ = earlier.map(JoinHandle::join);
+                        planned.open()
+                    },
+                    Ok,
+                );
+                match teller {
+                    Ok(teller) => teller.run(&woken),
+                    Err(why) => say_silent(number, &why),
+                }
+            });
+            match thread {
+                Ok(thread) => self.told.push(Told {
+                    entry: entry.clone(),
+                    address,
+                    cursor,
+                    wake,
+                    thread,
+                }),
+                Err(error) => say_silent(number, &error.to_string()),
+            }
         }
+        self.ending.retain(|thread| !thread.is_finished());
+        self.ending
+            .extend(ending.into_iter().map(|(_, thread)| thread));
     }
 
     /// The log goes up to here.
@@ -89,21 +174,39 @@ impl Notifier {
             return;
         }
         self.seen = head;
-        for (wake, _) in &self.tellers {
+        for told in &self.told {
             // One that has not looked yet will.
-            let _ = wake.try_send(());
+            let _ = told.wake.try_send(());
         }
     }
 
     /// Delivers what is left, as far as that goes within the time; the next boot delivers the rest.
     pub(crate) fn finish(self, within: Duration) {
         let until = Instant::now() + within;
-        let (wakes, threads): (Vec<_>, Vec<_>) = self.tellers.into_iter().unzip();
-        drop(wakes);
+        let mut threads = self.ending;
+        // Nobody can wake them any more.
+        threads.extend(self.told.into_iter().map(|told| told.thread));
         while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+fn say_silent(number: usize, why: &str) {
+    let number = number + 1;
+    tracing::warn!("nobody hears of anything through [[notify]] number {number}: {why}");
+}
+
+/// One who is to be told.
+struct Planned {
+    on: Vec<NotifyOn>,
+    app: String,
+    address: Address,
+    /// Where it lies how far it was told.
+    cursor: PathBuf,
+    head: Seq,
+    log: PathBuf,
+    redactor: Arc<Redactor>,
 }
 
 /// Tells one.
@@ -120,49 +223,48 @@ struct Teller {
     redactor: Arc<Redactor>,
 }
 
+impl Planned {
+    /// Reads how far it was told, if ever.
+    fn open(&self) -> Result<Teller, String> {
+        let directory = self.cursor.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory)
+            .and_then(|()| Cursor::open(&self.cursor, self.head))
+            .map(|cursor| Teller {
+                on: self.on.clone(),
+                app: self.app.clone(),
+                address: self.address.clone(),
+                cursor,
+                log: self.log.clone(),
+                reader: None,
+                written: Instant::now(),
+                redactor: Arc::clone(&self.redactor),
+            })
+            .map_err(|error| format!("cannot write to {}: {error}", directory.display()))
+    }
+}
+
 impl Teller {
-    fn new(
+    fn plan(
         entry: &Notify,
         number: usize,
         entries: &[Notify],
         place: &NotifyPlace<'_>,
-    ) -> Result<Self, String> {
-        // The variable's name is said, never the value.
-        let expand = |text: &String| place.environment.expand(text).map_err(|e| e.to_string());
-        let address = match &entry.by {
-            NotifyBy::Exec(argv) => Address::Program {
-                argv: argv.iter().map(expand).collect::<Result<_, _>>()?,
-                workspace: place.workspace.to_owned(),
-            },
-            NotifyBy::Webhook { url, shape } => Address::Webhook {
-                url: expand(url)?,
-                shape: *shape,
-            },
-        };
+    ) -> Result<Planned, String> {
         // The same one that stands twice is told twice.
         let same = entries[..number]
             .iter()
             .filter(|other| other.by == entry.by);
         let name = blake3::hash(format!("{:?} {}", entry.by, same.count()).as_bytes());
-        let directory = place.state_dir.join("notify");
-        std::fs::create_dir_all(&directory)
-            .and_then(|()| {
-                Cursor::open(
-                    &directory.join(format!("{}.json", &name.to_hex()[..16])),
-                    place.head,
-                )
-            })
-            .map(|cursor| Self {
-                on: entry.on.clone(),
-                app: place.app.to_owned(),
-                address,
-                cursor,
-                log: place.log.to_owned(),
-                reader: None,
-                written: Instant::now(),
-                redactor: Arc::clone(place.redactor),
-            })
-            .map_err(|error| format!("cannot write to {}: {error}", directory.display()))
+        let name = format!("{}.json", &name.to_hex()[..16]);
+        Ok(Planned {
+            on: entry.on.clone(),
+            app: place.app.to_owned(),
+            address: Address::of(entry, place.workspace, place.environment)?,
+            cursor: place.state_dir.join("notify").join(name),
+            head: place.head,
+            log: place.log.to_owned(),
+            redactor: Arc::clone(place.redactor),
+        })
     }
 
     fn run(mut self, woken: &Receiver<()>) {

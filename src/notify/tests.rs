@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::event::Event;
 use crate::domain::ids::BootId;
 use crate::log::{Log, NewEvent};
-use crate::manifest::WebhookShape;
+use crate::manifest::{NotifyBy, WebhookShape};
 
 struct Place {
     dir: tempfile::TempDir,
@@ -70,7 +70,11 @@ impl Place {
     }
 
     fn told(&self) -> Vec<Value> {
-        let text = std::fs::read_to_string(self.file("told")).unwrap_or_default();
+        self.told_in("told")
+    }
+
+    fn told_in(&self, name: &str) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.file(name)).unwrap_or_default();
         let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         lines.collect()
     }
@@ -126,6 +130,34 @@ fn a_program_hears_of_each_cause_once_and_of_what_was_left_in_the_next_boot() {
 }
 
 #[test]
+fn who_is_told_changes_while_it_runs_and_nothing_is_lost_or_told_twice() {
+    let place = Place::new();
+    let same = place.exec("cat >> same");
+    let wants_more = place.exec("cat >> more; sleep 0.2");
+    let before = [same.clone(), wants_more.clone(), place.exec("cat >> gone")];
+    let mut notifier = place.start(&before, Seq(0));
+    let head = place.give_up("api");
+    notifier.tell(head);
+    let on = vec![NotifyOn::GaveUp, NotifyOn::Healed];
+    let wants_more = Notify { on, ..wants_more };
+    // One after the other tells from the same place, although the first is at work.
+    let after = [place.exec("cat >> new"), wants_more, same];
+    notifier.change(&after, &place.place(head));
+    assert_eq!((notifier.told.len(), notifier.ending.len()), (3, 1));
+    notifier.tell(place.give_up("worker"));
+    notifier.finish(LAST_WITHIN);
+    let services = |name: &str| -> Vec<String> {
+        let told = place.told_in(name).into_iter();
+        told.map(|d| d["service"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(services("same"), ["api", "worker"]);
+    assert_eq!(services("more"), ["api", "worker"]);
+    assert_eq!(services("new"), ["worker"]);
+    assert_eq!(services("gone")[0], "api");
+}
+
+#[test]
 fn the_place_is_written_with_what_is_told_and_not_for_each_event_of_which_nobody_hears() {
     let place = Place::new();
     let mut entries = [place.exec("cat >> told")];
@@ -138,7 +170,8 @@ fn the_place_is_written_with_what_is_told_and_not_for_each_event_of_which_nobody
     let kept = |teller: &Teller| (teller.cursor.seq(), kept_seq());
     let made = |entries: &[Notify]| {
         let place = place.place(place.log.reader().unwrap().head().unwrap());
-        Teller::new(&entries[0], 0, entries, &place).unwrap()
+        let planned = Teller::plan(&entries[0], 0, entries, &place).unwrap();
+        planned.open().unwrap()
     };
     let mut teller = made(&entries);
     let first = place.give_up("api");

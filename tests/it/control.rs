@@ -410,3 +410,67 @@ fn services_come_and_go_with_a_reload_and_readyz_says_so() {
     workspace.ubs(&["log", "verify"]).expect(0);
     assert!(workspace.leftovers().is_empty());
 }
+
+#[test]
+fn a_reload_takes_over_who_is_told_and_what_is_checked_and_refuses_before_it_does_anything() {
+    let manifest = |more: &str| {
+        format!(
+            "[app]\nname = \"door\"\nstable_after = \"100ms\"\n[[layer]]\nname = \"all\"\ncritical = false\n\
+             [[layer.service]]\nname = \"a\"\nrun = \"sleep 1000\"\nmin_uptime = \"50ms\"\nrestart = \"never\"\n{more}"
+        )
+    };
+    const MORE: &str = "[config]\nfiles = [\".env\", \"more.env\"]\n[validate]\nevery = \"5m\"\n[[check]]\nname = \"there\"\n\
+                        file = { path = \"ubs.toml\" }\n[[notify]]\non = [\"gave_up\"]\n\
+                        exec = [\"sh\", \"-c\", \"cat >> told\"]\n[api]\nlisten = \"127.0.0.1:7717\"\n";
+    const STUBBORN: &str = "[[layer.service]]\nname = \"b\"\nmin_uptime = \"50ms\"\nstop = { timeout = \"60s\" }\n\
+                            run = [\"sh\", \"-c\", \"trap '' TERM; while :; do sleep 0.05; done\"]\n";
+    let workspace = Workspace::with_manifest(&manifest(STUBBORN));
+    let running = workspace.start(&["boot"]);
+    workspace.ubs(&["wait"]).expect(0);
+    workspace.write(".env", "A=1\nno assignment\n");
+    workspace.write("ubs.toml", &manifest(&format!("{STUBBORN}{MORE}")));
+    // Told also to who only asks.
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let refused = workspace.ubs(arguments).expect(1);
+        assert!(refused.stderr.contains(".env:2"), "{}", refused.stderr);
+    }
+    workspace.write(".env", "A=1\n");
+    let shown = workspace.ubs(&["reload", "--dry-run"]).expect(1).stdout;
+    let done = workspace.ubs(&["reload"]).expect(1).stdout;
+    assert_eq!(shown, done);
+    for table in ["[config]", "[[check]]", "[validate]", "[[notify]]"] {
+        assert!(
+            done.contains(&format!("holds from now on: {table}\n")),
+            "{done}"
+        );
+    }
+    assert!(done.contains("takes a new boot: [api]"), "{done}");
+    let kinds = workspace.kinds();
+    let planned = kinds.iter().filter(|kind| *kind == "validation_planned");
+    assert_eq!(planned.count(), 1, "{kinds:?}");
+    workspace.ubs(&["signal", "a", "KILL"]).expect(0);
+    await_that("somebody is told", || {
+        let told = std::fs::read_to_string(workspace.path("told"));
+        told.is_ok_and(|told| told.contains("service a is given up"))
+    });
+    // What the boot's plan refuses, too: nothing of one name is there twice.
+    workspace.write("ubs.toml", &manifest(""));
+    workspace.ubs(&["reload"]).expect(0);
+    workspace.write(
+        "ubs.toml",
+        &manifest(&format!("[[layer]]\nname = \"later\"\n{STUBBORN}")),
+    );
+    for arguments in [&["reload", "--dry-run"][..], &["reload"]] {
+        let refused = workspace.ubs(arguments).expect(1);
+        assert!(
+            refused.stderr.contains("service b of layer all is still"),
+            "{}",
+            refused.stderr
+        );
+    }
+    running.signal(Signal::SIGTERM);
+    running.signal(Signal::SIGINT);
+    running.wait();
+    workspace.ubs(&["log", "verify"]).expect(0);
+    assert!(workspace.leftovers().is_empty());
+}

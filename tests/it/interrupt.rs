@@ -103,3 +103,23 @@ fn a_signal_while_another_process_holds_the_promotion_lock_ends_the_program() {
     drop(held);
     assert!(!workspace.path("ready").exists(), "nothing was started");
 }
+
+#[test]
+fn a_signal_during_the_preflight_ends_it_with_what_it_runs() {
+    let _time = time::lock();
+    let check = "[[check]]\nname = \"slow\"\nrun = ['sh', '-c', 'echo x > begun; sleep 600']\n";
+    let workspace = Workspace::with_manifest(&(manifest(STUBBORN) + check));
+    let running = workspace.start(&["boot"]);
+    await_that("the check runs", || {
+        let told = workspace.ubs(&["replay", "last", "--events", "--json"]);
+        told.stdout.matches("check_started").count() == 5
+    });
+    let begun = Instant::now();
+    running.signal(Signal::SIGTERM);
+    // It never came up.
+    let run = running.wait().expect(1);
+    assert!(run.stdout.contains("stopped, as asked"), "{}", run.stdout);
+    assert!(begun.elapsed() < ANSWERED_WITHIN, "{:?}", begun.elapsed());
+    assert!(!workspace.path("ready").exists(), "nothing was started");
+    assert!(workspace.leftovers().is_empty());
+}

@@ -79,3 +79,39 @@ fn a_boot_shows_what_its_services_print_and_somebody_hears_that_it_failed() {
     // It needs a terminal.
     workspace.ubs(&["top"]).expect(2);
 }
+
+#[test]
+fn output_of_the_last_minutes_is_merged_over_services_and_files_put_aside() {
+    let workspace = Workspace::with_manifest(MANIFEST);
+    let moment = |minutes_ago: i64| {
+        let moment = chrono::Utc::now() - chrono::Duration::minutes(minutes_ago);
+        moment.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    };
+    std::fs::create_dir_all(workspace.path("output")).expect("a directory");
+    let lines = |minutes: &[i64]| -> String {
+        let lines = minutes.iter();
+        lines
+            .map(|ago| format!("{} {ago}\n", moment(*ago)))
+            .collect()
+    };
+    for (file, minutes) in [
+        ("a.log.2", &[60, 30][..]),
+        ("a.log.1", &[20, 9]),
+        ("a.log", &[6, 1]),
+        ("b.log.1", &[8, 5]),
+        ("c.log", &[40, 7, 2]),
+        ("d.log", &[3]),
+    ] {
+        workspace.write(&format!("output/{file}"), &lines(minutes));
+    }
+    let shown = workspace
+        .ubs(&["logs", "a", "b", "c", "--since", "10m"])
+        .expect(0)
+        .stdout;
+    let texts: Vec<&str> = shown
+        .lines()
+        .map(|line| line.rsplit(' ').next().unwrap_or(""))
+        .collect();
+    assert_eq!(texts, ["9", "8", "7", "6", "5", "2", "1"], "{shown}");
+    assert!(shown.starts_with("a | "), "{shown}");
+}

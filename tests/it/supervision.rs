@@ -1,5 +1,7 @@
 //! What is said about a running system is true: whole programs of shell services.
 
+use std::path::Path;
+
 use crate::support::{Workspace, await_that};
 use nix::sys::signal::Signal;
 
@@ -410,4 +412,33 @@ fn a_thousand_services_run_under_a_soft_limit_of_1024_open_files() {
     workspace.ubs(&["stop"]).expect(0);
     assert!(boot.wait().expect("its end").success());
     assert!(workspace.leftovers().is_empty());
+}
+
+/// The list of cases names tests that are there.
+#[test]
+fn each_case_of_other_process_managers_has_its_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = String::new();
+    let mut open = vec![root.join("src"), root.join("tests/it")];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                found.push_str(&std::fs::read_to_string(path).expect("a source file"));
+            }
+        }
+    }
+    let cases = include_str!("supervision_cases.txt").lines();
+    let cases = cases.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let mut count = 0;
+    for case in cases {
+        let (_, tests) = case.rsplit_once(": ").expect("CASE: TEST");
+        for test in tests.split(", ").filter(|test| *test != "later") {
+            assert!(found.contains(&format!("fn {test}() {{")), "{case}");
+        }
+        count += 1;
+    }
+    assert!(count >= 50, "{count} cases");
 }

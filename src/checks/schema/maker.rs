@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::checks::context::CheckContext;
+use crate::checks::start_script::start_scripts;
 use crate::domain::finding::Location;
 use crate::manifest::{Expect, Manifest, Schema, Service};
 use crate::source::{CreateAll, SourceFacts};
@@ -66,8 +67,8 @@ const SELF_MIGRATING: [&str; 8] = [
     "litellm",
     "optuna-dashboard",
 ];
-/// A start script that is looked into, in bytes.
-const SCRIPT_BYTES_MAX: u64 = 256 << 10;
+/// Endings of start scripts that are looked into.
+const SCRIPTS: &[&str] = &[".sh", ".bash", ".py"];
 /// Configurations of Alembic, as they are named by those who set one up.
 const ALEMBIC_FILES: [&str; 3] = ["alembic.ini", "migrations/alembic.ini", "alembic/env.py"];
 
@@ -99,10 +100,7 @@ fn by_service(context: &CheckContext<'_>, schema: &Schema) -> Option<Maker> {
         .flat_map(|layer| &layer.services)
         .find_map(|service| {
             let command = service.run.join(" ");
-            let scripts = service
-                .run
-                .iter()
-                .filter_map(|word| script(context.root, service, word));
+            let scripts = start_scripts(context.root, service, SCRIPTS);
             let found = std::iter::once(command)
                 .chain(scripts)
                 .find_map(|text| Some(migrates.find(&text)?.as_str().to_owned()));
@@ -137,29 +135,6 @@ fn self_migrating(service: &Service, schema: &Schema) -> Option<String> {
     programs
         .find(|program| is_given || program.replace('-', "_") == expects)
         .map(|program| format!("{program} makes its own database"))
-}
-
-/// The text of a start script of the workspace.
-fn script(root: &Path, service: &Service, word: &str) -> Option<String> {
-    let is_script = [".sh", ".bash", ".py"]
-        .iter()
-        .any(|ending| word.ends_with(ending));
-    if !is_script || word.contains("${") {
-        return None;
-    }
-    let root = root.canonicalize().ok()?;
-    let directory = service.cwd.as_deref().unwrap_or("");
-    let path = root.join(directory).join(word).canonicalize().ok()?;
-    let found = path.metadata().ok()?;
-    let is_ours = path.starts_with(&root) && found.is_file() && found.len() <= SCRIPT_BYTES_MAX;
-    let text = is_ours
-        .then(|| std::fs::read_to_string(&path).ok())
-        .flatten()?;
-    // What is commented out does not run.
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'));
-    Some(lines.collect::<Vec<_>>().join("\n"))
 }
 
 fn by_create_all(manifest: &Manifest, facts: &SourceFacts) -> Option<Maker> {

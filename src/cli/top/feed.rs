@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 
 use super::model::{LogLine, MissionRow, Order, Seen, Use};
 use crate::cli::context::{AppPaths, CliError, supervisor_lives};
-use crate::cli::logs::{ServiceLog, directory_of};
+use crate::cli::logs::directory_of;
 use crate::cli::running::{self, Source};
-use crate::control::Client;
+use crate::control::{Client, Entry, ServiceLog};
 use crate::domain::health::Health;
 use crate::domain::mission::{MissionState, MissionStatus};
 use crate::log::now;
@@ -64,7 +64,7 @@ fn seen(place: &AppPaths, before: &mut BTreeMap<String, (u64, Instant)>) -> Resu
             let (answers, silent) = match now.source {
                 Source::Supervisor => (true, None),
                 Source::Log => (false, None),
-                Source::LogInstead(why) => (false, Some(why)),
+                Source::LogInstead(why) | Source::Hanging(why) => (false, Some(why)),
             };
             (now.health, answers, silent)
         }
@@ -173,7 +173,7 @@ fn begin(
     let path: PathBuf = directory.join(format!("{service}.log"));
     *reading = None;
     let opened = ServiceLog::open(&path, None).and_then(|mut log| {
-        let last = log.last(LINES_FIRST, |_| true)?;
+        let last = log.last(LINES_FIRST, u64::MAX, |_| true)?;
         Ok((log, last))
     });
     match opened {
@@ -189,7 +189,7 @@ fn begin(
     }
 }
 
-fn line_of(entry: crate::cli::logs::Entry) -> LogLine {
+fn line_of(entry: Entry) -> LogLine {
     LogLine {
         at: entry.line.at,
         text: entry.line.text,

@@ -5,7 +5,7 @@ use crate::domain::event::{
     ServiceRules, ServiceTerms,
 };
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::ids::MissionId;
+use crate::domain::ids::{At, MissionId};
 
 /// What is different in the plan of a boot.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -20,12 +20,23 @@ pub(crate) struct PlanChange {
     pub needing: Vec<String>,
     /// Services that are gone.
     pub removed: Vec<String>,
+    /// How the running system is validated, if that is different.
+    pub validation: Option<ValidationPlan>,
+}
+
+/// How a running system is validated.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ValidationPlan {
+    /// Time between two validations; without one there is none.
+    pub every_ms: Option<u64>,
+    /// The checks of each.
+    pub checks: Vec<CheckName>,
 }
 
 impl PlanChange {
     /// Nothing is different.
     pub(crate) fn is_empty(&self) -> bool {
-        self.layers.is_empty() && self.removed.is_empty()
+        self.layers.is_empty() && self.removed.is_empty() && self.validation.is_none()
     }
 }
 
@@ -158,6 +169,13 @@ pub(crate) enum BootCommand {
         change: PlanChange,
         /// Who.
         by: String,
+    },
+    /// The clock of the host was set, or the host slept.
+    SetClock {
+        /// What the clock would say without that.
+        from: At,
+        /// What it says.
+        to: At,
     },
     /// Somebody wants the boot to stop.
     RequestStop {

@@ -165,6 +165,7 @@ fn handle(draft: &mut BootDraft, command: BootCommand) -> Result<(), BootRefusal
             output,
         } => tell(draft, &service, Report::Unstartable(error), output)?,
         C::Steer { service, order, by } => steer(draft, &service, order, by)?,
+        C::SetClock { from, to } => draft.push(Event::ClockSet { from, to }),
         C::ChangePlan { change, by } => change_plan(draft, change, by)?,
         C::BeginValidation => {
             if state.phase != Phase::Running || state.validating {

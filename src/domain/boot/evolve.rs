@@ -1,6 +1,7 @@
 //! Folds one event into the state. Total: an event that does not fit changes nothing but the
 //! moment, so that a log of any version can be replayed.
 
+use super::clock;
 use super::held;
 use super::plan_change::{self, fresh_layers};
 use super::proof::CRASH_LOOP_ENDS;
@@ -211,6 +212,10 @@ pub(crate) fn evolve(
                 plan_change::remove(&mut state, service);
             }
         }
+        Event::ClockSet { from, to } => clock::set(&mut state, *from, *to),
+        Event::ValidationPlanned {
+            every_ms, checks, ..
+        } => plan_change::validate(&mut state, at, *every_ms, checks),
         _ => evolve_mission(&mut state, mission, event),
     }
     state

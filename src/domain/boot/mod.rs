@@ -12,6 +12,7 @@
 //! ```
 
 mod attempt;
+mod clock;
 mod command;
 mod decide;
 mod draft;
@@ -33,7 +34,7 @@ mod tests;
 
 pub(crate) use crate::domain::service::Context;
 pub use crate::domain::service::{ServiceState, ServiceStatus};
-pub(crate) use command::{BootCommand, BootRefusal, PlanChange};
+pub(crate) use command::{BootCommand, BootRefusal, PlanChange, ValidationPlan};
 pub(crate) use decide::{decide, decide_each};
 pub(crate) use evolve::evolve;
 pub(crate) use failures::{closable, open_failures, regressed_checks};

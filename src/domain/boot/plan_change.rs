@@ -4,6 +4,8 @@
 
 use super::state::{BootState, LayerState, LayerStatus};
 use crate::domain::event::LayerPlan;
+use crate::domain::finding::CheckName;
+use crate::domain::ids::At;
 use crate::domain::service::{ServiceState, ServiceStatus};
 
 /// The layers of the plan, before anything of them was started.
@@ -120,6 +122,24 @@ pub(super) fn remove(state: &mut BootState, name: &str) {
         }
     }
     forget(state, name);
+}
+
+/// The running system is validated by these checks so often from now on.
+pub(super) fn validate(state: &mut BootState, at: At, every_ms: Option<u64>, checks: &[CheckName]) {
+    if state.plan.validate_every_ms != every_ms {
+        state.plan.validate_every_ms = every_ms;
+        state.validation_due = every_ms.map(|ms| at.plus_ms(ms));
+    }
+    // What is new is asked by the next validation: nobody waits for it before.
+    if !state.validating {
+        let new = checks
+            .iter()
+            .filter(|check| !state.plan.checks.contains(check));
+        state.checks_finished.extend(new);
+    }
+    state.plan.checks = checks.to_vec();
+    // What a check said that there is no longer is nobody's ground.
+    state.reports.retain(|check, _| checks.contains(check));
 }
 
 /// Nothing is known of a service that the plan no longer has, once its process has ended.

@@ -1,10 +1,11 @@
 //! The manifest was read again, and plans the running boot in another way.
 
-use super::command::{BootRefusal, PlanChange};
+use super::attempt::end_check_run;
+use super::command::{BootRefusal, PlanChange, ValidationPlan};
 use super::draft::BootDraft;
 use super::layers::raise_layer;
 use super::state::Phase;
-use crate::domain::event::Event;
+use crate::domain::event::{CheckPhase, Event};
 
 pub(super) fn change_plan(
     draft: &mut BootDraft,
@@ -41,7 +42,22 @@ pub(super) fn change_plan(
         terms,
         needing,
         removed,
+        validation,
     } = change;
+    if let Some(ValidationPlan { every_ms, checks }) = validation {
+        draft.push(Event::ValidationPlanned {
+            every_ms,
+            checks,
+            by: by.clone(),
+        });
+        // The one that was still awaited may be gone.
+        if draft.state.validating {
+            end_check_run(draft, CheckPhase::Validation);
+        }
+    }
+    if layers.is_empty() && removed.is_empty() {
+        return Ok(());
+    }
     draft.push(Event::PlanChanged {
         layers,
         rules,

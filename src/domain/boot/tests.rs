@@ -301,7 +301,7 @@ impl Engine {
     /// A service that is new, disabled, enabled or gone, in a layer that there is or in a new one.
     fn replan(&mut self) -> Result<(), BootRefusal> {
         let (name, layer) = [("new0", "layer0"), ("new1", "extra")][usize::from(self.dice.roll(2))];
-        let change = if self.dice.roll(3) == 0 {
+        let mut change = if self.dice.roll(3) == 0 {
             PlanChange {
                 removed: vec![name.to_owned()],
                 ..PlanChange::default()
@@ -322,6 +322,15 @@ impl Engine {
                 ..PlanChange::default()
             }
         };
+        let mut checks = self.state.plan.checks.clone();
+        if !checks.is_empty() && self.dice.roll(3) == 0 {
+            match checks.pop_if(|check| *check == CheckName::Declared) {
+                Some(_) => {}
+                None => checks.push(CheckName::Declared),
+            }
+            let every_ms = (self.dice.roll(3) > 0).then_some(2_000);
+            change.validation = Some(ValidationPlan { every_ms, checks });
+        }
         let by = "a person".to_owned();
         self.command(BootCommand::ChangePlan { change, by })
     }

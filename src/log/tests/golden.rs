@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Kinds that version 1 did not have.
-const KINDS_SINCE_V1: [&str; 14] = [
+const KINDS_SINCE_V1: [&str; 16] = [
     "answer_not_attributed",
+    "clock_set",
     "fix_blessed",
     "fix_undone",
     "layer_skipped",
@@ -28,6 +29,7 @@ const KINDS_SINCE_V1: [&str; 14] = [
     "service_steered",
     "service_unready",
     "terms_set",
+    "validation_planned",
 ];
 /// Files of version 1, which nobody adds to.
 const FRAMES_V1: usize = 73;

@@ -747,5 +747,14 @@ fn base() -> Vec<Event> {
             removed: vec![text("old")],
             by: text("a person (uid 1000)"),
         },
+        Event::ValidationPlanned {
+            every_ms: Some(60_000),
+            checks: vec![CheckName::Config, CheckName::Declared],
+            by: text("a person (uid 1000)"),
+        },
+        Event::ClockSet {
+            from: At(8_000_000),
+            to: At(3_000_000),
+        },
     ]
 }

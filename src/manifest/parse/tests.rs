@@ -85,7 +85,7 @@ fn the_smallest_manifest_has_every_default() {
         },
         validate_every_ms: Some(3_600_000),
         api: None,
-        logs: Logs::default(),
+        logs: Default::default(),
         notify: vec![],
     };
     assert_eq!(manifest, expected);

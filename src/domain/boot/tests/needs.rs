@@ -2,6 +2,7 @@
 
 use super::supervision::{SECOND, Told, layer, service};
 use super::*;
+use crate::domain::event::ServiceOrder;
 use crate::domain::health::HealthStatus;
 
 fn need(service: &str, condition: NeedCondition) -> Need {
@@ -85,6 +86,34 @@ fn a_service_waits_for_what_it_needs_and_says_so() {
     told.pass(2 * SECOND);
     assert_eq!(told.layer("all"), LayerStatus::Up);
     assert_eq!(starts_of(&told, "api"), 1);
+}
+
+#[test]
+fn one_is_restarted_by_a_person_while_another_waits_for_it() {
+    let mut told = told(
+        vec![service("api"), service("db")],
+        ready(&[("api", &["db"])]),
+    );
+    told.pass(SECOND / 2);
+    told.engine
+        .command(BootCommand::Steer {
+            service: "db".into(),
+            order: ServiceOrder::Restart,
+            by: "a person".into(),
+        })
+        .unwrap();
+    told.start();
+    // The old one has not ended: there is no second one.
+    told.pass(2 * SECOND);
+    assert_eq!((starts_of(&told, "db"), starts_of(&told, "api")), (1, 0));
+    told.end("db", ExitKind::Signal(15));
+    assert_eq!((starts_of(&told, "db"), starts_of(&told, "api")), (2, 0));
+    assert_eq!(told.health().layers[0].services[0].status, "waiting");
+    told.pass(2 * SECOND);
+    assert_eq!(told.status("api"), ServiceStatus::Starting);
+    told.pass(2 * SECOND);
+    assert_eq!(told.layer("all"), LayerStatus::Up);
+    assert_eq!((starts_of(&told, "db"), starts_of(&told, "api")), (2, 1));
 }
 
 #[test]

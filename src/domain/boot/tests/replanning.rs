@@ -18,6 +18,7 @@ fn replan(told: &mut Told, layers: Vec<LayerPlan>, disabled: bool, removed: &[&s
         needing: vec![],
         removed: removed.iter().map(|name| (*name).to_owned()).collect(),
         layers,
+        validation: None,
     };
     let by = "a person (uid 1000)".to_owned();
     let command = BootCommand::ChangePlan { change, by };
@@ -176,4 +177,53 @@ fn a_plan_changes_only_while_the_system_runs() {
         matches!(refused, Err(BootRefusal::Refused { .. })),
         "{refused:?}"
     );
+}
+
+#[test]
+fn the_running_system_is_validated_as_planned_from_then_on() {
+    let mut told = up();
+    let validate = |told: &mut Told, every_ms, checks: &[CheckName]| {
+        let checks = checks.to_vec();
+        let change = PlanChange {
+            validation: Some(ValidationPlan { every_ms, checks }),
+            ..PlanChange::default()
+        };
+        let by = "me".to_owned();
+        told.engine
+            .command(BootCommand::ChangePlan { change, by })
+            .unwrap();
+        assert_replays(told);
+        At(told.engine.clock)
+    };
+    let phase = CheckPhase::Validation;
+    let (config, declared) = (CheckName::Config, CheckName::Declared);
+    let at = validate(&mut told, Some(1_000), &[config]);
+    let due = Some(at.plus_ms(1_000));
+    assert_eq!(told.engine.state.validation_due, due);
+    told.engine.perform(Step::Validate { at }).unwrap();
+    let check = Step::RunCheck {
+        check: config,
+        phase,
+    };
+    assert!(next(&told.engine.state).contains(&check));
+    // It is asked for while the others are at work, and is gone before it has ended.
+    validate(&mut told, Some(1_000), &[config, declared]);
+    told.engine.perform(check).unwrap();
+    assert!(told.engine.state.validating);
+    let check = declared;
+    let begin = BootCommand::BeginCheck { check, phase };
+    told.engine.command(begin).unwrap();
+    validate(&mut told, Some(1_000), &[config]);
+    assert!(!told.engine.state.validating);
+    let report = Box::new(report(declared, &mut Dice(vec![7], 0), 0));
+    let late = told.engine.command(BootCommand::EndCheck { report, phase });
+    assert!(matches!(late, Err(BootRefusal::Late { .. })), "{late:?}");
+    // What a check said that is gone blocks nothing; the moment stays if only the checks are others.
+    assert!(told.engine.state.reports[&config].status.blocks());
+    let due = told.engine.state.validation_due;
+    validate(&mut told, Some(1_000), &[declared]);
+    assert!(told.engine.state.reports.is_empty());
+    assert_eq!(told.engine.state.validation_due, due);
+    validate(&mut told, None, &[declared]);
+    assert_eq!(told.engine.state.validation_due, None);
 }

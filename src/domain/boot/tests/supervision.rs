@@ -590,3 +590,72 @@ fn what_the_supervisor_knows_beside_its_log_makes_it_degraded() {
     assert_eq!(health.status, HealthStatus::Degraded);
     assert_eq!(health.reason.as_deref(), Some(".env cannot be read"));
 }
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_never_called_well() {
+    let silent = |told: &Told| told.health().unwatched("nothing within 8 s");
+    let health = silent(&up());
+    assert_eq!(health.status, HealthStatus::Unhealthy);
+    let reason = health.reason.unwrap();
+    assert!(
+        reason.contains("nothing within 8 s") && reason.contains("said HEALTHY last"),
+        "{reason}"
+    );
+    let starting = Told::begin(vec![layer("one", &[], vec![service("a")])], |_| {});
+    assert_eq!(silent(&starting).status, HealthStatus::Unhealthy);
+    let mut over = up();
+    let by = "me".to_owned();
+    let stop = BootCommand::RequestStop { by };
+    over.engine.command(stop).unwrap();
+    assert_eq!(silent(&over).status, HealthStatus::Down);
+}
+
+#[test]
+fn what_makes_a_running_system_degraded_is_said() {
+    let mut told = up();
+    let optional = &mut told.engine.state.layers[1];
+    optional.critical = false;
+    optional.status = LayerStatus::Skipped;
+    optional.reason = "layer one is not up".into();
+    let health = told.health();
+    let said = (health.status, health.reason.as_deref());
+    let wanted = "layer two is skipped: layer one is not up";
+    assert_eq!(said, (HealthStatus::Degraded, Some(wanted)));
+    let mut told = up();
+    let mut found = report(CheckName::Schema, &mut Dice(vec![0], 0), 0);
+    found.summary = "1 table is missing".into();
+    told.engine.state.reports.insert(CheckName::Schema, found);
+    let health = told.health();
+    let wanted = "the schema check found what would stop a boot: 1 table is missing";
+    let said = (health.status, health.reason.as_deref());
+    assert_eq!(said, (HealthStatus::Degraded, Some(wanted)));
+}
+
+#[test]
+fn a_clock_that_is_set_proves_nothing_sooner_and_lets_nobody_wait_longer() {
+    const HOUR: i64 = 3_600 * SECOND;
+    for by in [HOUR, -HOUR] {
+        let set = |told: &mut Told| {
+            let from = At(told.engine.clock);
+            told.engine.clock += by;
+            let to = At(told.engine.clock);
+            let set = BootCommand::SetClock { from, to };
+            told.engine.command(set).unwrap();
+        };
+        let mut plan = service("a");
+        plan.restart_backoff_ms = 5_000;
+        let mut told = Told::begin(vec![layer("one", &[], vec![plan])], |_| {});
+        told.pass(SECOND / 2);
+        set(&mut told);
+        told.pass(SECOND / 4);
+        assert_eq!(told.status("a"), ServiceStatus::Starting, "{by}");
+        told.pass(SECOND / 2);
+        assert_eq!(told.status("a"), ServiceStatus::Ready, "{by}");
+        told.pass(5 * SECOND);
+        set(&mut told);
+        told.pass(4 * SECOND);
+        assert_eq!(told.health().status, HealthStatus::Starting, "{by}");
+        told.pass(2 * SECOND);
+        assert_eq!(told.health().status, HealthStatus::Healthy, "{by}");
+    }
+}

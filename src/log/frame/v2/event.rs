@@ -239,5 +239,14 @@ mirror! {
             removed: Vec<String>,
             by: String,
         },
+        ValidationPlanned {
+            every_ms: Option<u64>,
+            checks: Vec<CheckName>,
+            by: String,
+        },
+        ClockSet {
+            from: i64,
+            to: i64,
+        },
     }
 }
