@@ -153,9 +153,11 @@ impl Worker {
             let place = self.manifest.workspace.join(environment);
             let mut kept = constraints.clone();
             kept.extend(versions_in(&place));
-            let found = installer
-                .resolve(requirements, &kept, &scratch)
-                .or_else(|_| installer.resolve(requirements, &constraints, &scratch));
+            let mut found = installer.resolve(requirements, &kept, &scratch);
+            // Asking the same again would fail again.
+            if found.is_err() && kept.len() > constraints.len() {
+                found = installer.resolve(requirements, &constraints, &scratch);
+            }
             return Ok(match found {
                 // Installed, as its metadata says, and damaged: the same again.
                 Ok(exact) if exact.is_empty() && requirements.iter().all(|one| is_exact(one)) => {
