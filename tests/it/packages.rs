@@ -218,7 +218,8 @@ fn a_lock_file_is_written_by_its_own_tool_and_given_back() {
         return;
     };
     std::fs::remove_file(workspace.path("requirements.txt")).unwrap();
-    let project = "[project]\nname = \"shop\"\nversion = \"1\"\ndependencies = [\"greet>=1\", \"dep<3\"]\n";
+    let project =
+        "[project]\nname = \"shop\"\nversion = \"1\"\ndependencies = [\"greet>=1\", \"dep<3\"]\n";
     let lock = "[[package]]\nname = \"dep\"\nversion = \"2.0\"\n\n[[package]]\nname = \"greet\"\nversion = \"1.0\"\n";
     workspace.write("pyproject.toml", project);
     workspace.write("poetry.lock", lock);

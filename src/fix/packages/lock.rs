@@ -27,6 +27,9 @@ const SETTINGS: [&str; 3] = ["uv.toml", "poetry.toml", "pdm.toml"];
 const CHANGED_BYTES_MAX: usize = 256 << 10;
 /// How long the least difference is looked for; then it is a larger one.
 const DIFF_WITHIN: Duration = Duration::from_secs(5);
+/// What Poetry says from 2.0 on, where nothing is made newer without being asked for. Versions that know neither build
+/// in another way, and are not run again.
+const NO_SUCH_OPTION: &str = "The option \"--no-update\" does not exist";
 /// Variables that would lead a tool elsewhere, or let it run code of its own finding.
 const NOT_INHERITED: [&str; 13] = [
     "PYTHONPATH",
@@ -333,7 +336,7 @@ impl Lock {
         let mut done = run(tool == Tool::Poetry)?;
         if done
             .as_ref()
-            .is_err_and(|said| said.contains("--no-update"))
+            .is_err_and(|said| said.contains(NO_SUCH_OPTION))
         {
             done = run(false)?;
         }
