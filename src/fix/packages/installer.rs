@@ -234,11 +234,12 @@ impl Installer<'_> {
         Some(command)
     }
 
-    /// A tool of the environment, or on the path.
+    /// A tool of the environment, or on the path; what else lies in the workspace is the application's code.
     pub(super) fn program(&self, name: &str) -> Option<PathBuf> {
         let path = self.process_env.get("PATH").map_or("", String::as_str);
         let own = self.live().join("bin");
-        let mut directories = std::iter::once(own).chain(std::env::split_paths(path));
+        let others = std::env::split_paths(path).filter(|path| !path.starts_with(self.workspace));
+        let mut directories = std::iter::once(own).chain(others);
         directories.find_map(|directory| {
             let program = directory.join(name);
             (directory.is_absolute() && program.is_file()).then_some(program)

@@ -222,7 +222,22 @@ fn in_value(value: &Value) -> Option<String> {
             .any(|scheme| at.starts_with(scheme))
     };
     let by_name = text.split_once('@').is_some_and(|(_, at)| is_url(at));
-    (by_name || text.contains(" @ ") || text.starts_with("-e ")).then(|| text.to_owned())
+    if !by_name && !text.contains(" @ ") && !text.starts_with("-e ") {
+        return None;
+    }
+    // The rest may hold a password.
+    let name = text.split(['@', '[', ' ']).next().unwrap_or_default();
+    let is_name = |name: &str| {
+        !name.is_empty()
+            && !name.starts_with('-')
+            && name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    Some(match is_name(name) {
+        true => name.to_owned(),
+        false => "a dependency".to_owned(),
+    })
 }
 
 /// The packages of a lock file: name, version, and whether there is a wheel of it.

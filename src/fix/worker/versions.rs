@@ -394,9 +394,11 @@ impl Worker {
                 _ => Vec::new(),
             })
             .collect();
-        let change = lock.renew(tools.installer, project, pins, &install, &tools.scratch)?;
         let environment = self.environment().map_err(|error| error.to_string())?;
         let redactor = Redactor::new(environment.secret_values(&self.manifest));
+        let change = lock
+            .renew(tools.installer, project, pins, &install, &tools.scratch)
+            .map_err(|why| redactor.redact(&why))?;
         let is_clean = |edit: &TextEdit| redactor.redact(&edit.text) == edit.text;
         match &change {
             Some(Change::Edit { edits, .. }) if !edits.iter().all(is_clean) => {
