@@ -376,7 +376,7 @@ impl Lock {
             let is_named = is_pinned || versions().next().is_some();
             if is_named && !versions().any(|(_, known, _)| known == version) {
                 return Err(format!(
-                    "`{}` leaves another version of {name} there than {version}, which was tried",
+                    "`{}` does not take {name} {version}, which was tried",
                     self.command
                 ));
             }
