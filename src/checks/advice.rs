@@ -523,39 +523,127 @@ fn asked_for(packages: Option<&Packages>, raised: &Raised) -> Option<Advice> {
     })
 }
 
-/// What to do about an exception of a kind that is not known, where no layer is at hand: `step` is what was done.
+/// What was being done when an exception was raised.
+pub(super) struct Step<'a> {
+    /// The module or object that was asked for.
+    pub name: &'a str,
+    /// Where the manifest names it.
+    pub named_in: &'a str,
+}
+
+impl Step<'_> {
+    /// The manifest names a module that is not there: no code was run.
+    pub(super) fn is_missing(&self, context: &CheckContext<'_>, raised: &Raised) -> bool {
+        let first = self.name.split(['.', ':']).next();
+        raised.frames.is_empty() && missing(context, raised).is_some_and(|name| first == Some(name))
+    }
+}
+
+/// The module that no import finds, and that is not the workspace's own.
+pub(super) fn missing<'r>(context: &CheckContext<'_>, raised: &'r Raised) -> Option<&'r str> {
+    let is_it = |name: &&str| !name.is_empty() && !is_in_workspace(context, name);
+    let name = (raised.kind == "ModuleNotFoundError").then_some(raised.name.as_deref())?;
+    name.filter(is_it)
+}
+
+/// What to do about an exception, and the code that it has in a dry run, beginning with what is most certain. `advice`:
+/// what is known about its kind.
+pub(super) fn remedy_of(
+    context: &CheckContext<'_>,
+    packages: Option<&Packages>,
+    raised: &Raised,
+    step: &Step<'_>,
+    advice: Option<&Advice>,
+) -> (Code, String) {
+    let Step { name, named_in } = step;
+    let missing = missing(context, raised);
+    let is_import = matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError");
+    if let Some(syntax) = &raised.syntax {
+        let damaged = packages
+            .filter(|_| syntax.file.is_empty())
+            .and_then(|packages| damaged(context, packages, raised));
+        let remedy = damaged.map_or_else(
+            || "correct the syntax there".to_owned(),
+            |(_, package, version)| reinstall(&format!("{package} {version}")),
+        );
+        return (Code::RehearsalSyntaxError, remedy);
+    }
+    let is_named = step.is_missing(context, raised);
+    if let Some(advice) = advice {
+        let code = match (&advice.code, missing) {
+            (Some(code), _) => code.clone(),
+            (None, _) if is_named || raised.kind.ends_with("ImportError") => {
+                Code::RehearsalImportError
+            }
+            (None, Some(_)) => Code::RehearsalMissingPackage,
+            (None, None) => Code::RehearsalFailed,
+        };
+        return (code, advice.remedy.clone());
+    }
+    if is_named {
+        let remedy = format!("correct {name} in {named_in}, or add its directory to python.path");
+        return (Code::RehearsalImportError, remedy);
+    }
+    if let Some(module) = missing {
+        return (Code::RehearsalMissingPackage, install(packages, module));
+    }
+    let remedy = between(context, packages, raised, name)
+        .or_else(|| other_version(context, packages, raised));
+    match is_import {
+        true => {
+            let remedy = remedy.unwrap_or_else(|| import_remedy(raised));
+            (Code::RehearsalImportError, remedy)
+        }
+        false => {
+            let remedy = remedy.unwrap_or_else(|| look_there(raised, name, context.redactor));
+            (Code::RehearsalFailed, remedy)
+        }
+    }
+}
+
+/// What to do about an exception where no layer is at hand: `step` is what was done, and `known` what is known about the
+/// exception's kind.
 pub(super) fn general_remedy(
     context: &CheckContext<'_>,
     packages: Option<&Packages>,
     raised: &Raised,
     step: &str,
+    known: Option<&Advice>,
 ) -> String {
-    let is_module = raised.kind == "ModuleNotFoundError";
-    let missing = raised
-        .name
-        .as_deref()
-        .filter(|name| is_module && !name.is_empty());
-    if let Some(module) = missing.filter(|module| !is_in_workspace(context, module)) {
-        if step.split(['.', ':']).next() == Some(module) && raised.frames.is_empty() {
-            return format!("correct {step} in the manifest, or add its directory to python.path");
-        }
-        return install(packages, module);
-    }
-    if raised.syntax.is_some() {
-        return "correct the syntax there".to_owned();
-    }
-    if let Some(remedy) = other_version(context, packages, raised) {
-        return remedy;
-    }
-    if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
-        return import_remedy(raised);
-    }
-    between(context, packages, raised, step)
-        .unwrap_or_else(|| look_there(raised, step, context.redactor))
+    let step = Step {
+        name: step,
+        named_in: "the manifest",
+    };
+    remedy_of(context, packages, raised, &step, known).1
+}
+
+/// What to do about an installed package whose files were changed.
+pub(super) fn reinstall(damaged: &str) -> String {
+    format!(
+        "install {damaged} anew with the application's interpreter: its files are not those that were installed"
+    )
+}
+
+/// The package of a module that had a part in it, whose files are not those that were installed: the module, and the
+/// package's name and version.
+pub(super) fn damaged<'r>(
+    context: &CheckContext<'_>,
+    packages: &'r Packages,
+    raised: &'r Raised,
+) -> Option<(&'r str, &'r str, &'r str)> {
+    let named = raised.name.as_deref().into_iter();
+    let below = raised.below.iter().map(String::as_str);
+    let mut modules = named
+        .chain(below)
+        .filter(|module| !is_in_workspace(context, module));
+    modules.find_map(|module| {
+        let (name, version) = packages.damaged(module)?;
+        Some((module, name, version))
+    })
 }
 
 /// What to install for a module that is missing.
-pub(super) fn install(packages: Option<&Packages>, module: &str) -> String {
+fn install(packages: Option<&Packages>, module: &str) -> String {
     if let Some((name, version)) = packages.and_then(|p| p.owner_of(module)) {
         return format!(
             "install {name} anew with the application's interpreter: its metadata says that version \
@@ -583,7 +671,7 @@ pub(super) fn is_in_workspace(context: &CheckContext<'_>, module: &str) -> bool 
 }
 
 /// What to do if an installed package has not got the name that is imported from it, or asked of its module.
-pub(super) fn other_version(
+fn other_version(
     context: &CheckContext<'_>,
     packages: Option<&Packages>,
     raised: &Raised,
@@ -617,7 +705,7 @@ pub(super) fn other_version(
 const PACKAGES_MAX: usize = 3;
 
 /// What to do if no line of the application had a part in it.
-pub(super) fn between(
+fn between(
     context: &CheckContext<'_>,
     packages: Option<&Packages>,
     raised: &Raised,
@@ -651,7 +739,7 @@ pub(super) fn between(
 }
 
 /// Where to look, if nothing else is known.
-pub(super) fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
+fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> String {
     const CODE_BYTES_MAX: usize = 120;
     let rest = "the whole traceback is in `detail` of `ubs preflight --json`";
     match raised.frames.last() {
@@ -672,7 +760,7 @@ pub(super) fn look_there(raised: &Raised, step: &str, redactor: &Redactor) -> St
 const SIMILARITY_MIN: f64 = 0.85;
 
 /// What to do about a name that a module does not have.
-pub(super) fn import_remedy(raised: &Raised) -> String {
+fn import_remedy(raised: &Raised) -> String {
     let module = raised.name.as_deref().unwrap_or_default();
     let Some(wanted) = raised.lacking_name() else {
         return "correct the name of the module, or add the module".to_owned();

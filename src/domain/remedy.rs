@@ -15,6 +15,13 @@ pub(crate) const IN_USE: &str = "in_use";
 pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
 /// Fact of a finding whose fix needs approval: what the fix does and what is lost by it, in words and numbers.
 pub(crate) const PROPOSED: &str = "proposed";
+/// Fact of a finding whose fix adds a column that must not be NULL, and gives no row a value: why not, [`NO_ROWS`] or
+/// [`STAYS_NULL`].
+pub(crate) const FILLS_NOTHING: &str = "fills_nothing";
+/// The table has no row.
+pub(crate) const NO_ROWS: &str = "no_rows";
+/// The column comes without NOT NULL, because which value its rows need is not known.
+pub(crate) const STAYS_NULL: &str = "stays_null";
 /// Fact of a finding whose statements change what is there, and do not only add to it.
 pub(crate) const REWRITES: &str = "rewrites";
 /// Fact of a finding whose fix makes a revision of migrations: who runs them on its database then.
@@ -296,6 +303,24 @@ pub enum MigrationTool {
     Django,
 }
 
+impl MigrationTool {
+    const ALL: [Self; 3] = [Self::Alembic, Self::Flask, Self::Django];
+
+    /// As facts and JSON name it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Alembic => "alembic",
+            Self::Flask => "flask",
+            Self::Django => "django",
+        }
+    }
+
+    /// The tool of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|tool| tool.as_str() == name)
+    }
+}
+
 /// What signs a failure beside its code and subject.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -340,6 +365,10 @@ mod tests {
         });
         assert_eq!(json, expected);
         assert_eq!(serde_json::from_value::<Remedy>(json).unwrap(), remedy);
+        for tool in MigrationTool::ALL {
+            assert_eq!(serde_json::to_value(tool).unwrap(), tool.as_str());
+            assert_eq!(MigrationTool::named(tool.as_str()), Some(tool));
+        }
         let cause = serde_json::to_value(Cause::Pending("0123".into())).unwrap();
         assert_eq!(cause, serde_json::json!({"pending": "0123"}));
     }

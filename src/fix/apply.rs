@@ -509,7 +509,7 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
 }
 
 /// The bytes with these parts replaced; `None` if they are not in order, or not in the file.
-fn edited(read: &[u8], edits: &[TextEdit]) -> Option<Vec<u8>> {
+pub(super) fn edited(read: &[u8], edits: &[TextEdit]) -> Option<Vec<u8>> {
     let mut result = Vec::with_capacity(read.len());
     let mut done = 0;
     for edit in edits {

@@ -8,10 +8,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use crate::database::sql::quote::identifier;
-use crate::database::sqlite::rebuild::is_rebuild;
+use crate::database::sqlite::rebuild::{is_rebuild, outdated};
 use crate::domain::ids::Digest;
 use crate::domain::mission::Risk;
 
@@ -48,6 +48,12 @@ pub enum DatabaseError {
         "the statements lose {0}, which came there since they were written; look again and propose anew"
     )]
     Gone(String),
+    /// A table that is made anew is another one than was looked at.
+    #[error(
+        "the statements make table {0} anew from a definition that it no longer has, and would undo what changed since; \
+         look again and propose anew"
+    )]
+    Redefined(String),
     /// A foreign key is broken.
     #[error("after the statements, {0} rows lead to rows that are not there")]
     Dangling(usize),
@@ -219,6 +225,9 @@ pub(super) fn apply_statements(
         true => things(&transaction).map_err(because("cannot read the definitions"))?,
         false => BTreeSet::new(),
     };
+    if rebuilds {
+        require_as_measured(&transaction, statements)?;
+    }
     let guarded = risk < Risk::Destructive;
     guards.begun.get_or_init(Instant::now);
     for statement in statements {
@@ -278,6 +287,27 @@ fn things(connection: &Connection) -> rusqlite::Result<BTreeSet<String>> {
         .query_map([], |row| row.get::<_, String>(0))?
         .map(|name| name.map(|name| name.to_lowercase()))
         .collect()
+}
+
+/// Each table that is made anew has the definition that its new one was written from.
+fn require_as_measured(
+    connection: &Connection,
+    statements: &[String],
+) -> Result<(), DatabaseError> {
+    let ddl_of = |table: &str| {
+        let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?1 COLLATE NOCASE";
+        connection
+            .query_row(sql, [table], |row| row.get(0))
+            .optional()
+            .map(Option::flatten)
+    };
+    for statement in statements {
+        let found = outdated(statement, ddl_of).map_err(because("cannot read the definitions"))?;
+        if let Some(table) = found {
+            return Err(DatabaseError::Redefined(table));
+        }
+    }
+    Ok(())
 }
 
 /// Rows that lead to one that is not there.
@@ -447,5 +477,38 @@ mod tests {
             )
             .unwrap();
         assert_eq!(kept, 3);
+    }
+
+    #[test]
+    fn of_two_rebuilds_of_one_definition_the_second_does_not_undo_the_first() {
+        use crate::database::sqlite::live::read_schema;
+        use crate::database::sqlite::rebuild::{rebuild, with_type};
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("app.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (a TEXT, b TEXT); INSERT INTO t VALUES ('1', '2')")
+            .unwrap();
+        let typed = |column: &str| {
+            let schema = read_schema(&connection).unwrap();
+            let live = schema.table(None, "t").unwrap();
+            let ddl = with_type(live.ddl.as_deref().unwrap(), column, "INTEGER").unwrap();
+            rebuild(live, &ddl, &[]).unwrap()
+        };
+        let (a, b) = (typed("a"), typed("b"));
+        apply_statements(&path, &a, Risk::Destructive).unwrap();
+        let before = definitions_digest(&path).unwrap();
+        let refused = apply_statements(&path, &b, Risk::Destructive).unwrap_err();
+        assert!(
+            matches!(&refused, DatabaseError::Redefined(table) if table == "t"),
+            "{refused}"
+        );
+        assert_eq!(definitions_digest(&path).unwrap(), before);
+        apply_statements(&path, &typed("b"), Risk::Destructive).unwrap();
+        let kinds: String = connection
+            .query_row("SELECT typeof(a) || typeof(b) FROM t", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(kinds, "integerinteger");
     }
 }

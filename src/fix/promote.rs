@@ -29,7 +29,7 @@ use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Change, Fix, FixStatus, MissionCommand, MissionStatus, Proposal};
 use crate::fix::postgres::statements;
 use crate::kernel::{LockAttempt, LockFile};
-use crate::log::{Missions, MissionsError, read_fixes};
+use crate::log::{Missions, MissionsError, Reader, read_fixes};
 use crate::sandbox::{CopyError, clone_database};
 
 /// A promotion, its recovery or its rollback failed.
@@ -129,7 +129,8 @@ pub(super) fn promote(
         });
     }
     // What is on probation keeps what takes it back: this one's is beside it.
-    let below = on_probation(place.missions, mission)?.len();
+    let reader = place.missions.log().reader().map_err(MissionsError::from)?;
+    let below = on_probation(&reader, mission)?.len();
     let name = name_of(mission, below);
     let files = plan_files(place.workspace, proposal)?;
     let mut plan = JournalPlan {
@@ -621,7 +622,8 @@ fn recover(
     servers: Option<&BTreeMap<String, String>>,
     after: &str,
 ) -> Result<Option<Recovery>, PromoteError> {
-    let below = on_probation(place.missions, mission)?.len();
+    let reader = place.missions.log().reader().map_err(MissionsError::from)?;
+    let below = on_probation(&reader, mission)?.len();
     let journal = Journal::of(place.state_dir, mission, below);
     let plan = journal
         .read()
@@ -677,11 +679,8 @@ fn recover(
 }
 
 /// The fixes of the mission that are on probation, oldest first.
-pub(super) fn on_probation(
-    missions: &Missions,
-    mission: MissionId,
-) -> Result<Vec<Fix>, PromoteError> {
-    let mut fixes = fixes_of(missions, mission)?;
+pub(super) fn on_probation(reader: &Reader, mission: MissionId) -> Result<Vec<Fix>, PromoteError> {
+    let mut fixes = read_fixes(reader, Some(mission)).map_err(MissionsError::from)?;
     fixes.retain(|fix| fix.status == FixStatus::Probation);
     Ok(fixes)
 }

@@ -23,7 +23,7 @@ use crate::domain::ids::{Digest, MissionId};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
 use crate::fix::postgres::server_trial::ServerOutcome;
 use crate::kernel::{LockAttempt, LockFile, crash_point};
-use crate::log::Missions;
+use crate::log::{Missions, MissionsError};
 
 fn journal_error(verb: &str, journal: &Journal) -> impl FnOnce(std::io::Error) -> PromoteError {
     let place = journal.directory().display().to_string();
@@ -48,7 +48,8 @@ fn top_journal(
     missions: &Missions,
     mission: MissionId,
 ) -> Result<Journal, PromoteError> {
-    let below = on_probation(missions, mission)?.len().saturating_sub(1);
+    let reader = missions.log().reader().map_err(MissionsError::from)?;
+    let below = on_probation(&reader, mission)?.len().saturating_sub(1);
     Ok(Journal::of(state_dir, mission, below))
 }
 
@@ -77,10 +78,15 @@ fn all_on_probation(
         state_dir.join("journal").display()
     )))?;
     let mut fixes = BTreeMap::new();
+    if kept.is_empty() {
+        return Ok(fixes);
+    }
+    // It sees what is written meanwhile.
+    let reader = missions.log().reader().map_err(MissionsError::from)?;
     for (mission, below) in kept {
         // Asked first: what is promoted meanwhile has a fix on probation then.
         let is_settled = !is_promoting(missions, mission);
-        let own = on_probation(missions, mission)?;
+        let own = on_probation(&reader, mission)?;
         if below < own.len() {
             fixes.insert(mission, own);
         } else if is_settled {

@@ -212,6 +212,40 @@ fn what_only_a_lock_file_names_waits_for_approval_and_is_declared_then() {
     assert_eq!(workspace.read("requirements.txt"), "dep<2\nother==1.0\n");
 }
 
+#[test]
+fn a_lock_file_is_written_by_its_own_tool_and_given_back() {
+    let Some(workspace) = application("import greet\n", "", &["greet", "dep"]) else {
+        return;
+    };
+    std::fs::remove_file(workspace.path("requirements.txt")).unwrap();
+    let project =
+        "[project]\nname = \"shop\"\nversion = \"1\"\ndependencies = [\"greet>=1\", \"dep<3\"]\n";
+    let lock = "[[package]]\nname = \"dep\"\nversion = \"2.0\"\n\n[[package]]\nname = \"greet\"\nversion = \"1.0\"\n";
+    workspace.write("pyproject.toml", project);
+    workspace.write("poetry.lock", lock);
+    let tool = ".venv/bin/poetry";
+    workspace.write(
+        tool,
+        "#!/bin/sh\nexec sed -i 's/\"2.0\"/\"1.1\"/' poetry.lock\n",
+    );
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(workspace.path(tool), mode).unwrap();
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    assert_eq!(installed(&workspace), ["dep-1.1", "greet-1.0"]);
+    assert_eq!(
+        workspace.read("pyproject.toml"),
+        project.replace("dep<3", "dep==1.1")
+    );
+    assert_eq!(workspace.read("poetry.lock"), lock.replace("2.0", "1.1"));
+    let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
+    let id = fixes[0]["id"].to_string();
+    let undo = ["fixes", "undo", &id, "--by", "ann", "--reason", "no"];
+    workspace.ubs(&undo).expect(0);
+    assert_eq!(installed(&workspace), ["dep-2.0", "greet-1.0"]);
+    assert_eq!(workspace.read("pyproject.toml"), project);
+    assert_eq!(workspace.read("poetry.lock"), lock);
+}
+
 /// From the real index: what plain pip installs, which then cannot be imported.
 #[track_caller]
 fn real(name: &str, text: &str, requirements: &str, more: &[&str]) {

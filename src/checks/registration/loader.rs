@@ -47,16 +47,12 @@ impl Loader<'_> {
             Some(cause) => cause.remedy("application").unwrap_or_else(|| {
                 "let the application write when it runs and not while it is imported".to_owned()
             }),
-            None => advise(
-                self.context,
-                &AsRun::of_module(self.context, &self.app.module),
-                packages,
-                raised,
-            )
-            .map_or_else(
-                || general_remedy(self.context, packages, raised, &self.app.module),
-                |advice| advice.remedy,
-            ),
+            None => {
+                let module = &self.app.module;
+                let as_run = AsRun::of_module(self.context, module);
+                let known = advise(self.context, &as_run, packages, raised);
+                general_remedy(self.context, packages, raised, module, known.as_ref())
+            }
         };
         let message = format!(
             "the application {} cannot be loaded: {}{place}{why}",

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::checks::advice::{
-    Advice, advise, between, import_remedy, install, is_in_workspace, look_there, other_version,
-    settling,
+    Advice, Step, advise, damaged, is_in_workspace, missing, reinstall, remedy_of, settling,
 };
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
@@ -32,12 +31,6 @@ pub(super) struct LayerFailures<'a> {
     pub as_run: &'a AsRun,
     /// What is installed, if the interpreter came so far as to say where.
     pub packages: Option<&'a Packages>,
-}
-
-fn reinstall(damaged: &str) -> String {
-    format!(
-        "install {damaged} anew with the application's interpreter: its files are not those that were installed"
-    )
 }
 
 impl LayerFailures<'_> {
@@ -122,13 +115,13 @@ impl LayerFailures<'_> {
         let location = raised.location(redactor);
         let place = location.as_ref().map_or_else(String::new, in_brackets);
         let step = redactor.clean(step, 256);
-        let missing = (raised.kind == "ModuleNotFoundError")
-            .then(|| raised.name.as_deref().unwrap_or_default())
-            .filter(|name| !name.is_empty() && !self.is_in_workspace(name));
-        let is_named_in_manifest = raised.frames.is_empty()
-            && missing.is_some_and(|name| step.split(['.', ':']).next() == Some(name));
+        let missing = missing(self.context, raised);
+        let asked = Step {
+            name: &step,
+            named_in: "`rehearse` of the layer",
+        };
+        let is_named_in_manifest = asked.is_missing(self.context, raised);
         let line = raised.line(redactor);
-        let others = between(self.context, self.packages, raised, &step);
         let advice = match cause {
             Some(_) => None,
             None => advise(self.context, self.as_run, self.packages, raised),
@@ -148,50 +141,8 @@ impl LayerFailures<'_> {
                     .to_owned()
             });
             (code, remedy)
-        } else if raised.syntax.as_ref().is_some_and(|at| at.file.is_empty())
-            && let Some((_, name, version)) = self.damaged(raised)
-        {
-            (
-                Code::RehearsalSyntaxError,
-                reinstall(&format!("{name} {version}")),
-            )
-        } else if raised.syntax.is_some() {
-            (
-                Code::RehearsalSyntaxError,
-                "correct the syntax there".to_owned(),
-            )
-        } else if is_named_in_manifest {
-            (
-                Code::RehearsalImportError,
-                format!(
-                    "correct {step} in `rehearse` of the layer, or add its directory to python.path"
-                ),
-            )
-        } else if let Some(advice) = &advice {
-            let code = match (&advice.code, missing) {
-                (Some(code), _) => code.clone(),
-                (None, Some(_)) => Code::RehearsalMissingPackage,
-                (None, None) if raised.kind.ends_with("ImportError") => Code::RehearsalImportError,
-                (None, None) => Code::RehearsalFailed,
-            };
-            (code, advice.remedy.clone())
-        } else if let Some(module) = missing {
-            (
-                Code::RehearsalMissingPackage,
-                install(self.packages, module),
-            )
-        } else if matches!(raised.kind.as_str(), "ImportError" | "ModuleNotFoundError") {
-            (
-                Code::RehearsalImportError,
-                others
-                    .or_else(|| other_version(self.context, self.packages, raised))
-                    .unwrap_or_else(|| import_remedy(raised)),
-            )
         } else {
-            let remedy = others
-                .or_else(|| other_version(self.context, self.packages, raised))
-                .unwrap_or_else(|| look_there(raised, &step, redactor));
-            (Code::RehearsalFailed, remedy)
+            remedy_of(self.context, self.packages, raised, &asked, advice.as_ref())
         };
         let mut finding = if let Some(cause) = cause {
             let why = cause.why("dry run", redactor);
@@ -303,7 +254,7 @@ impl LayerFailures<'_> {
             let module = below().next().unwrap_or(package);
             return packages.known_fix(self.context, (package, &within), module);
         }
-        let damaged = self.damaged(raised).map(|(module, ..)| module);
+        let damaged = damaged(self.context, packages, raised).map(|(module, ..)| module);
         if let Some(fix) = damaged.and_then(|module| packages.vary_fix(self.context, module)) {
             return Some(fix);
         }
@@ -324,20 +275,6 @@ impl LayerFailures<'_> {
         modules
             .filter(|module| is_theirs(module))
             .find_map(|module| packages.vary_fix(self.context, module))
-    }
-
-    /// The package of a module that had a part in it, whose files are not those that were installed.
-    fn damaged<'r>(&'r self, raised: &'r Raised) -> Option<(&'r str, &'r str, &'r str)> {
-        let packages = self.packages?;
-        let named = raised.name.as_deref().into_iter();
-        let below = raised.below.iter().map(String::as_str);
-        let modules = named
-            .chain(below)
-            .filter(|module| !self.is_in_workspace(module));
-        modules
-            .filter_map(|module| Some((module, packages.damaged(module)?)))
-            .map(|(module, (name, version))| (module, name, version))
-            .next()
     }
 
     /// The application's own code imports a name to which the module has a near one.

@@ -16,7 +16,9 @@ use crate::database::sqlite::rebuild::{rebuild, with_type, without_not_null};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::{NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy};
+use crate::domain::remedy::{
+    FILLS_NOTHING, NEEDS_APPROVAL, NO_ROWS, PROPOSED, REWRITES, Remedy, STAYS_NULL,
+};
 use crate::domain::words::count;
 
 /// Rows that are counted; of more, it is said that there are more.
@@ -156,7 +158,7 @@ pub(super) fn missing_column(
             let with = format!("{defined} NOT NULL");
             *first = first.replacen(&defined, &with, 1);
         }
-        return for_approval(
+        let asked = for_approval(
             comparison,
             finding,
             Asked {
@@ -168,6 +170,7 @@ pub(super) fn missing_column(
                 rewrites: false,
             },
         );
+        return filling_nothing(asked, NO_ROWS);
     }
     let fillable = !(column.unique && rows > 1) && column.references.is_none();
     if let Some(filler) = column.filler.as_ref().filter(|_| fillable) {
@@ -214,20 +217,31 @@ pub(super) fn missing_column(
         ..column.clone()
     };
     match add(&nullable) {
-        Ok(statements) => for_approval(
-            comparison,
-            finding,
-            Asked {
-                statements,
-                what: format!(
-                    "add column {name} without NOT NULL: its {shown} stay without a value, because \
-                     {because}; fill them, then add NOT NULL"
-                ),
-                why: "the rows that exist need a value that only a person knows".to_owned(),
-                rewrites: false,
-            },
-        ),
+        Ok(statements) => {
+            let asked = for_approval(
+                comparison,
+                finding,
+                Asked {
+                    statements,
+                    what: format!(
+                        "add column {name} without NOT NULL: its {shown} stay without a value, because \
+                         {because}; fill them, then add NOT NULL"
+                    ),
+                    why: "the rows that exist need a value that only a person knows".to_owned(),
+                    rewrites: false,
+                },
+            );
+            filling_nothing(asked, STAYS_NULL)
+        }
         Err(_) => finding,
+    }
+}
+
+/// What was proposed for a column gives no row a value, for this reason.
+fn filling_nothing(finding: Finding, why: &str) -> Finding {
+    match finding.facts.contains_key(PROPOSED) {
+        true => finding.fact(FILLS_NOTHING, why),
+        false => finding,
     }
 }
 

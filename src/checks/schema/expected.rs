@@ -100,16 +100,14 @@ pub(super) fn raised_otherwise(
         ),
         None => (Severity::Critical, String::new()),
     };
-    let remedy = cause
-        .as_ref()
-        .and_then(|cause| cause.remedy("application"))
-        .or_else(|| {
-            let advice = cause
-                .is_none()
-                .then(|| advise(context, &AsRun::of_module(context, module), None, raised));
-            advice.flatten().map(|advice| advice.remedy)
-        })
-        .unwrap_or_else(|| general_remedy(context, None, raised, module));
+    let of_cause = cause.as_ref().and_then(|cause| cause.remedy("application"));
+    let remedy = of_cause.unwrap_or_else(|| {
+        let known = match cause {
+            Some(_) => None,
+            None => advise(context, &AsRun::of_module(context, module), None, raised),
+        };
+        general_remedy(context, None, raised, module, known.as_ref())
+    });
     let mut finding = Finding::new(
         Code::SchemaModelsUnloadable,
         severity,

@@ -8,7 +8,7 @@ use crate::database::model::{Column, Dialect, Index, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::{PROPOSED, Remedy};
+use crate::domain::remedy::{FILLS_NOTHING, NO_ROWS, PROPOSED, Remedy, STAYS_NULL};
 
 use super::migrations::{Draft, RevisionPlace};
 
@@ -99,6 +99,7 @@ pub(super) fn write_revision(
             statements: None,
         });
         finding.facts.remove(PROPOSED);
+        finding.facts.remove(FILLS_NOTHING);
     }
     findings
 }
@@ -115,6 +116,22 @@ fn py(text: &str) -> String {
         })
         .collect();
     format!("\"{escaped}\"")
+}
+
+/// A piece of SQL in Python, where SQLAlchemy would take `:name` for a parameter (`sqlalchemy.text`). The colons of a
+/// cast are none.
+fn clause(sql: &str) -> String {
+    let mut escaped = String::with_capacity(sql.len());
+    let mut chars = sql.chars().peekable();
+    let mut before = None;
+    while let Some(c) = chars.next() {
+        if c == ':' && before != Some(':') && chars.peek() != Some(&':') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+        before = Some(c);
+    }
+    py(&escaped)
 }
 
 fn list(names: &[String]) -> String {
@@ -153,7 +170,10 @@ impl Sides<'_> {
         let lost = finding.facts.get(PROPOSED).cloned();
         let wanted = expected.column(self.dialect, column);
         match finding.code {
-            Code::SchemaMissingColumn => self.add_column(expected, wanted?, lost),
+            Code::SchemaMissingColumn => {
+                let unfilled = finding.facts.get(FILLS_NOTHING).map(String::as_str);
+                self.add_column(expected, wanted?, lost, unfilled)
+            }
             Code::SchemaExtraColumn | Code::SchemaNullableMismatch => {
                 let lost = lost?;
                 let to = |nullable: &str| {
@@ -174,7 +194,7 @@ impl Sides<'_> {
                     return Some(Step {
                         upgrade: statements
                             .iter()
-                            .map(|one| format!("op.execute({})", py(one)))
+                            .map(|one| format!("op.execute({})", clause(one)))
                             .collect(),
                         downgrade: Vec::new(),
                         message: format!("add values of {}.{column}", live.name),
@@ -213,7 +233,14 @@ impl Sides<'_> {
         }
     }
 
-    fn add_column(&self, table: &Table, column: &Column, lost: Option<String>) -> Option<Step> {
+    /// `unfilled`: why no row gets a value, if so ([`FILLS_NOTHING`]).
+    fn add_column(
+        &self,
+        table: &Table,
+        column: &Column,
+        lost: Option<String>,
+        unfilled: Option<&str>,
+    ) -> Option<Step> {
         if column.primary_key || column.generated || !column.own_checks.is_empty() {
             return None;
         }
@@ -221,13 +248,8 @@ impl Sides<'_> {
             Rule::ForeignKey { columns, .. } => columns.as_slice() == [column.name.clone()],
             _ => false,
         });
-        // Whatever says how many rows there are has found out what they may have.
-        let is_empty = lost
-            .as_ref()
-            .is_some_and(|text| text.contains("has no row"));
-        let stays_null = lost
-            .as_ref()
-            .is_some_and(|text| text.contains("without NOT NULL"));
+        let is_empty = unfilled == Some(NO_ROWS);
+        let stays_null = unfilled == Some(STAYS_NULL);
         let given = column
             .server_default
             .clone()
@@ -242,7 +264,7 @@ impl Sides<'_> {
         let kind = column.python.as_ref()?;
         let mut defined = format!("sa.Column({}, {kind}", py(&column.name));
         if let Some(default) = &default {
-            defined.push_str(&format!(", server_default=sa.text({})", py(default)));
+            defined.push_str(&format!(", server_default=sa.text({})", clause(default)));
         }
         defined.push_str(match nullable {
             true => ", nullable=True)",
@@ -353,7 +375,7 @@ impl Sides<'_> {
                 .server_default
                 .as_ref()
                 .map_or_else(String::new, |text| {
-                    format!(", server_default=sa.text({})", py(text))
+                    format!(", server_default=sa.text({})", clause(text))
                 });
             let nullable = match column.nullable {
                 true => "True",
@@ -381,7 +403,7 @@ impl Sides<'_> {
                     format!("sa.UniqueConstraint({}{options})", plain(columns))
                 }
                 Rule::Check { text, .. } => {
-                    format!("sa.CheckConstraint({}{options})", py(text.as_ref()?))
+                    format!("sa.CheckConstraint({}{options})", clause(text.as_ref()?))
                 }
                 Rule::ForeignKey {
                     columns,
@@ -450,4 +472,47 @@ fn drop_index(table: &Table, index: &Index) -> Option<String> {
         py(index.name.as_deref()?),
         py(&table.name)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_colon_of_sql_is_no_parameter_and_a_cast_stays_one() {
+        for (sql, expected) in [
+            ("'{\"a\": :b}'", r#""'{\"a\"\\: \\:b}'""#),
+            ("'12:30'::time", r#""'12\\:30'::time""#),
+            ("'x'::text", r#""'x'::text""#),
+        ] {
+            assert_eq!(clause(sql), expected);
+        }
+    }
+
+    #[test]
+    fn a_column_of_an_empty_table_gets_no_default_by_the_fact_and_not_by_the_words() {
+        let column = Column {
+            name: "a".to_owned(),
+            python: Some("sa.Integer()".to_owned()),
+            ..Column::default()
+        };
+        let table = Table {
+            name: "t".to_owned(),
+            ..Table::default()
+        };
+        let sides = Sides {
+            dialect: Dialect::Postgres,
+            expected: &[],
+            live: &[],
+        };
+        let added = |unfilled| {
+            let lost = Some("whatever is said".to_owned());
+            let step = sides.add_column(&table, &column, lost, unfilled);
+            step.map(|step| step.upgrade.join("\n"))
+        };
+        assert!(added(Some(NO_ROWS)).unwrap().contains("nullable=False"));
+        assert!(added(Some(STAYS_NULL)).unwrap().contains("nullable=True"));
+        // Rows that exist need a value, and none is known.
+        assert_eq!(added(None), None);
+    }
 }

@@ -8,6 +8,7 @@ use crate::database::model::{Dialect, Table};
 use crate::database::sql::quote::{identifier, literal};
 use crate::database::sql::words::{Word, split, words};
 use crate::database::sqlite::text::group;
+use crate::domain::ids::Digest;
 
 /// What ends the type of a column.
 const CONSTRAINTS: [&str; 11] = [
@@ -84,7 +85,8 @@ pub(crate) fn rebuild(live: &Table, ddl: &str, beside: &[String]) -> Result<Vec<
         .and_then(|open| all.get(open.checked_sub(1)?))
         .filter(|_| is_table)
         .ok_or("its definition is not understood")?;
-    let made = identifier(&format!("ubs_new_{}", live.name));
+    let name_meanwhile = meanwhile(live);
+    let made = identifier(&name_meanwhile);
     let table = identifier(&live.name);
     let columns = live.columns.iter().filter(|column| !column.generated);
     let columns: Vec<String> = columns.map(|column| identifier(&column.name)).collect();
@@ -99,13 +101,49 @@ pub(crate) fn rebuild(live: &Table, ddl: &str, beside: &[String]) -> Result<Vec<
             "UPDATE sqlite_sequence SET seq = max(seq, coalesce((SELECT seq FROM sqlite_sequence WHERE name = {}), 0)) \
              WHERE name = {}",
             literal(&live.name),
-            literal(&format!("ubs_new_{}", live.name))
+            literal(&name_meanwhile)
         ));
     }
     statements.push(format!("DROP TABLE {table}"));
     statements.push(format!("ALTER TABLE {made} RENAME TO {table}"));
     statements.extend(beside.iter().cloned());
     Ok(statements)
+}
+
+/// What begins the name of a table that is made anew, until it takes the place of the old one.
+const MEANWHILE: &str = "ubs_new_";
+
+/// The name of the new table until it takes the place of the old one. It says from which definition it was written.
+fn meanwhile(live: &Table) -> String {
+    let measured = live.ddl.as_deref().map(|ddl| measured(ddl) + "_");
+    format!("{MEANWHILE}{}{}", measured.unwrap_or_default(), live.name)
+}
+
+fn measured(ddl: &str) -> String {
+    Digest::of(ddl.as_bytes()).short()
+}
+
+/// The table that this statement of a rebuild replaces, if it was written from another definition than `ddl_of` gives
+/// for it: what changed there since would be undone.
+pub(crate) fn outdated<E>(
+    statement: &str,
+    ddl_of: impl FnOnce(&str) -> Result<Option<String>, E>,
+) -> Result<Option<String>, E> {
+    let all = words(Dialect::Sqlite, statement);
+    let [alter, table, made, rename, to, name] = all.as_slice() else {
+        return Ok(None);
+    };
+    let is_rename = alter.is("ALTER") && table.is("TABLE") && rename.is("RENAME") && to.is("TO");
+    let (made, name) = (made.name(), name.name());
+    let from = made
+        .strip_prefix(MEANWHILE)
+        .and_then(|rest| rest.strip_suffix(name.as_str())?.strip_suffix('_'));
+    let Some(from) = from.filter(|_| is_rename) else {
+        return Ok(None);
+    };
+    let now = ddl_of(&name)?;
+    let is_outdated = now.map(|ddl| measured(&ddl)).as_deref() != Some(from);
+    Ok(is_outdated.then_some(name))
 }
 
 /// The statements make a table anew.

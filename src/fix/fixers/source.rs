@@ -61,11 +61,7 @@ impl Fixer for EditText {
 
 /// A revision that is written is run, too.
 fn run_after(failure: &Failure) -> Option<Change> {
-    let tool = match failure.facts.get(MIGRATES_WITH)?.as_str() {
-        "alembic" => MigrationTool::Alembic,
-        "flask" => MigrationTool::Flask,
-        _ => return None,
-    };
+    let tool = MigrationTool::named(failure.facts.get(MIGRATES_WITH)?)?;
     Some(Change::Migrate {
         schema: failure.facts.get("schema")?.clone(),
         tool,
@@ -163,7 +159,7 @@ mod tests {
                 edits: vec![],
                 what: "merge".into(),
             })
-            .fact(MIGRATES_WITH, "flask")
+            .fact(MIGRATES_WITH, MigrationTool::Flask.as_str())
             .fact("schema", "main")
             .fact(NEEDS_APPROVAL, "why");
         let failure = Failure::of_finding(CheckName::Schema, &finding);

@@ -216,14 +216,7 @@ impl Installer<'_> {
         if !is_made && !self.workspace.join("uv.lock").is_file() {
             return None;
         }
-        let path = self.process_env.get("PATH").map_or("", String::as_str);
-        let own = self.live().join("bin");
-        let mut directories = std::iter::once(own).chain(std::env::split_paths(path));
-        let uv = directories.find_map(|directory| {
-            let program = directory.join("uv");
-            (directory.is_absolute() && program.is_file()).then_some(program)
-        })?;
-        let mut command = Command::new(uv);
+        let mut command = Command::new(self.program("uv")?);
         command.args([
             "pip",
             "install",
@@ -239,6 +232,23 @@ impl Installer<'_> {
             .env_remove("VIRTUAL_ENV")
             .current_dir(self.workspace);
         Some(command)
+    }
+
+    /// A tool of the environment, or on the path; what else lies in the workspace is the application's code.
+    pub(super) fn program(&self, name: &str) -> Option<PathBuf> {
+        let path = self.process_env.get("PATH").map_or("", String::as_str);
+        let own = self.live().join("bin");
+        let others = std::env::split_paths(path).filter(|path| !path.starts_with(self.workspace));
+        let mut directories = std::iter::once(own).chain(others);
+        directories.find_map(|directory| {
+            let program = directory.join(name);
+            (directory.is_absolute() && program.is_file()).then_some(program)
+        })
+    }
+
+    /// The interpreter that the environment was made from: nothing that is installed in the environment runs with it.
+    pub(super) fn base_python(&self) -> Option<PathBuf> {
+        base_python(&self.live())
     }
 
     /// Pip of the environment, else another one that is told which environment. Isolated: a `pip.py` of the workspace
@@ -311,11 +321,11 @@ fn listed(said: &str) -> Option<Vec<String>> {
 /// Runs a tool to its end, within a bound; if it fails, the last line that says why.
 fn run(command: Command) -> Result<(), String> {
     let tool = tool_name(&command);
-    said(command)?.map(drop).map_err(|said| why(tool, &said))
+    said(command)?.map(drop).map_err(|said| why(&tool, &said))
 }
 
 /// The line of what a tool said that says why it failed.
-fn why(tool: &str, said: &str) -> String {
+pub(super) fn why(tool: &str, said: &str) -> String {
     let mut lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let mut errors = lines
         .clone()
@@ -331,17 +341,18 @@ fn why(tool: &str, said: &str) -> String {
     )
 }
 
-fn tool_name(command: &Command) -> &'static str {
-    let program = Path::new(command.get_program());
-    if program.file_name().is_some_and(|name| name == "uv") {
-        "uv"
-    } else {
-        "pip"
+/// Pip is started by the interpreter.
+fn tool_name(command: &Command) -> String {
+    let program = Path::new(command.get_program()).file_name();
+    let name = program.unwrap_or_default().to_string_lossy().into_owned();
+    match name.starts_with("python") {
+        true => "pip".to_owned(),
+        false => name,
     }
 }
 
 /// What a tool said, and whether it came to a good end; an error if it did not run, or not to its end.
-fn said(mut command: Command) -> Result<Result<String, String>, String> {
+pub(super) fn said(mut command: Command) -> Result<Result<String, String>, String> {
     let tool = tool_name(&command);
     let late = || format!("{tool} took longer than {} s", STEP_WITHIN.as_secs());
     let ended =

@@ -185,7 +185,8 @@ impl Place {
     }
 
     fn has_journal(&self, fix: &Fix) -> bool {
-        let below = on_probation(&self.missions, fix.mission).unwrap().len();
+        let reader = self.missions.log().reader().unwrap();
+        let below = on_probation(&reader, fix.mission).unwrap().len();
         Journal::of(&self.state_dir(), fix.mission, below.saturating_sub(1))
             .read()
             .unwrap()

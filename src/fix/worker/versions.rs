@@ -1,6 +1,7 @@
 //! Which exact versions a proposal installs: those that pip finds, or the newest older one with which it works.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
@@ -12,10 +13,12 @@ use super::{CUT_SHORT, WorkError, Worker};
 use crate::checks::{DeclaredPackage, declared_packages, normalise};
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::redact::Redactor;
 use crate::domain::remedy::{Remedy, TextEdit, UNDECLARED};
+use crate::fix::apply::edited;
 use crate::fix::packages::{
-    Installer, installed as installed_in, is_usable, pin, pin_after, pin_after_in_poetry,
-    pin_in_poetry, pin_in_project,
+    Installer, LOCKS, Lock, PROJECT, installed as installed_in, is_usable, pin, pin_after,
+    pin_after_in_poetry, pin_in_poetry, pin_in_project,
 };
 use crate::fix::trial::checks_of;
 
@@ -25,14 +28,6 @@ const VERSIONS_MAX: usize = 8;
 const CANDIDATES_MAX: usize = 16;
 /// No further one is tried after that.
 const SEARCH_WITHIN: Duration = Duration::from_secs(120);
-
-/// What holds exact versions, and who writes it.
-const LOCKS: [(&str, &str); 4] = [
-    ("uv.lock", "uv lock"),
-    ("poetry.lock", "poetry lock"),
-    ("pdm.lock", "pdm lock"),
-    ("Pipfile.lock", "pipenv lock"),
-];
 
 /// What a requirement says of the versions of a distribution.
 fn specifiers_of(text: &str, name: &str) -> Option<VersionSpecifiers> {
@@ -76,6 +71,25 @@ fn versions_in(environment: &Path) -> Vec<String> {
         Some(format!("{name}=={version}"))
     });
     exact.collect()
+}
+
+/// What writes a lock file, and where.
+struct Tools<'a> {
+    installer: &'a Installer<'a>,
+    scratch: PathBuf,
+}
+
+/// A file in which versions are pinned, as it was read.
+struct PinnedFile {
+    text: String,
+    /// In its order.
+    edits: Vec<TextEdit>,
+}
+
+impl PinnedFile {
+    fn after(&self) -> Option<String> {
+        String::from_utf8(edited(self.text.as_bytes(), &self.edits)?).ok()
+    }
 }
 
 impl Worker {
@@ -123,6 +137,10 @@ impl Worker {
             at: is_anew.then_some(anew.as_path()),
             base: None,
         };
+        let tools = Tools {
+            installer: &installer,
+            scratch: self.sandbox_dir(mission).join("lock"),
+        };
         let mut requirements = requirements.clone();
         if is_anew && !module.is_empty() {
             // Made anew because it was moved, and everything else stays in it as it is.
@@ -153,9 +171,11 @@ impl Worker {
             let place = self.manifest.workspace.join(environment);
             let mut kept = constraints.clone();
             kept.extend(versions_in(&place));
-            let found = installer
-                .resolve(requirements, &kept, &scratch)
-                .or_else(|_| installer.resolve(requirements, &constraints, &scratch));
+            let mut found = installer.resolve(requirements, &kept, &scratch);
+            // Asking the same again would fail again.
+            if found.is_err() && kept.len() > constraints.len() {
+                found = installer.resolve(requirements, &constraints, &scratch);
+            }
             return Ok(match found {
                 // Installed, as its metadata says, and damaged: the same again.
                 Ok(exact) if exact.is_empty() && requirements.iter().all(|one| is_exact(one)) => {
@@ -165,7 +185,7 @@ impl Worker {
                 Ok(exact) => {
                     let mut candidate = installing(exact);
                     if failure.facts.contains_key(UNDECLARED) {
-                        self.declare(&mut candidate, &declared, requirements);
+                        self.declare(&mut candidate, &declared, requirements, &tools);
                     }
                     Ok(candidate)
                 }
@@ -249,7 +269,7 @@ impl Worker {
             }
         }
         if let Some((mut candidate, version)) = best {
-            self.pin_in(&mut candidate, &declared, name, &version);
+            self.pin_in(&mut candidate, &declared, &[(name, &version)], &tools);
             return Ok(Ok(candidate));
         }
         Ok(Err(format!(
@@ -264,42 +284,91 @@ impl Worker {
         candidate: &mut Proposal,
         declared: &[DeclaredPackage],
         requirements: &[String],
+        tools: &Tools<'_>,
     ) {
         let Some(Change::Packages { install, .. }) = candidate.changes.first().cloned() else {
             return;
         };
         let wanted: Vec<String> = requirements.iter().map(|one| name_of(one)).collect();
         let exact = install.iter().filter_map(|one| one.split_once("=="));
-        for (name, version) in exact.filter(|(name, _)| wanted.contains(&normalise(name))) {
-            self.pin_in(candidate, declared, name, version);
-        }
+        let pins: Vec<(&str, &str)> = exact
+            .filter(|(name, _)| wanted.contains(&normalise(name)))
+            .collect();
+        self.pin_in(candidate, declared, &pins, tools);
     }
 
-    /// Pins the version where it is declared; what no edit can keep true needs a person's approval, and says so.
+    /// Pins the versions where they are declared, and in the lock file by its own tool; what none of that can keep true
+    /// needs a person's approval, and says so.
     fn pin_in(
         &self,
         candidate: &mut Proposal,
         declared: &[DeclaredPackage],
-        name: &str,
-        version: &str,
+        pins: &[(&str, &str)],
+        tools: &Tools<'_>,
     ) {
+        let mut pinned: BTreeMap<String, PinnedFile> = BTreeMap::new();
+        let mut unpinned = Vec::new();
+        for (name, version) in pins {
+            match self.pinned(declared, name, version) {
+                Some((file, text, edit)) => {
+                    let file = pinned.entry(file).or_insert_with(|| PinnedFile {
+                        text,
+                        edits: Vec::new(),
+                    });
+                    file.edits.push(edit);
+                    file.edits.sort_by_key(|edit| edit.offset);
+                }
+                None => unpinned.push(format!("{name}=={version}")),
+            }
+        }
         let workspace = &self.manifest.workspace;
-        let locks = LOCKS
+        let locks: Vec<&Lock> = LOCKS
             .iter()
-            .find(|(file, _)| workspace.join(file).is_file());
-        let pinned = self.pinned(declared, name, version);
-        let why = match (&pinned, locks) {
-            (_, Some((file, command))) => Some(format!(
-                "{file} still has the other version: run `{command}` once it is approved"
-            )),
-            (None, None) if !declared.is_empty() => Some(format!(
-                "it cannot be pinned where the workspace declares its packages: pin {name}=={version} by hand"
-            )),
-            _ => None,
-        };
-        if let Some((change, place)) = pinned {
-            candidate.summary = format!("{}, and pin it in {place}", candidate.summary);
-            candidate.changes.push(change);
+            .filter(|lock| workspace.join(lock.file).is_file())
+            .collect();
+        let project = pinned.get(PROJECT).and_then(PinnedFile::after);
+        let mut renewed = Vec::new();
+        let mut why = None;
+        for lock in &locks {
+            match self.renewed(lock, candidate, project.as_deref(), pins, tools) {
+                Ok(change) => renewed.extend(change),
+                Err(reason) => {
+                    why = Some(format!(
+                        "{} still has the other version, because {reason}: run `{}` once it is approved",
+                        lock.file, lock.command
+                    ));
+                    renewed.clear();
+                    break;
+                }
+            }
+        }
+        if locks.is_empty() && !unpinned.is_empty() && !declared.is_empty() {
+            why = Some(format!(
+                "it cannot be pinned where the workspace declares its packages: pin {} by hand",
+                unpinned.join(" and ")
+            ));
+        }
+        let mut places: Vec<String> = pinned.keys().cloned().collect();
+        let changes = pinned.into_iter().map(|(path, file)| Change::Edit {
+            path,
+            before: Digest::of(file.text.as_bytes()),
+            edits: file.edits,
+        });
+        candidate.changes.extend(changes);
+        if !renewed.is_empty() {
+            let by = locks.iter().map(|lock| format!("`{}`", lock.command));
+            places.push(format!(
+                "the lock file by {}",
+                by.collect::<Vec<_>>().join(" and ")
+            ));
+            candidate.changes.append(&mut renewed);
+        }
+        if !places.is_empty() {
+            candidate.summary = format!(
+                "{}, and pin it in {}",
+                candidate.summary,
+                places.join(" and ")
+            );
         }
         if let Some(why) = why {
             candidate.risk = candidate.risk.max(Risk::Guarded);
@@ -307,14 +376,46 @@ impl Worker {
         }
     }
 
-    /// The edit that declares exactly that version: in the line that declares the package, else at the end of the
-    /// requirements.
+    /// What the tool of a lock file makes of it; or why that is left to a person.
+    fn renewed(
+        &self,
+        lock: &Lock,
+        candidate: &Proposal,
+        project: Option<&str>,
+        pins: &[(&str, &str)],
+        tools: &Tools<'_>,
+    ) -> Result<Option<Change>, String> {
+        let project = project.ok_or_else(|| format!("{PROJECT} does not name it"))?;
+        let install: Vec<String> = candidate
+            .changes
+            .iter()
+            .flat_map(|change| match change {
+                Change::Packages { install, .. } => install.clone(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let environment = self.environment().map_err(|error| error.to_string())?;
+        let redactor = Redactor::new(environment.secret_values(&self.manifest));
+        let change = lock
+            .renew(tools.installer, project, pins, &install, &tools.scratch)
+            .map_err(|why| redactor.redact(&why))?;
+        let is_clean = |edit: &TextEdit| redactor.redact(&edit.text) == edit.text;
+        match &change {
+            Some(Change::Edit { edits, .. }) if !edits.iter().all(is_clean) => {
+                Err("what it would write there looks like a secret".to_owned())
+            }
+            _ => Ok(change),
+        }
+    }
+
+    /// The edit that declares exactly that version, with its file and what that holds: in the line that declares the
+    /// package, else at the end of the requirements.
     fn pinned(
         &self,
         declared: &[DeclaredPackage],
         name: &str,
         version: &str,
-    ) -> Option<(Change, String)> {
+    ) -> Option<(String, String, TextEdit)> {
         let known = declared
             .iter()
             .find(|d| normalise(&d.name) == normalise(name));
@@ -374,11 +475,6 @@ impl Worker {
                 ),
             },
         };
-        let change = Change::Edit {
-            path: file.clone(),
-            before: Digest::of(text.as_bytes()),
-            edits: vec![edit],
-        };
-        Some((change, file))
+        Some((file, text, edit))
     }
 }

@@ -62,15 +62,11 @@ impl RevisionPlace {
                 statements: None,
             });
         }
-        let tool = match self.tool {
-            MigrationTool::Flask => "flask",
-            _ => "alembic",
-        };
         let fix = Remedy::new_file(&file, text, what.clone());
         finding
             .remedy(format!("in {file}, {what}"))
             .fix(fix)
-            .fact(MIGRATES_WITH, tool)
+            .fact(MIGRATES_WITH, self.tool.as_str())
             .fact(PROPOSED, lost)
             .fact(NEEDS_APPROVAL, why)
     }
