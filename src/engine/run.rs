@@ -279,7 +279,7 @@ impl Engine<'_> {
                 continue;
             }
             if self.may_tend() {
-                let commands = self.aftercare.tend(&self.app, &self.log);
+                let commands = self.aftercare.tend(&self.app, &self.log, &self.services);
                 if !commands.is_empty() {
                     self.log.command(commands)?;
                     continue;

@@ -943,6 +943,11 @@ impl Default for Policies {
 }
 
 impl Manifest {
+    /// The playbook of that name.
+    pub(crate) fn playbook(&self, name: &str) -> Option<&Playbook> {
+        self.heal.playbooks.iter().find(|one| one.name == name)
+    }
+
     /// The service of that name, with its layer.
     pub(crate) fn service(&self, name: &str) -> Option<(&Layer, &Service)> {
         self.layers
