@@ -61,15 +61,18 @@ impl Fixer for EditText {
 
 /// A revision that is written is run, too.
 fn run_after(failure: &Failure) -> Option<Change> {
-    let tool = match failure.facts.get(MIGRATES_WITH)?.as_str() {
-        "alembic" => MigrationTool::Alembic,
-        "flask" => MigrationTool::Flask,
+    let with = failure.facts.get(MIGRATES_WITH)?;
+    let (tool, target) = match with.split_once(' ').unwrap_or((with, "heads")) {
+        ("alembic", target) => (MigrationTool::Alembic, target),
+        ("flask", target) => (MigrationTool::Flask, target),
+        // Of several databases, this one.
+        ("django", target) => (MigrationTool::Django, target),
         _ => return None,
     };
     Some(Change::Migrate {
         schema: failure.facts.get("schema")?.clone(),
         tool,
-        target: "heads".to_owned(),
+        target: target.to_owned(),
     })
 }
 
@@ -179,5 +182,12 @@ mod tests {
             proposal.changes[0],
             Change::Write { before: None, .. }
         ));
+        let other = finding.fact(MIGRATES_WITH, "django logs");
+        let failure = Failure::of_finding(CheckName::Schema, &other);
+        let proposal = EditText.propose(&failure, Path::new(".")).unwrap();
+        let Change::Migrate { tool, target, .. } = &proposal.changes[1] else {
+            panic!("{proposal:#?}");
+        };
+        assert_eq!((*tool, target.as_str()), (MigrationTool::Django, "logs"));
     }
 }
