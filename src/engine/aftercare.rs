@@ -132,20 +132,21 @@ impl Aftercare {
         }
         self.known = fixes;
         let never = app.manifest.heal.restart == RestartAfterFix::Never;
-        let affected = |fix: &Fix, since| match never || boot::only_restarts(fix) {
-            true => vec![],
-            false => boot::affected(&log.state, fix, since),
-        };
-        self.gone
-            .retain(|(fix, since)| !affected(fix, *since).is_empty());
-        let gone = self.gone.iter();
-        let gone = gone.map(|(fix, since)| (fix, affected(fix, *since), TAKEN_BACK));
-        let applied = self.known.iter().map(|fix| {
+        let started = |fix: &Fix, since| {
             // What a playbook names starts again in any case.
-            let mut services = affected(fix, fix.applied_at);
-            services.extend(boot::named(&log.state, fix));
-            (fix, services, "with the fix")
+            let mut services = boot::named(&log.state, fix, since);
+            if !never && !boot::only_restarts(fix) {
+                services.extend(boot::affected(&log.state, fix, since));
+            }
+            services
+        };
+        self.gone.retain(|(fix, since)| {
+            !boot::only_restarts(fix) && !started(fix, *since).is_empty()
         });
+        let gone = self.gone.iter();
+        let gone = gone.map(|(fix, since)| (fix, started(fix, *since), TAKEN_BACK));
+        let applied = self.known.iter();
+        let applied = applied.map(|fix| (fix, started(fix, fix.applied_at), "with the fix"));
         let mut wanted: BTreeMap<String, String> = BTreeMap::new();
         for (fix, services, how) in gone.chain(applied) {
             for service in services {

@@ -58,14 +58,14 @@ pub(crate) fn affected(state: &BootState, fix: &Fix, since: At) -> Vec<String> {
         .collect()
 }
 
-/// Running services that the fix names, and that were started before it was applied.
+/// Running services that the fix names, and that were started before `since`.
 #[must_use]
-pub(crate) fn named(state: &BootState, fix: &Fix) -> Vec<String> {
+pub(crate) fn named(state: &BootState, fix: &Fix, since: At) -> Vec<String> {
     let roster = Roster::of(state);
     services_named(state, fix)
         .filter(|(layer, service)| {
             may_refresh(state, &roster, layer, service)
-                && service.started_at.is_some_and(|at| at < fix.applied_at)
+                && service.started_at.is_some_and(|at| at < since)
         })
         .map(|(_, service)| service.plan.name.clone())
         .collect()
@@ -100,7 +100,7 @@ pub(crate) fn runs_with(state: &BootState, fix: &Fix) -> bool {
     let own = fix.layer.as_deref().and_then(|name| state.layer(name));
     let is_up = state.phase == Phase::Running
         && own.is_none_or(|layer| layer.status == LayerStatus::Up)
-        && named(state, fix).is_empty();
+        && named(state, fix, fix.applied_at).is_empty();
     let of_layer = own.into_iter().flat_map(|layer| &layer.services);
     let mut both = of_layer.chain(services_named(state, fix).map(|(_, service)| service));
     is_up && !both.any(|service| comes_up(service) || service.again)
