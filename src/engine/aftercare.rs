@@ -62,6 +62,7 @@ impl Aftercare {
         if log.state.phase != Phase::Running {
             self.due = None;
             (self.waits, self.looks_soon) = (false, false);
+            self.verifying.stop();
             return vec![];
         }
         let soonest = self.looked.map(|looked| looked + LOOK_INTERVAL);
@@ -99,6 +100,11 @@ impl Aftercare {
     /// Services still have to start again with a fix, whether it worked is not known, or nobody has looked yet.
     pub(super) fn is_restarting(&self) -> bool {
         self.waits || self.looks_soon || self.verifying.is_going()
+    }
+
+    /// The boot ends.
+    pub(super) fn stop(&mut self) {
+        self.verifying.stop();
     }
 
     /// Waits until the next look is due; for ever if none is. May be dropped and called again.

@@ -252,6 +252,7 @@ impl Engine<'_> {
                 // Who still waits is told that there will be no answer.
                 questions.close();
                 while questions.try_recv().is_ok() {}
+                self.aftercare.stop();
                 self.work.end(signals, hurried).await;
                 // What a service left behind that ended by itself: a task that started a daemon.
                 let grace_ms = if hurried {

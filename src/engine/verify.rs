@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::thread::JoinHandle;
 
+use tokio::sync::oneshot;
+
 use super::application::Application;
 use super::boot_log::{BootLog, context};
 use super::services::{LiveProbe, Services};
@@ -23,14 +25,26 @@ const SAID_BYTES_MAX: usize = 2048;
 #[derive(Debug, Default)]
 pub(super) struct Verifying {
     /// By the fix; each in a thread, for as long as its `timeout` says.
-    asking: BTreeMap<Seq, JoinHandle<Result<(), String>>>,
+    asking: BTreeMap<Seq, Asking>,
     /// What did not pass, and why, until somebody takes it back; it is not asked again in this boot.
     failed: BTreeMap<Seq, Option<String>>,
     /// Takes one back, beside the engine: it may wait for the lock.
     taking_back: Option<JoinHandle<()>>,
 }
 
+#[derive(Debug)]
+struct Asking {
+    answer: JoinHandle<Result<(), String>>,
+    /// Dropped, it ends the asking.
+    _going: oneshot::Sender<()>,
+}
+
 impl Verifying {
+    /// Ends what is being asked: the system stops, and nobody wants to know.
+    pub(super) fn stop(&mut self) {
+        self.asking.clear();
+    }
+
     /// Something is being asked, or taken back: how the system does is not known yet.
     pub(super) fn is_going(&self) -> bool {
         let is_busy = |work: &JoinHandle<()>| !work.is_finished();
@@ -52,13 +66,14 @@ impl Verifying {
         }
         let is_known = |id: &Seq| fixes.iter().any(|fix| fix.id == *id);
         self.failed.retain(|id, _| is_known(id));
-        let ended = self.asking.iter().filter(|(_, asking)| asking.is_finished());
+        let ended = self.asking.iter();
+        let ended = ended.filter(|(_, asking)| asking.answer.is_finished());
         let ended: Vec<Seq> = ended.map(|(id, _)| *id).collect();
         for id in ended {
             let Some(asking) = self.asking.remove(&id) else {
                 continue;
             };
-            let answer = asking.join();
+            let answer = asking.answer.join();
             let answer = answer.unwrap_or_else(|_| Err("asking it panicked".to_owned()));
             // Somebody took it back meanwhile.
             let Some(fix) = fixes.iter().find(|fix| fix.id == id) else {
@@ -125,21 +140,25 @@ fn ask(
     app: &Application,
     services: &Services,
     playbook: &str,
-) -> Result<Option<JoinHandle<Result<(), String>>>, String> {
+) -> Result<Option<Asking>, String> {
     let playbook = app.manifest.playbook(playbook);
     let Some(probe) = playbook.and_then(|playbook| playbook.verify.as_ref()) else {
         return Ok(None);
     };
     let live = services.verify_probe(probe, &app.environment)?;
     let thread = std::thread::Builder::new().name("verify".to_owned());
-    let started = thread.spawn(move || answer(&live));
-    started
-        .map(Some)
-        .map_err(|error| format!("cannot start a thread: {error}"))
+    let (going, stopped) = oneshot::channel();
+    let answer = thread
+        .spawn(move || answer(&live, stopped))
+        .map_err(|error| format!("cannot start a thread: {error}"))?;
+    Ok(Some(Asking {
+        answer,
+        _going: going,
+    }))
 }
 
-/// Tries until it passes, or its time is over.
-fn answer(live: &LiveProbe) -> Result<(), String> {
+/// Tries until it passes, its time is over, or nobody wants to know any more.
+fn answer(live: &LiveProbe, stopped: oneshot::Receiver<()>) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -150,10 +169,15 @@ fn answer(live: &LiveProbe) -> Result<(), String> {
         leader: None,
         signs: None,
     };
-    match runtime.block_on(await_ready(&live.probe, asked)) {
-        Readiness::Ready => Ok(()),
-        Readiness::TimedOut { last } => Err(last.to_string()),
-    }
+    runtime.block_on(async {
+        tokio::select! {
+            ready = await_ready(&live.probe, asked) => match ready {
+                Readiness::Ready => Ok(()),
+                Readiness::TimedOut { last } => Err(last.to_string()),
+            },
+            _ = stopped => Err("the boot ends".to_owned()),
+        }
+    })
 }
 
 /// Noted first: a crash in between leaves it noted, and the next settling closes the mission.
@@ -195,7 +219,8 @@ mod tests {
         let probe = manifest.playbook("p").unwrap().verify.as_ref().unwrap();
         let live = services.verify_probe(probe, &environment).unwrap();
         let begun = Instant::now();
-        (answer(&live), begun.elapsed())
+        let (_going, stopped) = oneshot::channel();
+        (answer(&live, stopped), begun.elapsed())
     }
 
     /// Answers each request with this, for as long as the test runs.

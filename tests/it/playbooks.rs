@@ -41,6 +41,11 @@ fn starts(workspace: &Workspace) -> usize {
     workspace.read("starts").lines().count()
 }
 
+fn replay(workspace: &Workspace) -> String {
+    let text = workspace.ubs(&["replay", "last"]).expect(0).stdout;
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn a_playbook_starts_what_it_names_again_and_heals_once_its_verify_has_passed() {
     let workspace = application(
@@ -50,34 +55,34 @@ fn a_playbook_starts_what_it_names_again_and_heals_once_its_verify_has_passed() 
     let run = workspace.ubs(&["boot", "--until-up"]).expect(0);
     assert_eq!(starts(&workspace), 2, "{}", run.stdout);
     assert_eq!(workspace.read("conf"), "engine on\n");
-    let replayed = workspace.ubs(&["replay", "last"]).expect(0).stdout;
+    let replayed = replay(&workspace);
     assert!(replayed.contains("is started again with the fix"), "{replayed}");
     assert!(!replayed.contains(": healed:"), "{replayed}");
     let passed = replayed.find("its verify passed").expect(&replayed);
-    let missions = workspace.ubs(&["missions", "--all", "--json"]).expect(0).json();
+    let missions = workspace.ubs(&["missions", "list", "--all", "--json"]).expect(0).json();
     assert_eq!(missions[0]["status"], "closed", "{missions:#}");
     // Not before it had passed.
-    let closed = replayed.rfind("closed").expect(&replayed);
+    let closed = replayed.find(" closed: ").expect(&replayed);
     assert!(closed > passed, "{replayed}");
 }
 
 #[test]
 fn a_playbook_whose_verify_does_not_pass_is_taken_back() {
     let workspace = application("risk = 'edit'\nverify = { file = 'never', timeout = '200ms' }");
-    workspace.ubs(&["boot", "--until-up"]);
+    workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!(workspace.read("conf"), "engine off\n");
     let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
     assert_eq!(fixes[0]["status"], "taken_back", "{fixes:#}");
     let reason = fixes[0]["reason"].as_str().unwrap();
     assert!(reason.contains("its verify did not pass: never does not exist"), "{reason}");
-    let missions = workspace.ubs(&["missions", "--all", "--json"]).expect(0).json();
+    let missions = workspace.ubs(&["missions", "list", "--all", "--json"]).expect(0).json();
     assert_ne!(missions[0]["status"], "closed", "{missions:#}");
 }
 
 #[test]
 fn without_a_running_boot_nothing_is_said_to_be_started_again_or_to_have_worked() {
     let workspace = application("restart = ['cache']\nverify = { file = 'ran' }");
-    workspace.ubs(&["boot", "--until-up"]);
+    workspace.ubs(&["boot", "--until-ready"]);
     assert_eq!((starts(&workspace), workspace.read("conf")), (1, "engine off\n".to_owned()));
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = missions[0]["slug"].as_str().unwrap().to_owned();
@@ -89,7 +94,7 @@ fn without_a_running_boot_nothing_is_said_to_be_started_again_or_to_have_worked(
     assert!(said.contains("whether it worked is asked in the next boot"), "{said}");
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     assert_eq!(missions[0]["status"], "applied", "{missions:#}");
-    workspace.ubs(&["boot", "--until-up"]).expect(0);
-    let replayed = workspace.ubs(&["replay", "last"]).expect(0).stdout;
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    let replayed = replay(&workspace);
     assert!(replayed.contains("its verify passed"), "{replayed}");
 }
