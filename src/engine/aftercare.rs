@@ -146,9 +146,8 @@ impl Aftercare {
             }
             services
         };
-        self.gone.retain(|(fix, since)| {
-            !boot::only_restarts(fix) && !started(fix, *since).is_empty()
-        });
+        self.gone
+            .retain(|(fix, since)| !boot::only_restarts(fix) && !started(fix, *since).is_empty());
         let gone = self.gone.iter();
         let gone = gone.map(|(fix, since)| (fix, started(fix, *since), TAKEN_BACK));
         let applied = self.known.iter();

@@ -136,11 +136,7 @@ impl Verifying {
 }
 
 /// Begins to ask what the playbook says; `None` if the manifest does not have it any more.
-fn ask(
-    app: &Application,
-    services: &Services,
-    playbook: &str,
-) -> Result<Option<Asking>, String> {
+fn ask(app: &Application, services: &Services, playbook: &str) -> Result<Option<Asking>, String> {
     let playbook = app.manifest.playbook(playbook);
     let Some(probe) = playbook.and_then(|playbook| playbook.verify.as_ref()) else {
         return Ok(None);
@@ -277,12 +273,16 @@ mod tests {
         // What answers here is no process of a boot.
         assert!(!passes(&format!("tcp = '127.0.0.1:{up}', {short}")));
         assert!(passes(&format!("tcp = '127.0.0.1:{up}', {external}")));
-        let (_, took) = asked(root, "file = 'absent', timeout = '300ms', interval = '10ms'");
+        let (_, took) = asked(
+            root,
+            "file = 'absent', timeout = '300ms', interval = '10ms'",
+        );
         assert!(took >= Duration::from_millis(250), "{took:?}");
         std::fs::write(root.join("tries.sh"), "echo x >> tries; exit 1\n").unwrap();
         let tries = |interval: &str| {
             let _ = std::fs::remove_file(root.join("tries"));
-            let verify = format!("exec = ['sh', 'tries.sh'], timeout = '400ms', interval = '{interval}'");
+            let verify =
+                format!("exec = ['sh', 'tries.sh'], timeout = '400ms', interval = '{interval}'");
             assert!(!passes(&verify));
             std::fs::read(root.join("tries")).unwrap().len()
         };

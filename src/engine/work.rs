@@ -25,9 +25,7 @@ use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
 use crate::domain::mission::{MissionCommand, MissionState};
-use crate::fix::{
-    CheckPlace, Worker, read_earlier, roll_back, run_checks, unverified_missions,
-};
+use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks, unverified_missions};
 use crate::kernel;
 use crate::log::Missions;
 use crate::manifest::Manifest;

@@ -400,7 +400,10 @@ mod tests {
             (sql(create), sql(&create.replace("a INT", "b INT"))),
             (run.to_owned(), run.replace("run = ['true']", "wait = '1s'")),
             (run.to_owned(), format!("{run}\nrestart = ['redis']")),
-            (run.to_owned(), run.replace("run = ['true']", "restart = ['redis']")),
+            (
+                run.to_owned(),
+                run.replace("run = ['true']", "restart = ['redis']"),
+            ),
             // For whoever is to approve it.
             (run.to_owned(), format!("{run}\nverify = {{ file = 'x' }}")),
             (edits(one), format!("{}\nrisk = 'edit'", edits(one))),

@@ -716,7 +716,9 @@ impl Worker {
                 true => "once the system runs with it",
                 false => "in the next boot",
             };
-            text.push_str(&format!("; {UNVERIFIED} {when}, and it is taken back if not"));
+            text.push_str(&format!(
+                "; {UNVERIFIED} {when}, and it is taken back if not"
+            ));
         }
         text
     }

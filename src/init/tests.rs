@@ -236,8 +236,18 @@ fn what_a_mounted_application_serves_is_listed_below_it() {
     .app(Framework::FastApi, "server.py", "server", "app")
     .app(Framework::FastApi, compute, "compute", "compute")
     .router("compute.nodes", "router", "/nodes", 1)
-    .include((compute, 2), ("compute", "compute"), ("compute.nodes", "router"), "")
-    .include(("server.py", 2), ("server", "app"), ("compute", "compute"), "/v3/compute");
+    .include(
+        (compute, 2),
+        ("compute", "compute"),
+        ("compute.nodes", "router"),
+        "",
+    )
+    .include(
+        ("server.py", 2),
+        ("server", "app"),
+        ("compute", "compute"),
+        "/v3/compute",
+    );
     let text = shop.survey().text;
     assert!(text.contains("\"/v3/compute/nodes\""), "{text}");
 }

@@ -96,7 +96,9 @@ fn read_playbook(
         run: run.map_or_else(Vec::new, values),
         wait_ms,
         restart: section
-            .list("restart", |text| known_service(section.faults(), text, services))
+            .list("restart", |text| {
+                known_service(section.faults(), text, services)
+            })
             .map_or_else(Vec::new, values),
         verify: section
             .section("verify", &PLAYBOOK_VERIFY)
@@ -124,7 +126,9 @@ fn known_service(faults: &Faults, text: &str, services: &[&Service]) -> Result<S
     match services.iter().find(|service| service.name == text) {
         Some(service) if service.oneshot => Err(Fault::new(
             "runs once",
-            format!("service `{text}` is a one-shot: nothing of it runs that could be started again"),
+            format!(
+                "service `{text}` is a one-shot: nothing of it runs that could be started again"
+            ),
             "name services that run on, or give its command in `run`",
         )),
         Some(_) => Ok(text.to_owned()),

@@ -56,10 +56,16 @@ fn a_playbook_starts_what_it_names_again_and_heals_once_its_verify_has_passed() 
     assert_eq!(starts(&workspace), 2, "{}", run.stdout);
     assert_eq!(workspace.read("conf"), "engine on\n");
     let replayed = replay(&workspace);
-    assert!(replayed.contains("is started again with the fix"), "{replayed}");
+    assert!(
+        replayed.contains("is started again with the fix"),
+        "{replayed}"
+    );
     assert!(!replayed.contains(": healed:"), "{replayed}");
     let passed = replayed.find("its verify passed").expect(&replayed);
-    let missions = workspace.ubs(&["missions", "list", "--all", "--json"]).expect(0).json();
+    let missions = workspace
+        .ubs(&["missions", "list", "--all", "--json"])
+        .expect(0)
+        .json();
     assert_eq!(missions[0]["status"], "closed", "{missions:#}");
     // Not before it had passed.
     let closed = replayed.find(" closed: ").expect(&replayed);
@@ -74,8 +80,14 @@ fn a_playbook_whose_verify_does_not_pass_is_taken_back() {
     let fixes = workspace.ubs(&["fixes", "--json"]).expect(0).json();
     assert_eq!(fixes[0]["status"], "taken_back", "{fixes:#}");
     let reason = fixes[0]["reason"].as_str().unwrap();
-    assert!(reason.contains("its verify did not pass: never does not exist"), "{reason}");
-    let missions = workspace.ubs(&["missions", "list", "--all", "--json"]).expect(0).json();
+    assert!(
+        reason.contains("its verify did not pass: never does not exist"),
+        "{reason}"
+    );
+    let missions = workspace
+        .ubs(&["missions", "list", "--all", "--json"])
+        .expect(0)
+        .json();
     assert_ne!(missions[0]["status"], "closed", "{missions:#}");
 }
 
@@ -83,15 +95,24 @@ fn a_playbook_whose_verify_does_not_pass_is_taken_back() {
 fn without_a_running_boot_nothing_is_said_to_be_started_again_or_to_have_worked() {
     let workspace = application("restart = ['cache']\nverify = { file = 'ran' }");
     workspace.ubs(&["boot", "--until-ready"]);
-    assert_eq!((starts(&workspace), workspace.read("conf")), (1, "engine off\n".to_owned()));
+    assert_eq!(
+        (starts(&workspace), workspace.read("conf")),
+        (1, "engine off\n".to_owned())
+    );
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     let slug = missions[0]["slug"].as_str().unwrap().to_owned();
     let shown = workspace.ubs(&["missions", "show", &slug]).expect(0).stdout;
     assert!(shown.contains("start again cache, if it runs"), "{shown}");
     let said = workspace.ubs(&["missions", "approve", &slug]).expect(0);
     let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(said.contains("no boot is running, so cache is not started again"), "{said}");
-    assert!(said.contains("whether it worked is asked in the next boot"), "{said}");
+    assert!(
+        said.contains("no boot is running, so cache is not started again"),
+        "{said}"
+    );
+    assert!(
+        said.contains("whether it worked is asked in the next boot"),
+        "{said}"
+    );
     let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
     assert_eq!(missions[0]["status"], "applied", "{missions:#}");
     workspace.ubs(&["boot", "--until-ready"]).expect(0);

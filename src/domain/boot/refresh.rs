@@ -79,9 +79,7 @@ fn services_named<'s>(
         Change::Restart { services } => Some(services),
         _ => None,
     });
-    restarted
-        .flatten()
-        .filter_map(|name| state.service(name))
+    restarted.flatten().filter_map(|name| state.service(name))
 }
 
 /// The fix does nothing but start services again: without it they need not start once more.

@@ -22,8 +22,8 @@ use super::migrate::MigratedImage;
 use super::playbooks::playbook_of;
 use crate::checks::Earlier;
 use crate::domain::event::{CheckChange, Verdict};
-use crate::domain::ids::{Digest, Signature};
 use crate::domain::finding::CheckName;
+use crate::domain::ids::{Digest, Signature};
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
@@ -189,7 +189,10 @@ pub(super) fn try_proposal(
     match playbook.and_then(|playbook| playbook.verify.as_ref()) {
         // It is taken back if that does not pass.
         Some(_) if !unseen.is_empty() => {
-            reason = format!("{reason}; its verify has to show the rest: {}", unseen.join("; "));
+            reason = format!(
+                "{reason}; its verify has to show the rest: {}",
+                unseen.join("; ")
+            );
         }
         Some(_) => {}
         None => doubts.extend(unseen),

@@ -231,7 +231,10 @@ fn approve(workspace: &Workspace) -> String {
     let waits = all.find(|mission| mission["status"] == "awaiting_approval");
     let slug = waits.unwrap_or_else(|| panic!("{missions:#}"))["slug"].as_str();
     let slug = slug.unwrap().to_owned();
-    workspace.ubs(&["missions", "approve", &slug]).expect(0).stdout
+    workspace
+        .ubs(&["missions", "approve", &slug])
+        .expect(0)
+        .stdout
 }
 
 #[test]
@@ -257,7 +260,10 @@ fn models_that_changed_get_the_migration_that_makemigrations_would_write_once_a_
     let said = approve(&workspace);
     let files = std::fs::read_dir(workspace.path("shop/migrations")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    let written = names.filter(|name| name.starts_with("0002_")).next().expect(&said);
+    let written = names
+        .filter(|name| name.starts_with("0002_"))
+        .next()
+        .expect(&said);
     let text = workspace.read(&format!("shop/migrations/{written}"));
     assert!(text.contains("('shop', '0001_first')"), "{text}");
     assert!(text.contains("preserve_default=False"), "{text}");
@@ -286,7 +292,10 @@ fn a_django_migration_that_needs_what_only_a_person_knows_is_not_written() {
         workspace.write("shop/models.py", &models);
         let finding = proposed(&workspace, "schema.missing_migration");
         let remedy = finding["remedy"].as_str().unwrap();
-        assert!(remedy.contains(why) && !remedy.contains("or approve"), "{remedy}");
+        assert!(
+            remedy.contains(why) && !remedy.contains("or approve"),
+            "{remedy}"
+        );
     }
     // What is lost is said.
     workspace.write(
@@ -295,7 +304,10 @@ fn a_django_migration_that_needs_what_only_a_person_knows_is_not_written() {
     );
     let finding = proposed(&workspace, "schema.missing_migration");
     let lost = "drop column shop_item.name: of 2 rows, 2 have a value in it, which is lost";
-    assert!(finding["remedy"].as_str().unwrap().contains(lost), "{finding:#}");
+    assert!(
+        finding["remedy"].as_str().unwrap().contains(lost),
+        "{finding:#}"
+    );
 }
 
 #[test]
@@ -321,11 +333,20 @@ fn two_leaves_are_merged_as_makemigrations_does_once_a_person_approves() {
     );
     let finding = proposed(&workspace, "schema.multiple_heads");
     let remedy = finding["remedy"].as_str().unwrap();
-    assert!(remedy.contains("2 migrations that wait are run with it"), "{remedy}");
+    assert!(
+        remedy.contains("2 migrations that wait are run with it"),
+        "{remedy}"
+    );
     approve(&workspace);
     let merge = workspace.read("shop/migrations/0003_merge_0002_price_0002_weight.py");
     assert!(merge.contains("('shop', '0002_price')"), "{merge}");
     assert!(merge.contains("('shop', '0002_weight')"), "{merge}");
     assert_eq!(ask(&workspace, APPLIED), 4);
-    assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_item WHERE weight IS NULL"), 2);
+    assert_eq!(
+        ask(
+            &workspace,
+            "SELECT count(*) FROM shop_item WHERE weight IS NULL"
+        ),
+        2
+    );
 }

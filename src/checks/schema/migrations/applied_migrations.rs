@@ -127,9 +127,8 @@ impl AppliedMigrations {
     pub(super) fn count(&self, table: &str, condition: &str) -> Option<u64> {
         let table = identifier(table);
         let limited = format!("SELECT * FROM {table} LIMIT {}", COUNTED_MAX + 1);
-        let sql = |condition: &str| {
-            format!("SELECT count(*) FROM ({limited}) AS t WHERE {condition}")
-        };
+        let sql =
+            |condition: &str| format!("SELECT count(*) FROM ({limited}) AS t WHERE {condition}");
         let count = |condition: &str| -> Option<u64> {
             match &self.database {
                 OpenDatabase::Sqlite(connection) => {

@@ -58,11 +58,8 @@ pub(super) struct Rows<'a> {
 
 /// What a migration does, or why a person has to write another one.
 pub(super) fn words(rows: Rows<'_>, written: &Written) -> Result<String, String> {
-    let steps: Result<Vec<String>, String> = written
-        .steps
-        .iter()
-        .map(|step| step.words(rows))
-        .collect();
+    let steps: Result<Vec<String>, String> =
+        written.steps.iter().map(|step| step.words(rows)).collect();
     let mut words = steps?;
     words.dedup();
     Ok(words.join("; "))
@@ -85,7 +82,10 @@ impl Planned {
             "create" => Ok(format!("create table {}; nothing is lost", self.table)),
             "delete" => {
                 let all = shown(self.count(rows, "true")?);
-                Ok(format!("drop table {} with its {all}, which are lost", self.table))
+                Ok(format!(
+                    "drop table {} with its {all}, which are lost",
+                    self.table
+                ))
             }
             "drop" => {
                 let is_set = format!("{} IS NOT NULL", self.place());
@@ -103,7 +103,9 @@ impl Planned {
 
     fn added(&self, rows: Rows<'_>, name: &str) -> Result<String, String> {
         if self.null && self.value.is_empty() {
-            return Ok(format!("add column {name}, which may be NULL; nothing is lost"));
+            return Ok(format!(
+                "add column {name}, which may be NULL; nothing is lost"
+            ));
         }
         let all = self.count(rows, "true")?;
         if all == 0 {
@@ -123,7 +125,9 @@ impl Planned {
                 "" => "no value is known for them",
                 why => why,
             };
-            return Err(format!("{name} must not be NULL, and its {shown} need a value: {why}"));
+            return Err(format!(
+                "{name} must not be NULL, and its {shown} need a value: {why}"
+            ));
         }
         let value = truncate(&self.value, VALUE_BYTES_MAX);
         let whose = match self.made_up {
@@ -275,7 +279,10 @@ mod tests {
             made_up: true,
             ..step("add", "b")
         });
-        assert!(add.unwrap().starts_with("add column t.b and give its 2 rows 0, a value that is made up"));
+        assert!(
+            add.unwrap()
+                .starts_with("add column t.b and give its 2 rows 0, a value that is made up")
+        );
         let unique = said(Planned {
             why_not: "each of them needs a value of its own".to_owned(),
             ..step("add", "b")
@@ -301,13 +308,20 @@ mod tests {
              stay as they are"
         );
         let numbers = typed("n").unwrap();
-        assert!(numbers.contains("all 2 rows with a value have one that fits, and 1 are numbers"), "{numbers}");
+        assert!(
+            numbers.contains("all 2 rows with a value have one that fits, and 1 are numbers"),
+            "{numbers}"
+        );
         let filled = said(Planned {
             was_null: true,
             value: "''".to_owned(),
             ..step("alter", "a")
         });
-        assert!(filled.unwrap().contains("give those without a value, 1 row ''"));
+        assert!(
+            filled
+                .unwrap()
+                .contains("give those without a value, 1 row ''")
+        );
         assert!(said(step("drop", "absent")).is_err());
     }
 }

@@ -262,7 +262,10 @@ fn what_a_fix_names_starts_again_and_runs_with_it_once_it_is_up() {
         ..fix(1, 30, Some(boot(1)))
     };
     assert!(only_restarts(&fix));
-    assert!(!only_restarts(&Fix { changes: vec![Change::Wait { ms: 1 }], ..fix.clone() }));
+    assert!(!only_restarts(&Fix {
+        changes: vec![Change::Wait { ms: 1 }],
+        ..fix.clone()
+    }));
     state.layers[0].services[0].process = Some(crate::domain::event::ProcessRef {
         pid: 1,
         start_ticks: 1,
