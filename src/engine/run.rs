@@ -286,7 +286,9 @@ impl Engine<'_> {
                     continue;
                 }
             }
-            if is_settled(&self.log.state) && !self.aftercare.is_restarting() {
+            // What a settling or a fix has just done, nobody has looked at.
+            let is_looked_at = !self.is_changing() && !self.aftercare.is_restarting();
+            if is_settled(&self.log.state) && is_looked_at {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
                 }

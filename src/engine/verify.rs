@@ -26,6 +26,8 @@ const SAID_BYTES_MAX: usize = 2048;
 pub(super) struct Verifying {
     /// By the fix; each in a thread, for as long as its `timeout` says.
     asking: BTreeMap<Seq, Asking>,
+    /// Something cannot be asked yet, because what it asks is on its way up.
+    waits: bool,
     /// What did not pass, and why, until somebody takes it back; it is not asked again in this boot.
     failed: BTreeMap<Seq, Option<String>>,
     /// Takes one back, beside the engine: it may wait for the lock.
@@ -42,13 +44,15 @@ struct Asking {
 impl Verifying {
     /// Ends what is being asked: the system stops, and nobody wants to know.
     pub(super) fn stop(&mut self) {
+        self.waits = false;
         self.asking.clear();
     }
 
     /// Something is being asked, or taken back: how the system does is not known yet.
     pub(super) fn is_going(&self) -> bool {
         let is_busy = |work: &JoinHandle<()>| !work.is_finished();
-        !self.asking.is_empty()
+        self.waits
+            || !self.asking.is_empty()
             || self.failed.values().any(Option::is_some)
             || self.taking_back.as_ref().is_some_and(is_busy)
     }
@@ -88,12 +92,16 @@ impl Verifying {
                 }
             }
         }
+        self.waits = false;
         for fix in fixes {
-            let is_met = self.asking.contains_key(&fix.id) || self.failed.contains_key(&fix.id);
-            if is_met || !boot::runs_with(&log.state, fix) {
+            if self.asking.contains_key(&fix.id) || self.failed.contains_key(&fix.id) {
                 continue;
             }
             if let Some(playbook) = awaited_verify(&app.state_dir, fix.mission) {
+                if !boot::runs_with(&log.state, fix) {
+                    self.waits |= boot::is_on_its_way(&log.state, fix);
+                    continue;
+                }
                 match ask(app, services, &playbook) {
                     Ok(Some(asking)) => {
                         self.asking.insert(fix.id, asking);

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::types::Probe;
+use super::probe_spec::Probe;
 
 /// One `[[heal.playbook]]`.
 #[derive(Debug, Clone, PartialEq)]

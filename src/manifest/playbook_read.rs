@@ -9,9 +9,10 @@ use super::keys::{PLAYBOOK, PLAYBOOK_EDIT, PLAYBOOK_MATCH, PLAYBOOK_SQL, PLAYBOO
 use super::order::require_unique;
 use super::playbook::{Expression, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
 use super::probe::{known_schema, read_probe};
+use super::probe_spec::Probe;
 use super::problem::{Fault, shown};
 use super::section::{Faults, Section, Spanned, values};
-use super::types::{Layer, Probe, Service};
+use super::types::{Layer, Service};
 use super::value_check::compile;
 use super::words::{did_you_mean, inside_path, one_of};
 

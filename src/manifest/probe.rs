@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::command::read_command;
 use super::interpolate::require_sound;
+use super::probe_spec::{HttpRequest, Probe, ProbeKind};
 use super::problem::{Fault, shown};
 use super::section::{Faults, Section, values};
-use super::types::{HttpRequest, Probe, ProbeKind};
 use super::value_check::compile;
 use super::words::{did_you_mean, inside_or_absolute_path};
 

@@ -91,17 +91,25 @@ pub(crate) fn only_restarts(fix: &Fix) -> bool {
     !starts.is_empty() && others.iter().all(is_wait)
 }
 
-/// What the fix is for is up with it, and nothing of that, or of what it names, still has to start again or is on its
-/// way up: whoever asks now whether it worked is answered by what runs with it.
+/// What the fix is for is up with it, and nothing of that, or of what it names, is on its way: whoever asks now whether it
+/// worked is answered by what runs with it.
 #[must_use]
 pub(crate) fn runs_with(state: &BootState, fix: &Fix) -> bool {
     let own = fix.layer.as_deref().and_then(|name| state.layer(name));
-    let is_up = state.phase == Phase::Running
+    state.phase == Phase::Running
         && own.is_none_or(|layer| layer.status == LayerStatus::Up)
-        && named(state, fix, fix.applied_at).is_empty();
+        && !is_on_its_way(state, fix)
+}
+
+/// Something that the fix is for, or names, still has to start again with it or is on its way up.
+#[must_use]
+pub(crate) fn is_on_its_way(state: &BootState, fix: &Fix) -> bool {
+    let own = fix.layer.as_deref().and_then(|name| state.layer(name));
     let of_layer = own.into_iter().flat_map(|layer| &layer.services);
     let mut both = of_layer.chain(services_named(state, fix).map(|(_, service)| service));
-    is_up && !both.any(|service| comes_up(service) || service.again)
+    own.is_some_and(|layer| layer.status == LayerStatus::Starting)
+        || !named(state, fix, fix.applied_at).is_empty()
+        || both.any(|service| comes_up(service) || service.again)
 }
 
 /// It is on its way up, and has not failed at it so far.
