@@ -111,7 +111,7 @@ def _planned(app, operation, before, now, connection):
     return found
 
 
-def _written(migration):
+def _file_of(migration):
     """The file as `makemigrations` writes it, with the date of today: a look gives the same all day."""
     import re
 
@@ -138,7 +138,7 @@ def _drafted(loader, app, migrations, before, now, connection, renamed):
     if app in renamed:
         return None, "something may have been renamed, and `makemigrations` asks whether it was"
     steps = [_planned(app, op, before, now, connection) for op in migration.operations]
-    written = _written(migration)
+    written = _file_of(migration)
     if written is None:
         return None, "its file cannot be made"
     written["steps"] = steps
@@ -233,7 +233,7 @@ def _merged(loader, app, names):
     # Longer ones have the moment in their name; the day is the same all day.
     parts.append(joined if len(joined) <= 47 else _time.strftime("%Y%m%d_0000"))
     kind = type("Migration", (Migration,), {"dependencies": [(app, name) for name in names]})
-    written = _written(kind("_".join(parts), app))
+    written = _file_of(kind("_".join(parts), app))
     if written is not None:
         written["both"] = sorted(name for name in both if name)[:10]
     return written
