@@ -259,11 +259,8 @@ fn models_that_changed_get_the_migration_that_makemigrations_would_write_once_a_
     }
     let said = approve(&workspace);
     let files = std::fs::read_dir(workspace.path("shop/migrations")).unwrap();
-    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
-    let written = names
-        .filter(|name| name.starts_with("0002_"))
-        .next()
-        .expect(&said);
+    let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let written = names.find(|name| name.starts_with("0002_")).expect(&said);
     let text = workspace.read(&format!("shop/migrations/{written}"));
     assert!(text.contains("('shop', '0001_first')"), "{text}");
     assert!(text.contains("preserve_default=False"), "{text}");
