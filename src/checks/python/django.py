@@ -80,13 +80,14 @@ def _planned(app, operation, before, now, connection):
         found["table"] = before.get_model(app, operation.name)._meta.db_table
     elif isinstance(operation, operations.RemoveField):
         found.update(_column(before, connection, app, operation.model_name, operation.name))
-        found["kind"] = "drop" if found["column"] else "other"
+        found["kind"] = "drop" if found["column"] and found["type"] else "other"
     elif isinstance(operation, (operations.AddField, operations.AlterField)):
         field = operation.field
         is_new = isinstance(operation, operations.AddField)
         found.update(_column(now, connection, app, operation.model_name, operation.name))
         found["kind"] = "add" if is_new else "alter"
-        if not found["column"]:
+        # One to many others has a table of its own.
+        if not found["column"] or not found["type"]:
             found["kind"] = "other"
         if not is_new:
             old = _column(before, connection, app, operation.model_name, operation.name)
