@@ -94,12 +94,22 @@ fn settle_in(
         }
     }
     let mut settled = Settled::default();
-    for known in tx.missions_open()? {
-        let (Some(id), Some(resolution)) = (known.id, boot::closable(&state, &failures, &known))
+    let missions = tx.missions_open()?;
+    let is_unverified = |known: &MissionState| known.id.is_some_and(|id| unverified.contains(&id));
+    // That a layer is up with a fix that has still to pass something shows nothing about its other failures either.
+    let layer_of = |known: &MissionState| known.failure.as_ref().and_then(|f| f.layer.clone());
+    let unverified_layers: BTreeSet<String> = missions
+        .iter()
+        .filter(|known| is_unverified(known))
+        .filter_map(layer_of)
+        .collect();
+    for known in &missions {
+        let (Some(id), Some(resolution)) = (known.id, boot::closable(&state, &failures, known))
         else {
             continue;
         };
-        if unverified.contains(&id) {
+        let waits = layer_of(known).is_some_and(|layer| unverified_layers.contains(&layer));
+        if waits || is_unverified(known) {
             continue;
         }
         append_mission(
@@ -107,7 +117,7 @@ fn settle_in(
             boot,
             context,
             id,
-            &known,
+            known,
             MissionCommand::Close { resolution },
         )?;
         settled.closed.push(id);

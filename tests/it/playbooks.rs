@@ -28,8 +28,8 @@ name = "web"
 critical = false
 [[layer.service]]
 name = "web"
-run = ["sh", "-c", "grep -q on conf || {{ echo no engine >&2; exit 1; }}; touch ran; exec sleep 60"]
-ready = {{ exec = ['test', '-f', 'ran'], interval = '10ms' }}
+run = ["sh", "-c", "grep -q on conf || {{ echo no engine >&2; exit 1; }}; touch ran; echo it runs; exec sleep 60"]
+ready = {{ log = 'it runs' }}
 restart = 'never'
 "#
     ));
@@ -103,6 +103,14 @@ fn without_a_running_boot_nothing_is_said_to_be_started_again_or_to_have_worked(
     let slug = missions[0]["slug"].as_str().unwrap().to_owned();
     let shown = workspace.ubs(&["missions", "show", &slug]).expect(0).stdout;
     assert!(shown.contains("start again cache, if it runs"), "{shown}");
+    // What was approved is another playbook's by now.
+    let manifest = workspace.read("ubs.toml");
+    workspace.write("ubs.toml", &manifest.replace("\"engine\"", "\"motor\""));
+    let gone = workspace.ubs(&["missions", "approve", &slug]);
+    let gone = gone.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(gone.contains("has no playbook engine any more"), "{gone}");
+    workspace.write("ubs.toml", &manifest);
+    workspace.ubs(&["worker", "--once"]);
     let said = workspace.ubs(&["missions", "approve", &slug]).expect(0);
     let said = said.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
