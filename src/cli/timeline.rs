@@ -7,7 +7,7 @@ use super::render::{Tone, count, duration, moment};
 use crate::domain::boot::{BootState, LayerStatus};
 use crate::domain::event::{CheckPhase, Event, ExitKind, HealOutcome, LayerPlan};
 use crate::domain::finding::{CheckReport, CheckStatus, Decision, Measured};
-use crate::domain::healing::OFFERED;
+use crate::domain::healing::{OFFERED, UNVERIFIED};
 use crate::domain::health::last_words;
 use crate::domain::ids::MissionId;
 use crate::kernel::Signal;
@@ -142,6 +142,7 @@ fn describe_boot(recorded: &Recorded, event: &Event, state: &BootState) -> Line 
                 HealOutcome::Rejected | HealOutcome::HeldElsewhere => Tone::Dim,
             };
             let word = match outcome {
+                HealOutcome::Applied if reason.contains(UNVERIFIED) => "applied",
                 HealOutcome::Applied => "healed",
                 HealOutcome::Rejected => "not healed",
                 HealOutcome::AwaitingApproval => "waits for approval",

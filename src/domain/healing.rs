@@ -48,6 +48,9 @@ pub struct CheckChange {
 /// How the reason begins of a mission that is left to other workers for a while, before it needs a person.
 pub(crate) const OFFERED: &str = "offered to workers until ";
 
+/// Part of the reason of a fix that is applied, and counts only once its playbook's `verify` has passed.
+pub(crate) const UNVERIFIED: &str = "whether it worked is asked";
+
 /// How work on one mission ended, as the boot sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

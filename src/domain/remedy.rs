@@ -24,7 +24,8 @@ pub(crate) const NO_ROWS: &str = "no_rows";
 pub(crate) const STAYS_NULL: &str = "stays_null";
 /// Fact of a finding whose statements change what is there, and do not only add to it.
 pub(crate) const REWRITES: &str = "rewrites";
-/// Fact of a finding whose fix makes a revision of migrations: who runs them on its database then.
+/// Fact of a finding whose fix makes a revision of migrations: who runs them on its database then, and up to which target
+/// if not `heads`.
 pub(crate) const MIGRATES_WITH: &str = "migrates_with";
 /// Fact of a finding: its package is declared nowhere.
 pub(crate) const UNDECLARED: &str = "undeclared";

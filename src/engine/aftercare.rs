@@ -7,16 +7,22 @@ use std::time::{Duration, Instant};
 
 use super::application::Application;
 use super::boot_log::BootLog;
+use super::services::Services;
+use super::verify::Verifying;
 use crate::domain::boot::{self, BootCommand, BootState, Outcome, Phase};
 use crate::domain::event::{HealOutcome, Mode};
 use crate::domain::ids::{At, BootId, MissionId, Seq, Signature};
 use crate::domain::mission::{Fix, FixStatus, MissionCommand, MissionStatus};
-use crate::fix::{PromoteError, bless, fixes_on_probation, is_going, recover_take_backs};
+use crate::fix::{
+    PromoteError, awaited_verify, bless, fixes_on_probation, is_going, recover_take_backs,
+};
 use crate::log::{Log, LogError, Missions, MissionsError, Reader, now, read_fixes};
 use crate::manifest::RestartAfterFix;
 
 /// Least time between two looks at what is on probation or on offer.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Why a service starts again.
+const TAKEN_BACK: &str = "without the fix that was taken back";
 /// Until the next look after one that failed.
 const LOOK_AGAIN_AFTER_MS: u64 = 10_000;
 /// Earlier boots that are looked at: a probation of more boots than that is no probation.
@@ -40,15 +46,23 @@ pub(super) struct Aftercare {
     gone: Vec<(Fix, At)>,
     /// Finishes what was interrupted while it was taken back.
     finishing: Option<std::thread::JoinHandle<()>>,
+    /// Asks whether what playbooks did has worked.
+    verifying: Verifying,
 }
 
 impl Aftercare {
     /// Blesses the fixes whose probation is over, and ends the offers that are. Gives what is to be started again,
     /// with the reason. Cheap while there are none.
-    pub(super) fn tend(&mut self, app: &Application, log: &BootLog<'_>) -> Vec<BootCommand> {
+    pub(super) fn tend(
+        &mut self,
+        app: &Application,
+        log: &BootLog<'_>,
+        services: &Services,
+    ) -> Vec<BootCommand> {
         if log.state.phase != Phase::Running {
             self.due = None;
             (self.waits, self.looks_soon) = (false, false);
+            self.verifying.stop();
             return vec![];
         }
         let soonest = self.looked.map(|looked| looked + LOOK_INTERVAL);
@@ -69,15 +83,28 @@ impl Aftercare {
         });
         let wait_ms = [blessing, offer].into_iter().flatten().min();
         self.due = wait_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms + 1)));
-        self.refresh_affected(app, log).unwrap_or_else(|error| {
+        let commands = self.refresh_affected(app, log).unwrap_or_else(|error| {
             tracing::warn!(%error, "fixes on probation cannot be looked at");
             vec![]
-        })
+        });
+        if commands.is_empty() && !self.waits {
+            self.verifying.tend(app, log, services, &self.known);
+        }
+        if self.verifying.is_going() {
+            let again = Instant::now() + LOOK_INTERVAL;
+            self.due = Some(self.due.map_or(again, |due| due.min(again)));
+        }
+        commands
     }
 
-    /// Services still have to start again with a fix, or nobody has looked yet.
+    /// Services still have to start again with a fix, whether it worked is not known, or nobody has looked yet.
     pub(super) fn is_restarting(&self) -> bool {
-        self.waits || self.looks_soon
+        self.waits || self.looks_soon || self.verifying.is_going()
+    }
+
+    /// The boot ends.
+    pub(super) fn stop(&mut self) {
+        self.verifying.stop();
     }
 
     /// Waits until the next look is due; for ever if none is. May be dropped and called again.
@@ -110,20 +137,24 @@ impl Aftercare {
             }));
         }
         self.known = fixes;
-        if app.manifest.heal.restart == RestartAfterFix::Never {
-            self.gone.clear();
-            self.waits = false;
-            return Ok(vec![]);
-        }
+        let never = app.manifest.heal.restart == RestartAfterFix::Never;
+        let started = |fix: &Fix, since| {
+            // What a playbook names starts again in any case.
+            let mut services = boot::named(&log.state, fix, since);
+            if !never && !boot::only_restarts(fix) {
+                services.extend(boot::affected(&log.state, fix, since));
+            }
+            services
+        };
         self.gone
-            .retain(|(fix, since)| !boot::affected(&log.state, fix, *since).is_empty());
+            .retain(|(fix, since)| !boot::only_restarts(fix) && !started(fix, *since).is_empty());
         let gone = self.gone.iter();
-        let gone = gone.map(|(fix, since)| (fix, *since, "without the fix that was taken back"));
+        let gone = gone.map(|(fix, since)| (fix, started(fix, *since), TAKEN_BACK));
         let applied = self.known.iter();
-        let applied = applied.map(|fix| (fix, fix.applied_at, "with the fix"));
+        let applied = applied.map(|fix| (fix, started(fix, fix.applied_at), "with the fix"));
         let mut wanted: BTreeMap<String, String> = BTreeMap::new();
-        for (fix, since, how) in gone.chain(applied) {
-            for service in boot::affected(&log.state, fix, since) {
+        for (fix, services, how) in gone.chain(applied) {
+            for service in services {
                 let reason = format!("is started again {how}: {} ({})", fix.summary, fix.slug);
                 wanted.entry(service).or_insert(reason);
             }
@@ -187,6 +218,10 @@ impl Aftercare {
                 }
             };
             let healthy_ms = served + boot::healthy_ms(&log.state, fix.applied_at, now());
+            if awaited_verify(&app.state_dir, fix.mission).is_some() {
+                // That it has passed is an event.
+                continue;
+            }
             if !is_over(&log.state, &fix) {
                 // What makes it healthy is an event.
                 continue;

@@ -27,6 +27,7 @@ mod signals;
 mod start;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod work;
 
 pub(crate) use boot::{Boot, BootEnd, Until, is_settled};

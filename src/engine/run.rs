@@ -270,6 +270,7 @@ impl Engine<'_> {
                 // Who still waits is told that there will be no answer.
                 questions.close();
                 while questions.try_recv().is_ok() {}
+                self.aftercare.stop();
                 self.work.end(signals, hurried).await;
                 // What a service left behind that ended by itself: a task that started a daemon.
                 let grace_ms = if hurried {
@@ -297,13 +298,15 @@ impl Engine<'_> {
                 continue;
             }
             if self.may_tend() {
-                let commands = self.aftercare.tend(&self.app, &self.log);
+                let commands = self.aftercare.tend(&self.app, &self.log, &self.services);
                 if !commands.is_empty() {
                     self.log.command(commands)?;
                     continue;
                 }
             }
-            if is_settled(&self.log.state) && !self.aftercare.is_restarting() {
+            // What a settling or a fix has just done, nobody has looked at.
+            let is_looked_at = !self.is_changing() && !self.aftercare.is_restarting();
+            if is_settled(&self.log.state) && is_looked_at {
                 if let Some(hook) = self.on_settled.take() {
                     hook(&self.log.state);
                 }

@@ -241,6 +241,31 @@ impl Services {
         }
     }
 
+    /// What a playbook says has to pass, ready to be tried: as of the boot's services, and answered by any of them.
+    pub(super) fn verify_probe(
+        &self,
+        probe: &Probe,
+        environment: &Environment,
+    ) -> Result<LiveProbe, String> {
+        let mut env = (*self.shared_environment(environment)).clone();
+        for name in FOR_US_ONLY {
+            env.remove(name);
+        }
+        let spec = ServiceSpec {
+            name: "verify".to_owned(),
+            cwd: self.manifest.workspace.clone(),
+            workspace: self.manifest.workspace.clone(),
+            marks: vec![format!("{BOOT_MARK}={}", self.mark)],
+            env,
+            ..ServiceSpec::default()
+        };
+        Ok(LiveProbe {
+            service: spec.name.clone(),
+            probe: expand_probe(environment, probe)?,
+            spec,
+        })
+    }
+
     /// What can be asked of each service while it runs: its liveness, or else its readiness over the network.
     pub(super) fn live_probes(&self, environment: &Environment) -> Vec<LiveProbe> {
         let services = self
@@ -359,35 +384,10 @@ impl Services {
     fn expand(&self, service: &Service, environment: &Environment) -> Result<Expanded, String> {
         let expand = |text: &String| expand(environment, text);
         let all = |texts: &[String]| texts.iter().map(expand).collect::<Result<Vec<_>, _>>();
-        let http = |http: &HttpRequest| {
-            let headers = http.headers.iter();
-            let headers = headers.map(|(name, value)| Ok((name.clone(), expand(value)?)));
-            Ok::<_, String>(HttpRequest {
-                headers: headers.collect::<Result<_, String>>()?,
-                socket: http.socket.as_ref().map(expand).transpose()?,
-                ca_file: http.ca_file.as_ref().map(expand).transpose()?,
-                ..http.clone()
-            })
-        };
         let probe = |probe: &Option<Probe>| {
+            let probe = probe.as_ref();
             probe
-                .as_ref()
-                .map(|probe| {
-                    let kind = match &probe.kind {
-                        ProbeKind::Http(url) => ProbeKind::Http(expand(url)?),
-                        ProbeKind::Tcp(address) => ProbeKind::Tcp(expand(address)?),
-                        ProbeKind::Exec(argv) => ProbeKind::Exec(all(argv)?),
-                        ProbeKind::File(path) => ProbeKind::File(expand(path)?),
-                        kind @ (ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_)) => {
-                            kind.clone()
-                        }
-                    };
-                    Ok::<_, String>(Probe {
-                        kind,
-                        http: http(&probe.http)?,
-                        ..probe.clone()
-                    })
-                })
+                .map(|probe| expand_probe(environment, probe))
                 .transpose()
         };
         let (env, secrets) = self.environment_of(service, environment)?;
@@ -433,6 +433,34 @@ impl Services {
             secrets,
         })
     }
+}
+
+/// The probe with every variable expanded.
+fn expand_probe(environment: &Environment, probe: &Probe) -> Result<Probe, String> {
+    let expand = |text: &String| expand(environment, text);
+    let kind = match &probe.kind {
+        ProbeKind::Http(url) => ProbeKind::Http(expand(url)?),
+        ProbeKind::Tcp(address) => ProbeKind::Tcp(expand(address)?),
+        ProbeKind::Exec(argv) => {
+            ProbeKind::Exec(argv.iter().map(expand).collect::<Result<_, _>>()?)
+        }
+        ProbeKind::File(path) => ProbeKind::File(expand(path)?),
+        kind @ (ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_)) => kind.clone(),
+    };
+    let http = &probe.http;
+    let headers = http.headers.iter();
+    let headers = headers.map(|(name, value)| Ok((name.clone(), expand(value)?)));
+    let http = HttpRequest {
+        headers: headers.collect::<Result<_, String>>()?,
+        socket: http.socket.as_ref().map(expand).transpose()?,
+        ca_file: http.ca_file.as_ref().map(expand).transpose()?,
+        ..http.clone()
+    };
+    Ok(Probe {
+        kind,
+        http,
+        ..probe.clone()
+    })
 }
 
 fn expand(environment: &Environment, text: &str) -> Result<String, String> {

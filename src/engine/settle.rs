@@ -1,5 +1,7 @@
 //! Files missions for what is broken, and closes those whose failure is gone: one transaction.
 
+use std::collections::BTreeSet;
+
 use crate::domain::boot::{self, BootCommand, BootState, Context};
 use crate::domain::event::Event;
 use crate::domain::ids::{BootId, MissionId};
@@ -13,12 +15,54 @@ pub(super) struct Settled {
     pub closed: Vec<MissionId>,
 }
 
-/// Settles the failures of `boot` as they are now.
-pub(super) fn settle(log: &Log, boot: BootId, context: Context) -> Result<Settled, LogError> {
-    log.transact(move |tx| settle_in(tx, boot, context))?
+/// Settles the failures of `boot` as they are now. `unverified`: missions that stay open, because something has still to
+/// pass with their fix.
+pub(super) fn settle(
+    log: &Log,
+    boot: BootId,
+    context: Context,
+    unverified: BTreeSet<MissionId>,
+) -> Result<Settled, LogError> {
+    log.transact(move |tx| settle_in(tx, boot, context, &unverified))?
 }
 
-fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled, LogError> {
+/// What had to pass with the fix of `mission` has passed: says so, and closes it if its failure is gone.
+pub(super) fn settle_verified(
+    log: &Log,
+    boot: BootId,
+    context: Context,
+    mission: MissionId,
+    text: String,
+) -> Result<(), LogError> {
+    log.transact(move |tx| {
+        tx.append(NewEvent {
+            at: context.at,
+            boot: Some(boot),
+            mission: Some(mission),
+            event: Event::Note { text },
+        })?;
+        let Some(state) = tx.boot(boot)? else {
+            return Ok(());
+        };
+        let failures = boot::open_failures(&state);
+        let open = tx.missions_open()?;
+        let known = open.into_iter().find(|known| known.id == Some(mission));
+        if let Some(known) = known
+            && let Some(resolution) = boot::closable(&state, &failures, &known)
+        {
+            let command = MissionCommand::Close { resolution };
+            append_mission(tx, boot, context, mission, &known, command)?;
+        }
+        Ok(())
+    })?
+}
+
+fn settle_in(
+    tx: &mut Tx<'_>,
+    boot: BootId,
+    context: Context,
+    unverified: &BTreeSet<MissionId>,
+) -> Result<Settled, LogError> {
     let Some(state) = tx.boot(boot)? else {
         return Ok(Settled::default());
     };
@@ -50,17 +94,30 @@ fn settle_in(tx: &mut Tx<'_>, boot: BootId, context: Context) -> Result<Settled,
         }
     }
     let mut settled = Settled::default();
-    for known in tx.missions_open()? {
-        let (Some(id), Some(resolution)) = (known.id, boot::closable(&state, &failures, &known))
+    let missions = tx.missions_open()?;
+    let is_unverified = |known: &MissionState| known.id.is_some_and(|id| unverified.contains(&id));
+    // That a layer is up with a fix that has still to pass something shows nothing about its other failures either.
+    let layer_of = |known: &MissionState| known.failure.as_ref().and_then(|f| f.layer.clone());
+    let unverified_layers: BTreeSet<String> = missions
+        .iter()
+        .filter(|known| is_unverified(known))
+        .filter_map(layer_of)
+        .collect();
+    for known in &missions {
+        let (Some(id), Some(resolution)) = (known.id, boot::closable(&state, &failures, known))
         else {
             continue;
         };
+        let waits = layer_of(known).is_some_and(|layer| unverified_layers.contains(&layer));
+        if waits || is_unverified(known) {
+            continue;
+        }
         append_mission(
             tx,
             boot,
             context,
             id,
-            &known,
+            known,
             MissionCommand::Close { resolution },
         )?;
         settled.closed.push(id);

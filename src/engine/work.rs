@@ -25,7 +25,7 @@ use crate::domain::event::{CheckPhase, HealOutcome};
 use crate::domain::finding::{CheckName, CheckReport, CheckStatus, Finding, Measured};
 use crate::domain::ids::{BootId, MissionId};
 use crate::domain::mission::{MissionCommand, MissionState};
-use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks};
+use crate::fix::{CheckPlace, Worker, read_earlier, roll_back, run_checks, unverified_missions};
 use crate::kernel;
 use crate::log::Missions;
 use crate::manifest::Manifest;
@@ -285,7 +285,8 @@ impl Work {
             if any {
                 return Ok(Settling::RolledBack);
             }
-            let settled = settle(&log, boot, context())?;
+            let unverified = unverified_missions(&state_dir);
+            let settled = settle(&log, boot, context(), unverified)?;
             // After the filing: what fails from here on is settled anew. What did not hold goes before another
             // fix is made on top of it.
             let mut going = find_failed(&log, boot, &state_dir).unwrap_or_else(|error| {

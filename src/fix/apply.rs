@@ -144,6 +144,9 @@ pub enum ApplyError {
         /// How it ended.
         why: String,
     },
+    /// The proposal names a service that the manifest does not have.
+    #[error("the manifest has no service called {0} that could be started again")]
+    UnknownService(String),
     /// Not how far migrations can go.
     #[error("{0} is no target of migrations")]
     Target(String),
@@ -398,6 +401,9 @@ pub(super) fn require_sound(
                 });
             }
             Change::Wait { .. } => {}
+            Change::Restart { services } => {
+                services.iter().try_for_each(|name| require_clean(name))?;
+            }
             Change::GenerateSecret { path, bytes, .. } => {
                 resolve(root, path)?;
                 require_carried(path)?;
@@ -446,7 +452,8 @@ pub(super) fn plan_files(root: &Path, proposal: &Proposal) -> Result<Vec<Planned
             | Change::AddMode { .. }
             | Change::MoveAside { .. }
             | Change::Run { .. }
-            | Change::Wait { .. } => {}
+            | Change::Wait { .. }
+            | Change::Restart { .. } => {}
             Change::Delete { path, before } => {
                 let file = planned(&mut files, root, path)?;
                 require_digest(file, Some(*before))?;

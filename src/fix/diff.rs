@@ -90,6 +90,10 @@ pub(crate) fn proposal_diff(
             Change::Wait { ms } => {
                 text.push_str(&format!("--- commands\n+++ commands\n@@ wait @@\n+{ms} ms\n"));
             }
+            Change::Restart { services } => {
+                text.push_str("--- services\n+++ services\n@@ started again by the running boot @@\n");
+                text.extend(services.iter().map(|service| format!("+{service}\n")));
+            }
             Change::Migrate {
                 schema,
                 tool,

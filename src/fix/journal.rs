@@ -25,6 +25,7 @@ use crate::manifest::sync_directory;
 
 const PLAN: &str = "plan.json";
 const INTENT: &str = "taking-back.json";
+const VERIFIED: &str = "verified";
 /// Of everything in the journal.
 const MODE: u32 = 0o600;
 
@@ -55,6 +56,9 @@ pub(super) struct JournalPlan {
     /// Commands and waits, after everything else.
     #[serde(default)]
     pub steps: Vec<Step>,
+    /// The playbook that made it, if its `verify` has to pass.
+    #[serde(default)]
+    pub verify: Option<String>,
 }
 
 /// One database of a server that a promotion changes. Where it is, the manifest and the environment say: a
@@ -193,6 +197,16 @@ impl Journal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Notes that what it had to pass was passed; durable when this returns.
+    pub(super) fn note_verified(&self) -> io::Result<()> {
+        write_atomically(&self.directory.join(VERIFIED), b"", MODE)
+    }
+
+    /// See [`Self::note_verified`].
+    pub(super) fn is_verified(&self) -> bool {
+        self.directory.join(VERIFIED).exists()
     }
 
     /// Contents of database `index` right after the promotion.

@@ -28,6 +28,7 @@ mod shown;
 mod take_back;
 mod tracked;
 mod trial;
+mod verify;
 mod worker;
 
 pub(crate) use diff::{DiffPlace, program_of, proposal_diff, visible};
@@ -46,5 +47,6 @@ pub(crate) use take_back::{
 };
 pub use trial::TrialError;
 pub(crate) use trial::{CheckPlace, checks_of, list_gaps, run_checks, run_in_trial, server_urls};
+pub(crate) use verify::{awaited_verify, note_verified, unverified_missions};
 pub(crate) use worker::Rehearsed;
 pub use worker::{WorkError, Worked, Worker};

@@ -14,11 +14,14 @@ use super::apply::{plan_files, read_file, write_atomically};
 use super::fixers::FIXERS;
 use super::guarded::guards;
 use super::places::plan_places;
+use super::run::command_text;
 use crate::domain::ids::{Digest, MissionId, Signature};
 use crate::domain::mission::{Change, Failure, Fix, Proposal, Risk};
 use crate::domain::redact::sanitise;
 use crate::domain::remedy::TextEdit;
-use crate::manifest::{Manifest, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
+use crate::manifest::{
+    Manifest, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, ProbeKind, placeholders,
+};
 
 /// Longest text of a capture, bytes.
 const CAPTURE_BYTES_MAX: usize = 1024;
@@ -109,12 +112,51 @@ fn propose(
             ms: playbook.wait_ms,
         });
     }
+    // Of a boot of some services, the others are no part.
+    let services = playbook.restart.iter();
+    let services: Vec<String> = services
+        .filter(|name| manifest.service(name).is_some())
+        .cloned()
+        .collect();
+    if !services.is_empty() {
+        changes.push(Change::Restart { services });
+    }
+    let mut summary = format!("do what the playbook {} says", playbook.name);
+    if let Some(verify) = &playbook.verify {
+        summary.push_str(&format!("; it stays if {}", shown_probe(&verify.kind)));
+    }
     Some(Proposal {
-        summary: format!("do what the playbook {} says", playbook.name),
+        summary,
         fixer,
         risk,
         changes,
     })
+}
+
+/// What has to be so, in words.
+fn shown_probe(kind: &ProbeKind) -> String {
+    match kind {
+        ProbeKind::Http(url) => format!("{url} answers"),
+        ProbeKind::Tcp(address) => format!("{address} takes a connection"),
+        ProbeKind::Exec(command) => format!("`{}` ends well", command_text(command)),
+        ProbeKind::File(path) => format!("{path} is there"),
+        // None of a playbook.
+        ProbeKind::Log(_) | ProbeKind::Notify | ProbeKind::Sql(_) => "its probe passes".to_owned(),
+    }
+}
+
+/// The playbook of the manifest that made a proposal; an error if it is gone. `Ok(None)`: none did.
+pub(super) fn playbook_of<'m>(
+    manifest: &'m Manifest,
+    proposal: &Proposal,
+) -> Result<Option<&'m Playbook>, String> {
+    let Some(name) = proposal.fixer.strip_prefix(PLAYBOOK) else {
+        return Ok(None);
+    };
+    match manifest.playbook(name) {
+        Some(playbook) => Ok(Some(playbook)),
+        None => Err(format!("the manifest has no playbook {name} any more")),
+    }
 }
 
 /// One word of a command; `None` if a capture is missing, or is no text that a word may get.
@@ -329,7 +371,9 @@ mod tests {
             )
         };
         let of = |playbook: &str| {
-            let tables = format!("{playbook}\n{}\n{}", schema("main"), schema("other"));
+            let service = "[[layer]]\nname = 'l'\n[[layer.service]]\nname = 'redis'\nrun = 'x'";
+            let (main, other) = (schema("main"), schema("other"));
+            let tables = format!("{playbook}\n{main}\n{other}\n{service}");
             let failure = Failure {
                 traceback: "boom".to_owned(),
                 ..failure("MISCONF")
@@ -355,6 +399,13 @@ mod tests {
             (sql(create), sql(&create.replace("main", "other"))),
             (sql(create), sql(&create.replace("a INT", "b INT"))),
             (run.to_owned(), run.replace("run = ['true']", "wait = '1s'")),
+            (run.to_owned(), format!("{run}\nrestart = ['redis']")),
+            (
+                run.to_owned(),
+                run.replace("run = ['true']", "restart = ['redis']"),
+            ),
+            // For whoever is to approve it.
+            (run.to_owned(), format!("{run}\nverify = {{ file = 'x' }}")),
             (edits(one), format!("{}\nrisk = 'edit'", edits(one))),
         ] {
             let (first, second) = (of(&before), of(&after));

@@ -108,7 +108,8 @@ pub(super) fn promotion_lock(state_dir: &Path) -> Result<LockFile, PromoteError>
 
 /// Moves the verified proposal of `mission` into the workspace.
 ///
-/// `databases`: where they are; `trial`: what the trial made of them.
+/// `databases`: where they are; `trial`: what the trial made of them; `verify`: the playbook that made it, if something
+/// has to pass with it.
 ///
 /// # Errors
 /// The workspace is as it was, unless the error is one of the log: then recovery decides.
@@ -118,6 +119,7 @@ pub(super) fn promote(
     proposal: &Proposal,
     databases: &Databases,
     mut trial: Trial,
+    verify: Option<String>,
 ) -> Result<(), PromoteError> {
     let _lock = promotion_lock(place.state_dir)?;
     // Somebody else may have promoted it while we waited: his journal is still needed.
@@ -140,6 +142,7 @@ pub(super) fn promote(
         servers: Vec::new(),
         places: plan_places(place.workspace, place.state_dir, &name, proposal)?,
         steps: steps_of(proposal),
+        verify,
     };
     let mut images = Vec::new();
     for change in &proposal.changes {

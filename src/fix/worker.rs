@@ -20,7 +20,7 @@ use super::apply::{ApplyError, require_sound};
 use super::earlier::read_earlier;
 use super::fixers::FIXERS;
 use super::places::plan_places;
-use super::playbooks::{of_kept, of_manifest};
+use super::playbooks::{of_kept, of_manifest, playbook_of};
 use super::promote::{PromoteError, PromotionPlace, finish_promotion, promote};
 use super::sandboxes::{HeldSandbox, sandbox_directory};
 use super::shown::{changed_meanwhile, forget_shown};
@@ -31,10 +31,10 @@ use super::trial::{
 };
 use crate::checks::Earlier;
 use crate::database::summary::PendingSummary;
-use crate::domain::boot::shown_running;
+use crate::domain::boot::{BootState, shown_running};
 use crate::domain::event::{HealOutcome, Verdict};
 use crate::domain::finding::{CheckName, CheckReport};
-use crate::domain::healing::OFFERED;
+use crate::domain::healing::{OFFERED, UNVERIFIED};
 use crate::domain::ids::{At, MissionId, Signature};
 use crate::domain::mission::{
     Change, Failure, MissionCommand, MissionRefusal, MissionState, MissionStatus, Proposal, Risk,
@@ -79,6 +79,16 @@ struct Sound {
     signature: Signature,
     databases: Databases,
     proposal: Proposal,
+}
+
+/// The services that a proposal lets the running boot start again.
+fn restarted(proposal: &Proposal) -> Vec<&str> {
+    let changes = proposal.changes.iter();
+    let services = changes.filter_map(|change| match change {
+        Change::Restart { services } => Some(services.iter().map(String::as_str)),
+        _ => None,
+    });
+    services.flatten().collect()
 }
 
 /// What a trial showed that changed nothing.
@@ -367,6 +377,14 @@ impl Worker {
         let proposal = Proposal { risk, ..proposal };
         let workspace = &self.manifest.workspace;
         require_sound(workspace, &proposal, &redactor)?;
+        let names = restarted(&proposal);
+        if let Some(unknown) = names.into_iter().find(|name| {
+            let service = self.manifest.service(name);
+            service.is_none_or(|(_, service)| service.oneshot)
+        }) {
+            let unknown = unknown.escape_debug().to_string();
+            return Err(ApplyError::UnknownService(unknown).into());
+        }
         if author == Author::Other {
             plan_places(workspace, &self.state_dir, mission, &proposal)?;
         }
@@ -552,6 +570,9 @@ impl Worker {
         else {
             return Err(not_now(&state, "it has no proposal"));
         };
+        if let Err(why) = playbook_of(&self.manifest, &proposal) {
+            return self.withdraw(mission, &why);
+        }
         // What holds now is what counts, not what held when the fix was proposed.
         let _held = self.hold_sandbox(mission)?;
         let reports = self.reports_now(mission, &checks_of(&self.manifest))?;
@@ -664,19 +685,50 @@ impl Worker {
         Ok(worked(HealOutcome::Closed, resolution))
     }
 
+    fn running_boot(&self) -> Result<Option<BootState>, WorkError> {
+        let reader = self.missions.log().reader().map_err(MissionsError::from)?;
+        let running = reader.unfinished_boots().map_err(MissionsError::from)?;
+        let mut running = running.into_iter().rev().map(|(_, state)| state);
+        Ok(running.find(|state| {
+            let supervisor = state.supervisor.as_ref();
+            supervisor.is_some_and(crate::kernel::is_alive)
+        }))
+    }
+
+    /// What is still to be done about a proposal that is applied, each after a semicolon: nothing of it is claimed yet.
+    fn to_come(&self, proposal: &Proposal, has_verify: bool) -> String {
+        let services = restarted(proposal);
+        let mut text = String::new();
+        if services.is_empty() && !has_verify {
+            return text;
+        }
+        let is_running = self.running_boot().is_ok_and(|boot| boot.is_some());
+        let services = services.join(", ");
+        match (services.is_empty(), is_running) {
+            (true, _) => {}
+            (false, true) => text.push_str(&format!("; the boot starts {services} again, if it runs")),
+            (false, false) => text.push_str(&format!(
+                "; no boot is running, so {services} is not started again, and gets it when it starts"
+            )),
+        }
+        if has_verify {
+            let when = match is_running {
+                true => "once the system runs with it",
+                false => "in the next boot",
+            };
+            text.push_str(&format!(
+                "; {UNVERIFIED} {when}, and it is taken back if not"
+            ));
+        }
+        text
+    }
+
     /// What shows that a service that failed while it ran is well now, or why nothing does.
     fn shown_by_running_system(
         &self,
         failure: &Failure,
     ) -> Result<Result<String, String>, WorkError> {
-        let reader = self.missions.log().reader().map_err(MissionsError::from)?;
-        let running = reader.unfinished_boots().map_err(MissionsError::from)?;
-        let running = running.into_iter().rev().map(|(_, state)| state);
-        let running = running.filter(|state| {
-            let supervisor = state.supervisor.as_ref();
-            supervisor.is_some_and(crate::kernel::is_alive)
-        });
-        let Some(state) = running.into_iter().next() else {
+        let Some(state) = self.running_boot()? else {
             return Ok(Err(format!(
                 "nothing shows that {} works, because no boot is running; `ubs boot` closes the mission once it is \
                  ready and stable",
@@ -709,8 +761,16 @@ impl Worker {
             state_dir: &self.state_dir,
             missions: &self.missions,
         };
-        match promote(place, mission, proposal, databases, trial) {
-            Ok(()) => Ok(worked(HealOutcome::Applied, proposal.summary.clone())),
+        let playbook = playbook_of(&self.manifest, proposal).ok().flatten();
+        let verify = playbook.filter(|playbook| playbook.verify.is_some());
+        let verify = verify.map(|playbook| playbook.name.clone());
+        let has_verify = verify.is_some();
+        match promote(place, mission, proposal, databases, trial, verify) {
+            Ok(()) => {
+                let to_come = self.to_come(proposal, has_verify);
+                let reason = format!("{}{to_come}", proposal.summary);
+                Ok(worked(HealOutcome::Applied, reason))
+            }
             Err(error @ (PromoteError::Missions(_) | PromoteError::Io { .. })) => Err(error.into()),
             Err(PromoteError::Elsewhere {
                 status: APPLIED, ..

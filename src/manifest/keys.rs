@@ -79,11 +79,12 @@ tables! {
          "playbook"], later ["playbooks", "agents"];
     POLICY = "heal.policy", "`heal.policy`", ["additive", "edit", "open", "guarded", "destructive"];
     PLAYBOOK = "heal.playbook", "[[heal.playbook]]",
-        ["name", "match", "run", "edits", "sql", "wait", "risk", "attempts"],
-        later ["restart", "verify"];
+        ["name", "match", "run", "edits", "sql", "wait", "restart", "verify", "risk", "attempts"];
     PLAYBOOK_MATCH = "heal.playbook.match", "`match`", ["code", "layer", "service", "error", "output"];
     PLAYBOOK_EDIT = "heal.playbook.edits", "an edit of a playbook", ["path", "find", "replace"];
     PLAYBOOK_SQL = "heal.playbook.sql", "`sql`", ["schema", "statements"];
+    PLAYBOOK_VERIFY = "heal.playbook.verify", "`verify`",
+        ["http", "tcp", "exec", "file", "interval", "timeout", "external", "status", "body"];
     SANDBOX = "heal.sandbox", "`heal.sandbox`", ["require", "limits"];
     LIMITS = "heal.sandbox.limits", "`heal.sandbox.limits`", ["memory", "cpu", "file_size", "time", "processes", "total_memory", "disk"];
     SANDBOX_VIEW = "sandbox", "[sandbox]", ["read"];

@@ -5,11 +5,12 @@ use super::interpolate::require_sound;
 use super::keys::{LAYER, LIVE, READY, REHEARSE, RESTART, SERVICE};
 use super::logs::{LogRules, read_service_logs};
 use super::probe::read_probe;
+use super::probe_spec::Probe;
 use super::problem::{Fault, shown};
 use super::section::{Section, Spanned, values};
 use super::service_keys::{read_env_files, read_limits, read_stop, umask};
 use super::types::{
-    Layer, NeedCondition, OnEnd, OnFailure, Probe, Rehearse, Restart, RestartCondition, Service,
+    Layer, NeedCondition, OnEnd, OnFailure, Rehearse, Restart, RestartCondition, Service,
 };
 use super::words::{
     self, inside_or_absolute_path, module, module_attribute, name, one_of, variable_name,

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::layer::{ReadLayer, ReadNeed};
+use super::probe_spec::ProbeKind;
 use super::problem::{Fault, shown};
 use super::section::Faults;
-use super::types::{NeedCondition, ProbeKind, RestartCondition, Service};
+use super::types::{NeedCondition, RestartCondition, Service};
 use super::words::did_you_mean;
 
 /// Parts of a circle that a message names.

@@ -23,7 +23,7 @@ use super::problem::{Fault, ManifestError, invalid, shown};
 use super::scalar::plain_string;
 use super::section::{Faults, LIST_ENTRIES_MAX, Section, Spanned, values};
 use super::types::{
-    AppObject, Choice, Expect, ExpectedService, Heal, Manifest, Policies, Policy, Python,
+    AppObject, Choice, Expect, ExpectedService, Heal, Layer, Manifest, Policies, Policy, Python,
     Registration, RestartAfterFix, SandboxLimits, SandboxView, Schema, Service, WebFramework,
 };
 use super::vault::read_vault;
@@ -90,7 +90,7 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<Manifest, ManifestError> 
     let layers = order_layers(&faults, read_layers(&root, &elsewhere));
     let checks = read_checks(&root, &layers);
     let acknowledged = read_acknowledged(&root, &layers);
-    let heal = read_heal(&root, &elsewhere.schemas);
+    let heal = read_heal(&root, &elsewhere.schemas, &layers);
     let manifest = Manifest {
         path: path.to_owned(),
         workspace: workspace(path),
@@ -483,7 +483,7 @@ fn read_expected(section: &Section<'_>) -> Spanned<ExpectedService> {
     }
 }
 
-fn read_heal(root: &Section<'_>, schemas: &[&str]) -> Heal {
+fn read_heal(root: &Section<'_>, schemas: &[&str], layers: &[Layer]) -> Heal {
     let defaults = Heal::default();
     let Some(section) = root.section("heal", &HEAL) else {
         return defaults;
@@ -508,7 +508,7 @@ fn read_heal(root: &Section<'_>, schemas: &[&str]) -> Heal {
             .unwrap_or(defaults.restart),
         offer_ms: section.duration("offer", 0).unwrap_or(defaults.offer_ms),
         policy: read_policies(&section),
-        playbooks: read_playbooks(&section, schemas),
+        playbooks: read_playbooks(&section, schemas, layers),
         sandbox_require,
         sandbox_limits,
     }

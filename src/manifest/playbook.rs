@@ -2,8 +2,10 @@
 
 use regex::Regex;
 
+use super::probe_spec::Probe;
+
 /// One `[[heal.playbook]]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Playbook {
     /// As it is called in the log; `playbook-N` if it has no name.
     pub name: String,
@@ -17,6 +19,10 @@ pub(crate) struct Playbook {
     pub run: Vec<String>,
     /// Milliseconds.
     pub wait_ms: u64,
+    /// Services that are started again once it is applied, if they run.
+    pub restart: Vec<String>,
+    /// What must succeed with it; otherwise it is taken back.
+    pub verify: Option<Probe>,
     /// What it says of itself; what it does may be riskier.
     pub risk: PlaybookRisk,
     /// How often it is tried for one mission.

@@ -5,19 +5,23 @@
 
 use std::collections::BTreeSet;
 
-use super::keys::{PLAYBOOK, PLAYBOOK_EDIT, PLAYBOOK_MATCH, PLAYBOOK_SQL};
+use super::keys::{PLAYBOOK, PLAYBOOK_EDIT, PLAYBOOK_MATCH, PLAYBOOK_SQL, PLAYBOOK_VERIFY};
 use super::order::require_unique;
 use super::playbook::{Expression, MatchKey, Playbook, PlaybookEdit, PlaybookRisk, placeholders};
-use super::probe::known_schema;
+use super::probe::{known_schema, read_probe};
+use super::probe_spec::Probe;
 use super::problem::{Fault, shown};
-use super::section::{Section, Spanned, values};
+use super::section::{Faults, Section, Spanned, values};
+use super::types::{Layer, Service};
 use super::value_check::compile;
-use super::words::{inside_path, one_of};
+use super::words::{did_you_mean, inside_path, one_of};
 
 /// Most playbooks, and most edits of one.
 const PLAYBOOKS_MAX: usize = 100;
 /// Longest wait, milliseconds.
 const WAIT_MS_MAX: u64 = 60_000;
+/// Longest time for `verify`, milliseconds: so long a boot that ends once all is up waits for it.
+const VERIFY_MS_MAX: u64 = 300_000;
 /// Most attempts at one mission: after as many claims it needs a person.
 const ATTEMPTS_MAX: u32 = 5;
 const RISKS: [(&str, PlaybookRisk); 5] = [
@@ -39,11 +43,16 @@ const KEYS: [(&str, MatchKey); 5] = [
 /// The playbooks of `[heal]`, in their order.
 ///
 /// A name that is given by number counts as a name too: another playbook may not have it.
-pub(super) fn read_playbooks(heal: &Section<'_>, schemas: &[&str]) -> Vec<Playbook> {
+pub(super) fn read_playbooks(
+    heal: &Section<'_>,
+    schemas: &[&str],
+    layers: &[Layer],
+) -> Vec<Playbook> {
+    let services: Vec<&Service> = layers.iter().flat_map(|layer| &layer.services).collect();
     let sections = heal.sections("playbook", &PLAYBOOK, PLAYBOOKS_MAX);
     let read = sections.iter().enumerate();
     let playbooks: Vec<Playbook> = read
-        .map(|(index, section)| read_playbook(section, index + 1, schemas))
+        .map(|(index, section)| read_playbook(section, index + 1, schemas, &services))
         .collect();
     let names: Vec<Spanned<String>> = sections
         .iter()
@@ -57,7 +66,12 @@ pub(super) fn read_playbooks(heal: &Section<'_>, schemas: &[&str]) -> Vec<Playbo
     playbooks
 }
 
-fn read_playbook(section: &Section<'_>, number: usize, schemas: &[&str]) -> Playbook {
+fn read_playbook(
+    section: &Section<'_>,
+    number: usize,
+    schemas: &[&str],
+    services: &[&Service],
+) -> Playbook {
     let conditions = read_conditions(section);
     let name = section.parse("name", super::words::name);
     let run = section.list("run", |text| match text {
@@ -82,6 +96,14 @@ fn read_playbook(section: &Section<'_>, number: usize, schemas: &[&str]) -> Play
             .map(|sql| read_sql(&sql, schemas)),
         run: run.map_or_else(Vec::new, values),
         wait_ms,
+        restart: section
+            .list("restart", |text| {
+                known_service(section.faults(), text, services)
+            })
+            .map_or_else(Vec::new, values),
+        verify: section
+            .section("verify", &PLAYBOOK_VERIFY)
+            .map(|verify| read_verify(&verify)),
         risk: section
             .parse("risk", |text| one_of(text, &RISKS))
             .unwrap_or(PlaybookRisk::Open),
@@ -91,12 +113,47 @@ fn read_playbook(section: &Section<'_>, number: usize, schemas: &[&str]) -> Play
     let does_nothing = playbook.run.is_empty()
         && playbook.edits.is_empty()
         && playbook.sql.is_none()
-        && playbook.wait_ms == 0;
+        && playbook.wait_ms == 0
+        && playbook.restart.is_empty();
     if does_nothing {
         section.missing("run", "[\"mkdir\", \"-p\", \"${dir}\"]");
     }
     require_captures(section, &playbook);
     playbook
+}
+
+/// A service that runs on and on, and so can be started again.
+fn known_service(faults: &Faults, text: &str, services: &[&Service]) -> Result<String, Fault> {
+    match services.iter().find(|service| service.name == text) {
+        Some(service) if service.oneshot => Err(Fault::new(
+            "runs once",
+            format!(
+                "service `{text}` is a one-shot: nothing of it runs that could be started again"
+            ),
+            "name services that run on, or give its command in `run`",
+        )),
+        Some(_) => Ok(text.to_owned()),
+        None => {
+            let names = services.iter().map(|service| service.name.as_str());
+            let near = did_you_mean(faults.suggest(text, names));
+            Err(Fault::new(
+                "no such service",
+                format!("there is no service `{}`{near}", shown(text)),
+                "write the `name` of a [[layer.service]]",
+            ))
+        }
+    }
+}
+
+/// A probe that is asked once the fix is applied: its tries go on for as long as `timeout` says.
+fn read_verify(section: &Section<'_>) -> Probe {
+    let probe = read_probe(section, &Probe::READY_DEFAULT, &[]);
+    if probe.timeout_ms > VERIFY_MS_MAX {
+        let help = "write at most \"5m\"";
+        let fault = Fault::new("too long", "`timeout` of `verify` is too long", help);
+        section.fault("timeout", fault);
+    }
+    probe
 }
 
 fn read_conditions(section: &Section<'_>) -> Vec<(MatchKey, Expression)> {

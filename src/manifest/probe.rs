@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::command::read_command;
 use super::interpolate::require_sound;
+use super::probe_spec::{HttpRequest, Probe, ProbeKind};
 use super::problem::{Fault, shown};
 use super::section::{Faults, Section, values};
-use super::types::{HttpRequest, Probe, ProbeKind};
 use super::value_check::compile;
 use super::words::{did_you_mean, inside_or_absolute_path};
 
@@ -41,7 +41,7 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
         let fault = Fault::new(label, message, help);
         section.faults().report(section.span(), fault);
     }
-    for key in HTTP_KEYS {
+    for key in HTTP_KEYS.into_iter().filter(|key| section.knows(key)) {
         section.only_with(
             key,
             "http",
@@ -62,8 +62,10 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
             .contains(&"notify")
             .then(|| read_notify(section))
             .flatten(),
-        section
-            .parse("sql", |text| known_schema(section.faults(), text, schemas))
+        known
+            .contains(&"sql")
+            .then(|| section.parse("sql", |text| known_schema(section.faults(), text, schemas)))
+            .flatten()
             .map(ProbeKind::Sql),
     ];
     let in_a_row = |key| {
@@ -79,8 +81,15 @@ pub(super) fn read_probe(section: &Section<'_>, defaults: &Probe, schemas: &[&st
             .next()
             .unwrap_or_else(|| defaults.kind.clone()),
         http: read_http(section),
-        ports: read_ports(section),
-        delay_ms: section.duration("delay", 0).unwrap_or(defaults.delay_ms),
+        ports: match section.knows("ports") {
+            true => read_ports(section),
+            false => Vec::new(),
+        },
+        delay_ms: section
+            .knows("delay")
+            .then(|| section.duration("delay", 0))
+            .flatten()
+            .unwrap_or(defaults.delay_ms),
         interval_ms: section
             .duration("interval", INTERVAL_MS_MIN)
             .unwrap_or(defaults.interval_ms),
@@ -156,12 +165,19 @@ fn read_http(section: &Section<'_>) -> HttpRequest {
         );
         section.fault("status", fault);
     }
+    let path_in = |key| match section.knows(key) {
+        true => section.parse(key, path),
+        false => None,
+    };
     HttpRequest {
         statuses,
         body: section.parse_lines("body", pattern),
-        headers: read_headers(section),
-        socket: section.parse("socket", path),
-        ca_file: section.parse("ca_file", path),
+        headers: match section.knows("headers") {
+            true => read_headers(section),
+            false => BTreeMap::new(),
+        },
+        socket: path_in("socket"),
+        ca_file: path_in("ca_file"),
     }
 }
 

@@ -26,6 +26,7 @@ mod migrations;
 mod no_namespaces;
 mod output;
 mod packages;
+mod playbooks;
 mod postgres;
 mod proof;
 mod public_api;

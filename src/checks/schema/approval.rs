@@ -440,7 +440,7 @@ pub(super) fn change_type(
 }
 
 /// Which values a cast of PostgreSQL does not take, cuts or rounds.
-fn unfit_in_postgres(kind: &str, there: &str, column: &str) -> String {
+pub(super) fn unfit_in_postgres(kind: &str, there: &str, column: &str) -> String {
     let is_taken = format!("pg_input_is_valid({column}::text, {})", literal(kind));
     // A text says the same in another spelling.
     let is_text = ["text", "character", "varchar", "citext"]
@@ -455,7 +455,7 @@ fn unfit_in_postgres(kind: &str, there: &str, column: &str) -> String {
 
 /// Which values SQLite leaves as they are though they are none of the type, and which numbers in texts it writes anew, so
 /// that leading zeros go (sqlite.org/datatype3.html, 3.1: what is no text and no BLOB has the affinity of numbers).
-fn unfit_in_sqlite(kind: &str, column: &str) -> (String, String) {
+pub(super) fn unfit_in_sqlite(kind: &str, column: &str) -> (String, String) {
     let kind = kind.to_uppercase();
     let has = |words: &[&str]| words.iter().any(|word| kind.contains(word));
     let never = || "false".to_owned();

@@ -122,6 +122,7 @@ fn change_text(ui: &Ui, change: &Change) -> String {
         Change::MoveAside { path } => format!("move {path} aside, into the state directory"),
         Change::Run { command } => format!("run {}", command_text(command)),
         Change::Wait { ms } => format!("wait {ms} ms"),
+        Change::Restart { services } => format!("start again {}, if it runs", services.join(", ")),
     };
     render::labelled(ui.paint, ui.width, "    change: ", Tone::Dim, &head)
 }

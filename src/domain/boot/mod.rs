@@ -42,7 +42,7 @@ pub(crate) use needs::Roster;
 pub(crate) use next::{Step, next};
 pub(crate) use probation::{came_back, healthy_ms, is_healthy, suspect};
 pub(crate) use proof::shown_running;
-pub(crate) use refresh::{affected, due};
+pub(crate) use refresh::{affected, due, is_on_its_way, named, only_restarts, runs_with};
 pub use state::{
     AfterStop, BootMission, BootState, LayerFailure, LayerState, LayerStatus, Outcome, Phase,
 };

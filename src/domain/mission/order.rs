@@ -252,6 +252,11 @@ pub enum Change {
         /// Milliseconds.
         ms: u64,
     },
+    /// Let the running boot start services again, once all else is applied.
+    Restart {
+        /// Their names.
+        services: Vec<String>,
+    },
 }
 
 /// What a fixer proposes.

@@ -61,11 +61,14 @@ impl Fixer for EditText {
 
 /// A revision that is written is run, too.
 fn run_after(failure: &Failure) -> Option<Change> {
-    let tool = MigrationTool::named(failure.facts.get(MIGRATES_WITH)?)?;
+    let with = failure.facts.get(MIGRATES_WITH)?;
+    // Of several databases, this one.
+    let (tool, target) = with.split_once(' ').unwrap_or((with, "heads"));
+    let tool = MigrationTool::named(tool)?;
     Some(Change::Migrate {
         schema: failure.facts.get("schema")?.clone(),
         tool,
-        target: "heads".to_owned(),
+        target: target.to_owned(),
     })
 }
 
@@ -175,5 +178,12 @@ mod tests {
             proposal.changes[0],
             Change::Write { before: None, .. }
         ));
+        let other = finding.fact(MIGRATES_WITH, "django logs");
+        let failure = Failure::of_finding(CheckName::Schema, &other);
+        let proposal = EditText.propose(&failure, Path::new(".")).unwrap();
+        let Change::Migrate { tool, target, .. } = &proposal.changes[1] else {
+            panic!("{proposal:#?}");
+        };
+        assert_eq!((*tool, target.as_str()), (MigrationTool::Django, "logs"));
     }
 }

@@ -149,7 +149,7 @@ impl Place {
             missions: &self.missions,
         };
         proved();
-        promote(place, id, &proposal, &databases, trial)?;
+        promote(place, id, &proposal, &databases, trial, None)?;
         Ok(last_fix(&self.missions, id).unwrap().unwrap())
     }
 

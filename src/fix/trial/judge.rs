@@ -29,6 +29,8 @@ pub(super) struct Judgement {
     pub reason: String,
     /// What is not shown, or no longer looked at: a person has to approve the fix.
     pub doubts: Vec<String>,
+    /// What no sandbox shows of the failure itself: the same, unless something else has to show it once it is applied.
+    pub unseen: Vec<String>,
 }
 
 pub(super) fn compare(baseline: &Baseline, after: &[CheckReport]) -> Vec<CheckChange> {
@@ -117,18 +119,19 @@ pub(super) fn judge(
     baseline: &Baseline,
     reports: &[CheckReport],
 ) -> Judgement {
-    let mut doubts = Vec::new();
+    let (mut doubts, mut unseen) = (Vec::new(), Vec::new());
     match objection(signature, failure, baseline, reports, &mut doubts) {
         Some(reason) => Judgement {
             holds: false,
             reason,
             doubts: Vec::new(),
+            unseen,
         },
         None => {
             if failure.check == Some(CheckName::Declared)
                 && !reports.iter().any(|report| report.has_asked(&failure.code))
             {
-                doubts.push(format!(
+                unseen.push(format!(
                     "the check that reported {} does not run in a trial",
                     failure.code
                 ));
@@ -138,9 +141,33 @@ pub(super) fn judge(
                 holds: true,
                 reason: reason_to_hold(failure, reports),
                 doubts,
+                unseen,
             }
         }
     }
+}
+
+/// The same of a proposal that lets services start again, where a declared check still fails in the copy, as `still`
+/// says: it asks what runs, so that only the new start shows whether it passes. Nothing else may be worse.
+pub(super) fn judge_before_start(
+    failure: &Failure,
+    baseline: &Baseline,
+    reports: &[CheckReport],
+    still: &str,
+) -> Judgement {
+    let unseen = Failure {
+        check: None,
+        layer: None,
+        cause: None,
+        ..failure.clone()
+    };
+    let mut judgement = judge(&Signature(String::new()), &unseen, baseline, reports);
+    if judgement.holds {
+        judgement.reason = "no check is worse".to_owned();
+        let why = format!("no sandbox shows what a new start of services does ({still})");
+        judgement.unseen.push(why);
+    }
+    judgement
 }
 
 fn reason_to_hold(failure: &Failure, reports: &[CheckReport]) -> String {

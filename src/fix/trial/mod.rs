@@ -19,14 +19,16 @@ use super::database::definitions_digest;
 use super::dummies::replace_secrets;
 use super::fixers::is_built_in;
 use super::migrate::MigratedImage;
+use super::playbooks::playbook_of;
 use crate::checks::Earlier;
 use crate::domain::event::{CheckChange, Verdict};
+use crate::domain::finding::CheckName;
 use crate::domain::ids::{Digest, Signature};
-use crate::domain::mission::{Failure, Proposal, Risk};
+use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::has_own_root;
-use judge::{Judgement, compare, judge};
+use judge::{Judgement, compare, judge, judge_before_start};
 use stage::{Stage, WHEELS};
 
 pub(crate) use checks::{Baseline, CheckPlace, checks_of, list_gaps, run_checks};
@@ -165,11 +167,36 @@ pub(super) fn try_proposal(
     };
     let reports = run_checks(&place, &checks_of(&stage.manifest))?;
     let changes = compare(baseline, &reports);
+    let mut judged = judge(signature, failure, baseline, &reports);
+    if !judged.holds && failure.check == Some(CheckName::Declared) && starts_services(proposal) {
+        let still = std::mem::take(&mut judged.reason);
+        let before_start = judge_before_start(failure, baseline, &reports, &still);
+        judged = match before_start.holds {
+            true => before_start,
+            false => Judgement {
+                reason: still,
+                ..judged
+            },
+        };
+    }
     let Judgement {
         holds,
         mut reason,
         mut doubts,
-    } = judge(signature, failure, baseline, &reports);
+        unseen,
+    } = judged;
+    let playbook = playbook_of(manifest, proposal).ok().flatten();
+    match playbook.and_then(|playbook| playbook.verify.as_ref()) {
+        // It is taken back if that does not pass.
+        Some(_) if !unseen.is_empty() => {
+            reason = format!(
+                "{reason}; its verify has to show the rest: {}",
+                unseen.join("; ")
+            );
+        }
+        Some(_) => {}
+        None => doubts.extend(unseen),
+    }
     doubts.extend(steps_unseen);
     if holds && !has_own_root() {
         let why = "this host gives a trial no root of its own (`ubs sandbox --report` says why)";
@@ -222,6 +249,11 @@ pub(super) fn try_proposal(
         side_effects,
         doubts,
     })
+}
+
+fn starts_services(proposal: &Proposal) -> bool {
+    let is_start = |change: &Change| matches!(change, Change::Restart { .. });
+    proposal.changes.iter().any(is_start)
 }
 
 /// A directory of wheels, removed when this is dropped.

@@ -52,7 +52,9 @@ pub(super) fn effective_risk(
             Change::SetVariable { .. }
             | Change::GenerateSecret { .. }
             | Change::MakeDirectory { .. }
-            | Change::Packages { .. },
+            | Change::Packages { .. }
+            // Nothing is changed by it; it costs what a start costs.
+            | Change::Restart { .. },
             _,
         ) => Risk::Additive,
         (

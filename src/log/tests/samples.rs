@@ -583,6 +583,15 @@ fn base() -> Vec<Event> {
                 ..proposal("playbook:a", Risk::Guarded)
             },
         },
+        Event::FixProposed {
+            worker: worker(),
+            proposal: Proposal {
+                changes: vec![Change::Restart {
+                    services: texts(&["redis", "web"]),
+                }],
+                ..proposal("playbook:b", Risk::Edit)
+            },
+        },
         Event::FixTried {
             verdict: verdict(true),
         },

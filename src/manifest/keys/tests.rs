@@ -104,6 +104,7 @@ fn heading(path: &str) -> &'static str {
         "heal.playbook.match" => "`match` of a playbook",
         "heal.playbook.edits" => "`edits` of a playbook",
         "heal.playbook.sql" => "`sql` of a playbook",
+        "heal.playbook.verify" => "`verify` of a playbook",
         "heal.sandbox" => "`heal.sandbox`",
         "heal.sandbox.limits" => "`heal.sandbox.limits`",
         "sandbox" => "`[sandbox]`",
@@ -189,7 +190,11 @@ fn the_documented_example_is_right_and_has_every_key() {
     collect_toml(document.as_item(), "", &mut found);
     // A probe tests one thing.
     let probes = |path: &str| -> BTreeSet<String> { known()[path].clone() };
-    for path in ["layer.service.ready", "layer.service.live"] {
+    for path in [
+        "layer.service.ready",
+        "layer.service.live",
+        "heal.playbook.verify",
+    ] {
         let keys = found.get_mut(path).unwrap();
         assert!(keys.is_subset(&probes(path)));
         let kinds = [

@@ -214,3 +214,136 @@ fn a_second_database_is_migrated_by_its_alias() {
         assert_eq!(applied, 2, "{file}");
     }
 }
+
+/// The remedies of the migrations check for these models, and the proposed file.
+fn proposed(workspace: &Workspace, code: &str) -> Value {
+    let preflight = workspace.ubs(&["preflight", "--json"]).json();
+    let findings = preflight["checks"][1]["findings"].as_array().unwrap();
+    let found = findings.iter().find(|finding| finding["code"] == code);
+    found.unwrap_or_else(|| panic!("{preflight:#}")).clone()
+}
+
+/// Boots, and approves the one mission that waits.
+fn approve(workspace: &Workspace) -> String {
+    workspace.ubs(&["boot", "--until-ready"]);
+    let missions = workspace.ubs(&["missions", "--json"]).expect(0).json();
+    let mut all = missions.as_array().unwrap().iter();
+    let waits = all.find(|mission| mission["status"] == "awaiting_approval");
+    let slug = waits.unwrap_or_else(|| panic!("{missions:#}"))["slug"].as_str();
+    let slug = slug.unwrap().to_owned();
+    workspace
+        .ubs(&["missions", "approve", &slug])
+        .expect(0)
+        .stdout
+}
+
+#[test]
+fn models_that_changed_get_the_migration_that_makemigrations_would_write_once_a_person_approves() {
+    let Some((workspace, _)) = project() else {
+        return;
+    };
+    // A field that must not be NULL, one whose type changed, one that is gone: in one migration.
+    workspace.write(
+        "shop/models.py",
+        "from django.db import models\n\n\nclass Item(models.Model):\n    name = models.TextField()\n    \
+         price = models.IntegerField()\n",
+    );
+    let finding = proposed(&workspace, "schema.missing_migration");
+    let remedy = finding["remedy"].as_str().unwrap();
+    for word in [
+        "run `python manage.py makemigrations shop`; or approve: in shop/migrations/0002_",
+        "add column shop_item.price and give its 2 rows 0, a value that is made up",
+        "change column shop_item.name from varchar(80) to text; all 2 rows with a value have one that fits",
+    ] {
+        assert!(remedy.contains(word), "{remedy}");
+    }
+    let said = approve(&workspace);
+    let files = std::fs::read_dir(workspace.path("shop/migrations")).unwrap();
+    let mut names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let written = names.find(|name| name.starts_with("0002_")).expect(&said);
+    let text = workspace.read(&format!("shop/migrations/{written}"));
+    assert!(text.contains("('shop', '0001_first')"), "{text}");
+    assert!(text.contains("preserve_default=False"), "{text}");
+    assert_eq!(ask(&workspace, APPLIED), 2);
+    assert_eq!(ask(&workspace, "SELECT sum(price) FROM shop_item"), 0);
+    assert_eq!(ask(&workspace, "SELECT count(*) FROM shop_item"), 2);
+    let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
+    assert_eq!(preflight["checks"][1]["status"], "healthy", "{preflight:#}");
+}
+
+#[test]
+fn a_django_migration_that_needs_what_only_a_person_knows_is_not_written() {
+    let Some((workspace, _)) = project() else {
+        return;
+    };
+    for (models, why) in [
+        (
+            format!("{MODELS}    code = models.CharField(max_length=9, unique=True)\n"),
+            "its 2 rows need a value: each of them needs a value of its own",
+        ),
+        (
+            MODELS.replace("name =", "title ="),
+            "something may have been renamed, and `makemigrations` asks whether it was",
+        ),
+    ] {
+        workspace.write("shop/models.py", &models);
+        let finding = proposed(&workspace, "schema.missing_migration");
+        let remedy = finding["remedy"].as_str().unwrap();
+        assert!(
+            remedy.contains(why) && !remedy.contains("or approve"),
+            "{remedy}"
+        );
+    }
+    // What is lost is said.
+    workspace.write(
+        "shop/models.py",
+        "from django.db import models\n\n\nclass Item(models.Model):\n    pass\n",
+    );
+    let finding = proposed(&workspace, "schema.missing_migration");
+    let lost = "drop column shop_item.name: of 2 rows, 2 have a value in it, which is lost";
+    assert!(
+        finding["remedy"].as_str().unwrap().contains(lost),
+        "{finding:#}"
+    );
+}
+
+#[test]
+fn two_leaves_are_merged_as_makemigrations_does_once_a_person_approves() {
+    let Some((workspace, _)) = project() else {
+        return;
+    };
+    for (name, field) in [("price", "price"), ("weight", "weight")] {
+        workspace.write(
+            &format!("shop/migrations/0002_{name}.py"),
+            &format!(
+                "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n    \
+                 dependencies = [('shop', '0001_first')]\n    operations = [migrations.AddField('item', '{field}', \
+                 models.IntegerField(null=True))]\n"
+            ),
+        );
+    }
+    workspace.write(
+        "shop/models.py",
+        &format!(
+            "{MODELS}    price = models.IntegerField(null=True)\n    weight = models.IntegerField(null=True)\n"
+        ),
+    );
+    let finding = proposed(&workspace, "schema.multiple_heads");
+    let remedy = finding["remedy"].as_str().unwrap();
+    assert!(
+        remedy.contains("2 migrations that wait are run with it"),
+        "{remedy}"
+    );
+    approve(&workspace);
+    let merge = workspace.read("shop/migrations/0003_merge_0002_price_0002_weight.py");
+    assert!(merge.contains("('shop', '0002_price')"), "{merge}");
+    assert!(merge.contains("('shop', '0002_weight')"), "{merge}");
+    assert_eq!(ask(&workspace, APPLIED), 4);
+    assert_eq!(
+        ask(
+            &workspace,
+            "SELECT count(*) FROM shop_item WHERE weight IS NULL"
+        ),
+        2
+    );
+}

@@ -121,6 +121,47 @@ fn unapplied_migrations_are_applied() {
 
 #[test]
 #[ignore = "long: `.ci/run --all`"]
+fn models_that_changed_get_a_migration_once_a_person_approves_unless_a_value_does_not_fit() {
+    let Some(project) = Project::new() else {
+        return;
+    };
+    let workspace = &project.workspace;
+    let models = |name: &str| {
+        let fields = format!("    name = models.{name}\n    price = models.IntegerField()\n");
+        let class = "from django.db import models\n\n\nclass Item(models.Model):\n";
+        workspace.write("shop/models.py", &format!("{class}{fields}"));
+        let preflight = workspace.ubs(&["preflight", "--json"]).expect(0).json();
+        let finding = &preflight["checks"][1]["findings"][0];
+        assert_eq!(finding["code"], "schema.missing_migration", "{preflight:#}");
+        finding["remedy"].as_str().unwrap().to_owned()
+    };
+    let remedy = models("IntegerField()");
+    // Before version 16 nobody can count them.
+    let counted = "of 2 rows with a value in shop_item.name, 2 have one that is no integer";
+    let not_counted = "one that does not fit lets it fail";
+    assert!(
+        remedy.contains(counted) || remedy.contains(not_counted),
+        "{remedy}"
+    );
+    let remedy = models("TextField()");
+    let what = "change column shop_item.name from varchar(80) to text; all 2 rows with a value have one that fits";
+    assert!(remedy.contains(what), "{remedy}");
+    workspace.ubs(&["boot", "--until-ready"]).expect(0);
+    let waits = mission(workspace);
+    assert_eq!(waits["status"], "awaiting_approval", "{waits:#}");
+    let slug = waits["slug"].as_str().unwrap();
+    workspace.ubs(&["missions", "approve", slug]).expect(0);
+    assert_eq!(project.ask(APPLIED), "2");
+    assert_eq!(
+        project.ask("SELECT count(*) FROM shop_item WHERE price = 0"),
+        "2"
+    );
+    project.manage(&["makemigrations", "--check", "--dry-run"]);
+    expect_nothing_left(&project.server);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_empty_database_gets_all_of_them() {
     let Some(project) = Project::new() else {
         return;

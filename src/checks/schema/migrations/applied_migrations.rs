@@ -18,6 +18,8 @@ use crate::manifest::Schema;
 
 /// Rows of a tool's table that are read.
 const ROWS_MAX: usize = 100_000;
+/// Most rows of a table that are counted.
+const COUNTED_MAX: u64 = 1_000_000;
 
 enum OpenDatabase {
     Sqlite(Connection),
@@ -114,6 +116,32 @@ impl AppliedMigrations {
         };
         let is_tool = |name: &&String| tools.iter().any(|tool| name.eq_ignore_ascii_case(tool));
         names.iter().filter(|name| !is_tool(name)).count()
+    }
+
+    /// It is a server's.
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self.database, OpenDatabase::Server(_))
+    }
+
+    /// For how many rows of a table, called `t`, a condition holds; `None` if there is no such table, or they are too many to count.
+    pub(super) fn count(&self, table: &str, condition: &str) -> Option<u64> {
+        let table = identifier(table);
+        let limited = format!("SELECT * FROM {table} LIMIT {}", COUNTED_MAX + 1);
+        let sql =
+            |condition: &str| format!("SELECT count(*) FROM ({limited}) AS t WHERE {condition}");
+        let count = |condition: &str| -> Option<u64> {
+            match &self.database {
+                OpenDatabase::Sqlite(connection) => {
+                    let found = connection.query_row(&sql(condition), [], |row| row.get(0));
+                    u64::try_from(found.unwrap_or(-1_i64)).ok()
+                }
+                OpenDatabase::Server(live) => {
+                    let answer = live.try_column(&sql(condition)).ok()?;
+                    answer.first()?.parse().ok()
+                }
+            }
+        };
+        (count("true")? <= COUNTED_MAX).then(|| count(condition))?
     }
 
     /// Columns of a table as text (blobs as hexadecimal digits, NULL as an empty text). `None` if the

@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::applied_migrations::AppliedMigrations;
+use super::django_draft::{Rows, Written, by_hand, propose, words};
 use super::pending::{PendingMigration, listed, pending, with_pending};
 use super::status::Migrated;
+use super::upgrader::Upgrader;
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::python::{PROBE_TIMEOUT_MS, ProbeAnswer, ProbeError, ProbeProgram, run_probe};
@@ -17,7 +19,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::remedy::MigrationTool;
 use crate::domain::words::count;
-use crate::manifest::Schema;
+use crate::manifest::{Expect, Schema};
 
 const TABLE: &str = "django_migrations";
 const COMMAND: &str = "python manage.py migrate";
@@ -52,6 +54,8 @@ struct Migration {
 struct Conflict {
     app: String,
     leaves: Vec<String>,
+    /// What merges them, as `makemigrations --merge` writes it.
+    written: Option<Written>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,6 +65,10 @@ struct Changed {
     steps: Vec<String>,
     /// The app lies in the workspace.
     ours: bool,
+    /// What brings it, as `makemigrations` writes it.
+    written: Option<Written>,
+    /// Why it is not written here.
+    why_not: String,
 }
 
 /// Everything about one project and one database.
@@ -81,7 +89,7 @@ pub(super) fn examine(
         false,
     )?;
     let mut migrated = Migrated::default();
-    let project = match ran.answer {
+    let mut project = match ran.answer {
         ProbeAnswer::Given(Project {
             raised: Some(raised),
             ..
@@ -99,6 +107,7 @@ pub(super) fn examine(
     let finding = |code: Code, severity, subject: &str, message: String| {
         Finding::new(code, severity, subject, message).fact("schema", schema.name.as_str())
     };
+    let drafts = Drafts::take(context, settings, &mut project);
     for conflict in &project.conflicts {
         migrated.findings.push(
             finding(
@@ -153,22 +162,27 @@ pub(super) fn examine(
         .findings
         .extend(unknown(&project, &recorded, &applied, &finding));
     let steps = unapplied(&project, &recorded);
-    if steps.is_empty() {
-        migrated.is_current = true;
-        migrated.at_head = project.conflicts.is_empty();
-        return Ok(migrated);
-    }
     let is_default = project.alias.is_empty() || project.alias == DEFAULT;
-    let command = if is_default {
-        COMMAND.to_owned()
-    } else {
-        format!("{COMMAND} --database {}", project.alias)
-    };
     let target = match is_default {
         true => "heads",
         false => project.alias.as_str(),
     };
     let django = || (MigrationTool::Django, target.to_owned());
+    // What waits is run first, unless it waits for the merge.
+    if steps.is_empty() || !project.conflicts.is_empty() && !recorded.is_empty() {
+        let upgrader = applied.upgrader(Some(django()));
+        drafts.attach(&mut migrated.findings, &applied, &upgrader, steps.len());
+    }
+    if steps.is_empty() {
+        migrated.is_current = true;
+        migrated.at_head = project.conflicts.is_empty();
+        return Ok(migrated);
+    }
+    let command = if is_default {
+        COMMAND.to_owned()
+    } else {
+        format!("{COMMAND} --database {}", project.alias)
+    };
     let upgrader = || applied.upgrader(project.conflicts.is_empty().then(django));
     let others = applied.other_tables(&[TABLE]);
     if !recorded.is_empty() {
@@ -210,6 +224,91 @@ pub(super) fn examine(
     };
     migrated.findings.push(found);
     Ok(migrated)
+}
+
+/// The migrations that would mend what was found, by app.
+struct Drafts {
+    merges: Vec<(String, Written)>,
+    changes: Vec<(String, Result<Written, String>)>,
+}
+
+impl Drafts {
+    /// None, where one file could not be run on all that it is for.
+    fn take(context: &CheckContext<'_>, settings: &str, project: &mut Project) -> Self {
+        let is_same = |schema: &&Schema| match &schema.expect {
+            Expect::Django { settings: other } => other == settings,
+            _ => false,
+        };
+        let is_one = context.manifest.schemas.iter().filter(is_same).count() == 1;
+        let conflicts = project.conflicts.iter_mut();
+        let mut merges: Vec<(String, Written)> = conflicts
+            .filter_map(|conflict| Some((conflict.app.clone(), conflict.written.take()?)))
+            .collect();
+        if !is_one || project.conflicts.len() != 1 {
+            merges.clear();
+        }
+        let ours = project.changes.iter_mut().filter(|changed| changed.ours);
+        let changes = ours.map(|changed| {
+            let written = changed.written.take();
+            let written = written.filter(|_| is_one).ok_or_else(|| match is_one {
+                true => changed.why_not.clone(),
+                false => "several databases of the manifest have these migrations".to_owned(),
+            });
+            (changed.app.clone(), written)
+        });
+        let changes = changes.collect();
+        Self { merges, changes }
+    }
+
+    /// `waiting`: how many migrations wait.
+    fn attach(
+        self,
+        findings: &mut [Finding],
+        applied: &AppliedMigrations,
+        upgrader: &Upgrader,
+        waiting: usize,
+    ) {
+        let mut of = |code: Code, app: &str, with: &dyn Fn(Finding) -> Finding| {
+            let mut found = findings.iter_mut();
+            if let Some(found) = found.find(|one| one.code == code && one.subject == app) {
+                *found = with(found.clone());
+            }
+        };
+        for (app, written) in self.merges {
+            let waiting = match waiting {
+                0 => "nothing else is run".to_owned(),
+                n => format!("{} that wait are run with it", count(n, "migration")),
+            };
+            let both = match written.both.as_slice() {
+                [] => String::new(),
+                both => format!(
+                    "; more than one branch changes {}, so look at what comes last",
+                    listed(both)
+                ),
+            };
+            let lost = format!("it joins the leaves and changes nothing itself; {waiting}{both}");
+            let why = "the branches may be meant to stay apart";
+            of(Code::SchemaMultipleHeads, &app, &|finding| {
+                propose(finding, written.clone(), upgrader, &lost, why)
+            });
+        }
+        let count = |table: &str, condition: &str| applied.count(table, condition);
+        let rows = Rows {
+            is_server: applied.is_server(),
+            count: &count,
+        };
+        for (app, written) in self.changes {
+            let drafted = written.and_then(|written| Ok((words(rows, &written)?, written)));
+            of(Code::SchemaMissingMigration, &app, &|finding| {
+                let why = "a migration is a part of the application's sources";
+                match &drafted {
+                    Ok((lost, written)) => propose(finding, written.clone(), upgrader, lost, why),
+                    Err(why) if why.is_empty() => finding,
+                    Err(why) => by_hand(finding, why),
+                }
+            });
+        }
+    }
 }
 
 /// Recorded for an app that is installed, and in no file.

@@ -9,6 +9,7 @@ mod applied_migrations;
 mod command;
 mod config_file;
 mod django;
+mod django_draft;
 mod draft;
 mod environment;
 mod examine;

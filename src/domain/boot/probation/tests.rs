@@ -250,6 +250,44 @@ fn a_failure_that_came_back_in_what_ran_with_the_fix_names_it() {
 }
 
 #[test]
+fn what_a_fix_names_starts_again_and_runs_with_it_once_it_is_up() {
+    use crate::domain::boot::{named, only_restarts, runs_with};
+    use crate::domain::mission::Change;
+    let mut state = running();
+    let restart = Change::Restart {
+        services: vec!["web".into(), "absent".into()],
+    };
+    let mut fix = Fix {
+        changes: vec![restart, Change::Wait { ms: 1 }],
+        ..fix(1, 30, Some(boot(1)))
+    };
+    assert!(only_restarts(&fix));
+    assert!(!only_restarts(&Fix {
+        changes: vec![Change::Wait { ms: 1 }],
+        ..fix.clone()
+    }));
+    state.layers[0].services[0].process = Some(crate::domain::event::ProcessRef {
+        pid: 1,
+        start_ticks: 1,
+        host_boot: String::new(),
+    });
+    assert_eq!(named(&state, &fix, fix.applied_at), ["web"]);
+    assert!(!runs_with(&state, &fix));
+    let web = &mut state.layers[0].services[0];
+    (web.started_at, web.status) = (Some(at(31)), ServiceStatus::Starting);
+    assert!(named(&state, &fix, fix.applied_at).is_empty());
+    assert!(!runs_with(&state, &fix), "it is not up yet");
+    state.layers[0].services[0].status = ServiceStatus::Ready;
+    assert!(runs_with(&state, &fix));
+    // What it is for is not up.
+    fix.layer = Some("api".into());
+    state.layers[0].status = LayerStatus::Failed;
+    assert!(!runs_with(&state, &fix));
+    (state.layers[0].status, state.phase) = (LayerStatus::Up, Phase::Stopping);
+    assert!(!runs_with(&state, &fix));
+}
+
+#[test]
 fn affected_services_start_again_in_the_order_of_layers_and_needs() {
     use crate::domain::boot::due;
     use crate::domain::event::{Need, NeedCondition};

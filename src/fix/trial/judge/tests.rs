@@ -285,13 +285,9 @@ fn a_declared_check_that_no_longer_runs_is_a_doubt() {
     let mut before = declared(CheckStatus::Critical);
     before.findings.push(finding.clone());
     let judged = |after| {
-        judge(
-            &sign_finding(&finding),
-            &failure,
-            &vec![before.clone()],
-            &[declared(after)],
-        )
-        .doubts
+        let (before, after) = (vec![before.clone()], [declared(after)]);
+        let judged = judge(&sign_finding(&finding), &failure, &before, &after);
+        [judged.unseen, judged.doubts].concat()
     };
     assert_eq!(judged(CheckStatus::Healthy), [""; 0]);
     assert_eq!(
@@ -301,6 +297,22 @@ fn a_declared_check_that_no_longer_runs_is_a_doubt() {
             "the declared check looks at 0 declared checks called prisma instead of 1",
         ]
     );
+}
+
+#[test]
+fn a_declared_check_that_only_a_new_start_can_mend_is_unseen_and_nothing_else_may_be_worse() {
+    let finding = broken("check.cache", "cache");
+    let failure = Failure::of_finding(CheckName::Declared, &finding);
+    let before = vec![
+        report(CheckName::Declared, vec![finding]),
+        report(CheckName::Schema, vec![]),
+    ];
+    let judged = judge_before_start(&failure, &before, &before, "it is still there");
+    assert!(judged.holds && judged.doubts.is_empty(), "{judged:?}");
+    assert!(judged.unseen[0].contains("it is still there"), "{judged:?}");
+    let mut after = before.clone();
+    after[1] = report(CheckName::Schema, vec![broken("schema.missing_table", "s")]);
+    assert!(!judge_before_start(&failure, &before, &after, "").holds);
 }
 
 #[test]

@@ -38,6 +38,7 @@ mirror! {
         MoveAside { path: String },
         Run { command: Vec<String> },
         Wait { ms: u64 },
+        Restart { services: Vec<String> },
     }
 
     struct Proposal of mission {
