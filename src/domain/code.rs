@@ -89,6 +89,8 @@ codes! {
     ConfigUnjudged = "config.unjudged", Info, "read that cannot be judged", "reads that cannot be judged";
     ConfigProgramMissing = "config.program_missing", Warning, "missing program", "missing programs";
     ConfigPortTaken = "config.port_taken", Warning, "port that is taken", "ports that are taken";
+    ConfigFileMissing = "config.file_missing", Critical, "missing file", "missing files";
+    ConfigCertificateEnds = "config.certificate_ends", Warning, "certificate that ends", "certificates that end";
     ConfigStaleFile = "config.stale_file", Warning, "file left behind by an earlier run", "files left behind by earlier runs";
     ConfigDiskSpace = "config.disk_space", Warning, "file system that is nearly full", "file systems that are nearly full";
 

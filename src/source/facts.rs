@@ -52,6 +52,8 @@ pub(crate) struct SourceFacts {
     pub created: Vec<CreateAll>,
     /// Calls that may start a server.
     pub servers: Vec<ServerCall>,
+    /// Directories of templates, as literals: relative to where the application runs.
+    pub template_directories: Vec<(Place, String)>,
     /// What `SQLALCHEMY_DATABASE_URI` is set to.
     pub database_uris: Vec<DatabaseUri>,
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use ruff_python_ast::{BoolOp, Expr, ExprCall, Operator};
 use ruff_text_size::Ranged;
 
-use super::facts::{DatabaseUri, GivenValue, ServerCall};
+use super::facts::{DatabaseUri, GivenValue, Place, ServerCall};
 use super::literals::literal_text;
 use super::scope::Scope;
 
@@ -20,6 +20,7 @@ const NO_SERVERS: [&str; 4] = ["asyncio", "subprocess", "anyio", "trio"];
 pub(super) struct GivenFacts {
     pub servers: Vec<ServerCall>,
     pub uris: Vec<DatabaseUri>,
+    pub template_directories: Vec<(Place, String)>,
 }
 
 /// Collects it.
@@ -60,6 +61,7 @@ impl GivenCollector {
         if let Some(keyword) = call.arguments.find_keyword(URI) {
             self.push_uri(scope, &keyword.value);
         }
+        self.read_templates(scope, call);
         let Expr::Attribute(attribute) = &*call.func else {
             if matches!(&*call.func, Expr::Name(_)) {
                 // `from uvicorn import run`.
@@ -80,6 +82,26 @@ impl GivenCollector {
         let owner = owner.rsplit('.').next().unwrap_or_default();
         if !NO_SERVERS.contains(&owner) {
             self.push_server(scope, call, owner, method);
+        }
+    }
+
+    /// `Jinja2Templates(directory="templates")`, `FileSystemLoader("templates")`.
+    fn read_templates(&mut self, scope: &Scope<'_>, call: &ExprCall) {
+        let last = match &*call.func {
+            Expr::Name(name) => name.id.as_str(),
+            Expr::Attribute(attribute) => attribute.attr.as_str(),
+            _ => return,
+        };
+        let keyword = match last {
+            "Jinja2Templates" => "directory",
+            "FileSystemLoader" => "searchpath",
+            _ => return,
+        };
+        let directory = call.arguments.find_argument_value(keyword, 0);
+        let directory = directory.and_then(|expr| scope.text_of(expr));
+        if let Some(directory) = directory.filter(|_| !scope.is_never()) {
+            let place = scope.place(call.range());
+            self.facts.template_directories.push((place, directory));
         }
     }
 
