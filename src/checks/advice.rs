@@ -1,5 +1,6 @@
 //! What to do about an exception: what its kind is known for. A remedy is right, or is not given here.
 
+mod messages;
 mod pairs;
 mod standard;
 
@@ -81,6 +82,7 @@ pub(super) fn advise(
             let version = |name: &str| packages?.version_of(name);
             pairs::quarrel(raised.texts(), version).map(Advice::of)
         })
+        .or_else(|| messages::remedy(raised.texts()).map(|remedy| Advice::of(remedy.to_owned())))
         .or_else(|| fields(context, raised))
         .or_else(|| variable(context, raised))
         .or_else(|| twice(context, raised))

@@ -1,0 +1,5 @@
+"""A server that speaks enough of Redis for a worker that waits."""
+from fakeredis import TcpFakeServer
+
+if __name__ == "__main__":
+    TcpFakeServer(("127.0.0.1", 18376)).serve_forever()
