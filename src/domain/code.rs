@@ -124,7 +124,7 @@ codes! {
     SchemaUnreachable = "schema.unreachable", Critical, "database out of reach", "databases out of reach",
         masks Masks::WholeCheck;
     SchemaReadOnly = "schema.read_only", Warning, "database that cannot be written", "databases that cannot be written";
-    SchemaNoRight = "schema.no_right", Warning, "table that may not be read", "tables that may not be read";
+    SchemaNoRight = "schema.no_right", Warning, "missing right on a table", "missing rights on tables";
     SchemaSequenceBehind = "schema.sequence_behind", Warning, "sequence behind its column", "sequences behind their columns";
     SchemaUnsupportedDatabase = "schema.unsupported_database", Critical, "database of another kind", "databases of another kind";
     SchemaNotCompared = "schema.not_compared", Info, "database not compared", "databases not compared";

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry::{LIMITS, limit, set_user, signal};
-use super::container::{Built, Directories, built_command, context_of, inside, port_of_image, published};
+use super::container::{
+    Built, Directories, built_command, context_of, inside, port_of_image, published,
+};
 use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};

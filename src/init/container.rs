@@ -176,7 +176,11 @@ impl Built {
 
     /// The variables that mean the same in this directory of the workspace; `context` is what paths are relative to.
     /// What does not is left.
-    pub(super) fn env_in(&mut self, cwd: Option<&str>, context: Option<&str>) -> Vec<(String, String)> {
+    pub(super) fn env_in(
+        &mut self,
+        cwd: Option<&str>,
+        context: Option<&str>,
+    ) -> Vec<(String, String)> {
         if cwd.unwrap_or(".") != context.unwrap_or(".") {
             for name in std::mem::take(&mut self.paths) {
                 self.forget(&name);

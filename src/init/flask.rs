@@ -64,7 +64,12 @@ pub(super) fn is_relative(url: &str) -> bool {
 
 /// The URL as it is meant from the workspace: Flask-SQLAlchemy 3 takes a relative file from `instance` beside the
 /// package of the application, earlier ones from that package.
-pub(super) fn from_workspace(code: &ApplicationCode<'_>, uri: &DatabaseUri, value: &GivenValue, url: &str) -> String {
+pub(super) fn from_workspace(
+    code: &ApplicationCode<'_>,
+    uri: &DatabaseUri,
+    value: &GivenValue,
+    url: &str,
+) -> String {
     let Some(path) = file_of(url).filter(|_| is_relative(url)) else {
         return url.to_owned();
     };

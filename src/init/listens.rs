@@ -60,7 +60,12 @@ mod tests {
     use super::*;
     use crate::source::Place;
 
-    fn call(owner: &str, method: &str, line: u32, port: Option<(Option<&str>, &str)>) -> ServerCall {
+    fn call(
+        owner: &str,
+        method: &str,
+        line: u32,
+        port: Option<(Option<&str>, &str)>,
+    ) -> ServerCall {
         let owned = |text: &str| text.to_owned();
         ServerCall {
             place: Place {
@@ -88,7 +93,10 @@ mod tests {
         };
         is(&[given("uvicorn", Some((None, "8123")))], Some("8123"));
         is(&[given("app", None)], Some("5000"));
-        is(&[given("app", Some((Some("PORT"), "80")))], Some("${PORT:-80}"));
+        is(
+            &[given("app", Some((Some("PORT"), "80")))],
+            Some("${PORT:-80}"),
+        );
         is(&[call("web", "run_app", 1, None)], Some("8080"));
         // Not known, another program, two, no port.
         let mut unknown = given("app", None);
@@ -97,7 +105,12 @@ mod tests {
         is(&[given("runner", Some((None, "8123")))], None);
         is(&[given("app", None), given("uvicorn", None)], None);
         is(&[given("app", Some((None, "99999")))], None);
-        assert_eq!(listening(&[given("uvicorn", None)], "a.py", &[]).unwrap().line, 3);
+        assert_eq!(
+            listening(&[given("uvicorn", None)], "a.py", &[])
+                .unwrap()
+                .line,
+            3
+        );
         assert_eq!(listening(&[given("uvicorn", None)], "b.py", &[]), None);
     }
 }

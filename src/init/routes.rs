@@ -227,10 +227,7 @@ fn mounted(
         if is_side(&include.place.file) {
             continue;
         }
-        let includer = include
-            .includer
-            .clone()
-            .filter(is_known);
+        let includer = include.includer.clone().filter(is_known);
         let in_file = include.place.file == app.place.file;
         let key = match (includer, &include.includer) {
             (Some(router), _) => router,

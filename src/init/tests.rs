@@ -236,8 +236,18 @@ fn what_a_mounted_application_serves_is_listed_below_it() {
     .app(Framework::FastApi, "server.py", "server", "app")
     .app(Framework::FastApi, compute, "compute", "compute")
     .router("compute.nodes", "router", "/nodes", 1)
-    .include((compute, 2), ("compute", "compute"), ("compute.nodes", "router"), "")
-    .include(("server.py", 2), ("server", "app"), ("compute", "compute"), "/v3/compute");
+    .include(
+        (compute, 2),
+        ("compute", "compute"),
+        ("compute.nodes", "router"),
+        "",
+    )
+    .include(
+        ("server.py", 2),
+        ("server", "app"),
+        ("compute", "compute"),
+        "/v3/compute",
+    );
     let text = shop.survey().text;
     assert!(text.contains("\"/v3/compute/nodes\""), "{text}");
 }
@@ -297,8 +307,12 @@ fn the_database_of_a_flask_application_is_compared_where_it_is_certain() {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }
     // Earlier versions keep the file in the package.
-    let text = flask_shop(&format!("{set}'sqlite:///shop.db'"), &[("shop/shop.db", "")]);
-    let wanted = "\ndatabase = \"sqlite:///shop/shop.db\"\nexpect = \"sqlalchemy:shop.models:db\"\n";
+    let text = flask_shop(
+        &format!("{set}'sqlite:///shop.db'"),
+        &[("shop/shop.db", "")],
+    );
+    let wanted =
+        "\ndatabase = \"sqlite:///shop/shop.db\"\nexpect = \"sqlalchemy:shop.models:db\"\n";
     assert!(text.contains(wanted), "{text}");
     let given = "os.environ.get('DATABASE_URL') or 'sqlite:///' + os.path.join(here, 'a.db')";
     let text = flask_shop(&format!("{set}{given}"), &[("shop/a.db", "")]);
@@ -310,19 +324,29 @@ fn the_database_of_a_flask_application_is_compared_where_it_is_certain() {
 fn the_database_of_a_flask_application_is_a_comment_where_it_is_not_certain() {
     let set = "app.config['SQLALCHEMY_DATABASE_URI'] = ";
     for (config, more, why) in [
-        ("'sqlite:///shop.db'", None, "instance/shop.db does not exist yet"),
+        (
+            "'sqlite:///shop.db'",
+            None,
+            "instance/shop.db does not exist yet",
+        ),
         ("f'sqlite:///{here}/shop.db'", None, "is computed"),
         (
             "os.environ['DATABASE_URL']",
             Some((".env", "DATABASE_URL=sqlite:///shop.db\n")),
             "from its directory `instance`",
         ),
-        ("os.environ['DATABASE_URL']", None, "the database's URL is not known"),
+        (
+            "os.environ['DATABASE_URL']",
+            None,
+            "the database's URL is not known",
+        ),
     ] {
         let text = flask_shop(&format!("{set}{config}"), more.as_slice());
         let unwrapped = text.replace("\n#   ", " ");
         assert!(text.contains("\n# [[schema]]\n"), "{text}");
-        let unsure = unwrapped.lines().any(|line| line.starts_with("# unsure: ") && line.contains(why));
+        let unsure = unwrapped
+            .lines()
+            .any(|line| line.starts_with("# unsure: ") && line.contains(why));
         assert!(unsure, "{why}\n{text}");
     }
 }

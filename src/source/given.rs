@@ -164,7 +164,9 @@ impl GivenCollector {
                     })
             }
             Expr::BinOp(sum) if sum.op == Operator::Add => {
-                let scheme = scope.text_of(&sum.left).filter(|text| text.ends_with("///"))?;
+                let scheme = scope
+                    .text_of(&sum.left)
+                    .filter(|text| text.ends_with("///"))?;
                 let Expr::Call(call) = &*sum.right else {
                     return None;
                 };
@@ -267,7 +269,11 @@ mod tests {
             (
                 "class Config:\n    SQLALCHEMY_DATABASE_URI = os.environ.get('DATABASE_URL') or \\\n        \
                  'sqlite:///' + os.path.join(here, 'data', 'c.db')",
-                Some(given(Some("DATABASE_URL"), Some("sqlite:///data/c.db"), true)),
+                Some(given(
+                    Some("DATABASE_URL"),
+                    Some("sqlite:///data/c.db"),
+                    true,
+                )),
             ),
             (
                 "SQLALCHEMY_DATABASE_URI = os.environ['DATABASE_URL']",
@@ -300,15 +306,34 @@ mod tests {
         };
         assert_eq!(
             servers("uvicorn.run('a:b', host='0.0.0.0', port=8123)"),
-            one("uvicorn", "run", true, Some(given(None, Some("8123"), false)))
+            one(
+                "uvicorn",
+                "run",
+                true,
+                Some(given(None, Some("8123"), false))
+            )
         );
-        assert_eq!(servers("app.run(debug=True)"), one("app", "run", true, None));
+        assert_eq!(
+            servers("app.run(debug=True)"),
+            one("app", "run", true, None)
+        );
         assert_eq!(
             servers("app.run('0.0.0.0', int(os.environ.get('PORT', 5050)))"),
-            one("app", "run", true, Some(given(Some("PORT"), Some("5050"), false)))
+            one(
+                "app",
+                "run",
+                true,
+                Some(given(Some("PORT"), Some("5050"), false))
+            )
         );
-        assert_eq!(servers("app.run(port=settings.port)"), one("app", "run", false, None));
-        assert_eq!(servers("uvicorn.run(app, **options)"), one("uvicorn", "run", false, None));
+        assert_eq!(
+            servers("app.run(port=settings.port)"),
+            one("app", "run", false, None)
+        );
+        assert_eq!(
+            servers("uvicorn.run(app, **options)"),
+            one("uvicorn", "run", false, None)
+        );
         assert_eq!(servers("asyncio.run(main())\n'app.run(1)'"), vec![]);
     }
 }

@@ -70,7 +70,9 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.created.extend(file.created.created);
         facts.undefined.extend(file.undefined);
         facts.servers.extend(file.given.servers);
-        facts.template_directories.extend(file.given.template_directories);
+        facts
+            .template_directories
+            .extend(file.given.template_directories);
         facts.database_uris.extend(file.given.uris);
         if !is_aside(&file.scope.file) {
             called.extend(file.created.called);

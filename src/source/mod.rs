@@ -43,9 +43,9 @@ pub(crate) use edit::{
     rename_imported,
 };
 pub(crate) use facts::{
-    ApplicationObject, Base, CreateAll, DatabaseUri, EnvRead, Framework, GivenValue, Guard, IgnoredHandler, Import,
-    Include, ModuleScope, Place, RouterDefinition, ServerCall, SourceFacts, TableDefinition,
-    UndefinedName, Unjudged, ValueKind,
+    ApplicationObject, Base, CreateAll, DatabaseUri, EnvRead, Framework, GivenValue, Guard,
+    IgnoredHandler, Import, Include, ModuleScope, Place, RouterDefinition, ServerCall, SourceFacts,
+    TableDefinition, UndefinedName, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;

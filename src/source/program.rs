@@ -393,10 +393,12 @@ fn known(tool: &str, arguments: &[String]) -> Program {
             }
         }
         "arq" | "huey_consumer" | HUEY_SCRIPT => Program {
-            object: positional(arguments, &WORKER_FLAGS).first().and_then(|word| {
-                let (module, attribute) = word.rsplit_once('.')?;
-                is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
-            }),
+            object: positional(arguments, &WORKER_FLAGS)
+                .first()
+                .and_then(|word| {
+                    let (module, attribute) = word.rsplit_once('.')?;
+                    is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
+                }),
             ..Program::of(tool)
         },
         _ => Program::of(tool),
@@ -558,7 +560,10 @@ mod tests {
         let rq = of("rq worker -c a.settings -w a.work.Own high -P src");
         assert_eq!(rq.modules, ["a.settings", "a.work"]);
         assert_eq!(rq.directory.as_deref(), Some("src"));
-        for line in ["arq --watch src a.Settings", "huey_consumer -w2 a.Settings -k process"] {
+        for line in [
+            "arq --watch src a.Settings",
+            "huey_consumer -w2 a.Settings -k process",
+        ] {
             assert_eq!(of(line).object.unwrap().0, "a", "{line}");
         }
         assert_eq!(

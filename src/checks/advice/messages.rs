@@ -55,7 +55,9 @@ const MESSAGES: [Message; 14] = [
         source: "https://github.com/bendavis78/django-template-email/issues/11",
     },
     Message {
-        texts: &["doesn't declare an explicit app_label and isn't in an application in INSTALLED_APPS"],
+        texts: &[
+            "doesn't declare an explicit app_label and isn't in an application in INSTALLED_APPS",
+        ],
         remedy: "add the app of that model to INSTALLED_APPS, and import it by the name that stands there",
         source: "https://docs.djangoproject.com/en/5.1/ref/models/options/#app-label",
     },
@@ -90,7 +92,8 @@ const MESSAGES: [Message; 14] = [
 
 /// What to do about the first text that is known.
 pub(super) fn remedy<'t>(mut texts: impl Iterator<Item = &'t str>) -> Option<&'static str> {
-    let is_it = |text: &str, message: &Message| message.texts.iter().all(|part| text.contains(part));
+    let is_it =
+        |text: &str, message: &Message| message.texts.iter().all(|part| text.contains(part));
     texts.find_map(|text| {
         let message = MESSAGES.iter().find(|message| is_it(text, message))?;
         Some(message.remedy)

@@ -54,7 +54,14 @@ pub(super) fn named_files(
     };
     let mut findings = Vec::new();
     for (name, shown) in named(files) {
-        findings.extend(missing(context, service, severity, name, &shown, &place.join(&shown)));
+        findings.extend(missing(
+            context,
+            service,
+            severity,
+            name,
+            &shown,
+            &place.join(&shown),
+        ));
     }
     for (name, shown) in named(certificates) {
         let path = place.join(&shown);
@@ -192,7 +199,11 @@ mod tests {
             let there = app(&service(run)).file("gunicorn.conf.py", "");
             assert_eq!(file_findings(&there), [], "{run}");
         }
-        for run in ["gunicorn -c python:a.settings a:b", "gunicorn a:b", "celery -A a -c 2"] {
+        for run in [
+            "gunicorn -c python:a.settings a:b",
+            "gunicorn a:b",
+            "celery -A a -c 2",
+        ] {
             assert_eq!(file_findings(&app(&service(run))), [], "{run}");
         }
         // A task before it may make the file.
@@ -210,10 +221,15 @@ mod tests {
             params.self_signed(&key).unwrap().pem()
         };
         for (year, expected) in [(2020, 1), (2099, 0)] {
-            let app = app(&service("uvicorn a:b --ssl-certfile tls.pem")).file("tls.pem", &certificate(year));
+            let app = app(&service("uvicorn a:b --ssl-certfile tls.pem"))
+                .file("tls.pem", &certificate(year));
             let findings = file_findings(&app);
             assert_eq!(findings.len(), expected, "{findings:#?}");
-            assert!(findings.iter().all(|f| f.message.contains("ended on 2020-01-01")));
+            assert!(
+                findings
+                    .iter()
+                    .all(|f| f.message.contains("ended on 2020-01-01"))
+            );
         }
     }
 

@@ -24,7 +24,12 @@ const SAMPLE: [&str; 15] = [
 ];
 const LAYERS: [&str; 4] = ["database", "logging", "governance", "apis"];
 
-fn report(name: CheckName, summary: &str, measured: Measured, findings: Vec<Finding>) -> CheckReport {
+fn report(
+    name: CheckName,
+    summary: &str,
+    measured: Measured,
+    findings: Vec<Finding>,
+) -> CheckReport {
     CheckReport {
         name,
         status: CheckStatus::of(&findings),
@@ -77,13 +82,29 @@ fn healthy() -> Vec<CheckReport> {
     let routes = "31 routes, 9 of 9 services mounted (100.0 %)";
     vec![
         report(CheckName::Config, &vault, config, vec![]),
-        report(CheckName::Schema, "12 tables expected, 12 live", schema, vec![]),
-        report(CheckName::Rehearsal, "4 of 4 layers passed", rehearsed(None), vec![]),
+        report(
+            CheckName::Schema,
+            "12 tables expected, 12 live",
+            schema,
+            vec![],
+        ),
+        report(
+            CheckName::Rehearsal,
+            "4 of 4 layers passed",
+            rehearsed(None),
+            vec![],
+        ),
         report(CheckName::Registration, routes, registered(9), vec![]),
     ]
 }
 
-fn found(code: &str, severity: Severity, subject: &str, message: &str, place: Option<(&str, u32)>) -> Finding {
+fn found(
+    code: &str,
+    severity: Severity,
+    subject: &str,
+    message: &str,
+    place: Option<(&str, u32)>,
+) -> Finding {
     let mut found = Finding::new(code, severity, subject, message);
     found.location = place.map(|(file, line)| Location {
         file: file.to_owned(),
@@ -103,7 +124,10 @@ fn shown(reports: &[CheckReport], gaps: &[NoLook]) -> String {
         progress: false,
     };
     let text = text(&ui, "shop", reports, gaps, decide_go(reports));
-    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    assert!(
+        text.lines().all(|line| line.chars().count() <= 80),
+        "{text}"
+    );
     text
 }
 
@@ -164,7 +188,13 @@ fn a_no_go_names_its_ground() {
         Some((".env", 2)),
     );
     placeholder.remedy = Some("set SECRET_KEY in .env to its real value".into());
-    let note = found("config.unused", Severity::Info, "OLD", "nothing reads OLD", None);
+    let note = found(
+        "config.unused",
+        Severity::Info,
+        "OLD",
+        "nothing reads OLD",
+        None,
+    );
     reports[0].findings = vec![placeholder, note];
     let mut table = found(
         "schema.missing_table",
@@ -203,6 +233,12 @@ fn a_no_go_names_its_ground() {
         report.status = CheckStatus::of(&report.findings);
     }
     let text = shown(&reports, &[]);
-    assert!(text.lines().rev().nth(1).is_some_and(|line| line.starts_with("NO-GO: ")), "{text}");
+    assert!(
+        text.lines()
+            .rev()
+            .nth(1)
+            .is_some_and(|line| line.starts_with("NO-GO: ")),
+        "{text}"
+    );
     insta::assert_snapshot!("no_go", text);
 }
