@@ -302,7 +302,7 @@ fn the_database_of_a_flask_application_is_compared_where_it_is_certain() {
     for wanted in [
         "\n[[schema]]\nname = \"main\"\ndatabase = \"sqlite:///instance/shop.db\"\nexpect = \"alembic:migrations/alembic.ini\"\n",
         "\nmodels = \"sqlalchemy:shop.models:db\"\n",
-        "\"flask\", \"--app\", \"shop:create_app\", \"db\", \"upgrade\", \"-d\", \"migrations\"",
+        "run = \"python -m flask --app shop:create_app db upgrade -d migrations\"",
     ] {
         assert!(text.contains(wanted), "{wanted}\n{text}");
     }

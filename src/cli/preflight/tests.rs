@@ -205,6 +205,7 @@ fn a_no_go_names_its_ground() {
     );
     table.remedy = Some("run alembic upgrade head".into());
     reports[1].findings = vec![table];
+    reports[1].summary = "12 tables expected, 11 live: 1 missing table".into();
     // One exception in two layers is one line.
     let exception = "ImportError: cannot import name 'Base' from 'backend.models'";
     let layers = ["governance", "apis"].map(|layer| {
@@ -219,6 +220,7 @@ fn a_no_go_names_its_ground() {
         found
     });
     reports[2].findings = layers.into();
+    reports[2].summary = "3 of 4 layers passed".into();
     reports[2].measured = rehearsed(Some("governance"));
     let chat = found(
         "registration.unmounted_router",
@@ -228,6 +230,7 @@ fn a_no_go_names_its_ground() {
         Some(("backend/routers/chat.py", 5)),
     );
     reports[3].findings = vec![chat];
+    reports[3].summary = "31 routes, 8 of 9 services mounted (88.8 %)".into();
     reports[3].measured = registered(8);
     for report in &mut reports {
         report.status = CheckStatus::of(&report.findings);
