@@ -410,13 +410,21 @@ fn lacking_object(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice>
         .layers
         .iter()
         .flat_map(|layer| &layer.services);
-    let is_its = |service: &&Service| {
-        let object = AsRun::of_service(context, service).program.object;
-        object.is_some_and(|(named, _)| named == module)
+    let named = |service: &Service| {
+        let program = AsRun::of_service(context, service).program;
+        let (of, attribute) = program.object?;
+        // As the program writes it.
+        let mark = match program.tool.as_str() {
+            "arq" | "huey_consumer" | "huey_consumer.py" => '.',
+            _ => ':',
+        };
+        (of == module).then_some((attribute, mark))
     };
-    let service = services.clone().find(is_its)?;
+    let (service, (wanted, mark)) = services
+        .clone()
+        .find_map(|service| Some((service, named(service)?)))?;
     let clean = |text: &str| context.redactor.clean(text, 256);
-    let there: Vec<String> = facts
+    let mut there: Vec<String> = facts
         .applications
         .iter()
         .filter(|app| is_module(&app.module, module) && !app.attribute.is_empty())
@@ -425,6 +433,14 @@ fn lacking_object(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice>
             format!("{module}:{}{call}", app.attribute)
         })
         .collect();
+    if there.is_empty() {
+        let scopes = facts.scopes.iter();
+        let names = scopes
+            .filter(|scope| is_module(&scope.module, module))
+            .flat_map(|scope| scope.names.iter().map(String::as_str));
+        let near = near_names(&wanted, names);
+        there.extend(near.iter().map(|name| format!("{module}{mark}{name}")));
+    }
     let service_name = &service.name;
     let remedy = match there.as_slice() {
         [] => format!(

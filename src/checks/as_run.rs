@@ -11,6 +11,17 @@ use crate::source::{Program, program};
 /// A start-up that takes longer is not decided, in seconds.
 pub(super) const STARTUP_S_MAX: u64 = 20;
 
+/// Programs of workers whose command names an object of a module.
+const WORKERS: [&str; 7] = [
+    "arq",
+    "celery",
+    "dramatiq",
+    "faststream",
+    "huey_consumer",
+    "huey_consumer.py",
+    "taskiq",
+];
+
 /// What a run in the sandbox takes over from a service; nothing by default.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AsRun {
@@ -142,6 +153,16 @@ impl AsRun {
     pub(super) fn script_of(&self, input: &serde_json::Value) -> Option<String> {
         let scripts = input["scripts"].as_object()?;
         scripts.values().next()?.as_str().map(str::to_owned)
+    }
+
+    /// Module and attribute of the object that a worker's command names, which is looked up when the worker starts.
+    pub(super) fn worker_object(&self) -> Option<(&str, &str)> {
+        let (module, attribute) = self.program.object.as_ref()?;
+        let is_worker = WORKERS.contains(&self.program.tool.as_str());
+        let is_name = attribute
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_.".contains(c));
+        (is_worker && is_name && !attribute.is_empty()).then_some((module, attribute))
     }
 
     /// The module that `celery -A` names without its object.

@@ -116,7 +116,9 @@ pub(super) fn migrate(code: &ApplicationCode<'_>, file: &str) -> Option<Unit> {
     }
     let app = application(code)?;
     let module = code.name(&app.module);
-    let mut run = ["python", "-m", "flask", "--app"].map(str::to_owned).to_vec();
+    let mut run = ["python", "-m", "flask", "--app"]
+        .map(str::to_owned)
+        .to_vec();
     run.push(format!("{module}:{}", app.attribute));
     run.extend(["db", "upgrade", "-d", directory].map(str::to_owned));
     Some(Unit {

@@ -382,6 +382,9 @@ def _rehearse():
             else:
                 load(module)
                 _load_celery(module)
+                named = given.get("named")
+                if named and named[0] == module:
+                    attribute_of(module, named[1])
             rehearsed["times"].append([module, int((clock() - begun) * 1000)])
         call = given["call"]
         if call:

@@ -401,3 +401,32 @@ fn remedies_name_what_is_there() {
         assert!(at.starts_with(place), "{at}");
     }
 }
+
+#[test]
+fn the_object_that_a_worker_loads_is_looked_for() {
+    for (run, remedy) in [
+        ("arq jobs.WorkerSetting", Some("jobs.WorkerSettings")),
+        ("dramatiq jobs:brokr -p 1", Some("jobs:broker")),
+        ("huey_consumer jobs.huey", Some("define it in jobs.py")),
+        ("arq jobs.WorkerSettings", None),
+        ("dramatiq jobs", None),
+    ] {
+        let manifest = format!(
+            "[[layer]]\nname = 'work'\nrehearse = {{ imports = ['jobs'] }}\n\
+             [[layer.service]]\nname = 'work'\nrun = '{run}'\n"
+        );
+        let files = [("jobs.py", "broker = 1\nclass WorkerSettings: pass\n")];
+        let Some(app) = app(&manifest, &files) else {
+            return;
+        };
+        let report = check(&app);
+        let Some(remedy) = remedy else {
+            assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+            continue;
+        };
+        let finding = only(&report, "rehearsal.failed");
+        let told = finding.remedy.as_deref().unwrap();
+        assert!(told.contains(remedy), "{told}");
+        assert_eq!(finding.location.as_ref().unwrap().file, "ubs.toml");
+    }
+}

@@ -1,7 +1,8 @@
 import dramatiq
 from dramatiq.brokers.stub import StubBroker
 
-dramatiq.set_broker(StubBroker())
+broker = StubBroker()
+dramatiq.set_broker(broker)
 
 
 @dramatiq.actor

@@ -1,6 +1,0 @@
-import dramatiq
-
-
-@dramatiq.actor
-def send(address):
-    print(address)
