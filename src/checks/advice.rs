@@ -90,6 +90,7 @@ pub(super) fn advise(
         .or_else(|| directory(context, raised))
         .or_else(|| directory_beyond(context, raised))
         .or_else(|| asked_for(packages, raised))
+        .or_else(|| misconfigured(raised))
 }
 
 /// A file of the application has the name of what it means to import.
@@ -510,6 +511,12 @@ fn settings_module(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice
         "set DJANGO_SETTINGS_MODULE, which is {settings}, to {one}, or write {}",
         format_args!("{}.py", settings.replace('.', "/"))
     )))
+}
+
+/// Django and what belongs to it name the setting that they do not take.
+fn misconfigured(raised: &Raised) -> Option<Advice> {
+    let is_it = raised.kind == "ImproperlyConfigured" && !raised.message.contains("environment");
+    is_it.then(|| Advice::of("correct the setting that the message names".to_owned()))
 }
 
 /// Options of `pip install` that stand before what is to be installed.

@@ -31,6 +31,8 @@ pub(super) struct AsRun {
     pub cwd: Option<String>,
     /// What it starts.
     pub program: Program,
+    /// A worker or the beat of Celery: it reads its settings and imports its tasks before it does anything.
+    pub is_celery_worker: bool,
     /// Nothing of the environment of `ubs`.
     pub is_clean: bool,
     /// The interpreter that its command names, or that belongs to the environment of the program it names.
@@ -68,11 +70,14 @@ impl AsRun {
             .first()
             .filter(|word| word.contains('/'))
             .and_then(|word| interpreter_of(word, &[&place, &live]));
+        let is_celery_worker =
+            program.tool == "celery" && words.iter().any(|word| word == "worker" || word == "beat");
         Self {
             env,
             interpreter,
             cwd,
             program,
+            is_celery_worker,
             is_clean: service.clean_env,
         }
     }

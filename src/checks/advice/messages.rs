@@ -11,7 +11,7 @@ struct Message {
     source: &'static str,
 }
 
-const MESSAGES: [Message; 14] = [
+const MESSAGES: [Message; 16] = [
     Message {
         texts: &["Invalid args for response field"],
         remedy: "write response_model=None in the decorator if the handler returns a type that pydantic does not know \
@@ -22,6 +22,16 @@ const MESSAGES: [Message; 14] = [
         texts: &["Status code ", " must not have a response body"],
         remedy: "take the type that the handler returns away, or write `-> None` or response_model=None",
         source: "https://github.com/fastapi/fastapi/issues/717",
+    },
+    Message {
+        texts: &["Cannot use `", "` for path param"],
+        remedy: "take it away, or write Path(...): what stands in braces in the path comes from the path",
+        source: "https://fastapi.tiangolo.com/tutorial/path-params-numeric-validations/",
+    },
+    Message {
+        texts: &["The asyncio extension requires an async driver to be used"],
+        remedy: "name an async driver in the URL: sqlite+aiosqlite://, postgresql+asyncpg://, mysql+aiomysql://",
+        source: "https://docs.sqlalchemy.org/en/20/orm/extensions/asyncio.html",
     },
     Message {
         texts: &["Attribute name 'metadata' is reserved"],

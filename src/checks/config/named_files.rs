@@ -1,5 +1,6 @@
-//! Files that the command of a service names by an option, certificates among them, and directories of templates that
-//! the sources name: what is not there is met when the service starts, or at the first request.
+//! What the options of a service's command name: files, certificates among them, numbers, and the application of
+//! `flask run`; and directories of templates that the sources name. What is not there, or cannot be read, is met when
+//! the service starts, or at the first request.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::http::certificates_of;
 use crate::manifest::Service;
-use crate::source::option;
+use crate::source::{Framework, option};
 
 /// A certificate that ends sooner is reported, in days.
 const DAYS_MIN: i64 = 14;
@@ -33,7 +34,17 @@ fn options_of(tool: &str) -> (&'static [&'static str], &'static [&'static str]) 
     }
 }
 
-/// Findings about the files that one service names.
+/// Options that want a whole number.
+fn numbers_of(tool: &str) -> &'static [&'static str] {
+    match tool {
+        "gunicorn" => &["-w", "--workers", "--threads", "-t", "--timeout"],
+        "uvicorn" => &["--port", "--workers"],
+        "celery" => &["-c", "--concurrency"],
+        _ => &[],
+    }
+}
+
+/// Findings about what the command of one service names.
 pub(super) fn named_files(
     context: &CheckContext<'_>,
     service: &Service,
@@ -68,7 +79,92 @@ pub(super) fn named_files(
         let gone = missing(context, service, severity, name, &shown, &path);
         findings.extend(gone.or_else(|| certificate(context, service, &shown, &path)));
     }
+    for name in numbers_of(&run.program.tool) {
+        let value = option(&words, &[*name]).filter(|value| !value.contains('$'));
+        findings
+            .extend(value.and_then(|value| no_number(context, service, severity, name, &value)));
+    }
+    findings.extend(flask_app(context, service, severity, &run, &words));
     findings
+}
+
+/// The value of an option that wants a whole number, and is none.
+fn no_number(
+    context: &CheckContext<'_>,
+    service: &Service,
+    severity: Severity,
+    option: &str,
+    value: &str,
+) -> Option<Finding> {
+    if value.parse::<u64>().is_ok() {
+        return None;
+    }
+    let name = service.name.as_str();
+    let shown = context.redactor.clean(value, 64);
+    let message = format!("{option} of service {name} wants a whole number, and gets {shown:?}");
+    let finding = Finding::new(Code::ConfigInvalid, severity, name, message);
+    Some(
+        finding
+            .at(context.manifest_name(), service.line, 0)
+            .remedy(format!(
+                "correct {option} in `run` of service {name}, or the variable that it takes"
+            )),
+    )
+}
+
+/// `flask run` takes its application from `--app`, `FLASK_APP`, `wsgi.py` or `app.py`.
+fn flask_app(
+    context: &CheckContext<'_>,
+    service: &Service,
+    severity: Severity,
+    run: &AsRun,
+    words: &[String],
+) -> Option<Finding> {
+    const NAME: &str = "FLASK_APP";
+    let is_run = run.program.tool == "flask" && words.iter().any(|word| word == "run");
+    let names_one = ["--app", "-A"]
+        .iter()
+        .any(|name| option(words, &[*name]).is_some());
+    if !is_run
+        || names_one
+        || run.env.contains_key(NAME)
+        || context.environment.values.contains_key(NAME)
+    {
+        return None;
+    }
+    let place = context.root.join(run.cwd.as_deref().unwrap_or_default());
+    let bases = [place.as_path(), context.root];
+    // Flask reads these itself where python-dotenv is installed.
+    let is_in_file = bases.iter().any(|base| {
+        [".flaskenv", ".env"].iter().any(|file| {
+            std::fs::read_to_string(base.join(file)).is_ok_and(|text| text.contains(NAME))
+        })
+    });
+    let is_there = ["wsgi.py", "app.py", "wsgi", "app"]
+        .iter()
+        .any(|name| place.join(name).exists());
+    if is_in_file || is_there {
+        return None;
+    }
+    let name = service.name.as_str();
+    let message = format!(
+        "`flask run` of service {name} finds no application: {NAME} is not set, and its directory has no app.py or wsgi.py"
+    );
+    let apps = context.facts().applications.iter();
+    let known = apps
+        .filter(|app| app.framework == Framework::Flask)
+        .map(|app| format!("{}:{}", app.module, app.attribute))
+        .next();
+    let app = context
+        .redactor
+        .clean(known.as_deref().unwrap_or("MODULE"), 128);
+    Some(
+        Finding::new(Code::ConfigMissing, severity, NAME, message)
+            .at(context.manifest_name(), service.line, 0)
+            .remedy(format!(
+                "write `flask --app {app} run` in `run` of the service, or set {NAME}"
+            )),
+    )
 }
 
 /// A file that is nowhere. What a task of the boot may still make is a warning.
@@ -210,6 +306,39 @@ mod tests {
         let task = "[[layer.service]]\nname='make'\nrun='make'\noneshot=true\n";
         let made = app(&format!("{task}{}", service("gunicorn -c conf.py a:b")));
         assert_eq!(file_findings(&made)[0].severity, Severity::Warning);
+    }
+
+    #[test]
+    fn a_number_that_is_none_and_an_application_that_is_nowhere_are_told() {
+        for (run, number) in [
+            ("gunicorn -w two a:b", Some("-w of service web")),
+            ("uvicorn a:b --workers=2", None),
+            ("celery -A a worker -c 4", None),
+            (
+                "celery -A a worker --concurrency many",
+                Some("--concurrency"),
+            ),
+        ] {
+            let report = app(&service(run)).check(CheckName::Config);
+            let found = report.findings.iter().find(|f| f.code == "config.invalid");
+            let said = found.map_or("", |found| found.message.as_str());
+            assert!(said.contains(number.unwrap_or_default()), "{run}: {said}");
+            assert_eq!(found.is_some(), number.is_some(), "{run}: {said}");
+        }
+        let served = service("flask run --port 1");
+        let source = "from flask import Flask\nweb = Flask(__name__)\n";
+        let report = app(&served)
+            .file("server.py", source)
+            .check(CheckName::Config);
+        let remedy = only(&report, "config.missing").remedy.clone();
+        assert!(remedy.unwrap().contains("flask --app server:web run"));
+        for (file, text) in [("app.py", source), (".flaskenv", "FLASK_APP=server\n")] {
+            let report = app(&served).file(file, text).check(CheckName::Config);
+            assert!(
+                !report.findings.iter().any(|f| f.code == "config.missing"),
+                "{file}"
+            );
+        }
     }
 
     #[test]
