@@ -1,5 +1,6 @@
 //! What to do about an exception: what its kind is known for. A remedy is right, or is not given here.
 
+mod messages;
 mod pairs;
 mod standard;
 
@@ -81,6 +82,7 @@ pub(super) fn advise(
             let version = |name: &str| packages?.version_of(name);
             pairs::quarrel(raised.texts(), version).map(Advice::of)
         })
+        .or_else(|| messages::remedy(raised.texts()).map(|remedy| Advice::of(remedy.to_owned())))
         .or_else(|| fields(context, raised))
         .or_else(|| variable(context, raised))
         .or_else(|| twice(context, raised))
@@ -88,6 +90,7 @@ pub(super) fn advise(
         .or_else(|| directory(context, raised))
         .or_else(|| directory_beyond(context, raised))
         .or_else(|| asked_for(packages, raised))
+        .or_else(|| misconfigured(raised))
 }
 
 /// A file of the application has the name of what it means to import.
@@ -408,13 +411,21 @@ fn lacking_object(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice>
         .layers
         .iter()
         .flat_map(|layer| &layer.services);
-    let is_its = |service: &&Service| {
-        let object = AsRun::of_service(context, service).program.object;
-        object.is_some_and(|(named, _)| named == module)
+    let named = |service: &Service| {
+        let program = AsRun::of_service(context, service).program;
+        let (of, attribute) = program.object?;
+        // As the program writes it.
+        let mark = match program.tool.as_str() {
+            "arq" | "huey_consumer" | "huey_consumer.py" => '.',
+            _ => ':',
+        };
+        (of == module).then_some((attribute, mark))
     };
-    let service = services.clone().find(is_its)?;
+    let (service, (wanted, mark)) = services
+        .clone()
+        .find_map(|service| Some((service, named(service)?)))?;
     let clean = |text: &str| context.redactor.clean(text, 256);
-    let there: Vec<String> = facts
+    let mut there: Vec<String> = facts
         .applications
         .iter()
         .filter(|app| is_module(&app.module, module) && !app.attribute.is_empty())
@@ -423,6 +434,14 @@ fn lacking_object(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice>
             format!("{module}:{}{call}", app.attribute)
         })
         .collect();
+    if there.is_empty() {
+        let scopes = facts.scopes.iter();
+        let names = scopes
+            .filter(|scope| is_module(&scope.module, module))
+            .flat_map(|scope| scope.names.iter().map(String::as_str));
+        let near = near_names(&wanted, names);
+        there.extend(near.iter().map(|name| format!("{module}{mark}{name}")));
+    }
     let service_name = &service.name;
     let remedy = match there.as_slice() {
         [] => format!(
@@ -492,6 +511,12 @@ fn settings_module(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice
         "set DJANGO_SETTINGS_MODULE, which is {settings}, to {one}, or write {}",
         format_args!("{}.py", settings.replace('.', "/"))
     )))
+}
+
+/// Django and what belongs to it name the setting that they do not take.
+fn misconfigured(raised: &Raised) -> Option<Advice> {
+    let is_it = raised.kind == "ImproperlyConfigured" && !raised.message.contains("environment");
+    is_it.then(|| Advice::of("correct the setting that the message names".to_owned()))
 }
 
 /// Options of `pip install` that stand before what is to be installed.

@@ -11,6 +11,17 @@ use crate::source::{Program, program};
 /// A start-up that takes longer is not decided, in seconds.
 pub(super) const STARTUP_S_MAX: u64 = 20;
 
+/// Programs of workers whose command names an object of a module.
+const WORKERS: [&str; 7] = [
+    "arq",
+    "celery",
+    "dramatiq",
+    "faststream",
+    "huey_consumer",
+    "huey_consumer.py",
+    "taskiq",
+];
+
 /// What a run in the sandbox takes over from a service; nothing by default.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AsRun {
@@ -20,6 +31,8 @@ pub(super) struct AsRun {
     pub cwd: Option<String>,
     /// What it starts.
     pub program: Program,
+    /// A worker or the beat of Celery: it reads its settings and imports its tasks before it does anything.
+    pub is_celery_worker: bool,
     /// Nothing of the environment of `ubs`.
     pub is_clean: bool,
     /// The interpreter that its command names, or that belongs to the environment of the program it names.
@@ -57,11 +70,14 @@ impl AsRun {
             .first()
             .filter(|word| word.contains('/'))
             .and_then(|word| interpreter_of(word, &[&place, &live]));
+        let is_celery_worker =
+            program.tool == "celery" && words.iter().any(|word| word == "worker" || word == "beat");
         Self {
             env,
             interpreter,
             cwd,
             program,
+            is_celery_worker,
             is_clean: service.clean_env,
         }
     }
@@ -142,6 +158,16 @@ impl AsRun {
     pub(super) fn script_of(&self, input: &serde_json::Value) -> Option<String> {
         let scripts = input["scripts"].as_object()?;
         scripts.values().next()?.as_str().map(str::to_owned)
+    }
+
+    /// Module and attribute of the object that a worker's command names, which is looked up when the worker starts.
+    pub(super) fn worker_object(&self) -> Option<(&str, &str)> {
+        let (module, attribute) = self.program.object.as_ref()?;
+        let is_worker = WORKERS.contains(&self.program.tool.as_str());
+        let is_name = attribute
+            .chars()
+            .all(|c| c.is_alphanumeric() || "_.".contains(c));
+        (is_worker && is_name && !attribute.is_empty()).then_some((module, attribute))
     }
 
     /// The module that `celery -A` names without its object.

@@ -177,7 +177,7 @@ fn ordinary(place: &Place, guard: Guard) -> Severity {
 }
 
 /// Tests, documents, examples and templates: the application boots without them.
-fn is_aside(file: &str) -> bool {
+pub(super) fn is_aside(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or(file);
     let mut directories: Vec<&str> = file.split('/').collect();
     directories.pop();

@@ -377,3 +377,6 @@ pub(crate) fn finding_json(finding: &Finding) -> Value {
         "detail": finding.detail,
     })
 }
+
+#[cfg(test)]
+mod tests;

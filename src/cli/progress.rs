@@ -8,7 +8,7 @@ use super::render::{self, Tone};
 use super::timeline::{Depth, describe, is_headline};
 use crate::domain::boot::BootState;
 use crate::domain::event::{CheckPhase, Event};
-use crate::domain::finding::{CheckName, CheckReport};
+use crate::domain::finding::{CheckName, CheckReport, Decision, grounds};
 use crate::domain::ids::BootId;
 use crate::log::Recorded;
 
@@ -71,12 +71,19 @@ impl<'a> Progress<'a> {
             }
             Event::DecisionMade { .. } => {
                 let line = describe(recorded, state);
-                let text = line.text.split_once(": ").map_or("", |(_, rest)| rest);
+                let because = line.text.split_once(": ").map_or("", |(_, rest)| rest);
                 match state.decision {
-                    Some(decision) => format!(
-                        "\n{}",
-                        render::decision(self.ui.paint, self.ui.width, decision, text)
-                    ),
+                    Some(decision) => {
+                        let grounds = grounds(state.reports.values());
+                        let because = match decision {
+                            Decision::Go => &grounds,
+                            _ => because,
+                        };
+                        format!(
+                            "\n{}",
+                            render::decision(self.ui.paint, self.ui.width, decision, because)
+                        )
+                    }
                     None => String::new(),
                 }
             }

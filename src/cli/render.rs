@@ -247,9 +247,6 @@ pub(crate) fn check(
         text.push_str(&wrap("    ", &sanitise(&line), width));
         text.push('\n');
     }
-    if let Some(word) = well(report) {
-        text.push_str(&format!("    {}\n", paint.tone(Tone::Good, word)));
-    }
     if let Measured::Rehearsal { layers, .. } = &report.measured {
         for layer in layers {
             let (word, tone) = match layer.outcome {
@@ -285,6 +282,9 @@ pub(crate) fn check(
             }
         }
     }
+    if let Some(word) = well(report) {
+        text.push_str(&format!("    {}\n", paint.tone(Tone::Good, word)));
+    }
     let shown = report
         .findings
         .iter()
@@ -317,6 +317,14 @@ fn well(report: &CheckReport) -> Option<&'static str> {
     let is_healthy = report.status == CheckStatus::Healthy;
     match &report.measured {
         Measured::Config { .. } if is_healthy => Some("Config healthy"),
+        Measured::Schema { .. } if is_healthy => Some("Schema healthy"),
+        Measured::Rehearsal {
+            layers_tested,
+            layers_passed,
+            ..
+        } if is_healthy && *layers_tested > 0 && layers_passed == layers_tested => {
+            Some("All dependencies healthy")
+        }
         Measured::Registration {
             expected, mounted, ..
         } if is_healthy && *expected > 0 && mounted == expected => Some("All services registered"),
@@ -353,11 +361,20 @@ fn group_by_exception<'a>(findings: impl Iterator<Item = &'a Finding>) -> Vec<Ve
 pub(crate) fn decision(paint: Paint, width: usize, decision: Decision, because: &str) -> String {
     let tone = tone_of_decision(decision);
     let verdict = format!("DECISION: {}", decision.title());
-    let grounds = match decision {
-        Decision::Go if !because.is_empty() => format!(" ({because})"),
-        _ => String::new(),
+    let mut text = match decision {
+        Decision::Go if !because.is_empty() => labelled(
+            paint,
+            width,
+            &format!("{verdict} "),
+            tone,
+            &format!("({because})"),
+        ),
+        _ => format!("{}\n", paint.tone(tone, &verdict)),
     };
-    let mut text = format!("{}{grounds}\n", paint.tone(tone, &verdict));
+    if decision == Decision::GoDegraded {
+        text.push_str(&paint.tone(tone, "Boot continues (non-critical)"));
+        text.push('\n');
+    }
     let last = match decision {
         Decision::Go => "GO FOR BOOT: All critical checks passed".to_owned(),
         Decision::GoDegraded => format!("GO FOR BOOT: All critical checks passed; {because}"),

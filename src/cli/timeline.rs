@@ -480,7 +480,7 @@ fn describe_mission(recorded: &Recorded, event: &Event, state: &BootState) -> Li
     let say = |label, tone, text: String| line(Depth::Part, label, tone, format!("{slug}{text}"));
     match event {
         E::MissionFiled { failure, .. } => say(
-            "MISSION",
+            "GOVERNANCE",
             if failure.critical {
                 Tone::Bad
             } else {

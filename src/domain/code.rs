@@ -89,6 +89,8 @@ codes! {
     ConfigUnjudged = "config.unjudged", Info, "read that cannot be judged", "reads that cannot be judged";
     ConfigProgramMissing = "config.program_missing", Warning, "missing program", "missing programs";
     ConfigPortTaken = "config.port_taken", Warning, "port that is taken", "ports that are taken";
+    ConfigFileMissing = "config.file_missing", Critical, "missing file", "missing files";
+    ConfigCertificateEnds = "config.certificate_ends", Warning, "certificate that ends", "certificates that end";
     ConfigStaleFile = "config.stale_file", Warning, "file left behind by an earlier run", "files left behind by earlier runs";
     ConfigDiskSpace = "config.disk_space", Warning, "file system that is nearly full", "file systems that are nearly full";
 
@@ -122,7 +124,7 @@ codes! {
     SchemaUnreachable = "schema.unreachable", Critical, "database out of reach", "databases out of reach",
         masks Masks::WholeCheck;
     SchemaReadOnly = "schema.read_only", Warning, "database that cannot be written", "databases that cannot be written";
-    SchemaNoRight = "schema.no_right", Warning, "table that may not be read", "tables that may not be read";
+    SchemaNoRight = "schema.no_right", Warning, "missing right on a table", "missing rights on tables";
     SchemaSequenceBehind = "schema.sequence_behind", Warning, "sequence behind its column", "sequences behind their columns";
     SchemaUnsupportedDatabase = "schema.unsupported_database", Critical, "database of another kind", "databases of another kind";
     SchemaNotCompared = "schema.not_compared", Info, "database not compared", "databases not compared";

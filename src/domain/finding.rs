@@ -56,7 +56,7 @@ impl CheckName {
         match self {
             Self::Config => "Configuration & Secrets",
             Self::Schema => "Schema Integrity",
-            Self::Rehearsal => "Boot Rehearsal",
+            Self::Rehearsal => "Dependency Health (Rehearsal)",
             Self::Registration => "Service Registration",
             Self::Declared => "Declared Checks",
         }
@@ -484,21 +484,24 @@ pub(crate) const UNPROVEN: &str = "no check looked at anything: declare variable
 /// What stands in front of the state of the vault in the summary of the config check.
 pub(crate) const VAULT_STATE: &str = "; secrets vault: ";
 
-/// What a decision rests on: `3 of 4 checks; not looked at: schema`.
-pub(crate) fn grounds(reports: &[CheckReport]) -> String {
-    let skipped: Vec<&str> = reports
-        .iter()
-        .filter(|report| report.status == CheckStatus::Skipped)
-        .map(|report| report.name.as_str())
-        .collect();
-    let looked = reports.len() - skipped.len();
-    if skipped.is_empty() {
-        return format!("{looked} of {looked} checks");
-    }
+/// What a decision rests on: `3 of 4 checks; not looked at: schema, the manifest has no [[schema]] section`.
+/// Of several only the names: the report of each says why.
+pub(crate) fn grounds<'a>(reports: impl IntoIterator<Item = &'a CheckReport>) -> String {
+    let reports: Vec<&CheckReport> = reports.into_iter().collect();
+    let is_skipped = |report: &&&CheckReport| report.status == CheckStatus::Skipped;
+    let skipped: Vec<&&CheckReport> = reports.iter().filter(is_skipped).collect();
+    let all = reports.len();
+    let not_looked_at = match skipped.as_slice() {
+        [] => return format!("{all} of {all} checks"),
+        [one] if !one.summary.is_empty() => format!("{}, {}", one.name, one.summary),
+        several => {
+            let names: Vec<&str> = several.iter().map(|report| report.name.as_str()).collect();
+            names.join(", ")
+        }
+    };
     format!(
-        "{looked} of {} checks; not looked at: {}",
-        reports.len(),
-        skipped.join(", ")
+        "{} of {all} checks; not looked at: {not_looked_at}",
+        all - skipped.len()
     )
 }
 
@@ -524,6 +527,12 @@ mod tests {
         let one = [report(CheckStatus::Skipped), report(CheckStatus::Healthy)];
         assert_eq!(decide_go(&one), Decision::Go);
         assert_eq!(grounds(&one), "1 of 2 checks; not looked at: rehearsal");
+        let mut why = one;
+        why[0].summary = "no layer has `rehearse`".into();
+        assert_eq!(
+            grounds(&why),
+            "1 of 2 checks; not looked at: rehearsal, no layer has `rehearse`"
+        );
     }
 
     #[test]

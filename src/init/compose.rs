@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::carry::{LIMITS, limit, set_user, signal};
-use super::container::{Directories, built_command, context_of, inside, port_of_image, published};
+use super::container::{
+    Built, Directories, built_command, context_of, inside, port_of_image, published,
+};
 use super::draft::{Note, REPLICAS_MAX, Reference, Unit, Units};
 use super::files::Files;
 use super::probes::{compose_probes, duration_ms};
@@ -379,14 +381,16 @@ impl ComposeReader<'_> {
         unit.cwd = context.clone().filter(|context| context != ".");
         let built = builder.and_then(|node| built_command(self.files, node, context.as_deref()));
         let entrypoint = node.get("entrypoint").is_some();
-        let built = built.unwrap_or_default();
+        let mut built = built.unwrap_or_default();
         unit.run = match own {
             Some(own) if entrypoint || built.entrypoint.is_empty() => own,
             Some(own) => [built.entrypoint.clone(), own].concat(),
-            None => [built.entrypoint.clone(), built.command].concat(),
+            None => [built.entrypoint.clone(), std::mem::take(&mut built.command)].concat(),
         };
-        self.directory(node, built.directories, context.as_deref(), unit);
-        references.extend(built.references);
+        let directories = std::mem::take(&mut built.directories);
+        self.directory(node, directories, context.as_deref(), unit);
+        references.append(&mut built.references);
+        self.image_environment(node, built, context.as_deref(), unit);
         if unit.run.is_empty() {
             unit.notes.push(Note::unsure(
                 "neither the service nor its Dockerfile says which command it runs".to_owned(),
@@ -395,6 +399,62 @@ impl ComposeReader<'_> {
             unit.notes.push(Note::unsure(format!(
                 "{} is a path inside the container",
                 plain(inside)
+            )));
+        }
+    }
+
+    /// What the image sets and the service does not: `ENV` of its Dockerfile, which `env_file` overrides too.
+    fn image_environment(
+        &self,
+        node: &Node,
+        mut built: Built,
+        context: Option<&str>,
+        unit: &mut Unit,
+    ) {
+        unit.env = built.env_in(unit.cwd.as_deref(), context);
+        let own = node
+            .get("environment")
+            .map(|node| as_map(node.value.clone()));
+        let own: BTreeSet<String> = match own {
+            Some(Value::Map(entries)) => entries.into_iter().map(|(name, _)| name).collect(),
+            _ => BTreeSet::new(),
+        };
+        let files: Vec<_> = env_files(node)
+            .into_iter()
+            .filter_map(|(file, _)| self.files.text(&inside(&file)?))
+            .collect();
+        let is_set = |name: &str| {
+            own.contains(name)
+                || files.iter().flat_map(|text| text.lines()).any(|line| {
+                    let line = line.trim_start();
+                    let line = line.strip_prefix("export ").unwrap_or(line);
+                    line.split_once('=')
+                        .is_some_and(|(known, _)| known.trim() == name)
+                })
+        };
+        unit.env.retain(|(name, _)| !is_set(name));
+        let overridden = [
+            ("USER", "user"),
+            ("HEALTHCHECK", "healthcheck"),
+            ("STOPSIGNAL", "stop_signal"),
+        ];
+        let left: Vec<String> = built
+            .left
+            .iter()
+            .filter(|line| {
+                let (word, rest) = line.split_once(' ').unwrap_or((line.as_str(), ""));
+                let is_overridden = |(instruction, key): &(&str, &str)| {
+                    word.eq_ignore_ascii_case(instruction) && node.get(key).is_some()
+                };
+                !overridden.iter().any(is_overridden) && !(word == "ENV" && is_set(rest))
+            })
+            .map(|line| plain(line))
+            .collect();
+        if !left.is_empty() {
+            unit.notes.push(Note::not_carried(&format!(
+                " from {}: {}",
+                plain(&built.file),
+                left.join(", ")
             )));
         }
     }

@@ -33,8 +33,12 @@ pub(super) struct Built {
     pub command: Vec<String>,
     pub references: Vec<Reference>,
     pub directories: Directories,
+    /// The Dockerfile; empty for one of the workspace itself.
+    pub file: String,
     /// `ENV`, without what only an image needs.
     pub env: Vec<(String, String)>,
+    /// Those of `env` that are paths below the build context.
+    pub paths: Vec<String>,
     /// `EXPOSE`, the first one.
     pub port: Option<String>,
     /// Instructions and variables that have no counterpart.
@@ -113,35 +117,77 @@ impl Directories {
 impl Built {
     /// `ENV NAME=value NAME=value`, or `ENV NAME value`.
     fn set(&mut self, rest: &str) {
-        let words = shlex::split(rest).unwrap_or_default();
-        let pairs: Vec<(String, String)> = match words.split_first() {
-            Some((name, value)) if !name.contains('=') => vec![(name.clone(), value.join(" "))],
-            _ => words
-                .iter()
-                .filter_map(|word| word.split_once('='))
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect(),
+        let Some(words) = shlex::split(rest) else {
+            // Only the name: the value may be a secret.
+            let name = rest.split(['=', ' ', '\t']).next().unwrap_or_default();
+            self.left.push(format!("ENV {name}"));
+            return;
         };
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        match words.split_first() {
+            Some((name, value)) if !name.contains('=') => {
+                pairs.push((name.clone(), value.join(" ")));
+            }
+            _ => {
+                for word in &words {
+                    match word.split_once('=') {
+                        Some((name, value)) => pairs.push((name.to_owned(), value.to_owned())),
+                        None => self.left.push(format!("ENV {word}")),
+                    }
+                }
+            }
+        }
         for (name, value) in pairs {
             let is_of_image = OF_IMAGES.contains(&name.as_str())
                 || OF_TOOLS.iter().any(|tool| name.starts_with(tool));
-            if is_of_image || !is_variable_name(&name) {
+            if is_of_image {
                 continue;
             }
             // A path of the container is one here only if it was copied from here.
-            let here = match value.starts_with('/') {
+            let is_path = value.starts_with('/');
+            let here = match is_path {
                 // Several paths.
                 true if value.contains(':') => None,
                 true => self.directories.origin_of(&value),
                 false => Some(value.clone()),
             };
-            let is_secret = is_secret_name(&name) || holds_credential(&value);
-            self.env.retain(|(known, _)| *known != name);
-            match here.filter(|value| !is_secret && !value.contains('$')) {
-                Some(value) => self.env.push((name, value)),
+            let is_plain = is_variable_name(&name)
+                && !is_secret_name(&name)
+                && !holds_credential(&value)
+                && !value.contains('$');
+            self.forget(&name);
+            match here.filter(|_| is_plain) {
+                Some(value) => {
+                    if is_path {
+                        self.paths.push(name.clone());
+                    }
+                    self.env.push((name, value));
+                }
                 None => self.left.push(format!("ENV {name}")),
             }
         }
+    }
+
+    /// Takes a variable out of what is set.
+    fn forget(&mut self, name: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.paths.retain(|known| known != name);
+    }
+
+    /// The variables that mean the same in this directory of the workspace; `context` is what paths are relative to.
+    /// What does not is left.
+    pub(super) fn env_in(
+        &mut self,
+        cwd: Option<&str>,
+        context: Option<&str>,
+    ) -> Vec<(String, String)> {
+        if cwd.unwrap_or(".") != context.unwrap_or(".") {
+            for name in std::mem::take(&mut self.paths) {
+                self.forget(&name);
+                self.left.push(format!("ENV {name}"));
+            }
+        }
+        std::mem::take(&mut self.env)
     }
 }
 
@@ -238,7 +284,11 @@ pub(super) fn built_command(files: &Files, node: &Node, context: Option<&str>) -
     let name = build.text_of("dockerfile").unwrap_or("Dockerfile");
     let path = inside(&format!("{}/{name}", context?))?;
     let text = files.text(&path)?;
-    Some(dockerfile(&text, build.text_of("target")))
+    let built = dockerfile(&text, build.text_of("target"));
+    Some(Built {
+        file: path,
+        ..built
+    })
 }
 
 /// What a Dockerfile ends with, in the last stage or in the one that is named.
@@ -352,6 +402,22 @@ mod tests {
                 "ENV BASE",
                 "USER app"
             ]
+        );
+    }
+
+    #[test]
+    fn what_an_env_line_sets_and_nobody_can_carry_over_is_named() {
+        let text = "FROM python\nWORKDIR /app\nCOPY . .\nENV GREETING=it's\nENV A=1 B\nENV a-b=1\nENV CONFIG=/app/c.toml\n";
+        let mut built = dockerfile(text, None);
+        assert_eq!(built.left, ["ENV GREETING", "ENV B", "ENV a-b"]);
+        // Relative to the build context, which is not where the service runs.
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let mut below = built.clone();
+        assert_eq!(below.env_in(Some("src"), None), [pair("A", "1")]);
+        assert_eq!(below.left.last().unwrap(), "ENV CONFIG");
+        assert_eq!(
+            built.env_in(None, None),
+            [pair("A", "1"), pair("CONFIG", "c.toml")]
         );
     }
 

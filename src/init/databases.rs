@@ -7,9 +7,11 @@ use regex::Regex;
 
 use super::code::{ApplicationCode, is_side};
 use super::draft::{Note, SchemaDraft, VarDraft};
-use super::text::{holds_credential, name_of, plain, unique};
+use super::flask::{FlaskDatabase, flask_database, from_workspace, is_flask, is_relative};
+use super::text::{holds_credential, is_variable_name, name_of, plain, unique};
 use super::variables::EnvFiles;
 use crate::manifest::VarKind;
+use crate::source::DatabaseUri;
 
 /// Files that are looked into for the making of an engine or of the tables.
 const FILES_READ_MAX: usize = 400;
@@ -110,8 +112,13 @@ pub(super) fn schemas(
                 "there are several bases; do they live in this database?",
             ));
         }
-        set_database(&mut schema, code, env, variable.map(|at| &vars[at]), &seen);
-        judge(&mut schema, code, &seen);
+        let flask = flask_database(code).filter(|_| is_flask(code, base));
+        if let Some(found) = flask {
+            set_flask_database(&mut schema, code, env, &found, &seen);
+        } else {
+            set_database(&mut schema, code, env, variable.map(|at| &vars[at]), &seen);
+            judge(&mut schema, code, &seen);
+        }
         if let Some(file) = alembic.filter(|_| schema.active && !several) {
             schema.models = Some(std::mem::replace(
                 &mut schema.expect,
@@ -275,15 +282,83 @@ fn set_database(
             "{} has no value yet, so the kind of database is not known",
             var.name
         )),
-        Some(url) if url.starts_with("sqlite") => missing_file(code, url, seen),
-        Some(url) if url.starts_with("postgres") => None,
-        Some(_) => Some(OTHER_KIND.to_owned()),
+        Some(url) => kind_of(code, url, seen),
     };
     if let Some(why) = why {
         schema.active = false;
         schema.notes.push(Note::unsure(format!(
             "{why}; take the # away when that has changed"
         )));
+    }
+}
+
+/// Where the database of Flask-SQLAlchemy is; takes the schema out if that is not certain.
+fn set_flask_database(
+    schema: &mut SchemaDraft,
+    code: &ApplicationCode<'_>,
+    env: &EnvFiles,
+    found: &FlaskDatabase<'_>,
+    seen: &DatabaseHints,
+) {
+    let place = |uri: &DatabaseUri| format!("{}:{}", plain(&uri.place.file), uri.place.line);
+    let (uri, value) = match found {
+        FlaskDatabase::Given(uri, value) => (uri, value),
+        FlaskDatabase::Unknown(uri) => {
+            schema.active = false;
+            schema.database = "${DATABASE_URL}".to_owned();
+            schema.notes.push(Note::unsure(format!(
+                "SQLALCHEMY_DATABASE_URI has several values, or is computed ({}): write the one that holds here",
+                place(uri)
+            )));
+            return;
+        }
+    };
+    schema
+        .notes
+        .push(Note::sure(format!("database: {}", place(uri))));
+    let variable = value.variable.as_deref().filter(|n| is_variable_name(n));
+    let text = value
+        .text
+        .as_deref()
+        .map(|url| from_workspace(code, uri, value, url))
+        .filter(|url| !holds_credential(url) && !url.contains(['{', '}', '$']));
+    schema.database = match (variable, &text) {
+        (Some(name), Some(text)) => format!("${{{name}:-{text}}}"),
+        (Some(name), None) => format!("${{{name}}}"),
+        (None, Some(text)) => text.clone(),
+        (None, None) => "${DATABASE_URL}".to_owned(),
+    };
+    // Looked at only: a value of .env is never written.
+    let current = variable.and_then(|name| env.current.get(name));
+    let current = current.filter(|value| !value.is_empty());
+    let why = match (current, &text) {
+        (Some(url), _) if is_relative(url) => Some(
+            "Flask-SQLAlchemy takes the relative path in the environment from its directory `instance`; \
+             ubs takes it from the workspace, so write that file's path here"
+                .to_owned(),
+        ),
+        (None, None) => Some("the database's URL is not known".to_owned()),
+        (Some(url), _) => kind_of(code, url, seen),
+        (None, Some(url)) => kind_of(code, url, seen).or_else(|| {
+            let path = url.split_once(":///").map_or("", |(_, path)| path);
+            let is_there = !url.starts_with("sqlite") || code.files.root().join(path).exists();
+            (!is_there).then(|| format!("{} does not exist yet", plain(path)))
+        }),
+    };
+    if let Some(why) = why {
+        schema.active = false;
+        schema.notes.push(Note::unsure(format!(
+            "{why}; take the # away when that has changed"
+        )));
+    }
+}
+
+/// Why a database cannot be compared now.
+fn kind_of(code: &ApplicationCode<'_>, url: &str, seen: &DatabaseHints) -> Option<String> {
+    match url {
+        url if url.starts_with("sqlite") => missing_file(code, url, seen),
+        url if url.starts_with("postgres") => None,
+        _ => Some(OTHER_KIND.to_owned()),
     }
 }
 

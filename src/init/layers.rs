@@ -12,6 +12,7 @@ use super::code::ApplicationCode;
 use super::databases::alembic_file;
 use super::default_units::{entries_of, missing_module, program_of, words, wsgi_of};
 use super::draft::{LayerDraft, Note, ProbeDraft, Test, Unit};
+use super::flask::migrate;
 use super::listens::listening;
 use super::text::{name_of, plain, unique};
 use super::unit_order::{break_cycles, topological};
@@ -46,7 +47,7 @@ pub(super) fn layers(
     let mut taken = BTreeSet::new();
     let mut layers = Vec::new();
     if let Some(file) = alembic_file(code) {
-        layers.push(migrations(file, &units, &mut taken));
+        layers.push(migrations(code, file, &units, &mut taken));
     }
     break_cycles(&mut units);
     let order = topological(&units);
@@ -195,28 +196,36 @@ fn waiting(
     }
 }
 
-fn migrations(file: &str, units: &[Unit], taken: &mut BTreeSet<String>) -> LayerDraft {
+fn migrations(
+    code: &ApplicationCode<'_>,
+    file: &str,
+    units: &[Unit],
+    taken: &mut BTreeSet<String>,
+) -> LayerDraft {
     let name = unique("migrations".to_owned(), taken);
-    let runs = units
-        .iter()
-        .any(|unit| unit.run.iter().any(|word| word.contains("alembic")));
+    let runs = units.iter().any(|unit| {
+        let command = unit.run.join(" ");
+        command.contains("alembic") || command.contains("db upgrade")
+    });
     let why = if runs {
-        "a service below runs alembic already; otherwise this layer would"
+        "a service below runs the migrations already; otherwise this layer would"
     } else {
         "should the boot run the migrations? Then take the # away, and write after = [\"migrations\"] where tables are needed"
     };
-    let cwd = file
-        .rsplit_once('/')
-        .map(|(directory, _)| directory.to_owned());
+    let unit = migrate(code, file).unwrap_or_else(|| Unit {
+        run: words("python -m alembic upgrade head"),
+        cwd: file
+            .rsplit_once('/')
+            .map(|(directory, _)| directory.to_owned()),
+        ..Unit::default()
+    });
     LayerDraft {
         name: name.clone(),
         notes: vec![Note::unsure(why)],
         service: Some(Unit {
             name,
-            run: words("python -m alembic upgrade head"),
-            cwd,
             oneshot: true,
-            ..Unit::default()
+            ..unit
         }),
         ..LayerDraft::default()
     }
@@ -408,7 +417,7 @@ fn listens(
     entries_of(code, unit).iter().find_map(|module| {
         let main = format!("{module}.__main__");
         let file = code.file_of(&main).or_else(|| code.file_of(module))?;
-        let found = listening(&code.files.text(file)?, &flask)?;
+        let found = listening(&code.facts.servers, file, &flask)?;
         Some((found.port, format!("{}:{}", plain(file), found.line)))
     })
 }

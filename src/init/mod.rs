@@ -14,6 +14,7 @@ mod databases;
 mod default_units;
 mod draft;
 mod files;
+mod flask;
 mod installed;
 mod layers;
 mod listens;
@@ -359,13 +360,19 @@ fn read_units(files: &Files) -> (Units, Vec<String>) {
 
 /// The service that a Dockerfile in the workspace itself is made for.
 fn built_unit(files: &Files, text: &str) -> Option<Units> {
-    let built = container::dockerfile(text, None);
-    let run = [built.entrypoint, built.command].concat();
+    let mut built = container::dockerfile(text, None);
+    let run = [
+        std::mem::take(&mut built.entrypoint),
+        std::mem::take(&mut built.command),
+    ]
+    .concat();
     let program = crate::source::program(&run);
     // A base image's command, or a script inside the container, would not run here.
     let ours = program.object.is_some() || program.run_module.is_some() || program.script.is_some();
     let work = built.directories.work.as_deref();
     let cwd = work.and_then(|path| built.directories.origin_of(path));
+    let cwd = cwd.filter(|path| path != "." && files.is_dir(path));
+    let env = built.env_in(cwd.as_deref(), None);
     let left: Vec<String> = built.left.iter().map(|text| text::plain(text)).collect();
     let left = (!left.is_empty())
         .then(|| Note::not_carried(&format!(" from Dockerfile: {}", left.join(", "))));
@@ -373,8 +380,8 @@ fn built_unit(files: &Files, text: &str) -> Option<Units> {
         name: "web".to_owned(),
         origin: "Dockerfile".to_owned(),
         run,
-        cwd: cwd.filter(|path| path != "." && files.is_dir(path)),
-        env: built.env,
+        cwd,
+        env,
         port: built.port,
         notes: left.into_iter().collect(),
         ..draft::Unit::default()

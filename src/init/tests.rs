@@ -271,6 +271,86 @@ fn a_flask_application_with_a_procfile() {
     insta::assert_snapshot!("flask_procfile", shop.survey().text);
 }
 
+/// A Flask application with Flask-SQLAlchemy, and how its configuration names the database.
+fn flask_shop(config: &str, more: &[(&str, &str)]) -> String {
+    let package = format!(
+        "import os\nfrom flask import Flask\nfrom .models import db\nhere = os.path.abspath(os.path.dirname(__file__))\n\
+         def create_app():\n    app = Flask(__name__)\n    {config}\n    db.init_app(app)\n    return app\n"
+    );
+    let mut files = vec![
+        ("shop/__init__.py", package.as_str()),
+        (
+            "shop/models.py",
+            "from flask_sqlalchemy import SQLAlchemy\ndb = SQLAlchemy()\nclass Item(db.Model):\n    id = db.Column(db.Integer, primary_key=True)\n",
+        ),
+    ];
+    files.extend(more);
+    let mut shop = Shop::new(&files);
+    shop.facts = crate::source::read_sources(&shop.root, &[], &Default::default());
+    shop.survey().text
+}
+
+#[test]
+fn the_database_of_a_flask_application_is_compared_where_it_is_certain() {
+    let set = "app.config['SQLALCHEMY_DATABASE_URI'] = ";
+    let migrations = [
+        ("instance/shop.db", ""),
+        ("migrations/alembic.ini", "[alembic]\n"),
+        ("migrations/env.py", "from flask import current_app\n"),
+    ];
+    let text = flask_shop(&format!("{set}'sqlite:///shop.db'"), &migrations);
+    for wanted in [
+        "\n[[schema]]\nname = \"main\"\ndatabase = \"sqlite:///instance/shop.db\"\nexpect = \"alembic:migrations/alembic.ini\"\n",
+        "\nmodels = \"sqlalchemy:shop.models:db\"\n",
+        "run = \"python -m flask --app shop:create_app db upgrade -d migrations\"",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\n{text}");
+    }
+    // Earlier versions keep the file in the package.
+    let text = flask_shop(
+        &format!("{set}'sqlite:///shop.db'"),
+        &[("shop/shop.db", "")],
+    );
+    let wanted =
+        "\ndatabase = \"sqlite:///shop/shop.db\"\nexpect = \"sqlalchemy:shop.models:db\"\n";
+    assert!(text.contains(wanted), "{text}");
+    let given = "os.environ.get('DATABASE_URL') or 'sqlite:///' + os.path.join(here, 'a.db')";
+    let text = flask_shop(&format!("{set}{given}"), &[("shop/a.db", "")]);
+    let wanted = "\ndatabase = \"${DATABASE_URL:-sqlite:///shop/a.db}\"\n";
+    assert!(text.contains(wanted), "{text}");
+}
+
+#[test]
+fn the_database_of_a_flask_application_is_a_comment_where_it_is_not_certain() {
+    let set = "app.config['SQLALCHEMY_DATABASE_URI'] = ";
+    for (config, more, why) in [
+        (
+            "'sqlite:///shop.db'",
+            None,
+            "instance/shop.db does not exist yet",
+        ),
+        ("f'sqlite:///{here}/shop.db'", None, "is computed"),
+        (
+            "os.environ['DATABASE_URL']",
+            Some((".env", "DATABASE_URL=sqlite:///shop.db\n")),
+            "from its directory `instance`",
+        ),
+        (
+            "os.environ['DATABASE_URL']",
+            None,
+            "the database's URL is not known",
+        ),
+    ] {
+        let text = flask_shop(&format!("{set}{config}"), more.as_slice());
+        let unwrapped = text.replace("\n#   ", " ");
+        assert!(text.contains("\n# [[schema]]\n"), "{text}");
+        let unsure = unwrapped
+            .lines()
+            .any(|line| line.starts_with("# unsure: ") && line.contains(why));
+        assert!(unsure, "{why}\n{text}");
+    }
+}
+
 #[test]
 fn a_django_project() {
     let shop = Shop::new(&[

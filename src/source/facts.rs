@@ -50,6 +50,47 @@ pub(crate) struct SourceFacts {
     pub undefined: Vec<UndefinedName>,
     /// Calls of `create_all`: the application makes its tables itself.
     pub created: Vec<CreateAll>,
+    /// Calls that may start a server.
+    pub servers: Vec<ServerCall>,
+    /// Directories of templates, as literals: relative to where the application runs.
+    pub template_directories: Vec<(Place, String)>,
+    /// What `SQLALCHEMY_DATABASE_URI` is set to.
+    pub database_uris: Vec<DatabaseUri>,
+}
+
+/// A value as the sources give it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct GivenValue {
+    /// The environment variable that decides first.
+    pub variable: Option<String>,
+    /// The literal; with a variable, what holds where that is not set.
+    pub text: Option<String>,
+    /// The path in `text` lies below the directory of the file.
+    pub is_beside: bool,
+}
+
+/// `uvicorn.run(app, port=8000)`, `app.run()`, `web.run_app(app)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerCall {
+    /// Where.
+    pub place: Place,
+    /// What is run, by its last name: `uvicorn`, the name of an application.
+    pub owner: String,
+    /// `run` or `run_app`.
+    pub method: String,
+    /// The port is what `port` says, or the server's own if that says nothing.
+    pub is_known: bool,
+    /// As it is given.
+    pub port: Option<GivenValue>,
+}
+
+/// A value of `SQLALCHEMY_DATABASE_URI`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DatabaseUri {
+    /// Where.
+    pub place: Place,
+    /// `None` if it is computed.
+    pub value: Option<GivenValue>,
 }
 
 /// A name that a function reads and nothing in its file binds.

@@ -10,6 +10,7 @@ use super::created::CreatedFacts;
 use super::decode::{NoText, decode};
 use super::environment::EnvironmentFacts;
 use super::facts::{Import, ModuleScope, Place, SyntaxError, UndefinedName, Unjudged};
+use super::given::GivenFacts;
 use super::lines::Lines;
 use super::nesting::{TooDeep, measure};
 use super::scope::{FileName, Scope};
@@ -34,6 +35,7 @@ pub(super) struct FileFacts {
     pub bases: BaseFacts,
     pub tables: TableFacts,
     pub created: CreatedFacts,
+    pub given: GivenFacts,
     pub undefined: Vec<UndefinedName>,
     pub scope: ModuleScope,
     /// Names of the module that are imported: what they stand for.
@@ -151,6 +153,7 @@ pub(super) fn read_file(name: FileName<'_>, bytes: &[u8]) -> FileFacts {
         bases: walked.bases,
         tables: walked.tables,
         created: walked.created,
+        given: walked.given,
         undefined,
         scope: walked.scope,
         aliases: walked.aliases,

@@ -69,6 +69,11 @@ pub(super) fn merge(files: Vec<FileFacts>) -> SourceFacts {
         facts.ignored_handlers.extend(file.web.ignored);
         facts.created.extend(file.created.created);
         facts.undefined.extend(file.undefined);
+        facts.servers.extend(file.given.servers);
+        facts
+            .template_directories
+            .extend(file.given.template_directories);
+        facts.database_uris.extend(file.given.uris);
         if !is_aside(&file.scope.file) {
             called.extend(file.created.called);
         }

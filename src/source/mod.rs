@@ -13,6 +13,7 @@ mod edit;
 mod environment;
 mod facts;
 mod file;
+mod given;
 mod import_order;
 mod imports;
 mod lines;
@@ -41,12 +42,10 @@ pub(crate) use edit::{
     Edit, correct_attribute, correct_module, import_in_function, is_one_letter_off, near_names,
     rename_imported,
 };
-#[cfg(test)]
-pub(crate) use facts::Base;
 pub(crate) use facts::{
-    ApplicationObject, CreateAll, EnvRead, Framework, Guard, IgnoredHandler, Import, Include,
-    ModuleScope, Place, RouterDefinition, SourceFacts, TableDefinition, UndefinedName, Unjudged,
-    ValueKind,
+    ApplicationObject, Base, CreateAll, DatabaseUri, EnvRead, Framework, GivenValue, Guard,
+    IgnoredHandler, Import, Include, ModuleScope, Place, RouterDefinition, ServerCall, SourceFacts,
+    TableDefinition, UndefinedName, Unjudged, ValueKind,
 };
 use file::{FileFacts, read_file};
 pub(crate) use import_order::ImportOrder;

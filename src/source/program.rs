@@ -81,6 +81,51 @@ const LAUNCHERS: [&str; 25] = [
     "waitress-serve",
 ];
 
+/// Classes that `rq worker` imports, by its options.
+const RQ_CLASSES: [&[&str]; 4] = [
+    &["-w", "--worker-class"],
+    &["-j", "--job-class"],
+    &["--queue-class"],
+    &["--connection-class"],
+];
+/// Options of `dramatiq` without a value.
+const DRAMATIQ_FLAGS: [&str; 6] = [
+    "--watch-use-polling",
+    "--use-spawn",
+    "--skip-logging",
+    "--verbose",
+    "-v",
+    "--version",
+];
+/// Options of `arq` and of huey's consumer without a value.
+const WORKER_FLAGS: [&str; 9] = [
+    "--burst",
+    "--no-burst",
+    "--check",
+    "-v",
+    "--verbose",
+    "-q",
+    "--quiet",
+    "-n",
+    "-S",
+];
+
+/// The words that are no options and no values of options.
+fn positional<'w>(arguments: &'w [String], flags: &[&str]) -> Vec<&'w String> {
+    let mut found = Vec::new();
+    let mut words = arguments.iter();
+    while let Some(word) = words.next() {
+        // `-p4` has its value with it.
+        let is_whole = word.contains('=') || (word.len() > 2 && !word.starts_with("--"));
+        if !word.starts_with('-') {
+            found.push(word);
+        } else if !is_whole && !flags.contains(&word.as_str()) {
+            words.next();
+        }
+    }
+    found
+}
+
 /// A program that loads what its arguments name.
 pub(crate) fn is_launcher(tool: &str) -> bool {
     LAUNCHERS.contains(&tool)
@@ -312,11 +357,17 @@ fn known(tool: &str, arguments: &[String]) -> Program {
             ..Program::of(tool)
         },
         // `-c settings`: a module of settings; what jobs import is named in the queue only.
-        "rq" => Program {
+        "rq" | "rqworker" => Program {
             modules: option(arguments, &["-c", "--config"])
                 .filter(|word| is_dotted(word))
                 .into_iter()
+                .chain(RQ_CLASSES.iter().filter_map(|names| {
+                    let class = option(arguments, names)?;
+                    let (module, _) = class.rsplit_once('.')?;
+                    is_dotted(module).then(|| module.to_owned())
+                }))
                 .collect(),
+            directory: option(arguments, &["-P", "--path"]),
             ..Program::of(tool)
         },
         "streamlit" => Program {
@@ -327,20 +378,27 @@ fn known(tool: &str, arguments: &[String]) -> Program {
                 .map(|path| path.trim_start_matches("./").to_owned()),
             ..serves(&["--server.port"], "8501")
         },
-        "dramatiq" => Program {
-            modules: arguments
-                .iter()
-                .take_while(|word| !word.starts_with('-'))
-                .map(|word| word.split(':').next().unwrap_or(word).to_owned())
-                .filter(|word| is_dotted(word))
-                .collect(),
-            ..Program::of(tool)
-        },
+        "dramatiq" => {
+            let named = positional(arguments, &DRAMATIQ_FLAGS);
+            Program {
+                // The broker, where one is named: `module:broker`.
+                object: named.first().and_then(|word| object_of(word)),
+                modules: named
+                    .iter()
+                    .map(|word| word.split(':').next().unwrap_or(word).to_owned())
+                    .filter(|word| is_dotted(word))
+                    .collect(),
+                directory: option(arguments, &["-P", "--path"]),
+                ..Program::of(tool)
+            }
+        }
         "arq" | "huey_consumer" | HUEY_SCRIPT => Program {
-            object: arguments.first().and_then(|word| {
-                let (module, attribute) = word.rsplit_once('.')?;
-                is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
-            }),
+            object: positional(arguments, &WORKER_FLAGS)
+                .first()
+                .and_then(|word| {
+                    let (module, attribute) = word.rsplit_once('.')?;
+                    is_dotted(module).then(|| (module.to_owned(), attribute.to_owned()))
+                }),
             ..Program::of(tool)
         },
         _ => Program::of(tool),
@@ -496,6 +554,18 @@ mod tests {
             "app.tasks"
         );
         assert_eq!(of("dramatiq a.b c -p 2").modules, ["a.b", "c"]);
+        let dramatiq = of("dramatiq -p4 --threads 2 -v a.b:broker c --watch .");
+        assert_eq!(dramatiq.modules, ["a.b", "c"]);
+        assert_eq!(dramatiq.object.unwrap().1, "broker");
+        let rq = of("rq worker -c a.settings -w a.work.Own high -P src");
+        assert_eq!(rq.modules, ["a.settings", "a.work"]);
+        assert_eq!(rq.directory.as_deref(), Some("src"));
+        for line in [
+            "arq --watch src a.Settings",
+            "huey_consumer -w2 a.Settings -k process",
+        ] {
+            assert_eq!(of(line).object.unwrap().0, "a", "{line}");
+        }
         assert_eq!(
             of("arq app.worker.Settings").object.unwrap().0,
             "app.worker"

@@ -1,6 +1,6 @@
 use super::*;
 
-fn read(files: &[(&str, &str)]) -> SourceFacts {
+pub(super) fn read(files: &[(&str, &str)]) -> SourceFacts {
     read_at(files, &[], ScanOptions::default())
 }
 

@@ -11,6 +11,7 @@ use super::bases::{BaseCollector, BaseFacts};
 use super::created::{CreatedCollector, CreatedFacts};
 use super::environment::{EnvironmentCollector, EnvironmentFacts};
 use super::facts::ModuleScope;
+use super::given::{GivenCollector, GivenFacts};
 use super::imports::{ImportCollector, ImportFacts};
 use super::scope::{Circumstances, Scope};
 use super::settings::{SettingsCollector, SettingsFacts};
@@ -28,6 +29,7 @@ pub(super) struct Walked {
     pub bases: BaseFacts,
     pub created: CreatedFacts,
     pub web: WebFacts,
+    pub given: GivenFacts,
 }
 
 /// Walks over a module once, with every collector.
@@ -41,6 +43,7 @@ pub(super) fn walk(scope: Scope<'_>, module: &[Stmt]) -> Walked {
         bases: BaseCollector::default(),
         created: CreatedCollector::default(),
         web: WebCollector::default(),
+        given: GivenCollector::default(),
     };
     walk_body(&mut walker, module);
     Walked {
@@ -53,6 +56,7 @@ pub(super) fn walk(scope: Scope<'_>, module: &[Stmt]) -> Walked {
         bases: walker.bases.finish(),
         created: walker.created.finish(),
         web: walker.web.finish(),
+        given: walker.given.finish(),
     }
 }
 
@@ -65,6 +69,7 @@ struct Walker<'a> {
     bases: BaseCollector,
     created: CreatedCollector,
     web: WebCollector,
+    given: GivenCollector,
 }
 
 /// `__name__ == "__main__"`.
@@ -247,6 +252,7 @@ impl<'a> Walker<'a> {
                 self.tables.bind_value(&self.scope, name.id.as_str(), value);
             }
         }
+        self.given.assign(&self.scope, targets, value);
         if let [Expr::Name(name)] = targets {
             let name = name.id.as_str();
             self.environment.assign_reader(&self.scope, name, value);
@@ -399,6 +405,7 @@ impl<'a> Visitor<'a> for Walker<'a> {
                 self.environment.read_call(&self.scope, call);
                 self.web.read_call(&self.scope, call);
                 self.created.read_call(&self.scope, call);
+                self.given.read_call(&self.scope, call);
                 if is_table(call) {
                     self.tables.table_of_call(&self.scope, call);
                     self.bases.table_of_call(&self.scope, call);

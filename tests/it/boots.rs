@@ -43,6 +43,14 @@ const HAND: [&str; 12] = [
     "django==5.1.4",
 ];
 
+/// The environment of workers without a broker of their own.
+const WORKERS: [&str; 4] = [
+    "rq==2.0.0",
+    "dramatiq==1.17.1",
+    "arq==0.26.1",
+    "redis==5.2.1",
+];
+
 /// What is expected of the broken version.
 struct Case {
     name: &'static str,
@@ -69,7 +77,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 41] = [
+const CASES: [Case; 57] = [
     case(
         "c01_settings_extra_forbidden",
         "no_go",
@@ -365,6 +373,118 @@ const CASES: [Case; 41] = [
         "rehearsal.failed",
         "shop/main.py:2",
         "make the directory var/log",
+    ),
+    case(
+        "h24_rq_connection_gone",
+        "no_go",
+        "rehearsal.import_error",
+        "worker.py:2",
+        "pin rq<2",
+    ),
+    case(
+        "h25_dramatiq_broker_name",
+        "no_go",
+        "rehearsal.failed",
+        "ubs.toml",
+        "shop.tasks:broker",
+    ),
+    case(
+        "h26_arq_settings_name",
+        "no_go",
+        "rehearsal.failed",
+        "ubs.toml",
+        "shop.jobs.WorkerSettings",
+    ),
+    case(
+        "h27_gunicorn_config_missing",
+        "no_go",
+        "config.file_missing",
+        "ubs.toml",
+        "put gunicorn.conf.py there",
+    ),
+    case(
+        "h28_fastapi_response_type",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:7",
+        "response_model=None",
+    ),
+    case(
+        "h29_sqlalchemy_metadata_reserved",
+        "no_go",
+        "rehearsal.failed",
+        "shop/models.py:9",
+        "name the attribute otherwise",
+    ),
+    case(
+        "h30_flask_endpoint_twice",
+        "no_go",
+        "rehearsal.failed",
+        "shop.py:24",
+        "functools.wraps",
+    ),
+    case(
+        "h31_django_apps_not_loaded",
+        "no_go",
+        "rehearsal.failed",
+        "shop/models.py:4",
+        "import models where they are used",
+    ),
+    case(
+        "h32_django_app_not_listed",
+        "no_go",
+        "registration.app_unloadable",
+        "shop/models.py:4",
+        "INSTALLED_APPS",
+    ),
+    case(
+        "h33_pydantic_root_validator",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:10",
+        "@model_validator",
+    ),
+    case(
+        "h34_flask_no_context",
+        "no_go",
+        "rehearsal.failed",
+        "shop.py:4",
+        "app.app_context()",
+    ),
+    case(
+        "h35_sqlalchemy_mapped",
+        "no_go",
+        "rehearsal.failed",
+        "shop/models.py:7",
+        "Mapped[...]",
+    ),
+    case(
+        "h36_templates_missing",
+        "go",
+        "config.file_missing",
+        "shop/main.py:5",
+        "bring templates",
+    ),
+    case(
+        "h37_celery_include",
+        "no_go",
+        "rehearsal.import_error",
+        "",
+        "correct the name of the module",
+    ),
+    case(
+        "h38_celery_mixed_keys",
+        "no_go",
+        "rehearsal.failed",
+        "",
+        "in one form",
+    ),
+    case(
+        "h39_flask_app_unset",
+        "no_go",
+        "config.missing",
+        "ubs.toml",
+        "flask --app server:app run",
     ),
 ];
 
@@ -668,6 +788,7 @@ fn environment(told: &Value, side: &str) -> Option<PathBuf> {
         "setuptools81" => vec!["apscheduler==3.9.1", "setuptools==81.0.0"],
         "py313" => vec![],
         "hand" => HAND.to_vec(),
+        "workers" => WORKERS.to_vec(),
         other => panic!("no environment {other}"),
     };
     let version = told["python"].as_str().expect("a version");

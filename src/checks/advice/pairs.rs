@@ -18,7 +18,7 @@ struct Pair {
     source: &'static str,
 }
 
-const PAIRS: [Pair; 26] = [
+const PAIRS: [Pair; 27] = [
     Pair {
         text: "'Flask' object has no attribute 'before_first_request'",
         package: "Flask",
@@ -211,6 +211,14 @@ const PAIRS: [Pair; 26] = [
         pin: "numpy<2",
         or: "install versions of the other packages that were built for numpy 2",
         source: "https://numpy.org/devdocs/numpy_2_0_migration_guide.html",
+    },
+    Pair {
+        text: "cannot import name 'Connection' from 'rq'",
+        package: "rq",
+        with: "",
+        pin: "rq<2",
+        or: "give Queue and Worker their connection: Worker(queues, connection=redis) (rq 2 took the context manager away)",
+        source: "https://github.com/rq/rq/releases/tag/v2.0",
     },
     Pair {
         text: "'EntryPoints' object has no attribute 'get'",

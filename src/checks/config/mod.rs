@@ -7,6 +7,7 @@ mod check;
 mod drivers;
 mod files;
 mod mend;
+mod named_files;
 mod obstacles;
 mod parts;
 mod reads;

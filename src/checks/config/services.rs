@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::named_files::{named_files, template_findings};
 use super::obstacles::obstacles;
 use super::parts::part_missing;
 use crate::checks::as_run::AsRun;
@@ -77,11 +78,13 @@ pub(super) fn service_findings(
                 .or_else(|| module_missing(context, layer, service))
                 .or_else(|| part_missing(context, service, severity)),
         );
+        programs.extend(named_files(context, service, severity));
     }
     let obstacles = obstacles(context, services(context).map(|(_, service)| service));
     missing
         .into_values()
         .chain(programs)
+        .chain(template_findings(context))
         .chain(obstacles)
         .collect()
 }

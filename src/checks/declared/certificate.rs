@@ -8,7 +8,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// `notAfter` of a certificate in DER; `None` if it is none.
-pub(super) fn ends_at(der: &[u8]) -> Option<DateTime<Utc>> {
+pub(in crate::checks) fn ends_at(der: &[u8]) -> Option<DateTime<Utc>> {
     let (SEQUENCE, certificate, _) = element(der)? else {
         return None;
     };

@@ -16,4 +16,5 @@ mod program;
 #[cfg(test)]
 mod tests;
 
+pub(super) use certificate::ends_at;
 pub(super) use check::check;

@@ -291,6 +291,21 @@ def _load_celery(module):
         load(module + ".celery")
 
 
+def _load_tasks(module):
+    """What a worker of Celery does first: its settings, the modules of its tasks."""
+    celery = sys.modules.get("celery")
+    if celery is None or not given.get("tasks") or module not in (given["celery"], (given.get("named") or [""])[0]):
+        return
+    names = vars(sys.modules[module])
+    inner = vars(sys.modules.get(module + ".celery", sys.modules[module]))
+    wanted = (given.get("named") or ["", "app"])[1]
+    for value in (names.get(wanted), names.get("app"), names.get("celery"), inner.get("app"), inner.get("celery")):
+        if isinstance(value, celery.Celery):
+            value.conf.get("broker_url")
+            value.loader.import_default_modules()
+            return
+
+
 class _StartFailed(Exception):
     """The application says that it could not start, and raises nothing."""
 
@@ -382,6 +397,10 @@ def _rehearse():
             else:
                 load(module)
                 _load_celery(module)
+                named = given.get("named")
+                if named and named[0] == module:
+                    attribute_of(module, named[1])
+                _load_tasks(module)
             rehearsed["times"].append([module, int((clock() - begun) * 1000)])
         call = given["call"]
         if call:

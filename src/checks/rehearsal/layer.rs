@@ -103,6 +103,8 @@ pub(super) fn rehearse_layer(
             "serve": host.map_or(0, |host| host.wanted),
             "scripts": as_run.scripts(&rehearse.imports),
             "celery": as_run.celery_module(),
+            "named": as_run.worker_object(),
+            "tasks": as_run.is_celery_worker,
             "startup": startup,
         });
         let program = ProbeProgram::Rehearse;

@@ -78,6 +78,11 @@ const SEQUENCES: &str = "SELECT format('SELECT %L::text FROM (SELECT max(%I) AS 
 const UNREADABLE: &str = "SELECT c.relname::text FROM pg_class AS c WHERE c.relkind IN ('r', 'p') \
     AND c.relnamespace = current_schema()::regnamespace AND NOT has_table_privilege(c.oid, 'SELECT') \
     AND NOT has_any_column_privilege(c.oid, 'SELECT') ORDER BY c.relname LIMIT 1000";
+/// The tables that the user may read; `+` before those that it may write too.
+const WRITABLE: &str = "SELECT CASE WHEN has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE') \
+    OR has_any_column_privilege(c.oid, 'INSERT, UPDATE') THEN '+' ELSE '-' END || c.relname::text FROM pg_class AS c \
+    WHERE c.relkind IN ('r', 'p') AND c.relnamespace = current_schema()::regnamespace \
+    AND has_any_column_privilege(c.oid, 'SELECT') ORDER BY c.relname LIMIT 1000";
 
 /// Findings about a database on a PostgreSQL server. What cannot be asked is not reported: nothing depends on it.
 pub(super) fn server_findings(
@@ -100,6 +105,23 @@ pub(super) fn server_findings(
         let finding = Finding::of(Code::SchemaNoRight, table.as_str(), message);
         findings.push(finding.fact("table", table.as_str()).remedy(format!(
             "as its owner: GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO the user of the application",
+            crate::database::sql::quote::identifier(table)
+        )));
+    }
+    // Whoever may write none of them is meant to read only.
+    let readable = ask(WRITABLE);
+    let (written, read): (Vec<&str>, Vec<&str>) = readable
+        .iter()
+        .filter(|found| found.get(1..).is_some_and(&is_wanted))
+        .map(String::as_str)
+        .partition(|found| found.starts_with('+'));
+    let read_only = read.iter().filter(|_| !written.is_empty());
+    for table in read_only.filter_map(|found| found.get(1..)) {
+        let message =
+            format!("the user of database {name} may read table {table}, and write no row of it");
+        let finding = Finding::of(Code::SchemaNoRight, table, message);
+        findings.push(finding.fact("table", table).remedy(format!(
+            "as its owner: GRANT INSERT, UPDATE, DELETE ON {} TO the user of the application, if that is not meant",
             crate::database::sql::quote::identifier(table)
         )));
     }

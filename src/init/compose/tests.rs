@@ -179,3 +179,34 @@ fn what_is_malformed_is_said_and_is_not_the_end() {
     assert!(units.units.is_empty());
     assert!(messages[0].contains("compose.yaml:2"), "{messages:?}");
 }
+
+#[test]
+fn what_the_image_sets_is_the_services_unless_it_sets_it_itself() {
+    let (units, _) = read_files(&[
+        (
+            "compose.yaml",
+            "services:\n  web:\n    build: api\n    user: app\n    env_file: web.env\n    environment:\n      MODE: own\n",
+        ),
+        ("web.env", "LEVEL=2\n"),
+        (
+            "api/Dockerfile",
+            "FROM python:3.12\nWORKDIR /app\nCOPY . .\nENV MODE=image LEVEL=1 REGION=eu CONFIG=/app/c.toml SECRET_KEY=abc\n\
+             ENV GREETING=it's\nUSER web\nVOLUME /data\nCMD [\"python\", \"main.py\"]\n",
+        ),
+    ]);
+    let web = unit(&units, "web");
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(
+        web.env,
+        [
+            pair("REGION", "eu"),
+            pair("CONFIG", "c.toml"),
+            pair("MODE", "own")
+        ]
+    );
+    let left = web.notes.iter().find(|note| note.not_carried).unwrap();
+    assert_eq!(
+        left.text,
+        "not carried over from api/Dockerfile: ENV SECRET_KEY, ENV GREETING, VOLUME /data"
+    );
+}

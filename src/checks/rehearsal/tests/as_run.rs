@@ -401,3 +401,65 @@ fn remedies_name_what_is_there() {
         assert!(at.starts_with(place), "{at}");
     }
 }
+
+#[test]
+fn the_object_that_a_worker_loads_is_looked_for() {
+    for (run, remedy) in [
+        ("arq jobs.WorkerSetting", Some("jobs.WorkerSettings")),
+        ("dramatiq jobs:brokr -p 1", Some("jobs:broker")),
+        ("huey_consumer jobs.huey", Some("define it in jobs.py")),
+        ("arq jobs.WorkerSettings", None),
+        ("dramatiq jobs", None),
+    ] {
+        let manifest = format!(
+            "[[layer]]\nname = 'work'\nrehearse = {{ imports = ['jobs'] }}\n\
+             [[layer.service]]\nname = 'work'\nrun = '{run}'\n"
+        );
+        let files = [("jobs.py", "broker = 1\nclass WorkerSettings: pass\n")];
+        let Some(app) = app(&manifest, &files) else {
+            return;
+        };
+        let report = check(&app);
+        let Some(remedy) = remedy else {
+            assert_eq!(report.status, CheckStatus::Healthy, "{report:#?}");
+            continue;
+        };
+        let finding = only(&report, "rehearsal.failed");
+        let told = finding.remedy.as_deref().unwrap();
+        assert!(told.contains(remedy), "{told}");
+        assert_eq!(finding.location.as_ref().unwrap().file, "ubs.toml");
+    }
+}
+
+#[test]
+fn a_worker_of_celery_reads_its_settings_and_imports_its_tasks() {
+    // Enough of Celery to be asked as a worker asks it.
+    let celery = "from importlib import import_module\nclass Conf:\n    def get(self, name):\n        import_module('settings')\n\
+                  class Loader:\n    def import_default_modules(self):\n        import_module('tasks')\n\
+                  class Celery:\n    conf, loader = Conf(), Loader()\n";
+    let jobs = ("jobs.py", "from celery import Celery\napp = Celery()\n");
+    for (run, tasks, missing) in [
+        ("celery -A jobs worker", false, Some("'tasks'")),
+        ("celery -A jobs:app beat", false, Some("'tasks'")),
+        ("celery -A jobs worker", true, None),
+        ("celery -A jobs flower", false, None),
+    ] {
+        let manifest = format!(
+            "[[layer]]\nname = 'work'\nrehearse = {{ imports = ['jobs'] }}\n\
+             [[layer.service]]\nname = 'work'\nrun = '{run}'\n"
+        );
+        let mut files = vec![jobs, ("celery.py", celery), ("settings.py", "")];
+        files.extend(tasks.then_some(("tasks.py", "")));
+        let Some(app) = app(&manifest, &files) else {
+            return;
+        };
+        let report = check(&app);
+        let said = report.findings.first().map_or("", |f| f.message.as_str());
+        assert_eq!(
+            report.findings.is_empty(),
+            missing.is_none(),
+            "{run}: {said}"
+        );
+        assert!(said.contains(missing.unwrap_or_default()), "{run}: {said}");
+    }
+}

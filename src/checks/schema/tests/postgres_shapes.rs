@@ -176,6 +176,28 @@ fn domains_partitions_views_cases_and_schemas_are_no_drift() {
         "{report:?}"
     );
     assert!(!format!("{report:?}").contains("b:o/b"));
+    // Some tables may be written, one may be read only.
+    server.sql(
+        "my app",
+        "GRANT SELECT, INSERT ON \"Accounts\" TO bob; GRANT SELECT ON seen TO bob",
+    );
+    let Some(app) = App::with_packages() else {
+        return;
+    };
+    let report = app
+        .file("models.py", MODELS)
+        .schema(&bob, "models:every")
+        .check(CheckName::Schema);
+    let no_right: Vec<(&str, bool)> = report
+        .findings
+        .iter()
+        .filter(|f| f.code == "schema.no_right")
+        .map(|f| (f.subject.as_str(), f.message.contains("write no row")))
+        .collect();
+    assert_eq!(
+        no_right,
+        [("events", false), ("events_2025", false), ("seen", true)]
+    );
 }
 
 #[test]

@@ -1,0 +1,3 @@
+from shop.models import Item
+
+__all__ = ["Item"]

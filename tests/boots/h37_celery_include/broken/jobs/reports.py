@@ -1,0 +1,6 @@
+from jobs.queue import app
+
+
+@app.task
+def weekly():
+    return 1
