@@ -149,6 +149,7 @@ fn what_nobody_declares_is_not_installed() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_package_whose_files_are_cut_off_is_installed_anew() {
     let Some(workspace) = application("import dep\ndep.hello()\n", "dep<2\n", &["dep==1.1"]) else {
         return;
@@ -167,6 +168,7 @@ fn a_package_whose_files_are_cut_off_is_installed_anew() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_environment_without_an_interpreter_is_made_anew_and_given_back() {
     let Some(workspace) = application("import other\n", "other\n", &["other"]) else {
         return;
@@ -192,6 +194,7 @@ fn an_environment_without_an_interpreter_is_made_anew_and_given_back() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn what_only_a_lock_file_names_waits_for_approval_and_is_declared_then() {
     let Some(workspace) = application("import other\n", "dep<2\n", &["dep==1.1"]) else {
         return;

@@ -296,6 +296,7 @@ fn killed_and_brought_up(points: &[&str]) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_database_in_use_is_copied_with_its_rows() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;

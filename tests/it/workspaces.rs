@@ -282,6 +282,7 @@ fn editable(user: Option<u32>, style: &str) -> Option<Place> {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_editable_installation_outside_of_the_workspace_is_seen() {
     if !is_ready() {
         return;

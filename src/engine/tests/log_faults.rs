@@ -116,7 +116,7 @@ fn run_with_faults(every: u64) {
 
 #[test]
 fn a_log_that_fails_stops_no_service() {
-    run_with_faults(23);
+    run_with_faults(47);
 }
 
 #[test]

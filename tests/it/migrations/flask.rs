@@ -102,6 +102,7 @@ fn the_application_that_the_environment_names_is_upgraded_within() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn without_an_application_the_mission_says_what_flask_says() {
     let Some(workspace) = application("") else {
         return;
