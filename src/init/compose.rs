@@ -446,7 +446,7 @@ impl ComposeReader<'_> {
                 let is_overridden = |(instruction, key): &(&str, &str)| {
                     word.eq_ignore_ascii_case(instruction) && node.get(key).is_some()
                 };
-                !overridden.iter().any(is_overridden) && !(word == "ENV" && is_set(rest))
+                !(overridden.iter().any(is_overridden) || word == "ENV" && is_set(rest))
             })
             .map(|line| plain(line))
             .collect();

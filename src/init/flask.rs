@@ -32,7 +32,7 @@ pub(super) fn flask_database<'a>(code: &ApplicationCode<'a>) -> Option<FlaskData
         .filter(|uri| !is_side(&uri.place.file))
         .filter(|uri| {
             let text = uri.value.as_ref().and_then(|value| value.text.as_deref());
-            !text.is_some_and(|text| file_of(text) == Some(""))
+            text.is_none_or(|text| file_of(text) != Some(""))
         })
         .collect();
     let first = *uris.first()?;

@@ -351,7 +351,7 @@ mod tests {
         };
         for (year, expected) in [(2020, 1), (2099, 0)] {
             let app = app(&service("uvicorn a:b --ssl-certfile tls.pem"))
-                .file("tls.pem", &certificate(year));
+                .file("tls.pem", certificate(year));
             let findings = file_findings(&app);
             assert_eq!(findings.len(), expected, "{findings:#?}");
             assert!(
