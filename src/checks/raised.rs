@@ -137,8 +137,15 @@ impl Raised {
     /// The first line of [`Self::text`], for a sentence.
     pub(super) fn line(&self, redactor: &Redactor) -> String {
         let text = self.text(redactor);
-        let line = text.lines().next().unwrap_or_default().trim();
-        crate::domain::redact::truncate(line, 400)
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut line = lines.next().unwrap_or_default().to_owned();
+        // A message that begins with an empty line.
+        if line.ends_with(':')
+            && let Some(next) = lines.next()
+        {
+            line = format!("{line} {next}");
+        }
+        crate::domain::redact::truncate(&line, 400)
     }
 
     /// Where it happened: the place of a syntax error, else the application's innermost frame.
