@@ -301,7 +301,7 @@ fn a_declared_check_that_no_longer_runs_is_a_doubt() {
 
 #[test]
 fn a_declared_check_that_only_a_new_start_can_mend_is_unseen_and_nothing_else_may_be_worse() {
-    let finding = broken("check.cache", "cache");
+    let finding = broken("check.cache.exit", "cache");
     let failure = Failure::of_finding(CheckName::Declared, &finding);
     let before = vec![
         report(CheckName::Declared, vec![finding]),
