@@ -329,7 +329,7 @@ fn a_stranger_that_answers_a_command_is_no_readiness_unless_it_is_meant() {
     let boot = |external: &str| {
         let connect = format!("import socket; socket.create_connection((\"127.0.0.1\", {port}))");
         let more = format!(
-            "ready = {{ exec = ['python3', '-c', '{connect}'], interval = '20ms', timeout = '1500ms'{external} }}"
+            "ready = {{ exec = ['python3', '-c', '{connect}'], interval = '20ms', timeout = '3s'{external} }}"
         );
         let manifest = manifest(&[("a", "exec sleep 600", &more)]);
         let manifest = manifest.replace("name = \"one\"", "name = \"one\"\ncritical = false");

@@ -44,8 +44,9 @@ impl Rule {
             Self::Process => 700,
             // After an end, all processes of the host are looked at, with a pause of four times what that costs.
             Self::Stopping => 5_000,
-            // Asked again each second; two failures in a row, 300 ms each.
-            Self::ReadyAnswers | Self::Health => 2_500,
+            // Asked again each second; three failures in a row, 300 ms each and 50 ms apart: 2 s, and as much again for
+            // a machine on which ten schedules run at once.
+            Self::ReadyAnswers | Self::Health => 4_000,
             Self::AnsweringIsReady => 2_000,
             Self::RunningIsUp => 1_000,
             // What an earlier one left has a second to end.
