@@ -8,7 +8,7 @@ use super::shared::SharedRuns;
 use super::sources::Sources;
 use crate::domain::finding::Finding;
 use crate::domain::redact::Redactor;
-use crate::manifest::{Environment, Manifest, Origin};
+use crate::manifest::{Environment, Manifest, Origin, Service};
 use crate::source::SourceFacts;
 
 /// What a check looks at.
@@ -59,6 +59,11 @@ impl CheckContext<'_> {
         }
         let declared = self.manifest.config.vars.get(name);
         finding.at(self.manifest_name(), declared.map_or(0, |var| var.line), 0)
+    }
+
+    /// The finding at the line of the service in the manifest.
+    pub(super) fn at_service(&self, finding: Finding, service: &Service) -> Finding {
+        finding.at(self.manifest_name(), service.line, 0)
     }
 
     /// What the sources say: scanned when a check asks for the first time.

@@ -218,12 +218,12 @@ impl Aftercare {
                 }
             };
             let healthy_ms = served + boot::healthy_ms(&log.state, fix.applied_at, now());
-            if awaited_verify(&app.state_dir, fix.mission).is_some() {
-                // That it has passed is an event.
-                continue;
-            }
             if !is_over(&log.state, &fix) {
                 // What makes it healthy is an event.
+                continue;
+            }
+            if awaited_verify(&app.state_dir, fix.mission).is_some() {
+                // That it has passed is an event.
                 continue;
             }
             let lacks_ms = app.manifest.heal.probation_ms.saturating_sub(healthy_ms);

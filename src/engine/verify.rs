@@ -50,11 +50,15 @@ impl Verifying {
 
     /// Something is being asked, or taken back: how the system does is not known yet.
     pub(super) fn is_going(&self) -> bool {
-        let is_busy = |work: &JoinHandle<()>| !work.is_finished();
         self.waits
             || !self.asking.is_empty()
             || self.failed.values().any(Option::is_some)
-            || self.taking_back.as_ref().is_some_and(is_busy)
+            || self.is_taking_back()
+    }
+
+    fn is_taking_back(&self) -> bool {
+        let work = self.taking_back.as_ref();
+        work.is_some_and(|work| !work.is_finished())
     }
 
     /// Asks what can be asked now, and hears what was answered. `fixes`: those on probation.
@@ -120,8 +124,7 @@ impl Verifying {
     }
 
     fn take_back(&mut self, app: &Application, log: &BootLog<'_>, fixes: &[Fix]) {
-        let is_busy = |work: &JoinHandle<()>| !work.is_finished();
-        if self.taking_back.as_ref().is_some_and(is_busy) {
+        if self.is_taking_back() {
             return;
         }
         let mut failed = self.failed.iter_mut();

@@ -83,12 +83,8 @@ struct Sound {
 
 /// The services that a proposal lets the running boot start again.
 fn restarted(proposal: &Proposal) -> Vec<&str> {
-    let changes = proposal.changes.iter();
-    let services = changes.filter_map(|change| match change {
-        Change::Restart { services } => Some(services.iter().map(String::as_str)),
-        _ => None,
-    });
-    services.flatten().collect()
+    let services = proposal.changes.iter().flat_map(Change::restarts);
+    services.map(String::as_str).collect()
 }
 
 /// What a trial showed that changed nothing.

@@ -18,17 +18,18 @@ const PREFIX_DEFAULT: &str = "/api/";
 /// A router's name: its module and the name that it is bound to.
 type Key = (String, String);
 
+/// What something else includes or mounts.
+fn included<'a>(code: &ApplicationCode<'a>) -> BTreeSet<&'a Key> {
+    let includes = code.facts.includes.iter();
+    includes.filter_map(|i| i.included.as_ref()).collect()
+}
+
 /// Applications that may be booted, the likeliest first. `started`: what commands name.
 pub(super) fn applications<'a>(
     code: &ApplicationCode<'a>,
     started: &[(String, String)],
 ) -> Vec<&'a ApplicationObject> {
-    let included: BTreeSet<Key> = code
-        .facts
-        .includes
-        .iter()
-        .filter_map(|include| include.included.clone())
-        .collect();
+    let included = included(code);
     let mut found: Vec<&ApplicationObject> = code
         .facts
         .applications
@@ -215,8 +216,7 @@ fn mounted(
     let mut by_includer: BTreeMap<Key, Vec<&Include>> = BTreeMap::new();
     let own: Key = (app.module.clone(), app.attribute.clone());
     // An application that is mounted in another one serves what it includes as a router does.
-    let includes = code.facts.includes.iter();
-    let included: BTreeSet<&Key> = includes.filter_map(|i| i.included.as_ref()).collect();
+    let included = included(code);
     let applications = code.facts.applications.iter();
     let sub: BTreeSet<Key> = applications
         .map(|app| (app.module.clone(), app.attribute.clone()))

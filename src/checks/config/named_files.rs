@@ -103,13 +103,9 @@ fn no_number(
     let shown = context.redactor.clean(value, 64);
     let message = format!("{option} of service {name} wants a whole number, and gets {shown:?}");
     let finding = Finding::new(Code::ConfigInvalid, severity, name, message);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(format!(
-                "correct {option} in `run` of service {name}, or the variable that it takes"
-            )),
-    )
+    Some(context.at_service(finding, service).remedy(format!(
+        "correct {option} in `run` of service {name}, or the variable that it takes"
+    )))
 }
 
 /// `flask run` takes its application from `--app`, `FLASK_APP`, `wsgi.py` or `app.py`.
@@ -122,9 +118,7 @@ fn flask_app(
 ) -> Option<Finding> {
     const NAME: &str = "FLASK_APP";
     let is_run = run.program.tool == "flask" && words.iter().any(|word| word == "run");
-    let names_one = ["--app", "-A"]
-        .iter()
-        .any(|name| option(words, &[*name]).is_some());
+    let names_one = option(words, &["--app", "-A"]).is_some();
     if !is_run
         || names_one
         || run.env.contains_key(NAME)
@@ -150,17 +144,19 @@ fn flask_app(
     let message = format!(
         "`flask run` of service {name} finds no application: {NAME} is not set, and its directory has no app.py or wsgi.py"
     );
-    let apps = context.facts().applications.iter();
+    let mut apps = context.facts().applications.iter();
     let known = apps
-        .filter(|app| app.framework == Framework::Flask)
-        .map(|app| format!("{}:{}", app.module, app.attribute))
-        .next();
+        .find(|app| app.framework == Framework::Flask)
+        .map(|app| format!("{}:{}", app.module, app.attribute));
     let app = context
         .redactor
         .clean(known.as_deref().unwrap_or("MODULE"), 128);
     Some(
-        Finding::new(Code::ConfigMissing, severity, NAME, message)
-            .at(context.manifest_name(), service.line, 0)
+        context
+            .at_service(
+                Finding::new(Code::ConfigMissing, severity, NAME, message),
+                service,
+            )
             .remedy(format!(
                 "write `flask --app {app} run` in `run` of the service, or set {NAME}"
             )),
@@ -189,13 +185,9 @@ fn missing(
     let shown = context.redactor.clean(shown, 256);
     let message = format!("{option} of service {name} names the file {shown}, which is not there");
     let finding = Finding::new(Code::ConfigFileMissing, severity, name, message);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(format!(
-                "put {shown} there, or take {option} out of `run` of the service"
-            )),
-    )
+    Some(context.at_service(finding, service).remedy(format!(
+        "put {shown} there, or take {option} out of `run` of the service"
+    )))
 }
 
 /// A certificate that has ended, or will soon.

@@ -88,14 +88,10 @@ fn port_taken(context: &CheckContext<'_>, service: &Service, port: u16) -> Optio
         service.name
     );
     let finding = Finding::of(Code::ConfigPortTaken, service.name.as_str(), message);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(format!(
-                "end that process (`kill {}`), or give the service another port",
-                stranger.pid
-            )),
-    )
+    Some(context.at_service(finding, service).remedy(format!(
+        "end that process (`kill {}`), or give the service another port",
+        stranger.pid
+    )))
 }
 
 /// The boot that runs in this workspace holds it.

@@ -81,13 +81,9 @@ pub(super) fn part_missing(
         format!("service {name} runs its workers with {class}, and {module} is not installed");
     let finding = Finding::new(Code::ConfigProgramMissing, severity, name, message);
     let remedy = context.redactor.clean(&remedy, 256);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(format!(
-                "{remedy}, or let `run` of the service do without {class}"
-            )),
-    )
+    Some(context.at_service(finding, service).remedy(format!(
+        "{remedy}, or let `run` of the service do without {class}"
+    )))
 }
 
 /// The console script of the environment imports a module that no installed package brought.
@@ -127,7 +123,7 @@ fn behind_script(
     let message =
         format!("the program {tool} of service {name} imports {module}, which is not installed");
     let finding = Finding::new(Code::ConfigProgramMissing, severity, name, message);
-    Some(finding.at(context.manifest_name(), service.line, 0).remedy(format!(
+    Some(context.at_service(finding, service).remedy(format!(
         "take a version of the package that brings {tool} which has {module} too, or correct `run` of the service"
     )))
 }

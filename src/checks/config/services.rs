@@ -229,11 +229,7 @@ fn program_missing(
         let message = format!("{what} of service {} is missing", service.name);
         let (code, name) = (Code::ConfigProgramMissing, service.name.as_str());
         let finding = Finding::new(code, severity, name, message);
-        Some(
-            finding
-                .at(context.manifest_name(), service.line, 0)
-                .remedy(remedy),
-        )
+        Some(context.at_service(finding, service).remedy(remedy))
     };
     if let Some(user) = service.user.as_deref()
         && kernel::account(user).is_none()
@@ -344,11 +340,7 @@ fn module_missing(context: &CheckContext<'_>, layer: &Layer, service: &Service) 
     let message = format!("the module {module} of service {} is missing", service.name);
     let (code, name) = (Code::ConfigProgramMissing, service.name.as_str());
     let finding = Finding::new(code, severity_of(layer), name, message);
-    Some(
-        finding
-            .at(context.manifest_name(), service.line, 0)
-            .remedy(remedy),
-    )
+    Some(context.at_service(finding, service).remedy(remedy))
 }
 
 /// A one-shot task runs before it, and may make what it needs.

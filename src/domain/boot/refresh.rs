@@ -75,11 +75,8 @@ fn services_named<'s>(
     state: &'s BootState,
     fix: &'s Fix,
 ) -> impl Iterator<Item = (&'s LayerState, &'s ServiceState)> {
-    let restarted = fix.changes.iter().filter_map(|change| match change {
-        Change::Restart { services } => Some(services),
-        _ => None,
-    });
-    restarted.flatten().filter_map(|name| state.service(name))
+    let restarted = fix.changes.iter().flat_map(Change::restarts);
+    restarted.filter_map(|name| state.service(name))
 }
 
 /// The fix does nothing but start services again: without it they need not start once more.

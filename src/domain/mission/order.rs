@@ -259,6 +259,16 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The services that it lets the running boot start again.
+    pub(crate) fn restarts(&self) -> &[String] {
+        match self {
+            Self::Restart { services } => services,
+            _ => &[],
+        }
+    }
+}
+
 /// What a fixer proposes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proposal {

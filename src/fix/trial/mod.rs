@@ -24,7 +24,7 @@ use crate::checks::Earlier;
 use crate::domain::event::{CheckChange, Verdict};
 use crate::domain::finding::CheckName;
 use crate::domain::ids::{Digest, Signature};
-use crate::domain::mission::{Change, Failure, Proposal, Risk};
+use crate::domain::mission::{Failure, Proposal, Risk};
 use crate::fix::postgres::server_trial::{ServerOutcome, ServerTrial};
 use crate::manifest::{Environment, Manifest};
 use crate::sandbox::has_own_root;
@@ -252,8 +252,8 @@ pub(super) fn try_proposal(
 }
 
 fn starts_services(proposal: &Proposal) -> bool {
-    let is_start = |change: &Change| matches!(change, Change::Restart { .. });
-    proposal.changes.iter().any(is_start)
+    let mut changes = proposal.changes.iter();
+    changes.any(|change| !change.restarts().is_empty())
 }
 
 /// A directory of wheels, removed when this is dropped.

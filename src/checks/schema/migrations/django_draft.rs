@@ -144,8 +144,6 @@ impl Planned {
             let is_set = format!("{column} IS NOT NULL");
             let set = shown(self.count(rows, &is_set)?);
             let (unfit, respelt) = match rows.is_server {
-                // Every value is a text, also where a version cannot say so.
-                true if self.kind_now == "text" => ("false".to_owned(), "false".to_owned()),
                 true => {
                     let unfit = unfit_in_postgres(&self.kind_now, &self.before, &column);
                     (format!("{is_set} AND {unfit}"), "false".to_owned())
