@@ -286,6 +286,7 @@ fn statements_of_somebody_else_wait_for_approval_and_can_only_add() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_boot_heals_from_sql_files() {
     let Some((server, workspace)) = application("") else {
         return;

@@ -309,6 +309,7 @@ fn a_database_in_use_is_copied_with_its_rows() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_superuser_migrates_what_belongs_to_others() {
     let body =
         format!("{ADDS}\n    op.execute('CREATE OR REPLACE VIEW names AS SELECT name FROM users')");
@@ -362,6 +363,7 @@ fn whoever_may_not_make_roles_gets_the_command_and_the_reason() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn what_cannot_be_promoted_in_one_transaction_is_said() {
     for (body, reason) in [
         (
@@ -406,6 +408,7 @@ fn an_index_is_made_with_the_rest_where_its_table_may_wait() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn migrations_find_their_database_however_they_name_it() {
     // Parts of the URL in variables of their own, one of which is only here.
     let parts = r#"
@@ -449,6 +452,7 @@ assert os.environ["DB_PASSWORD"] == "none", "the real password"
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn migrations_of_another_database_are_not_run_on_this_one() {
     for (name, reason) in [
         ("postgres", "\\\"postgres\\\" is not part of this trial"),

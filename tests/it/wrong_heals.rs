@@ -500,6 +500,7 @@ fn a_proposal_of_another_worker_does_not_fill_it_by_itself_either() {
 
 /// A real server: an empty database of another name, and tables that share a type and refer to each other.
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn on_a_server_too_an_empty_database_of_another_name_stays_empty() {
     let (Some(workspace), Some(server)) = (application(PLAIN_LAYER), Server::start()) else {
         return;

@@ -177,6 +177,7 @@ fn a_migration_that_raises_changes_nothing_and_says_why() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_second_database_is_migrated_by_its_alias() {
     let Some((workspace, python)) = project() else {
         return;
@@ -308,6 +309,7 @@ fn a_django_migration_that_needs_what_only_a_person_knows_is_not_written() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn two_leaves_are_merged_as_makemigrations_does_once_a_person_approves() {
     let Some((workspace, _)) = project() else {
         return;

@@ -13,6 +13,7 @@ fn expect_boots(workspace: &Workspace, what: &str) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn books_in_another_schema_and_a_merge_and_the_users_own_search_path() {
     let env_py = SYNC.replace(
         "target_metadata=None",
@@ -56,6 +57,7 @@ fn books_in_another_schema_and_a_merge_and_the_users_own_search_path() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn rights_are_not_lost_where_the_clone_has_none() {
     let body = "op.execute('REVOKE SELECT ON users FROM PUBLIC')";
     let Some((server, workspace)) = application(PSYCOPG, SYNC, body) else {
@@ -89,6 +91,7 @@ fn what_a_migration_read_is_what_it_was_when_it_is_promoted() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_backfill_of_a_new_column_is_promoted_whatever_the_servers_time_zone() {
     let body = "op.add_column('users', sa.Column('seen', sa.DateTime(timezone=True)))\n    \
         op.execute(\"SET TIME ZONE 'Asia/Tokyo'\")\n    op.execute(\"UPDATE users SET seen = '2024-01-01 09:00'\")";

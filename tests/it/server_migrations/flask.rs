@@ -25,6 +25,7 @@ fn flask(workspace: &Workspace, python: &Path, url: &str, arguments: &[&str]) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn the_registered_application_is_upgraded_within() {
     let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;

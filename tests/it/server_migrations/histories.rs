@@ -132,6 +132,7 @@ fn site_packages(workspace: &Workspace) -> PathBuf {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn optuna() {
     boot(&History {
         name: "optuna",

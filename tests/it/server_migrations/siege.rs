@@ -51,6 +51,7 @@ const TO_THE_SERVER: [&str; 9] = [
 ];
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn what_all_databases_share_stays_as_it_is() {
     shared_stays(&TO_THE_SERVER[..1]);
 }
@@ -79,6 +80,7 @@ fn shared_stays(codes: &[&str]) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn temporary_tables_hide_nothing_from_who_looks() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
@@ -160,6 +162,7 @@ fn what_ends_a_trial_in_the_middle_leaves_nothing() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_kill_between_two_steps_of_a_trial_leaves_what_the_next_boot_drops() {
     let Some((server, mut workspace)) = application("postgresql+psycopg2", SYNC, "pass") else {
         return;

@@ -228,6 +228,7 @@ c.close()
 
 /// Migrations as Alembic runs them, with each driver: the same tables, and a replay gives them.
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn alembic_over_each_driver() {
     let Some(python) = venv::python_with(&venv::WIDE_PACKAGES) else {
         return;

@@ -56,6 +56,7 @@ fn proved(server: &Server) -> (String, Proved) {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn who_migrates_by_hand_meanwhile_is_waited_for_and_seen() {
     let Some(server) = Server::start() else {
         return;
@@ -94,6 +95,7 @@ fn who_migrates_by_hand_meanwhile_is_waited_for_and_seen() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn what_takes_longer_than_it_may_is_not_proved_and_not_left_running() {
     let Some(server) = Server::start() else {
         return;

@@ -447,6 +447,7 @@ fn what_happened_on_the_clone_alone_is_not_promoted() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_copy_shows_what_a_template_shows() {
     let Some((server, url)) = database(SHOP) else {
         return;
@@ -525,6 +526,7 @@ fn what_is_deferred_is_checked_where_the_transactions_ended() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn settings_of_the_user_and_the_database_are_in_nobodys_way() {
     let Some((server, url)) = database(SHOP) else {
         return;
@@ -562,6 +564,7 @@ fn settings_of_the_user_and_the_database_are_in_nobodys_way() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn an_addition_has_no_reasons_whatever_the_settings_of_the_connection() {
     let Some((_server, url)) = database(SHOP) else {
         return;
