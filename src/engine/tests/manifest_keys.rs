@@ -319,13 +319,18 @@ fn each_pair_makes_a_difference_where_the_key_is_used() {
         .enable_all()
         .build()
         .unwrap();
-    let waits = timed.iter().map(async |(key, at, ms, before, after)| {
-        let bound = Duration::from_millis(*ms);
-        let (first, second) = tokio::join!(measured(*at, before), measured(*at, after));
-        (first >= bound || second < bound).then_some(*key)
-    });
-    let slow = runtime.block_on(futures_util::future::join_all(waits));
-    idle.extend(slow.into_iter().flatten());
+    // A busy machine makes the quick one of a pair slow, but not three times.
+    for _ in 0..3 {
+        let waits = timed.iter().map(async |(key, at, ms, before, after)| {
+            let bound = Duration::from_millis(*ms);
+            let (first, second) = tokio::join!(measured(*at, before), measured(*at, after));
+            (first >= bound || second < bound).then_some(*key)
+        });
+        let slow = runtime.block_on(futures_util::future::join_all(waits));
+        let slow: BTreeSet<_> = slow.into_iter().flatten().collect();
+        timed.retain(|(key, ..)| slow.contains(key));
+    }
+    idle.extend(timed.iter().map(|(key, ..)| *key));
     assert_eq!(idle, [""; 0], "these keys are read and do nothing");
 }
 
