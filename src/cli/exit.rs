@@ -1,5 +1,7 @@
 //! Exit codes, stable from the first version.
 
+use crate::domain::finding::Decision;
+
 /// GO, healthy, done.
 pub(crate) const GOOD: u8 = 0;
 /// NO-GO, unhealthy, a problem was found.
@@ -10,6 +12,16 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const STARTING: u8 = 4;
 /// Degraded, with `--strict`.
 pub(crate) const DEGRADED: u8 = 3;
+
+/// What a decision is for who asked for it alone; `strict`: what would run without everything counts, too.
+pub(crate) fn of_decision(decision: Decision, strict: bool) -> u8 {
+    match decision {
+        Decision::Go => GOOD,
+        Decision::GoDegraded | Decision::GoUnproven if strict => DEGRADED,
+        Decision::GoDegraded | Decision::GoUnproven => GOOD,
+        Decision::NoGo => BAD,
+    }
+}
 
 /// The exit code of a command on a mission that was refused, by the stable name of the error; docs/missions.md has the
 /// table. What the caller has to write differently is wrong use, as everywhere; what others or the time can change

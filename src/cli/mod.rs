@@ -29,6 +29,7 @@ mod steer;
 mod stop;
 mod timeline;
 mod top;
+mod validate;
 mod wait;
 mod worker;
 
@@ -79,6 +80,8 @@ enum Command {
     Signal(signal::Args),
     /// Read the manifest again, and do what its changes ask for, and nothing else
     Reload(reload::Args),
+    /// Run the checks on the running system now
+    Validate(validate::Args),
     /// Wait until the system or a service is ready, stable or stopped
     Wait(wait::Args),
     /// Print what services printed, several of them merged by time
@@ -139,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Restart(args) => steer::run_restart(&ui, &cli.global, args),
         Command::Signal(args) => signal::run(&ui, &cli.global, args),
         Command::Reload(args) => reload::run(&ui, &cli.global, args),
+        Command::Validate(args) => validate::run(&ui, &cli.global, args),
         Command::Wait(args) => wait::run(&ui, &cli.global, args),
         Command::Logs(args) => logs::run(&ui, &cli.global, args),
         Command::Health(args) => health::run(&ui, &cli.global, args),

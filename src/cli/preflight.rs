@@ -158,12 +158,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
     } else {
         ui.print(&text(ui, &manifest.name, &reports, &gaps, decision))?;
     }
-    Ok(match decision {
-        Decision::Go => exit::GOOD,
-        Decision::GoDegraded | Decision::GoUnproven if args.strict => exit::DEGRADED,
-        Decision::GoDegraded | Decision::GoUnproven => exit::GOOD,
-        Decision::NoGo => exit::BAD,
-    })
+    Ok(exit::of_decision(decision, args.strict))
 }
 
 #[derive(Serialize)]
@@ -232,7 +227,7 @@ impl<'a> Coverage<'a> {
 }
 
 /// Codes and subjects of the critical findings.
-fn because(reports: &[CheckReport]) -> Vec<String> {
+pub(super) fn because(reports: &[CheckReport]) -> Vec<String> {
     reports
         .iter()
         .flat_map(|report| &report.findings)

@@ -21,6 +21,8 @@ pub(crate) enum Ask {
     Signal(SignalWanted),
     /// Read the manifest again.
     Reload(ReloadWanted),
+    /// Validate the running system now; how many validations there are with this one.
+    Validate(oneshot::Sender<Result<u32, Refused>>),
     /// Another process wrote to the log.
     Wake(oneshot::Sender<()>),
 }

@@ -163,7 +163,7 @@ pub(super) fn routes() -> Vec<(Method, String, Handler)> {
         ("/metrics", get(scrape)),
         ("/openapi.json", get(openapi)),
     ];
-    let posts: [(&str, Handler); 8] = [
+    let posts: [(&str, Handler); 9] = [
         ("/services/{name}/start", post(start)),
         ("/services/{name}/stop", post(stop)),
         ("/services/{name}/restart", post(restart)),
@@ -171,6 +171,7 @@ pub(super) fn routes() -> Vec<(Method, String, Handler)> {
         ("/missions", post(file_mission)),
         ("/missions/claim", post(claim_mission)),
         ("/reload", post(reload)),
+        ("/validate", post(validate)),
         ("/wake", post(wake)),
     ];
     let of = |method: Method, (path, handler): (&str, Handler)| (method, path.to_owned(), handler);
@@ -559,6 +560,18 @@ async fn reload(
         Ok(document(StatusCode::OK, &reloaded))
     };
     flat(reloaded.await)
+}
+
+async fn validate(State(shared): State<Shared>) -> Response {
+    let begun = async {
+        let begun = shared.ask(Ask::Validate).await?;
+        let validation = begun.map_err(|refused| refusal("", refused))?;
+        Ok(document(
+            StatusCode::OK,
+            &json!({ "validation": validation }),
+        ))
+    };
+    flat(begun.await)
 }
 
 async fn wake(State(shared): State<Shared>) -> Response {

@@ -389,6 +389,8 @@ impl Engine<'_> {
                 self.reloads.insert(self.tickets, wanted);
                 self.work.read_manifest(&self.app, self.tickets)?;
             }
+            // Who asked may be gone.
+            Ask::Validate(answer) => drop(answer.send(self.validate_now()?)),
             Ask::Steer(steer) if steer.order == ServiceOrder::Stop => self.steer(steer)?,
             // What starts reads the environment as it is now.
             Ask::Steer(steer) => {
@@ -465,6 +467,27 @@ impl Engine<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Begins a validation, and says which.
+    fn validate_now(&mut self) -> Result<Result<u32, Refused>, EngineError> {
+        let state = &self.log.state;
+        let why = if state.phase != Phase::Running {
+            Some(format!("the boot is {}", state.phase.as_str()))
+        } else if state.validating || state.is_look_due() {
+            Some("a validation runs already; ask again when it has finished".to_owned())
+        } else if state.plan.checks.is_empty() {
+            Some("this boot runs without checks: see `ubs preflight`".to_owned())
+        } else {
+            None
+        };
+        if let Some(why) = why {
+            return Ok(Err(Refused::Conflict(why)));
+        }
+        let decided = self.log.request(BootCommand::BeginValidation)?;
+        Ok(decided
+            .map(|_| self.log.state.validations)
+            .map_err(|refusal| Refused::Conflict(refusal.to_string())))
     }
 
     fn signal(&self, wanted: SignalWanted) {

@@ -26,7 +26,7 @@ fn twenty() -> Workspace {
 #[test]
 fn a_client_made_of_the_document_drives_every_path_of_a_system_of_twenty_services() {
     let workspace = twenty();
-    let running = workspace.start(&["boot", "--mode", "layered"]);
+    let running = workspace.start(&["boot", "--mode", "layered", "--preflight"]);
     workspace.ubs(&["wait", "--for", "stable"]).expect(0);
     let client = Command::new("python3")
         .args(["-c", CLIENT])

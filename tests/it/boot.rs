@@ -670,6 +670,35 @@ fn the_running_system_is_validated_and_what_broke_is_filed_not_healed_under_it()
 }
 
 #[test]
+fn the_checks_run_on_the_running_system_when_somebody_asks() {
+    let workspace = Workspace::with_manifest(&format!(
+        "{}\n[config]\nfiles = ['.env']\n[config.vars.KEY]\nrequired = true\n",
+        manifest(&[layer("base", "", &[service("a", &noting("a"), "")])])
+    ));
+    workspace.write(".env", "KEY=set\n");
+    let none = workspace.ubs(&["validate"]).expect(1);
+    assert!(none.stderr.contains("nothing runs here"), "{}", none.stderr);
+    let running = workspace.start(&["boot"]);
+    workspace.await_health(&["healthy"]);
+    let good = workspace.ubs(&["validate"]).expect(0);
+    let last = good.stdout.lines().last();
+    assert_eq!(last, Some("validation 1: a boot would be told GO"));
+    workspace.write(".env", "KEY=\n");
+    let bad = workspace.ubs(&["validate", "--json"]).expect(1).json();
+    assert_eq!(bad["validation"], 2);
+    assert_eq!(bad["decision"], "no_go");
+    assert_eq!(bad["because"][0], "config.missing KEY");
+    await_that("a mission", || {
+        let missions = workspace.ubs(&["missions", "--json"]).json();
+        missions[0]["failure"]["code"] == "config.missing"
+    });
+    workspace.write(".env", "KEY=set\n");
+    workspace.ubs(&["-q", "validate", "--strict"]).expect(0);
+    running.signal(Signal::SIGTERM);
+    running.wait().expect(0);
+}
+
+#[test]
 fn a_fix_that_a_person_approves_brings_the_layer_up_in_the_running_system() {
     let workspace = Workspace::with_manifest(&manifest(&[
         layer("base", "", &[service("a", &noting("a"), "")]),

@@ -165,6 +165,7 @@ assert good(api.openapi()) == DOCUMENT
 assert "id: 1\n" in good(api.events(after=0))
 assert good(api.reload(dry_run="true"))["restart"] == []
 good(api.reload())
+assert good(api.validate())["validation"] >= 1
 
 fix = {"summary": "bring it", "changes": [{"write": {"path": "new.txt", "text": "here\n"}}]}
 good(api.fileMission(body={"subject": "queue", "error": "is full"}))
