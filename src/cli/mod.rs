@@ -20,6 +20,7 @@ mod progress;
 mod reload;
 mod render;
 mod replay;
+mod report;
 mod running;
 mod sandbox;
 mod screen;
@@ -92,6 +93,8 @@ enum Command {
     Boots(boots::Args),
     /// Show what happened in a boot, as a timeline, a state or events
     Replay(replay::Args),
+    /// Show what the checks of a boot found, and how it stands or ended
+    Report(report::Args),
     /// Show what was different between two boots
     Diff(diff::Args),
     /// The missions: list, show, and work on them
@@ -148,6 +151,7 @@ pub fn run() -> ExitCode {
         Command::Health(args) => health::run(&ui, &cli.global, args),
         Command::Boots(args) => boots::run(&ui, &cli.global, args),
         Command::Replay(args) => replay::run(&ui, &cli.global, args),
+        Command::Report(args) => report::run(&ui, &cli.global, args),
         Command::Diff(args) => diff::run(&ui, &cli.global, args),
         Command::Missions(args) => {
             let outcome = missions::run(&ui, &cli.global, args);

@@ -11,6 +11,7 @@ use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::{Chosen, Global};
 use super::render;
+use crate::domain::boot::BootState;
 use crate::domain::finding::{
     CheckName, CheckReport, CheckStatus, Decision, Finding, LayerRehearsal, Measured, Severity,
     UNPROVEN, decide_go, grounds,
@@ -255,17 +256,7 @@ fn text(
                 &format!("  PRE-FLIGHT · {}", render::cut(app, 40))
             )
         );
-        for (index, report) in reports.iter().enumerate() {
-            text.push('\n');
-            text.push_str(&render::check(
-                ui.paint,
-                ui.width,
-                index + 1,
-                reports.len(),
-                report,
-                ui.verbose,
-            ));
-        }
+        text.push_str(&checks_text(ui, reports));
         let unknown: Vec<&NoLook> = gaps.iter().filter(|gap| !gap.acknowledged).collect();
         if !unknown.is_empty() {
             let all: Vec<String> = unknown
@@ -294,6 +285,23 @@ fn text(
     };
     text.push_str(&render::decision(ui.paint, ui.width, decision, &because));
     text
+}
+
+/// Each report, an empty line before each.
+pub(super) fn checks_text(ui: &Ui, reports: &[CheckReport]) -> String {
+    let all = reports.len();
+    let of = |(index, report)| {
+        let text = render::check(ui.paint, ui.width, index + 1, all, report, ui.verbose);
+        format!("\n{text}")
+    };
+    reports.iter().enumerate().map(of).collect()
+}
+
+/// The newest report of each check that a boot ran, in their order.
+pub(super) fn reports_of(state: &BootState) -> Vec<CheckReport> {
+    let checks = state.plan.checks.iter();
+    let newest = checks.filter_map(|check| state.reports.get(check));
+    newest.cloned().collect()
 }
 
 /// A check as programs read it.

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::context::{AppPaths, CliError, Ui};
 use super::exit;
 use super::options::Global;
-use super::preflight::{because, check_json};
+use super::preflight::{because, check_json, checks_text, reports_of};
 use super::render;
 use super::running::{self, Now};
 use super::steer::{require_good, silent, supervisor};
@@ -51,12 +51,7 @@ pub(crate) fn run(ui: &Ui, global: &Global, args: Args) -> Result<u8, CliError> 
         ));
     }
     let (boot, state) = finished(&place, validation)?;
-    let reports: Vec<CheckReport> = state
-        .plan
-        .checks
-        .iter()
-        .filter_map(|check| state.reports.get(check).cloned())
-        .collect();
+    let reports = reports_of(&state);
     let decision = decide_go(&reports);
     if ui.json {
         ui.print_json(&json!({
@@ -94,13 +89,8 @@ fn finished(place: &AppPaths, validation: u64) -> Result<(Option<BootId>, BootSt
 fn text(ui: &Ui, validation: u64, reports: &[CheckReport], decision: Decision) -> String {
     let mut text = String::new();
     if !ui.quiet {
-        for (index, report) in reports.iter().enumerate() {
-            let (at, all) = (index + 1, reports.len());
-            text.push_str(&render::check(
-                ui.paint, ui.width, at, all, report, ui.verbose,
-            ));
-            text.push('\n');
-        }
+        text.push_str(&checks_text(ui, reports));
+        text.push('\n');
     }
     let because = because(reports).join(", ");
     let because = match because.as_str() {

@@ -696,6 +696,15 @@ fn the_checks_run_on_the_running_system_when_somebody_asks() {
     workspace.ubs(&["-q", "validate", "--strict"]).expect(0);
     running.signal(Signal::SIGTERM);
     running.wait().expect(0);
+    let page = workspace.ubs(&["report"]).expect(0).stdout;
+    assert!(page.contains("1 of 1 variable is set"), "{page}");
+    assert!(page.contains("\nDECISION: GO\n"), "{page}");
+    assert!(page.contains("layer base: stopped"), "{page}");
+    let page = workspace
+        .ubs(&["report", "last", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(page["checks"][0]["status"], "healthy");
 }
 
 #[test]

@@ -156,7 +156,11 @@ fn check_variables(context: &CheckContext<'_>) -> CheckOutcome {
     findings.extend(read);
     let declared = config.vars.len();
     CheckOutcome {
-        summary: format!("{present} of {} are set", count(declared, "variable")),
+        summary: format!(
+            "{present} of {} {} set",
+            count(declared, "variable"),
+            if declared == 1 { "is" } else { "are" }
+        ),
         findings,
         measured: Measured::Config {
             declared: u32::try_from(declared).unwrap_or(u32::MAX),
