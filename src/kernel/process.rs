@@ -237,6 +237,8 @@ pub(crate) fn reap_marked(marker: &str, grace_ms: u64) -> u32 {
                 let _ = signal_process(process, Signal::SIGKILL);
             } else if first {
                 let _ = signal_process(process, Signal::SIGTERM);
+                // One that is halted does not hear it before it goes on.
+                let _ = signal_process(process, Signal::SIGCONT);
             }
         }
         first = false;
