@@ -127,7 +127,7 @@ fn a_service_that_is_halted_hears_the_signal_and_ends_in_order() {
             service.stop(Signal::SIGTERM, 20_000).await,
             ExitKind::Code(0)
         );
-        assert_eq!(service.tail(), ["ready", "bye"]);
+        assert_eq!(service.tail().last().map(String::as_str), Some("bye"));
     });
 }
 
