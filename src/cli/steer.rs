@@ -160,10 +160,10 @@ fn line(ui: &Ui, service: &Value, good: bool, changed: bool) -> String {
 /// The supervisor that runs here.
 pub(super) fn supervisor(place: &AppPaths) -> Result<Client, CliError> {
     if supervisor_of(&place.state_dir).is_none() {
-        let reader = place.reader()?;
-        let died =
-            reader.is_some_and(|r| r.unfinished_boots().is_ok_and(|boots| !boots.is_empty()));
-        if died {
+        // A log that cannot be read is another command's news.
+        let reader = place.reader().ok().flatten();
+        let unfinished = reader.and_then(|reader| reader.unfinished_boots().ok());
+        if unfinished.is_some_and(|boots| !boots.is_empty()) {
             return Err(CliError::failed(
                 "the supervisor died; what it had started may run on, and nobody watches it",
                 "`ubs boot` ends that and starts anew, `ubs stop` only ends it",
