@@ -126,8 +126,11 @@ fn reached(order: ServiceOrder, asked: Option<u64>, service: &Value) -> Option<b
     if order == ServiceOrder::Stop {
         return match service["pid"].as_u64() {
             None => Some(true),
-            // Only somebody else's order starts it again.
-            pid => (pid != asked).then_some(false),
+            // Only somebody else's order starts it again; what is stopping is on its way.
+            pid => {
+                let is_new = asked.is_some() && pid != asked && status != "stopping";
+                is_new.then_some(false)
+            }
         };
     }
     match status {
@@ -227,14 +230,17 @@ mod tests {
 
     #[test]
     fn a_stop_is_over_once_the_process_is_gone_or_somebody_started_another_one() {
-        let stop = |asked, pid: Option<u64>| {
-            let service = json!({ "status": "ready", "pid": pid });
+        let stop = |asked: Option<u64>, status, pid: Option<u64>| {
+            let service = json!({ "status": status, "pid": pid });
             reached(ServiceOrder::Stop, asked, &service)
         };
-        assert_eq!(stop(Some(7), Some(7)), None);
-        assert_eq!(stop(Some(7), None), Some(true));
-        assert_eq!(stop(None, None), Some(true));
-        assert_eq!(stop(Some(7), Some(8)), Some(false));
-        assert_eq!(stop(None, Some(8)), Some(false));
+        assert_eq!(stop(Some(7), "stopping", Some(7)), None);
+        assert_eq!(stop(Some(7), "stopped", None), Some(true));
+        assert_eq!(stop(None, "stopped", None), Some(true));
+        assert_eq!(stop(Some(7), "starting", Some(8)), Some(false));
+        // Somebody's start, and the next stop.
+        assert_eq!(stop(Some(7), "stopping", Some(8)), None);
+        // It was being started when the order was taken.
+        assert_eq!(stop(None, "starting", Some(8)), None);
     }
 }
