@@ -76,48 +76,62 @@ pub(super) fn steer(
         }
     }
     let begun = Instant::now();
-    let mut changed = Vec::new();
+    let (mut changed, mut asked) = (Vec::new(), Vec::new());
     for name in services {
         let path = format!("{}/{}", Client::service_path(name), order.as_str());
         let reply = require_good(client.post(&path).map_err(silent)?)?;
         changed.push(reply.body["changed"] == true);
+        asked.push(reply.body["service"]["pid"].as_u64());
     }
     let mut left = within;
     let found = loop {
         let now = services_now(&client)?;
         let of = |name| service_named(&now, name).cloned().unwrap_or(Value::Null);
         let found: Vec<Value> = services.iter().map(|name| of(name)).collect();
-        let is_open = |s: &Value| reached(order, s).is_none();
-        left = left.filter(|within| begun.elapsed() < *within && found.iter().any(is_open));
+        let mut each = found.iter().zip(&asked);
+        let is_open = each.any(|(service, pid)| reached(order, *pid, service).is_none());
+        left = left.filter(|within| begun.elapsed() < *within && is_open);
         if left.is_none() {
             break found;
         }
         std::thread::sleep(POLL);
     };
-    let good = |s: &Value| within.is_none() || reached(order, s) == Some(true);
+    let good = |(service, pid): (&Value, &Option<u64>)| {
+        within.is_none() || reached(order, *pid, service) == Some(true)
+    };
+    let good: Vec<bool> = found.iter().zip(&asked).map(good).collect();
+    let each = || found.iter().zip(&good).zip(&changed);
     if ui.json {
-        let services = found.iter().zip(&changed).map(|(service, changed)| {
-            json!({ "changed": changed, "reached": good(service), "service": service })
+        let services = each().map(|((service, good), changed)| {
+            json!({ "changed": changed, "reached": good, "service": service })
         });
         let services: Vec<Value> = services.collect();
         ui.print_json(&json!({ "order": order.as_str(), "services": services }))?;
     } else if !ui.quiet {
-        for (service, changed) in found.iter().zip(&changed) {
-            ui.print(&line(ui, service, good(service), *changed))?;
+        for ((service, good), changed) in each() {
+            ui.print(&line(ui, service, *good, *changed))?;
         }
     }
-    Ok(if found.iter().all(good) {
+    Ok(if good.iter().all(|good| *good) {
         exit::GOOD
     } else {
         exit::BAD
     })
 }
 
-/// The service is where the order wants it, or will not be; `None`: it may be yet.
-fn reached(order: ServiceOrder, service: &Value) -> Option<bool> {
+/// The service is where the order wants it, or will not be; `None`: it may be yet. `asked` is the process that it had
+/// when the order was taken.
+fn reached(order: ServiceOrder, asked: Option<u64>, service: &Value) -> Option<bool> {
     let status = service["status"].as_str().unwrap_or("");
     if order == ServiceOrder::Stop {
-        return service["pid"].is_null().then_some(true);
+        return match service["pid"].as_u64() {
+            None => Some(true),
+            // Only somebody else's order starts it again; what is stopping is on its way.
+            pid => {
+                let is_new = asked.is_some() && pid != asked && status != "stopping";
+                is_new.then_some(false)
+            }
+        };
     }
     match status {
         "ready" | "done" | "up (not probed)" => Some(true),
@@ -149,6 +163,15 @@ fn line(ui: &Ui, service: &Value, good: bool, changed: bool) -> String {
 /// The supervisor that runs here.
 pub(super) fn supervisor(place: &AppPaths) -> Result<Client, CliError> {
     if supervisor_of(&place.state_dir).is_none() {
+        // A log that cannot be read is another command's news.
+        let reader = place.reader().ok().flatten();
+        let unfinished = reader.and_then(|reader| reader.unfinished_boots().ok());
+        if unfinished.is_some_and(|boots| !boots.is_empty()) {
+            return Err(CliError::failed(
+                "the supervisor died; what it had started may run on, and nobody watches it",
+                "`ubs boot` ends that and starts anew, `ubs stop` only ends it",
+            ));
+        }
         return Err(CliError::failed(
             "nothing runs here",
             "boot first with `ubs boot --detach`, or say where the application is with -C DIR",
@@ -199,4 +222,25 @@ pub(super) fn unknown_service(name: &str, names: &[String]) -> CliError {
         format!("the boot has no service `{name}`{}", nearest(name, names)),
         format!("it has {}", names.join(", ")),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_over_once_the_process_is_gone_or_somebody_started_another_one() {
+        let stop = |asked: Option<u64>, status, pid: Option<u64>| {
+            let service = json!({ "status": status, "pid": pid });
+            reached(ServiceOrder::Stop, asked, &service)
+        };
+        assert_eq!(stop(Some(7), "stopping", Some(7)), None);
+        assert_eq!(stop(Some(7), "stopped", None), Some(true));
+        assert_eq!(stop(None, "stopped", None), Some(true));
+        assert_eq!(stop(Some(7), "starting", Some(8)), Some(false));
+        // Somebody's start, and the next stop.
+        assert_eq!(stop(Some(7), "stopping", Some(8)), None);
+        // It was being started when the order was taken.
+        assert_eq!(stop(None, "starting", Some(8)), None);
+    }
 }

@@ -789,6 +789,7 @@ impl Engine<'_> {
         self.in_flight
             .retain(|s| steps.contains(s) || matches!(s, Step::Heal { .. } | Step::Settle));
         let mut commands = Vec::new();
+        let earlier = Arc::default();
         for step in steps {
             if self.in_flight.contains(&step) {
                 continue;
@@ -805,7 +806,8 @@ impl Engine<'_> {
                         let probes = self.services.live_probes(&self.app.environment);
                         self.work.look(&self.app, &self.log.state, probes)?;
                     } else {
-                        self.work.run_check(&self.app, &self.log, check, phase)?;
+                        self.work
+                            .run_check(&self.app, &self.log, check, phase, &earlier)?;
                     }
                 }
                 Step::Settle => {

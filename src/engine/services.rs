@@ -333,7 +333,7 @@ impl Services {
             env.insert("USER".to_owned(), account.name.clone());
             env.insert("LOGNAME".to_owned(), account.name);
         }
-        let before = env.clone();
+        let before = (!service.env_files.is_empty()).then(|| env.clone());
         for file in &service.env_files {
             let path = self.manifest.workspace.join(expand(&file.path)?);
             let cannot = |why: &str| {
@@ -353,11 +353,12 @@ impl Services {
                 Err(why) => return Err(cannot(&format!("cannot be used: {why}"))),
             }
         }
-        let added = env
-            .iter()
-            .filter(|&(name, value)| before.get(name) != Some(value));
-        let secrets = secrets_among(added.map(|(name, value)| (name.as_str(), value.as_str())));
-        let secrets = secrets.collect();
+        let secrets = before.map_or_else(Vec::new, |before| {
+            let added = env
+                .iter()
+                .filter(|&(name, value)| before.get(name) != Some(value));
+            secrets_among(added.map(|(name, value)| (name.as_str(), value.as_str()))).collect()
+        });
         for (name, value) in &service.env {
             env.insert(name.clone(), expand(value)?);
         }

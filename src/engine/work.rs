@@ -3,8 +3,8 @@
 //! Nothing here makes the engine's thread wait: threads report, and killing has a thread too.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -86,17 +86,19 @@ impl Work {
         Ok(())
     }
 
+    /// Checks that begin together share `earlier`: the log is read once for them.
     pub(super) fn run_check(
         &mut self,
         app: &Application,
         log: &BootLog<'_>,
         check: CheckName,
         phase: CheckPhase,
+        earlier: &Arc<OnceLock<Earlier>>,
     ) -> Result<(), EngineError> {
-        let mut manifest = (*app.manifest).clone();
+        let mut manifest = Arc::clone(&app.manifest);
         if phase == CheckPhase::Validation {
             // What runs was started; starting it once more beside itself would prove nothing.
-            let rehearsed = manifest
+            let rehearsed = Arc::make_mut(&mut manifest)
                 .layers
                 .iter_mut()
                 .filter_map(|layer| layer.rehearse.as_mut());
@@ -106,6 +108,7 @@ impl Work {
         let scratch = app.scratch();
         let overrides = BTreeMap::from([(WORK_MARK.to_owned(), self.boot.to_string())]);
         let (log, state_dir) = (log.log.clone(), app.state_dir.clone());
+        let earlier = Arc::clone(earlier);
         let end = move |report: CheckReport| {
             EngineReport::Command(BootCommand::EndCheck {
                 report: Box::new(report),
@@ -114,12 +117,13 @@ impl Work {
         };
         let redactor = Arc::clone(&app.redactor);
         let work = move || {
-            let earlier = log
-                .reader()
-                .and_then(|reader| read_earlier(&reader, &state_dir));
-            let earlier = earlier.unwrap_or_else(|error| {
-                tracing::warn!(%error, "the log cannot be read; nothing is compared with earlier boots");
-                Earlier::default()
+            let earlier = earlier.get_or_init(|| {
+                let reader = log.reader();
+                let earlier = reader.and_then(|reader| read_earlier(&reader, &state_dir));
+                earlier.unwrap_or_else(|error| {
+                    tracing::warn!(%error, "the log cannot be read; nothing is compared with earlier boots");
+                    Earlier::default()
+                })
             });
             let reports = run_checks(
                 &CheckPlace {
@@ -131,7 +135,7 @@ impl Work {
                     overrides,
                     before_boot: phase == CheckPhase::Preflight,
                     is_live: phase == CheckPhase::Validation,
-                    earlier: &earlier,
+                    earlier,
                 },
                 &[check],
             );

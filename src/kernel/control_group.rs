@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Once, OnceLock};
+use std::sync::{Arc, Mutex, Once, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Longest wait for the kernel to let go of what ended.
@@ -86,6 +86,34 @@ impl Drop for ControlGroup {
     }
 }
 
+/// Where a group counts its kills: version 2, version 1.
+const KILLS_COUNTED_IN: [&str; 2] = ["memory.events", "memory.oom_control"];
+
+/// Which files these are is looked up anew after so long: the start of many asks for each of them, and hardly anybody
+/// moves a supervisor to another group.
+const COUNTERS_KEPT: Duration = Duration::from_secs(1);
+
+/// The files that count for our own control group, and when they were looked up.
+static COUNTERS: Mutex<Option<(Instant, Arc<[PathBuf]>)>> = Mutex::new(None);
+
+fn own_counters() -> Arc<[PathBuf]> {
+    let mut kept = COUNTERS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((at, files)) = &*kept
+        && at.elapsed() < COUNTERS_KEPT
+    {
+        return Arc::clone(files);
+    }
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let directories = own_directories(&groups, Path::new("/sys/fs/cgroup"));
+    let all = directories
+        .into_iter()
+        .flatten()
+        .flat_map(|directory| KILLS_COUNTED_IN.map(|name| directory.join(name)));
+    let files: Arc<[PathBuf]> = all.filter(|path| path.exists()).collect();
+    *kept = Some((Instant::now(), Arc::clone(&files)));
+    files
+}
+
 /// How often the kernel had killed for want of memory in the control group of a process, at one moment.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryKills {
@@ -93,17 +121,12 @@ pub(crate) struct MemoryKills {
 }
 
 impl MemoryKills {
-    /// Now. The process has not been waited for. Nothing is known where there is no count.
-    pub(crate) fn of(pid: u32) -> Self {
-        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        let directories = own_directories(&groups, Path::new("/sys/fs/cgroup"));
-        let files = directories.into_iter().flatten().flat_map(|directory| {
-            // Version 2, version 1.
-            ["memory.events", "memory.oom_control"].map(|name| directory.join(name))
-        });
-        let counts = files.filter_map(|path| {
-            let count = memory_kills(&fs::read_to_string(&path).ok()?)?;
-            Some((path, count))
+    /// Now, in our own group, where what we start begins. Nothing is known where there is no count.
+    pub(crate) fn in_own_group() -> Self {
+        let files = own_counters();
+        let counts = files.iter().filter_map(|path| {
+            let count = memory_kills(&fs::read_to_string(path).ok()?)?;
+            Some((path.clone(), count))
         });
         Self {
             before: counts.collect(),

@@ -72,7 +72,7 @@ pub(crate) use process::{
     Signal, is_alive, kill_group, parse_signal, process_ref, reap_marked, signal_process,
 };
 pub(crate) use process::{exit_kind, open_pidfd, watch_pidfd};
-pub(crate) use program::find_program;
+pub(crate) use program::{find_program, find_program_again};
 pub(crate) use remove::{ScratchDirectory, remove_tree, sweep_scratch};
 pub(crate) use service_limits::limit_child;
 pub(crate) use support::{IsolationSupport, isolation_support, outranks_the_confined};

@@ -194,6 +194,8 @@ impl GroupChild {
         let mut killed = BTreeMap::new();
         if self.exit.is_none() {
             let _ = self.signal(signal);
+            // What is halted (SIGSTOP) would wait out its time, and be killed without having heard the signal.
+            let _ = self.signal(Signal::SIGCONT);
             self.end_members(signal, timeout, &mut killed).await;
         }
         Stopped {
@@ -241,6 +243,7 @@ impl GroupChild {
                     continue;
                 } else {
                     let _ = kernel::signal_process(&member.process, signal);
+                    let _ = kernel::signal_process(&member.process, Signal::SIGCONT);
                     signalled.insert(key, now);
                     now
                 };

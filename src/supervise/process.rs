@@ -181,7 +181,7 @@ pub(super) enum CommandError {
 pub(super) fn command_of(argv: &[String], spec: &ServiceSpec) -> Result<Command, CommandError> {
     let program = argv.first().map_or("", String::as_str);
     let file =
-        kernel::find_program(program, &spec.env, &spec.cwd).map_err(CommandError::Program)?;
+        kernel::find_program_again(program, &spec.env, &spec.cwd).map_err(CommandError::Program)?;
     // An absolute path and no `pre_exec`: so std can use posix_spawn(3), which does not copy our page tables.
     let mut command = Command::new(file);
     command
@@ -266,7 +266,7 @@ pub(crate) fn spawn(spec: &ServiceSpec, clean: Clean) -> Result<RunningService, 
         onlooker: spec.onlooker.clone(),
     };
     let output = Output::start(pipe, target, clean, watch);
-    let memory_kills = MemoryKills::of(group.id());
+    let memory_kills = MemoryKills::in_own_group();
     Ok(RunningService {
         process,
         group,

@@ -116,6 +116,22 @@ fn a_service_that_listens_is_stopped_gracefully() {
 }
 
 #[test]
+fn a_service_that_is_halted_hears_the_signal_and_ends_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    run(async {
+        let script = "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut service = spawn(&sh(dir.path(), script), plain()).unwrap();
+        printed(&service, "ready").await;
+        service.signal(Signal::SIGSTOP).unwrap();
+        assert_eq!(
+            service.stop(Signal::SIGTERM, 20_000).await,
+            ExitKind::Code(0)
+        );
+        assert_eq!(service.tail().last().map(String::as_str), Some("bye"));
+    });
+}
+
+#[test]
 fn a_service_that_does_not_listen_is_killed() {
     let dir = tempfile::tempdir().unwrap();
     run(async {

@@ -527,6 +527,12 @@ fn ubs_stop_ends_what_a_killed_supervisor_left() {
     running.signal(Signal::SIGKILL);
     running.wait();
     assert!(workspace.leftovers().len() >= 3);
+    let unwatched = workspace.ubs(&["restart", "api"]).expect(1);
+    assert!(
+        unwatched.stderr.contains("the supervisor died"),
+        "{}",
+        unwatched.stderr
+    );
     let stopped = workspace.ubs(&["stop", "--json"]).expect(0).json();
     assert!(
         stopped["processes_ended"].as_u64().unwrap() >= 3,

@@ -1,7 +1,8 @@
 //! What the services of the manifest ask of the environment: variables without a default, and programs.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::named_files::{named_files, template_findings};
 use super::obstacles::obstacles;
@@ -67,6 +68,7 @@ pub(super) fn service_findings(
     }
     let mut programs = Vec::new();
     let shared = service_environment(context.manifest, context.root, context.environment);
+    let mut usable = BTreeSet::new();
     for (layer, service) in services(context) {
         let severity = severity_of(layer);
         for (key, text) in texts(service) {
@@ -74,7 +76,7 @@ pub(super) fn service_findings(
             ask(&of_all, text, place, severity, service.line);
         }
         programs.extend(
-            program_missing(context, layer, service, &shared)
+            program_missing(context, layer, service, &shared, &mut usable)
                 .or_else(|| module_missing(context, layer, service))
                 .or_else(|| part_missing(context, service, severity)),
         );
@@ -211,13 +213,18 @@ fn unix_line_ends(root: &Path, file: &str) -> Option<Remedy> {
     Some(Remedy::edit_text(file, &text, edits, what))
 }
 
-/// A user, a directory, an environment file or a program of a service that is nowhere: it will not start. What a one-shot
+/// What a program is looked up by: its name, `PATH` and the directory.
+type Lookup = (String, Option<String>, PathBuf);
+
+/// A user, a directory, an environment file or a program of a service that is nowhere: it will not start. `usable` are the
+/// programs that were found for services before it. What a one-shot
 /// task of an earlier layer may still make is a warning.
 fn program_missing(
     context: &CheckContext<'_>,
     layer: &Layer,
     service: &Service,
     shared: &BTreeMap<String, String>,
+    usable: &mut BTreeSet<Lookup>,
 ) -> Option<Finding> {
     let expand = |text: &str| context.environment.expand(text).ok();
     let finding = |what: String, may_be_made: bool, remedy: String| {
@@ -262,13 +269,21 @@ fn program_missing(
         }
     }
     let name = expand(service.run.first()?)?;
-    let mut env = shared.clone();
+    let mut env = Cow::Borrowed(shared);
     for (name, value) in &service.env {
-        env.insert(name.clone(), expand(value)?);
+        env.to_mut().insert(name.clone(), expand(value)?);
+    }
+    let lookup = (name.clone(), env.get("PATH").cloned(), cwd.clone());
+    if usable.contains(&lookup) {
+        return None;
     }
     let live = &context.manifest.workspace;
     if let Ok(found) = find_program_in_copy(&name, &env, &cwd, context.root, live) {
-        return interpreter_line(context, layer, service, &found);
+        let finding = interpreter_line(context, layer, service, &found);
+        if finding.is_none() {
+            usable.insert(lookup);
+        }
+        return finding;
     }
     let why = if name.contains('/') && cwd.join(&name).is_file() {
         "the file is not executable (`chmod +x`)"

@@ -42,10 +42,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         )
     });
     let runs = runs?;
-    let isolation = runs
-        .iter()
-        .find_map(|run| run.isolation.clone())
-        .unwrap_or_else(|| host_isolation(context.manifest.heal.sandbox_limits));
+    let isolation = runs.iter().find_map(|run| run.isolation.clone());
     let passed = runs
         .iter()
         .filter(|run| run.outcome == RehearsalOutcome::Pass)
@@ -71,6 +68,9 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
     if layers.is_empty() && in_sources.is_empty() {
         return Ok(CheckOutcome::skipped("no layer has a rehearsal"));
     }
+    // Costs processes: not asked where nothing is to be said of it.
+    let isolation =
+        isolation.unwrap_or_else(|| host_isolation(context.manifest.heal.sandbox_limits));
     findings.extend(in_sources);
     if let Some(packages) = packages.get() {
         let more = packages.findings();
