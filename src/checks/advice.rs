@@ -15,6 +15,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::Location;
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
+use crate::kernel::near_path;
 use crate::manifest::Service;
 use crate::source::near_names;
 
@@ -365,11 +366,21 @@ fn directory(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     } else {
         String::new()
     };
+    let near = near_path(&context.root.join(&directory));
+    let near =
+        near.and_then(|path| Some(path.strip_prefix(context.root).ok()?.display().to_string()));
+    let beside = near.as_ref().map_or_else(String::new, |near| {
+        format!(
+            ", and {} beside it, one letter off, does",
+            context.redactor.clean(near, 256)
+        )
+    });
     (!directory.is_empty()).then(|| Advice {
         remedy: format!(
             "make the directory {directory} (`mkdir -p {directory}`{keep}), or correct the setting that names it"
         ),
-        more: format!("the directory {directory} does not exist"),
+        more: format!("the directory {directory} does not exist{beside}"),
+        asks: near.map(|_| "another directory may be meant"),
         fix: (directory == raised.directory).then(|| Remedy::MakeDirectory {
             path: directory.clone(),
         }),

@@ -23,7 +23,7 @@ use crate::database::unreachable::{Unreachable, UnreachableKind};
 use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
-use crate::domain::remedy::{MAY_PASS, Remedy, WHY};
+use crate::domain::remedy::{MAY_PASS, NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy, STAMP, WHY};
 use crate::domain::words::count;
 use crate::manifest::{Expect, Schema};
 
@@ -68,10 +68,22 @@ fn left_to_migrator(
 
 /// Which migrations belong to this database is not known, or not decided.
 fn leaves_in_doubt(finding: &Finding) -> bool {
-    matches!(
-        finding.code,
-        Code::SchemaUnknownRevision | Code::SchemaMultipleHeads
-    )
+    match finding.code {
+        Code::SchemaUnknownRevision | Code::SchemaMultipleHeads | Code::SchemaBrokenHistory => true,
+        // The table of versions is empty or gone, and the others are there.
+        Code::SchemaNotMigrated => finding.fix.is_none(),
+        _ => false,
+    }
+}
+
+/// The database is not as the newest revision leaves it, so it is not said to be at it.
+fn without_stamp(finding: &mut Finding) {
+    if finding.code == Code::SchemaUnknownRevision {
+        finding.fix = None;
+        for fact in [PROPOSED, NEEDS_APPROVAL, REWRITES] {
+            finding.facts.remove(fact);
+        }
+    }
 }
 
 /// The database has all that the models expect: newer code ran here, or a branch that nothing needs yet.
@@ -83,6 +95,11 @@ fn works_all_the_same(finding: &mut Finding) {
         finding.severity = Severity::Warning;
         let more = "; the database has all that the models expect";
         finding.message.push_str(more);
+        if let Some(stamp) = finding.facts.get(STAMP) {
+            let remedy = finding.remedy.clone().unwrap_or_default();
+            let stamp = format!("; if it is gone for good, and what it did may stay: `{stamp}`");
+            finding.remedy = Some(remedy + &stamp);
+        }
     }
 }
 
@@ -135,7 +152,12 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
             if compared.findings.iter().any(lacks) {
                 // What is missing, the migrations bring.
                 compared.findings.clear();
+                migrated_findings.iter_mut().for_each(without_stamp);
             } else {
+                // What another revision may have done is still there.
+                if !compared.findings.is_empty() {
+                    migrated_findings.iter_mut().for_each(without_stamp);
+                }
                 migrated_findings.iter_mut().for_each(works_all_the_same);
             }
         }
