@@ -393,6 +393,31 @@ mod tests {
     }
 
     #[test]
+    fn another_word_is_written_after_a_look_only() {
+        let Some(app) = App::plain() else { return };
+        let app = app
+            .file("rates.py", "def set_rate(x): ...\n")
+            .file("app.py", "from rates import get_rate\n")
+            .imports("app");
+        let (_, text, asks) = healed(&app, "rehearsal.import_error").unwrap();
+        assert_eq!(
+            (text.as_str(), asks),
+            ("from rates import set_rate\n", true)
+        );
+    }
+
+    #[test]
+    fn a_comment_that_has_the_name_asks() {
+        for (text, found) in [
+            ("# app.include_router(owners.router)\n", true),
+            ("include(x)  # not owners: it leaks\n", true),
+            ("# coowners\ninclude(owners)\n", false),
+        ] {
+            assert_eq!(super::is_in_a_comment(text, "owners"), found, "{text}");
+        }
+    }
+
+    #[test]
     fn a_directory_becomes_a_package_where_an_installed_one_hides_it() {
         for (layout, expected) in [
             (&["tools/mine.py"][..], Some("tools/__init__.py")),

@@ -18,7 +18,7 @@ pub(crate) fn near_path(missing: &Path) -> Option<PathBuf> {
     let mut parts = below.components();
     let wrong = parts.next()?.as_os_str().to_str()?;
     let rest = parts.as_path();
-    if is_there(&missing) || wrong.chars().count() < LETTERS_MIN {
+    if is_there(&missing) {
         return None;
     }
     let entries = fs::read_dir(parent).ok()?.flatten().take(ENTRIES_MAX);
@@ -39,7 +39,8 @@ pub(crate) fn near_path(missing: &Path) -> Option<PathBuf> {
 /// Another digit, or being hidden, means something else.
 fn is_near(wrong: &str, name: &str) -> bool {
     let digits = |name: &str| -> String { name.chars().filter(char::is_ascii_digit).collect() };
-    strsim::osa_distance(wrong, name) == 1
+    wrong.chars().count().max(name.chars().count()) >= LETTERS_MIN
+        && strsim::osa_distance(wrong, name) == 1
         && digits(wrong) == digits(name)
         && wrong.starts_with('.') == name.starts_with('.')
 }
@@ -70,6 +71,7 @@ mod tests {
         make("data/store.db");
         make("var/uploads/one.txt");
         make("shard1/x");
+        make("tm/x");
         fs::create_dir(root.path().join("cache")).unwrap();
         let at = |path: &str| Some(root.path().join(path));
         assert_eq!(near("dta/store.db"), at("data/store.db"));
@@ -80,6 +82,7 @@ mod tests {
             "data/store.db",
             "shard2",
             "cach",
+            "tmp",
             ".data",
             "var/up",
         ] {

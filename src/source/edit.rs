@@ -457,6 +457,24 @@ mod tests {
         ] {
             assert!(!is_one_letter_off(wrong, right), "{wrong} {right}");
         }
+        for (wrong, right) in [
+            ("get_rate", "set_rate"),
+            ("run_async", "run_sync"),
+            ("users_of", "user_of"),
+            ("tidy_loan", "tidy_load"),
+            ("getRate", "setRate"),
+        ] {
+            assert!(is_one_letter_off(wrong, right), "{wrong} {right}");
+            assert!(is_another_word(wrong, right), "{wrong} {right}");
+        }
+        for (wrong, right) in [
+            ("parse_markdwn", "parse_markdown"),
+            ("make_labl", "make_label"),
+            ("make_label", "makelabel"),
+            ("HTTPErorr", "HTTPError"),
+        ] {
+            assert!(!is_another_word(wrong, right), "{wrong} {right}");
+        }
         let names = ["parse_texts", "parse_text", "other"];
         assert_eq!(near_names("parse_texs", names).len(), 2);
     }

@@ -121,6 +121,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let place = migrated
             .as_mut()
             .and_then(|migrated| migrated.revision.take());
+        let past = migrated.as_mut().and_then(|migrated| migrated.past.take());
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
         let mut migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         // The history does not say what the database should be: its models may.
@@ -147,17 +148,22 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let others = source.others(context, schema);
         let mut compared =
             Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
+        // What another revision may have done is still there, or is not looked for.
+        let is_brought = expected.as_deref().zip(past).is_some_and(|(tables, past)| {
+            let is_own = |table: &&Table| !table.is_view;
+            let own: Vec<Table> = tables.iter().filter(is_own).cloned().collect();
+            past.brings(context.root, &own)
+        });
+        let is_as_expected = is_in_doubt && is_brought && compared.findings.is_empty();
+        if !is_as_expected {
+            migrated_findings.iter_mut().for_each(without_stamp);
+        }
         if is_in_doubt && expected.is_some() {
             let lacks = |finding: &Finding| finding.severity == Severity::Critical;
             if compared.findings.iter().any(lacks) {
                 // What is missing, the migrations bring.
                 compared.findings.clear();
-                migrated_findings.iter_mut().for_each(without_stamp);
             } else {
-                // What another revision may have done is still there.
-                if !compared.findings.is_empty() {
-                    migrated_findings.iter_mut().for_each(without_stamp);
-                }
                 migrated_findings.iter_mut().for_each(works_all_the_same);
             }
         }

@@ -212,6 +212,8 @@ pub(super) fn examine(
         migrated.findings.push(finding);
     } else if migrated.at_head {
         migrated.revision = may_write(context, schema, &environment, graph);
+    } else if migrated.is_unknown() {
+        migrated.past = may_write(context, schema, &environment, graph);
     }
     migrated
 }

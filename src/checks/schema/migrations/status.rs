@@ -5,6 +5,8 @@ use std::path::Path;
 use super::draft::{Draft, Written, write};
 use super::graph::Graph;
 use super::text_file::read_text;
+use crate::database::model::Table;
+use crate::domain::code::Code;
 use crate::domain::finding::Finding;
 use crate::domain::remedy::{MIGRATES_WITH, MigrationTool, NEEDS_APPROVAL, PROPOSED, Remedy};
 
@@ -21,8 +23,18 @@ pub(in crate::checks::schema) struct Migrated {
     pub(super) waiting: usize,
     /// Where a revision may be written that brings what the models have and the database has not.
     pub(in crate::checks::schema) revision: Option<RevisionPlace>,
+    /// The history, where the database is at a revision that it does not have.
+    pub(in crate::checks::schema) past: Option<RevisionPlace>,
     /// The history could not be read.
     pub(super) is_unknown: bool,
+}
+
+impl Migrated {
+    /// The database is at a revision that the history does not have.
+    pub(super) fn is_unknown(&self) -> bool {
+        let mut all = self.findings.iter();
+        all.any(|finding| finding.code == Code::SchemaUnknownRevision)
+    }
 }
 
 /// The arguments of each call, up to its closing bracket.
@@ -62,6 +74,15 @@ pub(in crate::checks::schema) struct RevisionPlace {
 }
 
 impl RevisionPlace {
+    /// Some revision makes each of these tables, with all of their columns.
+    pub(in crate::checks::schema) fn brings(&self, root: &Path, tables: &[Table]) -> bool {
+        let mut all = tables.iter().flat_map(|table| {
+            let columns = table.columns.iter().map(move |column| (table, column));
+            columns.map(|(table, column)| (table.name.as_str(), column.name.as_str()))
+        });
+        all.all(|(table, column)| self.brought_by(root, table, Some(column)).is_some())
+    }
+
     /// The file of a revision that makes this table, or this column of it: the database should have it already.
     pub(in crate::checks::schema) fn brought_by(
         &self,
