@@ -88,7 +88,7 @@ mod tests {
         ] {
             assert_eq!(near(none), None, "{none}");
         }
-        make("dat/store.db");
+        make("dtas/store.db");
         assert_eq!(near("dta/store.db"), None);
     }
 }

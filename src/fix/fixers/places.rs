@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Fixer;
 use crate::domain::mission::{Change, Failure, Proposal, Risk};
-use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
+use crate::domain::remedy::Remedy;
 
 /// Creates a directory that the application needs.
 pub(super) struct MakeDirectory;
@@ -22,17 +22,10 @@ impl Fixer for MakeDirectory {
         let Some(Remedy::MakeDirectory { path }) = failure.fix.clone() else {
             return None;
         };
-        let approval = failure.facts.get(NEEDS_APPROVAL);
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: match approval {
-                Some(why) => format!("create the directory {path}; {why}: look at it first"),
-                None => format!("create the directory {path}"),
-            },
-            risk: match approval {
-                Some(_) => Risk::Guarded,
-                None => Risk::Additive,
-            },
+            summary: format!("create the directory {path}"),
+            risk: Risk::Additive,
             changes: vec![Change::MakeDirectory { path }],
         })
     }
