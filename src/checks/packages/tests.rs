@@ -377,7 +377,7 @@ fn what_is_declared_by_a_name_like_the_modules_is_installed() {
     for (declared, expected) in [
         ("lib\npython-gone>1\n", Some("python-gone>1")),
         ("lib\npygone\n", Some("pygone")),
-        ("lib\npy-gone\ngone-py\n", None),
+        ("lib\npy-gone\nlib-gone\n", None),
         ("lib\nbegone\n", None),
     ] {
         let Some(app) = with_own_environment("import gone\n") else {

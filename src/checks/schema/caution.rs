@@ -52,18 +52,23 @@ pub(super) fn hold_back(
     mut findings: Vec<Finding>,
 ) -> Vec<Finding> {
     let schema = compared.schema;
+    let is_unreachable = |finding: &Finding| finding.code == Code::SchemaUnreachable;
     let not_there = match context.environment.expand_url(&schema.database) {
-        Ok(url) => not_there(context, schema, &url),
-        Err(_) => None,
+        // Of what is known from before, more is said below.
+        Ok(url)
+            if findings.iter().any(is_unreachable)
+                || !(context.earlier.database(&schema.name, &url))
+                    .is_some_and(|earlier| earlier.was_not_empty()) =>
+        {
+            not_there(context, schema, &url)
+        }
+        _ => None,
     };
     if let Some(finding) = not_there {
         // Its directory is not there either.
-        findings.retain(|other| other.code != Code::SchemaUnreachable);
-        return instead(
-            finding,
-            "the database is not where it was, or is another one",
-            findings,
-        );
+        findings.retain(|other| !is_unreachable(other));
+        let reason = "the database is not where it was, or is another one";
+        return instead(finding, reason, findings);
     }
     // Nobody looked into it.
     let is_unseen = |finding: &Finding| {
