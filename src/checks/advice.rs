@@ -7,7 +7,7 @@ mod standard;
 use std::path::Path;
 
 use super::as_run::AsRun;
-use super::config::mend_postgres;
+use super::config::{mend_postgres, replace_part};
 use super::context::CheckContext;
 use super::packages::{ADD_TO_REQUIREMENTS, Packages, package_of};
 use super::raised::Raised;
@@ -15,6 +15,7 @@ use crate::domain::code::Code;
 use crate::domain::finding::Location;
 use crate::domain::redact::Redactor;
 use crate::domain::remedy::Remedy;
+use crate::kernel::near_path;
 use crate::manifest::Service;
 use crate::source::near_names;
 
@@ -365,16 +366,40 @@ fn directory(context: &CheckContext<'_>, raised: &Raised) -> Option<Advice> {
     } else {
         String::new()
     };
+    let near = near_path(&context.root.join(&directory));
+    let near =
+        near.and_then(|path| Some(path.strip_prefix(context.root).ok()?.display().to_string()));
+    let beside = near.as_ref().map_or_else(String::new, |near| {
+        let near = context.redactor.clean(near, 256);
+        format!(", and {near} beside it, one letter off, does")
+    });
+    // An empty one would hide what was misspelt.
+    let fix = match &near {
+        Some(near) => misspelt_in(context, &directory, near),
+        None => (directory == raised.directory).then(|| Remedy::MakeDirectory {
+            path: directory.clone(),
+        }),
+    };
     (!directory.is_empty()).then(|| Advice {
         remedy: format!(
             "make the directory {directory} (`mkdir -p {directory}`{keep}), or correct the setting that names it"
         ),
-        more: format!("the directory {directory} does not exist"),
-        fix: (directory == raised.directory).then(|| Remedy::MakeDirectory {
-            path: directory.clone(),
-        }),
+        more: format!("the directory {directory} does not exist{beside}"),
+        asks: near.map(|_| "another directory may be meant"),
+        fix,
         ..Advice::default()
     })
+}
+
+/// The edit of the one variable that names a directory which is not there, beside one that is.
+fn misspelt_in(context: &CheckContext<'_>, directory: &str, near: &str) -> Option<Remedy> {
+    let plain = |value: &str| value.trim_start_matches("./").trim_end_matches('/') == directory;
+    let values = context.environment.values.iter();
+    let mut found = values.filter(|(_, (value, _))| plain(value));
+    match (found.next(), found.next()) {
+        (Some((name, (_, origin))), None) => replace_part(context, name, origin, directory, near),
+        _ => None,
+    }
 }
 
 /// A directory of the host, outside of the workspace.

@@ -78,6 +78,13 @@ impl Earlier {
         })
     }
 
+    /// The variable had a value in the last boot that was up, and another one than this.
+    #[must_use]
+    pub(crate) fn had_another_value(&self, name: &str, value: &str) -> bool {
+        let had_some = self.variables.contains_key(name) && !self.had_value(name, "");
+        self.key.is_some() && had_some && !self.had_value(name, value)
+    }
+
     /// The database of this `[[schema]]` was at this URL in the last boot that was up.
     #[must_use]
     pub(crate) fn was_at(&self, schema: &str, url: &str) -> bool {
@@ -92,18 +99,26 @@ impl Earlier {
         known.is_some() && known == now.as_ref()
     }
 
+    /// Somebody said to begin anew with the one at `url`.
+    #[must_use]
+    pub(crate) fn is_accepted(&self, schema: &str, url: &str) -> bool {
+        let digest = |key| Self::digest(key, &identity(url));
+        let now = self.key.as_ref().map(digest);
+        now.is_some() && self.accepted.get(schema) == now.as_ref()
+    }
+
     /// How the database of this `[[schema]]` was, if a boot was up with it and nobody accepted the one at `url`
     /// since.
     #[must_use]
     pub(crate) fn database(&self, schema: &str, url: &str) -> Option<EarlierDatabase> {
         let (up_at, print) = (self.up_at?, self.databases.get(schema)?);
+        if self.is_accepted(schema, url) {
+            return None;
+        }
         let now = self
             .key
             .as_ref()
             .map(|key| Self::digest(key, &identity(url)));
-        if now.is_some() && self.accepted.get(schema) == now.as_ref() {
-            return None;
-        }
         let is_elsewhere = match (&print.url, &now) {
             (Some(before), Some(now)) => Some(before != now),
             _ => None,

@@ -9,7 +9,8 @@ use crate::domain::finding::Finding;
 use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
 use crate::source::{
     Edit, RouterDefinition, Sibling, correct_attribute, correct_module, differing_part,
-    import_in_function, is_one_letter_off, mount_like, near_names, rename_imported,
+    import_in_function, is_another_word, is_one_letter_off, mount_like, near_names,
+    rename_imported,
 };
 
 /// Largest source file that is edited, in bytes.
@@ -53,6 +54,15 @@ fn of_edits(file: &str, text: &str, edits: Vec<Edit>, what: String) -> SourceFix
     }
 }
 
+/// A name for another one, which a person looks at if both are words of their own.
+fn of_name(fix: SourceFix, wrong: &str, right: &str) -> SourceFix {
+    let asks = is_another_word(wrong, right);
+    SourceFix {
+        approval: asks.then_some("another name may be meant"),
+        ..fix
+    }
+}
+
 /// What mends an import or a look-up that raised.
 pub(super) fn raised_fix(context: &CheckContext<'_>, raised: &Raised) -> Option<SourceFix> {
     let frame = raised.frames.last()?;
@@ -76,7 +86,7 @@ pub(super) fn raised_fix(context: &CheckContext<'_>, raised: &Raised) -> Option<
             let text = read_source(context.root, file)?;
             let edits = correct_attribute(&text, line, wrong, &right)?;
             let what = format!("write {right} instead of {wrong}, which {module} does not have");
-            Some(of_edits(file, &text, edits, what))
+            Some(of_name(of_edits(file, &text, edits, what), wrong, &right))
         }
         _ => None,
     }
@@ -133,7 +143,7 @@ pub(super) fn name_fix<'n>(
     let text = read_source(context.root, file)?;
     let edits = rename_imported(&text, line, wrong, &right)?;
     let what = format!("import {right} instead of {wrong}, which {module} does not have");
-    Some(of_edits(file, &text, edits, what))
+    Some(of_name(of_edits(file, &text, edits, what), wrong, &right))
 }
 
 /// An import of a module that is not there, beside one that is, or in a directory that is no package yet.
@@ -169,7 +179,7 @@ pub(super) fn module_fix(
     let edits = correct_module(&text, line, wrong, right)?;
     let what =
         format!("import from {parent}{right} instead of {parent}{wrong}, which is not there");
-    Some(of_edits(file, &text, edits, what))
+    Some(of_name(of_edits(file, &text, edits, what), wrong, right))
 }
 
 /// The module lies in a directory that has no `__init__.py`, so that an installed package of its name is found instead.
@@ -229,6 +239,17 @@ fn local_import(
     })
 }
 
+/// A comment has the name, as that of a call that somebody took out.
+fn is_in_a_comment(text: &str, name: &str) -> bool {
+    let is_name = |word: &str| word == name;
+    let mut comments = text.lines().filter_map(|line| line.split_once('#'));
+    comments.any(|(_, comment)| {
+        comment
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .any(is_name)
+    })
+}
+
 /// A router that is mounted nowhere, as its siblings are mounted; `is_expected` by a service of the manifest, and
 /// `is_listed` if the manifest lists services at all.
 pub(super) fn mount_fix(
@@ -277,7 +298,9 @@ pub(super) fn mount_fix(
     let edits = mount_like(&text, &siblings, name)?;
     let what = format!("mount the router of {name} as its siblings are mounted");
     let is_reserved = name.split('_').any(|word| RESERVED.contains(&word));
-    let approval = if siblings.len() < 2 {
+    let approval = if is_in_a_comment(&text, name) {
+        Some("a comment speaks of it, so it may be left out on purpose")
+    } else if siblings.len() < 2 {
         Some("only one sibling shows how routers are mounted here")
     } else if is_listed && !is_expected {
         Some("no service of [registration] says that it is wanted")
@@ -367,6 +390,31 @@ mod tests {
         let report = app.check(CheckName::Rehearsal);
         let remedy = report.findings[0].remedy.clone().unwrap_or_default();
         assert!(remedy.contains("twin_a and twin_b"), "{remedy}");
+    }
+
+    #[test]
+    fn another_word_is_written_after_a_look_only() {
+        let Some(app) = App::plain() else { return };
+        let app = app
+            .file("rates.py", "def set_rate(x): ...\n")
+            .file("app.py", "from rates import get_rate\n")
+            .imports("app");
+        let (_, text, asks) = healed(&app, "rehearsal.import_error").unwrap();
+        assert_eq!(
+            (text.as_str(), asks),
+            ("from rates import set_rate\n", true)
+        );
+    }
+
+    #[test]
+    fn a_comment_that_has_the_name_asks() {
+        for (text, found) in [
+            ("# app.include_router(owners.router)\n", true),
+            ("include(x)  # not owners: it leaks\n", true),
+            ("# coowners\ninclude(owners)\n", false),
+        ] {
+            assert_eq!(super::is_in_a_comment(text, "owners"), found, "{text}");
+        }
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub(crate) const IN_USE: &str = "in_use";
 pub(crate) const NEEDS_APPROVAL: &str = "needs_approval";
 /// Fact of a finding whose fix needs approval: what the fix does and what is lost by it, in words and numbers.
 pub(crate) const PROPOSED: &str = "proposed";
+/// Fact of a finding about what a migrated database lacks: the file of the migration that should have brought it.
+pub(crate) const BROUGHT_BY: &str = "brought_by";
+/// Fact of a finding: the command with which a person says at which revision a database is.
+pub(crate) const STAMP: &str = "stamp";
 /// Fact of a finding whose fix adds a column that must not be NULL, and gives no row a value: why not, [`NO_ROWS`] or
 /// [`STAYS_NULL`].
 pub(crate) const FILLS_NOTHING: &str = "fills_nothing";

@@ -31,6 +31,37 @@ pub(crate) fn is_one_letter_off(wrong: &str, right: &str) -> bool {
         && strsim::osa_distance(wrong, right) == 1
 }
 
+/// The letter that is off makes another word of a name more likely than a slip: `get_rate` and `set_rate`,
+/// `run_sync` and `run_async`, `load` and `loan`. Slips keep the first letter of a word, and short words have many
+/// neighbours.
+pub(crate) fn is_another_word(wrong: &str, right: &str) -> bool {
+    const LETTERS_MIN: usize = 5;
+    let words = |name: &str| -> Vec<String> {
+        let mut words = vec![String::new()];
+        for c in name.chars() {
+            let is_end = c == '_' || c.is_uppercase();
+            match words.last_mut() {
+                Some(word) if !is_end || word.chars().all(char::is_uppercase) => word.push(c),
+                _ => words.push(c.to_string()),
+            }
+        }
+        words
+            .iter()
+            .map(|word| word.trim_matches('_').to_lowercase())
+            .collect()
+    };
+    let (before, after) = (words(wrong), words(right));
+    // An underscore too many or too few.
+    if before.concat() == after.concat() || before.len() != after.len() {
+        return false;
+    }
+    before.iter().zip(&after).any(|(a, b)| {
+        let length = a.chars().count().max(b.chars().count());
+        let is_plural = a.strip_suffix('s') == Some(b) || b.strip_suffix('s') == Some(a);
+        a != b && (length < LETTERS_MIN || is_plural || a.chars().next() != b.chars().next())
+    })
+}
+
 /// What is near enough to be meant instead of `wrong`: several are no answer.
 pub(crate) fn near_names<'a>(
     wrong: &str,
@@ -425,6 +456,24 @@ mod tests {
             ("encode", "decode"),
         ] {
             assert!(!is_one_letter_off(wrong, right), "{wrong} {right}");
+        }
+        for (wrong, right) in [
+            ("get_rate", "set_rate"),
+            ("run_async", "run_sync"),
+            ("users_of", "user_of"),
+            ("tidy_loan", "tidy_load"),
+            ("getRate", "setRate"),
+        ] {
+            assert!(is_one_letter_off(wrong, right), "{wrong} {right}");
+            assert!(is_another_word(wrong, right), "{wrong} {right}");
+        }
+        for (wrong, right) in [
+            ("parse_markdwn", "parse_markdown"),
+            ("make_labl", "make_label"),
+            ("make_label", "makelabel"),
+            ("HTTPErorr", "HTTPError"),
+        ] {
+            assert!(!is_another_word(wrong, right), "{wrong} {right}");
         }
         let names = ["parse_texts", "parse_text", "other"];
         assert_eq!(near_names("parse_texs", names).len(), 2);

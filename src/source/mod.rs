@@ -39,8 +39,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use edit::{
-    Edit, correct_attribute, correct_module, import_in_function, is_one_letter_off, near_names,
-    rename_imported,
+    Edit, correct_attribute, correct_module, import_in_function, is_another_word,
+    is_one_letter_off, near_names, rename_imported,
 };
 pub(crate) use facts::{
     ApplicationObject, Base, CreateAll, DatabaseUri, EnvRead, Framework, GivenValue, Guard,

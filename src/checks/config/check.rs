@@ -228,6 +228,9 @@ fn optional(context: &CheckContext<'_>, absent: &[&str]) -> Option<Finding> {
     )
 }
 
+/// Why a default is not written by itself.
+const HAD_ANOTHER: &str = "the last boot that was up had another value";
+
 /// One declared variable.
 struct Variable<'a> {
     context: &'a CheckContext<'a>,
@@ -370,10 +373,19 @@ impl Variable<'_> {
         if matches!(fix, Some(Remedy::GenerateSecret { .. })) && self.is_in_use(&finding.code) {
             finding = finding.fact(IN_USE, "true");
         }
-        if let Some(Remedy::SetDefault { value, .. }) = &fix
-            && self.needs_a_look(value)
-        {
-            finding = finding.fact(NEEDS_APPROVAL, "it leads to another system");
+        if let Some(Remedy::SetDefault { value, .. }) = &fix {
+            if self.needs_a_look(value) {
+                finding = finding.fact(NEEDS_APPROVAL, "it leads to another system");
+            } else if self.context.earlier.had_another_value(self.name, value) {
+                finding = finding.fact(NEEDS_APPROVAL, HAD_ANOTHER);
+            }
+        }
+        if finding.facts.contains_key(IN_USE) && finding.code == Code::ConfigMissing {
+            finding = finding.remedy(format!(
+                "bring back the value that {} had in the last boot that was up; a random one makes useless what was \
+                 signed or encrypted with it",
+                self.name
+            ));
         }
         finding.fix = fix;
         finding
@@ -408,7 +420,7 @@ impl Variable<'_> {
         let set = self.context.environment.values.get(self.name);
         let value = set.map_or("", |(value, _)| value.as_str());
         match code {
-            Code::ConfigMissing => false,
+            Code::ConfigMissing => self.context.earlier.had_another_value(self.name, ""),
             Code::ConfigPlaceholder => self.context.earlier.had_value(self.name, value),
             _ => true,
         }

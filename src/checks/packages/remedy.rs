@@ -157,6 +157,15 @@ impl Packages {
                 }
                 finding.fix = self.install_fix(context, &package);
                 if finding.fix.is_none()
+                    && let Some(other) = self.named_after(&package)
+                {
+                    let (name, file, line) = (other.need.name.as_ref(), &other.file, other.line);
+                    let declared = install_declared(name, file, line);
+                    finding.remedy =
+                        Some(format!("{declared}, if {name} is what brings {package}"));
+                    finding.fix = self.install(context, name, vec![other.need.to_string()]);
+                }
+                if finding.fix.is_none()
                     && let Some(requirement) = self.recorded(context, &package)
                 {
                     finding.fix = self.install(context, &package, vec![requirement]);
@@ -213,6 +222,31 @@ impl Packages {
             Some(VersionOrUrl::VersionSpecifier(wanted)) => Some(within(&name, wanted)),
             Some(VersionOrUrl::Url(_)) => None,
             None => Some(name),
+        }
+    }
+
+    /// The one declared and missing distribution whose name has that of a module that nothing declares: it may bring
+    /// it, as `python-dateutil` does `dateutil`.
+    fn named_after(&self, module: &str) -> Option<&Declared> {
+        let markers = self.markers.as_ref()?;
+        let module = normalise(module);
+        let is_it = |one: &&Declared| {
+            let name = one.need.name.as_ref();
+            let begins = name.strip_prefix(&module);
+            let ends = name.strip_suffix(&module);
+            let is_part = begins.is_some_and(|rest| rest.starts_with('-'))
+                || ends.is_some_and(|rest| rest.ends_with('-') || rest == "py");
+            let is_url = matches!(one.need.version_or_url, Some(VersionOrUrl::Url(_)));
+            is_part
+                && !is_url
+                && !one.constraint
+                && one.need.evaluate_markers(markers, &[])
+                && self.version_of(name).is_none()
+        };
+        let mut found = self.declared.iter().filter(is_it);
+        match (found.next(), found.next()) {
+            (Some(one), None) => Some(one),
+            _ => None,
         }
     }
 

@@ -373,6 +373,27 @@ fn what_is_declared_is_installed_and_not_declared_again() {
 }
 
 #[test]
+fn what_is_declared_by_a_name_like_the_modules_is_installed() {
+    for (declared, expected) in [
+        ("lib\npython-gone>1\n", Some("python-gone>1")),
+        ("lib\npygone\n", Some("pygone")),
+        ("lib\npy-gone\nlib-gone\n", None),
+        ("lib\nbegone\n", None),
+    ] {
+        let Some(app) = with_own_environment("import gone\n") else {
+            return;
+        };
+        let app = app.file("requirements.txt", declared);
+        let report = app.check(CheckName::Rehearsal);
+        let found = match &report.findings[0].fix {
+            Some(Remedy::Packages { requirements, .. }) => Some(requirements.join(" ")),
+            _ => None,
+        };
+        assert_eq!(found.as_deref(), expected, "{:#?}", report.findings[0]);
+    }
+}
+
+#[test]
 fn a_conflict_in_metadata_that_works_is_mended_with_approval_only() {
     let Some(app) = with_own_environment("import lib\n") else {
         return;

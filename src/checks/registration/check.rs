@@ -7,7 +7,7 @@ use super::loader::Loader;
 use super::routers::{
     RouterState, missing_service, serves, severity_of, unmounted_router, unmounted_routers,
 };
-use super::routes::{Route, duplicate_routes, is_mounted};
+use super::routes::{Route, doubled, duplicate_routes, is_mounted};
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
 use crate::checks::edits::mount_fix;
@@ -127,6 +127,23 @@ fn check_app(
     findings.extend(unmounted.iter().map(|router| {
         let finding = unmounted_router(app, router, None, Severity::Warning);
         mounted(finding, router.definition(), false)
+    }));
+    let twice = services
+        .iter()
+        .filter_map(|service| Some((service, doubled(service, &routes.routes)?)));
+    findings.extend(twice.map(|(service, path)| {
+        let (name, prefix) = (&service.name, &service.prefix);
+        let message = format!(
+            "service {name}: each of its routes has the prefix twice, as {path}, so that requests to {prefix} find nothing"
+        );
+        Finding::new(
+            Code::RegistrationMissingService,
+            Severity::Warning,
+            name.as_str(),
+            message,
+        )
+        .remedy("give the prefix to the router or to its mounting, not to both")
+        .fact("prefix", prefix.as_str())
     }));
     let includes = &context.facts().includes;
     findings.extend(unlisted(

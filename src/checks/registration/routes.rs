@@ -46,8 +46,25 @@ pub(super) fn is_mounted(service: &ExpectedService, routes: &[Route]) -> bool {
     })
 }
 
+/// A path below the service's prefix, if the prefix comes twice in each of them: a router has it, and so has its
+/// mounting.
+pub(super) fn doubled<'r>(service: &ExpectedService, routes: &'r [Route]) -> Option<&'r str> {
+    let mut prefix = segments(&service.prefix);
+    let last = prefix.next_back().filter(|part| !part.contains('{'))?;
+    let twice = ExpectedService {
+        prefix: format!("{}/{last}", service.prefix.trim_end_matches('/')),
+        ..service.clone()
+    };
+    let is_below =
+        |service: &ExpectedService, route: &Route| is_mounted(service, std::slice::from_ref(route));
+    let mut below = routes.iter().filter(|route| is_below(service, route));
+    let first = below.next()?;
+    let all = is_below(&twice, first) && below.all(|route| is_below(&twice, route));
+    all.then_some(first.path.as_str())
+}
+
 /// Parts of a path; an end without a name, as that of `/api/`, is none.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
+fn segments(path: &str) -> impl DoubleEndedIterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = path.strip_suffix('/').unwrap_or(path);
     (!path.is_empty())

@@ -3,6 +3,8 @@
 //!
 //! What a fixer would do is taken back here, after the comparison: the statements stay, for a person.
 
+use std::io::Read;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::diff::is_kept_by_tool;
@@ -18,6 +20,7 @@ use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
 use crate::domain::remedy::{MIGRATES_WITH, NEEDS_APPROVAL, Remedy, one_script};
 use crate::domain::words::count;
+use crate::kernel::near_path;
 use crate::manifest::Schema;
 
 /// A database with that many tables, none of which the code knows, is taken for another application's.
@@ -49,6 +52,24 @@ pub(super) fn hold_back(
     mut findings: Vec<Finding>,
 ) -> Vec<Finding> {
     let schema = compared.schema;
+    let is_unreachable = |finding: &Finding| finding.code == Code::SchemaUnreachable;
+    let not_there = match context.environment.expand_url(&schema.database) {
+        // Of what is known from before, more is said below.
+        Ok(url)
+            if findings.iter().any(is_unreachable)
+                || !(context.earlier.database(&schema.name, &url))
+                    .is_some_and(|earlier| earlier.was_not_empty()) =>
+        {
+            not_there(context, schema, &url)
+        }
+        _ => None,
+    };
+    if let Some(finding) = not_there {
+        // Its directory is not there either.
+        findings.retain(|other| !is_unreachable(other));
+        let reason = "the database is not where it was, or is another one";
+        return instead(finding, reason, findings);
+    }
     // Nobody looked into it.
     let is_unseen = |finding: &Finding| {
         matches!(
@@ -190,6 +211,70 @@ fn changed(
         "the database is empty, and the one before it was not",
         findings,
     )
+}
+
+/// A file of SQLite that does not exist, and was there or is misspelt: a new one is not put in its place.
+fn not_there(context: &CheckContext<'_>, schema: &Schema, url: &str) -> Option<Finding> {
+    let Database::File(path) = parse_url(url, context.root) else {
+        return None;
+    };
+    if context.earlier.is_accepted(&schema.name, url) || path.symlink_metadata().is_ok() {
+        return None;
+    }
+    let name = &schema.name;
+    let shown = |path: &Path| {
+        path.strip_prefix(context.root)
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    };
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log);
+    let meant = format!("if a new one is meant: `ubs boot --accept-new-database {name}`");
+    if log.metadata().is_ok_and(|about| about.len() > 0) {
+        let (file, log) = (shown(&path), shown(log));
+        let message = format!(
+            "database {name} ({file}) does not exist, and its log {log} does: the file was moved or removed, and what \
+             was written last is in the log, which a new file would make useless"
+        );
+        let finding = Finding::of(Code::SchemaDatabaseChanged, name.as_str(), message).remedy(
+            format!("bring {file} back beside its log; {meant}, after moving the log away"),
+        );
+        return Some(finding.fact("schema", name.as_str()));
+    }
+    let near = near_path(&path)?;
+    if !is_sqlite(&near) {
+        return None;
+    }
+    let (wrong, near) = (shown(&path), shown(&near));
+    let message =
+        format!("database {name} ({wrong}) does not exist, and {near}, one letter off, does");
+    let finding = Finding::of(Code::SchemaDatabaseChanged, name.as_str(), message)
+        .fact("schema", name.as_str());
+    let by_hand = format!("correct {}; {meant}", schema.database);
+    let variable = schema
+        .database
+        .strip_prefix("${")
+        .and_then(|rest| rest.strip_suffix('}'));
+    let origin = variable.and_then(|name| Some((name, &context.environment.values.get(name)?.1)));
+    Some(
+        match origin.and_then(|(name, origin)| replace_part(context, name, origin, &wrong, &near)) {
+            Some(fix) => finding
+                .remedy(format!(
+                    "write {near} instead of {wrong}; or else {by_hand}"
+                ))
+                .fix(fix)
+                .fact(NEEDS_APPROVAL, "another database may be meant"),
+            None => finding.remedy(by_hand),
+        },
+    )
+}
+
+fn is_sqlite(path: &Path) -> bool {
+    let mut head = [0; 16];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head == *b"SQLite format 3\0"
 }
 
 /// The finding with the edit that leads back to the file of before, if that still lies beside the present one: the

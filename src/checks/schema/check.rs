@@ -23,7 +23,7 @@ use crate::database::unreachable::{Unreachable, UnreachableKind};
 use crate::database::url::{Database, is_postgres, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Location, Measured, Severity};
-use crate::domain::remedy::{MAY_PASS, Remedy, WHY};
+use crate::domain::remedy::{MAY_PASS, NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy, STAMP, WHY};
 use crate::domain::words::count;
 use crate::manifest::{Expect, Schema};
 
@@ -68,10 +68,22 @@ fn left_to_migrator(
 
 /// Which migrations belong to this database is not known, or not decided.
 fn leaves_in_doubt(finding: &Finding) -> bool {
-    matches!(
-        finding.code,
-        Code::SchemaUnknownRevision | Code::SchemaMultipleHeads
-    )
+    match finding.code {
+        Code::SchemaUnknownRevision | Code::SchemaMultipleHeads | Code::SchemaBrokenHistory => true,
+        // The table of versions is empty or gone, and the others are there.
+        Code::SchemaNotMigrated => finding.fix.is_none(),
+        _ => false,
+    }
+}
+
+/// The database is not as the newest revision leaves it, so it is not said to be at it.
+fn without_stamp(finding: &mut Finding) {
+    if finding.code == Code::SchemaUnknownRevision {
+        finding.fix = None;
+        for fact in [PROPOSED, NEEDS_APPROVAL, REWRITES] {
+            finding.facts.remove(fact);
+        }
+    }
 }
 
 /// The database has all that the models expect: newer code ran here, or a branch that nothing needs yet.
@@ -83,6 +95,11 @@ fn works_all_the_same(finding: &mut Finding) {
         finding.severity = Severity::Warning;
         let more = "; the database has all that the models expect";
         finding.message.push_str(more);
+        if let Some(stamp) = finding.facts.get(STAMP) {
+            let remedy = finding.remedy.clone().unwrap_or_default();
+            let stamp = format!("; if it is gone for good, and what it did may stay: `{stamp}`");
+            finding.remedy = Some(remedy + &stamp);
+        }
     }
 }
 
@@ -104,6 +121,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let place = migrated
             .as_mut()
             .and_then(|migrated| migrated.revision.take());
+        let past = migrated.as_mut().and_then(|migrated| migrated.past.take());
         let at_head = migrated.as_ref().is_none_or(|m| m.at_head);
         let mut migrated_findings = migrated.map(|m| m.findings).unwrap_or_default();
         // The history does not say what the database should be: its models may.
@@ -130,6 +148,16 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let others = source.others(context, schema);
         let mut compared =
             Compared::of(context, schema, &source.scan, expected.as_deref(), &others);
+        // What another revision may have done is still there, or is not looked for.
+        let is_brought = expected.as_deref().zip(past).is_some_and(|(tables, past)| {
+            let is_own = |table: &&Table| !table.is_view;
+            let own: Vec<Table> = tables.iter().filter(is_own).cloned().collect();
+            past.brings(context.root, &own)
+        });
+        let is_as_expected = is_in_doubt && is_brought && compared.findings.is_empty();
+        if !is_as_expected {
+            migrated_findings.iter_mut().for_each(without_stamp);
+        }
         if is_in_doubt && expected.is_some() {
             let lacks = |finding: &Finding| finding.severity == Severity::Critical;
             if compared.findings.iter().any(lacks) {

@@ -17,12 +17,12 @@ use super::statements::with_statements;
 use crate::database::handle::Live;
 use crate::database::model::{Column, Dialect, Table};
 use crate::database::postgres::ddl;
-use crate::database::sql::quote::identifier;
+use crate::database::sql::quote::{identifier, literal};
 use crate::database::sqlite::add_column::add_column;
 use crate::database::types::same_type;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{NEEDS_APPROVAL, PROPOSED, Remedy};
 use crate::domain::words::count;
 
 /// Tables that tools keep beside those of the code.
@@ -56,7 +56,13 @@ pub(super) fn differences(comparison: &Comparison<'_>, expected: &[Table]) -> Ve
         match comparison.live.table(table.schema.as_deref(), &table.name) {
             None => findings.push(match renamed.get(table.name.as_str()) {
                 Some(old) => renamed_table(comparison, table, old),
-                None => missing_table(comparison, table, expected),
+                None => {
+                    let finding = missing_table(comparison, table, expected);
+                    match table_elsewhere(comparison, table, expected) {
+                        Some(why) => asking(finding, "create the table, empty", why),
+                        None => finding,
+                    }
+                }
             }),
             Some(live) => findings.extend(compare_table(comparison, table, live)),
         }
@@ -206,9 +212,19 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
                         by_hand,
                     ),
                 };
-                findings.push(match found.fix {
+                let found = match found.fix {
                     Some(Remedy::RunStatements { .. }) => found,
                     _ => approval::missing_column(comparison, found, table, column, live),
+                };
+                let dialect = comparison.live.dialect;
+                findings.push(match rename::of_its_type(dialect, column, table, live, &renamed) {
+                    Some(old) => {
+                        let why = format!(
+                            "{old}, which the code does not know, is of its type and may be what it was called before"
+                        );
+                        asking(found, "add the column, which no row has a value of", why)
+                    }
+                    None => found,
                 });
             }
             Some(found) if !live.is_view => {
@@ -263,6 +279,48 @@ fn compare_table(comparison: &Comparison<'_>, table: &Table, live: &Table) -> Ve
     findings.extend(compare_indexes(comparison, table, live, &pairs));
     findings.extend(compare_rules(comparison, table, live, &pairs));
     findings
+}
+
+/// The finding whose statements would add by themselves, for a person to look at first.
+fn asking(finding: Finding, what: &str, why: String) -> Finding {
+    let is_open = matches!(finding.fix, Some(Remedy::RunStatements { .. }))
+        && !finding.facts.contains_key(NEEDS_APPROVAL);
+    if !is_open {
+        return finding;
+    }
+    let remedy = finding.remedy.clone().unwrap_or_default();
+    finding
+        .remedy(format!("{remedy}; not automatically, because {why}"))
+        .fact(PROPOSED, what)
+        .fact(NEEDS_APPROVAL, why)
+}
+
+/// Why the rows of a missing table may be in another one.
+fn table_elsewhere(
+    comparison: &Comparison<'_>,
+    table: &Table,
+    expected: &[Table],
+) -> Option<String> {
+    let others = comparison.others;
+    if let Some(old) = rename::with_its_columns(comparison.live, table, expected, others) {
+        return Some(format!(
+            "{old}, which the code does not know, has its columns and may be what it was called before"
+        ));
+    }
+    let Some(server @ Live::Postgres(_)) = comparison.server else {
+        return None;
+    };
+    let sql = format!(
+        "SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE \
+         c.relkind IN ('r', 'p') AND c.relname = {} AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> \
+         'information_schema' ORDER BY 1",
+        literal(&table.name)
+    );
+    let found = server.try_column(&sql).ok()?;
+    let schema = found.first()?;
+    Some(format!(
+        "schema {schema} of the database has a table of that name"
+    ))
 }
 
 fn compare_column(

@@ -67,6 +67,38 @@ pub(super) fn tables<'t>(
     best(pairs)
 }
 
+/// A column that the code does not know and that may be the missing one under another name: of its type, and no
+/// likelier name for anything.
+pub(super) fn of_its_type<'t>(
+    dialect: Dialect,
+    new: &Column,
+    expected: &Table,
+    live: &'t Table,
+    renamed: &BTreeMap<&str, &str>,
+) -> Option<&'t str> {
+    let is_free = |old: &&Column| {
+        expected.column(dialect, &old.name).is_none()
+            && !renamed.values().any(|name| *name == old.name)
+    };
+    let mut extra = live.columns.iter().filter(is_free);
+    let found = extra.find(|old| !old.primary_key && same_type(dialect, new, old))?;
+    Some(&found.name)
+}
+
+/// An unknown table that has all columns of one that is missing.
+pub(super) fn with_its_columns<'t>(
+    live: &'t DatabaseSchema,
+    new: &Table,
+    expected: &[Table],
+    others: &[Table],
+) -> Option<&'t str> {
+    let extra = unknown(live, expected, others);
+    let found = extra
+        .into_iter()
+        .find(|old| new.columns.len() > 1 && shared(live.dialect, new, old) >= SHARED_MIN)?;
+    Some(&found.name)
+}
+
 /// The tables that nobody expects.
 pub(super) fn unknown<'t>(
     live: &'t DatabaseSchema,

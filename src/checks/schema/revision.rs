@@ -8,7 +8,9 @@ use crate::database::model::{Column, Dialect, Index, Rule, Table};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
 use crate::domain::redact::truncate;
-use crate::domain::remedy::{FILLS_NOTHING, NO_ROWS, PROPOSED, Remedy, STAYS_NULL};
+use crate::domain::remedy::{
+    BROUGHT_BY, FILLS_NOTHING, NEEDS_APPROVAL, NO_ROWS, PROPOSED, Remedy, STAYS_NULL,
+};
 
 use super::migrations::{Draft, RevisionPlace};
 
@@ -39,10 +41,31 @@ pub(super) fn write_revision(
     sides: &Sides<'_>,
     mut findings: Vec<Finding>,
 ) -> Vec<Finding> {
+    for finding in &mut findings {
+        if let Some(file) = brought_by(context, place, finding) {
+            let subject = &finding.subject;
+            let why = format!(
+                "the database is past {file}, which makes it: it was stamped without being run, or changed by hand"
+            );
+            let what = format!("add {subject} to this database, as {file} does elsewhere");
+            finding.message.push_str(&format!("; {why}"));
+            let statements = finding.remedy.clone().unwrap_or_default();
+            let asking = finding.facts.contains_key(NEEDS_APPROVAL);
+            *finding = finding.clone().fact(BROUGHT_BY, file);
+            if !asking {
+                *finding = finding
+                    .clone()
+                    .remedy(format!("{what}: {statements}"))
+                    .fact(PROPOSED, what)
+                    .fact(NEEDS_APPROVAL, why);
+            }
+        }
+    }
     let mut steps: Vec<(usize, Step)> = findings
         .iter()
         .enumerate()
         .filter(|(_, finding)| finding.severity >= Severity::Warning)
+        .filter(|(_, finding)| !finding.facts.contains_key(BROUGHT_BY))
         .filter_map(|(at, finding)| Some((at, sides.step(finding)?)))
         .take(STEPS_MAX)
         .collect();
@@ -102,6 +125,24 @@ pub(super) fn write_revision(
         finding.facts.remove(FILLS_NOTHING);
     }
     findings
+}
+
+/// The revision that should have brought what is missing: another one would bring it twice elsewhere.
+fn brought_by(
+    context: &CheckContext<'_>,
+    place: &RevisionPlace,
+    finding: &Finding,
+) -> Option<String> {
+    let is_mendable = matches!(finding.fix, Some(Remedy::RunStatements { .. }));
+    let table = finding.facts.get("table").filter(|_| is_mendable)?;
+    let column = match finding.code {
+        Code::SchemaMissingTable => None,
+        Code::SchemaMissingColumn => Some(finding.facts.get("column")?.as_str()),
+        _ => return None,
+    };
+    place
+        .brought_by(context.root, table, column)
+        .map(str::to_owned)
 }
 
 /// A text in Python.

@@ -9,7 +9,7 @@ use super::order::{Failure, SignedFailure};
 use crate::domain::code::Code;
 use crate::domain::finding::{CheckName, Finding};
 use crate::domain::ids::Digest;
-use crate::domain::remedy::{Cause, Remedy, one_script};
+use crate::domain::remedy::{Cause, NEEDS_APPROVAL, PROPOSED, Remedy, one_script};
 use crate::domain::signature::sign_finding;
 
 /// Fact of a failure that stands for several: the subjects of their findings.
@@ -142,6 +142,12 @@ fn together(first: &Finding, members: &[&Finding]) -> Finding {
         }
     };
     finding.facts.remove("table");
+    // What asks for one of them asks for all: they are made together.
+    for name in [NEEDS_APPROVAL, PROPOSED] {
+        if let Some(asked) = members.iter().find_map(|member| member.facts.get(name)) {
+            finding.facts.insert(name.to_owned(), asked.clone());
+        }
+    }
     finding.facts.insert(TABLES.to_owned(), subjects.join(", "));
     // Other tables are another failure: what could not be done for these may be done for those.
     let mut sorted = subjects;

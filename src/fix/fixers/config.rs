@@ -62,7 +62,12 @@ impl Fixer for GenerateSecret {
         let replaces = !(is_missing || is_placeholder) || failure.facts.contains_key(IN_USE);
         Some(Proposal {
             fixer: self.name().to_owned(),
-            summary: if replaces {
+            summary: if replaces && is_missing {
+                format!(
+                    "write a random value for {name} to {file}; the last boot that was up had another one, and what was \
+                     signed or encrypted with that still needs it: look at it first"
+                )
+            } else if replaces {
                 format!(
                     "replace the value of {name} in {file} by a random one; what was signed or encrypted with the \
                      old one still needs that (it is kept in the state directory, below replaced/)"

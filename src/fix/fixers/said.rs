@@ -18,6 +18,7 @@ use crate::domain::mission::{Change, Failure, Proposal, Risk};
 use crate::fix::apply::resolve;
 use crate::fix::places::require_left_behind;
 use crate::fix::tracked::is_tracked;
+use crate::kernel::near_path;
 
 /// Lines of the output that are looked at, from its end.
 const LINES_MAX: usize = 200;
@@ -140,7 +141,13 @@ fn missing_directory(lines: &[&str], root: &Path) -> Option<Found> {
             wanted.extend(above.map(|(above, _)| above.to_owned()));
         }
     }
-    wanted.retain(|path| fs::symlink_metadata(root.join(path)).is_err() && !is_tracked(root, path));
+    // One beside a near one that has something may be misspelt.
+    wanted.retain(|path| {
+        let full = root.join(path);
+        fs::symlink_metadata(&full).is_err()
+            && !is_tracked(root, path)
+            && near_path(&full).is_none()
+    });
     let path = only(wanted)?;
     Some((
         format!("create the directory {path}"),

@@ -541,6 +541,112 @@ if other_python():
         a.path(".venv/bin/python3").symlink_to("python")
 
 
+# --- what is near, or was there under another name: more than one thing may be meant
+
+@fault("ask", "note|remark", style="plain")
+def column_renamed(a): a.sql("UPDATE @THING@s SET note = 'kept'; ALTER TABLE @THING@s RENAME COLUMN note TO remark;")
+
+@fault("ask", "owners|people", style="plain")
+def table_renamed(a): a.sql("ALTER TABLE owners RENAME TO people;")
+
+@fault("ask", "owners", style="postgres")
+def pg_table_in_another_schema(a): a.sql("CREATE SCHEMA archive; ALTER TABLE owners SET SCHEMA archive;")
+
+@fault("ask", "note|remark", style="postgres")
+def pg_column_renamed(a): a.sql("UPDATE @THING@s SET note = 'kept'; ALTER TABLE @THING@s RENAME COLUMN note TO remark;")
+
+@fault("ask", "get_label|set_label")
+def name_of_another_meaning(a):
+    a.edit("@PKG@/routers/@THING@s.py", "import make_label", "import get_label as make_label")
+    a.edit("@PKG@/labels.py", "def make_label(text):", "def set_label(text):")
+
+@fault("ask", "UPLOAD_DIR|upload")
+def upload_directory_misspelt(a):
+    a.env("UPLOAD_DIR", "var/upload")
+    a.write("var/uploads/one.txt", "x")
+
+@fault("ask", "dta")
+def data_directory_misspelt(a): a.env("DATABASE_URL", f"sqlite:///dta/{a.file}")
+
+@fault("ask", "one letter off")
+def database_name_misspelt(a): a.env("DATABASE_URL", f"sqlite:///data/{a.file[1:]}")
+
+# What was written last is in the log.
+@fault("told", "-wal")
+def database_moved_from_its_log(a):
+    path = a.path("data") / a.file
+    code = f"""import os, sqlite3
+c = sqlite3.connect({str(path)!r}, isolation_level=None)
+c.execute("PRAGMA journal_mode=wal"); c.execute("PRAGMA wal_autocheckpoint=0")
+c.execute("CREATE TABLE junk (x)"); c.executemany("INSERT INTO junk VALUES (?)", [("y" * 900,)] * 20)
+os._exit(0)"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    path.unlink()
+
+@fault("told", "empty", known=True)
+def data_directory_gone(a): shutil.rmtree(a.path("data"))
+
+@fault("told", "empty|content", style="postgres", known=True, superuser="CREATE DATABASE ap2 OWNER bob")
+def pg_database_another_empty(a): a.path(".env").write_text(a.read(".env").replace("/app\n", "/ap2\n"))
+
+@fault("ask", "SECRET_KEY", known=True)
+def secret_gone(a): a.env("SECRET_KEY")
+
+@fault("ask", "REGION", known=True)
+def value_gone_beside_another_default(a): a.env("REGION")
+
+# Another revision would bring it twice elsewhere.
+@fault("ask", "0002")
+def stamped_without_being_run(a): a.sql("ALTER TABLE @THING@s DROP COLUMN note;")
+
+def third(a, body):
+    a.write("migrations/versions/0003_more.py", 'import sqlalchemy as sa\nfrom alembic import op\nrevision = "0003"\n'
+            'down_revision = "0002"\n\n\ndef upgrade():\n' + body)
+
+@fault("ask", "0003")
+def migration_empties_values(a): third(a, '    op.execute("UPDATE owners SET name = \'\'")\n')
+
+@fault("ask", "0003")
+def migration_deletes_rows(a): third(a, '    op.execute("DELETE FROM owners WHERE id = 2")\n')
+
+@fault("told", "version", works=True)
+def version_gone(a): a.sql("DELETE FROM alembic_version;")
+
+# Without it, the migrations do not bring what the models have.
+@fault("told", "0002", works=True)
+def revision_file_gone(a): a.path("migrations/versions/0002_note.py").unlink()
+
+@fault("told", "0002", works=True)
+def revision_twice(a): a.write("migrations/versions/0002_copy.py", a.read("migrations/versions/0002_note.py"))
+
+@fault("told", "")
+def pid_of_a_living_process(a): a.write("run/worker.pid", str(os.getpid()))
+
+@fault("told", "")
+def socket_of_a_living_process(a):
+    os.chdir(a.root)
+    a.listener = socket.socket(socket.AF_UNIX)
+    a.listener.bind(a.fill("run/@PKG@@PORT@.sock"))
+    a.listener.listen(4)
+
+@fault("told", "twice")
+def router_prefix_twice(a): a.edit("@PKG@/main.py", "app.include_router(owners.router)", 'app.include_router(owners.router, prefix="/owners")')
+
+@fault("ask", "owners")
+def router_commented_out(a): a.edit("@PKG@/main.py", "app.include_router(owners.router)", "# off, it leaks names: app.include_router(owners.router)")
+
+@package("auto", "missing_package")
+def package_of_another_name(a):
+    applications.wheel(a, "py_extra" + a.low, "1.0", {f"extra{a.low}.py": ""})
+    a.edit("@PKG@/worker.py", "import @TOP@\n", "import @TOP@\nimport extra@LOW@\n")
+    a.write("requirements.txt", a.read("requirements.txt") + "py-extra@LOW@\n")
+
+@package("told", "import_error")
+def package_pinned_at_what_fails(a):
+    a.write("requirements.txt", "@TOP@\n@LOW@==2.0\n")
+    applications.install(a, a.low)
+
+
 @fault("sound")
 def env_crlf(a): a.path(".env").write_bytes(a.path(".env").read_bytes().replace(b"\n", b"\r\n"))
 

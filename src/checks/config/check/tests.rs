@@ -625,3 +625,37 @@ fn a_module_that_its_package_does_not_have_is_said() {
     assert_eq!(check(&mut app, "elsewhere.worker"), [""; 0]);
     assert_eq!(check(&mut app, "shop.workr"), ["config.program_missing w"]);
 }
+
+#[test]
+fn what_the_last_boot_had_is_not_made_up_without_asking() {
+    let with_default = Var {
+        default: Some("north".into()),
+        ..required()
+    };
+    let mut app = app()
+        .file(".env.example", "")
+        .file(".env", "")
+        .var("REGION", with_default)
+        .var("KEY", secret());
+    let asks = |app: &App| {
+        let report = app.check(CheckName::Config);
+        let of = |name: &str, fact: &str| {
+            let mut all = report.findings.iter();
+            all.any(|f| f.subject == name && f.fix.is_some() && f.facts.contains_key(fact))
+        };
+        (of("REGION", NEEDS_APPROVAL), of("KEY", IN_USE))
+    };
+    assert_eq!(asks(&app), (false, false));
+    let key = [7; 32];
+    app.earlier.key = Some(key);
+    for (region, secret, expected) in [
+        ("south", "s3cret", (true, true)),
+        ("north", "", (false, false)),
+    ] {
+        for (name, value) in [("REGION", region), ("KEY", secret)] {
+            let digest = crate::checks::Earlier::digest(&key, value);
+            app.earlier.variables.insert(name.into(), digest);
+        }
+        assert_eq!(asks(&app), expected, "{region}");
+    }
+}

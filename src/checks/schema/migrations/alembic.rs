@@ -12,9 +12,11 @@ use super::status::{Migrated, RevisionPlace};
 use super::text_file::read_text;
 use super::upgrader::Upgrader;
 use crate::checks::context::CheckContext;
+use crate::database::sql::quote::{identifier, literal};
+use crate::database::url::{Database, parse_url};
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::domain::remedy::{MigrationTool, Remedy};
+use crate::domain::remedy::{MigrationTool, NEEDS_APPROVAL, PROPOSED, REWRITES, Remedy, STAMP};
 use crate::domain::words::count;
 use crate::manifest::Schema;
 
@@ -210,6 +212,8 @@ pub(super) fn examine(
         migrated.findings.push(finding);
     } else if migrated.at_head {
         migrated.revision = may_write(context, schema, &environment, graph);
+    } else if migrated.is_unknown() {
+        migrated.past = may_write(context, schema, &environment, graph);
     }
     migrated
 }
@@ -293,6 +297,34 @@ fn defect_finding(
     }
 }
 
+/// The finding with what makes the newest revision the present one, for a person to approve where the database is as
+/// that one leaves it.
+fn with_stamp(finding: Finding, schema: &Schema, table: &str, row: &str, head: &str) -> Finding {
+    let statement = format!(
+        "UPDATE {} SET version_num = {} WHERE version_num = {}",
+        identifier(table),
+        literal(head),
+        literal(row)
+    );
+    finding
+        .fix(Remedy::RunStatements {
+            schema: schema.name.clone(),
+            statements: vec![statement],
+        })
+        .fact(
+            PROPOSED,
+            format!(
+                "say that the database is at {head} instead of {row}: the models find what they expect and nothing else, \
+                 so nothing changes but this mark"
+            ),
+        )
+        .fact(
+            NEEDS_APPROVAL,
+            format!("code that has {row} would run it again, should it come back"),
+        )
+        .fact(REWRITES, "true")
+}
+
 /// The database against the history.
 fn compare(
     context: &CheckContext<'_>,
@@ -342,19 +374,31 @@ fn compare(
     let (known, unknown): (Vec<&str>, Vec<&str>) =
         current.iter().partition(|id| graph.position(id).is_some());
     if !unknown.is_empty() {
-        migrated.findings.push(
-            Finding::of(
-                Code::SchemaUnknownRevision,
-                schema.name.as_str(),
-                format!(
-                    "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
-                    applied.shown,
-                    unknown.join(", ")
-                ),
-            )
-            .remedy("deploy the code that has this revision, or bring its file back")
-            .fact("schema", schema.name.as_str()),
-        );
+        let finding = Finding::of(
+            Code::SchemaUnknownRevision,
+            schema.name.as_str(),
+            format!(
+                "{} is at revision {}, which no file defines: newer code ran here, or a file is missing",
+                applied.shown,
+                unknown.join(", ")
+            ),
+        )
+        .remedy("deploy the code that has this revision, or bring its file back")
+        .fact("schema", schema.name.as_str());
+        let tool = run
+            .rsplit_once(" upgrade")
+            .map_or("alembic", |(tool, _)| tool);
+        let mut finding = finding.fact(STAMP, format!("{tool} stamp --purge heads"));
+        let url = context.environment.expand_url(&schema.database);
+        let is_file =
+            url.is_ok_and(|url| matches!(parse_url(&url, context.root), Database::File(_)));
+        if let ([row], [head]) = (current.as_slice(), graph.heads().as_slice())
+            && is_file
+            && environment.version_schema.is_none()
+        {
+            finding = with_stamp(finding, schema, table, row, &graph.revisions[*head].id);
+        }
+        migrated.findings.push(finding);
         return;
     }
     let positions: Vec<usize> = known.iter().filter_map(|id| graph.position(id)).collect();

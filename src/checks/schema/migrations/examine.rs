@@ -6,7 +6,7 @@ use crate::checks::context::CheckContext;
 use crate::checks::python::ProbeError;
 use crate::domain::code::Code;
 use crate::domain::finding::Finding;
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{BROUGHT_BY, Remedy};
 use crate::manifest::{Expect, Schema};
 
 /// Looks at the migrations that `schema` expects. `None` if it expects none.
@@ -33,7 +33,10 @@ pub(in crate::checks::schema) fn leave_to_migrations(
     mut finding: Finding,
 ) -> Finding {
     // How far a sequence has come is no migration's affair.
-    if schema.models.is_none() || finding.code == Code::SchemaSequenceBehind {
+    if schema.models.is_none()
+        || finding.code == Code::SchemaSequenceBehind
+        || finding.facts.contains_key(BROUGHT_BY)
+    {
         return finding;
     }
     let without_statements = match &finding.fix {

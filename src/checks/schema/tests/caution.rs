@@ -6,7 +6,7 @@ use crate::database::summary::identity;
 use crate::domain::event::DatabasePrint;
 use crate::domain::finding::{CheckName, Severity};
 use crate::domain::ids::At;
-use crate::domain::remedy::Remedy;
+use crate::domain::remedy::{NEEDS_APPROVAL, Remedy};
 
 const KEY: [u8; 32] = [3; 32];
 const SQL: &str =
@@ -121,4 +121,83 @@ fn a_migration_that_was_applied_before_and_waits_now_needs_a_person() {
         panic!("it is migrated");
     };
     assert!(reason.contains("at b2, which waits now"), "{reason}");
+}
+
+#[test]
+fn a_file_that_was_moved_or_misspelt_is_not_made_anew() {
+    let one = "CREATE TABLE users (id INTEGER PRIMARY KEY);";
+    let new = |database: &str| {
+        App::with_interpreter(None)
+            .file("schema.sql", SQL)
+            .file(".env", format!("DATABASE_URL={database}\n"))
+            .schema(database, "sql:schema.sql")
+    };
+    for (database, near) in [
+        ("sqlite:///data/stor.db", "data/store.db"),
+        ("sqlite:///dta/store.db", "data/store.db"),
+    ] {
+        let app = new(database)
+            .file("data/x", "")
+            .sqlite("data/store.db", one);
+        let report = app.check(CheckName::Schema);
+        assert_eq!(problems(&report), ["schema.database_changed db0"]);
+        let finding = only(&report, "schema.database_changed");
+        assert!(finding.message.contains(near), "{finding:#?}");
+        assert!(!matches!(
+            finding.fix,
+            Some(Remedy::RunStatements { .. } | Remedy::MakeDirectory { .. })
+        ));
+    }
+    let app = new("sqlite:///app.db").file("app.db-wal", "x");
+    let report = app.check(CheckName::Schema);
+    let finding = only(&report, "schema.database_changed");
+    assert!(finding.message.contains("app.db-wal"), "{finding:#?}");
+    // No database is near, and no log is left.
+    let app = new("sqlite:///app.db")
+        .file("apq.db", "x")
+        .file("app.db-wal", "");
+    assert!(
+        problems(&app.check(CheckName::Schema))
+            .iter()
+            .all(|one| one.starts_with("schema.missing_table"))
+    );
+}
+
+#[test]
+fn what_may_be_there_under_another_name_is_made_after_a_look_only() {
+    let tables = "CREATE TABLE users (id INTEGER PRIMARY KEY, mail TEXT, nick TEXT);";
+    for (live, asks) in [
+        (
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, mail TEXT);",
+            false,
+        ),
+        (
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, mail TEXT, zz INTEGER);",
+            false,
+        ),
+        (
+            "CREATE TABLE users (id INTEGER PRIMARY KEY, mail TEXT, handle TEXT);",
+            true,
+        ),
+        (
+            "CREATE TABLE people (id INTEGER PRIMARY KEY, mail TEXT, nick TEXT);",
+            true,
+        ),
+        ("CREATE TABLE people (id INTEGER PRIMARY KEY);", false),
+    ] {
+        let app = App::with_interpreter(None)
+            .file("schema.sql", tables)
+            .schema("sqlite:///app.db", "sql:schema.sql")
+            .sqlite("app.db", live);
+        let report = app.check(CheckName::Schema);
+        let fills = |finding: &&crate::domain::finding::Finding| {
+            matches!(finding.fix, Some(Remedy::RunStatements { .. }))
+        };
+        let finding = report.findings.iter().find(fills).expect(live);
+        assert_eq!(
+            finding.facts.contains_key(NEEDS_APPROVAL),
+            asks,
+            "{live}: {finding:#?}"
+        );
+    }
 }
