@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::certificates::variable_certificates;
 use super::named_files::{named_files, template_findings};
 use super::obstacles::obstacles;
 use super::parts::part_missing;
@@ -85,6 +86,7 @@ pub(super) fn service_findings(
         .into_values()
         .chain(programs)
         .chain(template_findings(context))
+        .chain(variable_certificates(context))
         .chain(obstacles)
         .collect()
 }
