@@ -16,6 +16,9 @@ use crate::http::{certificates_of, fits};
 use crate::manifest::Service;
 use crate::source::{Framework, option};
 
+/// The option with which a program goes to another directory first; a file of settings may say it too.
+const CHANGES_DIRECTORY: &str = "--chdir";
+
 /// A certificate that ends sooner is reported, in days.
 const DAYS_MIN: i64 = 14;
 
@@ -66,6 +69,16 @@ pub(super) fn named_files(
         })
     };
     let mut findings = Vec::new();
+    if let Some(shown) = run.cwd.as_deref().filter(|_| run.cwd != run.started_in) {
+        findings.extend(missing(
+            context,
+            service,
+            severity,
+            CHANGES_DIRECTORY,
+            shown,
+            &place,
+        ));
+    }
     let keys: Vec<_> = named(files)
         .filter(|(name, _)| name.ends_with("keyfile"))
         .collect();
@@ -199,7 +212,12 @@ fn missing(
     };
     let name = service.name.as_str();
     let shown = context.redactor.clean(shown, 256);
-    let message = format!("{option} of service {name} names the file {shown}, which is not there");
+    let kind = match option {
+        CHANGES_DIRECTORY => "directory",
+        _ => "file",
+    };
+    let message =
+        format!("{option} of service {name} names the {kind} {shown}, which is not there");
     let finding = Finding::new(Code::ConfigFileMissing, severity, name, message);
     Some(context.at_service(finding, service).remedy(format!(
         "put {shown} there, or take {option} out of `run` of the service"
@@ -334,6 +352,13 @@ mod tests {
         ] {
             assert_eq!(file_findings(&app(&service(run))), [], "{run}");
         }
+        let moved = app(&service("gunicorn --chdir shop -c conf.py a:b")).file("conf.py", "");
+        let found = file_findings(&moved);
+        assert!(
+            found.len() == 1 && found[0].message.contains("the directory shop"),
+            "{found:#?}"
+        );
+        assert_eq!(file_findings(&moved.file("shop/a.py", "")), []);
         // A task before it may make the file.
         let task = "[[layer.service]]\nname='make'\nrun='make'\noneshot=true\n";
         let made = app(&format!("{task}{}", service("gunicorn -c conf.py a:b")));

@@ -657,7 +657,7 @@ def _templates():
                     other.append(value.env)
     call = re.compile("\\b(render_template|TemplateResponse)\\(\\s*(?:request,\\s*)?(?:name=)?[\"']([^\"'{}%]{1,200})[\"']")
     found = []
-    for file in _files(""):
+    for file in _files("<none>"):
         try:
             with open(_os.path.join(_root, file), encoding="utf-8") as opened:
                 text = opened.read()
