@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::context::CheckContext;
-use super::words::effective;
 use crate::kernel;
 use crate::manifest::{Layer, Service, add_env_file};
-use crate::source::{Program, option, program};
+use crate::source::{Program, effective, option, program};
 
 /// A start-up that takes longer is not decided, in seconds.
 pub(super) const STARTUP_S_MAX: u64 = 20;

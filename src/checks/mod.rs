@@ -29,7 +29,6 @@ mod start_script;
 pub(crate) mod testing;
 mod vault;
 mod view;
-mod words;
 
 pub(crate) use context::CheckContext;
 pub(crate) use earlier::Earlier;

@@ -8,7 +8,7 @@ use super::draft::{LayerDraft, Note, Unit, VarDraft};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
 use crate::source::{ApplicationObject, Framework};
-use crate::source::{Program, program};
+use crate::source::{Program, effective, program};
 
 /// More applications than this are not started by one manifest.
 const DEFAULT_UNITS_MAX: usize = 20;
@@ -205,10 +205,17 @@ const SCRIPT_BYTES_MAX: usize = 64 << 10;
 
 /// What a service starts, also if a shell script of the workspace does it at its end.
 pub(super) fn program_of(code: &ApplicationCode<'_>, unit: &Unit) -> Program {
-    match followed(code, unit) {
-        Some(words) => program(&words),
-        None => program(&unit.run),
-    }
+    let words = followed(code, unit).unwrap_or_else(|| unit.run.clone());
+    // Its own variables and its file of settings say more.
+    let variable = |name: &str| {
+        let mut own = unit.env.iter().filter(|(own, _)| own == name);
+        own.next().map(|(_, value)| value.clone())
+    };
+    let place = code
+        .files
+        .root()
+        .join(unit.cwd.as_deref().unwrap_or_default());
+    program(&effective(words, variable, &place))
 }
 
 /// The command at the end of the shell script that a service runs, if nothing in it depends on how the script goes.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::source::{option, program};
+use super::program::{option, program};
 
 /// Options of Gunicorn that are looked at, with their short form and their name in a file of settings.
 const GUNICORN: [(&str, &str, &str); 10] = [
@@ -37,7 +37,7 @@ const UVICORN: [&str; 12] = [
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// `place`: where the command is started.
-pub(super) fn effective(
+pub(crate) fn effective(
     mut words: Vec<String>,
     variable: impl Fn(&str) -> Option<String>,
     place: &Path,
