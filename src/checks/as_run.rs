@@ -91,11 +91,11 @@ impl AsRun {
         if program.directory.is_none() {
             program.directory = directory_of_file(&program, &words, &at);
         }
-        let place = context.root.join(cwd.as_deref().unwrap_or_default());
+        let place = context.root.join(started_in.as_deref().unwrap_or_default());
         let live = context
             .manifest
             .workspace
-            .join(cwd.as_deref().unwrap_or_default());
+            .join(started_in.as_deref().unwrap_or_default());
         let interpreter = words
             .first()
             .filter(|word| word.contains('/'))

@@ -707,7 +707,13 @@ def _hosts():
         return []
     if not given.get("serves"):
         return []
-    module = sys.modules.get(_os.environ.get("DJANGO_SETTINGS_MODULE") or "")
+    name = _os.environ.get("DJANGO_SETTINGS_MODULE") or "?"
+    if given["tool"] == "manage.py":
+        # It may have other settings than the module that was imported.
+        with open("manage.py", encoding="utf-8") as opened:
+            if name not in opened.read():
+                return []
+    module = sys.modules.get(name)
     file = relative(getattr(module, "__file__", None))
     if file is None:
         return []

@@ -108,7 +108,7 @@ pub(super) fn rehearse_layer(
             "tasks": as_run.is_celery_worker,
             "startup": startup,
             "tool": as_run.program.tool,
-            "serves": as_run.program.serves,
+            "serves": as_run.program.serves && !as_run.words.iter().any(|w| w.starts_with("--settings")),
         });
         let program = ProbeProgram::Rehearse;
         let mut timeout_ms = rehearse.timeout_ms;
