@@ -687,7 +687,7 @@ fn install(packages: Option<&Packages>, module: &str, importer: &str) -> String 
     };
     if let Some(extra) = packages.and_then(|packages| packages.extra_with(importer, &package)) {
         return format!(
-            "install {extra}, which brings {package}, with the application's interpreter, {ADD_TO_REQUIREMENTS}"
+            "install {package} (which {extra} brings) with the application's interpreter, {ADD_TO_REQUIREMENTS}"
         );
     }
     format!("install {package} with the application's interpreter, {ADD_TO_REQUIREMENTS}")
