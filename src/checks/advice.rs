@@ -21,6 +21,11 @@ use crate::source::near_names;
 
 pub(super) use standard::{standard_remedy, taken_away};
 
+/// What to do about a message that is known by itself.
+pub(super) fn message_remedy(text: &str) -> Option<&'static str> {
+    messages::remedy(std::iter::once(text))
+}
+
 /// The installed package whose version is known to be to blame for an exception, and those that do, as a requirement.
 pub(super) fn settling(raised: &Raised) -> Option<(&'static str, String)> {
     if raised.kind == "ModuleNotFoundError" {
@@ -635,7 +640,8 @@ pub(super) fn remedy_of(
         return (Code::RehearsalImportError, remedy);
     }
     if let Some(module) = missing {
-        return (Code::RehearsalMissingPackage, install(packages, module));
+        let install = install(packages, module, &raised.raised_in);
+        return (Code::RehearsalMissingPackage, install);
     }
     let remedy = between(context, packages, raised, name)
         .or_else(|| other_version(context, packages, raised));
@@ -693,7 +699,7 @@ pub(super) fn damaged<'r>(
 }
 
 /// What to install for a module that is missing.
-fn install(packages: Option<&Packages>, module: &str) -> String {
+fn install(packages: Option<&Packages>, module: &str, importer: &str) -> String {
     if let Some((name, version)) = packages.and_then(|p| p.owner_of(module)) {
         return format!(
             "install {name} anew with the application's interpreter: its metadata says that version \
@@ -704,6 +710,11 @@ fn install(packages: Option<&Packages>, module: &str) -> String {
         Some(packages) => packages.providing(module),
         None => package_of(module),
     };
+    if let Some(extra) = packages.and_then(|packages| packages.extra_with(importer, &package)) {
+        return format!(
+            "install {package} (which {extra} brings) with the application's interpreter, {ADD_TO_REQUIREMENTS}"
+        );
+    }
     format!("install {package} with the application's interpreter, {ADD_TO_REQUIREMENTS}")
 }
 

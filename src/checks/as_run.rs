@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::context::CheckContext;
 use crate::kernel;
 use crate::manifest::{Layer, Service, add_env_file};
-use crate::source::{Program, program};
+use crate::source::{Program, effective, option, program};
 
 /// A start-up that takes longer is not decided, in seconds.
 pub(super) const STARTUP_S_MAX: u64 = 20;
@@ -29,6 +29,10 @@ pub(super) struct AsRun {
     pub env: BTreeMap<String, String>,
     /// Its directory, relative to the workspace or absolute.
     pub cwd: Option<String>,
+    /// Where its command is started, before its program changes the directory (`--chdir`).
+    pub started_in: Option<String>,
+    /// Its command, with what its program takes from variables and from its own file of settings.
+    pub words: Vec<String>,
     /// What it starts.
     pub program: Program,
     /// A worker or the beat of Celery: it reads its settings and imports its tasks before it does anything.
@@ -43,7 +47,7 @@ impl AsRun {
     pub(super) fn of_service(context: &CheckContext<'_>, service: &Service) -> Self {
         let expand = |text: &String| context.environment.expand(text).ok();
         let words: Vec<String> = service.run.iter().filter_map(expand).collect();
-        let program = program(&words);
+        let of_command = program(&words);
         let mut env = BTreeMap::new();
         if let Some(account) = service.user.as_deref().and_then(kernel::account) {
             env.insert("USER".to_owned(), account.name.clone());
@@ -59,13 +63,39 @@ impl AsRun {
         }
         let own = service.env.iter();
         env.extend(own.filter_map(|(name, text)| Some((name.clone(), expand(text)?))));
-        env.extend(program.env.iter().cloned());
-        let cwd = service.cwd.as_ref().and_then(expand);
-        let place = context.root.join(cwd.as_deref().unwrap_or_default());
+        env.extend(of_command.env);
+        let started_in = service.cwd.as_ref().and_then(expand);
+        let mut cwd = started_in.clone();
+        let at = context.root.join(cwd.as_deref().unwrap_or_default());
+        let others = &context.environment.values;
+        let variable = |name: &str| {
+            let other = others.get(name).filter(|_| !service.clean_env);
+            env.get(name).or(other.map(|(value, _)| value)).cloned()
+        };
+        let words = effective(words, variable, &at);
+        let mut program = program(&words);
+        if let "gunicorn" | "granian" = program.tool.as_str()
+            && let Some(directory) = program.directory.take()
+        {
+            // The program works there.
+            let below = Path::new(cwd.as_deref().unwrap_or_default()).join(directory);
+            cwd = Some(below.display().to_string());
+        }
+        if program.tool == "gunicorn"
+            && let Some(paths) = option(&words, &["--pythonpath"])
+        {
+            let old = env.get("PYTHONPATH").map(|old| format!(":{old}"));
+            let paths = paths.replace(',', ":") + &old.unwrap_or_default();
+            env.insert("PYTHONPATH".to_owned(), paths);
+        }
+        if program.directory.is_none() {
+            program.directory = directory_of_file(&program, &words, &at);
+        }
+        let place = context.root.join(started_in.as_deref().unwrap_or_default());
         let live = context
             .manifest
             .workspace
-            .join(cwd.as_deref().unwrap_or_default());
+            .join(started_in.as_deref().unwrap_or_default());
         let interpreter = words
             .first()
             .filter(|word| word.contains('/'))
@@ -76,6 +106,8 @@ impl AsRun {
             env,
             interpreter,
             cwd,
+            started_in,
+            words,
             program,
             is_celery_worker,
             is_clean: service.clean_env,
@@ -89,7 +121,17 @@ impl AsRun {
             .iter()
             .map(|service| Self::of_service(context, service));
         let found = all.clone().find(|run| run.starts_any(modules));
-        found.or_else(|| all.next()).unwrap_or_default()
+        let mut run = found.or_else(|| all.next()).unwrap_or_default();
+        // The file that a command names is imported by the name that it has in its directory.
+        if let (Some(_), Some((module, _))) = (&run.program.directory, &mut run.program.object)
+            && !modules.contains(module)
+            && let Some(name) = modules
+                .iter()
+                .find(|name| module.ends_with(&format!(".{name}")))
+        {
+            module.clone_from(name);
+        }
+        run
     }
 
     /// The service that starts this module, else that of the layer that rehearses it, else one of the same package.
@@ -190,11 +232,13 @@ impl AsRun {
         if let Some(app) = registered.filter(|app| app.module == *module && attribute.is_empty()) {
             (attribute, factory) = (&app.attribute, app.factory);
         }
-        // A call with arguments is the server's to understand.
+        // A call with arguments is for Flask and Gunicorn to understand, which take literals.
+        let is_call =
+            matches!(program.tool.as_str(), "flask" | "gunicorn") && attribute.ends_with(')');
         let is_name = attribute
             .chars()
             .all(|c| c.is_alphanumeric() || "_.".contains(c));
-        (program.serves && is_name).then(|| {
+        (program.serves && (is_name || is_call)).then(|| {
             serde_json::json!({
                 "module": module,
                 "attribute": attribute,
@@ -204,6 +248,25 @@ impl AsRun {
             })
         })
     }
+}
+
+/// The directory that Flask and FastAPI put on the import path for the file that their command names: the first one
+/// above it that is no package.
+fn directory_of_file(program: &Program, words: &[String], place: &Path) -> Option<String> {
+    let file = match program.tool.as_str() {
+        "flask" => option(words, &["--app", "-A"])?,
+        "fastapi" => words.iter().find(|word| word.ends_with(".py"))?.clone(),
+        _ => return None,
+    };
+    let file = Path::new(file.split(':').next()?);
+    let mut directory = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())?;
+    while place.join(directory).join("__init__.py").is_file() {
+        directory = directory.parent()?;
+    }
+    let is_below = !directory.as_os_str().is_empty() && directory.is_relative();
+    is_below.then(|| directory.display().to_string())
 }
 
 /// The interpreter that a program's path names, or that lies beside the program in a virtual environment.

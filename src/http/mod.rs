@@ -7,4 +7,4 @@ mod client;
 mod roots;
 
 pub(crate) use client::{Answer, BodyLimit, Client, HttpError, Target, server_certificate};
-pub(crate) use roots::{certificates_of, system_roots};
+pub(crate) use roots::{certificates_of, fits, system_roots};

@@ -8,7 +8,7 @@ use super::draft::{LayerDraft, Note, Unit, VarDraft};
 use super::routes::needs_arguments;
 use super::text::{name_of, plain, unique};
 use crate::source::{ApplicationObject, Framework};
-use crate::source::{Program, program};
+use crate::source::{Program, effective, program};
 
 /// More applications than this are not started by one manifest.
 const DEFAULT_UNITS_MAX: usize = 20;
@@ -205,10 +205,17 @@ const SCRIPT_BYTES_MAX: usize = 64 << 10;
 
 /// What a service starts, also if a shell script of the workspace does it at its end.
 pub(super) fn program_of(code: &ApplicationCode<'_>, unit: &Unit) -> Program {
-    match followed(code, unit) {
-        Some(words) => program(&words),
-        None => program(&unit.run),
-    }
+    let words = followed(code, unit).unwrap_or_else(|| unit.run.clone());
+    // Its own variables and its file of settings say more.
+    let variable = |name: &str| {
+        let mut own = unit.env.iter().filter(|(own, _)| own == name);
+        own.next().map(|(_, value)| value.clone())
+    };
+    let place = code
+        .files
+        .root()
+        .join(unit.cwd.as_deref().unwrap_or_default());
+    program(&effective(words, variable, &place))
 }
 
 /// The command at the end of the shell script that a service runs, if nothing in it depends on how the script goes.
@@ -252,12 +259,17 @@ fn followed(code: &ApplicationCode<'_>, unit: &Unit) -> Option<Vec<String>> {
 pub(super) fn entries_of(code: &ApplicationCode<'_>, unit: &Unit) -> Vec<String> {
     let program = program_of(code, unit);
     let mut entries: Vec<String> = Vec::new();
+    let mut in_directory: Vec<String> = Vec::new();
     let named = program.object.iter().map(|(module, _)| module.clone());
     for module in named
         .chain(program.modules.clone())
         .chain(program.run_module.clone())
     {
-        entries.push(own_name(code, unit, &module));
+        let name = own_name(code, unit, &module);
+        if code.file_of(&name).is_none() && is_in_directory(code, unit, &program, &module) {
+            in_directory.push(name.clone());
+        }
+        entries.push(name);
     }
     if let Some(script) = &program.script {
         let path = match &unit.cwd {
@@ -266,7 +278,7 @@ pub(super) fn entries_of(code: &ApplicationCode<'_>, unit: &Unit) -> Vec<String>
         };
         entries.extend(code.module_of(&path).map(str::to_owned));
     }
-    entries.retain(|module| code.file_of(module).is_some());
+    entries.retain(|module| code.file_of(module).is_some() || in_directory.contains(module));
     entries.dedup();
     entries
 }
@@ -283,8 +295,33 @@ pub(super) fn missing_module(
     (code.file_of(&module).is_none() && code.file_of(package).is_some()).then_some(module)
 }
 
+/// The program finds the module in the directory that its command names (`--chdir`, `--app-dir`).
+fn is_in_directory(
+    code: &ApplicationCode<'_>,
+    unit: &Unit,
+    program: &Program,
+    module: &str,
+) -> bool {
+    let Some(directory) = &program.directory else {
+        return false;
+    };
+    let base = unit
+        .cwd
+        .as_ref()
+        .map_or_else(String::new, |cwd| format!("{cwd}/"));
+    let path = format!("{base}{directory}/{}", module.replace('.', "/"));
+    [".py", "/__init__.py"]
+        .iter()
+        .any(|end| code.files.exists(&format!("{path}{end}")))
+}
+
 /// The name under which the workspace knows a module that a command names.
 pub(super) fn own_name(code: &ApplicationCode<'_>, unit: &Unit, module: &str) -> String {
+    // The path of a file, below an import root: `flask --app web/app.py`.
+    let renamed = code.name(module);
+    if code.file_of(module).is_none() && code.file_of(&renamed).is_some() {
+        return renamed;
+    }
     if code.file_of(module).is_none()
         && let Some(cwd) = &unit.cwd
     {

@@ -10,6 +10,7 @@ mod columns;
 mod created;
 mod decode;
 mod edit;
+mod effective;
 mod environment;
 mod facts;
 mod file;
@@ -42,6 +43,7 @@ pub(crate) use edit::{
     Edit, correct_attribute, correct_module, import_in_function, is_another_word,
     is_one_letter_off, near_names, rename_imported,
 };
+pub(crate) use effective::effective;
 pub(crate) use facts::{
     ApplicationObject, Base, CreateAll, DatabaseUri, EnvRead, Framework, GivenValue, Guard,
     IgnoredHandler, Import, Include, ModuleScope, Place, RouterDefinition, ServerCall, SourceFacts,

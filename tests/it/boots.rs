@@ -77,7 +77,7 @@ const fn case(
     }
 }
 
-const CASES: [Case; 57] = [
+const CASES: [Case; 72] = [
     case(
         "c01_settings_extra_forbidden",
         "no_go",
@@ -485,6 +485,111 @@ const CASES: [Case; 57] = [
         "config.missing",
         "ubs.toml",
         "flask --app server:app run",
+    ),
+    case(
+        "h41_pydantic_forward_reference",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:5",
+        "define or import Persn",
+    ),
+    case(
+        "h42_relationship_missing",
+        "no_go",
+        "rehearsal.failed",
+        "shop/models.py:9",
+        "write Child instead of Childs",
+    ),
+    case(
+        "h43_back_populates",
+        "no_go",
+        "rehearsal.failed",
+        "shop/models.py:9",
+        "back_populates",
+    ),
+    case(
+        "h44_flask_factory_argument",
+        "no_go",
+        "rehearsal.failed",
+        "shop/__init__.py:8",
+        "in create_app",
+    ),
+    case(
+        "h45_gunicorn_chdir",
+        "no_go",
+        "rehearsal.failed",
+        "service/main.py:3",
+        "",
+    ),
+    case(
+        "h46_middleware_late",
+        "no_go",
+        "rehearsal.failed",
+        "shop/main.py:9",
+        "where the application is made",
+    ),
+    case(
+        "h48_django_allowed_hosts",
+        "no_go",
+        "rehearsal.failed",
+        "site1/settings.py:3",
+        "ALLOWED_HOSTS",
+    ),
+    case(
+        "h49_django_middleware",
+        "no_go",
+        "rehearsal.import_error",
+        "site1/wsgi.py:6",
+        "dotted path in the settings",
+    ),
+    case(
+        "h50_url_special_characters",
+        "go",
+        "config.invalid",
+        ".env:1",
+        "%40",
+    ),
+    case(
+        "h51_websocket_library",
+        "go",
+        "rehearsal.missing_package",
+        "shop/main.py:10",
+        "uvicorn[standard]",
+    ),
+    case(
+        "h52_uvicorn_loop",
+        "no_go",
+        "config.program_missing",
+        "ubs.toml",
+        "uvicorn[standard]",
+    ),
+    case(
+        "h55_flask_app_path",
+        "no_go",
+        "rehearsal.missing_package",
+        "web/app.py:2",
+        "",
+    ),
+    case(
+        "h56_gunicorn_conf",
+        "no_go",
+        "config.program_missing",
+        "ubs.toml",
+        "install gevent",
+    ),
+    case(
+        "h57_gunicorn_conf_directory",
+        "no_go",
+        "config.file_missing",
+        "ubs.toml",
+        "service",
+    ),
+    case(
+        "h58_flask_template",
+        "go",
+        "rehearsal.undefined_name",
+        "shop.py:8",
+        "bring home.html",
     ),
 ];
 

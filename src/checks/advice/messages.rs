@@ -11,7 +11,50 @@ struct Message {
     source: &'static str,
 }
 
-const MESSAGES: [Message; 16] = [
+const MESSAGES: [Message; 24] = [
+    Message {
+        texts: &["Mapper 'Mapper[", "has no property '"],
+        remedy: "let back_populates (or backref) of each of the two relationships name the attribute of the other class",
+        source: "https://docs.sqlalchemy.org/en/20/orm/backref.html",
+    },
+    Message {
+        texts: &["there are multiple foreign key paths linking the tables"],
+        remedy: "say in foreign_keys= of the relationship which of the foreign keys it follows",
+        source: "https://docs.sqlalchemy.org/en/20/orm/join_conditions.html",
+    },
+    Message {
+        texts: &["are both of the same direction"],
+        remedy: "give the many-to-one side remote_side=, or take back_populates from one of the two",
+        source: "https://docs.sqlalchemy.org/en/20/orm/self_referential.html",
+    },
+    Message {
+        texts: &["is not fully defined; you should define"],
+        remedy: "import the type that the message names at run time (not under TYPE_CHECKING only), then call \
+                 model_rebuild(), before the first value of the model is made",
+        source: "https://errors.pydantic.dev/2.10/u/class-not-fully-defined",
+    },
+    Message {
+        texts: &["Cannot add middleware after an application has started"],
+        remedy: "call add_middleware where the application is made, not in its lifespan or a start-up handler",
+        source: "https://github.com/fastapi/fastapi/discussions/9097",
+    },
+    Message {
+        texts: &["does not define a \"", "\" attribute/class"],
+        remedy: "correct the dotted path in the settings (MIDDLEWARE, AUTHENTICATION_BACKENDS, STORAGES, ...) that \
+                 names it: the module is there, and has no such name",
+        source: "https://docs.djangoproject.com/en/5.1/ref/utils/#django.utils.module_loading.import_string",
+    },
+    Message {
+        texts: &["Could not parse SQLAlchemy URL from"],
+        remedy: "give the variable a whole URL (driver://user:password@host:port/name), without quotes or blanks \
+                 around it, and with what is special in the password in percent form (urllib.parse.quote_plus)",
+        source: "https://docs.sqlalchemy.org/en/20/core/engines.html#escaping-special-characters-such-as-signs-in-passwords",
+    },
+    Message {
+        texts: &["no pq wrapper available"],
+        remedy: "install psycopg[binary] with the application's interpreter, or the system's libpq, and declare it so",
+        source: "https://www.psycopg.org/psycopg3/docs/basic/install.html",
+    },
     Message {
         texts: &["Invalid args for response field"],
         remedy: "write response_model=None in the decorator if the handler returns a type that pydantic does not know \

@@ -59,6 +59,7 @@ pub(super) fn driver_findings(context: &CheckContext<'_>) -> Vec<Finding> {
         };
         findings.extend(of_scheme(context, &packages, &url));
         findings.extend(of_slashes(context, &packages, &url));
+        findings.extend(of_at(context, &url));
     }
     findings
 }
@@ -144,6 +145,23 @@ fn of_slashes(context: &CheckContext<'_>, packages: &Packages, url: &Url<'_>) ->
     let fix = replace_beginning(context, name, origin, &from, &to);
     let opens_nothing = is_of_a_schema(context, name);
     Some(url.finding(context, opens_nothing, message, remedy, fix))
+}
+
+/// A second `@`: SQLAlchemy takes what follows the first one for the host.
+fn of_at(context: &CheckContext<'_>, url: &Url<'_>) -> Option<Finding> {
+    let dialect = url.scheme.split('+').next()?;
+    let is_server = ["postgresql", "mysql", "mariadb", "oracle", "mssql"].contains(&dialect);
+    let (login, place) = url.rest.split_once('@').filter(|_| is_server)?;
+    let host = place.split(['/', ':', '?']).next()?;
+    if !host.contains('@') || !login.contains(':') {
+        return None;
+    }
+    let name = url.name;
+    let message = format!(
+        "the password in {name} has an @, and what follows it is taken for the host: nobody answers there"
+    );
+    let remedy = "write %40 for an @ in the password (urllib.parse.quote_plus does it)".to_owned();
+    Some(url.finding(context, false, message, remedy, None))
 }
 
 /// The edit that lets a URL of `postgres://` begin with what SQLAlchemy knows, and with a driver that is installed.
@@ -377,6 +395,12 @@ mod tests {
                 Severity::Warning,
                 "do not know",
             ),
+            (
+                &["sqlalchemy", "psycopg2"],
+                "postgresql://u:p@ss@h:5432/d",
+                Severity::Warning,
+                "has an @",
+            ),
         ] {
             let report = app(packages, url).check(CheckName::Config);
             let finding = report.findings.iter().find(|f| f.code == "config.invalid");
@@ -390,7 +414,7 @@ mod tests {
     #[test]
     fn what_works_or_is_not_known_is_not_told() {
         let both = ["sqlalchemy", "asyncpg", "greenlet"];
-        let good = app(&both, "postgresql+asyncpg://h/d");
+        let good = app(&both, "postgresql+asyncpg://u:p%40s@h/d?x=a@b");
         let mended = app(&["sqlalchemy"], "postgres://h/d").file(
             "app.py",
             "url = url.replace('postgres://', 'postgresql://')\n",

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use crate::checks::as_run::AsRun;
 use crate::checks::context::CheckContext;
@@ -12,9 +12,12 @@ use crate::checks::declared::ends_at;
 use crate::checks::imports::is_aside;
 use crate::domain::code::Code;
 use crate::domain::finding::{Finding, Severity};
-use crate::http::certificates_of;
+use crate::http::{certificates_of, fits};
 use crate::manifest::Service;
 use crate::source::{Framework, option};
+
+/// The option with which a program goes to another directory first; a file of settings may say it too.
+const CHANGES_DIRECTORY: &str = "--chdir";
 
 /// A certificate that ends sooner is reported, in days.
 const DAYS_MIN: i64 = 14;
@@ -52,9 +55,11 @@ pub(super) fn named_files(
 ) -> Vec<Finding> {
     let run = AsRun::of_service(context, service);
     let (files, certificates) = options_of(&run.program.tool);
-    let expand = |word: &String| context.environment.expand(word).ok();
-    let words: Vec<String> = service.run.iter().filter_map(expand).collect();
+    let words = run.words.clone();
     let place = context.root.join(run.cwd.as_deref().unwrap_or_default());
+    let started = context
+        .root
+        .join(run.started_in.as_deref().unwrap_or_default());
     let named = |options: &'static [&'static str]| {
         options.iter().filter_map(|name| {
             let value = option(&words, &[*name])?;
@@ -64,20 +69,44 @@ pub(super) fn named_files(
         })
     };
     let mut findings = Vec::new();
+    if let Some(shown) = run.cwd.as_deref().filter(|_| run.cwd != run.started_in) {
+        findings.extend(missing(
+            context,
+            service,
+            severity,
+            CHANGES_DIRECTORY,
+            shown,
+            &place,
+        ));
+    }
+    let keys: Vec<_> = named(files)
+        .filter(|(name, _)| name.ends_with("keyfile"))
+        .collect();
     for (name, shown) in named(files) {
+        // Settings are read before the program goes elsewhere.
+        let base = if name.ends_with("-c") || name == "--config" {
+            &started
+        } else {
+            &place
+        };
         findings.extend(missing(
             context,
             service,
             severity,
             name,
             &shown,
-            &place.join(&shown),
+            &base.join(&shown),
         ));
     }
     for (name, shown) in named(certificates) {
         let path = place.join(&shown);
         let gone = missing(context, service, severity, name, &shown, &path);
-        findings.extend(gone.or_else(|| certificate(context, service, &shown, &path)));
+        let key = keys.first().map(|(_, key)| key);
+        let other = || key.filter(|key| !fits(&path, &place.join(key)));
+        findings.extend(
+            gone.or_else(|| Some(other_key(context, service, severity, &shown, other()?)))
+                .or_else(|| certificate(context, service, &shown, &path)),
+        );
     }
     for name in numbers_of(&run.program.tool) {
         let value = option(&words, &[*name]).filter(|value| !value.contains('$'));
@@ -183,11 +212,50 @@ fn missing(
     };
     let name = service.name.as_str();
     let shown = context.redactor.clean(shown, 256);
-    let message = format!("{option} of service {name} names the file {shown}, which is not there");
+    let kind = match option {
+        CHANGES_DIRECTORY => "directory",
+        _ => "file",
+    };
+    let message =
+        format!("{option} of service {name} names the {kind} {shown}, which is not there");
     let finding = Finding::new(Code::ConfigFileMissing, severity, name, message);
     Some(context.at_service(finding, service).remedy(format!(
         "put {shown} there, or take {option} out of `run` of the service"
     )))
+}
+
+/// When the first certificate of a file ends, if that is soon, or was.
+pub(super) fn end_of(path: &Path, now: DateTime<Utc>) -> Option<String> {
+    let certificates = certificates_of(path).ok()?;
+    let end = ends_at(certificates.first()?)?;
+    let left = end - now;
+    if left.num_days() >= DAYS_MIN {
+        return None;
+    }
+    let on = end.format("%Y-%m-%d");
+    Some(match left.num_seconds() {
+        ..=0 => format!("ended on {on}: clients refuse it"),
+        _ => format!("ends on {on}, in {} days", left.num_days()),
+    })
+}
+
+/// The server refuses to start with it.
+fn other_key(
+    context: &CheckContext<'_>,
+    service: &Service,
+    severity: Severity,
+    certificate: &str,
+    key: &str,
+) -> Finding {
+    let name = service.name.as_str();
+    let clean = |text: &str| context.redactor.clean(text, 256);
+    let (certificate, key) = (clean(certificate), clean(key));
+    let message =
+        format!("the key {key} of service {name} is not that of its certificate {certificate}");
+    let finding = Finding::new(Code::ConfigInvalid, severity, name, message);
+    context.at_service(finding, service).remedy(format!(
+        "put the key there that {certificate} was made for (the server's own certificate is the first one in its file)"
+    ))
 }
 
 /// A certificate that has ended, or will soon.
@@ -197,17 +265,7 @@ fn certificate(
     shown: &str,
     path: &Path,
 ) -> Option<Finding> {
-    let certificates = certificates_of(path).ok()?;
-    let end = ends_at(certificates.first()?)?;
-    let left = end - Utc::now();
-    if left.num_days() >= DAYS_MIN {
-        return None;
-    }
-    let on = end.format("%Y-%m-%d");
-    let when = match left.num_seconds() {
-        ..=0 => format!("ended on {on}: clients refuse it"),
-        _ => format!("ends on {on}, in {} days", left.num_days()),
-    };
+    let when = end_of(path, Utc::now())?;
     let name = service.name.as_str();
     let shown = context.redactor.clean(shown, 256);
     let message = format!("the certificate {shown} of service {name} {when}");
@@ -294,6 +352,13 @@ mod tests {
         ] {
             assert_eq!(file_findings(&app(&service(run))), [], "{run}");
         }
+        let moved = app(&service("gunicorn --chdir shop -c conf.py a:b")).file("conf.py", "");
+        let found = file_findings(&moved);
+        assert!(
+            found.len() == 1 && found[0].message.contains("the directory shop"),
+            "{found:#?}"
+        );
+        assert_eq!(file_findings(&moved.file("shop/a.py", "")), []);
         // A task before it may make the file.
         let task = "[[layer.service]]\nname='make'\nrun='make'\noneshot=true\n";
         let made = app(&format!("{task}{}", service("gunicorn -c conf.py a:b")));

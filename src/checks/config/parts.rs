@@ -36,16 +36,15 @@ pub(super) fn part_missing(
         "celery" => &["-P", "--pool"],
         _ => &[],
     };
-    let words: Vec<String> = service
-        .run
-        .iter()
-        .filter_map(|word| context.environment.expand(word).ok())
-        .collect();
+    let words = &run.words;
     let packages = packages(context)?;
-    if options.is_empty() {
-        return behind_script(context, &packages, service, &words, severity);
+    if run.program.tool == "uvicorn" {
+        return uvicorn_part(context, &packages, service, words, severity);
     }
-    let class = option(&words, options)?;
+    if options.is_empty() {
+        return behind_script(context, &packages, service, words, severity);
+    }
+    let class = option(words, options)?;
     let short = SHORT.iter().find(|(name, _)| *name == class);
     let (module, remedy) = match (short, class.rsplit_once('.')) {
         (Some((_, "")), _) | (None, None) => return None,
@@ -83,6 +82,35 @@ pub(super) fn part_missing(
     let remedy = context.redactor.clean(&remedy, 256);
     Some(context.at_service(finding, service).remedy(format!(
         "{remedy}, or let `run` of the service do without {class}"
+    )))
+}
+
+/// What `--loop`, `--http` and `--ws` of Uvicorn name, and that its extra `standard` brings.
+fn uvicorn_part(
+    context: &CheckContext<'_>,
+    packages: &Packages,
+    service: &Service,
+    words: &[String],
+    severity: Severity,
+) -> Option<Finding> {
+    const PARTS: [(&str, &str); 4] = [
+        ("--loop", "uvloop"),
+        ("--http", "httptools"),
+        ("--ws", "websockets"),
+        ("--ws", "wsproto"),
+    ];
+    let (flag, part) = PARTS.into_iter().find(|(flag, part)| {
+        option(words, &[*flag]).is_some_and(|value| value == *part) && !packages.has(part)
+    })?;
+    let name = service.name.as_str();
+    let install = match part {
+        "wsproto" => "wsproto",
+        _ => "uvicorn[standard]",
+    };
+    let message = format!("service {name} runs Uvicorn with {flag} {part}, which is not installed");
+    let finding = Finding::new(Code::ConfigProgramMissing, severity, name, message);
+    Some(context.at_service(finding, service).remedy(format!(
+        "install {install} and declare it so, or let `run` of the service do without {flag} {part}"
     )))
 }
 

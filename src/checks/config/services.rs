@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::certificates::variable_certificates;
 use super::named_files::{named_files, template_findings};
 use super::obstacles::obstacles;
 use super::parts::part_missing;
@@ -87,6 +88,7 @@ pub(super) fn service_findings(
         .into_values()
         .chain(programs)
         .chain(template_findings(context))
+        .chain(variable_certificates(context))
         .chain(obstacles)
         .collect()
 }

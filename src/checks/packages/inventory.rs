@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, PackageName};
+use pep508_rs::{ExtraName, MarkerEnvironment, MarkerEnvironmentBuilder, PackageName};
 
 use super::declared::{self, Declared};
 use super::installed::{self, Distribution};
@@ -14,6 +14,9 @@ use crate::checks::context::CheckContext;
 use crate::checks::python::PythonHost;
 use crate::domain::finding::Finding;
 use crate::source::{Guard, SourceFacts};
+
+/// Parts of the names of extras that are not for who runs an application.
+const BROAD: [&str; 5] = ["all", "dev", "test", "doc", "lint"];
 
 /// What an interpreter has, and what the workspace wants.
 pub(in crate::checks) struct Packages {
@@ -121,6 +124,30 @@ impl Packages {
         Some(found.version_text.clone())
     }
 
+    /// The extra of the distribution that `importer` belongs to which brings `package`, as it is asked for:
+    /// `uvicorn[standard]`.
+    pub(in crate::checks) fn extra_with(&self, importer: &str, package: &str) -> Option<String> {
+        let (name, _) = self.owner_of(importer)?;
+        let distribution = self.installed.get(&PackageName::from_str(name).ok()?)?;
+        let package = PackageName::from_str(package).ok()?;
+        let markers = self.markers.as_ref()?;
+        let mut needs = distribution
+            .needs
+            .iter()
+            .filter(|need| need.name == package);
+        let extras = needs.by_ref().filter_map(|need| {
+            let text = need.marker.try_to_string()?;
+            let (_, rest) = text.split_once("extra == ")?;
+            let quote = rest.chars().next()?;
+            let extra = ExtraName::from_str(rest.get(1..)?.split(quote).next()?).ok()?;
+            let brings = need.evaluate_markers(markers, std::slice::from_ref(&extra));
+            (brings && !need.evaluate_markers(markers, &[])).then(|| extra.to_string())
+        });
+        // What brings everything, or is for who develops the package, is not what is asked for.
+        let mut extras = extras.filter(|extra| !BROAD.iter().any(|broad| extra.contains(broad)));
+        Some(format!("{name}[{}]", extras.next()?))
+    }
+
     /// The distribution declares that it needs `package`, on any condition.
     pub(in crate::checks) fn needs(&self, distribution: &str, package: &str) -> bool {
         let (Ok(distribution), Ok(package)) = (
@@ -218,6 +245,32 @@ mod tests {
         values
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into()
+    }
+
+    #[test]
+    fn what_an_optional_part_lacks_is_asked_for_by_the_extra_that_brings_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let info = dir.path().join("desk-1.0.dist-info");
+        std::fs::create_dir(&info).unwrap();
+        let metadata = "Metadata-Version: 2.1\nName: desk\nVersion: 1.0\nRequires-Dist: drawing; extra == \"test\"\n\
+                        Requires-Dist: drawing>=2; extra == \"pictures\"\nRequires-Dist: ink\n\
+                        Requires-Dist: paint; sys_platform == \"win32\" and extra == \"pictures\"\n";
+        std::fs::write(info.join("METADATA"), metadata).unwrap();
+        std::fs::write(info.join("RECORD"), "desk/__init__.py,,\n").unwrap();
+        let packages = Packages {
+            installed: installed::read(&[dir.path().to_string_lossy().into_owned()]),
+            declared: Vec::new(),
+            imported: BTreeSet::new(),
+            markers: marker_environment(&markers()),
+            shared: false,
+            reached: OnceLock::new(),
+        };
+        let told = |package| packages.extra_with("desk.art", package);
+        assert_eq!(told("drawing").as_deref(), Some("desk[pictures]"));
+        for package in ["ink", "paint", "other"] {
+            assert_eq!(told(package), None, "{package}");
+        }
+        assert_eq!(packages.extra_with("json", "drawing"), None);
     }
 
     #[test]

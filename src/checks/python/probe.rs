@@ -61,6 +61,8 @@ pub(in crate::checks) struct ProbeRun<T> {
     pub printed: String,
     /// It came to the start-up of the application.
     pub has_started: bool,
+    /// What it told after its answer, when nobody waited for it any more.
+    pub after: Option<serde_json::Value>,
 }
 
 /// A private directory for one run; gone when dropped.
@@ -171,6 +173,7 @@ fn hosted_answer<T: DeserializeOwned>(
         isolation: outcome.isolation.clone(),
         host: None,
         has_started: false,
+        after: None,
         printed: String::new(),
     })
 }
@@ -264,6 +267,7 @@ fn read_run<T: DeserializeOwned>(
         host: parse_introduction(&outcome.result, nonce),
         printed: printed(outcome, context),
         has_started: parse_marked::<serde::de::IgnoredAny>(&outcome.result, nonce, "+").is_ok(),
+        after: parse_marked(&outcome.result, nonce, "^").ok(),
         isolation: outcome.isolation.clone(),
     }
 }

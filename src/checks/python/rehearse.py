@@ -306,6 +306,10 @@ def _load_tasks(module):
             return
 
 
+# The application object, once its start-up began.
+_started = []
+
+
 class _StartFailed(Exception):
     """The application says that it could not start, and raises nothing."""
 
@@ -337,6 +341,14 @@ async def _lifespan(application):
 def _object_of(startup):
     """The application object, found as its server finds it."""
     module, name, factory = startup["module"], startup["attribute"], startup["factory"]
+    if "(" in name:
+        # Flask and Gunicorn read a call, whose arguments are literals.
+        import ast
+
+        call = ast.parse(name.strip(), mode="eval").body
+        given = [ast.literal_eval(one) for one in call.args]
+        named = {one.arg: ast.literal_eval(one.value) for one in call.keywords}
+        return attribute_of(module, call.func.id)(*given, **named)
     if name:
         value = attribute_of(module, name)
     else:
@@ -353,6 +365,7 @@ def _start_up(startup):
     import inspect
 
     value = _object_of(startup)
+    _started.append(value)
     call = getattr(type(value), "__call__", None)
     if startup["lifespan"] and (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
         import asyncio
@@ -471,6 +484,257 @@ def _serve(rehearsed):
     _send("~", {"serving_ms": int((clock() - begun) * 1000)})
 
 
+# What a first request would find at once, and the import does not: told after everything else, since it changes what
+# it looks at.
+_TOLD_MAX = 20
+_TEMPLATES_MAX = 200
+_NESTED_MAX = 12
+
+
+def _own_place(kind):
+    """File and line of a class of the application's own; `None` of any other."""
+    module = sys.modules.get(getattr(kind, "__module__", None))
+    file = relative(getattr(module, "__file__", None))
+    if file is None or "-packages" in file:
+        return None
+    try:
+        import inspect
+
+        return {"file": file, "line": inspect.getsourcelines(kind)[1]}
+    except (OSError, TypeError):
+        return {"file": file, "line": 0}
+
+
+def _told(kind, place, named, error, certain):
+    message = "%s: %s" % (type(error).__name__, _text(error)) if isinstance(error, BaseException) else error
+    first = _text(message).strip().split("\n")[0]
+    told = {"kind": kind, "named": _text(named), "message": first[:600], "certain": bool(certain)}
+    return dict(place, **told)
+
+
+def _mapped():
+    """The mapped classes that SQLAlchemy has not left for later, and whether it has all of them."""
+    mapping = sys.modules.get("sqlalchemy.orm.mapper")
+    registries = getattr(mapping, "_all_registries", None)
+    if registries is None or "sqlalchemy.ext.automap" in sys.modules:
+        return []
+    declared = sys.modules.get("sqlalchemy.orm.decl_base")
+    for name in ("_DeferredMapperConfig", "_DeferredDeclarativeConfig"):
+        # They are mapped when the application has a database to read.
+        if getattr(getattr(declared, name, None), "_configs", None):
+            return []
+    return [mapper for registry in registries() for mapper in list(registry.mappers)]
+
+
+def _mappers():
+    """SQLAlchemy puts its mappers together when the first one is used, and if one fails, none can be used."""
+    import re
+
+    mappers = _mapped()
+    if not mappers:
+        return []
+    errors = sys.modules["sqlalchemy.exc"]
+    found = []
+    for registry in {mapper.registry for mapper in mappers}:
+        try:
+            registry.configure(cascade=True)
+        except (errors.ArgumentError, errors.InvalidRequestError):
+            pass
+        except Exception:
+            # What the application does on that occasion may want a database.
+            return []
+    for mapper in mappers:
+        place = _own_place(mapper.class_)
+        if place is None:
+            continue
+        error = getattr(mapper, "_configure_failed", None)
+        if isinstance(error, (errors.ArgumentError, errors.InvalidRequestError)):
+            name = re.search("failed to locate a name \\((?:\"name )?'([^']{1,200})'", _text(error))
+            named = getattr(error, "table_name", None) or (name.group(1) if name else "")
+            found.append(_told("mapper", place, named, error, True))
+            continue
+        for key in getattr(mapper.local_table, "foreign_keys", ()):
+            try:
+                key.column
+            except errors.NoReferencedTableError as error:
+                found.append(_told("key", place, getattr(error, "table_name", ""), error, False))
+                break
+            except Exception:
+                break
+    return found
+
+
+def _classes_in(annotation, seen, depth=0):
+    """The classes that a value of this type is made of."""
+    if depth > _NESTED_MAX or len(seen) > _FILES_MAX:
+        return
+    if isinstance(annotation, type):
+        if annotation in seen:
+            return
+        seen.add(annotation)
+        for field in list((getattr(annotation, "model_fields", None) or {}).values()):
+            _classes_in(getattr(field, "annotation", None), seen, depth + 1)
+    for part in getattr(annotation, "__args__", ()) or ():
+        _classes_in(part, seen, depth + 1)
+
+
+def _route_classes():
+    """What the routes of the application that was started take and answer."""
+    seen = set()
+    for application in _started:
+        for route in list(getattr(application, "routes", ())):
+            for name in ("body_field", "response_field"):
+                field = getattr(route, name, None)
+                _classes_in(getattr(field, "type_", None), seen)
+                _classes_in(getattr(getattr(field, "field_info", None), "annotation", None), seen)
+    return seen
+
+
+def _models():
+    """Models of pydantic whose types are named and not found, as a first value of them would find out."""
+    base = getattr(sys.modules.get("pydantic.main"), "BaseModel", None)
+    if base is None or not hasattr(base, "model_rebuild"):
+        return []
+    found, waiting, known = [], list(base.__subclasses__()), set()
+    used = None
+    while waiting and len(known) < _FILES_MAX:
+        kind = waiting.pop()
+        if kind in known:
+            continue
+        known.add(kind)
+        waiting += kind.__subclasses__()
+        if vars(kind).get("__pydantic_complete__") is not False:
+            continue
+        place = _own_place(kind)
+        if place is None or vars(kind).get("__pydantic_generic_metadata__", {}).get("parameters"):
+            continue
+        try:
+            kind.model_rebuild(raise_errors=True)
+        except Exception as error:
+            if type(error).__name__ != "PydanticUndefinedAnnotation":
+                continue
+            used = _route_classes() if used is None else used
+            what = "%s names the type %s, which is not defined" % (kind.__name__, _text(getattr(error, "name", "?")))
+            found.append(_told("type", place, getattr(error, "name", ""), what, kind in used))
+    return found
+
+
+def _binds():
+    """Keys of databases that models of Flask-SQLAlchemy name, and that its settings do not."""
+    found = []
+    for application in _started:
+        extensions = getattr(application, "extensions", None)
+        database = extensions.get("sqlalchemy") if isinstance(extensions, dict) else None
+        if not hasattr(database, "metadatas") or not hasattr(database, "engines"):
+            continue
+        with application.app_context():
+            engines = set(database.engines)
+        for mapper in _mapped():
+            key = getattr(mapper.class_, "__bind_key__", None)
+            place = _own_place(mapper.class_)
+            if isinstance(key, str) and key in database.metadatas and key not in engines and place is not None:
+                what = "%s lies in the database %r, which SQLALCHEMY_BINDS does not name" % (
+                    mapper.class_.__name__,
+                    key,
+                )
+                found.append(_told("bind", place, key, what, True))
+    return found
+
+
+def _templates():
+    """Templates that the application's own code renders by a literal name, and that its loaders do not have."""
+    import re
+
+    jinja = sys.modules.get("jinja2")
+    if jinja is None or not _started:
+        return []
+    flask = [one.jinja_env for one in _started if hasattr(one, "jinja_env") and hasattr(one, "blueprints")]
+    other = []
+    for module in list(sys.modules.values()):
+        if relative(getattr(module, "__file__", None)) is not None:
+            for value in list(vars(module).values()):
+                if type(value).__name__ == "Jinja2Templates":
+                    other.append(value.env)
+    call = re.compile("\\b(render_template|TemplateResponse)\\(\\s*(?:request,\\s*)?(?:name=)?[\"']([^\"'{}%]{1,200})[\"']")
+    found = []
+    for file in _files("<none>"):
+        try:
+            with open(_os.path.join(_root, file), encoding="utf-8") as opened:
+                text = opened.read()
+        except (OSError, ValueError):
+            continue
+        for match in list(call.finditer(text))[:_TEMPLATES_MAX]:
+            environments = flask if match.group(1) == "render_template" else other
+            start = text.rfind("\n", 0, match.start()) + 1
+            if not environments or "#" in text[start : match.start()]:
+                continue
+            if not any(_has_template(environment, match.group(2)) for environment in environments):
+                place = {"file": file, "line": text.count("\n", 0, match.start()) + 1}
+                what = "the template %s is in none of the directories of templates" % match.group(2)
+                found.append(_told("template", place, match.group(2), what, False))
+    return found
+
+
+def _has_template(environment, name):
+    """Whether a loader finds it, or cannot say."""
+    try:
+        environment.loader.get_source(environment, name)
+    except Exception as error:
+        return type(error).__name__ != "TemplateNotFound"
+    return True
+
+
+def _sockets():
+    """Uvicorn answers a WebSocket only with a library that it does not need otherwise."""
+    import importlib.util
+
+    if given.get("tool") != "uvicorn" or any(importlib.util.find_spec(n) for n in ("websockets", "wsproto")):
+        return []
+    for application in _started:
+        for route in list(getattr(application, "routes", ())):
+            code = getattr(getattr(route, "endpoint", None), "__code__", None)
+            file = relative(getattr(code, "co_filename", None))
+            if type(route).__name__.endswith("WebSocketRoute") and file is not None:
+                what = "Uvicorn answers no WebSocket without the package websockets or wsproto"
+                return [_told("socket", {"file": file, "line": code.co_firstlineno}, "", what, False)]
+    return []
+
+
+def _hosts():
+    """Django answers nobody when its list of hosts is empty, and its own server does not even start."""
+    settings = getattr(sys.modules.get("django.conf"), "settings", None)
+    if settings is None or not settings.configured or settings.DEBUG or settings.ALLOWED_HOSTS:
+        return []
+    if not given.get("serves"):
+        return []
+    name = _os.environ.get("DJANGO_SETTINGS_MODULE") or "?"
+    if given["tool"] == "manage.py":
+        # It may have other settings than the module that was imported.
+        with open("manage.py", encoding="utf-8") as opened:
+            if name not in opened.read():
+                return []
+    module = sys.modules.get(name)
+    file = relative(getattr(module, "__file__", None))
+    if file is None:
+        return []
+    with open(_os.path.join(_root, file), encoding="utf-8") as opened:
+        lines = opened.read().split("\n")
+    at = [number for number, line in enumerate(lines, 1) if line.startswith("ALLOWED_HOSTS")]
+    what = "ALLOWED_HOSTS is empty and DEBUG is off, so Django refuses every request"
+    return [_told("hosts", {"file": file, "line": at[-1] if at else 0}, "", what, given["tool"] == "manage.py")]
+
+
+def _first_use():
+    found = []
+    for look in (_mappers, _models, _binds, _templates, _sockets, _hosts):
+        try:
+            found += look()
+        except Exception:
+            # A version that is made in another way: nothing is known.
+            pass
+    return found[:_TOLD_MAX]
+
+
 if given["serve"]:
     from select import select as _wait
 
@@ -478,4 +742,6 @@ _rehearsed = _rehearse()
 _send("", _rehearsed)
 if given["serve"]:
     _serve(_rehearsed)
+if "raised" not in _rehearsed and not _rehearsed.get("undecided"):
+    _send("^", {"told": _first_use()})
 _leave(0)

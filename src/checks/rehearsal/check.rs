@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::first_use::told_once;
 use super::layer::{LayerRun, rehearse_layer};
 use crate::checks::context::CheckContext;
 use crate::checks::imports;
@@ -64,6 +65,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         .map(|((layer, _), _)| layer.name.as_str())
         .collect();
     let mut findings: Vec<Finding> = runs.into_iter().flat_map(|run| run.findings).collect();
+    told_once(&mut findings);
     let in_sources = in_sources.beside(&findings, &went_through);
     if layers.is_empty() && in_sources.is_empty() {
         return Ok(CheckOutcome::skipped("no layer has a rehearsal"));

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::effects::{self, ObservedEffect};
 use super::findings::LayerFailures;
+use super::first_use::ToldAfter;
 use crate::checks::as_run::{AsRun, STARTUP_S_MAX};
 use crate::checks::context::CheckContext;
 use crate::checks::packages::Packages;
@@ -106,6 +107,8 @@ pub(super) fn rehearse_layer(
             "named": as_run.worker_object(),
             "tasks": as_run.is_celery_worker,
             "startup": startup,
+            "tool": as_run.program.tool,
+            "serves": as_run.program.serves && !as_run.words.iter().any(|w| w.starts_with("--settings")),
         });
         let program = ProbeProgram::Rehearse;
         let mut timeout_ms = rehearse.timeout_ms;
@@ -163,6 +166,17 @@ pub(super) fn rehearse_layer(
                         step.clone()
                     };
                     let finding = failures.raised(&step, raised, cause.as_ref(), &ran.printed);
+                    run.findings.push(finding);
+                }
+                let after: ToldAfter = ran
+                    .after
+                    .and_then(|after| serde_json::from_value(after).ok())
+                    .unwrap_or_default();
+                for told in &after.told {
+                    let finding = failures.first_use(told);
+                    if finding.severity == Severity::Critical {
+                        run.outcome = RehearsalOutcome::Failed;
+                    }
                     run.findings.push(finding);
                 }
             }

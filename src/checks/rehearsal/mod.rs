@@ -7,6 +7,7 @@
 mod check;
 mod effects;
 mod findings;
+mod first_use;
 mod layer;
 #[cfg(test)]
 mod tests;

@@ -463,3 +463,118 @@ fn a_worker_of_celery_reads_its_settings_and_imports_its_tasks() {
         assert!(said.contains(missing.unwrap_or_default()), "{run}: {said}");
     }
 }
+
+#[test]
+fn what_a_first_request_would_find_is_told_with_its_class() {
+    let Some(app) = App::with_packages() else {
+        return;
+    };
+    let head = "from sqlalchemy import ForeignKey\nfrom sqlalchemy.orm import DeclarativeBase, mapped_column, relationship\n";
+    let base = |name: &str| format!("class {name}(DeclarativeBase): pass\n");
+    let parent = |base: &str, name: &str, more: &str| {
+        format!(
+            "class {name}({base}):\n    __tablename__ = '{name}s'\n    id = mapped_column('id', __import__('sqlalchemy').Integer, primary_key=True)\n    {more}\n"
+        )
+    };
+    let models = [
+        head.to_owned(),
+        base("A"),
+        parent("A", "Cart", "lines = relationship('Lin')"),
+        base("B"),
+        parent(
+            "B",
+            "User",
+            "posts = relationship('Post', back_populates='writer')",
+        ),
+        parent(
+            "B",
+            "Post",
+            "user_id = mapped_column(ForeignKey('Users.id')); user = relationship('User')",
+        ),
+        base("C"),
+        parent("C", "Shelf", "books = relationship('Book')"),
+        base("D"),
+        parent(
+            "D",
+            "Bill",
+            "payer = mapped_column(ForeignKey('payers.id'))",
+        ),
+        base("E"),
+        parent("E", "Good", "other = mapped_column(ForeignKey('Goods.id'))"),
+    ]
+    .concat();
+    let late = format!(
+        "from models import C\n{head}{}",
+        parent("C", "Book", "x = 1")
+    );
+    let web = "from __future__ import annotations\nimport models\nfrom fastapi import FastAPI, WebSocket\n\
+               from pydantic import BaseModel\nclass Idle(BaseModel):\n    x: Nowhere\napp = FastAPI()\n\
+               @app.websocket('/w')\nasync def talk(socket: WebSocket): pass\n";
+    let mut app = app
+        .file("models.py", models)
+        .file("late.py", late)
+        .file("web.py", web);
+    let interpreter = app.manifest.python.interpreter.clone();
+    let text = format!("[app]\nname = 'a'\n{STARTED}");
+    app.manifest = Manifest::parse(&text, &app.manifest.path).unwrap();
+    app.manifest.python.interpreter = interpreter;
+    let report = check(&app);
+    let told = |message: &str| {
+        let mut found = report
+            .findings
+            .iter()
+            .filter(|f| f.message.contains(message));
+        let finding = found
+            .next()
+            .unwrap_or_else(|| panic!("{message}: {report:#?}"));
+        let at = finding.location.as_ref().unwrap();
+        (
+            finding.severity,
+            at.file.clone(),
+            finding.remedy.clone().unwrap_or_default(),
+        )
+    };
+    for (message, severity, file, remedy) in [
+        (
+            "'Lin'",
+            Severity::Critical,
+            "models.py",
+            "correct the name Lin",
+        ),
+        (
+            "'writer'",
+            Severity::Critical,
+            "models.py",
+            "back_populates",
+        ),
+        (
+            "'Book'",
+            Severity::Warning,
+            "models.py",
+            "import late where",
+        ),
+        (
+            "'payers'",
+            Severity::Warning,
+            "models.py",
+            "correct the name payers",
+        ),
+        (
+            "type Nowhere",
+            Severity::Warning,
+            "web.py",
+            "define or import Nowhere",
+        ),
+        (
+            "no WebSocket",
+            Severity::Warning,
+            "web.py",
+            "uvicorn[standard]",
+        ),
+    ] {
+        let found = told(message);
+        assert_eq!((found.0, found.1.as_str()), (severity, file), "{message}");
+        assert!(found.2.contains(remedy), "{message}: {}", found.2);
+    }
+    assert!(!report.findings.iter().any(|f| f.message.contains("Good")));
+}

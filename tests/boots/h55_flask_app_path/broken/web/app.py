@@ -1,0 +1,4 @@
+from flask import Flask
+from pricing import PRICE
+
+app = Flask(__name__)

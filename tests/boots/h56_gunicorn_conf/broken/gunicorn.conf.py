@@ -1,0 +1,2 @@
+bind = "127.0.0.1:18356"
+worker_class = "gevent"
