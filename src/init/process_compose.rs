@@ -112,7 +112,7 @@ fn unit(
         // process-compose makes `$$` a dollar sign before the shell sees it.
         let line = match command.contains("$$") {
             true => CommandLine {
-                run: for_shell_of_compose(command),
+                run: for_shell_of_compose(command.trim()),
                 ..CommandLine::default()
             },
             false => from_shell(command, &mut references),
