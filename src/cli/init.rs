@@ -114,7 +114,7 @@ fn text(ui: &Ui, path: &Path, survey: &Survey) -> String {
     if survey.is_empty() {
         text.push_str(
             "\nNothing was found here that could be checked or started: no Python application, no variables,\n\
-             no file of another process manager. The file explains what can be declared.\n",
+             no service of another process manager. The file explains what can be declared.\n",
         );
     } else {
         let from = match found.from[..] {

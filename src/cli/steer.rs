@@ -189,9 +189,13 @@ pub(super) fn silent(error: ClientError) -> CliError {
 
 pub(super) fn require_good(reply: Reply) -> Result<Reply, CliError> {
     match reply.error() {
-        Some(message) if matches!(reply.status, 400 | 404) => {
-            Err(CliError::usage(message, "see `ubs status`"))
+        Some(message) if reply.status == 404 => {
+            Err(CliError::usage(message, "`ubs status` lists the services"))
         }
+        Some(message) if reply.status == 400 => Err(CliError::usage(
+            message,
+            "`--help` of the command says what it takes",
+        )),
         Some(message) => Err(CliError::failed(message, "see `ubs status`")),
         None => Ok(reply),
     }

@@ -542,8 +542,15 @@ async fn reload(
     State(shared): State<Shared>,
     Extension(peer): Extension<Peer>,
     uri: Uri,
+    body: Bytes,
 ) -> Response {
     let reloaded = async {
+        // What stands in one and is not read would be a reload that nobody asked for.
+        if !matches!(body.trim_ascii(), b"" | b"{}") {
+            return Err(bad_request(
+                "a reload has no body; `dry_run=true` belongs behind the `?`",
+            ));
+        }
         let query = query_of(uri.query().unwrap_or(""), &["dry_run"]);
         let dry_run = query.and_then(|query| switch(&query, "dry_run"));
         let dry_run = dry_run.map_err(bad_request)?;

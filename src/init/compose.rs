@@ -52,7 +52,11 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
         )));
         root = overlay(root, over, "");
     }
-    units.name = root.text_of("name").map(str::to_owned);
+    // What depends on a variable is no name of an application.
+    match root.text_of("name") {
+        Some(name) if name.contains('$') => root.refuse_at(&["name"]),
+        name => units.name = name.map(str::to_owned),
+    }
     root = included(files, root, &mut units);
     extended(files, &mut root, &mut units);
     let services = root.get("services").map_or(&[][..], Node::entries);

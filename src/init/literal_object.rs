@@ -137,14 +137,18 @@ impl<'t> LiteralReader<'t> {
                     .rest
                     .find(|c: char| !(c.is_ascii_alphanumeric() || "+-._".contains(c)));
                 let number = &self.rest[..end.unwrap_or(self.rest.len())];
-                if number.parse::<f64>().is_err() {
+                // `60_000`
+                let value = number.replace('_', "");
+                if value.parse::<f64>().is_err() {
                     return Err(format!("not a literal: {}", self.shown()));
                 }
                 self.advance(number.len());
-                Value::Text(number.to_owned())
+                Value::Text(value)
             }
             _ if self.word("true") => Value::Text("true".to_owned()),
             _ if self.word("false") => Value::Text("false".to_owned()),
+            // The directory of the file, which is the workspace.
+            _ if self.word("__dirname") => Value::Text(".".to_owned()),
             _ if self.word("null") || self.word("undefined") => Value::Null,
             _ => return Err(format!("not a literal: {}", self.shown())),
         };
@@ -267,6 +271,11 @@ mod tests {
             ["1"]
         );
         assert!(parse("export default {a: 1}").is_ok());
+        let root = parse("module.exports = { cwd: __dirname, ms: 60_000 }").unwrap();
+        assert_eq!(
+            (root.text_of("cwd"), root.text_of("ms")),
+            (Some("."), Some("60000"))
+        );
     }
 
     #[test]
@@ -276,6 +285,7 @@ mod tests {
             ("module.exports = {\n  a: process.env.X,\n}", 2),
             ("module.exports = {\n a: 'x' + y }", 2),
             ("module.exports = { ...base }", 1),
+            ("module.exports = { a: __dirname + '/x' }", 1),
             ("module.exports = { a }", 1),
             ("module.exports = { a() {} }", 1),
             ("module.exports = { a: `${x}` }", 1),

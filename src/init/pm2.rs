@@ -98,10 +98,10 @@ pub(super) fn read(files: &Files, name: &str) -> Units {
             node.take();
         }
     }
-    if !root.items().is_empty() {
-        root.take();
+    // A file that is the list of its applications has nothing beside them.
+    if root.items().is_empty() {
+        units.leave(&root);
     }
-    units.leave(&root);
     units
 }
 
@@ -125,6 +125,15 @@ fn unit(files: &Files, file: &str, at: usize, node: &Node) -> Unit {
     command(&mut unit, node, script);
     if let Some(directory) = node.text_of("cwd") {
         set_directory(&mut unit, files.root(), directory);
+    }
+    // A script is looked for in its directory, a command of a manifest without a slash on the path.
+    let place = files.root().join(unit.cwd.as_deref().unwrap_or("."));
+    if let Some(first) = unit.run.first_mut()
+        && !script.contains('/')
+        && *first == literal(script)
+        && place.join(script).is_file()
+    {
+        *first = format!("./{first}");
     }
     if let Some(environment) = node.get("env") {
         let place = unit.origin.clone();
@@ -185,6 +194,18 @@ fn command(unit: &mut Unit, node: &Node, script: &str) {
         unit.notes.push(Note::unsure("it has no script"));
         return;
     }
+    let environment = node.get("env").map_or(&[][..], Node::entries);
+    if script == "serve"
+        && environment
+            .iter()
+            .any(|(name, _)| name.starts_with("PM2_SERVE_"))
+    {
+        node.refuse_at(&["script"]);
+        unit.notes.push(Note::unsure(
+            "serve is PM2's own server of files: write a command that serves them",
+        ));
+        return;
+    }
     if script.contains(' ') && interpreter.is_none() && arguments.is_empty() {
         let simple = shlex::split(script)
             .filter(|_| !script.contains(['|', '&', ';', '>', '<', '$', '`', '(', '*']));
@@ -242,11 +263,20 @@ fn lifetime(unit: &mut Unit, node: &Node) {
     // PM2 asks with SIGINT.
     unit.stop_signal = Some("INT".to_owned());
     if let Some(codes) = node.get("stop_exit_codes") {
-        unit.success = codes
-            .texts()
-            .iter()
-            .filter_map(|code| code.parse().ok())
-            .collect();
+        let read = codes.texts().into_iter().map(|code| code.parse().ok());
+        match read.collect::<Option<Vec<i32>>>() {
+            Some(codes) => unit.success = codes,
+            None => codes.refuse(),
+        }
+        // With `always` such an end would be no end.
+        if restarts && !unit.success.is_empty() {
+            unit.restart = Some("on-failure");
+            if !unit.success.contains(&0) {
+                unit.notes.push(Note::unsure(
+                    "after exit status 0 it is started again there, and not here",
+                ));
+            }
+        }
     }
     if !restarts && unit.success.is_empty() {
         unit.success.push(0);

@@ -6,7 +6,7 @@ use super::carry::{literal, seconds_ms, set_directory, set_env, signal};
 use super::draft::{Note, ProbeDraft, REPLICAS_MAX, Test, Unit, Units};
 use super::files::Files;
 use super::probes::process_probes;
-use super::shell::{dollars_of_compose, for_shell_of_compose, from_compose, from_shell};
+use super::shell::{CommandLine, for_shell_of_compose, from_compose, from_shell};
 use super::yaml::Node;
 
 /// Names of the file, the one that is taken first.
@@ -109,7 +109,14 @@ fn unit(
         let shell = root.get("shell");
         let named = shell.and_then(|shell| shell.text_of("shell_command"));
         let argument = shell.and_then(|shell| shell.text_of("shell_argument"));
-        let line = from_shell(command, &mut references);
+        // process-compose makes `$$` a dollar sign before the shell sees it.
+        let line = match command.contains("$$") {
+            true => CommandLine {
+                run: for_shell_of_compose(command.trim()),
+                ..CommandLine::default()
+            },
+            false => from_shell(command, &mut references),
+        };
         (unit.run, unit.cwd, unit.env) = (line.run, line.cwd, line.env);
         if let Some(shell) = named {
             (unit.cwd, unit.env) = (None, Vec::new());
@@ -117,11 +124,6 @@ fn unit(
             unit.run[0] = literal(shell);
             if let Some(argument) = argument {
                 unit.run[1] = literal(argument);
-            }
-        } else if unit.run.first().is_some_and(|word| word == "sh") && command.contains("$$") {
-            // process-compose makes `$$` a dollar sign before the shell sees it.
-            if let Some(last) = unit.run.last_mut() {
-                *last = dollars_of_compose(last);
             }
         }
     }

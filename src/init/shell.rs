@@ -123,16 +123,7 @@ pub(super) fn for_shell(text: &str) -> Vec<String> {
 
 /// As `for_shell`, of a file whose own reader makes `$$` a dollar sign.
 pub(super) fn for_shell_of_compose(text: &str) -> Vec<String> {
-    let mut command = for_shell(text);
-    if let Some(escaped) = command.last_mut() {
-        *escaped = dollars_of_compose(escaped);
-    }
-    command
-}
-
-/// What was escaped for a shell, of a file whose own reader makes `$$` a dollar sign before.
-pub(super) fn dollars_of_compose(escaped: &str) -> String {
-    escaped.replace("$$$$", "$$")
+    for_shell(&text.replace("$$", "$"))
 }
 
 /// A line that was written for a shell: as plain words if it has nothing that needs one.
@@ -240,6 +231,15 @@ mod tests {
         let mut found = Vec::new();
         from_compose("${A:?x} ${B-1}", &mut found);
         assert!(found[0].required && found[1].default.as_deref() == Some("1"));
+    }
+
+    #[test]
+    fn a_dollar_sign_that_compose_escapes_is_the_shells() {
+        let script = |text: &str| for_shell_of_compose(text).pop().unwrap();
+        assert_eq!(
+            script("$${HOME} $$i ${A:-b} $$$$"),
+            "$${HOME} $i $${A:-b} $$$$"
+        );
     }
 
     #[test]

@@ -355,6 +355,28 @@ fn fill(
     expansion: &Expansion<'_>,
     references: &mut Vec<Reference>,
 ) {
+    let all = common.map(|section| &section.node);
+    // Only in the background supervisord goes to its own.
+    let general = all.filter(|all| !all.peek_at("nodaemon").is_some_and(is_true));
+    let directory = [Some(node), general].into_iter().flatten();
+    if let Some((of, text)) = directory
+        .filter_map(|of| Some((of, of.text_of("directory")?)))
+        .next()
+    {
+        match expansion.of(text, references) {
+            Ok(directory) => set_directory(unit, files.root(), &directory),
+            Err(_) => of.refuse_at(&["directory"]),
+        }
+    }
+    // What is relative to the file is not to another directory.
+    let here = files.root().join(expansion.here).display().to_string();
+    let expansion = &Expansion {
+        here: match &unit.cwd {
+            Some(_) => here.trim_end_matches("/."),
+            None => expansion.here,
+        },
+        ..*expansion
+    };
     if let Some(command) = node.text_of("command") {
         let words = shlex::split(command).unwrap_or_default();
         let words: Result<Vec<String>, String> = words
@@ -375,14 +397,7 @@ fn fill(
         unit.notes
             .push(Note::unsure("it has no command that can be read"));
     }
-    if let Some(text) = node.text_of("directory") {
-        match expansion.of(text, references) {
-            Ok(directory) => set_directory(unit, files.root(), &directory),
-            Err(_) => node.refuse_at(&["directory"]),
-        }
-    }
     let place = unit.origin.clone();
-    let all = common.map(|section| &section.node);
     for (source, line) in [(all, common), (Some(node), None)] {
         let Some(environment) = source.and_then(|node| node.get("environment")) else {
             continue;
@@ -416,7 +431,13 @@ fn fill(
 }
 
 fn lifetime(unit: &mut Unit, node: &Node) {
-    unit.disabled = node.text_of("autostart").is_some_and(|text| !is_true(text));
+    unit.disabled = node.text_of("autostart").is_some_and(is_false);
+    if node
+        .peek_at("autostart")
+        .is_some_and(|text| !is_true(text) && !is_false(text))
+    {
+        node.refuse_at(&["autostart"]);
+    }
     let starts = node.text_of("startsecs");
     let start_ms = starts.and_then(seconds_ms);
     if starts.is_some() && start_ms.is_none() {
@@ -443,9 +464,13 @@ fn lifetime(unit: &mut Unit, node: &Node) {
                 node.refuse_at(&["exitcodes"]);
             }
         }
-        Some(_) => {
+        Some(text) if is_false(text) => {
             unit.restart = Some("never");
             unit.success = codes;
+        }
+        Some(_) => {
+            node.refuse_at(&["autorestart"]);
+            unit.restart = Some("on-failure");
         }
     }
     if let Some(text) = node.text_of("startretries") {
@@ -478,6 +503,13 @@ fn is_true(text: &str) -> bool {
     matches!(
         text.to_ascii_lowercase().as_str(),
         "true" | "1" | "yes" | "on"
+    )
+}
+
+fn is_false(text: &str) -> bool {
+    matches!(
+        text.to_ascii_lowercase().as_str(),
+        "false" | "0" | "no" | "off"
     )
 }
 

@@ -5,7 +5,8 @@ use super::carry::{
 };
 use super::draft::{Note, ProbeDraft, Test, Unit, Units};
 use super::files::Files;
-use super::text::plain;
+use super::shell::for_shell;
+use super::text::{is_variable_name, plain};
 use super::yaml::{Node, Value};
 
 /// Directories of a workspace where units lie.
@@ -36,19 +37,27 @@ const SAME: [(&str, &str, &str); 6] = [
 pub(super) fn units_of(files: &Files) -> Vec<String> {
     let mut found = Vec::new();
     for directory in DIRECTORIES {
-        let Ok(entries) = std::fs::read_dir(files.root().join(directory)) else {
-            continue;
-        };
-        let mut names: Vec<String> = entries
-            .flatten()
-            .filter_map(|entry| entry.file_name().into_string().ok())
-            .filter(|name| name.ends_with(".service"))
-            .collect();
-        names.sort();
-        found.extend(names.into_iter().map(|name| format!("{directory}{name}")));
+        found.extend(inside(files, directory, &[".service"]));
     }
     found.truncate(UNITS_MAX);
     found
+}
+
+/// Files of a directory with one of these endings, in the order of their names.
+fn inside(files: &Files, directory: &str, endings: &[&str]) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(files.root().join(directory)) else {
+        return Vec::new();
+    };
+    let mut names: Vec<String> = entries
+        .flatten()
+        .filter(|entry| entry.path().is_file())
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| endings.iter().any(|ending| name.ends_with(ending)))
+        .collect();
+    names.sort();
+    names.truncate(UNITS_MAX);
+    let names = names.into_iter();
+    names.map(|name| format!("{directory}{name}")).collect()
 }
 
 /// Reads these files.
@@ -64,10 +73,36 @@ pub(super) fn read(files: &Files, names: &[String]) -> Units {
         let Some(text) = units.text(files, name) else {
             continue;
         };
-        let root = parse(&text);
+        let mut sections = Vec::new();
+        parse(&text, &mut sections);
+        let over = inside(files, &format!("{name}.d/"), &[".conf"]);
+        for file in &over {
+            if let Some(text) = units.text(files, file) {
+                parse(&text, &mut sections);
+            }
+        }
+        let root = Node::new(Value::Map(sections), 1);
         let own = short(name);
-        let made = services(files, name, &own, &root, &known, &mut before);
+        let mut made = services(files, name, &own, &root, &known, &mut before);
+        if let (Some(unit), false) = (made.last_mut(), over.is_empty()) {
+            unit.notes.push(Note::sure(format!(
+                "laid over it, with lines of their own: {}",
+                plain(&over.join(", "))
+            )));
+        }
         units.units.extend(made);
+    }
+    let directory = |name: &String| name[..name.rfind('/').map_or(0, |at| at + 1)].to_owned();
+    let mut directories: Vec<String> = names.iter().map(directory).collect();
+    directories.dedup();
+    for directory in directories {
+        for file in inside(files, &directory, &[".timer", ".socket", ".path"]) {
+            units.notes.push(Note::not_carried(&format!(
+                ": {}: its service starts with the boot here",
+                plain(&file)
+            )));
+            units.left.push(plain(&file));
+        }
     }
     // `Before=` of one is `After=` of the other.
     for unit in &mut units.units {
@@ -88,8 +123,7 @@ fn short(file: &str) -> String {
 }
 
 /// Sections, in which a key that stands there more than once is a list.
-fn parse(text: &str) -> Node {
-    let mut sections: Vec<(String, Node)> = Vec::new();
+fn parse(text: &str, sections: &mut Vec<(String, Node)>) {
     let mut open: Option<(String, u32)> = None;
     for (line, number) in text.lines().zip(1_u32..) {
         let trimmed = line.trim();
@@ -106,14 +140,13 @@ fn parse(text: &str) -> Node {
             }
             None => {
                 whole.push_str(trimmed);
-                add_line(&whole, first, &mut sections);
+                add_line(&whole, first, sections);
             }
         }
     }
     if let Some((whole, first)) = open {
-        add_line(&whole, first, &mut sections);
+        add_line(&whole, first, sections);
     }
-    Node::new(Value::Map(sections), 1)
 }
 
 fn add_line(line: &str, number: u32, sections: &mut Vec<(String, Node)>) {
@@ -122,9 +155,12 @@ fn add_line(line: &str, number: u32, sections: &mut Vec<(String, Node)>) {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
     {
-        if sections.iter().all(|(known, _)| known != name) {
-            sections.push((name.to_owned(), Node::new(Value::Map(Vec::new()), number)));
-        }
+        // The last one is open.
+        let known = sections.iter().position(|(known, _)| known == name);
+        let section = known.map(|at| sections.remove(at));
+        sections.push(
+            section.unwrap_or_else(|| (name.to_owned(), Node::new(Value::Map(Vec::new()), number))),
+        );
         return;
     }
     // What stands before any section, or is no assignment, is named as it is.
@@ -212,7 +248,7 @@ fn services(
     let kind = last("Type").unwrap_or("simple").to_owned();
     let mut tasks: Vec<Unit> = Vec::new();
     for node in commands("ExecStartPre") {
-        let Some(mut command) = node.text().and_then(|text| exec(text, own)) else {
+        let Some(mut command) = node.text().and_then(|text| exec(text, own, &unit)) else {
             node.refuse();
             continue;
         };
@@ -228,7 +264,7 @@ fn services(
     }
     let mut runs = Vec::new();
     for node in commands("ExecStart") {
-        match node.text().and_then(|text| exec(text, own)) {
+        match node.text().and_then(|text| exec(text, own, &unit)) {
             Some(command) => runs.push(command),
             None => node.refuse(),
         }
@@ -259,7 +295,7 @@ fn services(
     }
     lifetime(&mut unit, service, &kind);
     if let Some(text) = last("ExecStop") {
-        match exec(text, own).filter(|_| commands("ExecStop").len() == 1) {
+        match exec(text, own, &unit).filter(|_| commands("ExecStop").len() == 1) {
             Some(command) => {
                 unit.stop_command = command.words;
                 unit.notes.extend(command.notes);
@@ -354,15 +390,15 @@ impl Exec {
     }
 }
 
-/// Words with systemd's prefixes, quotes, `${NAME}`, `$NAME` and specifiers.
-fn exec(text: &str, own: &str) -> Option<Exec> {
+/// Words with systemd's prefixes, quotes, `${NAME}`, `$NAME` and specifiers, run as `unit`.
+fn exec(text: &str, own: &str, unit: &Unit) -> Option<Exec> {
     let mut notes = Vec::new();
     let bare = text.trim_start_matches(['-', '@', ':', '+', '!', '|']);
     let prefixes = &text[..text.len() - bare.len()];
     for (prefix, why) in [
         (
             '@',
-            "@: the second word is its name there; it is an argument here",
+            "@: the second word is its name there, and was left out",
         ),
         (':', ":: variables are not replaced there"),
         ('+', "+: it runs with all privileges there"),
@@ -380,13 +416,16 @@ fn exec(text: &str, own: &str) -> Option<Exec> {
     }
     let mut words: Vec<String> = Vec::new();
     for word in split(bare)? {
-        let word = specifiers(&word, own)?;
-        if prefixes.contains(':') {
-            words.push(literal(&word));
-        } else {
-            words.push(variables(&word));
-        }
+        words.push(specifiers(&word, own)?);
     }
+    if prefixes.contains('@') && words.len() > 1 {
+        words.remove(1);
+    }
+    let words = if prefixes.contains(':') {
+        words.iter().map(|word| literal(word)).collect()
+    } else {
+        with_variables(&words, unit)
+    };
     if words.is_empty() {
         return None;
     }
@@ -395,6 +434,124 @@ fn exec(text: &str, own: &str) -> Option<Exec> {
         may_fail: prefixes.contains('-'),
         notes,
     })
+}
+
+/// A part of a word.
+enum Piece<'w> {
+    Text(&'w str),
+    /// `${NAME}`
+    Variable(&'w str),
+    /// A word that is `$NAME`: as many words as its value has.
+    Words(&'w str),
+}
+
+fn pieces(word: &str) -> Vec<Piece<'_>> {
+    if let Some(name) = word.strip_prefix('$').filter(|name| is_variable_name(name)) {
+        return vec![Piece::Words(name)];
+    }
+    let mut pieces = Vec::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('$') {
+        let (before, from) = rest.split_at(at);
+        pieces.push(Piece::Text(before));
+        let braced = from
+            .strip_prefix("${")
+            .and_then(|text| text.split_once('}'));
+        match braced.filter(|(name, _)| is_variable_name(name)) {
+            Some((name, after)) => {
+                pieces.push(Piece::Variable(name));
+                rest = after;
+            }
+            None => {
+                pieces.push(Piece::Text("$"));
+                rest = from.strip_prefix("$$").unwrap_or(&from[1..]);
+            }
+        }
+    }
+    pieces.push(Piece::Text(rest));
+    pieces
+}
+
+/// Words whose variables are those of the service, as systemd has it: a manifest's own are those of the application.
+/// What `Environment=` sets is put in; the rest is left to a shell, for which a variable that is not set is empty.
+fn with_variables(words: &[String], unit: &Unit) -> Vec<String> {
+    let words: Vec<Vec<Piece<'_>>> = words.iter().map(|word| pieces(word)).collect();
+    // A file may set it anew.
+    let known = |wanted: &str| {
+        let mut env = unit.env.iter().filter(|_| unit.env_file.is_empty());
+        env.find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.replace("$$", "$"))
+    };
+    let filled = |pieces: &[Piece<'_>]| -> Option<Vec<String>> {
+        let mut word = String::new();
+        for piece in pieces {
+            match piece {
+                Piece::Text(text) => word.push_str(text),
+                Piece::Variable(name) => word.push_str(&known(name)?),
+                Piece::Words(name) => {
+                    return Some(known(name)?.split_whitespace().map(literal).collect());
+                }
+            }
+        }
+        Some(vec![literal(&word)])
+    };
+    let all: Option<Vec<Vec<String>>> = words.iter().map(|word| filled(word)).collect();
+    if let Some(all) = all {
+        return all.concat();
+    }
+    // A script reads them itself.
+    if let [program, option, script] = &words[..]
+        && let ([Piece::Text(program)], [Piece::Text(option)]) = (&program[..], &option[..])
+        && matches!(program.rsplit('/').next(), Some("sh" | "bash" | "dash"))
+        && option.starts_with('-')
+        && option.ends_with('c')
+        && !matches!(script[..], [Piece::Words(_)])
+    {
+        let script: String = script
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => (*text).to_owned(),
+                Piece::Variable(name) | Piece::Words(name) => format!("${{{name}}}"),
+            })
+            .collect();
+        let script = for_shell(&script).pop().unwrap_or_default();
+        return vec![literal(program), literal(option), script];
+    }
+    let mut script = "exec".to_owned();
+    if words
+        .iter()
+        .flatten()
+        .any(|piece| matches!(piece, Piece::Words(_)))
+    {
+        script.insert_str(0, "set -f; ");
+    }
+    for word in &words {
+        script.push(' ');
+        match word[..] {
+            [Piece::Words(name)] => script.push_str(&format!("${name}")),
+            [Piece::Text(text)] => script.push_str(&shlex::try_quote(text).unwrap_or_default()),
+            _ => {
+                script.push('"');
+                for piece in word {
+                    match piece {
+                        Piece::Text(text) => {
+                            for c in text.chars() {
+                                if matches!(c, '"' | '$' | '`' | '\\') {
+                                    script.push('\\');
+                                }
+                                script.push(c);
+                            }
+                        }
+                        Piece::Variable(name) | Piece::Words(name) => {
+                            script.push_str(&format!("${{{name}}}"));
+                        }
+                    }
+                }
+                script.push('"');
+            }
+        }
+    }
+    for_shell(&script)
 }
 
 /// Words in quotes and out of them, with the escapes of systemd.
@@ -451,11 +608,6 @@ fn specifiers(text: &str, own: &str) -> Option<String> {
         }
     }
     Some(out)
-}
-
-/// `$NAME` and `${NAME}` are variables, `$$` is a dollar sign, as in a manifest.
-fn variables(word: &str) -> String {
-    super::shell::from_compose(word, &mut Vec::new()).0
 }
 
 fn environment(unit: &mut Unit, service: &Node, own: &str) {

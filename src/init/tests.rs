@@ -876,7 +876,7 @@ fn each_key_of_a_large_file_is_carried_over_or_named() {
     }
     let survey = Shop::new(&[("process-compose.yaml", LARGE_PROCESS_COMPOSE)]).survey();
     for part in [
-        "run = [\"bash\", \"-c\", \"for i in 1 2; do echo $$i; done; python -m shop\"]",
+        "run = [\"bash\", \"-c\", \"for i in 1 2; do echo $i; done; python -m shop\"]",
         "ready = { log = \"up \\\\(1\\\\)\" }",
         "needs = { migrate = \"completed\" }",
         "needs = { api = \"logged\" }",

@@ -178,6 +178,12 @@ impl Node {
         self.get(key)?.text()
     }
 
+    /// The text below a key, which nobody takes by it.
+    pub(super) fn peek_at(&self, key: &str) -> Option<&str> {
+        let entry = self.entries().iter().find(|(known, _)| known == key)?;
+        entry.1.peek()
+    }
+
     pub(super) fn is_true(&self) -> bool {
         self.text()
             .is_some_and(|text| matches!(text, "true" | "True" | "TRUE" | "yes" | "on"))

@@ -101,7 +101,7 @@ impl Notifier {
         let mut before = std::mem::take(&mut self.told);
         let mut tellers = Vec::new();
         for (number, entry) in entries.iter().enumerate() {
-            match Teller::plan(entry, number, entries, place) {
+            match Planned::of(entry, number, entries, place) {
                 Ok(planned) => {
                     let same = before.iter().position(|told| {
                         told.entry == *entry
@@ -128,30 +128,25 @@ impl Notifier {
                 .position(|(cursor, _)| *cursor == planned.cursor);
             let earlier = same.map(|same| ending.swap_remove(same).1);
             let (address, cursor) = (planned.address.clone(), planned.cursor.clone());
-            // At once, where nobody is in the way: what happens from here on is told, whatever becomes of us.
-            let opened = earlier.is_none().then(|| planned.open()).transpose();
-            let opened = match opened {
-                Ok(opened) => opened,
-                Err(why) => {
-                    say_silent(number, &why);
-                    continue;
-                }
-            };
             let (wake, woken) = sync_channel(1);
             let thread = std::thread::Builder::new().name("notify".to_owned());
-            let thread = thread.spawn(move || {
-                let teller = opened.map_or_else(
-                    || {
-                        let _ = earlier.map(JoinHandle::join);
-                        planned.open()
-                    },
-                    Ok,
-                );
-                match teller {
-                    Ok(teller) => teller.run(&woken),
-                    Err(why) => say_silent(number, &why),
-                }
-            });
+            let thread = match earlier {
+                Some(earlier) => thread.spawn(move || {
+                    let _ = earlier.join();
+                    match planned.open() {
+                        Ok(teller) => teller.run(&woken),
+                        Err(why) => say_silent(number, &why),
+                    }
+                }),
+                // At once, where nobody is in the way: what happens from here on is told, whatever becomes of us.
+                None => match planned.open() {
+                    Ok(teller) => thread.spawn(move || teller.run(&woken)),
+                    Err(why) => {
+                        say_silent(number, &why);
+                        continue;
+                    }
+                },
+            };
             match thread {
                 Ok(thread) => self.told.push(Told {
                     entry: entry.clone(),
@@ -211,52 +206,28 @@ struct Planned {
 
 /// Tells one.
 struct Teller {
-    on: Vec<NotifyOn>,
-    app: String,
-    address: Address,
+    planned: Planned,
     cursor: Cursor,
-    log: PathBuf,
     /// Kept from one look to the next.
     reader: Option<Reader>,
     /// How far all was passed was last written then.
     written: Instant,
-    redactor: Arc<Redactor>,
 }
 
 impl Planned {
-    /// Reads how far it was told, if ever.
-    fn open(&self) -> Result<Teller, String> {
-        let directory = self.cursor.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(directory)
-            .and_then(|()| Cursor::open(&self.cursor, self.head))
-            .map(|cursor| Teller {
-                on: self.on.clone(),
-                app: self.app.clone(),
-                address: self.address.clone(),
-                cursor,
-                log: self.log.clone(),
-                reader: None,
-                written: Instant::now(),
-                redactor: Arc::clone(&self.redactor),
-            })
-            .map_err(|error| format!("cannot write to {}: {error}", directory.display()))
-    }
-}
-
-impl Teller {
-    fn plan(
+    fn of(
         entry: &Notify,
         number: usize,
         entries: &[Notify],
         place: &NotifyPlace<'_>,
-    ) -> Result<Planned, String> {
+    ) -> Result<Self, String> {
         // The same one that stands twice is told twice.
         let same = entries[..number]
             .iter()
             .filter(|other| other.by == entry.by);
         let name = blake3::hash(format!("{:?} {}", entry.by, same.count()).as_bytes());
         let name = format!("{}.json", &name.to_hex()[..16]);
-        Ok(Planned {
+        Ok(Self {
             on: entry.on.clone(),
             app: place.app.to_owned(),
             address: Address::of(entry, place.workspace, place.environment)?,
@@ -267,6 +238,22 @@ impl Teller {
         })
     }
 
+    /// Reads how far it was told, if ever.
+    fn open(self) -> Result<Teller, String> {
+        let directory = self.cursor.parent().unwrap_or(Path::new("."));
+        let cursor = std::fs::create_dir_all(directory)
+            .and_then(|()| Cursor::open(&self.cursor, self.head))
+            .map_err(|error| format!("cannot write to {}: {error}", directory.display()))?;
+        Ok(Teller {
+            planned: self,
+            cursor,
+            reader: None,
+            written: Instant::now(),
+        })
+    }
+}
+
+impl Teller {
     fn run(mut self, woken: &Receiver<()>) {
         let mut retry_after = RETRY_AFTER;
         let mut said = String::new();
@@ -289,7 +276,7 @@ impl Teller {
                 }
                 Err(why) => {
                     if *why != said {
-                        let why = self.redactor.clean(why, 300);
+                        let why = self.planned.redactor.clean(why, 300);
                         tracing::warn!(
                             "a notification is not delivered, and tried again later: {why}"
                         );
@@ -323,7 +310,7 @@ impl Teller {
     fn tell_new(&mut self, within: Duration) -> Result<(), String> {
         let reader = match self.reader.take() {
             Some(reader) => reader,
-            None => Reader::open(&self.log).map_err(cannot_read)?,
+            None => Reader::open(&self.planned.log).map_err(cannot_read)?,
         };
         self.tell_from(&reader, within)?;
         // One with which something is wrong is opened anew.
@@ -353,7 +340,8 @@ impl Teller {
     /// It is one to tell of, and not too old.
     fn is_news(&self, recorded: &Recorded) -> bool {
         let kind = recorded.event().and_then(kind_of);
-        kind.is_some_and(|on| self.on.contains(&on)) && now().ms_since(recorded.at) < TOO_OLD_MS
+        kind.is_some_and(|on| self.planned.on.contains(&on))
+            && now().ms_since(recorded.at) < TOO_OLD_MS
     }
 
     /// Tells it, or counts that it is not told.
@@ -376,11 +364,11 @@ impl Teller {
                 &notice,
                 recorded,
                 mission.as_ref(),
-                &self.app,
+                &self.planned.app,
                 suppressed,
-                &self.redactor,
+                &self.planned.redactor,
             );
-            deliver(&self.address, &document, within)?;
+            deliver(&self.planned.address, &document, within)?;
             self.cursor.tell(&cause, recorded.at);
         }
         Ok(())

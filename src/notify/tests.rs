@@ -170,7 +170,7 @@ fn the_place_is_written_with_what_is_told_and_not_for_each_event_of_which_nobody
     let kept = |teller: &Teller| (teller.cursor.seq(), kept_seq());
     let made = |entries: &[Notify]| {
         let place = place.place(place.log.reader().unwrap().head().unwrap());
-        let planned = Teller::plan(&entries[0], 0, entries, &place).unwrap();
+        let planned = Planned::of(&entries[0], 0, entries, &place).unwrap();
         planned.open().unwrap()
     };
     let mut teller = made(&entries);

@@ -148,7 +148,7 @@ fn the_document_has_every_path_of_the_router_and_no_other() {
 }
 
 /// What is asked, and the status that is wanted.
-const ASKED: [(&str, &str, &str, u16); 58] = [
+const ASKED: [(&str, &str, &str, u16); 59] = [
     ("GET", "/livez", "", 200),
     ("GET", "/readyz", "", 503),
     ("GET", "/health", "", 200),
@@ -212,6 +212,7 @@ const ASKED: [(&str, &str, &str, u16); 58] = [
     ("POST", "/missions/m/requeue", r#"{"who":"x"}"#, 400),
     ("POST", "/reload?dry_run=true", "", 200),
     ("POST", "/reload?dry=true", "", 400),
+    ("POST", "/reload", "{\"dry_run\": true}", 400),
     ("POST", "/validate", "", 200),
     ("POST", "/wake", "", 200),
     ("GET", "/events?after=x", "", 400),

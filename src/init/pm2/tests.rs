@@ -119,3 +119,28 @@ fn a_program_is_not_run_and_json_and_yaml_are_read() {
         ("python3", 0)
     );
 }
+
+#[test]
+fn what_pm2_does_by_itself_is_named_and_a_list_of_applications_is_no_rest() {
+    let (units, _) = read_file(
+        "ecosystem.config.json",
+        "[{\"script\": \"a.py\", \"stop_exit_codes\": [7]}, {\"script\": \"b.py\", \"stop_exit_codes\": [0, 3]}, \
+         {\"script\": \"serve\", \"env\": {\"PM2_SERVE_PORT\": 80}}]",
+    );
+    assert_eq!(units.left, [""; 0]);
+    let [a, b, served] = &units.units[..] else {
+        panic!("{:?}", units.units)
+    };
+    assert_eq!((a.restart, &a.success[..]), (Some("on-failure"), &[7][..]));
+    assert!(
+        a.notes
+            .iter()
+            .any(|note| note.text.contains("exit status 0"))
+    );
+    assert_eq!(
+        (b.restart, &b.success[..]),
+        (Some("on-failure"), &[0, 3][..])
+    );
+    assert!(b.notes.is_empty() && served.run.is_empty());
+    assert_eq!(served.left, ["script"]);
+}

@@ -141,14 +141,47 @@ fn programs_become_services_and_the_rest_is_named() {
 fn what_cannot_be_read_is_named() {
     let units = read_files(&[(
         "supervisord.conf",
-        "stray\n[program:a]\ncommand=run %(unknown)s\nstartsecs=soon\nautorestart=unexpected\nstopsignal=NOPE\nno value\n[program:b]\ncommand=\"\n",
+        "stray\n[program:a]\ncommand=run %(unknown)s\nstartsecs=soon\nautorestart=sometimes\nautostart=maybe\nstopsignal=NOPE\nno value\n[program:b]\ncommand=\"\n",
     )]);
     let first = unit(&units, "a");
-    assert_eq!(first.left, ["command", "startsecs", "stopsignal"]);
+    assert_eq!(
+        first.left,
+        [
+            "command",
+            "startsecs",
+            "autorestart",
+            "autostart",
+            "stopsignal"
+        ]
+    );
     assert_eq!(unit(&units, "b").left, ["command"]);
     let notes: String = units.notes.iter().map(|note| note.text.as_str()).collect();
     assert!(
         notes.contains("stray") && notes.contains("no value"),
         "{notes}"
     );
+}
+
+#[test]
+fn what_is_relative_to_the_file_stays_so_in_another_directory() {
+    let units = read_files(&[
+        (
+            "supervisord.conf",
+            "[supervisord]\ndirectory=%(here)s/run\n[program:a]\ncommand=%(here)s/a.sh\n\
+             [program:b]\ncommand=%(here)s/b.sh\ndirectory=%(here)s\n",
+        ),
+        ("run/x", ""),
+    ]);
+    let first = unit(&units, "a");
+    assert_eq!(first.cwd.as_deref(), Some("run"));
+    assert!(
+        first.run[0].starts_with('/') && first.run[0].ends_with("/a.sh"),
+        "{:?}",
+        first.run
+    );
+    assert_eq!(
+        (unit(&units, "b").cwd.as_deref(), &unit(&units, "b").run[..]),
+        (None, &["./b.sh".to_owned()][..])
+    );
+    assert_eq!(units.left, [""; 0]);
 }

@@ -72,7 +72,7 @@ fn a_unit_becomes_its_tasks_and_its_service() {
         [
             "/bin/sh",
             "-c",
-            "exec gunicorn shop.wsgi --bind ${HOST}:8000 --name shop-web  --pid $$"
+            "exec gunicorn shop.wsgi --bind $${HOST}:8000 --name shop-web  --pid $"
         ]
     );
     assert_eq!(web.ready.as_ref().unwrap().test, Test::Notify);
@@ -170,7 +170,78 @@ fn times_and_quotes_of_systemd() {
     );
     assert_eq!(split("a \"b"), None);
     assert_eq!(split("a \\x41"), None);
-    assert!(exec("one ; two", "x").is_none());
-    assert!(exec("run %h", "x").is_none());
-    assert_eq!(exec(":run $A", "x").unwrap().words, ["run", "$$A"]);
+    let exec = |text: &str| exec(text, "x", &Unit::default());
+    assert!(exec("one ; two").is_none());
+    assert!(exec("run %h").is_none());
+    assert_eq!(exec(":run $A").unwrap().words, ["run", "$$A"]);
+    assert_eq!(
+        exec("@/bin/sh name -c x").unwrap().words,
+        ["/bin/sh", "-c", "x"]
+    );
+}
+
+#[test]
+fn variables_of_a_command_are_those_of_its_service() {
+    let mut unit = Unit {
+        env: [("PORT", "80"), ("OPTS", "-a  -b"), ("PRICE", "$$5")]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+        ..Unit::default()
+    };
+    for (text, words) in [
+        (
+            "web -p ${PORT} $OPTS ${OPTS} ${PRICE} a$PORT $$PORT",
+            &[
+                "web", "-p", "80", "-a", "-b", "-a  -b", "$$5", "a$$PORT", "$$PORT",
+            ][..],
+        ),
+        (
+            "web ${PORT} ${NO} $MORE 'a b' \"x\\\"${NO}$$y\" $$z",
+            &[
+                "sh",
+                "-c",
+                "set -f; exec web \"$${PORT}\" \"$${NO}\" $MORE 'a b' \"x\\\"$${NO}\\$y\" \"\\$z\"",
+            ][..],
+        ),
+        (
+            "/bin/bash -ec 'web ${NO} $MORE $$$$'",
+            &["/bin/bash", "-ec", "web $${NO} $MORE $$$$"][..],
+        ),
+        (
+            "/bin/kill -HUP $MAINPID",
+            &["sh", "-c", "set -f; exec /bin/kill -HUP $MAINPID"][..],
+        ),
+    ] {
+        assert_eq!(exec(text, "x", &unit).unwrap().words, words, "{text}");
+    }
+    unit.env_file.push(("more.env".to_owned(), true));
+    assert_eq!(
+        exec("web ${PORT}", "x", &unit).unwrap().words,
+        ["sh", "-c", "exec web \"$${PORT}\""]
+    );
+}
+
+#[test]
+fn what_lies_over_a_unit_is_read_and_what_starts_it_is_named() {
+    let units = read_files(&[
+        (
+            "deploy/web@.service",
+            "[Service]\nExecStart=old\nUMask=0077\n[Install]\nWantedBy=default.target\n",
+        ),
+        (
+            "deploy/web@.service.d/10.conf",
+            "[Service]\nExecStart=\nExecStart=new %i\nNice=5\nLimitNOFILE=9\n",
+        ),
+        (
+            "deploy/web@.service.d/20.conf",
+            "[Service]\nLimitNOFILE=8\n",
+        ),
+        ("deploy/web.timer", "[Timer]\nOnCalendar=daily\n"),
+    ]);
+    let web = unit(&units, "web");
+    assert_eq!(web.run, ["new", "INSTANCE"]);
+    assert_eq!(web.limits, [("open_files", "8".to_owned())]);
+    assert_eq!(web.left, ["Service.Nice"]);
+    assert!(web.notes.iter().any(|note| note.text.contains("10.conf")));
+    assert_eq!(units.left, ["deploy/web.timer"]);
 }
