@@ -216,6 +216,7 @@ fn what_only_a_lock_file_names_waits_for_approval_and_is_declared_then() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_lock_file_is_written_by_its_own_tool_and_given_back() {
     let Some(workspace) = application("import greet\n", "", &["greet", "dep"]) else {
         return;

@@ -218,6 +218,7 @@ fn an_approval_is_for_what_was_shown() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn what_a_migration_loses_is_named() {
     for (body, reason) in [
         (

@@ -429,10 +429,19 @@ fn a_directory_outside_is_read_if_the_manifest_names_it() {
 /// Two missions, two workers, at the same time.
 #[test]
 fn two_trials_side_by_side_both_come_to_a_verdict() {
-    if !is_ready() {
-        return;
+    two_trials(None);
+}
+
+#[test]
+#[ignore = "long: `.ci/run --all`"]
+fn two_trials_of_another_user_both_come_to_a_verdict() {
+    for user in users().into_iter().filter(Option::is_some) {
+        two_trials(user);
     }
-    for user in users() {
+}
+
+fn two_trials(user: Option<u32>) {
+    if is_ready() {
         let Some(place) = Place::new(user, "app") else {
             return;
         };

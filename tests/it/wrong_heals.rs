@@ -455,6 +455,7 @@ fn fifty_missing_tables_are_one_mission_with_one_proposal() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_proposal_of_another_worker_does_not_fill_it_by_itself_either() {
     let (tables_only, _) = TABLES.split_once("INSERT").expect("rows behind the tables");
     // With rows before, the tables alone are no fix; without, a person decides.

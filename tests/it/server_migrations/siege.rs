@@ -107,6 +107,7 @@ fn temporary_tables_hide_nothing_from_who_looks() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_server_that_lets_no_new_role_in_is_said() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
@@ -178,6 +179,7 @@ fn a_kill_between_two_steps_of_a_trial_leaves_what_the_next_boot_drops() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn two_boots_at_once_migrate_once() {
     let Some((server, workspace)) = application("postgresql+psycopg2", SYNC, ADDS) else {
         return;
@@ -222,6 +224,7 @@ fn nobody_gets_a_superusers_rights_in_a_trial() {
 }
 
 #[test]
+#[ignore = "long: `.ci/run --all`"]
 fn a_migration_that_demands_tls_is_told_what_to_do() {
     let env_py = SYNC.replace(
         "os.environ[\"DATABASE_URL\"]",
