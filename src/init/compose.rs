@@ -217,8 +217,12 @@ fn document(files: &Files, name: &str, units: &mut Units) -> Option<Node> {
     Some(root)
 }
 
-/// The second file over the first one: maps key by key, lists one behind the other, anything else replaced.
+/// The second file over the first one: maps key by key, lists one behind the other, anything else replaced, and what
+/// is tagged `!override` or `!reset` as well.
 fn overlay(below: Node, above: Node, key: &str) -> Node {
+    if above.replaces {
+        return above;
+    }
     let line = if below.line > 0 {
         below.line
     } else {
@@ -229,6 +233,10 @@ fn overlay(below: Node, above: Node, key: &str) -> Node {
         (below, Value::Null) => Node::new(below, line),
         (Value::Map(mut entries), Value::Map(over)) => {
             for (key, node) in over {
+                if node.replaces && node.value == Value::Null {
+                    entries.retain(|(name, _)| *name != key);
+                    continue;
+                }
                 match entries.iter_mut().find(|(name, _)| *name == key) {
                     Some((_, own)) => *own = overlay(std::mem::take(own), node, &key),
                     None => entries.push((key, node)),

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use saphyr_parser::{Event, Parser, ScalarStyle};
+use saphyr_parser::{Event, Parser, ScalarStyle, Tag};
 
 /// Most nodes of a file, each alias counted with all that it stands for.
 const NODES_MAX: usize = 50_000;
@@ -22,6 +22,8 @@ pub(super) struct Node {
     pub value: Value,
     /// 1-based.
     pub line: u32,
+    /// It takes the place of what it is laid over, and is not added to it: `!override`, and `!reset` to nothing.
+    pub replaces: bool,
     /// Somebody has taken what it says.
     taken: Cell<bool>,
 }
@@ -41,6 +43,7 @@ impl Node {
         Self {
             value,
             line,
+            replaces: false,
             taken: Cell::new(false),
         }
     }
@@ -216,10 +219,41 @@ enum Open {
     },
 }
 
+/// How a node is laid over another one, by its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Laid {
+    Over,
+    Instead,
+    /// What it says does not count either.
+    Nothing,
+}
+
+impl Laid {
+    fn of(tag: Option<&Tag>) -> Self {
+        match tag.map(|tag| (tag.handle.as_str(), tag.suffix.as_str())) {
+            Some(("!", "override")) => Self::Instead,
+            Some(("!", "reset")) => Self::Nothing,
+            _ => Self::Over,
+        }
+    }
+
+    fn node(self, value: Value, line: u32) -> Node {
+        let value = match self {
+            Self::Nothing => Value::Null,
+            Self::Over | Self::Instead => value,
+        };
+        Node {
+            replaces: self != Self::Over,
+            ..Node::new(value, line)
+        }
+    }
+}
+
 struct OpenNode {
     open: Open,
     line: u32,
     anchor: usize,
+    laid: Laid,
     /// Nodes when it began.
     begun_at: usize,
 }
@@ -264,7 +298,7 @@ impl YamlReader {
     /// True at the end of the first document.
     fn take(&mut self, event: Event<'_>, line: u32) -> Result<bool, String> {
         match event {
-            Event::Scalar(text, style, anchor, _) => {
+            Event::Scalar(text, style, anchor, tag) => {
                 self.count(1)?;
                 let null = style == ScalarStyle::Plain
                     && matches!(text.as_ref(), "" | "~" | "null" | "Null" | "NULL");
@@ -280,20 +314,24 @@ impl YamlReader {
                         ..
                     })
                 );
-                let node = Node::new(value, line);
+                let node = Laid::of(tag.as_deref()).node(value, line);
                 if anchor > 0 && !key {
                     self.anchors.insert(anchor, (node.clone(), 1));
                 }
                 self.place(node)?;
             }
-            Event::SequenceStart(anchor, _) => self.open(Open::List(Vec::new()), line, anchor)?,
-            Event::MappingStart(anchor, _) => self.open(
+            Event::SequenceStart(anchor, tag) => {
+                let laid = Laid::of(tag.as_deref());
+                self.open(Open::List(Vec::new()), line, anchor, laid)?;
+            }
+            Event::MappingStart(anchor, tag) => self.open(
                 Open::Map {
                     entries: Vec::new(),
                     key: None,
                 },
                 line,
                 anchor,
+                Laid::of(tag.as_deref()),
             )?,
             Event::SequenceEnd | Event::MappingEnd => self.close()?,
             Event::Alias(anchor) => {
@@ -323,7 +361,7 @@ impl YamlReader {
         Ok(())
     }
 
-    fn open(&mut self, open: Open, line: u32, anchor: usize) -> Result<(), String> {
+    fn open(&mut self, open: Open, line: u32, anchor: usize, laid: Laid) -> Result<(), String> {
         let begun_at = self.nodes;
         self.count(1)?;
         if self.stack.len() >= DEPTH_MAX {
@@ -333,6 +371,7 @@ impl YamlReader {
             open,
             line,
             anchor,
+            laid,
             begun_at,
         });
         Ok(())
@@ -346,7 +385,7 @@ impl YamlReader {
             Open::List(items) => Value::List(items),
             Open::Map { entries, .. } => Value::Map(merged(entries)),
         };
-        let node = Node::new(value, frame.line);
+        let node = frame.laid.node(value, frame.line);
         if frame.anchor > 0 {
             let size = self.nodes - frame.begun_at;
             self.anchors.insert(frame.anchor, (node.clone(), size));

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpgid};
 
 use crate::support::{Run, Workspace, await_that, processes_with_env};
 
@@ -146,6 +146,8 @@ fn services(workspace: &Workspace) -> Vec<i32> {
             comm.is_ok_and(|comm| comm.trim() == "sh")
         })
         .map(u32::cast_signed)
+        // A shell is a copy of itself before it is what it starts, and outlives the one that was killed.
+        .filter(|pid| getpgid(Some(Pid::from_raw(*pid))) == Ok(Pid::from_raw(*pid)))
         .collect()
 }
 

@@ -158,6 +158,26 @@ fn the_override_file_lies_over_the_other_and_a_dockerfile_gives_the_command() {
 }
 
 #[test]
+fn an_override_may_take_away_and_put_in_place_of() {
+    let (units, _) = read_files(&[
+        (
+            "compose.yaml",
+            "services:\n  web:\n    build: .\n    command: [run]\n    user: ann\n    environment: [A=1]\n    ports: ['80', '81']\n",
+        ),
+        (
+            "compose.override.yaml",
+            "services:\n  web:\n    user: !reset null\n    environment: !override {B: '2'}\n    ports: !reset ['90']\n",
+        ),
+    ]);
+    let web = unit(&units, "web");
+    assert_eq!(web.user, None);
+    assert_eq!(web.env, [("B".to_owned(), "2".to_owned())]);
+    assert_eq!(web.port, None);
+    assert_eq!(web.run, ["run"]);
+    assert_eq!(web.left, [""; 0]);
+}
+
+#[test]
 fn what_is_malformed_is_said_and_is_not_the_end() {
     for text in [
         "a: [",
