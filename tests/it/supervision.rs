@@ -66,6 +66,8 @@ fn only_what_was_chosen_starts_with_what_it_needs() {
         ]);
         let boot = [&["boot", "--mode", "layered", "--until-ready"], arguments].concat();
         workspace.ubs(&boot).expect(0);
+        // What is in the background would outlive the test; elsewhere nothing runs any more.
+        workspace.ubs(&["stop"]);
         let names = ["db", "web", "work", "tools"].into_iter();
         names.filter(|name| workspace.path(name).exists()).collect()
     };
