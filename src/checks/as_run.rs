@@ -47,7 +47,7 @@ impl AsRun {
     pub(super) fn of_service(context: &CheckContext<'_>, service: &Service) -> Self {
         let expand = |text: &String| context.environment.expand(text).ok();
         let words: Vec<String> = service.run.iter().filter_map(expand).collect();
-        let of_command = program(&words);
+        let started = program(&words);
         let mut env = BTreeMap::new();
         if let Some(account) = service.user.as_deref().and_then(kernel::account) {
             env.insert("USER".to_owned(), account.name.clone());
@@ -63,7 +63,7 @@ impl AsRun {
         }
         let own = service.env.iter();
         env.extend(own.filter_map(|(name, text)| Some((name.clone(), expand(text)?))));
-        env.extend(of_command.env);
+        env.extend(started.env.iter().cloned());
         let started_in = service.cwd.as_ref().and_then(expand);
         let mut cwd = started_in.clone();
         let at = context.root.join(cwd.as_deref().unwrap_or_default());
@@ -72,8 +72,7 @@ impl AsRun {
             let other = others.get(name).filter(|_| !service.clean_env);
             env.get(name).or(other.map(|(value, _)| value)).cloned()
         };
-        let words = effective(words, variable, &at);
-        let mut program = program(&words);
+        let (words, mut program) = effective(words, started, variable, &at);
         if let "gunicorn" | "granian" = program.tool.as_str()
             && let Some(directory) = program.directory.take()
         {

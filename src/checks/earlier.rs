@@ -92,19 +92,21 @@ impl Earlier {
             .databases
             .get(schema)
             .and_then(|print| print.url.as_ref());
-        let now = self
-            .key
-            .as_ref()
-            .map(|key| Self::digest(key, &identity(url)));
+        let now = self.identity_of(url);
         known.is_some() && known == now.as_ref()
     }
 
     /// Somebody said to begin anew with the one at `url`.
     #[must_use]
     pub(crate) fn is_accepted(&self, schema: &str, url: &str) -> bool {
-        let digest = |key| Self::digest(key, &identity(url));
-        let now = self.key.as_ref().map(digest);
+        let now = self.identity_of(url);
         now.is_some() && self.accepted.get(schema) == now.as_ref()
+    }
+
+    /// What the log has of a URL.
+    fn identity_of(&self, url: &str) -> Option<String> {
+        let key = self.key.as_ref()?;
+        Some(Self::digest(key, &identity(url)))
     }
 
     /// How the database of this `[[schema]]` was, if a boot was up with it and nobody accepted the one at `url`
@@ -115,10 +117,7 @@ impl Earlier {
         if self.is_accepted(schema, url) {
             return None;
         }
-        let now = self
-            .key
-            .as_ref()
-            .map(|key| Self::digest(key, &identity(url)));
+        let now = self.identity_of(url);
         let is_elsewhere = match (&print.url, &now) {
             (Some(before), Some(now)) => Some(before != now),
             _ => None,

@@ -215,7 +215,8 @@ pub(super) fn program_of(code: &ApplicationCode<'_>, unit: &Unit) -> Program {
         .files
         .root()
         .join(unit.cwd.as_deref().unwrap_or_default());
-    program(&effective(words, variable, &place))
+    let started = program(&words);
+    effective(words, started, variable, &place).1
 }
 
 /// The command at the end of the shell script that a service runs, if nothing in it depends on how the script goes.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::program::{option, program};
+use super::program::{Program, option, program};
 
 /// Options of Gunicorn that are looked at, with their short form and their name in a file of settings.
 const GUNICORN: [(&str, &str, &str); 10] = [
@@ -36,18 +36,19 @@ const UVICORN: [&str; 12] = [
 /// A larger file of settings is not read, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 
-/// `place`: where the command is started.
+/// With what the words start then. `started` is what they start by themselves, `place` where.
 pub(crate) fn effective(
     mut words: Vec<String>,
+    started: Program,
     variable: impl Fn(&str) -> Option<String>,
     place: &Path,
-) -> Vec<String> {
-    let tool = program(&words).tool;
-    let is_it = |word: &String| word.rsplit('/').next() == Some(tool.as_str());
+) -> (Vec<String>, Program) {
+    let is_it = |word: &String| word.rsplit('/').next() == Some(started.tool.as_str());
     let Some(at) = words.iter().position(is_it) else {
-        return words;
+        return (words, started);
     };
-    match tool.as_str() {
+    let own = words.len();
+    match started.tool.as_str() {
         "uvicorn" => {
             for name in UVICORN {
                 let asked = name[2..].to_ascii_uppercase().replace('-', "_");
@@ -99,7 +100,11 @@ pub(crate) fn effective(
         }
         _ => {}
     }
-    words
+    let started = match words.len() == own {
+        true => started,
+        false => program(&words),
+    };
+    (words, started)
 }
 
 /// The one value of a name that a file of settings binds once, at its left edge, to a text or a whole number.
@@ -141,11 +146,9 @@ mod tests {
                 };
                 Some(value.to_owned())
             };
-            program(&effective(
-                shlex::split(line).unwrap(),
-                variable,
-                place.path(),
-            ))
+            let words = shlex::split(line).unwrap();
+            let started = program(&words);
+            effective(words, started, variable, place.path()).1
         };
         let gunicorn = told("gunicorn");
         assert_eq!(gunicorn.port.as_deref(), Some("7000"));

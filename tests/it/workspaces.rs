@@ -441,68 +441,69 @@ fn two_trials_of_another_user_both_come_to_a_verdict() {
 }
 
 fn two_trials(user: Option<u32>) {
-    if is_ready() {
-        let Some(place) = Place::new(user, "app") else {
-            return;
-        };
-        let python = place.environment(&place.base.join("envs/shop"));
-        place.application(&python.display().to_string(), "", "");
-        let broken = ["one", "two"];
-        let mut manifest = fs::read_to_string(place.root.join("ubs.toml")).expect("a manifest");
-        for name in broken {
-            place.write(&format!("{name}.py"), &format!("import nothing_{name}\n"));
-            manifest.push_str(&format!(
-                "[[layer]]\nname = \"{name}\"\nrehearse = {{ imports = [\"{name}\"] }}\n"
-            ));
-        }
-        place.write("ubs.toml", &manifest);
-        if let Some(user) = user {
-            own_by(&place.root, user);
-        }
-        place.ubs(&["boot", "--until-up"]).expect(1);
-        let open = place.ubs(&["missions", "--json"]).expect(0).json();
-        let trials: Vec<_> = broken
-            .iter()
-            .map(|name| {
-                let missions = open.as_array().expect("missions").iter();
-                let slug = missions
-                    .filter_map(|mission| mission["slug"].as_str())
-                    .find(|slug| slug.contains(name))
-                    .unwrap_or_else(|| panic!("no mission for {name}: {open:#}"));
-                // The built-in fixers gave it up.
-                place.ubs(&["missions", "requeue", slug]);
-                place
-                    .ubs(&["missions", "claim", slug, "--worker", name])
-                    .expect(0);
-                let path = format!("{name}.py");
-                let text = fs::read(place.root.join(&path)).expect("a file");
-                let before = blake3::hash(&text).to_string();
-                let change = json!({"write": {"path": path, "before": before, "text": "x = 1\n"}});
-                let proposal = json!({"summary": "a fix", "changes": [change]}).to_string();
-                let file = place.base.join(format!("{name}.json"));
-                fs::write(&file, proposal).expect("a proposal");
-                let file = file.to_str().expect("UTF-8");
-                place
-                    .command(&[
-                        "missions", "propose", slug, "--worker", name, "--file", file, "--json",
-                    ])
-                    .stdout(Stdio::piped())
-                    .stderr(Stdio::piped())
-                    .spawn()
-                    .expect("ubs runs")
-            })
-            .collect();
-        for trial in trials {
-            let output = trial.wait_with_output().expect("an end");
-            let said = String::from_utf8_lossy(&output.stdout).into_owned();
-            let answer: Value = serde_json::from_str(&said).unwrap_or_else(|_| {
-                panic!("{said}{}", String::from_utf8_lossy(&output.stderr));
-            });
-            assert!(
-                ["proved", "promoted", "awaiting_approval"]
-                    .contains(&answer["outcome"].as_str().unwrap_or("")),
-                "{answer:#}"
-            );
-        }
+    if !is_ready() {
+        return;
+    }
+    let Some(place) = Place::new(user, "app") else {
+        return;
+    };
+    let python = place.environment(&place.base.join("envs/shop"));
+    place.application(&python.display().to_string(), "", "");
+    let broken = ["one", "two"];
+    let mut manifest = fs::read_to_string(place.root.join("ubs.toml")).expect("a manifest");
+    for name in broken {
+        place.write(&format!("{name}.py"), &format!("import nothing_{name}\n"));
+        manifest.push_str(&format!(
+            "[[layer]]\nname = \"{name}\"\nrehearse = {{ imports = [\"{name}\"] }}\n"
+        ));
+    }
+    place.write("ubs.toml", &manifest);
+    if let Some(user) = user {
+        own_by(&place.root, user);
+    }
+    place.ubs(&["boot", "--until-up"]).expect(1);
+    let open = place.ubs(&["missions", "--json"]).expect(0).json();
+    let trials: Vec<_> = broken
+        .iter()
+        .map(|name| {
+            let missions = open.as_array().expect("missions").iter();
+            let slug = missions
+                .filter_map(|mission| mission["slug"].as_str())
+                .find(|slug| slug.contains(name))
+                .unwrap_or_else(|| panic!("no mission for {name}: {open:#}"));
+            // The built-in fixers gave it up.
+            place.ubs(&["missions", "requeue", slug]);
+            place
+                .ubs(&["missions", "claim", slug, "--worker", name])
+                .expect(0);
+            let path = format!("{name}.py");
+            let text = fs::read(place.root.join(&path)).expect("a file");
+            let before = blake3::hash(&text).to_string();
+            let change = json!({"write": {"path": path, "before": before, "text": "x = 1\n"}});
+            let proposal = json!({"summary": "a fix", "changes": [change]}).to_string();
+            let file = place.base.join(format!("{name}.json"));
+            fs::write(&file, proposal).expect("a proposal");
+            let file = file.to_str().expect("UTF-8");
+            place
+                .command(&[
+                    "missions", "propose", slug, "--worker", name, "--file", file, "--json",
+                ])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .expect("ubs runs")
+        })
+        .collect();
+    for trial in trials {
+        let output = trial.wait_with_output().expect("an end");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let answer: Value = serde_json::from_str(&said).unwrap_or_else(|_| {
+            panic!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        });
+        assert!(
+            ["proved", "promoted", "awaiting_approval"]
+                .contains(&answer["outcome"].as_str().unwrap_or("")),
+            "{answer:#}"
+        );
     }
 }

@@ -55,14 +55,14 @@ pub(super) fn named_files(
 ) -> Vec<Finding> {
     let run = AsRun::of_service(context, service);
     let (files, certificates) = options_of(&run.program.tool);
-    let words = run.words.clone();
+    let words = &run.words;
     let place = context.root.join(run.cwd.as_deref().unwrap_or_default());
     let started = context
         .root
         .join(run.started_in.as_deref().unwrap_or_default());
     let named = |options: &'static [&'static str]| {
         options.iter().filter_map(|name| {
-            let value = option(&words, &[*name])?;
+            let value = option(words, &[*name])?;
             // Gunicorn and Hypercorn: `file:PATH`; `python:MODULE` is none.
             let path = value.strip_prefix("file:").unwrap_or(&value);
             (!path.is_empty() && !path.starts_with("python:")).then(|| (*name, path.to_owned()))
@@ -109,11 +109,11 @@ pub(super) fn named_files(
         );
     }
     for name in numbers_of(&run.program.tool) {
-        let value = option(&words, &[*name]).filter(|value| !value.contains('$'));
+        let value = option(words, &[*name]).filter(|value| !value.contains('$'));
         findings
             .extend(value.and_then(|value| no_number(context, service, severity, name, &value)));
     }
-    findings.extend(flask_app(context, service, severity, &run, &words));
+    findings.extend(flask_app(context, service, severity, &run, words));
     findings
 }
 

@@ -131,18 +131,17 @@ impl Packages {
         let distribution = self.installed.get(&PackageName::from_str(name).ok()?)?;
         let package = PackageName::from_str(package).ok()?;
         let markers = self.markers.as_ref()?;
-        let mut needs = distribution
-            .needs
-            .iter()
-            .filter(|need| need.name == package);
-        let extras = needs.by_ref().filter_map(|need| {
-            let text = need.marker.try_to_string()?;
-            let (_, rest) = text.split_once("extra == ")?;
-            let quote = rest.chars().next()?;
-            let extra = ExtraName::from_str(rest.get(1..)?.split(quote).next()?).ok()?;
-            let brings = need.evaluate_markers(markers, std::slice::from_ref(&extra));
-            (brings && !need.evaluate_markers(markers, &[])).then(|| extra.to_string())
-        });
+        let needs = distribution.needs.iter();
+        let extras = needs
+            .filter(|need| need.name == package)
+            .filter_map(|need| {
+                let text = need.marker.try_to_string()?;
+                let (_, rest) = text.split_once("extra == ")?;
+                let quote = rest.chars().next()?;
+                let extra = ExtraName::from_str(rest.get(1..)?.split(quote).next()?).ok()?;
+                let brings = need.evaluate_markers(markers, std::slice::from_ref(&extra));
+                (brings && !need.evaluate_markers(markers, &[])).then(|| extra.to_string())
+            });
         // What brings everything, or is for who develops the package, is not what is asked for.
         let mut extras = extras.filter(|extra| !BROAD.iter().any(|broad| extra.contains(broad)));
         Some(format!("{name}[{}]", extras.next()?))

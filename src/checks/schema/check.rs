@@ -152,7 +152,7 @@ pub(in crate::checks) fn check(context: &CheckContext<'_>) -> Result<CheckOutcom
         let is_brought = expected.as_deref().zip(past).is_some_and(|(tables, past)| {
             let is_own = |table: &&Table| !table.is_view;
             let own: Vec<Table> = tables.iter().filter(is_own).cloned().collect();
-            past.brings(context.root, &own)
+            past.upgrades(context.root).bring(&own)
         });
         let is_as_expected = is_in_doubt && is_brought && compared.findings.is_empty();
         if !is_as_expected {

@@ -3,6 +3,8 @@
 //! The application's own migrations bring it: nothing is changed behind their back. All of a database is one revision,
 //! at the first finding; the others say so.
 
+use std::cell::LazyCell;
+
 use crate::checks::context::CheckContext;
 use crate::database::model::{Column, Dialect, Index, Rule, Table};
 use crate::domain::code::Code;
@@ -41,25 +43,26 @@ pub(super) fn write_revision(
     sides: &Sides<'_>,
     mut findings: Vec<Finding>,
 ) -> Vec<Finding> {
+    let upgrades = LazyCell::new(|| place.upgrades(context.root));
     for finding in &mut findings {
-        if let Some(file) = brought_by(context, place, finding) {
-            let subject = &finding.subject;
-            let why = format!(
-                "the database is past {file}, which makes it: it was stamped without being run, or changed by hand"
-            );
-            let what = format!("add {subject} to this database, as {file} does elsewhere");
-            finding.message.push_str(&format!("; {why}"));
-            let statements = finding.remedy.clone().unwrap_or_default();
-            let asking = finding.facts.contains_key(NEEDS_APPROVAL);
-            *finding = finding.clone().fact(BROUGHT_BY, file);
-            if !asking {
-                *finding = finding
-                    .clone()
-                    .remedy(format!("{what}: {statements}"))
-                    .fact(PROPOSED, what)
-                    .fact(NEEDS_APPROVAL, why);
-            }
+        let brought =
+            missing(finding).and_then(|(table, column)| upgrades.brought_by(table, column));
+        let Some(file) = brought else {
+            continue;
+        };
+        let subject = &finding.subject;
+        let why = format!(
+            "the database is past {file}, which makes it: it was stamped without being run, or changed by hand"
+        );
+        let what = format!("add {subject} to this database, as {file} does elsewhere");
+        finding.message.push_str(&format!("; {why}"));
+        if !finding.facts.contains_key(NEEDS_APPROVAL) {
+            let statements = finding.remedy.take().unwrap_or_default();
+            finding.remedy = Some(format!("{what}: {statements}"));
+            finding.facts.insert(PROPOSED.to_owned(), what);
+            finding.facts.insert(NEEDS_APPROVAL.to_owned(), why);
         }
+        finding.facts.insert(BROUGHT_BY.to_owned(), file.to_owned());
     }
     let mut steps: Vec<(usize, Step)> = findings
         .iter()
@@ -127,22 +130,16 @@ pub(super) fn write_revision(
     findings
 }
 
-/// The revision that should have brought what is missing: another one would bring it twice elsewhere.
-fn brought_by(
-    context: &CheckContext<'_>,
-    place: &RevisionPlace,
-    finding: &Finding,
-) -> Option<String> {
+/// A table that is missing, or a column of it, which statements would bring. A revision that should have brought it
+/// counts more: another one would bring it twice elsewhere.
+fn missing(finding: &Finding) -> Option<(&str, Option<&str>)> {
     let is_mendable = matches!(finding.fix, Some(Remedy::RunStatements { .. }));
     let table = finding.facts.get("table").filter(|_| is_mendable)?;
-    let column = match finding.code {
-        Code::SchemaMissingTable => None,
-        Code::SchemaMissingColumn => Some(finding.facts.get("column")?.as_str()),
-        _ => return None,
-    };
-    place
-        .brought_by(context.root, table, column)
-        .map(str::to_owned)
+    match finding.code {
+        Code::SchemaMissingTable => Some((table, None)),
+        Code::SchemaMissingColumn => Some((table, Some(finding.facts.get("column")?))),
+        _ => None,
+    }
 }
 
 /// A text in Python.

@@ -64,39 +64,25 @@ fn is_quoted(text: &str, name: &str) -> bool {
     text.contains(&format!("\"{name}\"")) || text.contains(&format!("'{name}'"))
 }
 
-/// A history that a revision may be added to, whose database the application's own tool upgrades.
-#[derive(Debug)]
-pub(in crate::checks::schema) struct RevisionPlace {
-    pub(super) graph: Graph,
-    pub(super) tool: MigrationTool,
-    /// Why the tool cannot be tried on a clone, if so.
-    pub(super) why_not: Option<String>,
-}
+/// The files of all revisions, each with the text of its upgrade.
+pub(in crate::checks::schema) struct Upgrades<'p>(Vec<(&'p str, String)>);
 
-impl RevisionPlace {
+impl Upgrades<'_> {
     /// Some revision makes each of these tables, with all of their columns.
-    pub(in crate::checks::schema) fn brings(&self, root: &Path, tables: &[Table]) -> bool {
+    pub(in crate::checks::schema) fn bring(&self, tables: &[Table]) -> bool {
         let mut all = tables.iter().flat_map(|table| {
             let columns = table.columns.iter().map(move |column| (table, column));
             columns.map(|(table, column)| (table.name.as_str(), column.name.as_str()))
         });
-        all.all(|(table, column)| self.brought_by(root, table, Some(column)).is_some())
+        all.all(|(table, column)| self.brought_by(table, Some(column)).is_some())
     }
 
     /// The file of a revision that makes this table, or this column of it: the database should have it already.
     pub(in crate::checks::schema) fn brought_by(
         &self,
-        root: &Path,
         table: &str,
         column: Option<&str>,
     ) -> Option<&str> {
-        let texts = self.graph.revisions.iter().filter_map(|revision| {
-            let text = read_text(&root.join(&revision.file)).ok()?;
-            let (_, rest) = text.split_once("def upgrade")?;
-            let upgrade = rest.split("def downgrade").next().unwrap_or(rest);
-            Some((revision.file.as_str(), upgrade.to_owned()))
-        });
-        let texts: Vec<(&str, String)> = texts.collect();
         // What another one takes away again, or renames, is not said.
         let is_taken = |text: &str| {
             let dropped = [
@@ -108,7 +94,7 @@ impl RevisionPlace {
             let mut calls = dropped.iter().flat_map(|call| calls(text, call));
             calls.any(|call| is_quoted(call, column.unwrap_or(table)))
         };
-        if texts.iter().any(|(_, text)| is_taken(text)) {
+        if self.0.iter().any(|(_, text)| is_taken(text)) {
             return None;
         }
         let makes = |text: &str| {
@@ -124,8 +110,30 @@ impl RevisionPlace {
                         })
                 })
         };
-        let (file, _) = texts.iter().find(|(_, text)| makes(text))?;
+        let (file, _) = self.0.iter().find(|(_, text)| makes(text))?;
         Some(file)
+    }
+}
+
+/// A history that a revision may be added to, whose database the application's own tool upgrades.
+#[derive(Debug)]
+pub(in crate::checks::schema) struct RevisionPlace {
+    pub(super) graph: Graph,
+    pub(super) tool: MigrationTool,
+    /// Why the tool cannot be tried on a clone, if so.
+    pub(super) why_not: Option<String>,
+}
+
+impl RevisionPlace {
+    /// What the revisions do, read once for all questions.
+    pub(in crate::checks::schema) fn upgrades(&self, root: &Path) -> Upgrades<'_> {
+        let texts = self.graph.revisions.iter().filter_map(|revision| {
+            let text = read_text(&root.join(&revision.file)).ok()?;
+            let (_, rest) = text.split_once("def upgrade")?;
+            let upgrade = rest.split("def downgrade").next().unwrap_or(rest);
+            Some((revision.file.as_str(), upgrade.to_owned()))
+        });
+        Upgrades(texts.collect())
     }
 
     /// The finding with a revision after the present heads, which is run once it is written. `lost`: what it does and
